@@ -1,0 +1,1 @@
+"""Classic generative models in JAX: pure functions, one file per model."""

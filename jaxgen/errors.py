@@ -1,0 +1,68 @@
+"""Errors a user can act on: one line that says what was expected, what was found and what to type.
+
+Exit codes, as every experiment returns them:
+
+====  ==========================================================
+0     done
+1     a defect in jaxgen itself (a traceback is shown)
+2     the command line or a setting is impossible
+3     a data set is missing, truncated or wrong
+4     no usable checkpoint, or it belongs to another configuration
+5     training met a number that is not finite
+6     the run folder exists already or is in use
+7     a file could not be written (disk full, no permission)
+130   interrupted by Ctrl-C, after saving
+143   stopped by SIGTERM, after saving
+====  ==========================================================
+"""
+
+from typing import ClassVar
+
+
+class JaxgenError(Exception):
+    """An error with one line of text for the user and an exit code for the shell."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *, expected: str, found: str, remedy: str) -> None:
+        super().__init__(f"expected {expected}, found {found}; {remedy}")
+
+
+class SettingError(JaxgenError):
+    """A setting, or a combination of settings, that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(JaxgenError):
+    """A data set whose files are there but truncated or wrong."""
+
+    exit_code = 3
+
+
+class DataMissingError(DataError):
+    """A data set that is neither prepared, nor given, nor downloadable."""
+
+
+class CheckpointError(JaxgenError):
+    """No checkpoint that can be trusted, or one that belongs to another configuration."""
+
+    exit_code = 4
+
+
+class NonFiniteError(JaxgenError):
+    """A metric that is NaN or infinite, with the exact step at which it first was."""
+
+    exit_code = 5
+
+
+class RunFolderError(JaxgenError):
+    """A run folder that exists already, is in use, or is not a run folder."""
+
+    exit_code = 6
+
+
+class WriteError(JaxgenError):
+    """A file that could not be written."""
+
+    exit_code = 7

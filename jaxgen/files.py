@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jaxgen.errors import WriteError
+
+
+@contextlib.contextmanager
+def appearing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that gets its name only when the `with` block ends well.
+
+    Errors:
+        WriteError: the disk is full, or the folder may not be made or written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        raise WriteError(
+            expected=f"to write {path}",
+            found=error.strerror or str(error),
+            remedy="free some space, or choose another folder",
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file; errors as `appearing_whole`."""
+    with appearing_whole(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON; NaN is refused, for JSON has none; errors as `appearing_whole`."""
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

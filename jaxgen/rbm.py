@@ -1,0 +1,283 @@
+"""Restricted Boltzmann machine with binary units, trained by contrastive divergence.
+
+Energy of visible units v in {0,1}^V and hidden units h in {0,1}^H, with weights W [V, H]:
+
+    E(v, h) = -v'Wh - a'v - b'h,        p(v, h) = exp(-E(v, h)) / Z.
+
+Sums over h are exact, so the free energy and both conditionals have closed forms:
+
+    F(v)     = -log sum_h exp(-E(v, h)) = -a'v - sum_j softplus(b_j + v'W_j)
+    p(h_j=1|v) = sigmoid(b_j + v'W_j),   p(v_i=1|h) = sigmoid(a_i + W_i h).
+
+Learning follows the gradient of mean F(v_data) - mean F(v_model), with v_model held fixed. For
+CD-k, v_model is the state after k Gibbs steps that start at the data (Hinton 2002, "Training
+products of experts by minimizing contrastive divergence", eq. 5); for PCD the chains go on from
+one update to the next (Tieleman 2008).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxgen.errors import SettingError
+from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.random import Binarize, bernoulli, binarize
+
+Visible: TypeAlias = Float[Array, "*batch visible"]
+Hidden: TypeAlias = Float[Array, "*batch hidden"]
+Params: TypeAlias = dict[str, Array]
+"""w [V, H], b_visible [V] (a above), b_hidden [H] (b above)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The lab's RBM; every field is a flag of `experiments.rbm`."""
+
+    num_hidden: int = 100
+    """Number of hidden units."""
+    num_gibbs_steps: int = 1
+    """k of CD-k: Gibbs steps between the positive and the negative phase."""
+    learning_rate: float = 0.1
+    """Step size of the gradient ascent on the log likelihood."""
+    momentum: float = 0.0
+    """Heavy-ball momentum; 0 is plain gradient ascent."""
+    weight_decay: float = 0.0
+    """L2 decay of the weights (not of the biases), added to their gradient."""
+    persistent: bool = False
+    """PCD: the negative chains go on from update to update instead of starting at the data."""
+    num_chains: int = 100
+    """Number of persistent chains; without `persistent` there is one chain per image."""
+    centred: bool = False
+    """Centred gradient: subtract running means of the units from the statistics."""
+    binarize: Binarize = "sample"
+    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    init_scale: float = 0.1
+    """Standard deviation of the initial weights; the biases start at zero."""
+    num_sampling_steps: int = 1000
+    """Gibbs steps of `sample`, from units that are on with probability 1/2."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(
+                    expected=f"{name} of at least 1",
+                    found=str(getattr(self, name)),
+                    remedy=f"set --{name.replace('_', '-')} to a positive number",
+                )
+        if not 0.0 <= self.momentum < 1.0:
+            raise SettingError(
+                expected="momentum in [0, 1)", found=str(self.momentum), remedy="set --momentum"
+            )
+
+
+def energy(params: Params, visible: Visible, hidden: Hidden) -> Float[Array, "*batch"]:
+    """E(v, h) = -v'Wh - a'v - b'h, one number per example."""
+    interaction = jnp.sum((visible @ params["w"]) * hidden, axis=-1)
+    return -interaction - visible @ params["b_visible"] - hidden @ params["b_hidden"]
+
+
+def hidden_logits(params: Params, visible: Visible) -> Hidden:
+    """Log p(h_j=1|v) / p(h_j=0|v) = b_j + v'W_j."""
+    return visible @ params["w"] + params["b_hidden"]
+
+
+def visible_logits(params: Params, hidden: Hidden) -> Visible:
+    """Log p(v_i=1|h) / p(v_i=0|h) = a_i + W_i h."""
+    return hidden @ params["w"].T + params["b_visible"]
+
+
+def free_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
+    """F(v) = -a'v - sum_j softplus(b_j + v'W_j), one number per example, in nats.
+
+    The model's log likelihood is log p(v) = -F(v) - log Z.
+    """
+    softplus = jax.nn.softplus(hidden_logits(params, visible))
+    return -visible @ params["b_visible"] - jnp.sum(softplus, axis=-1)
+
+
+class RBM(nn.Module):
+    """Owner of the parameters; applied to visible units it returns their free energy."""
+
+    num_visible: int
+    num_hidden: int
+    init_scale: float = 0.1
+
+    @nn.compact
+    def __call__(self, visible: Visible) -> Float[Array, "*batch"]:
+        """F(v); see `free_energy`."""
+        normal = nn.initializers.normal(self.init_scale)
+        params = {
+            "w": self.param("w", normal, (self.num_visible, self.num_hidden)),
+            "b_visible": self.param("b_visible", nn.initializers.zeros, (self.num_visible,)),
+            "b_hidden": self.param("b_hidden", nn.initializers.zeros, (self.num_hidden,)),
+        }
+        return free_energy(params, visible)
+
+
+def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int) -> Visible:
+    """Runs `num_steps` steps v -> h ~ p(h|v) -> v ~ p(v|h) from the given visible units."""
+
+    def gibbs_step(index: Array, visible: Visible) -> Visible:
+        key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, index))
+        hidden = bernoulli(key_hidden, jax.nn.sigmoid(hidden_logits(params, visible)))
+        return bernoulli(key_visible, jax.nn.sigmoid(visible_logits(params, hidden)))
+
+    last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible)
+    return last
+
+
+def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
+    """Turns the plain gradient into the centred one, for offsets mu [V] and lambda [H].
+
+    With d(.) the difference between data and model statistics (or minus it, as here),
+
+        dW_c = d<(v - mu)(h - lambda)'> = dW - da lambda' - mu db'
+        da_c = da - dW_c lambda,     db_c = db - dW_c' mu.
+
+    Melchior, Fischer and Wiskott, "How to center deep Boltzmann machines", JMLR 2016: the
+    centred gradient written for the parameters of the normal, uncentred RBM.
+    """
+    d_visible, d_hidden = grads["b_visible"], grads["b_hidden"]
+    w = grads["w"] - jnp.outer(d_visible, mean_hidden) - jnp.outer(mean_visible, d_hidden)
+    return {
+        "w": w,
+        "b_visible": d_visible - w @ mean_hidden,
+        "b_hidden": d_hidden - mean_visible @ w,
+    }
+
+
+class State(NamedTuple):
+    """What the next step needs."""
+
+    params: Params
+    opt_state: optax.OptState
+    step: Array
+    """Number of updates so far, int32."""
+    chains: Visible | None
+    """Persistent chains [num_chains, V]; None for CD-k."""
+    mean_visible: Visible | None
+    """Running mean of the visible units [V]; None unless centred."""
+    mean_hidden: Hidden | None
+    """Running mean of the hidden probabilities [H]; None unless centred."""
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Gradient descent with the learning rate kept in its state.
+
+    A rate in the state lets learners that differ only in their rate share one program.
+    """
+    sgd = optax.inject_hyperparams(optax.sgd, static_args=("momentum", "nesterov"))(
+        learning_rate=config.learning_rate, momentum=config.momentum or None
+    )
+    if not config.weight_decay:
+        return sgd
+    on_weights = {"w": True, "b_visible": False, "b_hidden": False}
+    return optax.chain(optax.add_decayed_weights(config.weight_decay, on_weights), sgd)
+
+
+def init(config: Config, num_visible: int, key: PRNGKey) -> State:
+    """The state before the first update: W ~ N(0, init_scale^2), biases zero."""
+    key_params, key_chains = jax.random.split(key)
+    module = RBM(num_visible, config.num_hidden, config.init_scale)
+    params = module.init(key_params, jnp.zeros((1, num_visible)))["params"]
+    chains = None
+    if config.persistent:
+        chains = bernoulli(key_chains, jnp.full((config.num_chains, num_visible), 0.5))
+    return State(
+        params=params,
+        opt_state=optimizer(config).init(params),
+        step=jnp.zeros((), jnp.int32),
+        chains=chains,
+        mean_visible=jnp.full(num_visible, 0.5) if config.centred else None,
+        mean_hidden=jnp.full(config.num_hidden, 0.5) if config.centred else None,
+    )
+
+
+def _moved(mean: Array | None, batch: Array) -> Array | None:
+    """Moves a running mean a hundredth of the way to the mean of a batch; None stays None."""
+    return None if mean is None else 0.99 * mean + 0.01 * jnp.mean(batch, axis=0)
+
+
+def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+    """One CD-k or PCD update from a batch of uint8 images.
+
+    Metrics:
+        free_energy_contrast: mean F(v_data) - mean F(v_model), nats; near 0 at equilibrium.
+        hidden_mean: mean probability of a hidden unit being on, given the data.
+        pixel_change: mean (v_data - v_model)^2 after k steps; only for CD-k.
+    """
+    key_data, key_gibbs = jax.random.split(key)
+    data = binarize(key_data, batch, config.binarize)
+    start = data if state.chains is None else state.chains
+    model = gibbs(state.params, start, key_gibbs, config.num_gibbs_steps)
+
+    def contrast(params: Params) -> Array:
+        return jnp.mean(free_energy(params, data)) - jnp.mean(free_energy(params, model))
+
+    value, grads = jax.value_and_grad(contrast)(state.params)
+    hidden = jax.nn.sigmoid(hidden_logits(state.params, data))
+    mean_visible, mean_hidden = _moved(state.mean_visible, data), _moved(state.mean_hidden, hidden)
+    if mean_visible is not None and mean_hidden is not None:
+        grads = centre(grads, mean_visible, mean_hidden)
+    updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
+    metrics = {"free_energy_contrast": value, "hidden_mean": jnp.mean(hidden)}
+    if state.chains is None:
+        metrics["pixel_change"] = jnp.mean(jnp.square(data - model))
+    new_state = State(
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+        step=state.step + 1,
+        chains=None if state.chains is None else model,
+        mean_visible=mean_visible,
+        mean_hidden=mean_hidden,
+    )
+    return new_state, metrics
+
+
+def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:
+    """Draws h ~ p(h|v) once; returns it and the reconstruction p(v=1|h)."""
+    hidden = bernoulli(key, jax.nn.sigmoid(hidden_logits(params, visible)))
+    return hidden, jax.nn.sigmoid(visible_logits(params, hidden))
+
+
+def generate(
+    params: Params, key: PRNGKey, hidden: Hidden, num_steps: int, gain: float = 1.0
+) -> tuple[Hidden, Visible]:
+    """Runs `num_steps` steps h -> v ~ p(v|h) -> h ~ p(h|v) from a given hidden state.
+
+    A `gain` other than 1 multiplies the start, and the start alone. The scaled start is no binary
+    state: it stands for `gain` copies of each unit that is on, and so saturates the first p(v|h).
+
+    Returns:
+        The last hidden state, and p(v=1|h) of it.
+    """
+    key_down, key_up, key_gibbs = jax.random.split(key, 3)
+    visible = bernoulli(key_down, jax.nn.sigmoid(visible_logits(params, gain * hidden)))
+    visible = gibbs(params, visible, key_gibbs, num_steps - 1)
+    return reconstruct(params, key_up, visible)
+
+
+def sample(
+    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+) -> Images:
+    """p(v=1|h) [num, H, W, C] after `num_sampling_steps` Gibbs steps from random hidden units."""
+    key_start, key_chain = jax.random.split(key)
+    start = bernoulli(key_start, jnp.full((num, config.num_hidden), 0.5))
+    _, probs = generate(state.params, key_chain, start, config.num_sampling_steps)
+    return probs.reshape(num, *image_shape)
+
+
+def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
+    """The RBM as three pure functions, one visible unit per pixel of `image_shape` [H, W, C]."""
+    return Learner(
+        init=partial(init, config, math.prod(image_shape)),
+        step=partial(step, config),
+        sample=partial(sample, config, image_shape),
+    )

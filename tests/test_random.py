@@ -1,0 +1,104 @@
+"""Bernoulli sampling: JAX's own bits, a bias below what matters, and how units come from pixels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.random import RESOLUTION, bernoulli, binarize, bits16, threefry2x32
+
+GOLDEN = {
+    "fold_in": [2716826189, 292468403],
+    "bits": [4070199207, 4202968722, 1427181096],
+    "permutation": [0, 1, 5, 6, 4, 3, 2, 7],
+    "normal": [1.622642159461975, 2.0252647399902344, -0.4335944354534149],
+    "bits16": [345, 27424, 9103, 14175, 20222],
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 + 5])
+def test_blocks_are_those_of_jax(seed):
+    key = jax.random.key(seed)
+    words = threefry2x32(jax.random.key_data(key), jnp.arange(1000, dtype=jnp.uint32))
+    expected = jax.random.bits(key, (1000,), jnp.uint32)
+    np.testing.assert_array_equal(words[0] ^ words[1], expected)
+
+
+def test_known_answers_of_the_published_cipher():
+    """The test vectors that come with Random123, for zero and for all-ones key and counter."""
+    zero = threefry2x32(jnp.zeros(2, jnp.uint32), jnp.zeros(1, jnp.uint32))
+    assert [int(word[0]) for word in zero] == [0x6B200159, 0x99BA4EFE]
+
+
+def test_golden_values_of_jax_random():
+    """A canary: these streams are equal in jax 0.6 to 0.12; a change would change every digest."""
+    key = jax.random.key(0)
+    assert jax.random.key_data(jax.random.fold_in(key, 7)).tolist() == GOLDEN["fold_in"]
+    assert jax.random.bits(key, (3,), jnp.uint32).tolist() == GOLDEN["bits"]
+    assert jax.random.permutation(key, 8).tolist() == GOLDEN["permutation"]
+    np.testing.assert_allclose(jax.random.normal(key, (3,)), GOLDEN["normal"], rtol=1e-6)
+    assert bits16(key, (5,)).tolist() == GOLDEN["bits16"]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (4, 5), (2, 3, 7)])
+def test_shapes_and_values(shape):
+    draws = bernoulli(jax.random.key(3), jnp.full(shape, 0.5))
+    assert draws.shape == shape
+    assert draws.dtype == jnp.float32
+    assert set(np.unique(draws)) <= {0.0, 1.0}
+
+
+def test_probability_is_rounded_to_the_stated_resolution():
+    """Exactly: count the 16-bit integers for which a probability gives 1."""
+    rng = np.random.default_rng(0)
+    probs = np.concatenate([np.arange(256) / 255.0, rng.uniform(size=200)]).astype(np.float32)
+    integers = np.arange(2**16, dtype=np.float32)
+    realised = np.array([(integers < p * np.float32(65536) - 0.5).mean() for p in probs])
+    assert np.abs(realised - probs).max() <= RESOLUTION / 2 + 1e-9
+    assert realised[0] == 0.0
+    assert realised[255] == 1.0
+
+
+@pytest.mark.parametrize("prob", [1 / 255, 0.1, 0.5, 0.9])
+def test_frequency_over_two_million_draws(prob):
+    num = 2_000_000
+    mean = float(bernoulli(jax.random.key(5), jnp.full((num,), prob)).mean())
+    assert abs(mean - prob) < 4.5 * np.sqrt(prob * (1 - prob) / num)
+
+
+def test_neighbours_are_uncorrelated():
+    """The four draws of one block, and equal places of different keys, are independent."""
+    draws = np.asarray(bernoulli(jax.random.key(11), jnp.full((500_000, 4), 0.5)))
+    other = np.asarray(bernoulli(jax.random.key(12), jnp.full((500_000, 4), 0.5)))
+    correlation = np.corrcoef(np.hstack([draws, other]).T) - np.eye(8)
+    assert np.abs(correlation).max() < 5.0 / np.sqrt(500_000)
+
+
+def test_sure_events():
+    assert float(bernoulli(jax.random.key(0), jnp.ones(100_000)).min()) == 1.0
+    assert float(bernoulli(jax.random.key(0), jnp.zeros(100_000)).max()) == 0.0
+
+
+def test_vmap_over_keys_equals_single_calls():
+    keys = jax.random.split(jax.random.key(1), 3)
+    probs = jnp.full((7, 5), 0.4)
+    together = jax.vmap(bernoulli, in_axes=(0, None))(keys, probs)
+    for key, draws in zip(keys, together, strict=True):
+        np.testing.assert_array_equal(bernoulli(key, probs), draws)
+
+
+def test_other_generators_are_refused():
+    with pytest.raises(ValueError, match="threefry2x32"):
+        bernoulli(jax.random.key(0, impl="rbg"), jnp.ones(3))
+
+
+def test_binarize():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    key = jax.random.key(0)
+    np.testing.assert_allclose(binarize(key, images, "none")[0], np.arange(256) / 255.0, rtol=1e-6)
+    threshold = binarize(key, images, "threshold")[0]
+    np.testing.assert_array_equal(threshold, (np.arange(256) >= 127.5).astype(np.float32))
+    many = np.repeat(images, 4000, axis=0)
+    mean = np.asarray(binarize(key, many, "sample")).mean(axis=0)
+    prob = np.arange(256) / 255.0
+    assert np.all(np.abs(mean - prob) <= 5.0 * np.sqrt(prob * (1 - prob) / 4000) + 1e-9)
