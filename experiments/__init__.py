@@ -1,0 +1,1 @@
+"""Command-line experiments: each composes a learner, its data, its figures and its report."""

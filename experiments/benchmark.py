@@ -1,0 +1,242 @@
+"""How fast the learners train, and against what: one run, interleaved, the same machine.
+
+    python -m experiments.benchmark --only rbm-lab --against torch
+
+Prints one row per learner and preset; `--json FILE` and `--markdown FILE` keep them. An epoch is
+timed as `fit` runs it, with its log intervals, on 60,000 made-up images of MNIST's shape; a dense
+program takes the same time whatever the pixels are. About 30 seconds on two cores for rbm-lab.
+"""
+
+import time
+
+STARTED = time.perf_counter()  # before the imports, for they count too
+
+import importlib  # noqa: E402
+import os  # noqa: E402
+import pkgutil  # noqa: E402
+import resource  # noqa: E402
+import statistics  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, Literal, NamedTuple  # noqa: E402
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import tyro  # noqa: E402
+
+import experiments  # noqa: E402
+from experiments import run_folder  # noqa: E402
+from jaxgen.errors import JaxgenError, SettingError  # noqa: E402
+from jaxgen.files import write_atomically, write_json  # noqa: E402
+from jaxgen.report import Table, markdown, number  # noqa: E402
+from jaxgen.train import Progress, Schedule, fit  # noqa: E402
+
+IMPORT_S = time.perf_counter() - STARTED
+NUM_IMAGES = 60_000
+PEAK_SIZE = 2048
+
+
+def rbm_operations(args: Any) -> int:
+    """Multiplications and additions of the 2k + 3 matrix products of a CD-k update.
+
+    Hidden from data; k times visible from hidden, and k - 1 times hidden from visible between
+    them; hidden from the last visible; two outer products for the gradient.
+    """
+    products = 2 * args.model.num_gibbs_steps + 3
+    return products * 2 * args.batch_size * 784 * args.model.num_hidden
+
+
+OPERATIONS: dict[str, Callable[[Any], int]] = {"rbm": rbm_operations}
+"""Operations of one update, by experiment; only matrix products count."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure the speed of the learners, alone or against PyTorch in the same run."""
+
+    only: str | None = None
+    """One name, <experiment>-<preset>, for example rbm-lab; all of them where not given."""
+    against: Literal["none", "torch"] = "none"
+    """Peer to run in turn with ours; torch needs the extra `benchmark`."""
+    repeats: int = 7
+    """Epochs timed; the median is reported, with the fastest and the slowest."""
+    json: Path | None = None
+    """File for the rows."""
+    markdown: Path | None = None
+    """File for the rows as a table, with the machine and the versions."""
+
+
+class Case(NamedTuple):
+    """One learner with one preset."""
+
+    experiment: str
+    preset: str
+    args: Any
+
+    @property
+    def name(self) -> str:
+        """For example rbm-lab."""
+        return f"{self.experiment}-{self.preset}"
+
+
+def cases(only: str | None) -> list[Case]:
+    """Every preset of every experiment whose operations are counted, or the one called `only`."""
+    names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+    found = [
+        Case(name, preset, args)
+        for name in names
+        if name in OPERATIONS
+        for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
+    ]
+    chosen = [case for case in found if only in (None, case.name)]
+    if not chosen:
+        known = ", ".join(case.name for case in found)
+        raise SettingError(
+            expected=f"--only to be one of {known}", found=str(only), remedy="set it"
+        )
+    return chosen
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds that one call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def matmul_peak() -> float:
+    """Operations per second of a float32 matrix product of size 2048, the best of ten."""
+    a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    best = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(10))
+    return 2 * PEAK_SIZE**3 / best
+
+
+def torch_epoch(case: Case, images: np.ndarray) -> Callable[[], None]:
+    """The PyTorch program of the same updates, as a function that trains one epoch."""
+    try:
+        baseline = importlib.import_module(f"experiments.baselines.torch_{case.experiment}")
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            expected=f"PyTorch and a baseline for {case.experiment}",
+            found=str(error),
+            remedy="type pip install -c constraints.txt -e '.[benchmark]'",
+        ) from error
+    epoch: Callable[[], None] = baseline.epoch_runner(images, case.args.batch_size, case.args.model)
+    return epoch
+
+
+def measure(case: Case, peer: str, repeats: int) -> dict[str, Any]:
+    """Times epochs of `fit`, each followed by an epoch of the peer; the first of each warms up."""
+    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 28, 28, 1), dtype=np.uint8)
+    learner = importlib.import_module(f"jaxgen.{case.experiment}").learner(case.args.model)
+    other = torch_epoch(case, images) if peer == "torch" else None
+    ours: list[float] = []
+    theirs: list[float] = []
+    first_step: list[float] = []
+    began = mark = time.perf_counter()
+
+    def hook(progress: Progress) -> None:
+        nonlocal mark
+        first_step.append(time.perf_counter() - began)
+        if progress.step % progress.steps_per_epoch == 0:
+            ours.append(time.perf_counter() - mark)
+            if other is not None:
+                theirs.append(timed(other))
+            mark = time.perf_counter()
+
+    result = fit(learner, images, Schedule(repeats + 1, case.args.batch_size), (0,), hook=hook)
+    row = row_of(case, ours[1:], result.compile_s, first_step[0])
+    return row | (ratio_of(ours[1:], theirs[1:]) if theirs else {})
+
+
+def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: float) -> dict:
+    """What is reported of one learner; rates are of the median epoch."""
+    steps = NUM_IMAGES // case.args.batch_size
+    epoch_s = statistics.median(seconds)
+    operations = OPERATIONS[case.experiment](case.args)
+    peak = matmul_peak()
+    return {
+        "name": case.name,
+        "batch_size": case.args.batch_size,
+        "import_s": IMPORT_S,
+        "compile_s": compile_s,
+        "first_step_s": first_step_s,
+        "step_s": epoch_s / steps,
+        "epoch_s": epoch_s,
+        "epoch_s_range": [min(seconds), max(seconds)],
+        "images_per_s": steps * case.args.batch_size / epoch_s,
+        "operations_per_step": operations,
+        "gflops_per_s": operations * steps / epoch_s / 1e9,
+        "peak_gflops_per_s": peak / 1e9,
+        "share_of_peak": operations * steps / epoch_s / peak,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def ratio_of(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """Our time over the peer's: of the medians, and the range over the pairs of epochs."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "torch_epoch_s": statistics.median(theirs),
+        "torch_epoch_s_range": [min(theirs), max(theirs)],
+        "ratio_to_torch": statistics.median(ours) / statistics.median(theirs),
+        "ratio_to_torch_range": [min(ratios), max(ratios)],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows with their units."""
+    columns = ["name", "import s", "compile s", "s/epoch", "images/s", "GFLOP/s", "share of peak"]
+    columns += ["peak RSS MB", "PyTorch s/epoch", "ratio (range)"]
+    lines = []
+    for row in rows:
+        keys = ("import_s", "compile_s", "epoch_s", "images_per_s", "gflops_per_s", "share_of_peak")
+        line = [row["name"], *(number(row[key], 3) for key in keys)]
+        line.append(number(row["peak_rss_bytes"] / 1e6, 3))
+        if "ratio_to_torch" in row:
+            low, high = row["ratio_to_torch_range"]
+            line += [number(row["torch_epoch_s"], 3)]
+            line += [f"{row['ratio_to_torch']:.2f} ({low:.2f} to {high:.2f})"]
+        else:
+            line += ["", ""]
+        lines.append(line)
+    return Table(columns, lines)
+
+
+def page(rows: list[dict[str, Any]], repeats: int) -> str:
+    """The rows as a markdown page that says where, with what and how they were measured."""
+    found = run_folder.environment()
+    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    return (
+        f"# Speed\n\nGenerated by `{run_folder.command()}`.\n\n"
+        f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; {packages}. "
+        f"Medians of {repeats} epochs of {NUM_IMAGES:,} images after one that warms up; the peer's "
+        "epochs run in turn with ours. The ratio is our time over PyTorch's, its range over the "
+        "pairs. GFLOP/s counts matrix products alone; the peak is a float32 product of size "
+        f"{PEAK_SIZE} in the same run.\n\n{markdown(table(rows))}"
+    )
+
+
+def main(args: Args) -> int:
+    """Measures what was asked for and prints it; returns the exit code."""
+    try:
+        rows = [measure(case, args.against, args.repeats) for case in cases(args.only)]
+        text = page(rows, args.repeats)
+        print(text)
+        if args.json:
+            write_json(args.json, rows)
+        if args.markdown:
+            write_atomically(args.markdown, text.encode())
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

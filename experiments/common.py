@@ -1,0 +1,280 @@
+"""What every experiment shares: its flags, its data, its training run and its exit codes.
+
+An experiment is a frozen dataclass that extends `Args`, a table of presets, and a function
+``run(args, session)``; `main` parses, opens the run folder and turns errors into exit codes.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import jax
+import tyro
+
+from experiments import monitor, run_folder
+from jaxgen import checkpoint, data
+from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError
+from jaxgen.files import write_json
+from jaxgen.learner import Learner, State
+from jaxgen.train import Result, Schedule, fit
+
+logger = logging.getLogger("jaxgen")
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags that every experiment shares."""
+
+    dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    """Data set. auto: MNIST where it can be had, otherwise the embedded digits."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; TFDS's own default where not given."""
+    manual_dir: Path | None = None
+    """A folder with the original files, or with one such folder per data set."""
+    out: Path | None = None
+    """Run folder; runs/<experiment>-<dataset>-seed<seed> where not given."""
+    preset: str = "lab"
+    """Named set of defaults; other flags change single values of it."""
+    epochs: int = 100
+    """Passes over the training set."""
+    batch_size: int = 100
+    """Images per update."""
+    seed: int = 0
+    """Root of all randomness."""
+    resume: bool = False
+    """Go on from the newest good checkpoint in the run folder; start where there is none."""
+    overwrite: bool = False
+    """Replace an earlier run in the run folder."""
+    quick: bool = False
+    """The whole path in about ten seconds: few epochs on the embedded digits."""
+    deterministic: bool = False
+    """Ask an accelerator for deterministic kernels and full float32 products."""
+    tensorboard: bool = False
+    """Write TensorBoard event files as well."""
+    log_every: int = 100
+    """Steps over which logged metrics are averaged."""
+    checkpoint_seconds: float = 10.0
+    """Least time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "log_every"):
+            if getattr(self, name) < 1:
+                flag = f"--{name.replace('_', '-')}"
+                raise SettingError(
+                    expected=f"{flag} of at least 1",
+                    found=str(getattr(self, name)),
+                    remedy=f"set {flag} to a positive number",
+                )
+        if not 0 <= self.seed < 2**32:
+            raise SettingError(
+                expected="--seed from 0 to 4294967295", found=str(self.seed), remedy="set --seed"
+            )
+
+
+AnyArgs = TypeVar("AnyArgs", bound=Args)
+
+
+class Session(NamedTuple):
+    """What `main` hands to an experiment: its name, its data, its folder."""
+
+    experiment: str
+    dataset: data.Dataset
+    folder: Path
+
+
+class Stopped(Exception):  # noqa: N818 (a request, not an error)
+    """A signal asked the run to stop; its state is saved."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
+    """Parses flags over the chosen preset; `quick` values lie between the preset and the flags."""
+    name = "lab"
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        if flag == "--preset":
+            name = value
+        elif flag.startswith("--preset="):
+            name = flag.partition("=")[2]
+    if name not in presets:
+        raise SettingError(
+            expected=f"--preset to be one of {', '.join(presets)}",
+            found=repr(name),
+            remedy="set --preset to one of them",
+        )
+    default = presets[name]
+    if "--quick" in argv:
+        default = dataclasses.replace(default, **quick)
+    return tyro.cli(
+        type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
+    )
+
+
+def load_dataset(args: Args) -> data.Dataset:
+    """The data set that was asked for; with `auto`, MNIST where it can be had, else digits."""
+    if args.dataset != "auto":
+        return data.load(args.dataset, args.data_dir, args.manual_dir)
+    try:
+        return data.load("mnist", args.data_dir, args.manual_dir)
+    except DataMissingError as error:
+        logger.warning("MNIST cannot be had (%s); using the embedded digits instead", error)
+        return data.load("digits", args.data_dir)
+
+
+def make_deterministic() -> None:
+    """Asks XLA for deterministic kernels; must run before the first use of a device."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], int | None]]:
+    """Yields a function that tells which of SIGINT and SIGTERM has come; a second one kills."""
+    received: list[int] = []
+
+    def note(signum: int, _: Any) -> None:
+        received.append(signum)
+        signal.signal(signum, previous[signum])
+        logger.warning("stopping after this chunk of steps; once more to stop at once")
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def train(
+    args: Args,
+    learner: Learner,
+    session: Session,
+    model: Mapping[str, Any],
+    evaluate: Callable[[State], Mapping[str, float]] = lambda _: {},
+    state: State = None,
+    seeds: Sequence[int] | None = None,
+) -> Result:
+    """Trains with everything a run folder needs: log, display, checkpoints, signals.
+
+    Args:
+        args: the shared flags.
+        learner: what to train.
+        session: where and on what.
+        model: the learner's settings; with data, batch size and seeds they name the checkpoints.
+        evaluate: measured on the state about twenty times in a run.
+        state: where to start instead of `learner.init`.
+        seeds: the seeds of members trained in one program; the run's own seed where not given.
+
+    Errors:
+        Stopped: SIGINT or SIGTERM came; the state is saved.
+    """
+    seeds = tuple(seeds or (args.seed,))
+    identity = {
+        "experiment": session.experiment,
+        "model": model,
+        "data": session.dataset.digest,
+        "batch_size": args.batch_size,
+        "seeds": seeds,
+    }
+    schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
+    every = max(1, args.epochs // 20)
+    with (
+        stop_signals() as stopped,
+        monitor.watching(session.folder, evaluate, every, args.tensorboard) as hook,
+    ):
+        result = fit(
+            learner,
+            session.dataset.train.images,
+            schedule,
+            seeds,
+            state=state,
+            folder=session.folder / "checkpoints",
+            fingerprint=run_folder.fingerprint(identity),
+            hook=hook,
+            should_stop=lambda: stopped() is not None,
+        )
+        signum = stopped()
+    if not result.finished and signum is not None:
+        logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
+        raise Stopped(signum)
+    return result
+
+
+def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, float]) -> dict:
+    """The content of `summary.json`; times and rates are of this process alone."""
+    steps = result.step - result.first_step
+    return {
+        "experiment": session.experiment,
+        "dataset": session.dataset.name,
+        "preset": args.preset,
+        "seed": args.seed,
+        "epochs": args.epochs,
+        "steps": result.step,
+        "digest": checkpoint.digest(result.state.params),
+        "data_digest": session.dataset.digest,
+        "first_step": result.first_step,
+        "compile_s": round(result.compile_s, 4),
+        "train_s": round(result.train_s, 4),
+        "steps_per_s": round(steps / result.train_s, 2) if steps else 0.0,
+        "metrics": {name: float(value) for name, value in metrics.items()},
+    }
+
+
+def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -> None:
+    """Loads the data, owns the folder, records what is run, runs it."""
+    if args.deterministic:
+        make_deterministic()
+    dataset = load_dataset(args)
+    folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-seed{args.seed}"
+    with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
+        config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
+        write_json(folder / "config.json", {k: _json(v) for k, v in config.items()})
+        write_json(folder / "manifest.json", run_folder.manifest(dataset.digest, args.seed))
+        page = run(args, Session(experiment, dataset, folder))
+    print(f"report: {page}")
+
+
+def _json(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def main(
+    experiment: str,
+    run: Callable[[Any, Session], Path],
+    presets: Mapping[str, Args],
+    quick: Mapping[str, Any],
+) -> int:
+    """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        _session(experiment, parse(presets, quick, sys.argv[1:]), run)
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Stopped as stopped:
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WriteError.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

@@ -1,0 +1,173 @@
+"""What a person sees while a run trains: a progress bar or plain lines, a log, TensorBoard."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxgen.errors import WriteError
+from jaxgen.files import write_atomically
+from jaxgen.learner import State
+from jaxgen.train import Progress
+
+LINE_SECONDS = 10.0
+"""Least time between two plain lines, where there is no terminal for a bar."""
+
+Evaluate = Callable[[State], Mapping[str, float]]
+
+
+def earlier_lines(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """The whole lines of a metrics log up to a step; what came after is trained again."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return [line for line in lines if line["step"] <= last_step]
+
+
+class Log:
+    """`metrics.jsonl`: one JSON object per line, appended as it happens.
+
+    A resumed run first drops the lines after its checkpoint, so the log reads as if the run had
+    never stopped; `train_s` goes on from the last line that is kept.
+    """
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        """Opens the log behind the lines of the steps that are not trained again."""
+        kept = earlier_lines(path, first_step)
+        self.earlier_s = kept[-1]["train_s"] if kept else 0.0
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._file = path.open("a", buffering=1)
+
+    def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
+        """Appends one line: step, epoch, train_s and the given values; NaN is written as null."""
+        line = {
+            "step": progress.step,
+            "epoch": round(progress.step / progress.steps_per_epoch, 4),
+            "train_s": round(self.earlier_s + progress.train_s, 4),
+            **{name: plain(value) for name, value in values.items()},
+        }
+        try:
+            self._file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise WriteError(
+                expected=f"to write {self._file.name}",
+                found=error.strerror or str(error),
+                remedy="free space there, then add --resume",
+            ) from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def plain(value: Any) -> Any:
+    """A JSON number, or a list of numbers where several seeds are trained; None if not finite."""
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(listed, list):
+        return [plain(item) for item in listed]
+    return listed if math.isfinite(listed) else None
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """Metrics as one short line, the first of several seeds."""
+    firsts = {name: value if value.ndim == 0 else value.flat[0] for name, value in values.items()}
+    return "  ".join(f"{name} {value:.4g}" for name, value in firsts.items())
+
+
+class Display:
+    """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self) -> None:
+        """Shows nothing before the first update."""
+        self._bar: tqdm[Any] | None = None
+        self._shown_at = -math.inf
+        self._first: tuple[int, float] | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Shows where the run is."""
+        if sys.stderr.isatty():
+            self._update_bar(progress)
+        elif self._first is None:
+            self._first = (progress.step, progress.train_s)
+        elif progress.metrics and time.monotonic() - self._shown_at > LINE_SECONDS:
+            self._print_line(progress)
+
+    def _update_bar(self, progress: Progress) -> None:
+        if self._bar is None:
+            first = progress.first_step
+            self._bar = tqdm(total=progress.num_steps, initial=first, unit="step", leave=False)
+        self._bar.update(progress.step - self._bar.n)
+        if progress.metrics:
+            self._bar.set_postfix_str(_text(progress.metrics))
+
+    def _print_line(self, progress: Progress) -> None:
+        assert self._first is not None
+        assert progress.metrics is not None
+        steps, seconds = progress.step - self._first[0], progress.train_s - self._first[1]
+        rate = steps / max(seconds, 1e-9)
+        left = (progress.num_steps - progress.step) / max(rate, 1e-9)
+        epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
+        of = progress.num_steps // progress.steps_per_epoch
+        note = f"epoch {epochs} of {of}  {rate:.0f} steps/s  {left:.0f} s left"
+        print(f"{note}  {_text(progress.metrics)}", flush=True)
+        self._shown_at = time.monotonic()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextlib.contextmanager
+def watching(
+    folder: Path, evaluate: Evaluate, every_epochs: int, tensorboard: bool
+) -> Iterator[Callable[[Progress], None]]:
+    """Yields the hook for `jaxgen.train.fit` that shows and logs a run.
+
+    Args:
+        folder: the run folder; the log is `metrics.jsonl`.
+        evaluate: measured on the state every `every_epochs` epochs, and after the last.
+        every_epochs: distance between two evaluations.
+        tensorboard: whether to write event files as well.
+    """
+    log: Log | None = None
+    display, writer = Display(), _tensorboard_writer(folder) if tensorboard else None
+
+    def hook(progress: Progress) -> None:
+        nonlocal log
+        log = log or Log(folder / "metrics.jsonl", progress.first_step)
+        display.update(progress)
+        values = dict(progress.metrics or {})
+        epoch, rest = divmod(progress.step, progress.steps_per_epoch)
+        if rest == 0 and (epoch % every_epochs == 0 or progress.step == progress.num_steps):
+            values |= evaluate(progress.state)
+        if values:
+            log.write(progress, values)
+        if writer is not None:
+            for name, value in values.items():
+                writer.add_scalar(name, float(np.mean(value)), progress.step)
+
+    try:
+        yield hook
+    finally:
+        display.close()
+        for closable in (log, writer):
+            if closable is not None:
+                closable.close()
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    """An event file writer; imported only here, for it is slow to import."""
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,56 @@
+"""Prepares data sets, so that the experiments find them; downloads or reads the original files.
+
+Examples::
+
+    python -m experiments.prepare --dataset digits                          # needs no network
+    python -m experiments.prepare --dataset mnist --manual-dir FOLDER       # the four files
+    python -m experiments.prepare --dataset all                             # downloads
+
+It takes about 10 seconds a data set on two CPU cores, and prints one line for each.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from jaxgen import data
+from jaxgen.errors import JaxgenError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Prepares data sets for the experiments."""
+
+    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits", "all"] = "mnist"
+    """The data set to prepare; `all` prepares all four."""
+
+    data_dir: Path | None = None
+    """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+
+    manual_dir: Path | None = None
+    """A folder with the four original files, or with a folder named after the data set."""
+
+
+def main(config: Config) -> int:
+    """Prepares what `config` names; returns the exit code of the last error, or 0."""
+    exit_code = 0
+    for name in data.NAMES if config.dataset == "all" else (config.dataset,):
+        try:
+            dataset = data.load(name, config.data_dir, config.manual_dir)
+        except JaxgenError as error:
+            print(f"error: {error}", file=sys.stderr)
+            exit_code = error.exit_code
+            continue
+        print(
+            f"{name}: {data.find_prepared(name, config.data_dir) or 'cached'}, "
+            f"{len(dataset.train.images)} train and {len(dataset.test.images)} test images, "
+            f"digest {dataset.digest}"
+        )
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Config)))

@@ -1,0 +1,228 @@
+"""What an RBM is judged by, and the lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt8
+from matplotlib.figure import Figure
+
+from jaxgen import figures, rbm
+from jaxgen.data import Dataset
+from jaxgen.learner import PRNGKey, named_key
+from jaxgen.likelihood import MAX_ENUMERATED, rbm_log_likelihood, rbm_log_z
+from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.report import Section, number
+
+NUM_SHOWN = 20
+"""Test images shown in a figure: always the first ones."""
+
+
+def measure(
+    binary: Binarize, params: rbm.Params, train: UInt8[Array, "..."], test: UInt8[Array, "..."]
+) -> dict[str, Array]:
+    """What an RBM is judged by, on the first training images and on the whole test set.
+
+    Returns:
+        test_reconstruction_error: mean over pixels of (x - p(v=1|h))^2, x the grey image, after
+            one step from the input as the RBM is trained on it.
+        free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
+        never_on, always_on: share of hidden units on in less than 1 %, more than 99 % of the
+            test images; both say nothing about the image.
+        test_log_likelihood: exact, nats per image; only for enumerable RBMs.
+    """
+    key_train, key_test, key_hidden = jax.random.split(named_key(jax.random.key(0), "measure"), 3)
+    visible = binarize(key_test, test, binary)
+    hidden, probs = rbm.reconstruct(params, key_hidden, visible)
+    grey = test.reshape(visible.shape) / 255.0
+    train_energy = jnp.mean(rbm.free_energy(params, binarize(key_train, train, binary)))
+    often = jnp.mean(hidden, axis=0)
+    measured = {
+        "test_reconstruction_error": jnp.mean(jnp.square(grey - probs)),
+        "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,
+        "never_on": jnp.mean(often < 0.01),
+        "always_on": jnp.mean(often > 0.99),
+    }
+    if min(params["w"].shape) <= MAX_ENUMERATED:
+        exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
+        measured["test_log_likelihood"] = jnp.mean(exact)
+    return measured
+
+
+def measurer(binary: Binarize, dataset: Dataset) -> Callable[[rbm.Params], dict[str, Any]]:
+    """`measure` compiled for a data set: params -> dict of numbers."""
+    test = jax.device_put(dataset.test.images)
+    train = jax.device_put(dataset.train.images[: len(test)])
+    compiled = jax.jit(partial(measure, binary))
+    return lambda params: jax.device_get(compiled(params, train, test))
+
+
+class Trained(NamedTuple):
+    """A trained RBM and what its tasks need besides."""
+
+    config: rbm.Config
+    params: rbm.Params
+    dataset: Dataset
+    folder: Path
+    """Figures go to its folder `figures`."""
+    generation_steps: int
+    gain: float
+
+    def key(self, name: str) -> PRNGKey:
+        """The key of a task. It is the same for every model, so models meet equal noise."""
+        return named_key(jax.random.key(0), name)
+
+    def save(self, name: str, figure: Figure) -> Path:
+        """Writes a figure of this model."""
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        return figures.save(figure, folder / f"{name}.png")
+
+    def images(self, visible: Any) -> np.ndarray:
+        """Visible units [N, V] as images [N, H, W, C]."""
+        return np.asarray(visible).reshape(-1, *self.dataset.test.images.shape[1:])
+
+
+def training(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> Section:
+    """How the test reconstruction error fell."""
+    evaluated = [line for line in lines if "test_reconstruction_error" in line]
+    epochs = [line["epoch"] for line in evaluated]
+    errors = [line["test_reconstruction_error"] for line in evaluated]
+    figure = figures.curves({"test": (epochs, errors)}, "Reconstruction error", "epoch", "error")
+    answer = (
+        f"The test reconstruction error, the mean over pixels of (x - p(v=1|h))^2 after one step "
+        f"from the input, is {number(errors[0])} after epoch {epochs[0]:.0f} and "
+        f"{number(errors[-1])} after epoch {epochs[-1]:.0f}."
+    )
+    return Section("training", "Reconstruction error", [answer], [trained.save("training", figure)])
+
+
+def filters(trained: Trained) -> Section:
+    """1.1: the weights as a sheet, and how local they are."""
+    weights = np.asarray(trained.params["w"]).T
+    energy = np.sort(weights**2, axis=1)[:, ::-1].cumsum(axis=1)
+    half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    figure = figures.filter_sheet(trained.images(weights), "Weights W, one panel per hidden unit")
+    answer = [
+        f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
+        f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
+        "Evenly spread noise would need "
+        f"{_half_of_noise(weights.shape[1])}, a single point 1: the smaller the number, the more "
+        "local the stroke or blob that switches the unit.",
+        "Red pixels switch a unit on, blue pixels switch it off. A stroke with a blue rim is a "
+        "detector of an edge or a piece of pen stroke at one place.",
+    ]
+    return Section("1.1", "What the hidden units learned", answer, [trained.save("1_1", figure)])
+
+
+def _half_of_noise(num: int) -> int:
+    """Entries that hold half of the squared norm of `num` normal draws, on average."""
+    draws = np.sort(np.random.default_rng(0).normal(size=(200, num)) ** 2, axis=1)[:, ::-1]
+    energy = draws.cumsum(axis=1)
+    return round(float(((energy < energy[:, -1:] / 2).sum(axis=1) + 1).mean()))
+
+
+def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
+    """1.2: the first test images, their hidden states, their reconstructions, one built up."""
+    images = trained.dataset.test.images[:NUM_SHOWN]
+    key_data, key_hidden = jax.random.split(trained.key("reconstruction"))
+    visible = binarize(key_data, jnp.asarray(images), trained.config.binarize)
+    hidden, probs = rbm.reconstruct(trained.params, key_hidden, visible)
+    strips = {
+        "test image": images / 255.0,
+        "input": trained.images(visible),
+        "hidden": np.asarray(hidden),
+        "p(v=1|h)": trained.images(probs),
+    }
+    title = f"The first {len(images)} test images and their reconstructions"
+    answer = (
+        "Mean squared error against the grey image over the whole test set: "
+        f"{number(measured['test_reconstruction_error'])} per pixel. Below, the first image is "
+        "built up: the biases alone, then one active unit's filter after the other is added, in "
+        "the order of the units."
+    )
+    paths = [
+        trained.save("1_2_reconstructions", figures.rows_of(strips, title)),
+        trained.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
+    ]
+    return Section("1.2", "Reconstructions", [answer], paths)
+
+
+def build_up(trained: Trained, hidden: np.ndarray) -> Figure:
+    """p(v=1) from the biases alone, then with each active unit's filter added in turn."""
+    active = np.flatnonzero(hidden)
+    weights = np.asarray(trained.params["w"])[:, active].T
+    logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
+    probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
+    title = f"First test image: biases, then {len(active)} active units one by one"
+    return figures.image_sheet(trained.images(probs), title)
+
+
+def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
+    """1.3: how often each unit is on over the test set, and the filters in that order."""
+    key_data, key_hidden = jax.random.split(trained.key("usage"))
+    test = jnp.asarray(trained.dataset.test.images)
+    visible = binarize(key_data, test, trained.config.binarize)
+    hidden, _ = rbm.reconstruct(trained.params, key_hidden, visible)
+    often = np.asarray(hidden.mean(axis=0))
+    order = np.argsort(-often, kind="stable")
+    weights = trained.images(np.asarray(trained.params["w"]).T[order])
+    low, middle, high = np.quantile(often, [0.1, 0.5, 0.9])
+    answer = (
+        f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
+        f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. "
+        f"{measured['never_on']:.0%} of the units are on in less than 1 % of the images and "
+        f"{measured['always_on']:.0%} in more than 99 %: these say nothing about the image."
+    )
+    frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
+    sorted_title = "Filters, the unit that is on most often first"
+    paths = [
+        trained.save("1_3_frequency", frequency),
+        trained.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
+    ]
+    return Section("1.3", "How often each hidden unit is on", [answer], paths)
+
+
+def generated(trained: Trained, samples: np.ndarray) -> Section:
+    """1.7: images from set hidden states, and the samples of a long chain."""
+    key_start, key_chain = jax.random.split(trained.key("generation"))
+    num_units = trained.config.num_hidden
+    single = np.eye(num_units)[np.linspace(0, num_units - 1, NUM_SHOWN // 2).astype(int)]
+    tenth = bernoulli(key_start, jnp.full((NUM_SHOWN // 2, num_units), 0.1))
+    start = jnp.concatenate([tenth, jnp.asarray(single, jnp.float32)])
+    steps, gain = trained.generation_steps, trained.gain
+    final, probs = rbm.generate(trained.params, key_chain, start, steps, gain)
+    strips = {"set state": start, "final state": np.asarray(final), "image": trained.images(probs)}
+    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"
+    answer = [
+        f"A hidden state is set, {steps} Gibbs steps follow, and p(v=1|h) of the last state is "
+        f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left rows and one in "
+        f"the right ones; after the steps {np.asarray(final).mean():.0%} are on: the chain "
+        "forgets how many units were set.",
+        f"The set state is multiplied by a gain of {gain:g}. "
+        + (
+            "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
+            if gain == 1.0
+            else "That is no binary state: it acts as that many copies of each unit, once."
+        ),
+    ]
+    paths = [
+        trained.save("1_7_generation", figures.rows_of(strips, title)),
+        trained.save("1_7_samples", figures.image_sheet(samples, long_title)),
+    ]
+    return Section("1.7", "Generated images", answer, paths)
+
+
+def tasks(trained: Trained, measured: Mapping[str, float], samples: np.ndarray) -> list[Section]:
+    """The tasks that concern one model, in the lab's order."""
+    return [
+        filters(trained),
+        reconstructions(trained, measured),
+        usage(trained, measured),
+        generated(trained, samples),
+    ]

@@ -1,0 +1,160 @@
+"""The run folder: one owner at a time, never overwritten unasked, and a record of where it ran."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxgen.errors import RunFolderError, WriteError
+
+PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+"""What computes or stores numbers; their versions are part of the environment."""
+FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS")
+"""Environment variables that may change numbers; no other variable is recorded."""
+LOCK = ".lock"
+
+
+def fingerprint(content: Any) -> str:
+    """sha256 of a JSON document with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            expected=f"to create the run folder {folder}",
+            found=error.strerror or str(error),
+            remedy="choose another --out",
+        ) from error
+
+
+def _lock(folder: Path) -> int:
+    """Takes the folder's lock; the operating system frees it when the process ends, however."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WriteError(
+            expected=f"to write into {folder}",
+            found=error.strerror or str(error),
+            remedy="choose another --out",
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise RunFolderError(
+            expected=f"{folder} to be free",
+            found="another run that is using it",
+            remedy="wait for it to end or choose another --out",
+        ) from error
+    return handle
+
+
+def _clear(folder: Path, contents: list[Path]) -> None:
+    """Empties a run folder; refuses where the folder does not look like one."""
+    if not (folder / "config.json").exists():
+        raise RunFolderError(
+            expected=f"{folder} to be a run folder with a config.json",
+            found=f"a folder with {contents[0].name} in it",
+            remedy="choose another --out",
+        )
+    for path in contents:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextlib.contextmanager
+def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
+    """Owns a run folder inside the `with` block; an existing run is never overwritten unasked.
+
+    Errors:
+        RunFolderError: a run is there and neither `resume` nor `overwrite` is set, or it is in
+            use, or `overwrite` is asked for a folder that holds something else.
+        WriteError: the folder cannot be created or written.
+    """
+    _create(folder)
+    handle = _lock(folder)
+    try:
+        contents = sorted(path for path in folder.iterdir() if path.name != LOCK)
+        if contents and overwrite:
+            _clear(folder, contents)
+        elif contents and not resume:
+            raise RunFolderError(
+                expected=f"{folder} to be new or empty",
+                found="an earlier run",
+                remedy="add --resume to go on with it, --overwrite to replace it, or --out FOLDER",
+            )
+        yield folder
+    finally:
+        os.close(handle)
+
+
+def processor() -> str:
+    """The processor's name as the operating system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with a mark when it has changes; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            [*command, "--abbrev=40", "--exclude=*"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def environment() -> dict[str, Any]:
+    """What bitwise equality depends on besides the configuration and the code."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "machine": platform.machine(),
+        "processor": processor(),
+        "several_cores": (os.cpu_count() or 1) > 1,
+        "device": devices[0].device_kind,
+        "num_devices": len(devices),
+        "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
+        "matmul_precision": jax.config.jax_default_matmul_precision,
+    }
+
+
+def manifest(data_digest: str, seed: int) -> dict[str, Any]:
+    """Where and from what a run is made; `environment_hash` names the environment."""
+    found = environment()
+    return {
+        "environment": found,
+        "environment_hash": fingerprint(found),
+        "num_cores": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "data_digest": data_digest,
+        "seed": seed,
+        "command": command(),
+    }
+
+
+def command() -> str:
+    """The command line as it can be typed again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else ["python", sys.argv[0]]
+    return shlex.join([*program, *sys.argv[1:]])
