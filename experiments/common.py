@@ -4,15 +4,14 @@ An experiment is a frozen dataclass that extends `Args`, a table of presets, and
 ``run(args, session)``; `main` parses, opens the run folder and turns errors into exit codes.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -20,9 +19,9 @@ import jax
 import tyro
 
 from experiments import monitor, run_folder
+from experiments.signals import Stopped, stop_signals
 from jaxgen import checkpoint, data
 from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import write_json
 from jaxgen.learner import Learner, State
 from jaxgen.train import Result, Schedule, fit
 
@@ -88,14 +87,9 @@ class Session(NamedTuple):
     experiment: str
     dataset: data.Dataset
     folder: Path
-
-
-class Stopped(Exception):  # noqa: N818 (a request, not an error)
-    """A signal asked the run to stop; its state is saved."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
+    record: Callable[[], None]
+    """Writes down what is run and where; `train` calls it before the first step, once it is clear
+    that the settings and the checkpoints found fit together."""
 
 
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
@@ -136,26 +130,6 @@ def make_deterministic() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     jax.config.update("jax_default_matmul_precision", "highest")
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Yields a function that tells which of SIGINT and SIGTERM has come; a second one kills."""
-    received: list[int] = []
-
-    def note(signum: int, _: Any) -> None:
-        received.append(signum)
-        signal.signal(signum, previous[signum])
-        logger.warning("stopping after this chunk of steps; once more to stop at once")
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def train(
@@ -203,11 +177,12 @@ def train(
             state=state,
             folder=session.folder / "checkpoints",
             fingerprint=run_folder.fingerprint(identity),
+            on_start=session.record,
             hook=hook,
             should_stop=lambda: stopped() is not None,
         )
         signum = stopped()
-    if not result.finished and signum is not None:
+    if signum is not None:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         raise Stopped(signum)
     return result
@@ -234,21 +209,16 @@ def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, 
 
 
 def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -> None:
-    """Loads the data, owns the folder, records what is run, runs it."""
+    """Loads the data, owns the folder, runs the experiment."""
     if args.deterministic:
         make_deterministic()
     dataset = load_dataset(args)
     folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-seed{args.seed}"
     with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
         config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
-        write_json(folder / "config.json", {k: _json(v) for k, v in config.items()})
-        write_json(folder / "manifest.json", run_folder.manifest(dataset.digest, args.seed))
-        page = run(args, Session(experiment, dataset, folder))
+        record = partial(run_folder.record, folder, config, dataset.digest, args.seed)
+        page = run(args, Session(experiment, dataset, folder, record))
     print(f"report: {page}")
-
-
-def _json(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
 
 
 def main(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen.errors import WriteError
+from jaxgen.errors import NonFiniteError, WriteError
 from jaxgen.files import write_atomically
 from jaxgen.learner import State
 from jaxgen.train import Progress
@@ -42,40 +42,40 @@ class Log:
     """
 
     def __init__(self, path: Path, first_step: int) -> None:
-        """Opens the log behind the lines of the steps that are not trained again."""
+        """Keeps the lines of the steps that are not trained again."""
         kept = earlier_lines(path, first_step)
         self.earlier_s = kept[-1]["train_s"] if kept else 0.0
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = path.open("a", buffering=1)
+        self._path = path
 
     def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
-        """Appends one line: step, epoch, train_s and the given values; NaN is written as null."""
+        """Appends one line: step, epoch, train_s and the given values."""
         line = {
             "step": progress.step,
             "epoch": round(progress.step / progress.steps_per_epoch, 4),
             "train_s": round(self.earlier_s + progress.train_s, 4),
-            **{name: plain(value) for name, value in values.items()},
+            **{name: np.asarray(value).tolist() for name, value in values.items()},
         }
         try:
-            self._file.write(json.dumps(line) + "\n")
+            with self._path.open("a") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
         except OSError as error:
             raise WriteError(
-                expected=f"to write {self._file.name}",
+                expected=f"to write {self._path}",
                 found=error.strerror or str(error),
                 remedy="free space there, then add --resume",
             ) from error
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
 
-
-def plain(value: Any) -> Any:
-    """A JSON number, or a list of numbers where several seeds are trained; None if not finite."""
-    listed = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(listed, list):
-        return [plain(item) for item in listed]
-    return listed if math.isfinite(listed) else None
+def _check_finite(values: Mapping[str, Any], step: int) -> None:
+    """Raises NonFiniteError where something measured after a step is not finite."""
+    for name, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise NonFiniteError(
+                expected="finite metrics",
+                found=f"{name} = {value} after step {step}",
+                remedy="lower --learning-rate; the last good checkpoint is kept",
+            )
 
 
 def _text(values: Mapping[str, Any]) -> str:
@@ -141,16 +141,19 @@ def watching(
         tensorboard: whether to write event files as well.
     """
     log: Log | None = None
-    display, writer = Display(), _tensorboard_writer(folder) if tensorboard else None
+    display, writer = Display(), None
 
     def hook(progress: Progress) -> None:
-        nonlocal log
-        log = log or Log(folder / "metrics.jsonl", progress.first_step)
+        nonlocal log, writer
+        if log is None:
+            log = Log(folder / "metrics.jsonl", progress.first_step)
+            writer = _tensorboard_writer(folder) if tensorboard else None
         display.update(progress)
         values = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
         if rest == 0 and (epoch % every_epochs == 0 or progress.step == progress.num_steps):
             values |= evaluate(progress.state)
+        _check_finite(values, progress.step)
         if values:
             log.write(progress, values)
         if writer is not None:
@@ -161,9 +164,8 @@ def watching(
         yield hook
     finally:
         display.close()
-        for closable in (log, writer):
-            if closable is not None:
-                closable.close()
+        if writer is not None:
+            writer.close()
 
 
 def _tensorboard_writer(folder: Path) -> Any:

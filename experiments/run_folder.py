@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import RunFolderError, WriteError
+from jaxgen.files import write_json
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """What computes or stores numbers; their versions are part of the environment."""
 FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS")
 """Environment variables that may change numbers; no other variable is recorded."""
 LOCK = ".lock"
+"""Hidden, as unfinished files are: hidden files make no run."""
+CONFIG = "config.json"
 
 
 def fingerprint(content: Any) -> str:
@@ -62,16 +65,24 @@ def _lock(folder: Path) -> int:
     return handle
 
 
-def _clear(folder: Path, contents: list[Path]) -> None:
-    """Empties a run folder; refuses where the folder does not look like one."""
-    if not (folder / "config.json").exists():
+def _check_is_run(folder: Path, contents: list[Path]) -> None:
+    """Raises where the folder holds something else than a run; its `config.json` tells."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict) or "experiment" not in config:
         raise RunFolderError(
-            expected=f"{folder} to be a run folder with a config.json",
+            expected=f"{folder} to be a run folder, with the config.json of an experiment",
             found=f"a folder with {contents[0].name} in it",
             remedy="choose another --out",
         )
-    for path in contents:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _clear(contents: list[Path]) -> None:
+    """Removes what a run left; `config.json` last, so that half an emptied folder is still one."""
+    for path in sorted(contents, key=lambda path: path.name == CONFIG):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -80,21 +91,23 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
 
     Errors:
         RunFolderError: a run is there and neither `resume` nor `overwrite` is set, or it is in
-            use, or `overwrite` is asked for a folder that holds something else.
+            use, or one of them is set and the folder holds something else than a run.
         WriteError: the folder cannot be created or written.
     """
     _create(folder)
     handle = _lock(folder)
     try:
-        contents = sorted(path for path in folder.iterdir() if path.name != LOCK)
-        if contents and overwrite:
-            _clear(folder, contents)
-        elif contents and not resume:
+        contents = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        if contents and not (resume or overwrite):
             raise RunFolderError(
                 expected=f"{folder} to be new or empty",
-                found="an earlier run",
-                remedy="add --resume to go on with it, --overwrite to replace it, or --out FOLDER",
+                found=f"{contents[0].name} in it",
+                remedy="add --resume to go on with that run, --overwrite to replace it, or --out",
             )
+        if contents:
+            _check_is_run(folder, contents)
+        if overwrite:
+            _clear(contents)
         yield folder
     finally:
         os.close(handle)
@@ -151,6 +164,13 @@ def manifest(data_digest: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "command": command(),
     }
+
+
+def record(folder: Path, config: dict[str, Any], data_digest: str, seed: int) -> None:
+    """Writes `config.json`, every setting of the run, and `manifest.json`."""
+    shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
+    write_json(folder / CONFIG, shown)
+    write_json(folder / "manifest.json", manifest(data_digest, seed))
 
 
 def command() -> str:

@@ -51,9 +51,14 @@ def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Ar
 
 
 def initial_carry(learner: Learner, keys: Keys, batch: Batch, length: int, state: State) -> Carry:
-    """The carry before the first step, from a given state or, where that is None, from init."""
+    """The carry before the first step, from a given state or, where that is None, from init.
+
+    A given state is copied: a program that may reuse the carry's memory must not take the caller's.
+    """
     if state is None:
         state = jax.jit(over_seeds(lambda key: learner.init(named_key(key, "init")), keys))(keys)
+    else:
+        state = jax.tree.map(jnp.array, state)
     seeds = keys.shape
     batches = jnp.broadcast_to(batch, (*seeds, *batch.shape))
     _, metrics = jax.eval_shape(over_seeds(learner.step, keys), state, batches, keys)

@@ -176,6 +176,7 @@ def fit(
     state: State = None,
     folder: Path | None = None,
     fingerprint: str = "",
+    on_start: Callable[[], None] = lambda: None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -190,6 +191,7 @@ def fit(
         state: where to start instead of `learner.init`, with that leading axis for several seeds.
         folder: where checkpoints are kept and looked for; None keeps none.
         fingerprint: names the configuration; a checkpoint with another one is refused.
+        on_start: called once, when settings and checkpoint are found to fit, before any step.
         hook: called after every chunk, about a second of work, and before a checkpoint.
         should_stop: asked after every chunk; True saves the state and ends the run.
 
@@ -204,6 +206,7 @@ def fit(
     data = jax.device_put(images)
     carry = initial_carry(learner, keys, data[: schedule.batch_size], length, state)
     carry, first_step = _restore(folder, carry, fingerprint, num_steps)
+    on_start()
     program = _compile(learner, schedule.batch_size, carry, data, keys)
     span = range(first_step, num_steps)
     step, train_s, stopped, saved_at = first_step, 0.0, False, time.monotonic()

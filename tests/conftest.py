@@ -4,8 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import DIGITS
+from runs import EPOCHS, Command, call
 
+from jaxgen import data
 from jaxgen.data_sources import registered_files
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the prepared digits, and nothing else."""
+    root = tmp_path_factory.mktemp("digits")
+    assert data.load("digits", root).digest == DIGITS
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +26,26 @@ def mnist_dir() -> Path:
     folder = Path(os.environ.get("JAXGEN_MANUAL_DIR", default))
     if not all((folder / file.name).is_file() for file in registered_files("mnist")):
         pytest.skip(f"no MNIST files in {folder}; set JAXGEN_MANUAL_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_root(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the prepared MNIST."""
+    root = tmp_path_factory.mktemp("mnist")
+    data.load("mnist", root, mnist_dir)
+    return root
+
+
+@pytest.fixture
+def command(digits_root: Path, tmp_path: Path) -> Command:
+    return Command(digits_root, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    flags = (*EPOCHS, "--log-every", "10", "--out", str(folder))
+    assert call(*Command(digits_root, folder).args(*flags)[2:]) == 0
     return folder

@@ -1,6 +1,7 @@
 """The RBM's mathematics against enumeration, and its updates against NumPy statistics."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,25 @@ import reference
 
 from jaxgen import rbm
 from jaxgen.errors import SettingError
+from jaxgen.learner import Learner
 
 PARAMS64 = reference.small_rbm()
 PARAMS = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS64)
 VISIBLE, HIDDEN = reference.states(5), reference.states(4)
 SHAPE = (2, 3, 1)
+
+
+@functools.cache
+def compiled(config, shape=SHAPE):
+    """The learner with jitted functions, made once per setting."""
+    plain = rbm.learner(config, shape)
+    sample = jax.jit(plain.sample, static_argnums=2)
+    return Learner(init=jax.jit(plain.init), step=jax.jit(plain.step), sample=sample)
+
+
+gibbs = jax.jit(rbm.gibbs, static_argnums=3)
+generate = jax.jit(rbm.generate, static_argnums=(3, 4))
+reconstruct = jax.jit(rbm.reconstruct)
 
 
 def images(num=8, seed=0):
@@ -64,7 +79,7 @@ def test_gibbs_step_has_the_enumerated_kernel():
     """One step from each visible state, many times: frequencies within 5 standard errors."""
     num = 20_000
     start = jnp.repeat(jnp.asarray(VISIBLE, jnp.float32), num, axis=0)
-    after = np.asarray(rbm.gibbs(PARAMS, start, jax.random.key(1), 1)).reshape(32, num, 5)
+    after = np.asarray(gibbs(PARAMS, start, jax.random.key(1), 1)).reshape(32, num, 5)
     rows = (after @ 2.0 ** np.arange(4, -1, -1)).astype(int)
     frequency = np.array([np.bincount(row, minlength=32) for row in rows]) / num
     expected = reference.gibbs_kernel(PARAMS64)
@@ -74,49 +89,51 @@ def test_gibbs_step_has_the_enumerated_kernel():
 
 def test_long_chain_has_the_model_distribution():
     num = 100_000
-    after = rbm.gibbs(PARAMS, jnp.zeros((num, 5)), jax.random.key(2), 60)
+    after = gibbs(PARAMS, jnp.zeros((num, 5)), jax.random.key(2), 60)
     rows = (np.asarray(after) @ 2.0 ** np.arange(4, -1, -1)).astype(int)
     expected = reference.joint(PARAMS64)[0].sum(axis=1)
     error = np.sqrt(expected * (1 - expected) / num)
     assert np.abs((np.bincount(rows, minlength=32) / num - expected) / error).max() < 5.0
 
 
-def mean_cd_gradient(num_gibbs_steps, data, num=200_000):
+def mean_cd_gradient(params, num_gibbs_steps, data, num=200_000):
     """The CD-k update of many copies of the data, per unit of learning rate."""
-    model = rbm.gibbs(
-        PARAMS, jnp.tile(data, (num // len(data), 1)), jax.random.key(3), num_gibbs_steps
-    )
+    start = jnp.tile(data, (num // len(data), 1))
+    model = gibbs(params, start, jax.random.key(3), num_gibbs_steps)
 
     def contrast(params):
         return rbm.free_energy(params, data).mean() - rbm.free_energy(params, model).mean()
 
-    return jax.tree.map(jnp.negative, jax.grad(contrast)(PARAMS))
+    return jax.tree.map(jnp.negative, jax.jit(jax.grad(contrast))(params))
 
 
 def test_cd_gradient_approaches_the_exact_gradient_as_k_grows():
+    """Strong weights make the chain slow, so that the bias of a small k is seen."""
+    params64 = reference.small_rbm(scale=2.0)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params64)
     data = jnp.asarray(VISIBLE[[3, 3, 9, 17, 30]], jnp.float32)
-    exact = reference.log_likelihood_gradient(PARAMS64, np.asarray(data))
+    exact = reference.log_likelihood_gradient(params64, np.asarray(data))
     distance = {}
-    for k in (1, 3, 60):
-        found = mean_cd_gradient(k, data)
+    for k in (1, 2, 60):
+        found = mean_cd_gradient(params, k, data)
         distance[k] = max(np.abs(found[name] - exact[name]).max() for name in exact)
     noise = 5 * 0.5 / np.sqrt(200_000)  # five standard errors of a mean of binary draws
-    assert distance[1] > 2 * noise  # CD-1 is biased, visibly so
-    assert distance[1] > distance[3] > distance[60]
     assert distance[60] < noise
+    assert distance[2] > 2 * noise
+    assert distance[1] > distance[2] + noise
 
 
 @pytest.mark.parametrize("binarize", ["sample", "threshold", "none"])
 def test_update_equals_numpy_statistics(binarize):
     """W += lr (<v h>_data - <v h>_model), and the biases likewise, from the step's own draws."""
     config = rbm.Config(num_hidden=4, learning_rate=0.3, binarize=binarize)
-    learner = rbm.learner(config, SHAPE)
+    learner = compiled(config, SHAPE)
     state, key = learner.init(jax.random.key(0)), jax.random.key(9)
     new, _ = learner.step(state, images(), key)
 
     key_data, key_gibbs = jax.random.split(key)
     data = np.asarray(rbm.binarize(key_data, images(), binarize), np.float64)
-    model = np.asarray(rbm.gibbs(state.params, data.astype(np.float32), key_gibbs, 1), np.float64)
+    model = np.asarray(gibbs(state.params, data.astype(np.float32), key_gibbs, 1), np.float64)
     w, a, b = (
         np.asarray(state.params[name], np.float64) for name in ("w", "b_visible", "b_hidden")
     )
@@ -134,12 +151,12 @@ def test_update_equals_numpy_statistics(binarize):
 def test_momentum_and_weight_decay():
     config = rbm.Config(num_hidden=4, learning_rate=0.5, momentum=0.9, weight_decay=0.1)
     plain = dataclasses.replace(config, momentum=0.0, weight_decay=0.0)
-    state = rbm.learner(config, SHAPE).init(jax.random.key(0))
-    plain_state = rbm.learner(plain, SHAPE).init(jax.random.key(0))
+    state = compiled(config, SHAPE).init(jax.random.key(0))
+    plain_state = compiled(plain, SHAPE).init(jax.random.key(0))
     key = jax.random.key(4)
-    first, _ = rbm.learner(config, SHAPE).step(state, images(), key)
+    first, _ = compiled(config, SHAPE).step(state, images(), key)
     gradient = {
-        name: (rbm.learner(plain, SHAPE).step(plain_state, images(), key)[0].params[name] - value)
+        name: (compiled(plain, SHAPE).step(plain_state, images(), key)[0].params[name] - value)
         / 0.5
         for name, value in state.params.items()
     }
@@ -147,10 +164,10 @@ def test_momentum_and_weight_decay():
     velocity = {n: gradient[n] - decay[n] * state.params[n] for n in gradient}
     for name, value in state.params.items():
         np.testing.assert_allclose(first.params[name], value + 0.5 * velocity[name], atol=1e-5)
-    second, _ = rbm.learner(config, SHAPE).step(first, images(), key)
+    second, _ = compiled(config, SHAPE).step(first, images(), key)
     # The bias of unit 0 moves by the new gradient and 0.9 of the old velocity.
     moved = (
-        rbm.learner(plain, SHAPE)
+        compiled(plain, SHAPE)
         .step(plain_state._replace(params=first.params), images(), key)[0]
         .params["b_visible"]
     )
@@ -180,29 +197,29 @@ def test_centred_gradient_equals_centred_statistics():
 
 def test_centred_running_means_follow_the_data():
     config = rbm.Config(num_hidden=4, centred=True, binarize="threshold", learning_rate=0.0)
-    learner = rbm.learner(config, SHAPE)
+    learner = compiled(config, SHAPE)
     state = learner.init(jax.random.key(0))
     for index in range(600):
-        state, _ = jax.jit(learner.step)(state, images(), jax.random.key(index))
+        state, _ = learner.step(state, images(), jax.random.key(index))
     expected = (images() >= 127.5).reshape(8, -1).mean(axis=0)
     np.testing.assert_allclose(state.mean_visible, expected, atol=0.01)
 
 
 def test_persistent_chains_go_on_from_where_they_were():
     config = rbm.Config(num_hidden=4, persistent=True, num_chains=7, num_gibbs_steps=2)
-    learner = rbm.learner(config, SHAPE)
+    learner = compiled(config, SHAPE)
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
     assert state.chains.shape == (7, 6)
     new, metrics = learner.step(state, images(), key)
     _, key_gibbs = jax.random.split(key)
-    np.testing.assert_array_equal(new.chains, rbm.gibbs(state.params, state.chains, key_gibbs, 2))
+    np.testing.assert_array_equal(new.chains, gibbs(state.params, state.chains, key_gibbs, 2))
     assert "pixel_change" not in metrics
 
 
 def test_rates_in_the_state_share_one_program():
     """Two learners that differ in their rate alone, vmapped, equal the two alone."""
     rates = (0.05, 0.4)
-    learners = [rbm.learner(rbm.Config(num_hidden=4, learning_rate=rate), SHAPE) for rate in rates]
+    learners = [compiled(rbm.Config(num_hidden=4, learning_rate=rate), SHAPE) for rate in rates]
     key = jax.random.key(2)
     states = [learner.init(key) for learner in learners]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
@@ -213,11 +230,11 @@ def test_rates_in_the_state_share_one_program():
 
 
 def test_reconstruct_and_generate():
-    hidden, probs = rbm.reconstruct(PARAMS, jax.random.key(0), jnp.asarray(VISIBLE, jnp.float32))
+    hidden, probs = reconstruct(PARAMS, jax.random.key(0), jnp.asarray(VISIBLE, jnp.float32))
     expected = jax.nn.sigmoid(rbm.visible_logits(PARAMS, hidden))
     np.testing.assert_array_equal(probs, expected)
     start = jnp.zeros((50_000, 4)).at[:, 0].set(1.0)
-    final, _ = rbm.generate(PARAMS, jax.random.key(1), start, 60)
+    final, _ = generate(PARAMS, jax.random.key(1), start, 60)
     expected_on = reference.joint(PARAMS64)[0].sum(axis=0) @ HIDDEN
     assert np.abs(final.mean(axis=0) - expected_on).max() < 5 * 0.5 / np.sqrt(50_000)
 
@@ -225,7 +242,7 @@ def test_reconstruct_and_generate():
 def test_gain_multiplies_the_start_alone():
     """One step h -> v -> h with gain 3: p(v|3h) enumerated, then p(h|v)."""
     start = jnp.zeros((100_000, 4)).at[:, 1].set(1.0)
-    final, _ = rbm.generate(PARAMS, jax.random.key(5), start, 1, gain=3.0)
+    final, _ = generate(PARAMS, jax.random.key(5), start, 1, 3.0)
     logits = PARAMS64["b_visible"] + 3.0 * PARAMS64["w"][:, 1]
     prob = np.prod(
         np.where(VISIBLE == 1, 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits))), axis=1
@@ -235,7 +252,7 @@ def test_gain_multiplies_the_start_alone():
 
 
 def test_sample_contract():
-    learner = rbm.learner(rbm.Config(num_hidden=4, num_sampling_steps=3), SHAPE)
+    learner = compiled(rbm.Config(num_hidden=4, num_sampling_steps=3), SHAPE)
     drawn = learner.sample(learner.init(jax.random.key(0)), jax.random.key(1), 5)
     assert drawn.shape == (5, *SHAPE)
     assert drawn.dtype == jnp.float32

@@ -1,0 +1,50 @@
+"""The benchmark's bookkeeping; its times are not tested."""
+
+import importlib.util
+
+import pytest
+
+from experiments import benchmark
+from jaxgen.errors import SettingError
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(benchmark, "NUM_IMAGES", 300)
+    monkeypatch.setattr(benchmark, "PEAK_SIZE", 64)
+
+
+def test_rows_have_what_they_promise(small):
+    (case,) = benchmark.cases("rbm-lab")
+    row = benchmark.measure(case, "none", repeats=2)
+    assert row["name"] == "rbm-lab"
+    assert row["batch_size"] == 100
+    assert row["operations_per_step"] == 5 * 2 * 100 * 784 * 100
+    assert row["step_s"] * 3 == pytest.approx(row["epoch_s"])
+    assert row["images_per_s"] * row["epoch_s"] == pytest.approx(300)
+    expected = row["operations_per_step"] / row["step_s"] / 1e9
+    assert row["gflops_per_s"] == pytest.approx(expected)
+    assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row["peak_gflops_per_s"])
+    assert all(row[key] > 0 for key in ("compile_s", "first_step_s", "peak_rss_bytes"))
+    assert "rbm-lab" in benchmark.page([row], 2)
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(SettingError, match="rbm-lab"):
+        benchmark.cases("rbm-lba")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra benchmark")
+def test_against_torch(small):
+    (case,) = benchmark.cases("rbm-lab")
+    row = benchmark.measure(case, "torch", repeats=3)
+    low, high = row["ratio_to_torch_range"]
+    assert 0 < low <= high
+    assert "torch" in benchmark.page([row], 3).lower()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is there")
+def test_without_torch_it_says_what_to_type(small):
+    (case,) = benchmark.cases("rbm-lab")
+    with pytest.raises(SettingError, match=r"\[benchmark\]"):
+        benchmark.measure(case, "torch", repeats=1)
