@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import tyro
+from flax.traverse_util import flatten_dict
 
 from experiments import monitor, run_folder
 from experiments.signals import Stopped, stop_signals
@@ -158,11 +159,12 @@ def train(
     seeds = tuple(seeds or (args.seed,))
     identity = {
         "experiment": session.experiment,
-        "model": model,
         "data": session.dataset.digest,
         "batch_size": args.batch_size,
         "seeds": seeds,
+        "model": model,
     }
+    settings = {name: str(value) for name, value in flatten_dict(identity, sep=".").items()}
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     every = max(1, args.epochs // 20)
     with (
@@ -176,7 +178,7 @@ def train(
             seeds,
             state=state,
             folder=session.folder / "checkpoints",
-            fingerprint=run_folder.fingerprint(identity),
+            settings=settings,
             on_start=session.record,
             hook=hook,
             should_stop=lambda: stopped() is not None,

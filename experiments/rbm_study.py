@@ -34,6 +34,9 @@ DRIFT_STEPS = 1000
 NUM_DRIFT = 1000
 
 
+gibbs = jax.jit(rbm.gibbs, static_argnums=3)
+
+
 class Variant(NamedTuple):
     """A trained RBM of the study, with what was measured of it."""
 
@@ -62,7 +65,7 @@ def drift(config: rbm.Config, params: rbm.Params, test: jax.Array) -> jax.Array:
     """
     key_data, key_chain = jax.random.split(named_key(jax.random.key(0), "drift"))
     visible = binarize(key_data, test[:NUM_DRIFT], config.binarize)
-    after = rbm.gibbs(params, visible, key_chain, DRIFT_STEPS)
+    after = gibbs(params, visible, key_chain, DRIFT_STEPS)
     return jnp.mean(rbm.free_energy(params, visible)) - jnp.mean(rbm.free_energy(params, after))
 
 
@@ -142,11 +145,11 @@ def pictures(session: common.Session, name: str, variants: Sequence[Variant]) ->
     reconstructed: dict[str, Any] = {"test image": np.asarray(test) / 255.0}
     sampled: dict[str, Any] = {}
     for variant in variants:
-        visible = binarize(keys[0], test, variant.config.binarize)
-        _, probs = rbm.reconstruct(variant.params, keys[1], visible)
+        visible = rbm_tasks.binarized(keys[0], test, variant.config.binarize)
+        _, probs = rbm_tasks.reconstruct(variant.params, keys[1], visible)
         reconstructed[variant.name] = np.asarray(probs).reshape(-1, *shape)
-        after = rbm.gibbs(variant.params, visible, keys[2], DRIFT_STEPS)
-        _, probs = rbm.reconstruct(variant.params, keys[1], after)
+        after = gibbs(variant.params, visible, keys[2], DRIFT_STEPS)
+        _, probs = rbm_tasks.reconstruct(variant.params, keys[1], after)
         sampled[variant.name] = np.asarray(probs).reshape(-1, *shape)
     folder = session.folder / "figures"
     folder.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, UInt8
 from matplotlib.figure import Figure
 
@@ -61,6 +62,11 @@ def measurer(binary: Binarize, dataset: Dataset) -> Callable[[rbm.Params], dict[
     return lambda params: jax.device_get(compiled(params, train, test))
 
 
+reconstruct = jax.jit(rbm.reconstruct)
+generate = jax.jit(rbm.generate, static_argnums=(3, 4))
+binarized = jax.jit(binarize, static_argnums=2)
+
+
 class Trained(NamedTuple):
     """A trained RBM and what its tasks need besides."""
 
@@ -104,7 +110,7 @@ def training(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> Section:
 def filters(trained: Trained) -> Section:
     """1.1: the weights as a sheet, and how local they are."""
     weights = np.asarray(trained.params["w"]).T
-    energy = np.sort(weights**2, axis=1)[:, ::-1].cumsum(axis=1)
+    energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
     half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
     figure = figures.filter_sheet(trained.images(weights), "Weights W, one panel per hidden unit")
     answer = [
@@ -130,8 +136,8 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     """1.2: the first test images, their hidden states, their reconstructions, one built up."""
     images = trained.dataset.test.images[:NUM_SHOWN]
     key_data, key_hidden = jax.random.split(trained.key("reconstruction"))
-    visible = binarize(key_data, jnp.asarray(images), trained.config.binarize)
-    hidden, probs = rbm.reconstruct(trained.params, key_hidden, visible)
+    visible = binarized(key_data, jnp.asarray(images), trained.config.binarize)
+    hidden, probs = reconstruct(trained.params, key_hidden, visible)
     strips = {
         "test image": images / 255.0,
         "input": trained.images(visible),
@@ -157,7 +163,7 @@ def build_up(trained: Trained, hidden: np.ndarray) -> Figure:
     active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
-    probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
+    probs = scipy.special.expit(logits + np.asarray(trained.params["b_visible"]))
     title = f"First test image: biases, then {len(active)} active units one by one"
     return figures.image_sheet(trained.images(probs), title)
 
@@ -166,8 +172,8 @@ def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     """1.3: how often each unit is on over the test set, and the filters in that order."""
     key_data, key_hidden = jax.random.split(trained.key("usage"))
     test = jnp.asarray(trained.dataset.test.images)
-    visible = binarize(key_data, test, trained.config.binarize)
-    hidden, _ = rbm.reconstruct(trained.params, key_hidden, visible)
+    visible = binarized(key_data, test, trained.config.binarize)
+    hidden, _ = reconstruct(trained.params, key_hidden, visible)
     often = np.asarray(hidden.mean(axis=0))
     order = np.argsort(-often, kind="stable")
     weights = trained.images(np.asarray(trained.params["w"]).T[order])
@@ -195,7 +201,7 @@ def generated(trained: Trained, samples: np.ndarray) -> Section:
     tenth = bernoulli(key_start, jnp.full((NUM_SHOWN // 2, num_units), 0.1))
     start = jnp.concatenate([tenth, jnp.asarray(single, jnp.float32)])
     steps, gain = trained.generation_steps, trained.gain
-    final, probs = rbm.generate(trained.params, key_chain, start, steps, gain)
+    final, probs = generate(trained.params, key_chain, start, steps, gain)
     strips = {"set state": start, "final state": np.asarray(final), "image": trained.images(probs)}
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
     long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"

@@ -3,7 +3,7 @@
 One step is one folder, renamed into place when every byte is on the disk::
 
     step_00000600/arrays/          the leaves, numbered in the order of their dotted names
-    step_00000600/manifest.json    format, step, fingerprint; sha256 of every leaf and every file
+    step_00000600/manifest.json    format, step, settings; sha256 of every leaf and every file
 
 Orbax alone restores a flipped byte as it stands and never looks at an older step, so `restore`
 checks the manifest against its own sha256, the files before Orbax reads them (its worker threads
@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -35,6 +35,7 @@ __all__ = ["Checkpoint", "digest", "leaf_digests", "restore", "save"]
 _FORMAT = 1
 _STEP_FOLDER = re.compile(r"step_(\d+)(?:\.(\d+))?")  # step_00000600.1 replaces step_00000600
 _TEMPORARY = "tmp_"
+Settings: TypeAlias = Mapping[str, str]
 _Manifest: TypeAlias = dict[str, Any]
 
 
@@ -57,7 +58,7 @@ class _DamagedError(Exception):
     """A checkpoint whose bytes are not those that were written."""
 
 
-def save(folder: Path, step: int, tree: Any, fingerprint: str, keep: int = 3) -> Path:
+def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) -> Path:
     """Writes one step and returns its folder; a kill at any moment leaves the older ones whole.
 
     Saving a step again is a no-op when the same bytes are there, and replaces other or damaged
@@ -68,7 +69,7 @@ def save(folder: Path, step: int, tree: Any, fingerprint: str, keep: int = 3) ->
         folder: Where the step folders lie; made if it is missing. One writer at a time.
         step: How many steps `tree` has been trained for.
         tree: A tree of numeric arrays, at least one of them with an element.
-        fingerprint: A digest of everything in the configuration that shapes the numbers.
+        settings: Everything in the configuration that shapes the numbers, as text by name.
         keep: How many checkpoints to keep, at least 1.
 
     Raises:
@@ -83,7 +84,7 @@ def save(folder: Path, step: int, tree: Any, fingerprint: str, keep: int = 3) ->
     arrays = host_arrays(tree)
     if not any(array.size for array in arrays.values()):
         raise TypeError("expected a tree with numbers in it, found none; there is nothing to save")
-    body = {"format": _FORMAT, "step": step, "fingerprint": fingerprint, "leaves": _leaves(arrays)}
+    body = {"format": _FORMAT, "step": step, "settings": {**settings}, "leaves": _leaves(arrays)}
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def save(folder: Path, step: int, tree: Any, fingerprint: str, keep: int = 3) ->
         raise WriteError(expected=f"to write {folder}", found=found, remedy=remedy) from error
 
 
-def restore(folder: Path, like: Any, fingerprint: str) -> Checkpoint | None:
+def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
     """Reads the newest checkpoint that is whole, or None where there is no checkpoint at all.
 
     A damaged checkpoint is skipped with one line of warning, and the next older one is tried.
@@ -101,7 +102,7 @@ def restore(folder: Path, like: Any, fingerprint: str) -> Checkpoint | None:
     Args:
         folder: Where `save` put the step folders. Nothing in it is changed.
         like: A tree of the same structure, dtypes and shapes; `jax.eval_shape` is enough.
-        fingerprint: The digest of the configuration the caller runs with.
+        settings: Those of the caller; the checkpoint's must be the same.
 
     Raises:
         CheckpointError: All are damaged, or the newest readable one belongs to another
@@ -119,7 +120,7 @@ def restore(folder: Path, like: Any, fingerprint: str) -> Checkpoint | None:
     for entry in entries:
         try:
             manifest = _read_manifest(entry)
-            _check_fit(entry.path, manifest, fingerprint, wanted)
+            _check_fit(entry.path, manifest, settings, wanted)
             arrays = _read_arrays(entry.path, manifest, wanted)
         except _DamagedError as error:
             logging.warning("checkpoint skipped: %s", error)
@@ -214,22 +215,24 @@ def _read_manifest(entry: _Entry) -> _Manifest:
     return manifest
 
 
-def _check_fit(path: Path, manifest: _Manifest, fingerprint: str, wanted: dict[str, Any]) -> None:
-    """Refuses another format, another configuration or other leaves; names the first difference."""
+def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[str, Any]) -> None:
+    """Refuses another format, other settings or other leaves; names the first difference."""
     version, flags = "use the code version that wrote it", "type the flags of the original run"
-    stored = {name: leaf["type"] for name, leaf in manifest.get("leaves", {}).items()}
-    checks = [("format", f"{_FORMAT}", f"{manifest['format']}", version)]
-    checks += [("configuration fingerprint", fingerprint, manifest["fingerprint"], flags)]
-    for name in [*wanted, *(name for name in stored if name not in wanted)]:
-        expected = _type(wanted[name]) if name in wanted else "absent"
-        checks += [(f"array '{name}'", expected, stored.get(name, "absent"), version)]
-    for what, expected, found, remedy in checks:
-        if expected != found:
-            raise CheckpointError(
-                expected=f"the {what} of {path} to be {expected}",
-                found=f"it to be {found}",
-                remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
-            )
+    leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
+    types = {name: _type(leaf) for name, leaf in like.items()}
+    for kind, expected, found, remedy in (
+        ("", {"format": str(_FORMAT)}, {"format": str(manifest["format"])}, version),
+        ("setting ", settings, manifest["settings"], flags),
+        ("array ", types, leaves, version),
+    ):
+        for name in [*expected, *(name for name in found if name not in expected)]:
+            wanted, there = expected.get(name, "absent"), found.get(name, "absent")
+            if wanted != there:
+                raise CheckpointError(
+                    expected=f"the {kind}'{name}' of {path} to be {wanted}",
+                    found=f"it to be {there}",
+                    remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
+                )
 
 
 def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:

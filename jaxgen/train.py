@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -152,10 +153,10 @@ def _chunks(
 
 
 def _restore(
-    folder: Path | None, carry: Carry, fingerprint: str, num_steps: int
+    folder: Path | None, carry: Carry, settings: checkpoint.Settings, num_steps: int
 ) -> tuple[Carry, int]:
     """The newest good checkpoint of the folder and its step, or the given carry and 0."""
-    found = folder and checkpoint.restore(folder, carry, fingerprint)
+    found = folder and checkpoint.restore(folder, carry, settings)
     if not found:
         return carry, 0
     if found.step > num_steps:
@@ -175,7 +176,7 @@ def fit(
     *,
     state: State = None,
     folder: Path | None = None,
-    fingerprint: str = "",
+    settings: checkpoint.Settings = MappingProxyType({}),
     on_start: Callable[[], None] = lambda: None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -190,7 +191,7 @@ def fit(
             the state has a leading axis [num_seeds].
         state: where to start instead of `learner.init`, with that leading axis for several seeds.
         folder: where checkpoints are kept and looked for; None keeps none.
-        fingerprint: names the configuration; a checkpoint with another one is refused.
+        settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
         on_start: called once, when settings and checkpoint are found to fit, before any step.
         hook: called after every chunk, about a second of work, and before a checkpoint.
         should_stop: asked after every chunk; True saves the state and ends the run.
@@ -205,7 +206,7 @@ def fit(
     keys = root_keys(seeds)
     data = jax.device_put(images)
     carry = initial_carry(learner, keys, data[: schedule.batch_size], length, state)
-    carry, first_step = _restore(folder, carry, fingerprint, num_steps)
+    carry, first_step = _restore(folder, carry, settings, num_steps)
     on_start()
     program = _compile(learner, schedule.batch_size, carry, data, keys)
     span = range(first_step, num_steps)
@@ -217,7 +218,7 @@ def fit(
         stopped = should_stop()
         due = time.monotonic() - saved_at > schedule.checkpoint_seconds
         if folder and (due or stopped or step == num_steps):
-            checkpoint.save(folder, step, jax.device_get(carry), fingerprint)
+            checkpoint.save(folder, step, jax.device_get(carry), settings)
             saved_at = time.monotonic()
         if stopped:
             break

@@ -28,6 +28,9 @@ DTYPES = ["bfloat16", "float16", "float32", "float64", "uint8", "int8", "int32",
 DTYPES += ["int64", "bool", "complex64", "float8_e4m3fn"]
 ROOT = Path(__file__).parents[1]
 
+CONFIG = {"rate": "config"}
+OTHER = {"rate": "other"}
+
 
 class Player(NamedTuple):
     """One of several players, as a GAN state has them."""
@@ -79,8 +82,8 @@ def files_of(folder: Path) -> list[Path]:
 def two(tmp_path: Path) -> tuple[Path, State, State]:
     """A folder with steps 1 and 2."""
     old, new = make_state(1), make_state(2)
-    save(tmp_path, 1, old, "config")
-    save(tmp_path, 2, new, "config")
+    save(tmp_path, 1, old, CONFIG)
+    save(tmp_path, 2, new, CONFIG)
     return tmp_path, old, new
 
 
@@ -100,8 +103,8 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def test_a_state_comes_back_bitwise_in_its_own_structure(tmp_path: Path) -> None:
     state = make_state(3)
-    path = save(tmp_path / "a" / "b", 7, state, "config")
-    found = restore(tmp_path / "a" / "b", jax.eval_shape(lambda: make_state(0)), "config")
+    path = save(tmp_path / "a" / "b", 7, state, CONFIG)
+    found = restore(tmp_path / "a" / "b", jax.eval_shape(lambda: make_state(0)), CONFIG)
     assert path == tmp_path / "a" / "b" / "step_00000007"
     assert found is not None
     assert found.step == 7
@@ -121,15 +124,15 @@ def test_every_dtype_and_odd_shape_comes_back(tmp_path: Path) -> None:
     tree["special"] = np.array([np.nan, -0.0, np.inf, 1e-45], np.float32)
     tree["transposed"] = np.arange(6.0).reshape(2, 3).T
     tree[""] = tree["a/b"] = tree[".."] = np.arange(2)
-    save(tmp_path, 0, tree, "config")
-    found = restore(tmp_path, tree, "config")
+    save(tmp_path, 0, tree, CONFIG)
+    found = restore(tmp_path, tree, CONFIG)
     assert found is not None
     assert same(found.tree, tree)
 
 
 def test_big_endian_comes_back_in_native_order(tmp_path: Path) -> None:
-    save(tmp_path, 0, {"a": np.arange(3).astype(">i4")}, "config")
-    found = restore(tmp_path, {"a": np.zeros(3, np.int32)}, "config")
+    save(tmp_path, 0, {"a": np.arange(3).astype(">i4")}, CONFIG)
+    found = restore(tmp_path, {"a": np.zeros(3, np.int32)}, CONFIG)
     assert found is not None
     assert found.tree["a"].tolist() == [0, 1, 2]
 
@@ -154,8 +157,8 @@ trees = st.recursive(
 @given(tree=trees)
 def test_any_tree_comes_back(tree: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")
-    save(folder, 1, tree, "config")
-    found = restore(folder, tree, "config")
+    save(folder, 1, tree, CONFIG)
+    found = restore(folder, tree, CONFIG)
     assert found is not None
     assert same(found.tree, tree)
 
@@ -172,18 +175,18 @@ def test_any_tree_comes_back(tree: Any, tmp_path_factory: pytest.TempPathFactory
 )
 def test_what_is_no_array_is_refused(tmp_path: Path, leaf: Any, words: str) -> None:
     with pytest.raises(TypeError, match=r"at 'a\.0'") as error:
-        save(tmp_path / "x", 0, {"a": [leaf]}, "config")
+        save(tmp_path / "x", 0, {"a": [leaf]}, CONFIG)
     assert words in str(error.value)
     assert not (tmp_path / "x").exists()
 
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="nothing to save"):
-        save(tmp_path, 0, {"a": np.zeros((0, 2))}, "config")
+        save(tmp_path, 0, {"a": np.zeros((0, 2))}, CONFIG)
     with pytest.raises(SettingError, match="keep=0"):
-        save(tmp_path, 0, {"a": np.zeros(2)}, "config", keep=0)
+        save(tmp_path, 0, {"a": np.zeros(2)}, CONFIG, keep=0)
     with pytest.raises(SettingError, match="step=-1"):
-        save(tmp_path, -1, {"a": np.zeros(2)}, "config")
+        save(tmp_path, -1, {"a": np.zeros(2)}, CONFIG)
 
 
 def test_importing_the_module_does_not_import_orbax() -> None:
@@ -199,8 +202,8 @@ def test_saving_and_restoring_are_silent(tmp_path: Path) -> None:
         from pathlib import Path
         from jaxgen.checkpoint import restore, save
         for step in range(3):
-            save(Path(sys.argv[1]), step, {"a": np.ones(3)}, "config", keep=1)
-            restore(Path(sys.argv[1]), {"a": np.ones(3)}, "config")"""
+            save(Path(sys.argv[1]), step, {"a": np.ones(3)}, {"rate": "config"}, keep=1)
+            restore(Path(sys.argv[1]), {"a": np.ones(3)}, {"rate": "config"})"""
     process = run(code, str(tmp_path))
     assert process.communicate() == ("", "")
     assert process.returncode == 0
@@ -238,19 +241,19 @@ def test_digests_are_the_same_on_every_machine() -> None:
 
 
 def test_none_where_there_is_no_checkpoint(tmp_path: Path) -> None:
-    assert restore(tmp_path / "missing", {"a": np.zeros(1)}, "config") is None
+    assert restore(tmp_path / "missing", {"a": np.zeros(1)}, CONFIG) is None
     (tmp_path / "tmp_step_00000003").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
-    assert restore(tmp_path, {"a": np.zeros(1)}, "config") is None
+    assert restore(tmp_path, {"a": np.zeros(1)}, CONFIG) is None
 
 
 def test_the_newest_are_kept_and_strangers_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "tmp_step_00000009" / "arrays").mkdir(parents=True)
     for step in [5, 10, 99_999_999, 100_000_000]:
-        save(tmp_path, step, {"a": np.full(2, step)}, "config", keep=2)
+        save(tmp_path, step, {"a": np.full(2, step)}, CONFIG, keep=2)
     assert step_names(tmp_path) == ["notes.txt", "step_100000000", "step_99999999"]
-    found = restore(tmp_path, {"a": np.zeros(2, np.int64)}, "config")
+    found = restore(tmp_path, {"a": np.zeros(2, np.int64)}, CONFIG)
     assert found is not None
     assert found.step == 100_000_000
 
@@ -258,7 +261,7 @@ def test_the_newest_are_kept_and_strangers_stay(tmp_path: Path) -> None:
 def test_saving_the_same_again_writes_nothing(two: tuple[Path, State, State]) -> None:
     folder, _, new = two
     before = {path: path.stat().st_mtime_ns for path in files_of(folder)}
-    assert save(folder, 2, new, "config") == folder / "step_00000002"
+    assert save(folder, 2, new, CONFIG) == folder / "step_00000002"
     assert {path: path.stat().st_mtime_ns for path in files_of(folder)} == before
 
 
@@ -266,22 +269,22 @@ def test_saving_a_step_again_replaces_other_and_damaged_bytes(
     two: tuple[Path, State, State],
 ) -> None:
     folder, old, _ = two
-    assert save(folder, 2, old, "config").name == "step_00000002.1"
-    found = restore(folder, old, "config")
+    assert save(folder, 2, old, CONFIG).name == "step_00000002.1"
+    found = restore(folder, old, CONFIG)
     assert found is not None
     assert same(found.tree, old)
     victim = max(files_of(folder / "step_00000002.1"), key=lambda path: path.stat().st_size)
     victim.write_bytes(b"")
-    assert save(folder, 2, old, "config").name == "step_00000002.2"
+    assert save(folder, 2, old, CONFIG).name == "step_00000002.2"
     assert step_names(folder) == ["step_00000001", "step_00000002.2"]
 
 
 def test_a_run_that_fell_back_overtakes_the_damaged_ones(two: tuple[Path, State, State]) -> None:
     folder, old, new = two
     (folder / "step_00000002" / "manifest.json").unlink()
-    save(folder, 1, old, "config", keep=1)
+    save(folder, 1, old, CONFIG, keep=1)
     assert step_names(folder) == ["step_00000001", "step_00000002"]
-    save(folder, 2, new, "config", keep=1)
+    save(folder, 2, new, CONFIG, keep=1)
     assert step_names(folder) == ["step_00000002.1"]
 
 
@@ -292,9 +295,11 @@ def test_another_configuration_is_refused_and_never_an_older_one(
     two: tuple[Path, State, State],
 ) -> None:
     folder, old, new = two
-    save(folder, 3, new, "other")
-    with pytest.raises(CheckpointError, match="configuration fingerprint") as error:
-        restore(folder, old, "config")
+    save(folder, 3, new, OTHER)
+    with pytest.raises(
+        CheckpointError, match=r"setting 'rate' .* to be config, found it to be other"
+    ) as error:
+        restore(folder, old, CONFIG)
     assert all(
         word in str(error.value) for word in ["step_00000003", "--overwrite", "--out", "flags"]
     )
@@ -314,9 +319,9 @@ def test_another_configuration_is_refused_and_never_an_older_one(
 def test_another_structure_is_refused_by_its_first_leaf(
     tmp_path: Path, like: Any, words: str
 ) -> None:
-    save(tmp_path, 1, {"a": np.zeros(3)}, "config")
+    save(tmp_path, 1, {"a": np.zeros(3)}, CONFIG)
     with pytest.raises(CheckpointError, match=words):
-        restore(tmp_path, like, "config")
+        restore(tmp_path, like, CONFIG)
 
 
 def test_another_format_is_refused(
@@ -325,7 +330,7 @@ def test_another_format_is_refused(
     folder, old, _ = two
     monkeypatch.setattr(checkpoint, "_FORMAT", 2)
     with pytest.raises(CheckpointError, match=r"format of .* to be 2, found it to be 1"):
-        restore(folder, old, "config")
+        restore(folder, old, CONFIG)
 
 
 # --- damage
@@ -351,7 +356,7 @@ def check_damage(folder: Path, states: dict[int, State], seed: int) -> None:
     for path in files_of(folder / "step_00000002"):
         data = path.read_bytes()
         spoil(path, rng)
-        found = restore(folder, states[1], "config")
+        found = restore(folder, states[1], CONFIG)
         assert found is not None
         assert same(found.tree, states[found.step])
         path.write_bytes(data)
@@ -380,7 +385,7 @@ def test_leaves_are_checked_even_when_the_files_are_as_listed(
     manifest["leaves"]["step"]["sha256"] = "0" * 64
     manifest["sha256"] = checkpoint._body_digest(manifest)
     manifest_path.write_text(json.dumps(manifest))
-    found = restore(folder, old, "config")
+    found = restore(folder, old, CONFIG)
     assert found is not None
     assert found.step == 1
 
@@ -391,7 +396,7 @@ def test_a_damaged_checkpoint_is_named_in_one_line(
     folder, old, _ = two
     victim = folder / "step_00000002" / "arrays" / "manifest.ocdbt"
     victim.write_bytes(b"x")
-    found = restore(folder, old, "config")
+    found = restore(folder, old, CONFIG)
     assert found is not None
     assert (found.step, same(found.tree, old)) == (1, True)
     (record,) = caplog.records
@@ -405,13 +410,13 @@ def test_nothing_but_damage_is_an_error(two: tuple[Path, State, State]) -> None:
     for path in files_of(folder):
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="found 2 damaged, the newest of them step_00000002"):
-        restore(folder, old, "config")
+        restore(folder, old, CONFIG)
 
 
 def test_a_renamed_step_is_not_believed(two: tuple[Path, State, State]) -> None:
     folder, old, _ = two
     (folder / "step_00000001").rename(folder / "step_00000003")
-    found = restore(folder, old, "config")
+    found = restore(folder, old, CONFIG)
     assert found is not None
     assert found.step == 2
 
@@ -420,9 +425,9 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(CheckpointError, match="Not a directory"):
-        restore(path, {"a": np.zeros(1)}, "config")
+        restore(path, {"a": np.zeros(1)}, CONFIG)
     with pytest.raises(WriteError, match="File exists"):
-        save(path, 1, {"a": np.zeros(1)}, "config")
+        save(path, 1, {"a": np.zeros(1)}, CONFIG)
     assert path.read_text() == "mine"
 
 
@@ -434,7 +439,7 @@ SAVE_LOOP = """if True:
     from jaxgen.checkpoint import save
     for step in range(100_000):
         tree = {"step": np.int32(step), "w": np.full((300, 300), step, np.float32)}
-        save(Path(sys.argv[1]), step, tree, "config", keep=2)
+        save(Path(sys.argv[1]), step, tree, {"rate": "config"}, keep=2)
 """
 
 
@@ -452,11 +457,11 @@ def check_kills(folder: Path, count: int, seed: int) -> None:
             time.sleep(rng.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)
             process.communicate()
-            found = restore(each, like, "config")
+            found = restore(each, like, CONFIG)
             assert found is not None
             assert found.tree["step"] == found.step
             assert np.all(found.tree["w"] == found.step)
-            save(each, found.step + 1, like, "config", keep=2)
+            save(each, found.step + 1, like, CONFIG, keep=2)
             assert not list(each.glob("tmp_*"))
 
 
@@ -481,10 +486,10 @@ def test_a_failed_save_leaves_the_others_and_no_litter(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, name, fail)
         with pytest.raises(WriteError, match="found No space left on device") as error:
-            save(folder, 3, old, "config", keep=1)
+            save(folder, 3, old, CONFIG, keep=1)
     assert "\n" not in str(error.value)
     assert step_names(folder) == ["step_00000001", "step_00000002"]
-    found = restore(folder, new, "config")
+    found = restore(folder, new, CONFIG)
     assert found is not None
     assert same(found.tree, new)
 
@@ -496,7 +501,7 @@ def test_too_little_space_is_seen_before_anything_is_written(
     usage = checkpoint.shutil.disk_usage(folder)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
     with pytest.raises(WriteError, match="No space left on device"):
-        save(folder, 3, old, "config")
+        save(folder, 3, old, CONFIG)
 
 
 def test_a_disk_that_fills_inside_orbax_is_a_write_error(tmp_path: Path) -> None:
@@ -508,15 +513,16 @@ def test_a_disk_that_fills_inside_orbax_is_a_write_error(tmp_path: Path) -> None
         from jaxgen.checkpoint import restore, save
         from jaxgen.errors import WriteError
         folder, tree = Path(sys.argv[1]), {f"a{i}": np.full(5000, 1.0) for i in range(8)}
-        save(folder, 1, tree, "config")
+        save(folder, 1, tree, {"rate": "config"})
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         for limit in [0, 60, 300, 3_000, 30_000]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             try:
-                save(folder, 2, {name: array + 1 for name, array in tree.items()}, "config")
+                more = {name: array + 1 for name, array in tree.items()}
+                save(folder, 2, more, {"rate": "config"})
             except WriteError as error:
                 print(error)
-            assert restore(folder, tree, "config").step == 1"""
+            assert restore(folder, tree, {"rate": "config"}).step == 1"""
     process = run(code, str(tmp_path))
     out, err = process.communicate()
     assert process.returncode == 0, err

@@ -242,10 +242,10 @@ def test_existing_run_is_not_overwritten(finished, capsys, digits_root):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--learning-rate", "0.2"), "fingerprint"),
-        (("--seed", "1"), "fingerprint"),
-        (("--batch-size", "50"), "fingerprint"),
-        (("--persistent",), "fingerprint"),
+        (("--learning-rate", "0.2"), "'model.learning_rate'"),
+        (("--seed", "1"), "'seeds'"),
+        (("--batch-size", "50"), "'batch_size'"),
+        (("--persistent",), "'model.persistent'"),
         (("--epochs", "59"), "at most step 885, where this run ends, found one of step 900"),
     ],
 )

@@ -317,14 +317,14 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path):
 
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path):
     run = functools.partial(fit, spy(3), numbered(21), seeds=(0,), folder=tmp_path)
-    run(schedule=Schedule(3, 3), fingerprint="a")
+    run(schedule=Schedule(3, 3), settings={"rate": "a"})
     started = []
-    for schedule, fingerprint, words in [
-        (Schedule(3, 3), "b", "the configuration fingerprint of"),
+    for schedule, rate, words in [
+        (Schedule(3, 3), "b", "the setting 'rate' of .* to be b, found it to be a"),
         (Schedule(2, 3), "a", "expected a checkpoint of at most step 14.*found one of step 21"),
     ]:
         with pytest.raises(CheckpointError, match=words):
-            run(schedule=schedule, fingerprint=fingerprint, on_start=lambda: started.append(1))
+            run(schedule=schedule, settings={"rate": rate}, on_start=lambda: started.append(1))
     assert started == []
 
 
