@@ -218,11 +218,11 @@ def _read_manifest(entry: _Entry) -> _Manifest:
 def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[str, Any]) -> None:
     """Refuses another format, other settings or other leaves; names the first difference."""
     version, flags = "use the code version that wrote it", "type the flags of the original run"
-    leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
+    leaves = {name: leaf["type"] for name, leaf in manifest.get("leaves", {}).items()}
     types = {name: _type(leaf) for name, leaf in like.items()}
     for kind, expected, found, remedy in (
         ("", {"format": str(_FORMAT)}, {"format": str(manifest["format"])}, version),
-        ("setting ", settings, manifest["settings"], flags),
+        ("setting ", settings, manifest.get("settings", {}), flags),
         ("array ", types, leaves, version),
     ):
         for name in [*expected, *(name for name in found if name not in expected)]:

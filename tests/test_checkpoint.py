@@ -329,7 +329,7 @@ def test_another_format_is_refused(
 ) -> None:
     folder, old, _ = two
     monkeypatch.setattr(checkpoint, "_FORMAT", 2)
-    with pytest.raises(CheckpointError, match=r"format of .* to be 2, found it to be 1"):
+    with pytest.raises(CheckpointError, match=r"'format' of .* to be 2, found it to be 1"):
         restore(folder, old, CONFIG)
 
 
