@@ -11,7 +11,6 @@ print a page of tracebacks for each bad byte) and the leaves afterwards. Nothing
 In a job of several processes process 0 saves; arrays split over processes are not supported.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -143,12 +142,11 @@ def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: in
     twins = [entry for entry in _entries(folder) if entry.step == body["step"]]
     if twins and _holds(twins[0], arrays, body):
         return twins[0].path
-    if shutil.disk_usage(folder).free < sum(array.nbytes for array in arrays.values()) + 2**20:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     name = f"step_{body['step']:08d}" + (f".{twins[0].attempt + 1}" if twins else "")
     temporary = folder / f"{_TEMPORARY}{name}"
     try:
         temporary.mkdir()
+        _check_space(temporary, sum(array.nbytes for array in arrays.values()) + 2**20)
         _write(temporary, arrays, body)
         temporary.rename(folder / name)
     except BaseException:  # Ctrl-C too: a full disk is not kept full
@@ -160,6 +158,13 @@ def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: in
         entry.path.rename(folder / f"{_TEMPORARY}{entry.path.name}")
         shutil.rmtree(folder / f"{_TEMPORARY}{entry.path.name}", ignore_errors=True)
     return folder / name
+
+
+def _check_space(folder: Path, size: int) -> None:
+    """Writes so many bytes and removes them: on a full disk Orbax's threads print tracebacks."""
+    path = folder / "space"
+    path.write_bytes(bytes(size))
+    path.unlink()
 
 
 def _write(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest) -> None:

@@ -3,12 +3,21 @@
 import os
 from pathlib import Path
 
+import jax
 import pytest
 from helpers import DIGITS
 from runs import EPOCHS, Command, call
 
 from jaxgen import data
 from jaxgen.data_sources import registered_files
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiles equal programs once a session; runs in other processes compile their own."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(scope="session")

@@ -494,14 +494,19 @@ def test_a_failed_save_leaves_the_others_and_no_litter(
     assert same(found.tree, new)
 
 
-def test_too_little_space_is_seen_before_anything_is_written(
+def test_too_little_space_is_seen_before_orbax_writes(
     two: tuple[Path, State, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, old, _ = two
-    usage = checkpoint.shutil.disk_usage(folder)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, f"No space left on device for {len(data)} bytes at {path}")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(checkpoint, "_write", None)
     with pytest.raises(WriteError, match="No space left on device"):
         save(folder, 3, old, CONFIG)
+    assert step_names(folder) == ["step_00000001", "step_00000002"]
 
 
 def test_a_disk_that_fills_inside_orbax_is_a_write_error(tmp_path: Path) -> None:
