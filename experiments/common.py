@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict
 from experiments import monitor, run_folder
 from experiments.signals import Stopped, stop_signals
 from jaxgen import checkpoint, data
-from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError
+from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError, require_positive
 from jaxgen.learner import Learner, State
 from jaxgen.train import Result, Schedule, fit
 
@@ -65,14 +65,7 @@ class Args:
     """Least time between two checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                flag = f"--{name.replace('_', '-')}"
-                raise SettingError(
-                    expected=f"{flag} of at least 1",
-                    found=str(getattr(self, name)),
-                    remedy=f"set {flag} to a positive number",
-                )
+        require_positive(self, "epochs", "batch_size", "log_every")
         if not 0 <= self.seed < 2**32:
             raise SettingError(
                 expected="--seed from 0 to 4294967295", found=str(self.seed), remedy="set --seed"

@@ -4,7 +4,8 @@
 
 trains the preset `lab` (100 epochs, batch 100, learning rate 0.1) and answers the lab's tasks 1.1
 to 1.3 and 1.7 in runs/rbm-mnist-seed0/report.html; `--study` adds the comparisons of 1.4 to 1.6 and
-1.8. Expected on MNIST, seed 0: see docs/results/rbm.md, which `--study` writes as study.md.
+1.8. Expected on MNIST with seed 0: test reconstruction error 0.0146, after 70 to 90 seconds on two
+CPU cores (docs/results/rbm.md); the study takes about half an hour more.
 """
 
 import dataclasses

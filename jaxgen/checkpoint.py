@@ -14,17 +14,17 @@ In a job of several processes process 0 saves; arrays split over processes are n
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
+from jaxgen import array_store
+from jaxgen.array_store import check_space, reason
 from jaxgen.errors import CheckpointError, SettingError, WriteError
 from jaxgen.export import NumpyArray, digest, flatten, host_arrays, leaf_digests
 from jaxgen.files import file_digest, flush
@@ -89,7 +89,7 @@ def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) 
         folder.mkdir(parents=True, exist_ok=True)
         return _save(folder, arrays, body, keep)
     except OSError as error:
-        found, remedy = _reason(error), "free some space, or choose another --out"
+        found, remedy = reason(error), "free some space, or choose another --out"
         raise WriteError(expected=f"to write {folder}", found=found, remedy=remedy) from error
 
 
@@ -114,7 +114,7 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        found, remedy = _reason(error), "choose another --out"
+        found, remedy = reason(error), "choose another --out"
         raise CheckpointError(expected=f"to read {folder}", found=found, remedy=remedy) from error
     for entry in entries:
         try:
@@ -146,7 +146,7 @@ def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: in
     temporary = folder / f"{_TEMPORARY}{name}"
     try:
         temporary.mkdir()
-        _check_space(temporary, sum(array.nbytes for array in arrays.values()) + 2**20)
+        check_space(temporary, sum(array.nbytes for array in arrays.values()) + 2**20)
         _write(temporary, arrays, body)
         temporary.rename(folder / name)
     except BaseException:  # Ctrl-C too: a full disk is not kept full
@@ -160,35 +160,15 @@ def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: in
     return folder / name
 
 
-def _check_space(folder: Path, size: int) -> None:
-    """Writes so many bytes and removes them: on a full disk Orbax's threads print tracebacks."""
-    path = folder / "space"
-    path.write_bytes(bytes(size))
-    path.unlink()
-
-
 def _write(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest) -> None:
     """Writes the arrays and the manifest, and waits until all of it is on the disk."""
-    slots = _slots(arrays)
-    full = {slots[n]: array for n, array in arrays.items() if array.size}  # it refuses empty ones
-    try:
-        with _orbax() as (checkpointer, ocp):
-            checkpointer.save(folder / "arrays", args=ocp.args.PyTreeSave(full))
-    except ValueError as error:  # TensorStore reports the operating system's errors this way
-        if (code := _error_code(error)) is None:
-            raise
-        raise OSError(code, os.strerror(code)) from error
+    array_store.write(folder / "arrays", arrays)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     body = body | {"files": {p.relative_to(folder).as_posix(): file_digest(p) for p in files}}
     body = body | {"sha256": _body_digest(body)}
     (folder / "manifest.json").write_text(json.dumps(body, indent=1))
     for path in [*folder.rglob("*"), folder]:
         flush(path)
-
-
-def _slots(names: Iterable[str]) -> dict[str, str]:
-    """A plain name for Orbax per leaf, as it reads meaning into some characters."""
-    return {name: f"leaf_{index:05d}" for index, name in enumerate(sorted(names))}
 
 
 def _leaves(arrays: dict[str, NumpyArray]) -> dict[str, dict[str, str]]:
@@ -212,7 +192,7 @@ def _read_manifest(entry: _Entry) -> _Manifest:
         manifest: _Manifest = json.loads(path.read_bytes())
         expected, found = _body_digest(manifest), manifest["sha256"]
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise _DamagedError(f"{path}: expected a manifest, found {_reason(error)}") from error
+        raise _DamagedError(f"{path}: expected a manifest, found {reason(error)}") from error
     if found != expected:
         raise _DamagedError(f"{path}: expected sha256 {found}, found {expected}")
     if manifest["step"] != entry.step:
@@ -242,22 +222,16 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
 
 def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:
     """Reads the arrays of one step, of the types of `like`, and checks every file and leaf."""
-    arrays = {n: np.zeros(leaf.shape, leaf.dtype) for n, leaf in like.items() if 0 in leaf.shape}
     try:
         for name, expected in manifest["files"].items():
             if (found := file_digest(path / name)) != expected:
                 raise _DamagedError(f"{path / name}: expected sha256 {expected}, found {found}")
-        with _orbax() as (checkpointer, ocp):
-            slots = {slot: name for name, slot in _slots(like).items() if name not in arrays}
-            as_numpy = {slot: ocp.RestoreArgs(restore_type=np.ndarray) for slot in slots}
-            args = ocp.args.PyTreeRestore(restore_args=as_numpy)
-            stored = checkpointer.restore(path / "arrays", args=args)
-            arrays |= {slots[slot]: array for slot, array in stored.items()}
+        arrays = array_store.read(path / "arrays", like)
         leaves = _leaves({name: arrays[name] for name in like})
     except _DamagedError:
         raise
     except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads to
-        raise _DamagedError(f"{path}: expected Orbax arrays, found {_reason(error)}") from error
+        raise _DamagedError(f"{path}: expected Orbax arrays, found {reason(error)}") from error
     for name, leaf in manifest["leaves"].items():
         if leaves[name] != leaf:
             expected, found = " ".join(leaf.values()), " ".join(leaves[name].values())
@@ -275,40 +249,8 @@ def _holds(entry: _Entry, arrays: dict[str, NumpyArray], body: _Manifest) -> boo
         return False
 
 
-@contextmanager
-def _orbax() -> Iterator[tuple[Any, Any]]:
-    """A silent Orbax checkpointer for this process alone, and the Orbax module.
-
-    Importing Orbax takes half a second, so it waits until here. Float parameters hardly compress,
-    and without compression a large state is written four times as fast.
-    """
-    import orbax.checkpoint as ocp
-
-    process = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
-    log = logging.getLogger("absl")
-    disabled, log.disabled = log.disabled, True
-    try:
-        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-            yield checkpointer, ocp
-    finally:
-        log.disabled = disabled
-
-
 def _entries(folder: Path) -> list[_Entry]:
     """The step folders, newest first."""
     matches = [(path, _STEP_FOLDER.fullmatch(path.name)) for path in folder.iterdir()]
     found = [_Entry(int(m[1]), int(m[2] or 0), path) for path, m in matches if m]
     return sorted(found, reverse=True)
-
-
-def _error_code(error: Exception) -> int | None:
-    """The operating system's error number, also where TensorStore only mentions it in its text."""
-    match = re.search(r"os_error_code='(\d+)'", str(error))
-    return error.errno if isinstance(error, OSError) else int(match[1]) if match else None
-
-
-def _reason(error: Exception) -> str:
-    code = _error_code(error)
-    return os.strerror(code) if code else f"{type(error).__name__}: {error}".splitlines()[0][:200]

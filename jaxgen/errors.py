@@ -66,3 +66,13 @@ class WriteError(JaxgenError):
     """A file that could not be written."""
 
     exit_code = 7
+
+
+def require_positive(settings: object, *names: str) -> None:
+    """Raises SettingError for the first of the named fields that is below 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if value < 1:
+            flag = f"--{name.replace('_', '-')}"
+            remedy = f"set {flag} to a positive number"
+            raise SettingError(expected=f"{flag} of at least 1", found=str(value), remedy=remedy)

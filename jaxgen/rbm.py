@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -64,16 +64,10 @@ class Config:
     """Gibbs steps of `sample`, from units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
-        for name in ("num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps"):
-            if getattr(self, name) < 1:
-                raise SettingError(
-                    expected=f"{name} of at least 1",
-                    found=str(getattr(self, name)),
-                    remedy=f"set --{name.replace('_', '-')} to a positive number",
-                )
+        require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
         if not 0.0 <= self.momentum < 1.0:
             raise SettingError(
-                expected="momentum in [0, 1)", found=str(self.momentum), remedy="set --momentum"
+                expected="--momentum in [0, 1)", found=str(self.momentum), remedy="set --momentum"
             )
 
 

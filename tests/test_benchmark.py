@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from experiments import benchmark
+from jaxgen import data
 from jaxgen.errors import SettingError
 
 
@@ -14,9 +15,14 @@ def small(monkeypatch):
     monkeypatch.setattr(benchmark, "PEAK_SIZE", 64)
 
 
-def test_rows_have_what_they_promise(small):
+@pytest.fixture
+def digits(digits_root):
+    return data.load("digits", digits_root)
+
+
+def test_rows_have_what_they_promise(small, digits):
     (case,) = benchmark.cases("rbm-lab")
-    row = benchmark.measure(case, "none", repeats=2)
+    row = benchmark.measure(case, digits, "none", repeats=2)
     assert row["name"] == "rbm-lab"
     assert row["batch_size"] == 100
     assert row["operations_per_step"] == 5 * 2 * 100 * 784 * 100
@@ -26,7 +32,7 @@ def test_rows_have_what_they_promise(small):
     assert row["gflops_per_s"] == pytest.approx(expected)
     assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row["peak_gflops_per_s"])
     assert all(row[key] > 0 for key in ("compile_s", "first_step_s", "peak_rss_bytes"))
-    assert "rbm-lab" in benchmark.page([row], 2)
+    assert "rbm-lab" in benchmark.page([row], "digits", 2)
 
 
 def test_unknown_name_lists_the_known():
@@ -35,16 +41,16 @@ def test_unknown_name_lists_the_known():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra benchmark")
-def test_against_torch(small):
+def test_against_torch(small, digits):
     (case,) = benchmark.cases("rbm-lab")
-    row = benchmark.measure(case, "torch", repeats=3)
+    row = benchmark.measure(case, digits, "torch", repeats=3)
     low, high = row["ratio_to_torch_range"]
     assert 0 < low <= high
-    assert "torch" in benchmark.page([row], 3).lower()
+    assert "torch" in benchmark.page([row], "digits", 3).lower()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is there")
-def test_without_torch_it_says_what_to_type(small):
+def test_without_torch_it_says_what_to_type(small, digits):
     (case,) = benchmark.cases("rbm-lab")
     with pytest.raises(SettingError, match=r"\[benchmark\]"):
-        benchmark.measure(case, "torch", repeats=1)
+        benchmark.measure(case, digits, "torch", repeats=1)

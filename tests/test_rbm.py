@@ -263,5 +263,6 @@ def test_sample_contract():
     "bad", [{"num_hidden": 0}, {"num_gibbs_steps": 0}, {"num_chains": -1}, {"momentum": 1.0}]
 )
 def test_impossible_settings(bad):
-    with pytest.raises(SettingError, match=next(iter(bad))):
+    flag = next(iter(bad)).replace("_", "-")
+    with pytest.raises(SettingError, match=f"--{flag}"):
         rbm.Config(**bad)
