@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, UInt8
-from matplotlib.figure import Figure
 
 from jaxgen import figures, rbm
 from jaxgen.data import Dataset
@@ -18,6 +16,9 @@ from jaxgen.learner import PRNGKey, named_key
 from jaxgen.likelihood import MAX_ENUMERATED, rbm_log_likelihood, rbm_log_z
 from jaxgen.random import Binarize, bernoulli, binarize
 from jaxgen.report import Section, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
@@ -82,7 +83,7 @@ class Trained(NamedTuple):
         """The key of a task. It is the same for every model, so models meet equal noise."""
         return named_key(jax.random.key(0), name)
 
-    def save(self, name: str, figure: Figure) -> Path:
+    def save(self, name: str, figure: "Figure") -> Path:
         """Writes a figure of this model."""
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
@@ -158,12 +159,12 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     return Section("1.2", "Reconstructions", [answer], paths)
 
 
-def build_up(trained: Trained, hidden: np.ndarray) -> Figure:
+def build_up(trained: Trained, hidden: np.ndarray) -> "Figure":
     """p(v=1) from the biases alone, then with each active unit's filter added in turn."""
     active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
-    probs = scipy.special.expit(logits + np.asarray(trained.params["b_visible"]))
+    probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
     title = f"First test image: biases, then {len(active)} active units one by one"
     return figures.image_sheet(trained.images(probs), title)
 

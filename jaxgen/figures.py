@@ -1,32 +1,40 @@
 """Matplotlib figures. Grids of samples show the first ones, in the order in which they came.
 
 Every function returns a `Figure`; `save` writes it. Images are [H, W] or [H, W, C] in [0, 1], black
-is 0. No pyplot: figures hold no global state and need no screen.
+is 0. No pyplot: figures hold no global state and need no screen. Matplotlib takes half a second to
+import, so it waits until the first figure.
 """
 
 import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap
-from matplotlib.figure import Figure
 
 from jaxgen.files import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
 Sheet = Float[np.ndarray, "rows columns"]
 
-GREY = colormaps["gray"].with_extremes(bad="#8fa3b5")
-SIGNED = colormaps["RdBu_r"].with_extremes(bad="#c9c9c9")
-"""Colour maps whose lines between panels (NaN) are neither black nor white."""
+PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
+"""Colour map: the colour of the lines between its panels (NaN), neither its black nor white."""
 
 
-def save(figure: Figure, path: Path) -> Path:
+def _figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches, that lays itself out."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all, without a date in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
@@ -55,31 +63,37 @@ def as_square(units: Float[np.ndarray, "num units"]) -> Float[np.ndarray, "num r
 
 
 def _show(
-    axes: Axes, sheet: Sheet, cmap: Colormap | str, limit: tuple[float, float]
-) -> ScalarMappable:
-    """Draws a sheet without ticks."""
-    axes.set_axis_off()
-    return axes.imshow(sheet, cmap=cmap, vmin=limit[0], vmax=limit[1], interpolation="nearest")
+    axes: "Axes",
+    sheet: Sheet,
+    colours: Literal["gray", "RdBu_r", "viridis"],
+    limits: tuple[float, float],
+) -> "ScalarMappable":
+    """Draws a sheet without ticks and frame."""
+    from matplotlib import colormaps
+
+    cmap = colormaps[colours].with_extremes(bad=PAPER[colours])
+    axes.set(xticks=[], yticks=[])
+    axes.set_frame_on(False)
+    return axes.imshow(sheet, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
-def _canvas(sheet: Sheet, size: float, title: str) -> tuple[Figure, Axes]:
+def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
     """A figure with one panel, `size` inches wide, in the proportions of the sheet."""
-    figure = Figure(figsize=(size, size * sheet.shape[0] / sheet.shape[1] + 0.5))
-    figure.set_layout_engine("constrained")
+    figure = _figure(size, size * sheet.shape[0] / sheet.shape[1] + 0.5)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)
     return figure, axes
 
 
-def image_sheet(images: Float[np.ndarray, "num ..."], title: str, columns: int = 10) -> Figure:
+def image_sheet(images: Float[np.ndarray, "num ..."], title: str, columns: int = 10) -> "Figure":
     """Images in a grid, in the order in which they come."""
     sheet = tile(np.asarray(images), columns)
     figure, axes = _canvas(sheet, 7.0, title)
-    _show(axes, sheet, GREY, (0.0, 1.0))
+    _show(axes, sheet, "gray", (0.0, 1.0))
     return figure
 
 
-def filter_sheet(filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0) -> Figure:
+def filter_sheet(filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
     The scale ends at the 99.5th percentile of |filter|, so that single pixels do not set it.
@@ -88,12 +102,12 @@ def filter_sheet(filters: Float[np.ndarray, "num ..."], title: str, columns: int
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = float(np.quantile(np.abs(filters), 0.995)) or 1.0
     figure, axes = _canvas(sheet, 7.5, title)
-    shown = _show(axes, sheet, SIGNED, (-bound, bound))
+    shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     figure.colorbar(shown, ax=axes, shrink=0.7, extend="both", label="weight")
     return figure
 
 
-def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> Figure:
+def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Figure":
     """One number in [0, 1] per unit as a square map with a colour bar."""
     sheet = as_square(np.asarray(values)[None])[0]
     figure, axes = _canvas(sheet, 5.0, title)
@@ -102,28 +116,24 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> Fig
     return figure
 
 
-def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> Figure:
+def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i."""
     names, num = list(strips), max(len(strip) for strip in strips.values())
-    figure = Figure(figsize=(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5))
-    figure.set_layout_engine("constrained")
+    figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
     figure.suptitle(title, fontsize=10)
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         strip = np.asarray(strips[name])
         strip = as_square(strip) if strip.ndim == 2 else strip
-        axes.imshow(tile(strip, num), cmap=GREY, vmin=0.0, vmax=1.0, interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.set_frame_on(False)
+        _show(axes, tile(strip, num), "gray", (0.0, 1.0))
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x: str, y: str
-) -> Figure:
+) -> "Figure":
     """Named lines (x values, y values) in one panel."""
-    figure = Figure(figsize=(6.5, 3.6))
-    figure.set_layout_engine("constrained")
+    figure = _figure(6.5, 3.6)
     axes = figure.add_subplot()
     for name, (x_values, y_values) in lines.items():
         axes.plot(x_values, y_values, label=name, linewidth=1.5)
@@ -132,15 +142,4 @@ def curves(
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend(fontsize=8)
-    return figure
-
-
-def sorted_bars(values: Float[np.ndarray, " units"], title: str, label: str) -> Figure:
-    """One bar per unit, the largest first."""
-    figure = Figure(figsize=(6.5, 2.8))
-    figure.set_layout_engine("constrained")
-    axes = figure.add_subplot()
-    axes.bar(np.arange(len(values)), np.sort(np.asarray(values))[::-1], width=1.0)
-    axes.set_title(title, fontsize=10)
-    axes.set(xlabel="unit, sorted", ylabel=label)
     return figure
