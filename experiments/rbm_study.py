@@ -89,7 +89,7 @@ def train(
     shape = session.dataset.train.images.shape[1:]
     learners = [rbm.learner(config, shape) for config in configs]
     key_init = named_key(jax.random.key(args.seed), "init")
-    states = [learner.init(key_init) for learner in learners]
+    states = [jax.jit(learner.init)(key_init) for learner in learners]  # as `fit` does
     state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
     folder = session.folder / "study" / name
     folder.mkdir(parents=True, exist_ok=True)
