@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen.errors import NonFiniteError, WriteError
-from jaxgen.files import write_atomically
+from jaxgen.errors import NonFiniteError
+from jaxgen.files import write_atomically, writing
 from jaxgen.learner import State
 from jaxgen.train import Progress
 
@@ -56,15 +56,8 @@ class Log:
             "train_s": round(self.earlier_s + progress.train_s, 4),
             **{name: np.asarray(value).tolist() for name, value in values.items()},
         }
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
-        except OSError as error:
-            raise WriteError(
-                expected=f"to write {self._path}",
-                found=error.strerror or str(error),
-                remedy="free space there, then add --resume",
-            ) from error
+        with writing(self._path), self._path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def _check_finite(values: Mapping[str, Any], step: int) -> None:

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jaxgen.errors import RunFolderError, WriteError
-from jaxgen.files import write_json
+from jaxgen.errors import RunFolderError
+from jaxgen.files import write_json, writing
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """What computes or stores numbers; their versions are part of the environment."""
@@ -32,27 +32,11 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _create(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            expected=f"to create the run folder {folder}",
-            found=error.strerror or str(error),
-            remedy="choose another --out",
-        ) from error
-
-
 def _lock(folder: Path) -> int:
     """Takes the folder's lock; the operating system frees it when the process ends, however."""
-    try:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise WriteError(
-            expected=f"to write into {folder}",
-            found=error.strerror or str(error),
-            remedy="choose another --out",
-        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -94,7 +78,6 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
             use, or one of them is set and the folder holds something else than a run.
         WriteError: the folder cannot be created or written.
     """
-    _create(folder)
     handle = _lock(folder)
     try:
         contents = sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -13,30 +13,42 @@ from jaxgen.errors import WriteError
 
 
 @contextlib.contextmanager
-def appearing_whole(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing that gets its name only when the `with` block ends well.
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the operating system says inside the `with` block into one line about `path`.
 
     Errors:
         WriteError: the disk is full, or the folder may not be made or written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
+        yield
+    except OSError as error:
         raise WriteError(
             expected=f"to write {path}",
             found=error.strerror or str(error),
-            remedy="free some space, or choose another folder",
+            remedy="free some space, or choose another --out or --data-dir",
         ) from error
+
+
+@contextlib.contextmanager
+def appearing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that gets its name only when the `with` block ends well.
+
+    Errors:
+        WriteError: see `writing`.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
