@@ -171,9 +171,7 @@ def test_download_by_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.data
 def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path):
-    start = time.perf_counter()
     mnist = data.load("mnist", mnist_root)
-    assert time.perf_counter() - start < 1  # 0.1 s on an idle machine
     assert mnist.train.images.shape == (60000, 28, 28, 1)
     assert mnist.test.images.shape == (10000, 28, 28, 1)
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
