@@ -60,7 +60,7 @@ class Args:
     tensorboard: bool = False
     """Write TensorBoard event files as well."""
     log_every: int = 100
-    """Steps over which logged metrics are averaged."""
+    """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints."""
 
@@ -89,9 +89,9 @@ class Session(NamedTuple):
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
     """Parses flags over the chosen preset; `quick` values lie between the preset and the flags."""
     name = "lab"
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+    for index, flag in enumerate(argv):
         if flag == "--preset":
-            name = value
+            name = "".join(argv[index + 1 : index + 2])
         elif flag.startswith("--preset="):
             name = flag.partition("=")[2]
     if name not in presets:
@@ -115,7 +115,7 @@ def load_dataset(args: Args) -> data.Dataset:
     try:
         return data.load("mnist", args.data_dir, args.manual_dir)
     except DataMissingError as error:
-        logger.warning("MNIST cannot be had (%s); using the embedded digits instead", error)
+        logger.warning("using the embedded digits, for MNIST cannot be had: %s", error)
         return data.load("digits", args.data_dir)
 
 

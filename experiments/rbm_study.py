@@ -172,6 +172,16 @@ def extremes(variants: Sequence[Variant], key: str, what: str) -> str:
     )
 
 
+def nearest_to_zero(variants: Sequence[Variant], key: str, what: str) -> str:
+    """One sentence: for which variant a measure is nearest to zero, where zero is best."""
+    near, far = (choose(variants, key=lambda v: abs(v.measured[key])) for choose in (min, max))
+    return (
+        f"{what} is nearest to zero, the best value, for {near.name} "
+        f"({number(near.measured[key], 3)}) and farthest for {far.name} "
+        f"({number(far.measured[key], 3)})."
+    )
+
+
 def section(session: common.Session, name: str, title: str, variants: Sequence[Variant]) -> Section:
     """One question: the variants side by side, and what the measures say."""
     silent = [f"{v.name} {v.measured['never_on'] + v.measured['always_on']:.0%}" for v in variants]
@@ -180,11 +190,11 @@ def section(session: common.Session, name: str, title: str, variants: Sequence[V
             [
                 extremes(variants, "test_reconstruction_error", "Reconstruction error"),
                 extremes(variants, "free_energy_gap", "The free-energy gap of test over train"),
-                extremes(variants, "drift", "Drift"),
+                nearest_to_zero(variants, "drift", "Drift"),
                 extremes(variants, "mean_abs_weight", "The mean absolute weight"),
             ]
         ),
-        f"Share of units that say nothing, on in under 1 % or over 99 %: {', '.join(silent)}.",
+        f"Share of units that say nothing, on in under 1% or over 99%: {', '.join(silent)}.",
     ]
     paths = pictures(session, name.replace(".", "_"), variants)
     return Section(name, title, answer, paths, table(variants))
@@ -239,7 +249,7 @@ def write(
         "error": "mean over the pixels of all test images of (x - p(v=1|h))^2 after one step",
         "free-energy gap": "mean F(test) - mean F(as many training images)",
         "drift": f"mean F of test images (the first {NUM_DRIFT} at most) - mean F after "
-        f"{DRIFT_STEPS} Gibbs steps from them",
+        f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
         "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
         "spread": "one seed; the learning rates are trained in one vmapped program",
     }

@@ -119,9 +119,13 @@ def filters(trained: Trained) -> Section:
         f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
         "Evenly spread noise would need "
         f"{_half_of_noise(weights.shape[1])}, a single point 1: the smaller the number, the more "
-        "local the stroke or blob that switches the unit.",
-        "Red pixels switch a unit on, blue pixels switch it off. A stroke with a blue rim is a "
-        "detector of an edge or a piece of pen stroke at one place.",
+        "local what switches the unit: "
+        + (
+            "these filters are strokes and blobs at one place."
+            if np.median(half) < _half_of_noise(weights.shape[1]) / 2
+            else "these filters are hardly more local than the noise they started from."
+        ),
+        "Red pixels switch a unit on, blue pixels switch it off.",
     ]
     return Section("1.1", "What the hidden units learned", answer, [trained.save("1_1", figure)])
 
@@ -182,8 +186,9 @@ def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     answer = (
         f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
         f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. "
-        f"{measured['never_on']:.0%} of the units are on in less than 1 % of the images and "
-        f"{measured['always_on']:.0%} in more than 99 %: these say nothing about the image."
+        f"{measured['never_on']:.0%} of the units are on in less than 1% of the images and "
+        f"{measured['always_on']:.0%} in more than 99%; such units would say nothing about the "
+        "image."
     )
     frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
     sorted_title = "Filters, the unit that is on most often first"
@@ -208,15 +213,23 @@ def generated(trained: Trained, samples: np.ndarray) -> Section:
     long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"
     answer = [
         f"A hidden state is set, {steps} Gibbs steps follow, and p(v=1|h) of the last state is "
-        f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left rows and one in "
-        f"the right ones; after the steps {np.asarray(final).mean():.0%} are on: the chain "
-        "forgets how many units were set.",
+        f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
+        f"the right half; after the steps {np.asarray(final).mean():.0%} are on. "
+        + (
+            "Most chains end with hardly a unit on, and show the biases alone."
+            if np.median(np.asarray(final).sum(axis=1)) < 2
+            else "The chain forgets how many units were set."
+        ),
         f"The set state is multiplied by a gain of {gain:g}. "
         + (
             "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
             if gain == 1.0
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
+        f"The samples come from long chains of {trained.config.num_sampling_steps} steps, from "
+        "units that are on with probability 1/2. A small k of CD-k shapes the model near the data "
+        "alone, so long chains may leave it for loose strokes; the study (1.5) measures that as "
+        "drift.",
     ]
     paths = [
         trained.save("1_7_generation", figures.rows_of(strips, title)),

@@ -25,7 +25,7 @@ from runs import (
 from safetensors.numpy import load_file
 
 from experiments import common, rbm
-from jaxgen import checkpoint
+from jaxgen import checkpoint, data_sources
 
 # ---- what a run leaves
 
@@ -177,6 +177,21 @@ def test_quick_takes_the_whole_path(command: Command):
     )
     assert read(folder / "summary.json")["epochs"] == rbm.QUICK["epochs"]
     assert read(folder / "config.json")["model"]["num_hidden"] == 100
+
+
+def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, capsys, caplog):
+    """No argument at all, no MNIST, no network: one line says so, and digits are trained on."""
+    root = tmp_path / "data"
+    shutil.copytree(digits_root, root)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root))
+    monkeypatch.setattr(data_sources, "is_reachable", lambda _: False)
+    monkeypatch.chdir(tmp_path)
+    assert call() == 0
+    assert capsys.readouterr().out.endswith("report: runs/rbm-digits-seed0/report.html\n")
+    fallback = [text for text in caplog.messages if "MNIST cannot be had" in text]
+    assert len(fallback) == 1
+    assert "\n" not in fallback[0]
+    assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
 
 
 # ---- what is refused
