@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import common, monitor, rbm_study, rbm_tasks, run_folder
 from jaxgen import checkpoint, export, rbm, report
-from jaxgen.files import write_json
+from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
 from jaxgen.train import Result
 
@@ -68,7 +68,8 @@ def write_results(
     )
     key_sample = named_key(jax.random.key(args.seed), "sample")
     images = jax.jit(learner.sample, static_argnums=2)(result.state, key_sample, 100)
-    np.savez_compressed(folder / "samples.npz", images=images)
+    with appearing_whole(folder / "samples.npz") as file:
+        np.savez_compressed(file, images=images)
     export.save_params(folder / "params.safetensors", export.flatten(params), {"experiment": "rbm"})
     sections = [
         rbm_tasks.training(trained, monitor.earlier_lines(folder / "metrics.jsonl", result.step)),
