@@ -140,11 +140,8 @@ def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
     """
     d_visible, d_hidden = grads["b_visible"], grads["b_hidden"]
     w = grads["w"] - jnp.outer(d_visible, mean_hidden) - jnp.outer(mean_visible, d_hidden)
-    return {
-        "w": w,
-        "b_visible": d_visible - w @ mean_hidden,
-        "b_hidden": d_hidden - mean_visible @ w,
-    }
+    d_visible, d_hidden = d_visible - w @ mean_hidden, d_hidden - mean_visible @ w
+    return {"w": w, "b_visible": d_visible, "b_hidden": d_hidden}
 
 
 class State(NamedTuple):
@@ -156,10 +153,8 @@ class State(NamedTuple):
     """Number of updates so far, int32."""
     chains: Visible | None
     """Persistent chains [num_chains, V]; None for CD-k."""
-    mean_visible: Visible | None
-    """Running mean of the visible units [V]; None unless centred."""
-    mean_hidden: Hidden | None
-    """Running mean of the hidden probabilities [H]; None unless centred."""
+    means: tuple[Visible, Hidden] | None
+    """Running means of the visible units [V] and the hidden probabilities [H], if centred."""
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -181,45 +176,45 @@ def init(config: Config, num_visible: int, key: PRNGKey) -> State:
     key_params, key_chains = jax.random.split(key)
     module = RBM(num_visible, config.num_hidden, config.init_scale)
     params = module.init(key_params, jnp.zeros((1, num_visible)))["params"]
-    chains = None
+    chains, means = None, None
     if config.persistent:
         chains = bernoulli(key_chains, jnp.full((config.num_chains, num_visible), 0.5))
+    if config.centred:
+        means = jnp.full(num_visible, 0.5), jnp.full(config.num_hidden, 0.5)
     return State(
         params=params,
         opt_state=optimizer(config).init(params),
         step=jnp.zeros((), jnp.int32),
         chains=chains,
-        mean_visible=jnp.full(num_visible, 0.5) if config.centred else None,
-        mean_hidden=jnp.full(config.num_hidden, 0.5) if config.centred else None,
+        means=means,
     )
 
 
-def _moved(mean: Array | None, batch: Array) -> Array | None:
-    """Moves a running mean a hundredth of the way to the mean of a batch; None stays None."""
-    return None if mean is None else 0.99 * mean + 0.01 * jnp.mean(batch, axis=0)
+def negative_phase(config: Config, state: State, data: Visible, key: PRNGKey) -> Visible:
+    """Visible units after k Gibbs steps from the data, or from the persistent chains."""
+    start = data if state.chains is None else state.chains
+    return gibbs(state.params, start, key, config.num_gibbs_steps)
 
 
-def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One CD-k or PCD update from a batch of uint8 images.
+def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[State, Metrics]:
+    """One gradient step that lowers F of the data and raises F of the model's visible units.
 
     Metrics:
         free_energy_contrast: mean F(v_data) - mean F(v_model), nats; near 0 at equilibrium.
         hidden_mean: mean probability of a hidden unit being on, given the data.
         pixel_change: mean (v_data - v_model)^2 after k steps; only for CD-k.
     """
-    key_data, key_gibbs = jax.random.split(key)
-    data = binarize(key_data, batch, config.binarize)
-    start = data if state.chains is None else state.chains
-    model = gibbs(state.params, start, key_gibbs, config.num_gibbs_steps)
 
     def contrast(params: Params) -> Array:
         return jnp.mean(free_energy(params, data)) - jnp.mean(free_energy(params, model))
 
     value, grads = jax.value_and_grad(contrast)(state.params)
     hidden = jax.nn.sigmoid(hidden_logits(state.params, data))
-    mean_visible, mean_hidden = _moved(state.mean_visible, data), _moved(state.mean_hidden, hidden)
-    if mean_visible is not None and mean_hidden is not None:
-        grads = centre(grads, mean_visible, mean_hidden)
+    means = state.means
+    if means is not None:
+        batch_means = (jnp.mean(data, axis=0), jnp.mean(hidden, axis=0))
+        means = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, means, batch_means)
+        grads = centre(grads, *means)
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
     metrics = {"free_energy_contrast": value, "hidden_mean": jnp.mean(hidden)}
     if state.chains is None:
@@ -229,10 +224,16 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         opt_state=opt_state,
         step=state.step + 1,
         chains=None if state.chains is None else model,
-        mean_visible=mean_visible,
-        mean_hidden=mean_hidden,
+        means=means,
     )
     return new_state, metrics
+
+
+def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+    """One CD-k or PCD update from a batch of uint8 images; metrics as in `learn`."""
+    key_data, key_gibbs = jax.random.split(key)
+    data = binarize(key_data, batch, config.binarize)
+    return learn(config, state, data, negative_phase(config, state, data, key_gibbs))
 
 
 def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:

@@ -202,7 +202,7 @@ def test_centred_running_means_follow_the_data():
     for index in range(600):
         state, _ = learner.step(state, images(), jax.random.key(index))
     expected = (images() >= 127.5).reshape(8, -1).mean(axis=0)
-    np.testing.assert_allclose(state.mean_visible, expected, atol=0.01)
+    np.testing.assert_allclose(state.means[0], expected, atol=0.01)
 
 
 def test_persistent_chains_go_on_from_where_they_were():
