@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 
 from experiments import monitor, run_folder
 from experiments.signals import Stopped, stop_signals
-from jaxgen import checkpoint, data
+from jaxgen import data
 from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError, require_positive
 from jaxgen.learner import Learner, State
 from jaxgen.train import Result, Schedule, fit
@@ -183,24 +183,11 @@ def train(
     return result
 
 
-def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, float]) -> dict:
-    """The content of `summary.json`; times and rates are of this process alone."""
-    steps = result.step - result.first_step
-    return {
-        "experiment": session.experiment,
-        "dataset": session.dataset.name,
-        "preset": args.preset,
-        "seed": args.seed,
-        "epochs": args.epochs,
-        "steps": result.step,
-        "digest": checkpoint.digest(result.state.params),
-        "data_digest": session.dataset.digest,
-        "first_step": result.first_step,
-        "compile_s": round(result.compile_s, 4),
-        "train_s": round(result.train_s, 4),
-        "steps_per_s": round(steps / result.train_s, 2) if steps else 0.0,
-        "metrics": {name: float(value) for name, value in metrics.items()},
-    }
+def session_for(experiment: str, args: Args, dataset: data.Dataset, folder: Path) -> Session:
+    """A session whose record is the `config.json` and the `manifest.json` of the folder."""
+    config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
+    record = partial(run_folder.record, folder, config, dataset.digest, args.seed)
+    return Session(experiment, dataset, folder, record)
 
 
 def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -> None:
@@ -210,9 +197,7 @@ def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -
     dataset = load_dataset(args)
     folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-seed{args.seed}"
     with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
-        config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
-        record = partial(run_folder.record, folder, config, dataset.digest, args.seed)
-        page = run(args, Session(experiment, dataset, folder, record))
+        page = run(args, session_for(experiment, args, dataset, folder))
     print(f"report: {page}")
 
 

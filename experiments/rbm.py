@@ -10,18 +10,13 @@ CPU cores (docs/results/rbm.md); the study takes about half an hour more.
 
 import dataclasses
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from experiments import common, monitor, rbm_study, rbm_tasks, run_folder
-from jaxgen import checkpoint, export, rbm, report
-from jaxgen.files import appearing_whole, write_json
-from jaxgen.learner import named_key
-from jaxgen.train import Result
+from experiments import common, monitor, rbm_study, rbm_tasks, results
+from jaxgen import rbm, report
 
 
 @dataclass(frozen=True)
@@ -41,57 +36,31 @@ PRESETS = {"lab": Args()}
 QUICK = {"epochs": 60, "dataset": "digits"}
 
 
-def facts(args: Args, session: common.Session, result: Result) -> dict[str, str]:
-    """The table at the head of the page."""
-    config, steps = args.model, result.step - result.first_step
-    rule = f"PCD-{config.num_gibbs_steps}" if config.persistent else f"CD-{config.num_gibbs_steps}"
-    train_s = f"{result.train_s:.1f} s for {steps} steps in this process"
-    return {
-        "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
-        "binarisation": config.binarize,
-        "model": f"{config.num_hidden} hidden units, {rule}, rate {config.learning_rate}",
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}",
-        "time": f"compilation {result.compile_s:.1f} s, training {train_s}",
-        "parameters": f"sha256 {checkpoint.digest(result.state.params)}",
-        "command": run_folder.command(),
-    }
-
-
-def write_results(
-    args: Args, session: common.Session, result: Result, measured: Mapping[str, float]
-) -> Path:
-    """Figures, page, samples, parameters and, last, the summary."""
-    folder, params = session.folder, jax.device_get(result.state.params)
-    learner = rbm.learner(args.model, session.dataset.train.images.shape[1:])
-    trained = rbm_tasks.Trained(
-        args.model, params, session.dataset, folder, args.generation_steps, args.gain
-    )
-    key_sample = named_key(jax.random.key(args.seed), "sample")
-    images = jax.jit(learner.sample, static_argnums=2)(result.state, key_sample, 100)
-    with appearing_whole(folder / "samples.npz") as file:
-        np.savez_compressed(file, images=images)
-    export.save_params(folder / "params.safetensors", export.flatten(params), {"experiment": "rbm"})
-    sections = [
-        rbm_tasks.training(trained, monitor.earlier_lines(folder / "metrics.jsonl", result.step)),
-        *rbm_tasks.tasks(trained, measured, np.asarray(images)),
-    ]
-    title = f"RBM on {session.dataset.name}"
-    page = report.write_page(folder / "report.html", title, facts(args, session, result), sections)
-    write_json(folder / "summary.json", common.summary(args, session, result, measured))
-    return page
-
-
 def run(args: Args, session: common.Session) -> Path:
     """Trains the RBM, answers the lab's questions, returns the page."""
-    learner = rbm.learner(args.model, session.dataset.train.images.shape[1:])
-    measured = rbm_tasks.measurer(args.model.binarize, session.dataset)
+    config, folder = args.model, session.folder
+    learner = rbm.learner(config, session.dataset.train.images.shape[1:])
+    measured = rbm_tasks.measurer(config.binarize, session.dataset)
     result = common.train(
-        args, learner, session, dataclasses.asdict(args.model), lambda s: measured(s.params)
+        args, learner, session, dataclasses.asdict(config), lambda s: measured(s.params)
     )
     values = measured(result.state.params)
     error = report.number(float(values["test_reconstruction_error"]))
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
-    page = write_results(args, session, result, values)
+    drawing = results.Drawing(session.dataset, folder)
+    params = jax.device_get(result.state.params)
+    trained = rbm_tasks.Trained(config, params, drawing, args.generation_steps, args.gain)
+    samples = results.write_samples(args, session, learner, result)
+    log = {"test": monitor.earlier_lines(folder / "metrics.jsonl", result.step)}
+    sections = [
+        results.training(drawing, log, "test_reconstruction_error", rbm_tasks.ERROR),
+        *rbm_tasks.tasks(trained, values, samples),
+    ]
+    title = f"RBM on {session.dataset.name}"
+    rule = f"PCD-{config.num_gibbs_steps}" if config.persistent else f"CD-{config.num_gibbs_steps}"
+    model = f"{config.num_hidden} hidden units, {rule}, rate {config.learning_rate}, "
+    model += f"binarisation {config.binarize}"
+    page = results.write(args, session, result, values, title, model, sections)
     return rbm_study.run(args, session, result) if args.study else page
 
 

@@ -16,10 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, rbm_tasks, run_folder
+from experiments import common, rbm_tasks, results, run_folder
 from jaxgen import figures, rbm, report
 from jaxgen.data import Dataset
-from jaxgen.files import write_atomically, write_json
 from jaxgen.learner import named_key
 from jaxgen.random import binarize
 from jaxgen.report import Section, Table, number
@@ -139,7 +138,7 @@ def table(variants: Sequence[Variant]) -> Table:
 
 def pictures(session: common.Session, name: str, variants: Sequence[Variant]) -> list[Path]:
     """Reconstructions and samples of the variants, row by row from the same noise."""
-    test = jnp.asarray(session.dataset.test.images[: rbm_tasks.NUM_SHOWN])
+    test = jnp.asarray(session.dataset.test.images[: results.NUM_SHOWN])
     keys = jax.random.split(named_key(jax.random.key(0), "study"), 3)
     shape = session.dataset.test.images.shape[1:]
     reconstructed: dict[str, Any] = {"test image": np.asarray(test) / 255.0}
@@ -203,12 +202,13 @@ def section(session: common.Session, name: str, title: str, variants: Sequence[V
 def full_page(args: Any, session: common.Session, variant: Variant) -> Path:
     """Tasks 1.1 to 1.3 and 1.7 again for one variant (task 1.8)."""
     folder = session.folder / "study" / f"hidden{variant.config.num_hidden}"
+    drawing = results.Drawing(session.dataset, folder)
     trained = rbm_tasks.Trained(
-        variant.config, variant.params, session.dataset, folder, args.generation_steps, args.gain
+        variant.config, variant.params, drawing, args.generation_steps, args.gain
     )
     learner = rbm.learner(variant.config, session.dataset.train.images.shape[1:])
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
-    samples = jax.jit(learner.sample, static_argnums=2)(state, trained.key("sample"), 100)
+    samples = jax.jit(learner.sample, static_argnums=2)(state, results.task_key("sample"), 100)
     sections = rbm_tasks.tasks(trained, variant.measured, np.asarray(samples))
     title = f"RBM with {variant.name} units on {session.dataset.name}"
     return report.write_page(folder / "report.html", title, {}, sections)
@@ -253,11 +253,5 @@ def write(
         "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
         "spread": "one seed; the learning rates are trained in one vmapped program",
     }
-    lines = [f"# {title}\n"] + [f"- {name}: {text}" for name, text in facts.items()] + [""]
-    write_atomically(
-        session.folder / "study.md",
-        ("\n".join(lines) + "\n" + report.markdown(table(variants))).encode(),
-    )
     rows = [{"name": variant.name, **variant.measured} for variant in variants]
-    write_json(session.folder / "study.json", rows)
-    return report.write_page(session.folder / "study.html", title, facts, sections)
+    return results.write_study(session.folder, title, facts, sections, table(variants), rows)

@@ -1,8 +1,7 @@
 """What an RBM is judged by, and the lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,18 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from experiments.results import NUM_SHOWN, Drawing, task_key
 from jaxgen import figures, rbm
 from jaxgen.data import Dataset
-from jaxgen.learner import PRNGKey, named_key
+from jaxgen.learner import named_key
 from jaxgen.likelihood import MAX_ENUMERATED, rbm_log_likelihood, rbm_log_z
 from jaxgen.random import Binarize, bernoulli, binarize
 from jaxgen.report import Section, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-NUM_SHOWN = 20
-"""Test images shown in a figure: always the first ones."""
 
 
 def measure(
@@ -68,44 +65,17 @@ generate = jax.jit(rbm.generate, static_argnums=(3, 4))
 binarized = jax.jit(binarize, static_argnums=2)
 
 
+ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
+
+
 class Trained(NamedTuple):
     """A trained RBM and what its tasks need besides."""
 
     config: rbm.Config
     params: rbm.Params
-    dataset: Dataset
-    folder: Path
-    """Figures go to its folder `figures`."""
+    drawing: Drawing
     generation_steps: int
     gain: float
-
-    def key(self, name: str) -> PRNGKey:
-        """The key of a task. It is the same for every model, so models meet equal noise."""
-        return named_key(jax.random.key(0), name)
-
-    def save(self, name: str, figure: "Figure") -> Path:
-        """Writes a figure of this model."""
-        folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True)
-        return figures.save(figure, folder / f"{name}.png")
-
-    def images(self, visible: Any) -> np.ndarray:
-        """Visible units [N, V] as images [N, H, W, C]."""
-        return np.asarray(visible).reshape(-1, *self.dataset.test.images.shape[1:])
-
-
-def training(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> Section:
-    """How the test reconstruction error fell."""
-    evaluated = [line for line in lines if "test_reconstruction_error" in line]
-    epochs = [line["epoch"] for line in evaluated]
-    errors = [line["test_reconstruction_error"] for line in evaluated]
-    figure = figures.curves({"test": (epochs, errors)}, "Reconstruction error", "epoch", "error")
-    answer = (
-        f"The test reconstruction error, the mean over pixels of (x - p(v=1|h))^2 after one step "
-        f"from the input, is {number(errors[0])} after epoch {epochs[0]:.0f} and "
-        f"{number(errors[-1])} after epoch {epochs[-1]:.0f}."
-    )
-    return Section("training", "Reconstruction error", [answer], [trained.save("training", figure)])
 
 
 def filters(trained: Trained) -> Section:
@@ -113,7 +83,9 @@ def filters(trained: Trained) -> Section:
     weights = np.asarray(trained.params["w"]).T
     energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
     half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
-    figure = figures.filter_sheet(trained.images(weights), "Weights W, one panel per hidden unit")
+    figure = figures.filter_sheet(
+        trained.drawing.images(weights), "Weights W, one panel per hidden unit"
+    )
     answer = [
         f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
         f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
@@ -127,7 +99,9 @@ def filters(trained: Trained) -> Section:
         ),
         "Red pixels switch a unit on, blue pixels switch it off.",
     ]
-    return Section("1.1", "What the hidden units learned", answer, [trained.save("1_1", figure)])
+    return Section(
+        "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
+    )
 
 
 def _half_of_noise(num: int) -> int:
@@ -139,15 +113,15 @@ def _half_of_noise(num: int) -> int:
 
 def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     """1.2: the first test images, their hidden states, their reconstructions, one built up."""
-    images = trained.dataset.test.images[:NUM_SHOWN]
-    key_data, key_hidden = jax.random.split(trained.key("reconstruction"))
+    images = trained.drawing.dataset.test.images[:NUM_SHOWN]
+    key_data, key_hidden = jax.random.split(task_key("reconstruction"))
     visible = binarized(key_data, jnp.asarray(images), trained.config.binarize)
     hidden, probs = reconstruct(trained.params, key_hidden, visible)
     strips = {
         "test image": images / 255.0,
-        "input": trained.images(visible),
+        "input": trained.drawing.images(visible),
         "hidden": np.asarray(hidden),
-        "p(v=1|h)": trained.images(probs),
+        "p(v=1|h)": trained.drawing.images(probs),
     }
     title = f"The first {len(images)} test images and their reconstructions"
     answer = (
@@ -157,8 +131,8 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
         "the order of the units."
     )
     paths = [
-        trained.save("1_2_reconstructions", figures.rows_of(strips, title)),
-        trained.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips, title)),
+        trained.drawing.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
     ]
     return Section("1.2", "Reconstructions", [answer], paths)
 
@@ -170,18 +144,18 @@ def build_up(trained: Trained, hidden: np.ndarray) -> "Figure":
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
     probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
     title = f"First test image: biases, then {len(active)} active units one by one"
-    return figures.image_sheet(trained.images(probs), title)
+    return figures.image_sheet(trained.drawing.images(probs), title)
 
 
 def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     """1.3: how often each unit is on over the test set, and the filters in that order."""
-    key_data, key_hidden = jax.random.split(trained.key("usage"))
-    test = jnp.asarray(trained.dataset.test.images)
+    key_data, key_hidden = jax.random.split(task_key("usage"))
+    test = jnp.asarray(trained.drawing.dataset.test.images)
     visible = binarized(key_data, test, trained.config.binarize)
     hidden, _ = reconstruct(trained.params, key_hidden, visible)
     often = np.asarray(hidden.mean(axis=0))
     order = np.argsort(-often, kind="stable")
-    weights = trained.images(np.asarray(trained.params["w"]).T[order])
+    weights = trained.drawing.images(np.asarray(trained.params["w"]).T[order])
     low, middle, high = np.quantile(often, [0.1, 0.5, 0.9])
     answer = (
         f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
@@ -193,22 +167,26 @@ def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
     sorted_title = "Filters, the unit that is on most often first"
     paths = [
-        trained.save("1_3_frequency", frequency),
-        trained.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
+        trained.drawing.save("1_3_frequency", frequency),
+        trained.drawing.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
     ]
     return Section("1.3", "How often each hidden unit is on", [answer], paths)
 
 
 def generated(trained: Trained, samples: np.ndarray) -> Section:
     """1.7: images from set hidden states, and the samples of a long chain."""
-    key_start, key_chain = jax.random.split(trained.key("generation"))
+    key_start, key_chain = jax.random.split(task_key("generation"))
     num_units = trained.config.num_hidden
     single = np.eye(num_units)[np.linspace(0, num_units - 1, NUM_SHOWN // 2).astype(int)]
     tenth = bernoulli(key_start, jnp.full((NUM_SHOWN // 2, num_units), 0.1))
     start = jnp.concatenate([tenth, jnp.asarray(single, jnp.float32)])
     steps, gain = trained.generation_steps, trained.gain
     final, probs = generate(trained.params, key_chain, start, steps, gain)
-    strips = {"set state": start, "final state": np.asarray(final), "image": trained.images(probs)}
+    strips = {
+        "set state": start,
+        "final state": np.asarray(final),
+        "image": trained.drawing.images(probs),
+    }
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
     long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"
     answer = [
@@ -232,8 +210,8 @@ def generated(trained: Trained, samples: np.ndarray) -> Section:
         "drift.",
     ]
     paths = [
-        trained.save("1_7_generation", figures.rows_of(strips, title)),
-        trained.save("1_7_samples", figures.image_sheet(samples, long_title)),
+        trained.drawing.save("1_7_generation", figures.rows_of(strips, title)),
+        trained.drawing.save("1_7_samples", figures.image_sheet(samples, long_title)),
     ]
     return Section("1.7", "Generated images", answer, paths)
 
