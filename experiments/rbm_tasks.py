@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@partial(jax.jit, static_argnums=0)
 def measure(
     binary: Binarize, params: rbm.Params, train: UInt8[Array, "..."], test: UInt8[Array, "..."]
 ) -> dict[str, Array]:
@@ -53,11 +54,10 @@ def measure(
 
 
 def measurer(binary: Binarize, dataset: Dataset) -> Callable[[rbm.Params], dict[str, Any]]:
-    """`measure` compiled for a data set: params -> dict of numbers."""
+    """`measure` for a data set, which it holds on the device: params -> dict of numbers."""
     test = jax.device_put(dataset.test.images)
     train = jax.device_put(dataset.train.images[: len(test)])
-    compiled = jax.jit(partial(measure, binary))
-    return lambda params: jax.device_get(compiled(params, train, test))
+    return lambda params: jax.device_get(measure(binary, params, train, test))
 
 
 reconstruct = jax.jit(rbm.reconstruct)

@@ -49,7 +49,11 @@ class Drawing(NamedTuple):
 
 
 def training(
-    drawing: Drawing, logs: Mapping[str, Sequence[Mapping[str, Any]]], measure: str, what: str
+    drawing: Drawing,
+    logs: Mapping[str, Sequence[Mapping[str, Any]]],
+    measure: str,
+    what: str,
+    file: str = "training",
 ) -> Section:
     """How a measure went over the epochs, one curve per log.
 
@@ -58,6 +62,7 @@ def training(
         logs: the lines of each `metrics.jsonl`, by the name of its curve.
         measure: the name of the measure in the lines; not every line has it.
         what: what the measure is, in words.
+        file: the name of the figure.
     """
     lines, said = {}, []
     for name, log in logs.items():
@@ -70,9 +75,8 @@ def training(
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
         )
     title = measure.replace("_", " ").capitalize()
-    path = drawing.save(
-        "training", figures.curves(lines, title, "epoch", measure.replace("_", " "))
-    )
+    figure = figures.curves(lines, title, "epoch", measure.replace("_", " "))
+    path = drawing.save(file, figure)
     return Section("training", title, [f"{title}: {what}.", *said], [path])
 
 

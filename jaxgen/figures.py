@@ -129,6 +129,19 @@ def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "
     return figure
 
 
+def columns_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
+    """Images or unit states in named columns, row i about example i; `rows_of` upright."""
+    num = max(len(strip) for strip in strips.values())
+    figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
+    figure.suptitle(title, fontsize=10)
+    for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
+        strip = np.asarray(strips[name])
+        strip = as_square(strip) if strip.ndim == 2 else strip
+        _show(axes, tile(strip, 1), "gray", (0.0, 1.0))
+        axes.set_title(name, fontsize=9)
+    return figure
+
+
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x: str, y: str
 ) -> "Figure":

@@ -208,6 +208,8 @@ def fit(
     carry = initial_carry(learner, keys, data[: schedule.batch_size], length, state)
     carry, first_step = _restore(folder, carry, settings, num_steps)
     on_start()
+    if first_step == num_steps:
+        return Result(carry.state, first_step, first_step, True, compile_s=0.0, train_s=0.0)
     program = _compile(learner, schedule.batch_size, carry, data, keys)
     span = range(first_step, num_steps)
     step, train_s, stopped, saved_at = first_step, 0.0, False, time.monotonic()

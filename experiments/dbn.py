@@ -1,0 +1,67 @@
+"""The lab's deep belief network: RBMs 784-100 and 100-100, trained greedily on MNIST.
+
+    python -m experiments.dbn
+
+trains the preset `lab` (CD-1, then CD-2; 100 epochs each, batch 100, learning rate 0.1) and answers
+the lab's tasks 2.1 to 2.3 in runs/dbn-mnist-seed0/report.html; `--study` adds 2.4. Its first layer
+is the RBM of `experiments.rbm`, bit for bit.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+
+from experiments import common, dbn_layers, dbn_study, dbn_tasks, results
+from jaxgen import dbn
+from jaxgen.report import number
+
+
+@dataclass(frozen=True)
+class Args(common.Args):
+    """Train the lab's DBN layer by layer and answer its tasks 2.1 to 2.3; --study adds 2.4."""
+
+    epochs: int = 100
+    """Passes over the training set, for each layer."""
+    model: dbn.Config = field(default_factory=dbn.Config)
+    generation_steps: int = 100
+    """Gibbs steps of task 2.3, from a set top state to the generated image."""
+    gain: float = 1.0
+    """Factor on the set top state of task 2.3; 1 keeps it binary, the lab uses 10 to 20."""
+    study: bool = False
+    """Train the variants of task 2.4 as well and compare them."""
+
+
+PRESETS = {"lab": Args()}
+QUICK = {"epochs": 60, "dataset": "digits"}
+
+
+def run(args: Args, session: common.Session) -> Path:
+    """Trains the DBN, answers the lab's questions, returns the page."""
+    config, drawing = args.model, results.Drawing(session.dataset, session.folder)
+    trained = dbn_layers.train(args, config, session)
+    whole = results.total(trained)
+    layers = jax.device_get(whole.state.params)
+    nets = {"RBM": dbn.tied(layers[:1]), "DBN": dbn.tied(layers)}
+    measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
+    error = number(measured["DBN"]["test_reconstruction_error"])
+    print(f"test_reconstruction_error {error}; drawing the report", flush=True)
+    learner = dbn.learner(config, session.dataset.train.images.shape[1:])
+    results.write_samples(args, session, learner, whole)
+    steps, gain = args.generation_steps, args.gain
+    generated, judged = dbn_tasks.generated(drawing, "2.3", nets, steps, gain)
+    sections = [
+        dbn_layers.training(drawing, trained),
+        dbn_tasks.top_filters(drawing, layers),
+        dbn_tasks.reconstructions(drawing, "2.2", nets, config.binarize, measured),
+        generated,
+    ]
+    values = measured["DBN"] | judged["DBN"]
+    title, model = f"DBN on {session.dataset.name}", dbn_layers.described(config, session)
+    page = results.write(args, session, whole, values, title, model, sections)
+    return dbn_study.run(args, session, layers[0]) if args.study else page
+
+
+if __name__ == "__main__":
+    sys.exit(common.main("dbn", run, PRESETS, QUICK))

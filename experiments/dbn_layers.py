@@ -1,0 +1,112 @@
+"""Training a DBN layer by layer in its run folder, and reading a trained one back."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from flax.traverse_util import unflatten_dict
+
+from experiments import common, dbn_tasks, monitor, results
+from jaxgen import checkpoint, dbn, export
+from jaxgen.dbn import Layers
+from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.report import Section
+from jaxgen.train import Result
+
+logger = logging.getLogger("jaxgen")
+
+
+def sizes_of(layers: Layers) -> tuple[int, ...]:
+    """The number of hidden units of each layer."""
+    return tuple(len(layer["b_hidden"]) for layer in layers)
+
+
+def described(config: dbn.Config, session: common.Session) -> str:
+    """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
+    sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
+    steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
+    return (
+        f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
+        f"rate {config.learning_rate}, binarisation {config.binarize}"
+    )
+
+
+def folder_of(folder: Path, layer: int) -> Path:
+    """Where a layer's log and checkpoints lie; layers count from 1 in names, from 0 in code."""
+    return folder / f"layer{layer + 1}"
+
+
+def train_layer(
+    args: common.Args, config: dbn.Config, session: common.Session, lower: Layers
+) -> Result:
+    """Trains the layer above `lower`, or finds it trained."""
+    folder = folder_of(session.folder, len(lower))
+    folder.mkdir(parents=True, exist_ok=True)
+    logger.info("layer %d of %s", len(lower) + 1, described(config, session))
+    measured = dbn_tasks.measurer(config.binarize, session.dataset)
+    return common.train(
+        args,
+        dbn.learner(config, session.dataset.train.images.shape[1:], lower),
+        session._replace(folder=folder),
+        dataclasses.asdict(config) | {"lower": checkpoint.digest(lower)},
+        lambda state: measured(dbn.tied(state.params)),
+    )
+
+
+def train(
+    args: common.Args, config: dbn.Config, session: common.Session, lower: Layers = ()
+) -> list[Result]:
+    """Trains all layers above `lower`, one after the other."""
+    trained: list[Result] = []
+    while len(lower) < len(config.hidden_sizes):
+        trained.append(train_layer(args, config, session, lower))
+        lower = trained[-1].state.params
+    return trained
+
+
+def training(drawing: results.Drawing, trained: Sequence[Result]) -> Section:
+    """How the test reconstruction error fell, layer by layer."""
+    logs = {
+        f"layer {layer + 1}": monitor.earlier_lines(
+            folder_of(drawing.folder, layer) / "metrics.jsonl", result.step
+        )
+        for layer, result in enumerate(trained)
+    }
+    what = f"{dbn_tasks.ERROR}; of each layer in training, with those below it"
+    return results.training(drawing, logs, "test_reconstruction_error", what)
+
+
+def load(folder: Path, session: common.Session, hidden_sizes: Sequence[int]) -> Layers:
+    """The layers of a finished DBN run, checked to belong to this data set and these sizes.
+
+    Errors:
+        CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
+        SettingError: the run is of another data set or of other sizes.
+    """
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        summary = {}
+    if not isinstance(summary, dict) or summary.get("experiment") != "dbn":
+        raise CheckpointError(
+            expected=f"a finished run of experiments.dbn in {folder}",
+            found="no summary.json of one",
+            remedy="set --dbn to one, or leave it out to train one first",
+        )
+    if summary["data_digest"] != session.dataset.digest:
+        raise SettingError(
+            expected=f"a DBN trained on {session.dataset.name}",
+            found=f"one trained on {summary['dataset']} in {folder}",
+            remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
+        )
+    params = unflatten_dict(export.load_params(folder / "params.safetensors"), sep=".")
+    layers = tuple(params[name] for name in sorted(params, key=int))
+    if sizes_of(layers) != tuple(hidden_sizes):
+        raise SettingError(
+            expected=f"--hidden-sizes {' '.join(map(str, sizes_of(layers)))} as in {folder}",
+            found=" ".join(map(str, hidden_sizes)),
+            remedy="set --hidden-sizes",
+        )
+    return layers

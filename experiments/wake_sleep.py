@@ -1,0 +1,155 @@
+"""The lab's up-down fine-tuning of a 784-100-100 DBN (Hinton, Osindero and Teh 2006), on MNIST.
+
+    python -m experiments.wake_sleep --dbn runs/dbn-mnist-seed0
+
+fine-tunes a finished DBN run with the preset `lab` (100 epochs, batch 100, learning rate 0.01, CD-2
+on top, probabilities as predictions) and answers the lab's tasks 3.1 to 3.3 in
+runs/wake_sleep-mnist-seed0/report.html. Without `--dbn` it trains the lab's DBN first, into the
+folder `dbn` of its own run. `--study` compares probabilities with drawn predictions.
+"""
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+
+from experiments import (
+    common,
+    dbn,
+    dbn_layers,
+    dbn_tasks,
+    monitor,
+    results,
+    run_folder,
+    wake_sleep_tasks,
+)
+from jaxgen import checkpoint, wake_sleep
+from jaxgen import dbn as dbn_model
+from jaxgen.dbn import Layers
+from jaxgen.errors import require_positive
+from jaxgen.report import number
+from jaxgen.train import Result
+
+
+@dataclass(frozen=True)
+class Args(common.Args):
+    """Fine-tune a DBN by the up-down algorithm and answer the lab's tasks 3.1 to 3.3."""
+
+    dbn: Path | None = None
+    """Run folder of the DBN to fine-tune; one is trained first where not given."""
+    dbn_epochs: int = 100
+    """Passes over the training set, for each layer of a DBN that is trained first."""
+    model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
+    generation_steps: int = 100
+    """Gibbs steps of task 3.3, from a set top state to the generated image."""
+    gain: float = 1.0
+    """Factor on the set top state of task 3.3; 1 keeps it binary, the lab uses 10 to 20."""
+    study: bool = False
+    """Fine-tune with the other kind of --prediction as well and compare the two."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "dbn_epochs", "generation_steps")
+
+
+PRESETS = {"lab": Args()}
+QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
+
+
+def train_dbn(args: Args, session: common.Session) -> Path:
+    """Trains a DBN of the same sizes into its own run folder inside this run's; returns that."""
+    folder = session.folder / "dbn"
+    shared = {f.name: getattr(args, f.name) for f in dataclasses.fields(common.Args)}
+    shared |= {"epochs": args.dbn_epochs, "out": folder, "preset": "lab"}
+    model = dbn_model.Config(hidden_sizes=args.model.hidden_sizes, binarize=args.model.binarize)
+    inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
+    inner_session = common.session_for("dbn", inner, session.dataset, folder)
+
+    def record() -> None:
+        inner_session.record()
+        if not (session.folder / run_folder.CONFIG).exists():  # so that it can be resumed from here
+            session.record()
+
+    folder.mkdir(exist_ok=True)
+    dbn.run(inner, inner_session._replace(record=record))
+    return folder
+
+
+def fine_tune(
+    args: Args, config: wake_sleep.Config, session: common.Session, layers: Layers
+) -> Result:
+    """Fine-tunes a DBN in the folder of the session."""
+    measured = dbn_tasks.measurer(config.binarize, session.dataset)
+    return common.train(
+        args,
+        wake_sleep.learner(config, session.dataset.train.images.shape[1:], layers),
+        session,
+        dataclasses.asdict(config) | {"dbn": checkpoint.digest(layers)},
+        lambda state: measured(state.params),
+    )
+
+
+def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_model.Net) -> Path:
+    """Fine-tunes with the other kind of prediction and compares the two."""
+    kinds = ("probs", "samples")
+    other = dataclasses.replace(args.model, prediction=kinds[args.model.prediction == "probs"])
+    folder = session.folder / "study" / other.prediction
+    folder.mkdir(parents=True, exist_ok=True)
+    result = fine_tune(args, other, session._replace(folder=folder), layers)
+    nets = {
+        args.model.prediction: fine_tuned,
+        other.prediction: jax.device_get(result.state.params),
+    }
+    nets = {"DBN": dbn_model.tied(layers)} | {kind: nets[kind] for kind in kinds}
+    logs = {
+        args.model.prediction: monitor.earlier_lines(session.folder / "metrics.jsonl", result.step),
+        other.prediction: monitor.earlier_lines(folder / "metrics.jsonl", result.step),
+    }
+    return wake_sleep_tasks.comparison(args, session, nets, logs)
+
+
+def run(args: Args, session: common.Session) -> Path:
+    """Fine-tunes the DBN, answers the lab's questions, returns the page."""
+    config, drawing = args.model, results.Drawing(session.dataset, session.folder)
+    folder = args.dbn or train_dbn(args, session)
+    layers = dbn_layers.load(folder, session, config.hidden_sizes)
+    result = fine_tune(args, config, session, layers)
+    fine_tuned = jax.device_get(result.state.params)
+    nets = {
+        "RBM": dbn_model.tied(layers[:1]),
+        "DBN": dbn_model.tied(layers),
+        "fine-tuned DBN": fine_tuned,
+    }
+    measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
+    error = number(measured["fine-tuned DBN"]["test_reconstruction_error"])
+    print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
+    learner = wake_sleep.learner(config, session.dataset.train.images.shape[1:], layers)
+    results.write_samples(args, session, learner, result)
+    log = {"fine-tuning": monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)}
+    steps, gain = args.generation_steps, args.gain
+    generated, judged = dbn_tasks.generated(drawing, "3.3", nets, steps, gain)
+    sections = [
+        results.training(drawing, log, "test_reconstruction_error", dbn_tasks.ERROR),
+        wake_sleep_tasks.untied_weights(drawing, layers, fine_tuned),
+        dbn_tasks.reconstructions(drawing, "3.2", nets, config.binarize, measured),
+        generated,
+    ]
+    values = measured["fine-tuned DBN"] | judged["fine-tuned DBN"]
+    title, model = f"Up-down fine-tuning on {session.dataset.name}", described(config, folder)
+    page = results.write(args, session, result, values, title, model, sections)
+    return study(args, session, layers, fine_tuned) if args.study else page
+
+
+def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
+    """The model in a line."""
+    return (
+        f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}, "
+        f"CD-{config.num_gibbs_steps} on top, rate {config.learning_rate}, predictions by "
+        f"{config.prediction}, binarisation {config.binarize}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(common.main("wake_sleep", run, PRESETS, QUICK))
