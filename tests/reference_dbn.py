@@ -1,11 +1,28 @@
 """Slow, independent truth in NumPy for nets with directed layers, in float64."""
 
 import itertools
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import reference
 
+from jaxgen.random import bits16
+
 Params = dict[str, np.ndarray]
+SHAPES, SIZES = {3: (2, 3, 1), 4: (5, 1, 1)}, {3: (4, 3), 4: (4, 3, 2)}
+"""Images and hidden layers by the number of levels: one directed layer below the top, and two."""
+
+
+def images(levels: int, num: int = 8, seed: int = 0) -> np.ndarray:
+    """Grey uint8 images."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (num, *SHAPES[levels]), dtype=np.uint8)
+
+
+def float32(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -74,6 +91,18 @@ def assert_drawn_from(numbers: np.ndarray, expected: np.ndarray) -> None:
 
 
 # ---- updates, from given uniform numbers
+
+many_bits16 = jax.jit(jax.vmap(bits16, (0, None)), static_argnums=1)
+
+
+def uniforms(keys: dict[tuple[str, int], jax.Array], num: int) -> dict[str, np.ndarray]:
+    """The numbers [num, width] that a draw compares with, by name, from keys by name and width."""
+    found = {}
+    for width in {width for _, width in keys}:  # together, as there is less to compile then
+        chosen = {name: key for (name, other), key in keys.items() if other == width}
+        drawn = many_bits16(jnp.stack([*chosen.values()]), (num, width))
+        found |= dict(zip(chosen, np.asarray(drawn), strict=True))
+    return found
 
 
 class Draws:

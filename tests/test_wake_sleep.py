@@ -4,45 +4,31 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 import reference_dbn as truth
 from helpers import one_line, same
+from reference_dbn import SHAPES, SIZES, float32, images
 
 from jaxgen import dbn, rbm, wake_sleep
 from jaxgen.checkpoint import digest
 from jaxgen.errors import SettingError
-from jaxgen.random import bits16
 from jaxgen.train import Schedule, fit
 from jaxgen.wake_sleep import Config
 
 NETS64 = {3: dbn.Net(*truth.untied(6, 4, 3)), 4: dbn.Net(*truth.untied(5, 4, 3, 2))}
 """By the number of levels: one directed layer below the top pair, and two."""
-SHAPES = {3: (2, 3, 1), 4: (5, 1, 1)}
-SIZES = {3: (4, 3), 4: (4, 3, 2)}
 NUM = 8
-
-
-def float32(tree):
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
-
 
 init = jax.jit(wake_sleep.init, static_argnums=(0, 1))
 
 
-def images(levels, num=NUM, seed=0):
-    """Grey uint8 images."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (num, *SHAPES[levels]), dtype=np.uint8)
-
-
-def untied_state(config, num_visible, net64):
+def untied_state(config, levels):
     """A state whose two directions differ."""
-    net = float32(net64)
+    net = float32(NETS64[levels])
     layers = tuple({**up, **down} for up, down in zip(*net[:2], strict=True))
-    state = init(config, num_visible, (*layers, net.top), jax.random.key(0))
+    state = init(config, np.prod(SHAPES[levels]), (*layers, net.top), jax.random.key(0))
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in net.recognition)
     generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in net.generative)
     return state._replace(recognition=recognition, generative=generative)
@@ -74,9 +60,8 @@ def test_without_a_dbn_the_start_is_an_untrained_one():
     def start(key):
         stack = dbn.Config((4, 3), init_scale=0.3)
         first = dbn.init(stack, 6, (), key).params
-        return wake_sleep.init(Config((4, 3), init_scale=0.3), 6, None, key), dbn.init(
-            stack, 6, first, key
-        )
+        config = Config((4, 3), init_scale=0.3)
+        return wake_sleep.init(config, 6, None, key), dbn.init(stack, 6, first, key)
 
     state, (lower, upper) = start(jax.random.key(2))
     np.testing.assert_array_equal(state.recognition[0]["w"], lower[0]["w"])
@@ -87,29 +72,26 @@ def test_without_a_dbn_the_start_is_an_untrained_one():
 # ---- one step
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def uniforms(key, levels):
-    """All numbers that a step with k = 2 and drawn predictions uses, in the appendix's names."""
+def step_keys(key, levels, k, samples):
+    """The keys of a step's draws by name, as in the appendix, and width."""
     names = ("vis", "hid", "pen", "top") if levels == 4 else ("vis", "pen", "top")
-    size = dict(zip(names, (np.prod(SHAPES[levels]), *SIZES[levels]), strict=True))
+    width = dict(zip(names, (np.prod(SHAPES[levels]), *SIZES[levels]), strict=True))
     data, up, top, down, drawn = jax.random.split(key, 5)
     pixels, wake, sleep = jax.random.split(drawn, 3)
-    keys = {("vis", "vis"): data, ("sleepvis", "vis"): pixels}
+    keys = {("vis", "vis"): data}
     if levels == 4:
         keys["sleephid", "hid"] = jax.random.fold_in(down, 1)
+    if samples:
+        keys["sleepvis", "vis"] = pixels
     for index, (lower, upper) in enumerate(itertools.pairwise(names[:-1])):
         keys[f"wake{upper}", upper] = jax.random.fold_in(up, index)
-        keys[f"p{lower}", lower] = jax.random.fold_in(wake, index)
-        keys[f"psleep{upper}", upper] = jax.random.fold_in(sleep, index)
-    for index in range(2):
+        if samples:
+            keys[f"p{lower}", lower] = jax.random.fold_in(wake, index)
+            keys[f"psleep{upper}", upper] = jax.random.fold_in(sleep, index)
+    for index in range(k):
         both = jax.random.split(jax.random.fold_in(top, index))
         keys[f"hidden {index}", "top"], keys[f"visible {index}", "pen"] = both
-    found = {}
-    for units in names:  # one call for all draws of a width: far less to compile
-        chosen = {name: key for (name, kind), key in keys.items() if kind == units}
-        drawn = jax.vmap(bits16, (0, None))(jnp.stack([*chosen.values()]), (NUM, size[units]))
-        found |= dict(zip(chosen, drawn, strict=True))
-    return found
+    return {(name, width[units]): key for (name, units), key in keys.items()}
 
 
 def in_the_names_of_the_appendix(state):
@@ -139,20 +121,17 @@ def in_the_names_of_the_appendix(state):
 )
 def test_a_step_is_appendix_b(levels, k, prediction):
     config = Config(SIZES[levels], num_gibbs_steps=k, learning_rate=0.3, prediction=prediction)
-    state = untied_state(Config(SIZES[levels], learning_rate=0.3), 6, NETS64[levels])
+    state = untied_state(Config(SIZES[levels], learning_rate=0.3), levels)
     step = jax.jit(functools.partial(wake_sleep.step, config))
     new, metrics = step(state, images(levels), jax.random.key(4))
 
-    draw = truth.Draws(uniforms(jax.random.key(4), levels))
+    keys = step_keys(jax.random.key(4), levels, k, prediction == "samples")
+    draw = truth.Draws(truth.uniforms(keys, NUM))
     visible = draw("vis", images(levels).reshape(NUM, -1) / 255)
     start = {n: np.asarray(x, np.float64) for n, x in in_the_names_of_the_appendix(state).items()}
     up_down = truth.up_down if levels == 4 else truth.up_down_short
     expected = up_down(start, visible, k, 0.3, draw, prediction == "samples")
-    unused = {"hidden 1", "visible 1"} if k == 1 else set()
-    if prediction == "probs":
-        unused |= {name for name in uniforms(jax.random.key(4), levels) if name[0] == "p"}
-        unused.add("sleepvis")
-    assert set(draw.left) == unused
+    assert not draw.left
     errors = {name: metrics[name] for name in ("wake_error", "sleep_error")}
     found = in_the_names_of_the_appendix(new) | errors
     assert set(found) == set(expected)
@@ -171,7 +150,7 @@ def test_drawn_predictions_keep_the_mean_of_the_update():
         layers32 = float32(layers)
         return wake_sleep.delta_rule(rbm.hidden_logits, layers32, states[:-1], states[1:], key)
 
-    num = 20_000
+    num = 5_000
     drawn, errors = jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(0), num))
     exact, error = jax.jit(lambda: gradient(None))()
     np.testing.assert_allclose(errors, error, rtol=1e-5)
@@ -224,19 +203,18 @@ def mean_log_likelihood(net):
 
 
 def train(num_epochs, log_every=6, **options):
-    state = untied_state(CONFIG, 6, NETS64[3])
+    state = untied_state(CONFIG, 3)
     learner = wake_sleep.learner(CONFIG, SHAPES[3])
     schedule = Schedule(num_epochs, 20, log_every)
     return fit(learner, DATA, schedule, (0,), state=state, **options), state
 
 
 def test_training_raises_the_exact_log_likelihood():
-    result, state = train(400, log_every=12)
+    result, state = train(200, log_every=12)
     best = (np.log([1, 2, 3]) - np.log(6)) @ [1 / 6, 2 / 6, 3 / 6]  # minus the data's entropy
     before, after = mean_log_likelihood(state.params), mean_log_likelihood(result.state.params)
-    print(before, after, best)
     assert before < -4.0
-    assert best - 1.0 < after < best
+    assert best - 0.3 < after < best
 
 
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
