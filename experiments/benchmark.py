@@ -13,22 +13,21 @@ STARTED = time.perf_counter()  # before the imports, for they count too
 
 import importlib  # noqa: E402
 import os  # noqa: E402
-import pkgutil  # noqa: E402
 import resource  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any, Literal, NamedTuple  # noqa: E402
+from typing import Any, Literal  # noqa: E402
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 
-import experiments  # noqa: E402
 from experiments import common, run_folder  # noqa: E402
+from experiments.benchmark_cases import Case, cases  # noqa: E402
 from jaxgen.data import Dataset  # noqa: E402
 from jaxgen.errors import JaxgenError, SettingError  # noqa: E402
 from jaxgen.files import write_atomically, write_json  # noqa: E402
@@ -38,20 +37,6 @@ from jaxgen.train import Progress, Schedule, fit  # noqa: E402
 IMPORT_S = time.perf_counter() - STARTED
 NUM_IMAGES = 60_000
 PEAK_SIZE = 2048
-
-
-def rbm_operations(args: Any) -> int:
-    """Multiplications and additions of the 2k + 3 matrix products of a CD-k update.
-
-    Hidden from data; k times visible from hidden, and k - 1 times hidden from visible between
-    them; hidden from the last visible; two outer products for the gradient.
-    """
-    products = 2 * args.model.num_gibbs_steps + 3
-    return products * 2 * args.batch_size * 784 * args.model.num_hidden
-
-
-OPERATIONS: dict[str, Callable[[Any], int]] = {"rbm": rbm_operations}
-"""Operations of one update, by experiment; only matrix products count."""
 
 
 @dataclass(frozen=True)
@@ -68,37 +53,6 @@ class Args:
     """File for the rows."""
     markdown: Path | None = None
     """File for the rows as a table, with the machine and the versions."""
-
-
-class Case(NamedTuple):
-    """One learner with one preset."""
-
-    experiment: str
-    preset: str
-    args: Any
-
-    @property
-    def name(self) -> str:
-        """For example rbm-lab."""
-        return f"{self.experiment}-{self.preset}"
-
-
-def cases(only: str | None) -> list[Case]:
-    """Every preset of every experiment whose operations are counted, or the one called `only`."""
-    names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
-    found = [
-        Case(name, preset, args)
-        for name in names
-        if name in OPERATIONS
-        for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
-    ]
-    chosen = [case for case in found if only in (None, case.name)]
-    if not chosen:
-        known = ", ".join(case.name for case in found)
-        raise SettingError(
-            expected=f"--only to be one of {known}", found=str(only), remedy="set it"
-        )
-    return chosen
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -134,7 +88,7 @@ def torch_epoch(case: Case, images: np.ndarray) -> Callable[[], None]:
 def measure(case: Case, dataset: Dataset, peer: str, repeats: int) -> dict[str, Any]:
     """Times epochs of `fit`, each followed by an epoch of the peer; the first of each warms up."""
     images = np.resize(dataset.train.images, (NUM_IMAGES, *dataset.train.images.shape[1:]))
-    learner = importlib.import_module(f"jaxgen.{case.experiment}").learner(case.args.model)
+    learner = case.subject.learner(case.args.model, images.shape[1:])
     other = torch_epoch(case, images) if peer == "torch" else None
     ours: list[float] = []
     theirs: list[float] = []
@@ -159,7 +113,7 @@ def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: flo
     """What is reported of one learner; rates are of the median epoch."""
     steps = NUM_IMAGES // case.args.batch_size
     epoch_s = statistics.median(seconds)
-    operations = OPERATIONS[case.experiment](case.args)
+    operations = case.subject.operations(case.args)
     peak = matmul_peak()
     return {
         "name": case.name,
@@ -220,7 +174,8 @@ def page(rows: list[dict[str, Any]], dataset: str, repeats: int) -> str:
         f"Medians of {repeats} epochs of {NUM_IMAGES:,} images ({dataset}) after one that warms "
         "up. A peer's epochs run in turn with ours; the ratio is our time over the peer's, its "
         "range over the pairs of epochs. GFLOP/s counts matrix products alone; the peak is a "
-        f"float32 product of size {PEAK_SIZE} in the same run.\n\n{markdown(table(rows))}"
+        f"float32 product of size {PEAK_SIZE} in the same run. dbn-lab is the second layer, "
+        f"above a first one that stays as it is.\n\n{markdown(table(rows))}"
     )
 
 

@@ -159,11 +159,18 @@ def reconstructions(
     return Section(name, "Reconstructions", [answer], [path])
 
 
-def set_states(num: int, num_units: int) -> Array:
-    """Top states to start from: first half 10 % of the units on, second half a single unit."""
-    tenth = bernoulli(task_key("top states"), jnp.full((num // 2, num_units), 0.1))
-    single = jnp.eye(num_units)[np.linspace(0, num_units - 1, num - num // 2).astype(int)]
-    return jnp.concatenate([tenth, single])
+@partial(jax.jit, static_argnums=0)
+def set_states(num_units: int) -> tuple[Array, Array]:
+    """Top states to start from: the shown ones, and those whose images are judged.
+
+    Of the shown ones the first half has 10 % of the units on, the second half a single unit; of
+    the judged ones 10 % of the units are on.
+    """
+    half = NUM_SHOWN // 2
+    tenth = bernoulli(task_key("top states"), jnp.full((half, num_units), 0.1))
+    single = jnp.eye(num_units)[np.linspace(0, num_units - 1, half).astype(int)]
+    judged = bernoulli(task_key("judged states"), jnp.full((NUM_JUDGED, num_units), 0.1))
+    return jnp.concatenate([tenth, single]), judged
 
 
 def judge(images: np.ndarray, dataset: Dataset) -> dict[str, float]:
@@ -187,9 +194,7 @@ def generated(
     judged = {"test images": judge(dataset.test.images[:NUM_JUDGED] / 255.0, dataset)}
     strips, sheets = {}, []
     for label, net in nets.items():
-        num_units = len(net.top["b_hidden"])
-        shown = set_states(NUM_SHOWN, num_units)
-        many = bernoulli(task_key("many"), jnp.full((NUM_JUDGED, num_units), 0.1))
+        shown, many = set_states(len(net.top["b_hidden"]))
         start = jnp.concatenate([shown, many])
         _, probs = generate(net, task_key("generation"), start, steps, gain)
         first, samples = np.split(drawing.images(probs), [NUM_SHOWN])

@@ -61,9 +61,14 @@ QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
 def train_dbn(args: Args, session: common.Session) -> Path:
     """Trains a DBN of the same sizes into its own run folder inside this run's; returns that."""
     folder = session.folder / "dbn"
-    shared = {f.name: getattr(args, f.name) for f in dataclasses.fields(common.Args)}
+    names = [f.name for f in dataclasses.fields(common.Args)] + ["generation_steps", "gain"]
+    shared = {name: getattr(args, name) for name in names}
     shared |= {"epochs": args.dbn_epochs, "out": folder, "preset": "lab"}
-    model = dbn_model.Config(hidden_sizes=args.model.hidden_sizes, binarize=args.model.binarize)
+    model = dbn_model.Config(
+        hidden_sizes=args.model.hidden_sizes,
+        binarize=args.model.binarize,
+        num_sampling_steps=args.model.num_sampling_steps,
+    )
     inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
     inner_session = common.session_for("dbn", inner, session.dataset, folder)
 

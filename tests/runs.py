@@ -1,4 +1,4 @@
-"""Runs of `experiments.rbm` for the tests: small ones, in this process or in another."""
+"""Runs of experiments for the tests: small ones, in this process or in another."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -80,11 +81,12 @@ def wait_until(process: "subprocess.Popen[str]", reached: Callable[[], bool]) ->
         time.sleep(0.005)
 
 
-def call(*flags: str) -> int:
+def call(*flags: str, experiment: ModuleType = rbm) -> int:
     """The same command inside this process, which saves imports and compilations."""
+    name = experiment.__name__.rpartition(".")[2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["rbm", *flags])
-        return common.main("rbm", rbm.run, rbm.PRESETS, rbm.QUICK)
+        patch.setattr(sys, "argv", [name, *flags])
+        return common.main(name, experiment.run, experiment.PRESETS, experiment.QUICK)
 
 
 def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tuple[int, str]:

@@ -1,0 +1,109 @@
+"""What the benchmark measures: each experiment's learner, and the operations of its update."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+
+import experiments
+from jaxgen import dbn, rbm, wake_sleep
+from jaxgen.errors import SettingError
+from jaxgen.learner import Learner
+
+
+def product(batch: int, rows: int, columns: int) -> int:
+    """Multiplications and additions of a batch of vectors times a matrix."""
+    return 2 * batch * rows * columns
+
+
+def cd_operations(batch: int, num_visible: int, num_hidden: int, num_gibbs_steps: int) -> int:
+    """Of the 2k + 3 matrix products of a CD-k update.
+
+    Hidden from data; k times visible from hidden, and k - 1 times hidden from visible between
+    them; hidden from the last visible; two outer products for the gradient.
+    """
+    return (2 * num_gibbs_steps + 3) * product(batch, num_visible, num_hidden)
+
+
+def rbm_operations(args: Any) -> int:
+    """Of one CD-k update."""
+    return cd_operations(args.batch_size, 784, args.model.num_hidden, args.model.num_gibbs_steps)
+
+
+def dbn_operations(args: Any) -> int:
+    """Of one update of the second layer: the up pass through the first, and CD-k."""
+    first, second = args.model.hidden_sizes[:2]
+    num_gibbs_steps = dbn.rbm_config(args.model, 1).num_gibbs_steps
+    up = product(args.batch_size, 784, first)
+    return up + cd_operations(args.batch_size, first, second, num_gibbs_steps)
+
+
+def wake_sleep_operations(args: Any) -> int:
+    """Of one up-down update: CD-k on top and six products for each layer below.
+
+    Upward, downward, both predictions, and the outer products of both corrections.
+    """
+    sizes = (784, *args.model.hidden_sizes)
+    directed = sum(product(args.batch_size, a, b) for a, b in pairwise(sizes[:-1]))
+    return 6 * directed + cd_operations(
+        args.batch_size, *sizes[-2:], num_gibbs_steps=args.model.num_gibbs_steps
+    )
+
+
+def second_layer(config: dbn.Config, shape: tuple[int, int, int]) -> Learner:
+    """The second RBM of a DBN, above a first one at its start."""
+    first = dbn.learner(config, shape).init(jax.random.key(0))
+    return dbn.learner(config, shape, first.params)
+
+
+class Subject(NamedTuple):
+    """How an experiment's learner is made and what one update costs; only products count."""
+
+    learner: Callable[[Any, tuple[int, int, int]], Learner]
+    operations: Callable[[Any], int]
+
+
+SUBJECTS = {
+    "rbm": Subject(rbm.learner, rbm_operations),
+    "dbn": Subject(second_layer, dbn_operations),
+    "wake_sleep": Subject(wake_sleep.learner, wake_sleep_operations),
+}
+
+
+class Case(NamedTuple):
+    """One learner with one preset."""
+
+    experiment: str
+    preset: str
+    args: Any
+
+    @property
+    def name(self) -> str:
+        """For example rbm-lab."""
+        return f"{self.experiment}-{self.preset}"
+
+    @property
+    def subject(self) -> Subject:
+        """How to make it and what it costs."""
+        return SUBJECTS[self.experiment]
+
+
+def cases(only: str | None) -> list[Case]:
+    """Every preset of every experiment whose operations are counted, or the one called `only`."""
+    names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+    found = [
+        Case(name, preset, args)
+        for name in names
+        if name in SUBJECTS
+        for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
+    ]
+    chosen = [case for case in found if only in (None, case.name)]
+    if not chosen:
+        known = ", ".join(case.name for case in found)
+        raise SettingError(
+            expected=f"--only to be one of {known}", found=str(only), remedy="set it"
+        )
+    return chosen
