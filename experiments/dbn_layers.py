@@ -18,11 +18,6 @@ from jaxgen.train import Result
 logger = logging.getLogger("jaxgen")
 
 
-def sizes_of(layers: Layers) -> tuple[int, ...]:
-    """The number of hidden units of each layer."""
-    return tuple(len(layer["b_hidden"]) for layer in layers)
-
-
 def described(config: dbn.Config, session: common.Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
@@ -78,12 +73,12 @@ def training(drawing: results.Drawing, trained: Sequence[Result]) -> Section:
     return results.training(drawing, logs, "test_reconstruction_error", what)
 
 
-def load(folder: Path, session: common.Session, hidden_sizes: Sequence[int]) -> Layers:
-    """The layers of a finished DBN run, checked to belong to this data set and these sizes.
+def load(folder: Path, session: common.Session) -> Layers:
+    """The layers of a finished DBN run, checked to belong to this data set.
 
     Errors:
         CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
-        SettingError: the run is of another data set or of other sizes.
+        SettingError: the run is of another data set.
     """
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
@@ -102,11 +97,4 @@ def load(folder: Path, session: common.Session, hidden_sizes: Sequence[int]) -> 
             remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
         )
     params = unflatten_dict(export.load_params(folder / "params.safetensors"), sep=".")
-    layers = tuple(params[name] for name in sorted(params, key=int))
-    if sizes_of(layers) != tuple(hidden_sizes):
-        raise SettingError(
-            expected=f"--hidden-sizes {' '.join(map(str, sizes_of(layers)))} as in {folder}",
-            found=" ".join(map(str, hidden_sizes)),
-            remedy="set --hidden-sizes",
-        )
-    return layers
+    return tuple(params[name] for name in sorted(params, key=int))

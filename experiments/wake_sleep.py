@@ -119,7 +119,7 @@ def run(args: Args, session: common.Session) -> Path:
     """Fine-tunes the DBN, answers the lab's questions, returns the page."""
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
     folder = args.dbn or train_dbn(args, session)
-    layers = dbn_layers.load(folder, session, config.hidden_sizes)
+    layers = dbn_layers.load(folder, session)
     result = fine_tune(args, config, session, layers)
     fine_tuned = jax.device_get(result.state.params)
     nets = {

@@ -186,8 +186,20 @@ def upside_down(layers: Layers, num_hidden: int) -> rbm.Params:
     return {"w": below["w"].T, "b_visible": below["b_hidden"], "b_hidden": below["b_visible"]}
 
 
+def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
+    """Raises SettingError where trained layers are not of the sizes that the settings say."""
+    sizes = tuple(len(layer["b_hidden"]) for layer in layers)
+    if sizes != hidden_sizes:
+        raise SettingError(
+            expected=f"--hidden-sizes {' '.join(map(str, sizes))}, those of the given layers",
+            found=" ".join(map(str, hidden_sizes)),
+            remedy="set --hidden-sizes",
+        )
+
+
 def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State:
     """The state before the first update of the layer above `lower`."""
+    require_sizes(lower, config.hidden_sizes[: len(lower)])
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
     top = rbm.init(rbm_config(config, len(lower)), num_below, _stream(key, lower))
     if lower and config.transposed_start:

@@ -107,6 +107,7 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
     """Unties a DBN: both directions start with the same weights; the top RBM stays as it is."""
     if layers is None:
         layers = random_layers(config, num_visible, key)
+    dbn.require_sizes(layers, config.hidden_sizes)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in layers[:-1])
     num_below = layers[-1]["w"].shape[0]

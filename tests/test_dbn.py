@@ -12,7 +12,7 @@ import reference_dbn as truth
 from helpers import one_line, same
 from reference_dbn import SHAPES, SIZES, float32, images
 
-from jaxgen import dbn, rbm
+from jaxgen import dbn, rbm, wake_sleep
 from jaxgen.checkpoint import digest
 from jaxgen.errors import SettingError
 from jaxgen.learner import named_key
@@ -232,6 +232,14 @@ def test_impossible_settings(bad, words):
     with pytest.raises(SettingError, match=words) as error:
         dbn.Config(**bad)
     one_line(error)
+
+
+def test_layers_of_other_sizes_are_refused():
+    config = dbn.Config((4, 3))
+    first = dbn.learner(config, SHAPES[3]).init(jax.random.key(0)).params
+    for module in (dbn, wake_sleep):
+        with pytest.raises(SettingError, match="--hidden-sizes 4, those of the given layers"):
+            module.init(module.Config((5, 3)), 6, first, jax.random.key(0))
 
 
 def test_layer_after_layer_with_a_stop_in_the_second(tmp_path):
