@@ -24,7 +24,7 @@ from jaxgen.report import Section, number
 COLUMNS = {
     **dbn_tasks.COLUMNS,
     "top_to_image": "(p(h2) - image)^2",
-    "distance_to_transposed": "|W2 - W1'| / |W1|",
+    "distance_to_transposed": "norm of W2 - W1', relative",
 }
 TRANSPOSED, RANDOM = "W2 from W1 transposed", "W2 from noise"
 

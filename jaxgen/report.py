@@ -39,7 +39,8 @@ def number(value: float, digits: int = 4) -> str:
 def markdown(table: Table) -> str:
     """A table as GitHub-flavoured markdown, with a line feed at its end."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join("| " + " | ".join(line) + " |\n" for line in escaped)
 
 
 def _embedded(path: Path) -> str:
