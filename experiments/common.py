@@ -7,13 +7,14 @@ An experiment is a frozen dataclass that extends `Args`, a table of presets, and
 import dataclasses
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import jax
 import tyro
@@ -24,7 +25,7 @@ from experiments.signals import Stopped, stop_signals
 from jaxgen import data
 from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError, require_positive
 from jaxgen.learner import Learner, State
-from jaxgen.train import Result, Schedule, fit
+from jaxgen.train import Result, Schedule, fit, steps_in_epoch
 
 logger = logging.getLogger("jaxgen")
 
@@ -70,6 +71,11 @@ class Args:
             raise SettingError(
                 expected="--seed from 0 to 4294967295", found=str(self.seed), remedy="set --seed"
             )
+
+    def check(self, dataset: data.Dataset, folder: Path) -> None:
+        """Raises where the settings cannot work on the data, before the run folder is touched."""
+        del folder  # for experiments that start from another run
+        steps_in_epoch(len(dataset.train.images), self.batch_size)
 
 
 AnyArgs = TypeVar("AnyArgs", bound=Args)
@@ -158,6 +164,11 @@ def train(
         "model": model,
     }
     settings = {name: str(value) for name, value in flatten_dict(identity, sep=".").items()}
+
+    def on_start() -> None:
+        session.record()
+        session.folder.mkdir(parents=True, exist_ok=True)
+
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     every = max(1, args.epochs // 20)
     with (
@@ -172,7 +183,7 @@ def train(
             state=state,
             folder=session.folder / "checkpoints",
             settings=settings,
-            on_start=session.record,
+            on_start=on_start,
             hook=hook,
             should_stop=lambda: stopped() is not None,
         )
@@ -196,6 +207,7 @@ def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -
         make_deterministic()
     dataset = load_dataset(args)
     folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-seed{args.seed}"
+    args.check(dataset, folder)
     with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
         page = run(args, session_for(experiment, args, dataset, folder))
     print(f"report: {page}")
@@ -228,3 +240,12 @@ def main(
         traceback.print_exc()
         return 1
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with an exit code; after Ctrl-C at once, for XLA may be compiling."""
+    if code == 128 + signal.SIGINT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -7,7 +7,6 @@ the lab's tasks 2.1 to 2.3 in runs/dbn-mnist-seed0/report.html; `--study` adds 2
 is the RBM of `experiments.rbm`, bit for bit.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import jax
 
 from experiments import common, dbn_layers, dbn_study, dbn_tasks, results
 from jaxgen import dbn
+from jaxgen.data import Dataset
+from jaxgen.errors import require_positive
 from jaxgen.report import number
 
 
@@ -31,6 +32,16 @@ class Args(common.Args):
     """Factor on the set top state of task 2.3; 1 keeps it binary, the lab uses 10 to 20."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "generation_steps")
+
+    def check(self, dataset: Dataset, folder: Path) -> None:
+        """Also refuses sizes of layers that cannot start as the one below turned upside down."""
+        super().check(dataset, folder)
+        if self.model.transposed_start:
+            dbn.require_turnable((dataset.train.images[0].size, *self.model.hidden_sizes))
 
 
 PRESETS = {"lab": Args()}
@@ -64,4 +75,4 @@ def run(args: Args, session: common.Session) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(common.main("dbn", run, PRESETS, QUICK))
+    common.leave(common.main("dbn", run, PRESETS, QUICK))

@@ -10,6 +10,7 @@ from flax.traverse_util import unflatten_dict
 
 from experiments import common, dbn_tasks, monitor, results
 from jaxgen import checkpoint, dbn, export
+from jaxgen.data import Dataset
 from jaxgen.dbn import Layers
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.report import Section
@@ -24,7 +25,7 @@ def described(config: dbn.Config, session: common.Session) -> str:
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
     return (
         f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
-        f"rate {config.learning_rate}, binarisation {config.binarize}"
+        f"rate {config.learning_rate}, binarisation {config.binarize}, one layer after the other"
     )
 
 
@@ -36,16 +37,18 @@ def folder_of(folder: Path, layer: int) -> Path:
 def train_layer(
     args: common.Args, config: dbn.Config, session: common.Session, lower: Layers
 ) -> Result:
-    """Trains the layer above `lower`, or finds it trained."""
+    """Trains the layer above `lower`, or finds it trained.
+
+    The number of epochs is one of its settings: the layers above stand on the one that it ends as.
+    """
     folder = folder_of(session.folder, len(lower))
-    folder.mkdir(parents=True, exist_ok=True)
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     measured = dbn_tasks.measurer(config.binarize, session.dataset)
     return common.train(
         args,
         dbn.learner(config, session.dataset.train.images.shape[1:], lower),
         session._replace(folder=folder),
-        dataclasses.asdict(config) | {"lower": checkpoint.digest(lower)},
+        dataclasses.asdict(config) | {"epochs": args.epochs, "lower": checkpoint.digest(lower)},
         lambda state: measured(dbn.tied(state.params)),
     )
 
@@ -73,7 +76,7 @@ def training(drawing: results.Drawing, trained: Sequence[Result]) -> Section:
     return results.training(drawing, logs, "test_reconstruction_error", what)
 
 
-def load(folder: Path, session: common.Session) -> Layers:
+def load(folder: Path, dataset: Dataset) -> Layers:
     """The layers of a finished DBN run, checked to belong to this data set.
 
     Errors:
@@ -84,15 +87,19 @@ def load(folder: Path, session: common.Session) -> Layers:
         summary = json.loads((folder / "summary.json").read_bytes())
     except (OSError, ValueError):
         summary = {}
-    if not isinstance(summary, dict) or summary.get("experiment") != "dbn":
+    summary = summary if isinstance(summary, dict) else {}
+    if not {"experiment", "dataset", "data_digest"} <= set(summary) or (
+        summary["experiment"] != "dbn"
+    ):
+        found = f"one of experiments.{summary['experiment']}" if "experiment" in summary else "none"
         raise CheckpointError(
             expected=f"a finished run of experiments.dbn in {folder}",
-            found="no summary.json of one",
-            remedy="set --dbn to one, or leave it out to train one first",
+            found=found,
+            remedy="set --dbn to its folder, or leave it out to train one first",
         )
-    if summary["data_digest"] != session.dataset.digest:
+    if summary["data_digest"] != dataset.digest:
         raise SettingError(
-            expected=f"a DBN trained on {session.dataset.name}",
+            expected=f"a DBN trained on {dataset.name}",
             found=f"one trained on {summary['dataset']} in {folder}",
             remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
         )

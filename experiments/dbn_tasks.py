@@ -110,23 +110,26 @@ def composed(layers: dbn.Layers) -> np.ndarray:
 
 def top_filters(drawing: Drawing, layers: dbn.Layers) -> Section:
     """2.1: the top weights as a sheet, and multiplied down to the pixels."""
-    top = np.asarray(layers[-1]["w"]).T
+    top, name = np.asarray(layers[-1]["w"]).T, f"W{len(layers)}"
     strongest = np.sort(np.abs(top), axis=1)[:, ::-1]
     half = (strongest.cumsum(axis=1) < strongest.sum(axis=1, keepdims=True) / 2).sum(axis=1) + 1
-    name = f"W{len(layers)}"
     answer = [
-        f"A panel of {name} holds one top unit's weights to the {top.shape[1]} units below, which "
-        "have no order in the plane, so the panels show no strokes. Half of a top unit's absolute "
-        f"weight lies on {np.median(half):.0f} of the {top.shape[1]} units in the median unit "
-        f"(from {half.min()} to {half.max()}).",
-        "Multiplied down to the pixels, W1 to " + name + ", a top unit is the sum of the filters "
-        "it calls for. That ignores the sigmoids between, but shows what a unit is about.",
+        f"A panel of {name} holds one top unit's weights to the {top.shape[1]} units below. In the "
+        f"median unit half of the absolute weight lies on {np.median(half):.0f} of them (from "
+        f"{half.min()} to {half.max()})."
     ]
-    sheet = figures.filter_sheet(figures.as_square(top), f"Weights {name}, one panel per top unit")
-    pixels = figures.filter_sheet(
-        drawing.images(composed(layers)), f"Weights W1 to {name} multiplied, one panel per top unit"
-    )
-    paths = [drawing.save("2_1", sheet), drawing.save("2_1_pixels", pixels)]
+    panels = figures.as_square(top) if len(layers) > 1 else drawing.images(top)
+    sheet = figures.filter_sheet(panels, f"Weights {name}, one panel per top unit")
+    paths = [drawing.save("2_1", sheet)]
+    if len(layers) > 1:
+        title = f"Weights W1 to {name} multiplied, one panel per top unit"
+        pixels = figures.filter_sheet(drawing.images(composed(layers)), title)
+        paths.append(drawing.save("2_1_pixels", pixels))
+        answer.append(
+            "The units below have no order in the plane, so the panels show no strokes. Multiplied "
+            f"down to the pixels, W1 to {name}, a top unit is the sum of the filters it calls for. "
+            "That ignores the sigmoids between, but shows what a unit is about."
+        )
     return Section("2.1", "What the top units learned", answer, paths)
 
 
@@ -193,12 +196,14 @@ def generated(
     dataset, file = drawing.dataset, file_name(name)
     judged = {"test images": judge(dataset.test.images[:NUM_JUDGED] / 255.0, dataset)}
     strips, sheets = {}, []
+    widths = {label: len(net.top["b_hidden"]) for label, net in nets.items()}
     for label, net in nets.items():
-        shown, many = set_states(len(net.top["b_hidden"]))
+        shown, many = set_states(widths[label])
         start = jnp.concatenate([shown, many])
         _, probs = generate(net, task_key("generation"), start, steps, gain)
         first, samples = np.split(drawing.images(probs), [NUM_SHOWN])
-        strips |= {"set state": np.asarray(shown), label: first}
+        state = "set state" if len({*widths.values()}) == 1 else f"set state, {label}"
+        strips |= {state: np.asarray(shown), label: first}
         judged[label] = judge(samples, dataset)
         title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
         sheet = figures.image_sheet(samples[:100], title)
@@ -224,6 +229,11 @@ def said_of(judged: Mapping[str, Mapping[str, float]], gain: float) -> Sequence[
         "smooth blur is near to many images too, so the distance is to be read with the variance "
         "of the pixels over the samples, which is lower than the test images' where samples are "
         "alike or blurred.",
+        *(
+            f"The samples of {label} are all alike: its chains end in one state."
+            for label in nets
+            if judged[label]["pixel_variance"] < real["pixel_variance"] / 100
+        ),
     ]
 
 

@@ -9,7 +9,6 @@ CPU cores (docs/results/rbm.md); the study takes about half an hour more.
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import jax
 
 from experiments import common, monitor, rbm_study, rbm_tasks, results
 from jaxgen import rbm, report
+from jaxgen.errors import require_positive
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Args(common.Args):
     """Factor on the set hidden state of task 1.7; 1 keeps it binary, the lab uses 10 to 20."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "generation_steps")
 
 
 PRESETS = {"lab": Args()}
@@ -65,4 +69,4 @@ def run(args: Args, session: common.Session) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(common.main("rbm", run, PRESETS, QUICK))
+    common.leave(common.main("rbm", run, PRESETS, QUICK))

@@ -91,7 +91,6 @@ def train(
     states = [jax.jit(learner.init)(key_init) for learner in learners]  # as `fit` does
     state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
     folder = session.folder / "study" / name
-    folder.mkdir(parents=True, exist_ok=True)
     logger.info("study: %s", ", ".join(members))
     result = common.train(
         args,

@@ -49,13 +49,18 @@ def _lock(folder: Path) -> int:
     return handle
 
 
-def _check_is_run(folder: Path, contents: list[Path]) -> None:
-    """Raises where the folder holds something else than a run; its `config.json` tells."""
+def earlier_config(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder; empty where there is none."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError):
-        config = None
-    if not isinstance(config, dict) or "experiment" not in config:
+        return {}
+    return config if isinstance(config, dict) and "experiment" in config else {}
+
+
+def _check_is_run(folder: Path, contents: list[Path]) -> None:
+    """Raises where the folder holds something else than a run; its `config.json` tells."""
+    if not earlier_config(folder):
         raise RunFolderError(
             expected=f"{folder} to be a run folder, with the config.json of an experiment",
             found=f"a folder with {contents[0].name} in it",
@@ -152,6 +157,7 @@ def manifest(data_digest: str, seed: int) -> dict[str, Any]:
 def record(folder: Path, config: dict[str, Any], data_digest: str, seed: int) -> None:
     """Writes `config.json`, every setting of the run, and `manifest.json`."""
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
+    folder.mkdir(exist_ok=True)
     write_json(folder / CONFIG, shown)
     write_json(folder / "manifest.json", manifest(data_digest, seed))
 

@@ -9,7 +9,6 @@ folder `dbn` of its own run. `--study` compares probabilities with drawn predict
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from experiments import (
 )
 from jaxgen import checkpoint, wake_sleep
 from jaxgen import dbn as dbn_model
+from jaxgen.data import Dataset
 from jaxgen.dbn import Layers
-from jaxgen.errors import require_positive
+from jaxgen.errors import SettingError, require_positive
 from jaxgen.report import number
 from jaxgen.train import Result
 
@@ -53,6 +53,25 @@ class Args(common.Args):
         super().__post_init__()
         require_positive(self, "dbn_epochs", "generation_steps")
 
+    def check(self, dataset: Dataset, folder: Path) -> None:
+        """Also refuses a DBN that cannot be fine-tuned, or that --overwrite would remove."""
+        super().check(dataset, folder)
+        if self.dbn:
+            if self.overwrite and folder.resolve() in self.dbn.resolve().parents:
+                raise SettingError(
+                    expected="--dbn outside the run folder that --overwrite empties",
+                    found=f"{self.dbn} in {folder}",
+                    remedy="set --out to another folder",
+                )
+            dbn_model.require_sizes(dbn_layers.load(self.dbn, dataset), self.model.hidden_sizes)
+        earlier = run_folder.earlier_config(folder).get("dbn") if self.resume else None
+        if earlier and not self.dbn:
+            raise SettingError(
+                expected="--dbn as in the run to go on with",
+                found="none",
+                remedy=f"set --dbn {earlier}",
+            )
+
 
 PRESETS = {"lab": Args()}
 QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
@@ -67,17 +86,17 @@ def train_dbn(args: Args, session: common.Session) -> Path:
     model = dbn_model.Config(
         hidden_sizes=args.model.hidden_sizes,
         binarize=args.model.binarize,
+        init_scale=args.model.init_scale,
         num_sampling_steps=args.model.num_sampling_steps,
     )
     inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
     inner_session = common.session_for("dbn", inner, session.dataset, folder)
 
     def record() -> None:
-        inner_session.record()
-        if not (session.folder / run_folder.CONFIG).exists():  # so that it can be resumed from here
+        if not run_folder.earlier_config(session.folder):  # makes it a run that can be resumed
             session.record()
+        inner_session.record()
 
-    folder.mkdir(exist_ok=True)
     dbn.run(inner, inner_session._replace(record=record))
     return folder
 
@@ -98,19 +117,20 @@ def fine_tune(
 
 def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_model.Net) -> Path:
     """Fine-tunes with the other kind of prediction and compares the two."""
-    kinds = ("probs", "samples")
-    other = dataclasses.replace(args.model, prediction=kinds[args.model.prediction == "probs"])
-    folder = session.folder / "study" / other.prediction
-    folder.mkdir(parents=True, exist_ok=True)
-    result = fine_tune(args, other, session._replace(folder=folder), layers)
+    mine = args.model.prediction
+    other = "samples" if mine == "probs" else "probs"
+    folder = session.folder / "study" / other
+    config = dataclasses.replace(args.model, prediction=other)
+    result = fine_tune(args, config, session._replace(folder=folder), layers)
+    names = {kind: f"fine-tuned by {kind}" for kind in (mine, other)}
     nets = {
-        args.model.prediction: fine_tuned,
-        other.prediction: jax.device_get(result.state.params),
+        "DBN": dbn_model.tied(layers),
+        names[mine]: fine_tuned,
+        names[other]: jax.device_get(result.state.params),
     }
-    nets = {"DBN": dbn_model.tied(layers)} | {kind: nets[kind] for kind in kinds}
     logs = {
-        args.model.prediction: monitor.earlier_lines(session.folder / "metrics.jsonl", result.step),
-        other.prediction: monitor.earlier_lines(folder / "metrics.jsonl", result.step),
+        names[kind]: monitor.earlier_lines(where / "metrics.jsonl", result.step)
+        for kind, where in ((mine, session.folder), (other, folder))
     }
     return wake_sleep_tasks.comparison(args, session, nets, logs)
 
@@ -119,7 +139,7 @@ def run(args: Args, session: common.Session) -> Path:
     """Fine-tunes the DBN, answers the lab's questions, returns the page."""
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
     folder = args.dbn or train_dbn(args, session)
-    layers = dbn_layers.load(folder, session)
+    layers = dbn_layers.load(folder, session.dataset)
     result = fine_tune(args, config, session, layers)
     fine_tuned = jax.device_get(result.state.params)
     nets = {
@@ -152,9 +172,10 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}, "
         f"CD-{config.num_gibbs_steps} on top, rate {config.learning_rate}, predictions by "
-        f"{config.prediction}, binarisation {config.binarize}"
+        f"{'probabilities' if config.prediction == 'probs' else 'samples'}, binarisation "
+        f"{config.binarize}"
     )
 
 
 if __name__ == "__main__":
-    sys.exit(common.main("wake_sleep", run, PRESETS, QUICK))
+    common.leave(common.main("wake_sleep", run, PRESETS, QUICK))

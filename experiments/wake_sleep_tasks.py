@@ -12,6 +12,12 @@ from jaxgen import figures
 from jaxgen.dbn import Layers, Net
 from jaxgen.report import Section, number
 
+WHAT = (
+    "The delta rules compare what they predict with what was drawn. The paper predicts with "
+    "probabilities; the lab draws its predictions from them, and the dream's pixels too, which "
+    "leaves the mean of an update as it is but for the dream, and adds noise."
+)
+
 
 def relative_change(after: np.ndarray, before: np.ndarray) -> float:
     """|after - before| / |before| in the Frobenius norm."""
@@ -25,14 +31,15 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         np.asarray(side[0]["w"]) for side in (net.recognition, net.generative)
     )
     difference = np.abs(recognition - generative)
+    bound = max(figures.colour_bound(weights) for weights in (recognition, generative))
     sheets = {
         "recognition": (recognition, "Recognition weights R1, one panel per unit of h1"),
         "generative": (generative, "Generative weights W1', one panel per unit of h1"),
         "difference": (difference, "|R1 - W1'|, one panel per unit of h1; white is no difference"),
     }
     paths = [
-        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), title))
-        for name, (weights, title) in sheets.items()
+        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), title, bound=b))
+        for (name, (weights, title)), b in zip(sheets.items(), (bound, bound, 0.0), strict=True)
     ]
     per_unit = np.linalg.norm(recognition - generative, axis=0) / np.linalg.norm(before, axis=0)
     answer = [
@@ -47,6 +54,7 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         f"{number(float(np.abs(generative).mean()), 3)} downward after. The top pair moves by "
         f"{number(relative_change(np.asarray(net.top['w']), np.asarray(layers[-1]['w'])), 3)} of "
         "its norm.",
+        *(["The pairs between are not shown."] if len(layers) > 2 else []),
     ]
     return Section("3.1", "Weights of the two directions", answer, paths)
 
@@ -63,9 +71,11 @@ def comparison(
     curve = results.training(
         drawing, logs, "test_reconstruction_error", dbn_tasks.ERROR, "prediction_curve"
     )
+    table = dbn_tasks.table(measured, dbn_tasks.COLUMNS)
     sections = [
+        Section("prediction", "The numbers side by side", [WHAT], (), table),
         curve,
-        dbn_tasks.reconstructions(drawing, "prediction", nets, binary, measured),
+        dbn_tasks.reconstructions(drawing, "prediction pictures", nets, binary, measured),
         generated,
     ]
     title = f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples"
@@ -78,5 +88,4 @@ def comparison(
         "spread": "one seed",
     }
     rows = [{"name": name, **values} for name, values in measured.items()]
-    table = dbn_tasks.table(measured, dbn_tasks.COLUMNS)
     return results.write_study(session.folder, title, facts, sections, table, rows)

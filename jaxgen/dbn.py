@@ -6,11 +6,16 @@ which is an RBM, through directed layers downward, and infers by sampling upward
     p(v, h_1..h_L) = p(h_{L-1}, h_L) p(h_{L-2}|h_{L-1}) ... p(v|h_1)
     q(h_1..h_L|v)  = q(h_1|v) q(h_2|h_1) ... q(h_L|h_{L-1}),     all factors of sigmoid units.
 
-The RBM of layer l lends its weights to both directions. Training it alone, with everything below
-frozen, raises a lower bound on log p(v) if it starts as the layer below turned upside down: Hinton,
-Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation 2006,
-sections 4 and 5. One learner trains one layer; `learner(config, image_shape, lower)` is the layer
-above the frozen layers `lower`.
+The RBM of layer l lends its weights to both directions. Raising the likelihood of its own data,
+with everything below frozen, raises a lower bound on log p(v) if it starts as the layer below
+turned upside down; CD-k from noise, the default, has no such guarantee. Hinton, Osindero and Teh,
+"A fast learning algorithm for deep belief nets", Neural Computation 2006, sections 4 and 5.
+
+One learner trains one layer, above the frozen ones that it is given:
+
+    first = fit(learner(config), images, schedule, seeds)
+    second = fit(learner(config, lower=first.state.params), images, schedule, seeds)
+    samples = learner(config).sample(second.state, key, 100)
 """
 
 import math
@@ -38,7 +43,7 @@ class Config:
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Hidden units of each layer, the lowest first."""
     num_gibbs_steps: tuple[int, ...] = (1, 2)
-    """k of CD-k for each layer; the last one holds for all layers above as well."""
+    """k of CD-k for each layer, the lowest first; the last one holds for all layers above too."""
     learning_rate: float = 0.1
     """Step size of the gradient ascent, in every layer."""
     binarize: Binarize = "sample"
@@ -60,12 +65,6 @@ class Config:
                 found = " ".join(map(str, values)) or "none"
                 remedy = f"set {flag}, one number per layer"
                 raise SettingError(expected=f"{flag} of at least 1", found=found, remedy=remedy)
-        if len(self.num_gibbs_steps) > len(self.hidden_sizes):
-            raise SettingError(
-                expected=f"--num-gibbs-steps for at most {len(self.hidden_sizes)} layers",
-                found=str(len(self.num_gibbs_steps)),
-                remedy="set --num-gibbs-steps, one number per layer",
-            )
 
 
 def rbm_config(config: Config, layer: int) -> rbm.Config:
@@ -167,28 +166,30 @@ def _stream(key: PRNGKey, lower: Layers) -> PRNGKey:
     return named_key(key, f"layer {len(lower)}") if lower else key
 
 
-def upside_down(layers: Layers, num_hidden: int) -> rbm.Params:
-    """The highest of the layers with its sides exchanged, as the start of the next one.
+def upside_down(below: rbm.Params) -> rbm.Params:
+    """A layer with its sides exchanged, as the start of the one above it.
 
     Two such RBMs as a DBN have the distribution of the lower RBM alone: p(h_1) is the same in both
     (section 2 of the paper, "complementary prior").
-
-    Errors:
-        SettingError: the next layer has not as many units as the highest one's visible side.
     """
-    below = layers[-1]
-    if below["w"].shape[0] != num_hidden:
-        raise SettingError(
-            expected=f"a layer of {below['w'].shape[0]} units for --transposed-start",
-            found=f"{num_hidden} in --hidden-sizes",
-            remedy="set --hidden-sizes so that every second layer is of one size",
-        )
     return {"w": below["w"].T, "b_visible": below["b_hidden"], "b_hidden": below["b_visible"]}
+
+
+def require_turnable(sizes: tuple[int, ...]) -> None:
+    """Raises SettingError unless every second of the sizes, visible units first, is the same."""
+    for layer, (below, size) in enumerate(zip(sizes, sizes[2:], strict=False), start=2):
+        if size != below:
+            raise SettingError(
+                expected=f"--hidden-sizes with {below} units in layer {layer}, for "
+                f"--transposed-start from {below}-{sizes[layer - 1]}",
+                found=str(size),
+                remedy="set --hidden-sizes",
+            )
 
 
 def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
     """Raises SettingError where trained layers are not of the sizes that the settings say."""
-    sizes = tuple(len(layer["b_hidden"]) for layer in layers)
+    sizes = tuple(layer["b_hidden"].shape[-1] for layer in layers)
     if sizes != hidden_sizes:
         raise SettingError(
             expected=f"--hidden-sizes {' '.join(map(str, sizes))}, those of the given layers",
@@ -200,10 +201,12 @@ def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
 def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State:
     """The state before the first update of the layer above `lower`."""
     require_sizes(lower, config.hidden_sizes[: len(lower)])
+    if config.transposed_start:
+        require_turnable((num_visible, *config.hidden_sizes))
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
     top = rbm.init(rbm_config(config, len(lower)), num_below, _stream(key, lower))
     if lower and config.transposed_start:
-        top = top._replace(params=upside_down(lower, config.hidden_sizes[len(lower)]))
+        top = top._replace(params=upside_down(lower[-1]))
     return State(lower=lower, top=top)
 
 

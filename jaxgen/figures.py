@@ -7,6 +7,7 @@ import, so it waits until the first figure.
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -93,17 +94,26 @@ def image_sheet(images: Float[np.ndarray, "num ..."], title: str, columns: int =
     return figure
 
 
-def filter_sheet(filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0) -> "Figure":
+def colour_bound(filters: Float[np.ndarray, "num ..."]) -> float:
+    """The 99.5th percentile of |filter|, so that single pixels do not set a colour scale."""
+    return float(np.nanquantile(np.abs(filters), 0.995)) or 1.0
+
+
+def filter_sheet(
+    filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0, bound: float = 0.0
+) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
-    The scale ends at the 99.5th percentile of |filter|, so that single pixels do not set it.
+    The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a filter.
     """
     filters = np.asarray(filters)
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
-    bound = float(np.quantile(np.abs(filters), 0.995)) or 1.0
+    bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
-    figure.colorbar(shown, ax=axes, shrink=0.7, extend="both", label="weight")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, label="weight")
+    if np.nanmin(filters) >= 0:
+        bar.ax.set_ylim(0.0, bound)
     return figure
 
 
@@ -138,7 +148,7 @@ def columns_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -
         strip = np.asarray(strips[name])
         strip = as_square(strip) if strip.ndim == 2 else strip
         _show(axes, tile(strip, 1), "gray", (0.0, 1.0))
-        axes.set_title(name, fontsize=9)
+        axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 
 

@@ -31,9 +31,9 @@ def nearest_distance(
 ) -> Float[np.ndarray, " num"]:
     """Euclidean distance of each image in [0, 1] to the nearest training image.
 
-    d(x) = min_t |x - t / 255|, over all training images t. Images that no class of the data has
-    lie far from all of them; copies lie at 0. The distances of real test images, which are neither,
-    are what to set beside it.
+    d(x) = min_t |x - t / 255|, over all training images t. Copies lie at 0, up to 0.01 of rounding;
+    strokes that no image has lie far away; but a blur lies near to many images. The distances of
+    real test images, which are neither, are what to set beside it.
     """
     flat = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])

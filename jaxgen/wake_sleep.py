@@ -96,9 +96,9 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def random_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
     """An untrained DBN, for wake-sleep learning without a greedy start."""
+    stack = dbn.Config(hidden_sizes=config.hidden_sizes, init_scale=config.init_scale)
     layers: Layers = ()
     for _ in config.hidden_sizes:
-        stack = dbn.Config(hidden_sizes=config.hidden_sizes, init_scale=config.init_scale)
         layers = dbn.init(stack, num_visible, layers, key).params
     return layers
 

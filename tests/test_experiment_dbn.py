@@ -186,6 +186,7 @@ def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path)
     ("flags", "words"),
     [
         (("--num-gibbs-steps", "1", "3"), "'model.num_gibbs_steps'"),
+        (("--epochs", "7"), "'model.epochs'"),
         (("--hidden-sizes", "16", "13"), "'model.hidden_sizes'"),
     ],
 )
@@ -217,6 +218,7 @@ def damaged(folder: Path) -> None:
     ("change", "flags", "code", "words"),
     [
         (shutil.rmtree, (), 4, "a finished run of experiments.dbn"),
+        (lambda folder: (folder / "summary.json").write_text('{"experiment": "dbn"}'), (), 4, ""),
         (lambda folder: (folder / "summary.json").unlink(), (), 4, "a finished run"),
         (of_other_data, (), 2, "--dataset mnist"),
         (damaged, (), 4, "sha256"),
@@ -235,6 +237,42 @@ def test_dbn_that_cannot_be_fine_tuned(run, stack, tmp_path, capsys, change, fla
     assert {path.name for path in files} <= {".lock"}
 
 
+def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(run, stack, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(stack, folder)
+    shutil.copytree(stack, folder / "dbn")
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(wake_sleep, folder, "--dbn", str(folder / "dbn"), "--overwrite") == 2
+    assert "--out to another folder" in only_line(capsys.readouterr().err)
+    assert contents(folder) == before
+
+
+def test_resume_asks_for_the_same_dbn(run, stack, tuned, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(tuned, folder)
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(wake_sleep, folder, "--resume") == 2
+    assert f"set --dbn {stack}" in only_line(capsys.readouterr().err)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("experiment", "flags", "words"),
+    [
+        (dbn, ("--batch-size", "1501"), "found 1501"),
+        (dbn, ("--transposed-start",), "784 units in layer 2"),
+        (dbn, ("--generation-steps", "0"), "--generation-steps"),
+        (wake_sleep, ("--batch-size", "1501"), "found 1501"),
+    ],
+)
+def test_what_cannot_work_leaves_no_folder(run, tmp_path, capsys, experiment, flags, words):
+    assert run(experiment, tmp_path / "run", *flags) == 2
+    assert words in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
 # ---- the comparisons
 
 
@@ -250,7 +288,7 @@ def test_studies(run: Run, stack: Path, tmp_path: Path):
     assert start["top_to_image"] < rows[f"{dbn_study.RANDOM}, start"]["top_to_image"] / 2
     assert run(wake_sleep, tmp_path / "ws", "--dbn", str(stack), "--study") == 0
     names = [row["name"] for row in read(tmp_path / "ws" / "study.json")]
-    assert names == ["DBN", "probs", "samples"]
+    assert names == ["DBN", "fine-tuned by probs", "fine-tuned by samples"]
     assert common.Args().epochs == 100
     for path in (folder, tmp_path / "ws"):
         assert (path / "study.html").read_text().count("data:image/png") >= 5

@@ -24,6 +24,13 @@ def test_units_as_square():
     assert np.isnan(squares[1, 2, 1:]).all()
 
 
+def test_missing_places_do_not_set_the_colour_scale():
+    units = np.linspace(-2.0, 2.0, 14).reshape(2, 7)
+    figure = figures.filter_sheet(figures.as_square(units), "units")
+    low, high = figure.axes[0].images[0].get_clim()
+    assert -low == high == pytest.approx(2.0, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "make",
     [
