@@ -123,7 +123,8 @@ def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int) -> Vis
         hidden = bernoulli(key_hidden, jax.nn.sigmoid(hidden_logits(params, visible)))
         return bernoulli(key_visible, jax.nn.sigmoid(visible_logits(params, hidden)))
 
-    last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible)
+    unroll = num_steps <= 3 or 1  # a short loop takes longer than its steps in a row
+    last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible, unroll=unroll)
     return last
 
 

@@ -80,15 +80,6 @@ def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path):
     }
 
 
-def test_the_first_layer_is_the_rbm_bit_for_bit(stack: Path, tmp_path: Path, digits_root: Path):
-    flags = ("--num-hidden", "16", *SMALL[3:], *EPOCHS, "--out", str(tmp_path / "rbm"))
-    assert call("--dataset", "digits", "--data-dir", str(digits_root), *flags) == 0
-    alone = load_file(tmp_path / "rbm" / "params.safetensors")
-    layers = load_file(stack / "params.safetensors")
-    for name, array in alone.items():
-        np.testing.assert_array_equal(layers[f"0.{name}"], array)
-
-
 @pytest.mark.parametrize(
     ("fixture", "questions", "num_figures"),
     [("stack", ("2.1", "2.2", "2.3"), 7), ("tuned", ("3.1", "3.2", "3.3"), 9)],
