@@ -1,0 +1,71 @@
+"""Log densities and divergences in nats: one number per example, from logits, never averaged.
+
+Softplus is written with the hyperbolic tangent here. XLA:CPU computes log(1 + x) at half the speed
+of log(x), and a gradient made from it takes the exponential again; tanh serves both.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+
+
+def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, with an absolute error of at most 2e-7."""
+    return 0.5 + 0.5 * jnp.tanh(0.5 * x)
+
+
+@jax.custom_jvp
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + exp(x)) = max(x, 0) - log sigmoid(|x|); its derivative is `sigmoid`.
+
+    The absolute error is at most 2e-7 plus the rounding of the result, as of `jax.nn.softplus`; a
+    value below 1e-7 is not resolved, so do not take the logarithm of the result.
+    """
+    return jnp.maximum(x, 0.0) - jnp.log(0.5 + 0.5 * jnp.tanh(0.5 * jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Softplus, and its tangent sigmoid(x) dx."""
+    return softplus(*primals), sigmoid(*primals) * tangents[0]
+
+
+def bernoulli_log_prob(
+    visible: Float[Array, "*#batch units"], logits: Float[Array, "*#batch units"]
+) -> Float[Array, "*batch"]:
+    """Log p(x) = sum_i x_i l_i - softplus(l_i), for P(x_i = 1) = sigmoid(l_i).
+
+    For x strictly between 0 and 1 the same formula is a cross entropy, not the log probability of
+    anything: such x are not among the outcomes.
+    """
+    return jnp.sum(visible * logits - softplus(logits), axis=-1)
+
+
+def gaussian_log_prob(
+    x: Float[Array, "*#batch units"],
+    mean: Float[Array, "*#batch units"],
+    log_var: Float[Array, "*#batch units"],
+) -> Float[Array, "*batch"]:
+    """Log N(x; mean, diag exp(log_var)), summed over the last axis; a density, so unbounded."""
+    scaled = jnp.square(x - mean) * jnp.exp(-log_var)
+    return -0.5 * jnp.sum(scaled + log_var + LOG_TWO_PI, axis=-1)
+
+
+def standard_normal_log_prob(z: Float[Array, "*batch units"]) -> Float[Array, "*batch"]:
+    """Log N(z; 0, I), summed over the last axis."""
+    return -0.5 * jnp.sum(jnp.square(z) + LOG_TWO_PI, axis=-1)
+
+
+def gaussian_kl(
+    mean: Float[Array, "*shape"], log_var: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """KL(N(mean, exp log_var) || N(0, 1)) = (mean^2 + exp log_var - log_var - 1) / 2 per entry.
+
+    Kingma and Welling, "Auto-encoding variational Bayes", 2014, appendix B. Entries of a diagonal
+    Gaussian are independent, so the divergence of a code is the sum over its entries.
+    """
+    return 0.5 * (jnp.square(mean) + jnp.exp(log_var) - log_var - 1.0)
