@@ -68,6 +68,13 @@ class WriteError(JaxgenError):
     exit_code = 7
 
 
+def require(settings: object, name: str, holds: bool, wanted: str) -> None:
+    """Raises SettingError for the named field unless what is asked of it holds."""
+    if not holds:
+        flag, found = f"--{name.replace('_', '-')}", str(getattr(settings, name))
+        raise SettingError(expected=f"{flag}: {wanted}", found=found, remedy=f"set {flag}")
+
+
 def require_positive(settings: object, *names: str) -> None:
     """Raises SettingError for the first of the named fields that is below 1."""
     for name in names:

@@ -1,14 +1,22 @@
 """Log likelihoods in nats per image; every function says whether it is exact or a bound.
 
-Here so far: the exact partition function of an RBM by enumeration of its smaller side.
+The exact partition function of an RBM, by enumeration of its smaller side; and the
+importance-weighted bound of any model with latent variables and an approximate posterior.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
+from jaxgen.learner import PRNGKey
 from jaxgen.rbm import Params, Visible, free_energy
+
+LogWeights: TypeAlias = Callable[[PRNGKey, Any, int], Float[Array, "num batch"]]
+"""(key, examples [batch, ...], num) -> log p(x, z) - log q(z|x) of num draws of z from q(z|x)."""
 
 MAX_ENUMERATED = 20
 """Largest number of units whose 2^n states are summed one by one."""
@@ -54,3 +62,114 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
     """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is."""
     return -free_energy(params, visible) - log_z
+
+
+class ImportanceBound(NamedTuple):
+    """An estimate for each example, in nats."""
+
+    log_mean_weight: Float[Array, " examples"]
+    """log (w_1 + ... + w_S) / S; its expectation is a lower bound of log p(x)."""
+    standard_error: Float[Array, " examples"]
+    """Of the draws of z alone: how far another key would move the estimate."""
+
+
+class MeanEstimate(NamedTuple):
+    """A mean over examples, in nats, and what it is uncertain by."""
+
+    mean: Float[Array, ""]
+    monte_carlo_error: Float[Array, ""]
+    """Standard error from the draws of z, the examples being given."""
+    sampling_error: Float[Array, ""]
+    """Standard error from the choice of examples; the Monte-Carlo error is part of it."""
+
+
+class _Sums(NamedTuple):
+    """Sums over the weights seen so far, as multiples of exp(maximum)."""
+
+    maximum: Array
+    first: Array
+    """Sum of w / exp(maximum)."""
+    second: Array
+    """Sum of its square."""
+
+
+def _add(sums: _Sums, log_weights: Float[Array, " num"]) -> _Sums:
+    """The sums with more weights; all of them are scaled anew where the maximum grows."""
+    maximum = jnp.maximum(sums.maximum, jnp.max(log_weights))
+    shift = jnp.where(maximum == -jnp.inf, 0.0, maximum)
+    before, weights = jnp.exp(sums.maximum - shift), jnp.exp(log_weights - shift)
+    return _Sums(
+        maximum=maximum,
+        first=before * sums.first + jnp.sum(weights),
+        second=jnp.square(before) * sums.second + jnp.sum(jnp.square(weights)),
+    )
+
+
+def importance_bound(
+    log_weights: LogWeights,
+    key: PRNGKey,
+    examples: Float[Array, "examples *shape"],
+    num_samples: int = 5000,
+    *,
+    examples_at_once: int = 16,
+    samples_at_once: int = 50,
+) -> ImportanceBound:
+    """The importance-weighted bound of log p(x), a stochastic lower bound, for each example.
+
+    With z_s ~ q(z|x) and w_s = p(x, z_s) / q(z_s|x), the mean weight is an unbiased estimate of
+    p(x). Its logarithm is below log p(x) in expectation, rises with S and approaches log p(x)
+    (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, theorem 1). With
+    one sample the expectation is the ELBO. The standard error is that of the delta method,
+
+        se = sd(w) / (mean(w) sqrt(S)),
+
+    which is too small where a few weights carry the sum: what was not drawn is not seen.
+
+    Each pair of example and sample has its own key, so the draws do not depend on how many are
+    computed at once, and memory grows with that alone. Draws of x itself (a binarisation) are the
+    caller's, made once. To compute it for many parameters, jit a function of them that calls this.
+
+    Args:
+        log_weights: called with one example and num = 1; vmapped here.
+        key: used once.
+        examples: whatever `log_weights` takes, along the first axis.
+        num_samples: S, at least 2.
+        examples_at_once: examples computed side by side.
+        samples_at_once: samples computed side by side, for each of them.
+    """
+
+    def bound_of(numbered: tuple[Array, Array]) -> ImportanceBound:
+        index, example = numbered
+        key_example = jax.random.fold_in(key, index)
+
+        def log_weight(sample: Array) -> Array:
+            key_sample = jax.random.fold_in(key_example, sample)
+            return log_weights(key_sample, example[None], 1)[0, 0]
+
+        def add_block(sums: _Sums, start: Array) -> tuple[_Sums, None]:
+            samples = start + jnp.arange(samples_at_once)
+            found = jax.vmap(log_weight)(samples)
+            return _add(sums, jnp.where(samples < num_samples, found, -jnp.inf)), None
+
+        nothing = _Sums(jnp.full((), -jnp.inf), jnp.zeros(()), jnp.zeros(()))
+        starts = jnp.arange(0, num_samples, samples_at_once)
+        sums, _ = jax.lax.scan(add_block, nothing, starts)
+        spread = num_samples * sums.second / jnp.square(sums.first) - 1.0
+        return ImportanceBound(
+            log_mean_weight=sums.maximum + jnp.log(sums.first / num_samples),
+            standard_error=jnp.sqrt(jnp.maximum(spread, 0.0) / (num_samples - 1)),
+        )
+
+    numbered = (jnp.arange(len(examples)), examples)
+    bound: ImportanceBound = jax.lax.map(bound_of, numbered, batch_size=examples_at_once)
+    return bound
+
+
+def mean_over_examples(bound: ImportanceBound) -> MeanEstimate:
+    """The mean bound and its two standard errors, the draws of all examples being independent."""
+    values, errors = bound
+    return MeanEstimate(
+        mean=jnp.mean(values),
+        monte_carlo_error=jnp.sqrt(jnp.sum(jnp.square(errors))) / len(errors),
+        sampling_error=jnp.std(values, ddof=1) / jnp.sqrt(len(values)),
+    )

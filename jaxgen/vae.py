@@ -7,8 +7,8 @@ eps ~ N(0, I), and w = p(x|z) p(z) / q(z|x), both objectives are lower bounds of
     elbo(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z))            (the divergence in closed form)
     iwae(x) = E[log (w_1 + ... + w_K) / K],   K codes from q  (K = 1: the same expectation)
 
-Kingma and Welling, "Auto-encoding variational Bayes", 2014, eq. 10; Burda, Grosse and
-Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 8.
+Kingma and Welling, "Auto-encoding variational Bayes", 2014; Burda, Grosse and Salakhutdinov,
+"Importance weighted autoencoders", 2016.
 """
 
 import math
@@ -23,18 +23,20 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import SettingError, require_positive
+from jaxgen.errors import require, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
-from jaxgen.random import Binarize, binarize
+from jaxgen.random import Binarize, binarize, normal
 
 Visible: TypeAlias = Float[Array, "*batch visible"]
 Codes: TypeAlias = Float[Array, "*batch latent"]
 Params: TypeAlias = dict[str, Any]
 """The trees of `Encoder` and `Decoder`, under "encoder" and "decoder"."""
 
-ACTIVATIONS = {"softplus": losses.softplus, "tanh": jnp.tanh, "relu": nn.relu}
-STAGES = 8
-"""Number of stages of the falling learning rate."""
+ACTIVATIONS: dict[str, Any] = {"softplus": losses.softplus, "tanh": jnp.tanh, "relu": nn.relu}
+LOG_PROBS: dict[str, Any] = {
+    "bernoulli": losses.bernoulli_log_prob,
+    "gaussian": losses.gaussian_log_prob,
+}
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Config:
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """p(x|z): binary pixels from logits, or grey pixels from a mean and a log variance each."""
     binarize: Binarize = "sample"
-    """How grey pixels become input. A Gaussian decoder needs "none". A Bernoulli decoder allows it,
-    but then no bound is a likelihood: grey values are not among its outcomes."""
+    """How grey pixels become input. A Gaussian decoder needs "none"; with a Bernoulli decoder that
+    makes no number a likelihood, for grey values are not among its outcomes."""
     min_log_var: float = -6.0
     """Least log variance of a Gaussian pixel; without it a constant pixel has no finite density."""
     num_samples: int = 1
@@ -69,25 +71,19 @@ class Config:
     epsilon: float = 1e-8
     """Adam's addition to the root of the squared gradient's mean."""
     first_stage_steps: int = 0
-    """n > 0: the rate falls by 10^(1/7) after n, 4n, 13n, ... steps (`rate_at`); 0: constant."""
+    """n > 0: the rate falls by the factor 10^(-1/7) after n, 4n, 13n, ... steps, at most 7 times;
+    0: it is constant."""
 
     def __post_init__(self) -> None:
         require_positive(self, "latent_size", "num_samples")
-        _require(min(self.hidden_sizes, default=0) >= 1, self, "hidden_sizes", "sizes of at least 1")
+        require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "sizes of 1 or more")
         for name in ("kl_weight", "kl_warmup_steps", "first_stage_steps"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
+            require(self, name, getattr(self, name) >= 0, "at least 0")
         if self.likelihood == "gaussian":
-            _require(self.binarize == "none", self, "binarize", "none with a Gaussian decoder")
+            require(self, "binarize", self.binarize == "none", "none for a Gaussian decoder")
         if self.objective == "iwae":
-            _require(self.kl_weight == 1.0, self, "kl_weight", "1 with the IWAE bound")
-            _require(self.kl_warmup_steps == 0, self, "kl_warmup_steps", "0 with the IWAE bound")
-
-
-def _require(holds: bool, config: Config, name: str, wanted: str) -> None:
-    """Raises SettingError where a setting, alone or beside another, cannot work."""
-    flag, found = f"--{name.replace('_', '-')}", getattr(config, name)
-    if not holds:
-        raise SettingError(expected=f"{flag}: {wanted}", found=str(found), remedy=f"set {flag}")
+            require(self, "kl_weight", self.kl_weight == 1.0, "1 for the IWAE objective")
+            require(self, "kl_warmup_steps", self.kl_warmup_steps == 0, "0 for the IWAE objective")
 
 
 def _dense_layers(x: Array, sizes: tuple[int, ...], activation: str) -> Array:
@@ -119,43 +115,37 @@ class Decoder(nn.Module):
     """p(x|z): maps codes [..., L] to what describes each visible unit's distribution."""
 
     config: Config
-    num_visible: int
+    num_outputs: int
 
     @nn.compact
     def __call__(self, codes: Codes) -> tuple[Visible, ...]:
         """(logits,) of a Bernoulli decoder, (mean, log_var) of a Gaussian one, each [..., V]."""
-        gaussian = self.config.likelihood == "gaussian"
-        last = 2 * self.num_visible if gaussian else self.num_visible
-        sizes = (*reversed(self.config.hidden_sizes), last)
-        out = _dense_layers(codes, sizes, self.config.activation)
-        if not gaussian:
-            return (out,)
-        mean, free = jnp.split(out, 2, axis=-1)
-        return mean, self.config.min_log_var + nn.softplus(free - self.config.min_log_var)
+        config = self.config
+        sizes = (*reversed(config.hidden_sizes), self.num_outputs)
+        outputs = _dense_layers(codes, sizes, config.activation)
+        if config.likelihood == "bernoulli":
+            return (outputs,)
+        mean, free = jnp.split(outputs, 2, axis=-1)
+        return mean, config.min_log_var + nn.softplus(free - config.min_log_var)
 
 
 def encode(params: Params, config: Config, visible: Visible) -> tuple[Codes, Codes]:
     """Mean and log variance of q(z|x), each [..., L]."""
-    moments: tuple[Codes, Codes] = Encoder(config).apply({"params": params["encoder"]}, visible)
-    return moments
+    moments: Any = Encoder(config).apply({"params": params["encoder"]}, visible)
+    return moments[0], moments[1]
 
 
 def decode(params: Params, config: Config, codes: Codes) -> tuple[Visible, ...]:
     """p(x|z): (logits,) of a Bernoulli decoder, (mean, log_var) of a Gaussian one, [..., V]."""
-    last = max(params["decoder"])  # the names are numbered
-    num_outputs = params["decoder"][last]["bias"].shape[-1]
-    num_visible = num_outputs // 2 if config.likelihood == "gaussian" else num_outputs
-    decoder = Decoder(config, num_visible)
-    outputs: tuple[Visible, ...] = decoder.apply({"params": params["decoder"]}, codes)
-    return outputs
+    num_outputs = len(params["decoder"][f"dense_{len(config.hidden_sizes)}"]["bias"])
+    outputs: Any = Decoder(config, num_outputs).apply({"params": params["decoder"]}, codes)
+    return tuple(outputs)
 
 
 def decoded_means(params: Params, config: Config, codes: Codes) -> Visible:
     """E[x|z] per visible unit, in [0, 1]: probabilities, or a Gaussian's means, clipped."""
     first, *_ = decode(params, config, codes)
-    if config.likelihood == "bernoulli":
-        return losses.sigmoid(first)
-    return jnp.clip(first, 0.0, 1.0)
+    return losses.sigmoid(first) if config.likelihood == "bernoulli" else jnp.clip(first, 0.0, 1.0)
 
 
 class Terms(NamedTuple):
@@ -172,13 +162,8 @@ class Terms(NamedTuple):
 def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: int) -> Terms:
     """Draws `num` codes per image [batch, V] and returns the parts of the bounds."""
     mean, log_var = encode(params, config, visible)
-    noise = jax.random.normal(key, (num, *mean.shape))
-    codes = mean + jnp.exp(0.5 * log_var) * noise
-    outputs = decode(params, config, codes)
-    if config.likelihood == "bernoulli":
-        reconstruction = losses.bernoulli_log_prob(visible, *outputs)
-    else:
-        reconstruction = losses.gaussian_log_prob(visible, *outputs)
+    codes = mean + jnp.exp(0.5 * log_var) * normal(key, (num, *mean.shape))
+    reconstruction = LOG_PROBS[config.likelihood](visible, *decode(params, config, codes))
     log_prior = losses.standard_normal_log_prob(codes)
     log_posterior = losses.gaussian_log_prob(codes, mean, log_var)
     return Terms(
@@ -191,11 +176,7 @@ def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: i
 def log_weights(
     params: Params, config: Config, key: PRNGKey, visible: Visible, num: int
 ) -> Float[Array, "num batch"]:
-    """log w = log p(x, z) - log q(z|x) of `num` codes per image drawn from q, in nats.
-
-    E[w] = p(x), so the log of the mean of many weights approaches log p(x) from below; with
-    `jaxgen.likelihood.importance_bound`, of ``partial(log_weights, params, config)``.
-    """
+    """Log p(x, z) - log q(z|x) of `num` codes per image drawn from q(z|x), in nats."""
     return terms(params, config, key, visible, num).log_weights
 
 
@@ -216,46 +197,34 @@ class State(NamedTuple):
     """Number of updates so far, int32."""
 
 
-def rate_at(config: Config, count: Array | int) -> Float[Array, ""]:
-    """The learning rate of update number `count`, from 0.
-
-    Where it falls, it is learning_rate * 10^(-i/7) for 3^i times `first_stage_steps` updates,
-    i = 0 ... 7, and stays at the last: Burda et al. 2016, section 5, with a stage i of 3^i passes.
-    """
-    ends = [config.first_stage_steps * (3**i - 1) // 2 for i in range(1, STAGES)]
-    stage = jnp.sum(jnp.asarray(count) >= jnp.asarray(ends))
-    return config.learning_rate * 10.0 ** (-stage / (STAGES - 1))
-
-
-def kl_weight_at(config: Config, count: Array) -> float | Array:
-    """The divergence's factor at update number `count`: linear from 0, then `kl_weight`."""
-    if not config.kl_warmup_steps:
-        return config.kl_weight
-    return config.kl_weight * jnp.minimum(count / config.kl_warmup_steps, 1.0)
-
-
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam with the learning rate kept in its state; see `jaxgen.rbm.optimizer`."""
-    falling = partial(rate_at, config) if config.first_stage_steps else config.learning_rate
+    """Adam with the learning rate kept in its state; see `jaxgen.rbm.optimizer`.
+
+    A falling rate is learning_rate * 10^(-i/7) in stage i = 0 ... 7, which has 3^i times
+    `first_stage_steps` updates, and stays at the last: Burda et al. 2016, section 5, where the
+    first stage is one pass over the data and all of them are 3,280 passes.
+    """
+    rate: float | optax.Schedule = config.learning_rate
+    if config.first_stage_steps:
+        ends = [config.first_stage_steps * (3**stage - 1) // 2 for stage in range(1, 8)]
+        rate = optax.piecewise_constant_schedule(rate, dict.fromkeys(ends, 0.1 ** (1 / 7)))
     adam: optax.GradientTransformation = optax.inject_hyperparams(
         optax.adam, static_args=("b1", "b2", "eps", "eps_root")
-    )(learning_rate=falling, b2=config.beta2, eps=config.epsilon)
+    )(rate, b2=config.beta2, eps=config.epsilon)
     return adam
 
 
 def init(config: Config, num_visible: int, key: PRNGKey) -> State:
     """The state before the first update; see `_dense_layers` for the weights."""
     key_encoder, key_decoder = jax.random.split(key)
-    encoder, decoder = Encoder(config), Decoder(config, num_visible)
+    num_outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
+    encoder, decoder = Encoder(config), Decoder(config, num_outputs)
     params = {
         "encoder": encoder.init(key_encoder, jnp.zeros((1, num_visible)))["params"],
         "decoder": decoder.init(key_decoder, jnp.zeros((1, config.latent_size)))["params"],
     }
-    return State(
-        params=params,
-        opt_state=optimizer(config).init(params),
-        step=jnp.zeros((), jnp.int32),
-    )
+    opt_state = optimizer(config).init(params)
+    return State(params=params, opt_state=opt_state, step=jnp.zeros((), jnp.int32))
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
@@ -270,7 +239,9 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     """
     key_data, key_codes = jax.random.split(key)
     visible = binarize(key_data, batch, config.binarize)
-    kl_weight = kl_weight_at(config, state.step)
+    kl_weight = jnp.float32(config.kl_weight)
+    if config.kl_warmup_steps:
+        kl_weight *= jnp.minimum(state.step / config.kl_warmup_steps, 1.0)
 
     def loss(params: Params) -> tuple[Array, Terms]:
         found = terms(params, config, key_codes, visible, config.num_samples)
@@ -278,27 +249,23 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
     (value, found), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
-    reconstruction, kl = jnp.mean(found.reconstruction), jnp.mean(found.kl)
-    metrics = {"objective": -value, "elbo": reconstruction - kl}
-    metrics |= {"reconstruction": reconstruction, "kl": kl}
+    metrics = {"objective": -value}
+    metrics |= {"reconstruction": jnp.mean(found.reconstruction), "kl": jnp.mean(found.kl)}
+    metrics |= {"elbo": metrics["reconstruction"] - metrics["kl"]}
     if config.kl_warmup_steps:
-        metrics["kl_weight"] = jnp.asarray(kl_weight)
+        metrics["kl_weight"] = kl_weight
     if config.first_stage_steps:
         metrics["learning_rate"] = opt_state.hyperparams["learning_rate"]
-    new_state = State(
-        params=optax.apply_updates(state.params, updates),
-        opt_state=opt_state,
-        step=state.step + 1,
-    )
-    return new_state, metrics
+    params = optax.apply_updates(state.params, updates)
+    return State(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
 
 def sample(
     config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
 ) -> Images:
     """E[x|z] [num, H, W, C] for codes z ~ N(0, I)."""
-    codes = jax.random.normal(key, (num, config.latent_size))
-    return decoded_means(state.params, config, codes).reshape(num, *image_shape)
+    images = decoded_means(state.params, config, normal(key, (num, config.latent_size)))
+    return images.reshape(num, *image_shape)
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:

@@ -1,5 +1,7 @@
 """The VAE as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
 
+import itertools
+
 import numpy as np
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ def layers(sizes: list[int], activation: str) -> nn.Sequential:
     """Dense layers of the given sizes, with an activation between every two."""
     pairs = [
         layer
-        for size_in, size_out in zip(sizes, sizes[1:], strict=False)
+        for size_in, size_out in itertools.pairwise(sizes)
         for layer in (nn.Linear(size_in, size_out), ACTIVATIONS[activation]())
     ]
     return nn.Sequential(*pairs[:-1])
