@@ -69,3 +69,33 @@ def gibbs_kernel(params: Params) -> np.ndarray:
     hidden_given_visible = table / table.sum(axis=1, keepdims=True)
     visible_given_hidden = table / table.sum(axis=0, keepdims=True)
     return hidden_given_visible @ visible_given_hidden.T
+
+
+def dense_layers(params: Params, net: str, x: np.ndarray) -> np.ndarray:
+    """Dense layers with softplus between them; params by names like "encoder.dense_0.kernel"."""
+    for index in range(sum(name.startswith(net) for name in params) // 2):
+        x = x if index == 0 else np.logaddexp(0.0, x)
+        x = x @ params[f"{net}.dense_{index}.kernel"] + params[f"{net}.dense_{index}.bias"]
+    return x
+
+
+def vae_terms(
+    params: Params, visible: np.ndarray, noise: np.ndarray, min_log_var: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log p(x|z) and log weight for each noise [num, B, L], and the divergence [B], in float64.
+
+    A Gaussian decoder has a least log variance, a Bernoulli decoder has none.
+    """
+    mean, log_var = np.split(dense_layers(params, "encoder", visible), 2, axis=-1)
+    codes = mean + np.exp(0.5 * log_var) * noise
+    outputs = dense_layers(params, "decoder", codes)
+    if min_log_var is None:
+        reconstruction = (visible * outputs - np.logaddexp(0.0, outputs)).sum(axis=-1)
+    else:
+        centre, free = np.split(outputs, 2, axis=-1)
+        spread = min_log_var + np.logaddexp(0.0, free - min_log_var)
+        scaled = (visible - centre) ** 2 / np.exp(spread)
+        reconstruction = -0.5 * (scaled + spread + np.log(2 * np.pi)).sum(axis=-1)
+    log_prior_ratio = 0.5 * (noise**2 + log_var - codes**2).sum(axis=-1)
+    kl = 0.5 * (mean**2 + np.exp(log_var) - log_var - 1.0).sum(axis=-1)
+    return reconstruction, reconstruction + log_prior_ratio, kl

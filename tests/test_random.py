@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
-from jaxgen.random import RESOLUTION, bernoulli, binarize, bits16, threefry2x32
+from jaxgen.random import RESOLUTION, bernoulli, binarize, bits16, normal, threefry2x32
 
 GOLDEN = {
     "fold_in": [2716826189, 292468403],
@@ -102,3 +103,16 @@ def test_binarize():
     mean = np.asarray(binarize(key, many, "sample")).mean(axis=0)
     prob = np.arange(256) / 255.0
     assert np.all(np.abs(mean - prob) <= 5.0 * np.sqrt(prob * (1 - prob) / 4000) + 1e-9)
+
+
+def test_normal_is_that_of_jax_and_normal():
+    """The documented tail is that of the least uniform number, -1 + 2^-24."""
+    draws = np.asarray(normal(jax.random.key(2), (1000, 200)))
+    np.testing.assert_array_equal(draws, jax.random.normal(jax.random.key(2), (1000, 200)))
+    assert draws.dtype == np.float32
+    assert stats.kstest(draws.reshape(-1), "norm").pvalue > 1e-3
+    moments = [(draws**power).mean() for power in (1, 2, 3, 4)]
+    error = np.sqrt(np.array([1, 2, 15, 96]) / draws.size)
+    assert np.all(np.abs(np.array(moments) - [0, 1, 0, 3]) < 4 * error)
+    tail = np.sqrt(2) * jax.lax.erf_inv(jnp.float32(-1 + 2**-24))
+    np.testing.assert_allclose(tail, -5.42, atol=1e-3)

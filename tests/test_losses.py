@@ -1,0 +1,89 @@
+"""Densities against SciPy and enumeration, divergences against numerical integration."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from jaxgen import losses
+
+RNG = np.random.default_rng(0)
+bernoulli_log_prob = jax.jit(losses.bernoulli_log_prob)
+gaussian_log_prob = jax.jit(losses.gaussian_log_prob)
+
+
+def test_softplus_and_its_derivatives():
+    x = np.concatenate([np.linspace(-30, 30, 2001), [-1e4, -100.0, 100.0, 1e4]])
+    expected = np.logaddexp(0.0, x)
+    sigmoid = 1.0 / (1.0 + np.exp(-np.clip(x, -700, 700)))
+    single = jnp.asarray(x, jnp.float32)
+    functions = (losses.softplus, losses.sigmoid, jax.grad(losses.softplus))
+    functions = (*functions, jax.grad(jax.grad(losses.softplus)))
+    value, prob, slope, curvature = jax.jit(
+        lambda x: [jax.vmap(function)(x) for function in functions]
+    )(single)
+    np.testing.assert_allclose(value, expected, rtol=1.2e-7, atol=4e-7)
+    np.testing.assert_allclose(prob, sigmoid, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(slope, sigmoid, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(curvature, sigmoid * (1 - sigmoid), atol=1e-6)
+
+
+def test_bernoulli_log_prob():
+    logits = RNG.normal(0.0, 3.0, (7, 5))
+    visible = RNG.integers(0, 2, (7, 5))
+    expected = stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(visible).sum(axis=-1)
+    found = bernoulli_log_prob(jnp.asarray(visible, jnp.float32), jnp.asarray(logits))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_bernoulli_probabilities_of_all_outcomes_sum_to_one():
+    outcomes = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=8)))
+    logits = jnp.broadcast_to(jnp.asarray(RNG.normal(0.0, 2.0, 8), jnp.float32), outcomes.shape)
+    total = np.exp(bernoulli_log_prob(outcomes, logits)).sum()
+    np.testing.assert_allclose(total, 1.0, rtol=1e-5)
+
+
+def test_bernoulli_log_prob_of_sure_and_impossible_outcomes():
+    logits = jnp.asarray([[-1e4, 1e4], [1e4, 1e4]])
+    found = bernoulli_log_prob(jnp.asarray([[0.0, 1.0], [0.0, 1.0]]), logits)
+    np.testing.assert_allclose(found, [0.0, -1e4])
+
+
+def test_bernoulli_gradient_is_outcome_minus_probability():
+    logits, visible = RNG.normal(size=6).astype(np.float32), np.float32([0, 1, 1, 0, 1, 0])
+    found = jax.jit(jax.grad(losses.bernoulli_log_prob, argnums=1))(visible, logits)
+    np.testing.assert_allclose(found, visible - 1 / (1 + np.exp(-logits)), atol=1e-6)
+
+
+def test_gaussian_log_probs():
+    x, mean, log_var = RNG.normal(size=(3, 6, 4))
+    found = gaussian_log_prob(*(jnp.asarray(a, jnp.float32) for a in (x, mean, log_var)))
+    expected = stats.norm(mean, np.exp(0.5 * log_var)).logpdf(x).sum(axis=-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    standard = losses.standard_normal_log_prob(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(standard, stats.norm.logpdf(x).sum(axis=-1), rtol=1e-5)
+
+
+def test_samples_share_one_outcome():
+    """Several logits [num, batch, units] for each outcome [batch, units]."""
+    visible = RNG.integers(0, 2, (4, 5)).astype(np.float32)
+    logits = RNG.normal(size=(3, 4, 5)).astype(np.float32)
+    found = bernoulli_log_prob(visible, logits)
+    one_by_one = [bernoulli_log_prob(visible, member) for member in logits]
+    np.testing.assert_allclose(found, one_by_one, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "log_var"), [(0.0, 0.0), (1.3, -1.0), (-0.4, 0.9), (2.0, -4.0)])
+def test_gaussian_kl_is_the_integral(mean, log_var):
+    scale = np.exp(0.5 * log_var)
+    posterior = stats.norm(mean, scale)
+
+    def integrand(z):
+        return posterior.pdf(z) * (posterior.logpdf(z) - stats.norm.logpdf(z))
+
+    expected, _ = integrate.quad(integrand, mean - 12 * scale, mean + 12 * scale)
+    found = losses.gaussian_kl(jnp.asarray([mean]), jnp.asarray([log_var]))
+    np.testing.assert_allclose(found, [expected], atol=1e-5)
