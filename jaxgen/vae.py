@@ -163,7 +163,9 @@ def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: i
     """Draws `num` codes per image [batch, V] and returns the parts of the bounds."""
     mean, log_var = encode(params, config, visible)
     codes = mean + jnp.exp(0.5 * log_var) * normal(key, (num, *mean.shape))
-    reconstruction = LOG_PROBS[config.likelihood](visible, *decode(params, config, codes))
+    flat = decode(params, config, codes.reshape(-1, config.latent_size))
+    outputs = (output.reshape(num, *visible.shape) for output in flat)
+    reconstruction = LOG_PROBS[config.likelihood](visible, *outputs)
     log_prior = losses.standard_normal_log_prob(codes)
     log_posterior = losses.gaussian_log_prob(codes, mean, log_var)
     return Terms(
