@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 import experiments
-from jaxgen import dbn, rbm, wake_sleep
+from jaxgen import dbn, rbm, vae, wake_sleep
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
 
@@ -53,6 +53,21 @@ def wake_sleep_operations(args: Any) -> int:
     )
 
 
+def vae_operations(args: Any) -> int:
+    """Of one update with K codes: three products of each layer's size, K times in the decoder.
+
+    Forward, and for the gradient of the weights and of the layer's input; the encoder's first
+    layer needs no gradient of its input.
+    """
+    config, batch = args.model, args.batch_size
+    encoder = (784, *config.hidden_sizes, 2 * config.latent_size)
+    outputs = 784 * (2 if config.likelihood == "gaussian" else 1)
+    decoder = (config.latent_size, *reversed(config.hidden_sizes), outputs)
+    up = sum(product(batch, a, b) for a, b in pairwise(encoder))
+    down = sum(product(batch * config.num_samples, a, b) for a, b in pairwise(decoder))
+    return 3 * (up + down) - product(batch, *encoder[:2])
+
+
 def second_layer(config: dbn.Config, shape: tuple[int, int, int]) -> Learner:
     """The second RBM of a DBN, above a first one at its start."""
     first = dbn.learner(config, shape).init(jax.random.key(0))
@@ -70,6 +85,7 @@ SUBJECTS = {
     "rbm": Subject(rbm.learner, rbm_operations),
     "dbn": Subject(second_layer, dbn_operations),
     "wake_sleep": Subject(wake_sleep.learner, wake_sleep_operations),
+    "vae": Subject(vae.learner, vae_operations),
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import jax
@@ -140,6 +141,7 @@ def train(
     evaluate: Callable[[State], Mapping[str, float]] = lambda _: {},
     state: State = None,
     seeds: Sequence[int] | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Trains with everything a run folder needs: log, display, checkpoints, signals.
 
@@ -151,6 +153,7 @@ def train(
         evaluate: measured on the state about twenty times in a run.
         state: where to start instead of `learner.init`.
         seeds: the seeds of members trained in one program; the run's own seed where not given.
+        notes: what every line of the log says besides its numbers.
 
     Errors:
         Stopped: SIGINT or SIGTERM came; the state is saved.
@@ -173,7 +176,7 @@ def train(
     every = max(1, args.epochs // 20)
     with (
         stop_signals() as stopped,
-        monitor.watching(session.folder, evaluate, every, args.tensorboard) as hook,
+        monitor.watching(session.folder, evaluate, every, args.tensorboard, notes) as hook,
     ):
         result = fit(
             learner,

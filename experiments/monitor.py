@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,19 +42,21 @@ class Log:
     never stopped; `train_s` goes on from the last line that is kept.
     """
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, first_step: int, notes: Mapping[str, str]) -> None:
         """Keeps the lines of the steps that are not trained again."""
+        self._notes = notes
         kept = earlier_lines(path, first_step)
         self.earlier_s = kept[-1]["train_s"] if kept else 0.0
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._path = path
 
     def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
-        """Appends one line: step, epoch, train_s and the given values."""
+        """Appends one line: step, epoch, train_s, the notes and the given values."""
         line = {
             "step": progress.step,
             "epoch": round(progress.step / progress.steps_per_epoch, 4),
             "train_s": round(self.earlier_s + progress.train_s, 4),
+            **self._notes,
             **{name: np.asarray(value).tolist() for name, value in values.items()},
         }
         with writing(self._path), self._path.open("a") as file:
@@ -123,7 +126,11 @@ class Display:
 
 @contextlib.contextmanager
 def watching(
-    folder: Path, evaluate: Evaluate, every_epochs: int, tensorboard: bool
+    folder: Path,
+    evaluate: Evaluate,
+    every_epochs: int,
+    tensorboard: bool,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Callable[[Progress], None]]:
     """Yields the hook for `jaxgen.train.fit` that shows and logs a run.
 
@@ -132,6 +139,7 @@ def watching(
         evaluate: measured on the state every `every_epochs` epochs, and after the last.
         every_epochs: distance between two evaluations.
         tensorboard: whether to write event files as well.
+        notes: what every line of the log says besides its numbers.
     """
     log: Log | None = None
     display, writer = Display(), None
@@ -139,7 +147,7 @@ def watching(
     def hook(progress: Progress) -> None:
         nonlocal log, writer
         if log is None:
-            log = Log(folder / "metrics.jsonl", progress.first_step)
+            log = Log(folder / "metrics.jsonl", progress.first_step, notes)
             writer = _tensorboard_writer(folder) if tensorboard else None
         display.update(progress)
         values = dict(progress.metrics or {})

@@ -166,3 +166,59 @@ def curves(
     if len(lines) > 1:
         axes.legend(fontsize=8)
     return figure
+
+
+def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str) -> "Figure":
+    """One panel below the other, with one box per column of its values.
+
+    A box spans the quartiles with the median in it, whiskers the 1st to the 99th percentile.
+    """
+    num = max(values.shape[1] for values in panels.values())
+    figure = _figure(max(5.0, 0.32 * num + 1.0), 2.2 * len(panels) + 0.4)
+    figure.suptitle(title, fontsize=10)
+    rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, values) in zip(rows, panels.items(), strict=True):
+        labels = [str(index) for index in range(values.shape[1])]
+        axes.boxplot(np.asarray(values), whis=(1, 99), showfliers=False, tick_labels=labels)
+        axes.set_ylabel(name, fontsize=9)
+        axes.grid(axis="y", alpha=0.3)
+    rows[-1].set_xlabel("latent variable")
+    return figure
+
+
+def bars(
+    values: Float[np.ndarray, " num"], marked: Sequence[bool], title: str, label: str, note: str
+) -> "Figure":
+    """One bar per value at its index; marked ones are red, which `note` explains."""
+    figure = _figure(max(5.0, 0.32 * len(values) + 1.0), 3.2)
+    axes = figure.add_subplot()
+    places = np.arange(len(values))
+    for chosen, colour, name in ((False, "#4878a8", "others"), (True, "#c44e52", note)):
+        which = np.asarray(marked) == chosen
+        if which.any():
+            axes.bar(places[which], np.asarray(values)[which], color=colour, label=name)
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel="latent variable", ylabel=label, xticks=places)
+    axes.tick_params(axis="x", labelsize=7)
+    if any(marked):
+        axes.legend(fontsize=8)
+    return figure
+
+
+def scatter(
+    points: Float[np.ndarray, "num 2"], labels: Sequence[int], title: str, x: str, y: str
+) -> "Figure":
+    """Points in the plane, coloured by label, with a legend."""
+    from matplotlib import colormaps
+
+    figure = _figure(6.6, 5.6)
+    axes = figure.add_subplot()
+    for index, label in enumerate(sorted(set(labels))):
+        chosen = np.asarray(labels) == label
+        colour = colormaps["tab10"](index % 10)
+        x_values, y_values = np.asarray(points)[chosen].T
+        axes.scatter(x_values, y_values, s=4, color=colour, label=label, linewidths=0)
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel=x, ylabel=y)
+    axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

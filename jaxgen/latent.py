@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxgen.losses import gaussian_kl
 
@@ -85,6 +85,11 @@ def analogy(
     return means[first] - means[minus] + means[plus]
 
 
+def is_active(mean_variance: Float[Array, " latent"]) -> Bool[Array, " latent"]:
+    """Whether each latent variable is active, from the variance of its posterior mean."""
+    return mean_variance > ACTIVE_VARIANCE
+
+
 class LatentUse(NamedTuple):
     """How much each latent variable says about the data."""
 
@@ -95,8 +100,8 @@ class LatentUse(NamedTuple):
 
     @property
     def active(self) -> Array:
-        """Whether each is active: its `mean_variance` is above `ACTIVE_VARIANCE`."""
-        return self.mean_variance > ACTIVE_VARIANCE
+        """Whether each is active."""
+        return is_active(self.mean_variance)
 
 
 def latent_use(

@@ -111,6 +111,7 @@ def importance_bound(
     examples: Float[Array, "examples *shape"],
     num_samples: int = 5000,
     *,
+    first_example: int | Array = 0,
     examples_at_once: int = 16,
     samples_at_once: int = 50,
 ) -> ImportanceBound:
@@ -134,6 +135,7 @@ def importance_bound(
         key: used once.
         examples: whatever `log_weights` takes, along the first axis.
         num_samples: S, at least 2.
+        first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side.
         samples_at_once: samples computed side by side, for each of them.
     """
@@ -160,7 +162,7 @@ def importance_bound(
             standard_error=jnp.sqrt(jnp.maximum(spread, 0.0) / (num_samples - 1)),
         )
 
-    numbered = (jnp.arange(len(examples)), examples)
+    numbered = (first_example + jnp.arange(len(examples)), examples)
     bound: ImportanceBound = jax.lax.map(bound_of, numbered, batch_size=examples_at_once)
     return bound
 

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from jaxgen import losses
 from jaxgen.errors import require, require_positive
+from jaxgen.latent import is_active
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, binarize, normal
 
@@ -32,11 +33,8 @@ Codes: TypeAlias = Float[Array, "*batch latent"]
 Params: TypeAlias = dict[str, Any]
 """The trees of `Encoder` and `Decoder`, under "encoder" and "decoder"."""
 
-ACTIVATIONS: dict[str, Any] = {"softplus": losses.softplus, "tanh": jnp.tanh, "relu": nn.relu}
-LOG_PROBS: dict[str, Any] = {
-    "bernoulli": losses.bernoulli_log_prob,
-    "gaussian": losses.gaussian_log_prob,
-}
+ACTIVATIONS: Any = {"softplus": losses.softplus, "tanh": jnp.tanh, "relu": nn.relu}
+LOG_PROBS: Any = {"bernoulli": losses.bernoulli_log_prob, "gaussian": losses.gaussian_log_prob}
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,7 @@ class Config:
 def _dense_layers(x: Array, sizes: tuple[int, ...], activation: str) -> Array:
     """Dense layers with an activation between every two, owned by the module that calls this.
 
-    Weights start uniform with variance 2 / (inputs + outputs), biases at zero: Glorot and Bengio,
-    "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16.
+    Weights start uniform with variance 2 / (inputs + outputs) (Glorot and Bengio 2010, eq. 16).
     """
     for index, size in enumerate(sizes):
         x = x if index == 0 else ACTIVATIONS[activation](x)
@@ -157,6 +154,8 @@ class Terms(NamedTuple):
     """log p(x, z) - log q(z|x)."""
     kl: Float[Array, " batch"]
     """KL(q(z|x) || p(z)), in closed form."""
+    mean: Float[Array, "batch latent"]
+    """Mean of q(z|x)."""
 
 
 def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: int) -> Terms:
@@ -172,6 +171,7 @@ def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: i
         reconstruction=reconstruction,
         log_weights=reconstruction + log_prior - log_posterior,
         kl=jnp.sum(losses.gaussian_kl(mean, log_var), axis=-1),
+        mean=mean,
     )
 
 
@@ -225,8 +225,7 @@ def init(config: Config, num_visible: int, key: PRNGKey) -> State:
         "encoder": encoder.init(key_encoder, jnp.zeros((1, num_visible)))["params"],
         "decoder": decoder.init(key_decoder, jnp.zeros((1, config.latent_size)))["params"],
     }
-    opt_state = optimizer(config).init(params)
-    return State(params=params, opt_state=opt_state, step=jnp.zeros((), jnp.int32))
+    return State(params=params, opt_state=optimizer(config).init(params), step=jnp.int32(0))
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
@@ -237,6 +236,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         elbo: reconstruction - kl, whatever is maximised.
         reconstruction: log p(x|z), averaged over the codes.
         kl: KL(q(z|x) || p(z)).
+        active_units: latent variables whose posterior mean has a variance above 0.01 here.
         kl_weight, learning_rate: only where they change during training.
     """
     key_data, key_codes = jax.random.split(key)
@@ -251,14 +251,15 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
     (value, found), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
-    metrics = {"objective": -value}
-    metrics |= {"reconstruction": jnp.mean(found.reconstruction), "kl": jnp.mean(found.kl)}
-    metrics |= {"elbo": metrics["reconstruction"] - metrics["kl"]}
+    params = optax.apply_updates(state.params, updates)
+    reconstruction, kl = jnp.mean(found.reconstruction), jnp.mean(found.kl)
+    metrics = {"objective": -value, "elbo": reconstruction - kl}
+    metrics |= {"reconstruction": reconstruction, "kl": kl}
+    metrics["active_units"] = jnp.sum(is_active(jnp.var(found.mean, axis=0)), dtype=jnp.float32)
     if config.kl_warmup_steps:
         metrics["kl_weight"] = kl_weight
     if config.first_stage_steps:
         metrics["learning_rate"] = opt_state.hyperparams["learning_rate"]
-    params = optax.apply_updates(state.params, updates)
     return State(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
 

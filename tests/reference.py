@@ -81,8 +81,8 @@ def dense_layers(params: Params, net: str, x: np.ndarray) -> np.ndarray:
 
 def vae_terms(
     params: Params, visible: np.ndarray, noise: np.ndarray, min_log_var: float | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log p(x|z) and log weight for each noise [num, B, L], and the divergence [B], in float64.
+) -> tuple[np.ndarray, ...]:
+    """Log p(x|z) and log weight for each noise [num, B, L], the divergence [B], the means [B, L].
 
     A Gaussian decoder has a least log variance, a Bernoulli decoder has none.
     """
@@ -98,4 +98,4 @@ def vae_terms(
         reconstruction = -0.5 * (scaled + spread + np.log(2 * np.pi)).sum(axis=-1)
     log_prior_ratio = 0.5 * (noise**2 + log_var - codes**2).sum(axis=-1)
     kl = 0.5 * (mean**2 + np.exp(log_var) - log_var - 1.0).sum(axis=-1)
-    return reconstruction, reconstruction + log_prior_ratio, kl
+    return reconstruction, reconstruction + log_prior_ratio, kl, mean

@@ -39,6 +39,10 @@ def test_missing_places_do_not_set_the_colour_scale():
         lambda x: figures.filter_sheet(x * 0, "dead filters"),
         lambda x: figures.heat_map(x[:, 0, 0, 0], "heat", "share"),
         lambda x: figures.rows_of({"a": x, "units": x.reshape(12, -1)}, "rows"),
+        lambda x: figures.columns_of({"a": x, "units": x.reshape(12, -1)}, "columns"),
+        lambda x: figures.box_plots({"a": x[:, :, 0, 0], "b": x[:, :, 1, 0]}, "boxes"),
+        lambda x: figures.bars(x[:, 0, 0, 0], [True] + [False] * 11, "bars", "height", "dead"),
+        lambda x: figures.scatter(x[:, :2, 0, 0], [0, 1, 2] * 4, "points", "x", "y"),
         lambda x: figures.curves(
             {"a": ([0, 1], list(x[:2, 0, 0, 0])), "b": ([0], [3])}, "t", "x", "y"
         ),

@@ -63,7 +63,7 @@ def expected_terms(config, flat, key, num):
 
 
 def expected_objective(config, flat, key, kl_weight):
-    reconstruction, log_weights, kl = expected_terms(config, flat, key, config.num_samples)
+    reconstruction, log_weights, kl, _ = expected_terms(config, flat, key, config.num_samples)
     if config.objective == "iwae":
         return np.log(np.exp(log_weights).mean(axis=0)).mean()
     return (reconstruction.mean(axis=0) - kl_weight * kl).mean()
@@ -150,7 +150,7 @@ def test_weights_estimate_the_same_bound_as_the_closed_form():
     error = difference.std(axis=0) / np.sqrt(num)
     assert (np.abs(difference.mean(axis=0)) < 5 * error).all()
     one = dataclasses.replace(IWAE, num_samples=1)
-    first = vae.Terms(reconstruction[:1], log_weights[:1], kl)
+    first = vae.Terms(reconstruction[:1], log_weights[:1], kl, found.mean)
     np.testing.assert_allclose(vae.objective(one, first, 1.0), log_weights[0], rtol=1e-6)
 
 
@@ -174,6 +174,7 @@ def test_metrics_of_a_step():
     expected["elbo"] = expected["reconstruction"] - expected["kl"]
     expected["objective"] = expected["reconstruction"] - 1.2 * expected["kl"]
     expected |= {"kl_weight": 1.2, "learning_rate": 0.01}
+    expected["active_units"] = (found.mean.var(axis=0) > 0.01).sum()
     assert metrics.keys() == expected.keys()
     plain = jax.eval_shape(vae.learner(SMALL, SHAPE).step, state, images(4), key)[1]
     assert plain.keys() == expected.keys() - {"kl_weight", "learning_rate"}
