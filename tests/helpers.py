@@ -63,3 +63,9 @@ def to_idx(array: np.ndarray) -> bytes:
     """An array of bytes as an IDX file, the format of the original MNIST."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     return header + array.tobytes()
+
+
+def sorted_rows(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """Images with their labels in an order that depends on nothing else."""
+    rows = zip(images, labels, strict=True)
+    return sorted(image.tobytes() + bytes([label]) for image, label in rows)

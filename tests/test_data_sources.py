@@ -1,4 +1,4 @@
-"""Where data sets come from: the four original files, the network, the real MNIST."""
+"""Where data sets come from: the four original files, the network."""
 
 import functools
 import gzip
@@ -12,13 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from helpers import one_line, run_python, to_idx
+from helpers import one_line, run_python, sorted_rows, to_idx
 
 from jaxgen import data, data_builders, data_sources
 from jaxgen.errors import DataError, DataMissingError
-
-MNIST = "28ae93e7462d5c798e2c46fb1a7353b8119f8a83c0e4c56103694bee887d3bc1"
-
 
 # ---- the four original files
 
@@ -45,11 +42,6 @@ def write_originals(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0
         for file in table
     }
     monkeypatch.setattr(tfds.download.checksums, "get_all_url_infos", lambda: dict(infos))
-
-
-def sorted_rows(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    rows = zip(images, labels, strict=True)
-    return sorted(image.tobytes() + bytes([label]) for image, label in rows)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -164,30 +156,3 @@ def test_download_by_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             data.load("mnist", tmp_path / "another")
         assert "404" in one_line(error)
         server.shutdown()
-
-
-# ---- the real MNIST
-
-
-@pytest.mark.data
-def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path):
-    mnist = data.load("mnist", mnist_root)
-    assert mnist.train.images.shape == (60000, 28, 28, 1)
-    assert mnist.test.images.shape == (10000, 28, 28, 1)
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(mnist.train.labels).tolist() == counts
-    assert np.bincount(mnist.test.labels)[0] == 980
-    assert mnist.train.images.mean() == pytest.approx(33.3184, abs=1e-4)
-    assert mnist.digest == MNIST  # stock TFDS with TensorFlow gives the same rows in this order
-    names = data_builders.FILES["test"]
-    originals = [
-        data_builders.parse_idx(gzip.decompress((mnist_dir / name).read_bytes())) for name in names
-    ]
-    assert sorted_rows(*mnist.test) == sorted_rows(*originals)
-
-
-@pytest.mark.data
-def test_mnist_files_are_not_fashion_mnist(mnist_dir: Path, tmp_path: Path):
-    with pytest.raises(DataError) as error:
-        data.load("fashion_mnist", tmp_path, mnist_dir)
-    assert "the file of mnist" in one_line(error)

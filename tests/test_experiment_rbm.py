@@ -314,15 +314,3 @@ def test_auto_falls_back_to_digits(tmp_path, digits_root, monkeypatch, caplog):
     (record,) = caplog.records
     assert "MNIST cannot be had" in record.message
     assert "\n" not in record.message
-
-
-# ---- the real MNIST
-
-
-@pytest.mark.data
-def test_one_epoch_on_mnist(mnist_root: Path, tmp_path: Path):
-    where = ("--dataset", "mnist", "--data-dir", str(mnist_root), "--out", str(tmp_path / "run"))
-    assert call(*where, "--epochs", "1") == 0
-    summary = read(tmp_path / "run" / "summary.json")
-    assert summary["steps"] == 600
-    assert summary["metrics"]["test_reconstruction_error"] < 0.03
