@@ -47,6 +47,8 @@ class Args:
     """One name, <experiment>-<preset>, for example rbm-lab; all of them where not given."""
     against: Literal["none", "torch"] = "none"
     """Peer to run in turn with ours; torch needs the extra `benchmark`."""
+    batch_size: int | None = None
+    """Images per update; each preset's own where not given."""
     repeats: int = 7
     """Epochs timed; the median is reported, with the fastest and the slowest."""
     json: Path | None = None
@@ -147,6 +149,7 @@ def ratio_of(ours: list[float], theirs: list[float]) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows with their units; the peer's columns where there is one."""
     shown = {
+        "batch": lambda row: str(row["batch_size"]),
         "import s": lambda row: number(row["import_s"], 3),
         "compile s": lambda row: number(row["compile_s"], 3),
         "s/epoch": lambda row: number(row["epoch_s"], 3),
@@ -182,7 +185,7 @@ def page(rows: list[dict[str, Any]], dataset: str, repeats: int) -> str:
 def main(args: Args) -> int:
     """Measures what was asked for and prints it; returns the exit code."""
     try:
-        chosen = cases(args.only)
+        chosen = cases(args.only, args.batch_size)
         dataset = common.load_dataset(common.Args())
         rows = [measure(case, dataset, args.against, args.repeats) for case in chosen]
         text = page(rows, dataset.name, args.repeats)

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -107,11 +108,14 @@ class Case(NamedTuple):
         return SUBJECTS[self.experiment]
 
 
-def cases(only: str | None) -> list[Case]:
-    """Every preset of every experiment whose operations are counted, or the one called `only`."""
+def cases(only: str | None, batch_size: int | None = None) -> list[Case]:
+    """Every preset of every experiment whose operations are counted, or the one called `only`.
+
+    A batch size that is given takes the place of the presets' own.
+    """
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     found = [
-        Case(name, preset, args)
+        Case(name, preset, replace(args, batch_size=batch_size or args.batch_size))
         for name in names
         if name in SUBJECTS
         for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()

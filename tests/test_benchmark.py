@@ -1,12 +1,14 @@
 """The benchmark's bookkeeping; its times are not tested."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 
-from experiments import benchmark
+from experiments import benchmark, benchmark_cases, vae
 from jaxgen import data
 from jaxgen.errors import SettingError
+from jaxgen.vae import Config
 
 
 @pytest.fixture
@@ -33,6 +35,20 @@ def test_rows_have_what_they_promise(small, digits):
     assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row["peak_gflops_per_s"])
     assert all(row[key] > 0 for key in ("compile_s", "first_step_s", "peak_rss_bytes"))
     assert "rbm-lab" in benchmark.page([row], "digits", 2)
+
+
+def test_a_batch_size_takes_the_place_of_the_presets():
+    (case,) = benchmark.cases("vae-lab")
+    assert case.args.batch_size == 1024
+    (case,) = benchmark.cases("vae-lab", 100)
+    assert case.args.batch_size == 100
+
+
+def test_operations_of_a_small_net():
+    """Counted by hand: encoder 784-4-6, decoder 3-4-784, two images."""
+    args = replace(vae.PRESETS["lab"], batch_size=2, model=Config((4,), latent_size=3))
+    forward = 784 * 4 + 4 * 6 + 3 * 4 + 4 * 784
+    assert benchmark_cases.vae_operations(args) == 2 * 2 * (3 * forward - 784 * 4)
 
 
 def test_unknown_name_lists_the_known():
