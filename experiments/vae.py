@@ -7,7 +7,7 @@ every visit), bounds the test log likelihood with 5,000 codes per image, and ans
 4.1 to 4.4 in runs/vae-mnist-seed0/report.html; with `--latent-size 2` the plane is all there is.
 `--study` sets 2 and 20 latent variables side by side. `--preset burda` is the VAE of Burda, Grosse
 and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epochs its schedule
-shrinks in proportion).
+shrinks in proportion, to stages of whole steps).
 """
 
 from dataclasses import dataclass, field
@@ -37,6 +37,9 @@ class Args(common.Args):
         super().__post_init__()
         require(self.model, "latent_size", self.model.latent_size >= 2, "2 or more")
         require(self, "bound_samples", self.bound_samples >= 2, "2 or more")
+        if self.schedule == "burda":
+            stages = self.model.first_stage_steps
+            require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")
 
 
 PRESETS = {

@@ -66,9 +66,9 @@ def grids(trained: Trained) -> Section:
     inside = np.all(np.abs(np.asarray(trained.mean)[:, [first, second]]) <= 1.5, axis=1).mean()
     rest = "" if trained.config.latent_size == 2 else " The other variables are at 0."
     answer = (
-        f"Neighbouring codes decode to similar images.{rest} The smaller grid covers the posterior "
-        f"means of {inside:.0%} of the test images in these two variables, the larger one 99.5 % "
-        "of the prior."
+        f"Each image is decoded from the code at its place.{rest} The smaller grid covers the "
+        f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
+        "one 99.5% of the prior."
     )
     return Section("4.4", "Decoded planes", [answer], paths)
 
@@ -89,7 +89,8 @@ def walks(trained: Trained) -> Section:
     arithmetic = figures.rows_of(strips, "Decoded mean codes of 0 to 9, and sums with them")
     paths = [trained.drawing.save("walks", path), trained.drawing.save("arithmetic", arithmetic)]
     answer = (
-        "Codes half-way between two images decode to shapes between them. Class means are taken "
-        "over the test set."
+        "The first sheet decodes the codes between those of two test images. In the second, the "
+        "difference of two digits' mean codes is added to each digit's; the means are those of the "
+        "test set."
     )
     return Section("walks", "Walks and sums in the latent space", [answer], paths)

@@ -96,13 +96,16 @@ def latent_boxes(trained: Trained) -> Section:
     kl = np.asarray(use.kl)
     answer = [
         f"{active.sum()} of {len(active)} latent variables are active: the variance of their "
-        f"posterior mean over the test set is above {latent.ACTIVE_VARIANCE}. Dead: {dead}.",
-        "A dead variable has means near 0, variances near 1, a divergence near 0, and small "
-        f"weights into the decoder: {_weights_said(weights, active)}",
+        f"posterior mean over the test set is above {latent.ACTIVE_VARIANCE}. Dead: {dead}. A dead "
+        "variable says nothing about an image; where its posterior is the prior it costs nothing "
+        "either, and its boxes show means near 0 and variances near 1.",
+        f"Mean absolute weight into the decoder: {_weights_said(weights, active)}.",
         f"The divergence is {number(float(kl.sum()))} nats per image, by variable from "
         f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
     ]
-    boxes = figures.box_plots(panels, "By latent variable, over the test set (weights: over units)")
+    boxes = figures.box_plots(
+        panels, "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
+    )
     chart = figures.bars(kl, ~active, "Divergence by latent variable", "KL, nats per image", "dead")
     paths = [trained.drawing.save("4_2", boxes), trained.drawing.save("4_2_kl", chart)]
     return Section("4.2", "The latent variables", answer, paths)
@@ -112,11 +115,11 @@ def _weights_said(weights: np.ndarray, active: np.ndarray) -> str:
     """The mean absolute weight of active and of dead variables, as far as there are both."""
     size = np.abs(weights).mean(axis=1)
     said = [
-        f"{number(float(size[which].mean()), 3)} for the {name}"
+        f"{number(float(size[which].mean()), 3)} of {name} variables"
         for name, which in (("active", active), ("dead", ~active))
         if which.any()
     ]
-    return f"their mean absolute weight is {' and '.join(said)}."
+    return " and ".join(said)
 
 
 def training(
@@ -128,14 +131,13 @@ def training(
         "train": ([line["epoch"] for line in lines], [line["elbo"] for line in lines]),
         "test": ([line["epoch"] for line in tested], [line["test_elbo"] for line in tested]),
     }
-    parts = {
-        name: ([line["epoch"] for line in tested], [line[f"test_{key}"] for line in tested])
-        for name, key in (("reconstruction E log p(x|z)", "reconstruction"), ("KL(q||p)", "kl"))
-    }
     paths = [
         drawing.save("training", figures.curves(curves, "ELBO", "epoch", "nats per image")),
-        drawing.save("parts", figures.curves(parts, "Its parts, test", "epoch", "nats per image")),
     ]
+    for key, title in (("reconstruction", "E log p(x|z)"), ("kl", "KL(q(z|x) || p(z))")):
+        line = ([each["epoch"] for each in tested], [each[f"test_{key}"] for each in tested])
+        figure = figures.curves({"test": line}, f"{title}, test", "epoch", "nats per image")
+        paths.append(drawing.save(f"training_{key}", figure))
     answer = (
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
         f"+- {number(measured['test_elbo_error'], 2)} nats per image (standard error over images "
@@ -143,7 +145,7 @@ def training(
         f"{number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent variables are "
         "active."
     )
-    return Section("training", "The objective and its parts", [answer], paths)
+    return Section("training", "The ELBO and its parts", [answer], paths)
 
 
 def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: int) -> Section:
@@ -155,20 +157,21 @@ def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: i
     cells = [
         [name, number(measured[key], 5), number(measured[error], 2)] for name, key, error in rows
     ]
+    no_likelihood = config.likelihood == "bernoulli" and config.binarize == "none"
     kind = (
-        f"log probabilities of binary images, binarised by '{config.binarize}'"
-        if config.binarize != "none"
-        else "log densities of grey images"
-        if config.likelihood == "gaussian"
-        else "cross entropies of grey images, which are no likelihood of anything"
+        "log densities of grey images" if config.likelihood == "gaussian" else "log probabilities"
     )
-    answer = (
-        f"Both are lower bounds, means over the test set in nats per image; {kind}. The standard "
-        "errors are those of choosing the test images; the draws of the codes add "
-        f"{number(measured['test_bound_draws'], 2)} to the second. The importance-weighted bound "
-        "approaches log p(x) from below as codes are added, so the encoder's Gaussian loses at "
-        f"least its gap to the ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} "
-        "nats."
-    )
+    answer = [
+        "Cross entropies of grey images, which a Bernoulli decoder cannot produce: they bound no "
+        "likelihood, and compare with other runs of --binarize none alone."
+        if no_likelihood
+        else f"Both are lower bounds of {kind}, means over the test set in nats per image, its "
+        f"input binarised by '{config.binarize}'. The importance-weighted bound approaches log p(x) "
+        "from below as codes are added, so the encoder's Gaussian loses at least its gap to the "
+        f"ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} nats.",
+        "The standard errors are those of choosing the test images, with the draws of the codes in "
+        f"them; the draws alone make up {number(measured['test_bound_draws'], 2)} of the second.",
+    ]
     table = Table(["bound", "nats per image", "standard error"], cells)
-    return Section("likelihood", "Log likelihood of the test set", [answer], (), table)
+    title = "Bounds of the test set" if no_likelihood else "Log likelihood of the test set"
+    return Section("likelihood", title, answer, (), table)

@@ -98,7 +98,8 @@ def likelihoods(
     Returns, besides:
         test_bound: importance-weighted bound with `num_samples` codes per image.
         test_bound_error: its standard error from the choice of images, the draws included.
-        test_bound_draws: its standard error from the draws of the codes alone.
+        test_bound_draws: the part of it that the draws of the codes make up.
+        test_bound_samples: `num_samples`.
     """
     found: dict[str, Any] = jax.device_get(measure(config, params, visible))
     estimate = mean_over_examples(bound(config, params, visible, num_samples))
@@ -106,6 +107,7 @@ def likelihoods(
         "test_bound": estimate.mean,
         "test_bound_error": estimate.sampling_error,
         "test_bound_draws": estimate.monte_carlo_error,
+        "test_bound_samples": num_samples,
     }
     return {name: float(value) for name, value in found.items()}
 

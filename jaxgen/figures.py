@@ -208,16 +208,16 @@ def bars(
 def scatter(
     points: Float[np.ndarray, "num 2"], labels: Sequence[int], title: str, x: str, y: str
 ) -> "Figure":
-    """Points in the plane, coloured by label, with a legend."""
+    """Points in the plane, drawn in the order they come, coloured by label, with a legend."""
     from matplotlib import colormaps
 
     figure = _figure(6.6, 5.6)
     axes = figure.add_subplot()
-    for index, label in enumerate(sorted(set(labels))):
-        chosen = np.asarray(labels) == label
-        colour = colormaps["tab10"](index % 10)
-        x_values, y_values = np.asarray(points)[chosen].T
-        axes.scatter(x_values, y_values, s=4, color=colour, label=label, linewidths=0)
+    colours = {label: colormaps["tab10"](i % 10) for i, label in enumerate(sorted(set(labels)))}
+    x_values, y_values = np.asarray(points).T
+    axes.scatter(x_values, y_values, s=4, c=[colours[label] for label in labels], linewidths=0)
+    for label, colour in colours.items():
+        axes.scatter([], [], s=4, color=colour, label=label)
     axes.set_title(title, fontsize=10)
     axes.set(xlabel=x, ylabel=y)
     axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))

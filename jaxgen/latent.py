@@ -110,6 +110,8 @@ def latent_use(
     """What a set of posteriors says about each latent variable.
 
     A variable whose posterior is the prior for every example carries nothing: both numbers are 0.
+    One whose posterior is the same for every example, but not the prior, carries nothing either,
+    and has a divergence above 0.
     Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.2.
     """
     return LatentUse(

@@ -76,7 +76,11 @@ class Config:
         require_positive(self, "latent_size", "num_samples")
         require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "sizes of 1 or more")
         for name in ("kl_weight", "kl_warmup_steps", "first_stage_steps"):
-            require(self, name, getattr(self, name) >= 0, "at least 0")
+            require(self, name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
+        for name in ("learning_rate", "epsilon"):
+            require(self, name, 0 < getattr(self, name) < math.inf, "above 0 and finite")
+        require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
+        require(self, "min_log_var", math.isfinite(self.min_log_var), "finite")
         if self.likelihood == "gaussian":
             require(self, "binarize", self.binarize == "none", "none for a Gaussian decoder")
         if self.objective == "iwae":
@@ -85,10 +89,7 @@ class Config:
 
 
 def _dense_layers(x: Array, sizes: tuple[int, ...], activation: str) -> Array:
-    """Dense layers with an activation between every two, owned by the module that calls this.
-
-    Weights start uniform with variance 2 / (inputs + outputs) (Glorot and Bengio 2010, eq. 16).
-    """
+    """Dense layers, an activation between every two; weights as Glorot and Bengio 2010, eq. 16."""
     for index, size in enumerate(sizes):
         x = x if index == 0 else ACTIVATIONS[activation](x)
         x = nn.Dense(size, kernel_init=nn.initializers.glorot_uniform(), name=f"dense_{index}")(x)
@@ -191,12 +192,11 @@ def objective(config: Config, found: Terms, kl_weight: float | Array) -> Float[A
 
 
 class State(NamedTuple):
-    """What the next step needs."""
+    """What the next step needs; `step` is the number of updates so far, int32."""
 
     params: Params
     opt_state: optax.OptState
     step: Array
-    """Number of updates so far, int32."""
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

@@ -57,9 +57,10 @@ def test_report_answers_its_questions(finished: Path):
     page = (finished / "report.html").read_text()
     for question in ("4.1", "4.2", "4.3", "4.4", "likelihood"):
         assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
-    assert page.count("data:image/png") == len(contents(finished / "figures")) == 12
+    assert page.count("data:image/png") == len(contents(finished / "figures")) == 13
     assert "binarised by &#39;sample&#39;" in page
     assert "are active" in page
+    assert "Published" not in page
     assert "Dead: " in page
     with np.load(finished / "samples.npz") as file:
         assert file["images"].shape == (100, 28, 28, 1)
@@ -106,6 +107,12 @@ def test_presets():
         (("--bound-samples", "1"), "--bound-samples: 2 or more, found 1"),
         (("--likelihood", "gaussian"), "--binarize: none for a Gaussian decoder"),
         (("--preset", "burdas"), "one of lab, burda"),
+        (("--kl-weight", "inf"), "--kl-weight: at least 0 and finite"),
+        (("--learning-rate", "0"), "--learning-rate: above 0 and finite"),
+        (("--epsilon", "nan"), "--epsilon: above 0"),
+        (("--beta2", "1"), "--beta2: in [0, 1)"),
+        (("--min-log-var=-inf",), "--min-log-var: finite"),
+        (("--schedule", "burda", "--first-stage-steps", "5"), "not beside --schedule burda"),
     ],
 )
 def test_impossible_settings(digits_root, tmp_path, capsys, flags, words):
