@@ -20,8 +20,8 @@ SIZES = (2, 20)
 """Latent variables of the two VAEs that the study compares (task 4.4)."""
 PUBLISHED = (
     "Published for MNIST, sampled anew at every visit, after 3,280 epochs at batch 20, with 50 "
-    "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the ELBO, "
-    "-84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
+    "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the "
+    "ELBO, -84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
 )
 COLUMNS = {
     "test_elbo": "ELBO",

@@ -166,9 +166,9 @@ def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: i
         "likelihood, and compare with other runs of --binarize none alone."
         if no_likelihood
         else f"Both are lower bounds of {kind}, means over the test set in nats per image, its "
-        f"input binarised by '{config.binarize}'. The importance-weighted bound approaches log p(x) "
-        "from below as codes are added, so the encoder's Gaussian loses at least its gap to the "
-        f"ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} nats.",
+        f"input binarised by '{config.binarize}'. The importance-weighted bound approaches "
+        "log p(x) from below as codes are added, so the encoder's Gaussian loses at least its gap "
+        f"to the ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} nats.",
         "The standard errors are those of choosing the test images, with the draws of the codes in "
         f"them; the draws alone make up {number(measured['test_bound_draws'], 2)} of the second.",
     ]
