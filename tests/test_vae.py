@@ -274,5 +274,6 @@ def test_impossible_settings(flag, settings):
 
 
 def test_possible_combinations():
-    vae.Config(likelihood="gaussian", binarize="none", objective="iwae", num_samples=5)
-    vae.Config(binarize="none")
+    grey = {"likelihood": "gaussian", "binarize": "none", "objective": "iwae", "num_samples": 5}
+    assert dataclasses.asdict(vae.Config(**grey)).items() >= grey.items()
+    assert vae.Config(binarize="none").likelihood == "bernoulli"
