@@ -12,30 +12,21 @@ from pathlib import Path
 
 import jax
 
-from experiments import common, dbn_layers, dbn_study, dbn_tasks, results
+from experiments import common, dbn_layers, dbn_study, dbn_tasks, rbm_tasks, results
 from jaxgen import dbn
 from jaxgen.data import Dataset
-from jaxgen.errors import require_positive
 from jaxgen.report import number
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(rbm_tasks.GenerationArgs):
     """Train the lab's DBN layer by layer and answer its tasks 2.1 to 2.3; --study adds 2.4."""
 
     epochs: int = 100
     """Passes over the training set, for each layer."""
     model: dbn.Config = field(default_factory=dbn.Config)
-    generation_steps: int = 100
-    """Gibbs steps of task 2.3, from a set top state to the generated image."""
-    gain: float = 1.0
-    """Factor on the set top state of task 2.3; 1 keeps it binary, the lab uses 10 to 20."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "generation_steps")
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""

@@ -16,24 +16,15 @@ import jax
 
 from experiments import common, monitor, rbm_study, rbm_tasks, results
 from jaxgen import rbm, report
-from jaxgen.errors import require_positive
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(rbm_tasks.GenerationArgs):
     """Train the lab's RBM and answer its tasks 1.1 to 1.3 and 1.7; --study adds the others."""
 
     model: rbm.Config = field(default_factory=rbm.Config)
-    generation_steps: int = 100
-    """Gibbs steps of task 1.7, from a set hidden state to the generated image."""
-    gain: float = 1.0
-    """Factor on the set hidden state of task 1.7; 1 keeps it binary, the lab uses 10 to 20."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "generation_steps")
 
 
 PRESETS = {"lab": Args()}

@@ -1,6 +1,7 @@
 """What an RBM is judged by, and the lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from experiments.common import Args
 from experiments.results import NUM_SHOWN, Drawing, task_key
 from jaxgen import figures, rbm
 from jaxgen.data import Dataset
+from jaxgen.errors import require_positive
 from jaxgen.learner import named_key
 from jaxgen.likelihood import MAX_ENUMERATED, rbm_log_likelihood, rbm_log_z
 from jaxgen.random import Binarize, bernoulli, binarize
@@ -66,6 +69,20 @@ binarized = jax.jit(binarize, static_argnums=2)
 
 
 ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
+
+
+@dataclass(frozen=True)
+class GenerationArgs(Args):
+    """The flags of every experiment that generates from set hidden states (1.7, 2.3, 3.3)."""
+
+    generation_steps: int = 100
+    """Gibbs steps from a set hidden or top state to the generated image."""
+    gain: float = 1.0
+    """Factor on the set state; 1 keeps it binary, the lab uses 10 to 20."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "generation_steps")
 
 
 class Trained(NamedTuple):

@@ -20,6 +20,7 @@ from experiments import (
     dbn_layers,
     dbn_tasks,
     monitor,
+    rbm_tasks,
     results,
     run_folder,
     wake_sleep_tasks,
@@ -34,7 +35,7 @@ from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(rbm_tasks.GenerationArgs):
     """Fine-tune a DBN by the up-down algorithm and answer the lab's tasks 3.1 to 3.3."""
 
     dbn: Path | None = None
@@ -42,16 +43,12 @@ class Args(common.Args):
     dbn_epochs: int = 100
     """Passes over the training set, for each layer of a DBN that is trained first."""
     model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
-    generation_steps: int = 100
-    """Gibbs steps of task 3.3, from a set top state to the generated image."""
-    gain: float = 1.0
-    """Factor on the set top state of task 3.3; 1 keeps it binary, the lab uses 10 to 20."""
     study: bool = False
     """Fine-tune with the other kind of --prediction as well and compare the two."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "dbn_epochs", "generation_steps")
+        require_positive(self, "dbn_epochs")
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a DBN that cannot be fine-tuned, or that --overwrite would remove."""
@@ -80,7 +77,7 @@ QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
 def train_dbn(args: Args, session: common.Session) -> Path:
     """Trains a DBN of the same sizes into its own run folder inside this run's; returns that."""
     folder = session.folder / "dbn"
-    names = [f.name for f in dataclasses.fields(common.Args)] + ["generation_steps", "gain"]
+    names = [field.name for field in dataclasses.fields(rbm_tasks.GenerationArgs)]
     shared = {name: getattr(args, name) for name in names}
     shared |= {"epochs": args.dbn_epochs, "out": folder, "preset": "lab"}
     model = dbn_model.Config(

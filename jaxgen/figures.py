@@ -111,8 +111,10 @@ def filter_sheet(
     bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, label="weight")
-    if np.nanmin(filters) >= 0:
+    signed = bool(np.nanmin(filters) < 0)
+    extend = "both" if signed else "max"
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, extend=extend, label="weight")
+    if not signed:
         bar.ax.set_ylim(0.0, bound)
     return figure
 
