@@ -69,3 +69,30 @@ def gaussian_kl(
     Gaussian are independent, so the divergence of a code is the sum over its entries.
     """
     return 0.5 * (jnp.square(mean) + jnp.exp(log_var) - log_var - 1.0)
+
+
+def real_loss(logits: Float[Array, " batch"], target: float = 1.0) -> Float[Array, " batch"]:
+    """The discriminator's loss on real images: cross entropy -t log D - (1 - t) log(1 - D).
+
+    D = sigmoid(l) is the probability of being real. A target t below 1 is one-sided label smoothing
+    (Salimans et al., "Improved techniques for training GANs", 2016, section 3.4).
+
+    The adversarial losses take JAX's own softplus: a generator that is far behind learns from
+    probabilities far below the resolution of `softplus` above.
+    """
+    return jax.nn.softplus(logits) - target * logits
+
+
+def fake_loss(logits: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """The discriminator's loss on generated images: -log(1 - D) = softplus(l)."""
+    return jax.nn.softplus(logits)
+
+
+def non_saturating_loss(logits: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """The generator's loss -log D = softplus(-l); Goodfellow et al., 2014, end of section 3."""
+    return jax.nn.softplus(-logits)
+
+
+def minimax_loss(logits: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """The generator's loss log(1 - D) = -softplus(l); Goodfellow et al., 2014, equation 1."""
+    return -jax.nn.softplus(logits)

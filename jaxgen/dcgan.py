@@ -1,0 +1,180 @@
+"""DCGAN: a convolutional generator and discriminator for images of 64x64; see `adversarial`.
+
+With c = width * base_width channels, k4 s2 p1 convolutions that halve or double the image:
+
+    G: z -> stem -> [4, 4, 8c] -> [8, 8, 4c] -> [16, 16, 2c] -> [32, 32, c] -> [64, 64, C], tanh
+    D: [64, 64, C] -> [32, 32, c] -> [16, 16, 2c] -> [8, 8, 4c] -> [4, 4, 8c] -> 1 logit
+
+Batch normalisation follows every layer but the generator's last and the discriminator's first and
+last. Smaller images are resized to 64x64, bilinearly.
+Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
+generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen import adversarial
+from jaxgen.adversarial import Codes, Nets, Pixels
+from jaxgen.conv_products import Geometry
+from jaxgen.errors import require, require_positive
+from jaxgen.gan import ACTIVATIONS, Dense
+from jaxgen.layers import BatchNorm, Conv, ConvTranspose
+from jaxgen.learner import Batch, Learner, PRNGKey
+
+IMAGE_SIZE = 64
+SCALE = 0.02
+"""Standard deviation of the weights at the start, and of batch normalisation's scales about 1."""
+
+
+@dataclass(frozen=True)
+class Config(adversarial.Training):
+    """The lab's DCGAN; every field is a flag of `experiments.dcgan`."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size, for both nets."""
+    beta1: float = 0.5
+    """Adam's decay of the gradient's mean."""
+    base_width: int = 64
+    """Channels of the widest image inside the nets, at width 1."""
+    width: float = 1.0
+    """Factor on all channels but the images' own."""
+    stem: Literal["transposed", "dense"] = "transposed"
+    """Where the 4x4 image meets the code and the logit: a k4 s1 p0 convolution, in the generator
+    followed by batch normalisation and activation; or a dense layer with neither."""
+    generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+    """Function after every layer of the generator but the last; LeakyReLU has the slope 0.2."""
+    use_bias: bool = True
+    """Whether convolutions have biases."""
+    batch_norm: bool = True
+    """Whether layers are followed by batch normalisation."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the factors of the convolutions' products are rounded to; they are summed in float32."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "base_width")
+        require(self, "width", 0 < self.width < math.inf, "above 0 and finite")
+
+
+def channels(config: Config, multiple: int) -> int:
+    """Channels of a layer that has `multiple` times the base width, at least 1."""
+    return max(1, round(config.width * config.base_width * multiple))
+
+
+def scattered(centre: float) -> nn.initializers.Initializer:
+    """N(centre, SCALE^2) for every weight."""
+
+    def draw(key: PRNGKey, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        return centre + SCALE * jax.random.normal(key, shape, dtype)
+
+    return draw
+
+
+def _halving(config: Config) -> Geometry:
+    """The convolution between two image sizes."""
+    return Geometry((4, 4), stride=2, padding=1, dtype=config.precision)
+
+
+def _whole(config: Config) -> Geometry:
+    """The convolution between the 4x4 image and a vector."""
+    return Geometry((4, 4), stride=1, padding=0, dtype=config.precision)
+
+
+def _normalised(config: Config, x: Array, train: bool, index: int) -> Array:
+    """Batch normalisation, where the net has it."""
+    if not config.batch_norm:
+        return x
+    return BatchNorm(scattered(1.0), name=f"norm_{index}")(x, train)
+
+
+class Generator(nn.Module):
+    """Codes [B, L] to images [B, 64, 64, C] in [-1, 1]."""
+
+    config: Config
+    num_channels: int
+
+    @nn.compact
+    def __call__(self, codes: Codes, train: bool) -> Pixels:
+        """The images; in training normalised by their own batch."""
+        config, activation = self.config, ACTIVATIONS[self.config.generator_activation]
+        if config.stem == "dense":
+            x = Dense(16 * channels(config, 8), name="stem")(codes)
+            x = x.reshape(-1, 4, 4, channels(config, 8))
+        else:
+            stem = ConvTranspose(
+                channels(config, 8), _whole(config), scattered(0.0), config.use_bias, name="conv_0"
+            )
+            x = activation(_normalised(config, stem(codes[:, None, None]), train, 0))
+        for index, multiple in enumerate((4, 2, 1), start=1):
+            layer = ConvTranspose(
+                channels(config, multiple),
+                _halving(config),
+                scattered(0.0),
+                config.use_bias,
+                name=f"conv_{index}",
+            )
+            x = activation(_normalised(config, layer(x), train, index))
+        last = ConvTranspose(
+            self.num_channels, _halving(config), scattered(0.0), config.use_bias, name="conv_4"
+        )
+        return jnp.tanh(last(x))
+
+
+class Discriminator(nn.Module):
+    """Images [B, 64, 64, C] in [-1, 1] to logits [B]."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
+        """The logit of each image being real; in training normalised by their own batch."""
+        config, x = self.config, pixels
+        for index, multiple in enumerate((1, 2, 4, 8)):
+            layer = Conv(
+                channels(config, multiple),
+                _halving(config),
+                scattered(0.0),
+                config.use_bias,
+                name=f"conv_{index}",
+            )
+            x = layer(x)
+            x = x if index == 0 else _normalised(config, x, train, index)
+            x = nn.leaky_relu(x, 0.2)
+            self.sow("features", f"layer_{index}", x)
+        if config.stem == "dense":
+            return Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]
+        last = Conv(1, _whole(config), scattered(0.0), config.use_bias, name="conv_4")
+        return jnp.ravel(last(x))
+
+
+def enlarged(images: Batch) -> Pixels:
+    """Raw images [B, H, W, C], 0 to 255, resized to 64x64 bilinearly, in [-1, 1].
+
+    Between pixel centres the interpolation is linear, outside the outermost it is constant; so does
+    PyTorch's `interpolate` without `align_corners`.
+    """
+    pixels = adversarial.rescaled(images)
+    shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, images.shape[-1])
+    larger: Array = jax.image.resize(pixels, shape, "bilinear", antialias=False)
+    return larger
+
+
+def nets(config: Config, num_channels: int) -> Nets:
+    """Both nets for images of 1 or 3 channels."""
+    return Nets(Generator(config, num_channels), Discriminator(config), enlarged)
+
+
+def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
+    """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
+
+    Samples are of 64x64, whatever the images' size.
+    """
+    shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
+    return adversarial.adversarial(config, nets(config, image_shape[-1]), shape)
