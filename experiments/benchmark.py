@@ -16,8 +16,9 @@ import os  # noqa: E402
 import resource  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Mapping  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, Literal  # noqa: E402
 
@@ -37,6 +38,7 @@ from jaxgen.train import Progress, Schedule, fit  # noqa: E402
 IMPORT_S = time.perf_counter() - STARTED
 NUM_IMAGES = 60_000
 PEAK_SIZE = 2048
+PEERS = {"torch": "PyTorch", "torch_channels_last": "PyTorch channels_last"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def matmul_peak() -> float:
     return 2 * PEAK_SIZE**3 / best
 
 
-def torch_epoch(case: Case, images: np.ndarray) -> Callable[[], None]:
+def torch_epoch(case: Case, images: np.ndarray, options: Mapping[str, str]) -> Callable[[], None]:
     """The PyTorch program of the same updates, as a function that trains one epoch."""
     try:
         baseline = importlib.import_module(f"experiments.baselines.torch_{case.experiment}")
@@ -83,17 +85,20 @@ def torch_epoch(case: Case, images: np.ndarray) -> Callable[[], None]:
             found=str(error),
             remedy="type pip install -c constraints.txt -e '.[benchmark]'",
         ) from error
-    epoch: Callable[[], None] = baseline.epoch_runner(images, case.args.batch_size, case.args.model)
+    batch_size, model = case.args.batch_size, case.args.model
+    epoch: Callable[[], None] = baseline.epoch_runner(images, batch_size, model, **options)
     return epoch
 
 
-def measure(case: Case, dataset: Dataset, peer: str, repeats: int) -> dict[str, Any]:
-    """Times epochs of `fit`, each followed by an epoch of the peer; the first of each warms up."""
-    images = np.resize(dataset.train.images, (NUM_IMAGES, *dataset.train.images.shape[1:]))
+def measure(case: Case, dataset: Dataset, against: str, repeats: int) -> dict[str, Any]:
+    """Times epochs of `fit`, each followed by one of every peer; the first of each warms up."""
+    num = max(case.subject.num_images or NUM_IMAGES, case.args.batch_size)
+    images = np.resize(dataset.train.images, (num, *dataset.train.images.shape[1:]))
     learner = case.subject.learner(case.args.model, images.shape[1:])
-    other = torch_epoch(case, images) if peer == "torch" else None
+    peers = case.subject.peers if against == "torch" else {}
+    others = {name: torch_epoch(case, images, options) for name, options in peers.items()}
     ours: list[float] = []
-    theirs: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in others}
     first_step: list[float] = []
     began = mark = time.perf_counter()
 
@@ -102,19 +107,26 @@ def measure(case: Case, dataset: Dataset, peer: str, repeats: int) -> dict[str, 
         first_step.append(time.perf_counter() - began)
         if progress.step % progress.steps_per_epoch == 0:
             ours.append(time.perf_counter() - mark)
-            if other is not None:
-                theirs.append(timed(other))
+            for name, other in others.items():
+                theirs[name].append(timed(other))
             mark = time.perf_counter()
 
     result = fit(learner, images, Schedule(repeats + 1, case.args.batch_size), (0,), hook=hook)
-    row = row_of(case, ours[1:], result.compile_s, first_step[0])
-    return row | (ratio_of(ours[1:], theirs[1:]) if theirs else {})
+    steps = num // case.args.batch_size
+    per_step = [seconds / steps for seconds in ours[1:]]
+    row = row_of(case, per_step, result.compile_s, first_step[0])
+    for name, seconds in theirs.items():
+        row |= ratio_of(name, per_step, [each / steps for each in seconds[1:]])
+    return row
 
 
 def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: float) -> dict:
-    """What is reported of one learner; rates are of the median epoch."""
+    """What is reported of one learner, from the seconds that a step took; rates are of the median.
+
+    An epoch is one of all `NUM_IMAGES`.
+    """
     steps = NUM_IMAGES // case.args.batch_size
-    epoch_s = statistics.median(seconds)
+    step_s = statistics.median(seconds)
     operations = case.subject.operations(case.args)
     peak = matmul_peak()
     return {
@@ -123,27 +135,35 @@ def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: flo
         "import_s": IMPORT_S,
         "compile_s": compile_s,
         "first_step_s": first_step_s,
-        "step_s": epoch_s / steps,
-        "epoch_s": epoch_s,
-        "epoch_s_range": [min(seconds), max(seconds)],
-        "images_per_s": steps * case.args.batch_size / epoch_s,
+        "step_s": step_s,
+        "epoch_s": step_s * steps,
+        "epoch_s_range": [min(seconds) * steps, max(seconds) * steps],
+        "images_per_s": case.args.batch_size / step_s,
         "operations_per_step": operations,
-        "gflops_per_s": operations * steps / epoch_s / 1e9,
+        "gflops_per_s": operations / step_s / 1e9,
         "peak_gflops_per_s": peak / 1e9,
-        "share_of_peak": operations * steps / epoch_s / peak,
+        "share_of_peak": operations / step_s / peak,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
-def ratio_of(ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """Our time over the peer's: of the medians, and the range over the pairs of epochs."""
+def ratio_of(name: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """Our time over a peer's: of the medians, and the range over the pairs of epochs."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {
-        "torch_epoch_s": statistics.median(theirs),
-        "torch_epoch_s_range": [min(theirs), max(theirs)],
-        "ratio_to_torch": statistics.median(ours) / statistics.median(theirs),
-        "ratio_to_torch_range": [min(ratios), max(ratios)],
+        f"{name}_step_s": statistics.median(theirs),
+        f"{name}_step_s_range": [min(theirs), max(theirs)],
+        f"ratio_to_{name}": statistics.median(ours) / statistics.median(theirs),
+        f"ratio_to_{name}_range": [min(ratios), max(ratios)],
     }
+
+
+def ratio_text(row: dict[str, Any], name: str) -> str:
+    """A ratio with its range; empty where that peer did not run."""
+    if f"ratio_to_{name}" not in row:
+        return ""
+    least, most = row[f"ratio_to_{name}_range"]
+    return f"{row[f'ratio_to_{name}']:.2f} ({least:.2f} to {most:.2f})"
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -152,17 +172,16 @@ def table(rows: list[dict[str, Any]]) -> Table:
         "batch": lambda row: str(row["batch_size"]),
         "import s": lambda row: number(row["import_s"], 3),
         "compile s": lambda row: number(row["compile_s"], 3),
+        "ms/step": lambda row: number(1e3 * row["step_s"], 3),
         "s/epoch": lambda row: number(row["epoch_s"], 3),
         "images/s": lambda row: number(row["images_per_s"], 3),
         "GFLOP/s": lambda row: number(row["gflops_per_s"], 3),
         "share of peak": lambda row: number(row["share_of_peak"], 3),
         "peak RSS MB": lambda row: number(row["peak_rss_bytes"] / 1e6, 3),
     }
-    if all("ratio_to_torch" in row for row in rows):
-        shown["PyTorch s/epoch"] = lambda row: number(row["torch_epoch_s"], 3)
-        shown["ratio (range)"] = lambda row: "{:.2f} ({:.2f} to {:.2f})".format(
-            row["ratio_to_torch"], *row["ratio_to_torch_range"]
-        )
+    for peer, said in PEERS.items():
+        if any(f"ratio_to_{peer}" in row for row in rows):
+            shown[f"ratio to {said} (range)"] = partial(ratio_text, name=peer)
     lines = [[row["name"], *(text(row) for text in shown.values())] for row in rows]
     return Table(["name", *shown], lines)
 
@@ -175,10 +194,13 @@ def page(rows: list[dict[str, Any]], dataset: str, repeats: int) -> str:
         f"# Speed\n\nGenerated by `{run_folder.command()}`.\n\n"
         f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; {packages}. "
         f"Medians of {repeats} epochs of {NUM_IMAGES:,} images ({dataset}) after one that warms "
-        "up. A peer's epochs run in turn with ours; the ratio is our time over the peer's, its "
-        "range over the pairs of epochs. GFLOP/s counts matrix products alone; the peak is a "
-        f"float32 product of size {PEAK_SIZE} in the same run. dbn-lab is the second layer, "
-        f"above a first one that stays as it is.\n\n{markdown(table(rows))}"
+        "up; of a DCGAN, of four batches, which s/epoch scales up. A peer's epochs run in turn "
+        "with ours; the ratio is our time over the peer's, its range over the pairs of epochs. "
+        "GFLOP/s counts matrix products alone, and convolutions as they are defined, of which "
+        "Winograd's algorithm needs 9/16; the peak is a float32 product of size "
+        f"{PEAK_SIZE} in the same run. The peak RSS holds all that ran before in the process, "
+        "peers included. dbn-lab is the second layer, above a first one that stays as it is.\n\n"
+        f"{markdown(table(rows))}"
     )
 
 

@@ -2,15 +2,16 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 
 import experiments
-from jaxgen import dbn, rbm, vae, wake_sleep
+from jaxgen import dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
 
@@ -69,6 +70,47 @@ def vae_operations(args: Any) -> int:
     return 3 * (up + down) - product(batch, *encoder[:2])
 
 
+def adversarial_operations(args: Any, generator: list[int], discriminator: list[int]) -> int:
+    """Of one iteration, from the operations of each layer's forward pass.
+
+    An update of D: both nets forward, D twice; the gradient of weights and of inputs in both of
+    D's passes, but for the images. An update of G: D forward and its gradient of inputs, then G's
+    gradients of weights and of inputs, but for the codes; and G forward where fakes are new.
+    """
+    config, of_g, of_d = args.model, sum(generator), sum(discriminator)
+    d_update = of_g + 6 * of_d - 2 * discriminator[0]
+    g_update = 2 * of_d + 2 * of_g - generator[0]
+    new_fakes = config.g_steps - (0 if config.fresh_noise else 1)
+    return config.d_steps * d_update + config.g_steps * g_update + new_fakes * of_g
+
+
+def gan_operations(args: Any) -> int:
+    """Of one iteration of a fully connected GAN."""
+    generator = (args.model.latent_size, *args.model.generator_sizes, 784)
+    discriminator = (784, *args.model.discriminator_sizes, 1)
+    return adversarial_operations(
+        args,
+        [product(args.batch_size, a, b) for a, b in pairwise(generator)],
+        [product(args.batch_size, a, b) for a, b in pairwise(discriminator)],
+    )
+
+
+def dcgan_operations(args: Any) -> int:
+    """Of one iteration of a DCGAN, its convolutions computed as they are defined.
+
+    Winograd's algorithm makes do with 9/16 of them, so the share of the peak may pass 1.
+    """
+    config, batch = args.model, args.batch_size
+    widths = [1, *(dcgan.channels(config, multiple) for multiple in (1, 2, 4, 8))]
+    layers = [
+        product(batch * size * size, 16 * inputs, outputs)
+        for size, (inputs, outputs) in zip((32, 16, 8, 4), pairwise(widths), strict=True)
+    ]
+    last = 16 * widths[-1]
+    stem = product(batch, config.latent_size, last)
+    return adversarial_operations(args, [stem, *layers[::-1]], [*layers, product(batch, last, 1)])
+
+
 def second_layer(config: dbn.Config, shape: tuple[int, int, int]) -> Learner:
     """The second RBM of a DBN, above a first one at its start."""
     first = dbn.learner(config, shape).init(jax.random.key(0))
@@ -80,6 +122,10 @@ class Subject(NamedTuple):
 
     learner: Callable[[Any, tuple[int, int, int]], Learner]
     operations: Callable[[Any], int]
+    num_images: int | None = None
+    """Images that are timed, where not all: of long updates a few batches say enough."""
+    peers: Mapping[str, Mapping[str, str]] = MappingProxyType({"torch": {}})
+    """Names of the peers, and what PyTorch's program of each is asked for."""
 
 
 SUBJECTS = {
@@ -87,6 +133,13 @@ SUBJECTS = {
     "dbn": Subject(second_layer, dbn_operations),
     "wake_sleep": Subject(wake_sleep.learner, wake_sleep_operations),
     "vae": Subject(vae.learner, vae_operations),
+    "gan": Subject(gan.learner, gan_operations),
+    "dcgan": Subject(
+        dcgan.learner,
+        dcgan_operations,
+        num_images=512,
+        peers={"torch": {}, "torch_channels_last": {"memory_format": "channels_last"}},
+    ),
 }
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
 import jax
+import numpy as np
 import tyro
 from flax.traverse_util import flatten_dict
 
@@ -66,6 +67,9 @@ class Args:
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints."""
 
+    shorten: ClassVar[str] = "--epochs or --quick"
+    """Flags that a run which takes long names."""
+
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "log_every")
         if not 0 <= self.seed < 2**32:
@@ -93,9 +97,20 @@ class Session(NamedTuple):
     that the settings and the checkpoints found fit together."""
 
 
+def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
+    """The settings with the values of `quick`; a mapping replaces single fields of a part."""
+    values = {
+        name: dataclasses.replace(getattr(args, name), **value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in quick.items()
+    }
+    return dataclasses.replace(args, **values)
+
+
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
-    """Parses flags over the chosen preset; `quick` values lie between the preset and the flags."""
-    name = "lab"
+    """Parses flags over a preset, the first where none is chosen; `quick` values lie between."""
+    name = next(iter(presets))
     for index, flag in enumerate(argv):
         if flag == "--preset":
             name = "".join(argv[index + 1 : index + 2])
@@ -107,9 +122,7 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
             found=repr(name),
             remedy="set --preset to one of them",
         )
-    default = presets[name]
-    if "--quick" in argv:
-        default = dataclasses.replace(default, **quick)
+    default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
     return tyro.cli(
         type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
     )
@@ -138,10 +151,11 @@ def train(
     learner: Learner,
     session: Session,
     model: Mapping[str, Any],
-    evaluate: Callable[[State], Mapping[str, float]] = lambda _: {},
+    evaluate: monitor.Evaluate = lambda _: {},
     state: State = None,
     seeds: Sequence[int] | None = None,
     notes: Mapping[str, str] = MappingProxyType({}),
+    pictures: Callable[[State], np.ndarray] | None = None,
 ) -> Result:
     """Trains with everything a run folder needs: log, display, checkpoints, signals.
 
@@ -154,6 +168,7 @@ def train(
         state: where to start instead of `learner.init`.
         seeds: the seeds of members trained in one program; the run's own seed where not given.
         notes: what every line of the log says besides its numbers.
+        pictures: images of the state, drawn after every log interval; see `monitor.Watch`.
 
     Errors:
         Stopped: SIGINT or SIGTERM came; the state is saved.
@@ -174,10 +189,8 @@ def train(
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     every = max(1, args.epochs // 20)
-    with (
-        stop_signals() as stopped,
-        monitor.watching(session.folder, evaluate, every, args.tensorboard, notes) as hook,
-    ):
+    watch = monitor.Watch(evaluate, every, pictures, args.tensorboard, args.shorten, notes)
+    with stop_signals() as stopped, monitor.watching(session.folder, watch) as hook:
         result = fit(
             learner,
             session.dataset.train.images,

@@ -2,26 +2,51 @@
 
 import contextlib
 import json
+import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from jaxgen import figures
 from jaxgen.errors import NonFiniteError
 from jaxgen.files import write_atomically, writing
 from jaxgen.learner import State
 from jaxgen.train import Progress
 
+logger = logging.getLogger("jaxgen")
+
 LINE_SECONDS = 10.0
 """Least time between two plain lines, where there is no terminal for a bar."""
+LONG_SECONDS = 1800.0
+"""A run that takes longer says so as soon as it knows."""
+EARLY_EPOCHS = (1, 5)
+"""Epochs after which a state is measured in any case: each example seen once, and a few times."""
 
 Evaluate = Callable[[State], Mapping[str, float]]
+
+
+class Watch(NamedTuple):
+    """What is looked at while a run trains."""
+
+    evaluate: Evaluate = lambda _: {}
+    """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and the last."""
+    every_epochs: int = 1
+    pictures: Callable[[State], np.ndarray] | None = None
+    """Images of the state, [N, H, W, C] in [0, 1]: after every log interval `progress/latest.png`,
+    and after every epoch `progress/epoch_0001.png`; to TensorBoard as well."""
+    tensorboard: bool = False
+    """Whether to write event files."""
+    shorten: str = "--epochs"
+    """Flags that make the run shorter, for one that takes long."""
+    notes: Mapping[str, str] = MappingProxyType({})
+    """What every line of the log says besides its numbers."""
 
 
 def earlier_lines(path: Path, last_step: int) -> list[dict[str, Any]]:
@@ -83,20 +108,43 @@ def _text(values: Mapping[str, Any]) -> str:
 class Display:
     """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
 
-    def __init__(self) -> None:
-        """Shows nothing before the first update."""
+    def __init__(self, shorten: str) -> None:
+        """Shows nothing before the first update; `shorten` are flags that make a run shorter."""
+        self._shorten: str | None = shorten
         self._bar: tqdm[Any] | None = None
         self._shown_at = -math.inf
         self._first: tuple[int, float] | None = None
 
     def update(self, progress: Progress) -> None:
-        """Shows where the run is."""
+        """Shows where the run is; says once how long it takes if that is long."""
+        self._foresee(progress)
         if sys.stderr.isatty():
             self._update_bar(progress)
-        elif self._first is None:
-            self._first = (progress.step, progress.train_s)
         elif progress.metrics and time.monotonic() - self._shown_at > LINE_SECONDS:
             self._print_line(progress)
+
+    def _foresee(self, progress: Progress) -> None:
+        """The first chunk warms up; from the second on the time left is known."""
+        if self._first is None:
+            self._first = (progress.step, progress.train_s)
+        elif self._shorten is not None:
+            left = self._seconds_left(progress)
+            if left > LONG_SECONDS:
+                hours, minutes = divmod(round(left / 60), 60)
+                logger.warning(
+                    "this run takes about %d h %02d min; %s shorten it, and Ctrl-C saves it for "
+                    "--resume",
+                    hours,
+                    minutes,
+                    self._shorten,
+                )
+            self._shorten = None
+
+    def _seconds_left(self, progress: Progress) -> float:
+        """Time to the end at the rate since the first chunk."""
+        assert self._first is not None
+        seconds = progress.train_s - self._first[1]
+        return (progress.num_steps - progress.step) * seconds / (progress.step - self._first[0])
 
     def _update_bar(self, progress: Progress) -> None:
         if self._bar is None:
@@ -107,14 +155,12 @@ class Display:
             self._bar.set_postfix_str(_text(progress.metrics))
 
     def _print_line(self, progress: Progress) -> None:
-        assert self._first is not None
         assert progress.metrics is not None
-        steps, seconds = progress.step - self._first[0], progress.train_s - self._first[1]
-        rate = steps / max(seconds, 1e-9)
-        left = (progress.num_steps - progress.step) / max(rate, 1e-9)
+        left = self._seconds_left(progress)
+        rate = (progress.num_steps - progress.step) / max(left, 1e-9)
         epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
         of = progress.num_steps // progress.steps_per_epoch
-        note = f"epoch {epochs} of {of}  {rate:.0f} steps/s  {left:.0f} s left"
+        note = f"epoch {epochs} of {of}  {rate:.3g} steps/s  {left:.0f} s left"
         print(f"{note}  {_text(progress.metrics)}", flush=True)
         self._shown_at = time.monotonic()
 
@@ -124,42 +170,42 @@ class Display:
             self._bar.close()
 
 
-@contextlib.contextmanager
-def watching(
-    folder: Path,
-    evaluate: Evaluate,
-    every_epochs: int,
-    tensorboard: bool,
-    notes: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[Callable[[Progress], None]]:
-    """Yields the hook for `jaxgen.train.fit` that shows and logs a run.
+def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
+    """Writes images of the state as a sheet: the latest, and one an epoch."""
+    epoch, rest = divmod(progress.step, progress.steps_per_epoch)
+    (folder / "progress").mkdir(exist_ok=True)
+    for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
+        figures.save_pixels(images, folder / "progress" / f"{name}.png")
 
-    Args:
-        folder: the run folder; the log is `metrics.jsonl`.
-        evaluate: measured on the state every `every_epochs` epochs, and after the last.
-        every_epochs: distance between two evaluations.
-        tensorboard: whether to write event files as well.
-        notes: what every line of the log says besides its numbers.
-    """
+
+@contextlib.contextmanager
+def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]:
+    """Yields the hook for `jaxgen.train.fit` that shows and logs a run in its folder."""
     log: Log | None = None
-    display, writer = Display(), None
+    display, writer = Display(watch.shorten), None
 
     def hook(progress: Progress) -> None:
         nonlocal log, writer
         if log is None:
-            log = Log(folder / "metrics.jsonl", progress.first_step, notes)
-            writer = _tensorboard_writer(folder) if tensorboard else None
+            log = Log(folder / "metrics.jsonl", progress.first_step, watch.notes)
+            writer = _tensorboard_writer(folder) if watch.tensorboard else None
         display.update(progress)
         values = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
-        if rest == 0 and (epoch % every_epochs == 0 or progress.step == progress.num_steps):
-            values |= evaluate(progress.state)
+        due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
+        if rest == 0 and (due or progress.step == progress.num_steps):
+            values |= watch.evaluate(progress.state)
         _check_finite(values, progress.step)
         if values:
             log.write(progress, values)
+        images = watch.pictures(progress.state) if watch.pictures and progress.metrics else None
+        if images is not None:
+            _pictures(folder, progress, images)
         if writer is not None:
             for name, value in values.items():
                 writer.add_scalar(name, float(np.mean(value)), progress.step)
+            if images is not None:
+                writer.add_images("samples", images, progress.step, dataformats="NHWC")
 
     try:
         yield hook

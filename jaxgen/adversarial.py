@@ -273,6 +273,15 @@ def images_of(nets: Nets, state: State, codes: Codes) -> Images:
     return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
 
 
+def features(nets: Nets, state: State, batch: Batch) -> dict[str, Array]:
+    """What the discriminator's hidden layers make of raw images, in evaluation mode, by name."""
+    variables = state.discriminator.variables
+    _, sown = nets.discriminator.apply(
+        variables, nets.pixels(batch), train=False, mutable=["features"]
+    )
+    return {name: values[0] for name, values in sown["features"].items()}
+
+
 def sample(config: Training, nets: Nets, state: State, key: PRNGKey, num: int) -> Images:
     """G(z) [num, H, W, C] in [0, 1] for codes z ~ N(0, I)."""
     return images_of(nets, state, normal(key, (num, config.latent_size)))

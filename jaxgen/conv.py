@@ -12,7 +12,7 @@ and their gradients are three maps, linear in each argument, with the roles exch
 
 On accelerators all three are XLA's own convolutions. On the CPU those are slow, the transposed
 convolution's kernel gradient as JAX derives it by a factor of a hundred; `formulation` says what
-takes their place, and `python -m experiments.benchmark --convolutions` measures every choice.
+takes their place, and `python -m experiments.benchmark_convolutions` measures every choice.
 """
 
 from functools import partial

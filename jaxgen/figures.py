@@ -54,6 +54,17 @@ def tile(images: Float[np.ndarray, "num ..."], columns: int, gap: float = np.nan
     return sheet
 
 
+def save_pixels(images: Float[np.ndarray, "num ..."], path: Path) -> Path:
+    """Writes images as a grey PNG, as near a square as they go, without axes; in milliseconds."""
+    from PIL import Image
+
+    sheet = tile(np.asarray(images), math.ceil(math.sqrt(len(images))), gap=0.5)
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(255.0 * sheet).astype(np.uint8)).save(buffer, format="png")
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
 def as_square(units: Float[np.ndarray, "num units"]) -> Float[np.ndarray, "num rows columns"]:
     """Lays the units of each row out as near a square as they go; missing places are NaN."""
     columns = math.ceil(math.sqrt(units.shape[-1]))

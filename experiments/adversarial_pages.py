@@ -1,0 +1,81 @@
+"""The page of one trained GAN, and what both GAN experiments check before they start."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxgen.diagnosis import Finding
+
+from experiments import adversarial_tasks, common, monitor, results
+from experiments.adversarial_training import Trained
+from jaxgen import diagnosis
+from jaxgen.data import Dataset
+from jaxgen.errors import SettingError
+from jaxgen.learner import Learner
+from jaxgen.report import number
+from jaxgen.train import Result
+
+
+class Shown(NamedTuple):
+    """A GAN whose page is written."""
+
+    trained: Trained
+    measured: dict[str, float]
+    failures: list[Finding]
+    page: Path
+
+
+def check(args: Any, dataset: Dataset, folder: Path) -> None:
+    """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove."""
+    common.Args.check(args, dataset, folder)
+    if not args.vae:
+        return
+    try:
+        found = json.loads((args.vae / "summary.json").read_bytes())["experiment"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = "no finished run"
+    if found != "vae" or not (args.vae / "samples.npz").is_file():
+        raise SettingError(
+            expected=f"--vae to be the folder of a finished run of experiments.vae, {args.vae}",
+            found=str(found),
+            remedy="type python -m experiments.vae and give its folder",
+        )
+    if args.overwrite and folder.resolve() in (args.vae.resolve(), *args.vae.resolve().parents):
+        raise SettingError(
+            expected="--vae outside the run folder that --overwrite empties",
+            found=f"{args.vae} in {folder}",
+            remedy="set --out to another folder",
+        )
+
+
+def show(
+    args: Any,
+    session: common.Session,
+    result: Result,
+    learner: Learner,
+    trained: Trained,
+    title: str,
+    model: str,
+) -> Shown:
+    """Measures a trained GAN and writes everything its run folder holds."""
+    trained = trained._replace(state=jax.device_get(result.state))
+    images = results.write_samples(args, session, learner, result)
+    logged = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
+    failures = diagnosis.diagnose(logged)
+    neighbours, measured = adversarial_tasks.neighbours(trained, logged)
+    measured |= {name: logged[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
+    measured["s_per_iteration"] = logged[-1]["train_s"] / logged[-1]["step"]
+    distance = number(measured["sample_distance"])
+    print(f"step {result.step}: sample_distance {distance}; drawing the report", flush=True)
+    sections = [
+        adversarial_tasks.training(trained.drawing, logged, failures),
+        adversarial_tasks.progress(trained),
+        adversarial_tasks.samples(trained.drawing, images, args.vae),
+        neighbours,
+        adversarial_tasks.walks(trained),
+        adversarial_tasks.filters(trained),
+        adversarial_tasks.arithmetic(trained),
+    ]
+    page = results.write(args, session, result, measured, title, model, sections)
+    return Shown(trained, measured, failures, page)

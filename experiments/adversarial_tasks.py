@@ -1,0 +1,175 @@
+"""One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
+from experiments.results import Drawing
+from experiments.vae_space import DIFFERENCES
+from jaxgen import diagnosis, figures, latent, quality
+from jaxgen.report import Section, Table, number
+
+NUM_LABELLED = 2000
+"""Generated images whose classes give the mean codes."""
+NUM_WALKS = 10
+NUM_STEPS = 10
+SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
+"""Epochs after which the images of the fixed codes are shown, besides the last."""
+
+CURVES = {
+    "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
+    "outputs": ("What D makes of images", "mean", {"d_real": "D(x)", "d_fake": "D(G(z))"}),
+    "spread": ("Pixel variance, fakes over real images", "ratio", {"spread": "in training"}),
+}
+
+
+def training(
+    drawing: Drawing, lines: Sequence[Mapping[str, Any]], found: Sequence[diagnosis.Finding]
+) -> Section:
+    """5.4.1: how the game went, and which of the known failures it shows."""
+    paths = []
+    epochs = [line["epoch"] for line in lines]
+    for name, (title, unit, measures) in CURVES.items():
+        curves = {
+            said: (epochs, [line[measure] for line in lines]) for measure, said in measures.items()
+        }
+        figure = figures.curves(curves, title, "epoch", unit)
+        paths.append(drawing.save(f"training_{name}", figure))
+    rows = [
+        [each.name, "yes" if each.holds else "no", each.measured, each.criterion] for each in found
+    ]
+    named = [each.name for each in found if each.holds]
+    answer = (
+        "At chance D gives 0.5 to both and its loss is 2 log 2 = 1.386, which is what the end of a "
+        "perfect game looks like, and also a D that has learned nothing. Failures that this run "
+        f"shows: {', '.join(named) or 'none of those below'}."
+    )
+    table = Table(["failure", "found", "measured", "criterion"], rows)
+    return Section("5.4.1", "The game", [answer], paths, table)
+
+
+def progress(trained: Trained) -> Section:
+    """Real images once, and what the fixed codes became from epoch to epoch."""
+    images = trained.drawing.dataset.train.images[:NUM_FIXED]
+    real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
+    figures_of = trained.drawing.folder / "figures"
+    figures_of.mkdir(exist_ok=True, parents=True)
+    paths = [figures.save_pixels(real, figures_of / "real.png")]
+    drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
+    chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
+    shown = [path for path in drawn if path.stem in chosen]
+    epochs = ", ".join(str(int(path.stem.removeprefix("epoch_"))) for path in shown)
+    answer = (
+        f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
+        f"{NUM_FIXED} codes after epoch {epochs}. All epochs are in the folder `progress`."
+    )
+    return Section("5.2, 5.3", "Fixed codes", [answer], [*paths, *shown])
+
+
+def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
+    """5.1.1: the run's first samples, beside those of a VAE where there are some."""
+    title = f"First {len(images)} samples: codes from N(0, I)"
+    paths = [drawing.save("samples", figures.image_sheet(images, title))]
+    answer = [f"The first {len(images)} samples, in the order in which they came."]
+    if vae:
+        others = np.load(vae / "samples.npz")["images"]
+        sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
+        paths.append(drawing.save("samples_vae", sheet))
+        answer.append(
+            f"Below them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
+            "smooth where the VAE is not sure."
+        )
+    else:
+        answer.append("A VAE's samples are set beside these with --vae.")
+    return Section("5.1.1", "Samples", answer, paths)
+
+
+def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Section, dict]:
+    """5.4.3: the nearest training images, and distances set against those of test images."""
+    dataset, num = trained.drawing.dataset, 20
+    images = trained.images(trained.codes("measured noise", NUM_MEASURED))
+    distances, nearest = quality.nearest(trained.as_data(images), dataset.train.images)
+    tested = trained.as_generated(dataset.test.images[:NUM_MEASURED])
+    of_test, _ = quality.nearest(tested, dataset.train.images)
+    strips = {"sample": images[:num], "nearest": dataset.train.images[nearest[:num]] / 255.0}
+    figure = figures.rows_of(strips, f"The first {num} samples and their nearest training images")
+    path = trained.drawing.save("5_4_3", figure)
+    rows = [
+        [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
+        for line in lines
+        if line["epoch"] in (1, 5) and "sample_distance" in line
+    ]
+    near = float(np.quantile(of_test, 0.01))
+    for name, values in (("samples", distances), ("test images", of_test)):
+        share = float(np.mean(values < near))
+        rows.append([name, number(values.mean()), number(values.min()), f"{share:.1%}"])
+    columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
+    closer = float(np.mean(distances < near))
+    answer = (
+        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} images each; test "
+        f"images are resized as the samples are. 1% of test images lie nearer than {number(near)} "
+        f"to a training image, and {closer:.1%} of the samples. Copies would lie near 0. After one "
+        "epoch no image was seen twice."
+    )
+    measured = {
+        "sample_distance": float(distances.mean()),
+        "test_distance": float(of_test.mean()),
+        "sample_near_share": closer,
+        "sample_spread": quality.pixel_variance(trained.as_data(images))
+        / quality.pixel_variance(tested),
+    }
+    table = Table(columns, rows)
+    return Section("5.4.3", "Memorisation", [answer], [path], table), measured
+
+
+def walks(trained: Trained) -> Section:
+    """5.4.4: images along arcs between codes, and how even the steps are."""
+    ends = trained.codes("walks", NUM_WALKS)
+    arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
+    images = trained.images(jnp.swapaxes(arcs, 0, 1))
+    flat = images.reshape(NUM_WALKS, NUM_STEPS, -1)
+    lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
+    jump = float(np.median(lengths.max(axis=1) / lengths.mean(axis=1)))
+    title = "Each row: from one code to the next along an arc, in equal angles"
+    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
+    answer = (
+        "A smooth walk shows that codes between two images are images too. The largest of "
+        f"the {NUM_STEPS - 1} steps in pixels is {number(jump, 2)} times the mean one (median of "
+        f"{NUM_WALKS} walks; 1 would be perfectly even, {NUM_STEPS - 1} a single jump)."
+    )
+    return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
+
+
+def arithmetic(trained: Trained) -> Section:
+    """5.4.6: mean codes of the digits, and sums with them."""
+    dataset = trained.drawing.dataset
+    codes = trained.codes("labelled noise", NUM_LABELLED)
+    _, nearest = quality.nearest(trained.as_data(trained.images(codes)), dataset.train.images)
+    labels = np.asarray(dataset.train.labels)[nearest]
+    counts = np.bincount(labels, minlength=10)
+    means = latent.class_means(codes, jnp.asarray(labels), 10)
+    means = jnp.where(jnp.isnan(means), 0.0, means)
+    strips = {"mean": trained.images(_lengthened(means))}
+    for a, b in DIFFERENCES:
+        sums = jnp.stack([latent.analogy(means, a, b, digit) for digit in range(10)])
+        strips[f"{a} - {b} + mean"] = trained.images(_lengthened(sums))
+    path = trained.drawing.save(
+        "5_4_6", figures.rows_of(strips, "Generated from mean codes of 0 to 9, and sums with them")
+    )
+    answer = (
+        f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
+        "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
+        f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the mean 0."
+    )
+    return Section("5.4.6", "Sums of codes", [answer], [path])
+
+
+def _lengthened(codes: Array) -> Array:
+    """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
+    lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
+    return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])

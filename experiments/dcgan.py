@@ -1,0 +1,67 @@
+"""The lab's DCGAN on MNIST at 64x64 (Radford, Metz and Chintala 2016).
+
+    python -m experiments.dcgan
+
+trains the preset `lab` (channels 64 to 512, Adam 1e-3 with beta1 0.5, batch 128, 20 epochs). An
+epoch takes a quarter of an hour on two cores, so the run says after its first steps how long it
+will take; `--width 0.25` makes it six times shorter, `--quick` takes half a minute. Every 100
+batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into `progress/`.
+The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN` shows a VAE's
+samples beside these, `--study` trains with other D:G ratios and without batch normalisation.
+`--preset wide` is the notebook's version: 128 to 1024 channels, Adam 2e-4, batch 100, 200 epochs.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from experiments import adversarial_pages, common, dcgan_study
+from jaxgen import dcgan
+
+
+@dataclass(frozen=True)
+class Args(common.Args):
+    """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
+
+    epochs: int = 20
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Images per update."""
+    vae: Path | None = None
+    """A VAE's run folder, whose samples are shown beside these."""
+    model: dcgan.Config = field(default_factory=dcgan.Config)
+    study: bool = False
+    """Train with two D updates per G update, two G updates per D update, and without batch
+    normalisation as well, and compare."""
+
+    shorten: ClassVar[str] = "--width, --epochs or --quick"
+    check = adversarial_pages.check
+
+
+PRESETS = {
+    "lab": Args(),
+    "wide": Args(
+        preset="wide",
+        epochs=200,
+        batch_size=100,
+        model=dcgan.Config(
+            learning_rate=2e-4,
+            base_width=128,
+            stem="dense",
+            generator_activation="relu",
+            use_bias=False,
+            fresh_noise=True,
+        ),
+    ),
+}
+QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 0.125}}
+
+
+def run(args: Args, session: common.Session) -> Path:
+    """Trains the DCGAN, answers the lab's questions, returns the page."""
+    shown = dcgan_study.show(args, session)
+    return dcgan_study.study(args, session, shown) if args.study else shown.page
+
+
+if __name__ == "__main__":
+    common.leave(common.main("dcgan", run, PRESETS, QUICK))

@@ -1,0 +1,106 @@
+"""One DCGAN from its training to its page, and the lab's comparisons 5.1.2 and 5.1.3."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import adversarial_pages, adversarial_training, common, results, run_folder
+from experiments.adversarial_pages import Shown
+from jaxgen import dcgan, figures
+from jaxgen.report import Section, Table, number
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "5.1.2 two D updates": {"d_steps": 2, "g_steps": 1},
+    "5.1.2 two G updates": {"d_steps": 1, "g_steps": 2},
+    "5.1.3 no batch norm": {"batch_norm": False},
+}
+"""What the lab compares its DCGAN with, and the settings that differ."""
+COLUMNS = {
+    "sample_distance": "distance to nearest",
+    "sample_spread": "spread",
+    "d_real": "D(x)",
+    "d_fake": "D(G(z))",
+    "d_loss": "D loss",
+    "g_loss": "G loss",
+    "s_per_iteration": "s per iteration",
+}
+NUM_COLUMNS = 10
+
+
+def described(config: dcgan.Config) -> str:
+    """The model in a line."""
+    what = f"DCGAN, {dcgan.channels(config, 1)} to {dcgan.channels(config, 8)} channels"
+    what += f" (width {config.width:g}), {config.stem} stem, "
+    what += f"{config.generator_activation.replace('_', ' ')} in G, "
+    what += f"{'batch' if config.batch_norm else 'no batch'} normalisation"
+    what += "" if config.use_bias else ", convolutions without biases"
+    what += "" if config.precision == "float32" else f", {config.precision} products"
+    return adversarial_training.described(config, what)
+
+
+def show(args: Any, session: common.Session) -> Shown:
+    """Trains one DCGAN and writes everything its run folder holds."""
+    shape = adversarial_training.sizes(session.dataset)
+    learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
+    result = adversarial_training.train(args, session, learner, nets)
+    trained = adversarial_training.examined(args, session, nets, result.state)
+    title = f"DCGAN ({args.preset}) on {session.dataset.name}"
+    model = described(args.model)
+    return adversarial_pages.show(args, session, result, learner, trained, title, model)
+
+
+def study(args: Any, session: common.Session, main: Shown) -> Path:
+    """Trains the lab's variants of a DCGAN from the same seed, and compares all."""
+    shown = {"as set": main}
+    for name, changes in VARIANTS.items():
+        config = dataclasses.replace(args.model, **changes)
+        folder = session.folder / "study" / name.replace(" ", "_").replace(".", "_")
+        part = session._replace(folder=folder)
+        shown[name] = show(dataclasses.replace(args, model=config), part)
+    rows = [{"name": name, **each.measured} for name, each in shown.items()]
+    cells = [[row["name"], *(number(row[key]) for key in COLUMNS)] for row in rows]
+    table = Table(["variant", *COLUMNS.values()], cells)
+    title = f"DCGAN study on {session.dataset.name}: update ratios and batch normalisation"
+    facts = {
+        "command": run_folder.command(),
+        "model": described(args.model),
+        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
+        "samples": f"{adversarial_training.NUM_MEASURED} of each, from the same codes",
+        "spread": "one seed",
+    }
+    drawing = results.Drawing(session.dataset, session.folder)
+    return results.write_study(
+        session.folder, title, facts, [comparison(drawing, shown, table)], table, rows
+    )
+
+
+def comparison(drawing: results.Drawing, shown: dict[str, Shown], table: Table) -> Section:
+    """Samples of all variants from the same codes, and what was measured of them."""
+    codes = jax.random.normal(
+        results.task_key("study samples"), (2 * NUM_COLUMNS, shown["as set"].trained.latent_size)
+    )
+    strips: dict[str, np.ndarray] = {}
+    for name, each in shown.items():
+        images = each.trained.images(codes)
+        strips[name] = images[:NUM_COLUMNS]
+        strips[f"{name} "] = images[NUM_COLUMNS:]
+    path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
+    reference = next(iter(shown.values())).measured["test_distance"]
+    answer = [
+        "Each variant is trained for the same number of iterations from the same start. Distance: "
+        "mean Euclidean distance of samples to the nearest training image, where test images have "
+        f"{number(reference)}; far below it, samples are blurs or copies, far above it, no digits. "
+        "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
+        "are alike. D(x), D(G(z)) and the losses are means over the last log interval.",
+        *(f"{name}: {_failures(each)}." for name, each in shown.items()),
+    ]
+    return Section("5.1.2, 5.1.3", "Update ratios and batch normalisation", answer, [path], table)
+
+
+def _failures(each: Shown) -> str:
+    """The failures that a run shows, in words."""
+    named = [finding.name for finding in each.failures if finding.holds]
+    return ", ".join(named) or "none of the failures of 5.4.1"

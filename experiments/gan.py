@@ -1,0 +1,72 @@
+"""The lab's fully connected GANs: `deep` and `small`, on MNIST at 28x28.
+
+    python -m experiments.gan
+    python -m experiments.gan --preset small
+
+The first trains G 100-256-512-1024-784 against D 784-1024-512-256-1 (Adam 2e-4, batch 100, 200
+epochs), the second G 64-256-256-784 against D 784-256-256-1. Every 100 batches it shows D's and G's
+loss, D(x) and D(G(z)), and draws 16 fixed codes into `progress/`; the page answers the notebooks'
+questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filters.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments import adversarial_pages, adversarial_training, common
+from jaxgen import gan
+
+
+@dataclass(frozen=True)
+class Args(common.Args):
+    """Train one of the lab's fully connected GANs and show what the notebooks ask for."""
+
+    preset: str = "deep"
+    """Named set of defaults; other flags change single values of it."""
+    epochs: int = 200
+    """Passes over the training set."""
+    vae: Path | None = None
+    """A VAE's run folder, whose samples are shown beside these."""
+    model: gan.Config = field(default_factory=gan.Config)
+
+    check = adversarial_pages.check
+
+
+PRESETS = {
+    "deep": Args(),
+    "small": Args(
+        preset="small",
+        model=gan.Config(
+            latent_size=64,
+            generator_sizes=(256, 256),
+            discriminator_sizes=(256, 256),
+            generator_activation="relu",
+            dropout=0.0,
+        ),
+    ),
+}
+QUICK = {"epochs": 60, "batch_size": 50, "dataset": "digits"}
+
+
+def described(config: gan.Config, num_pixels: int) -> str:
+    """The model in a line."""
+    generator = (config.latent_size, *config.generator_sizes, num_pixels)
+    discriminator = (num_pixels, *config.discriminator_sizes, 1)
+    what = f"G {'-'.join(map(str, generator))} ({config.generator_activation}), "
+    what += f"D {'-'.join(map(str, discriminator))} (dropout {config.dropout:g})"
+    return adversarial_training.described(config, what)
+
+
+def run(args: Args, session: common.Session) -> Path:
+    """Trains the GAN, answers the notebooks' questions, returns the page."""
+    shape = adversarial_training.sizes(session.dataset)
+    learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
+    result = adversarial_training.train(args, session, learner, nets)
+    trained = adversarial_training.examined(args, session, nets, result.state)
+    title = f"GAN ({args.preset}) on {session.dataset.name}"
+    model = described(args.model, shape[0] * shape[1] * shape[2])
+    shown = adversarial_pages.show(args, session, result, learner, trained, title, model)
+    return shown.page
+
+
+if __name__ == "__main__":
+    common.leave(common.main("gan", run, PRESETS, QUICK))
