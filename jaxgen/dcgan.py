@@ -12,6 +12,7 @@ generative adversarial networks", 2016. The lab's two versions are the presets `
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,6 +132,8 @@ class Discriminator(nn.Module):
     """Images [B, 64, 64, C] in [-1, 1] to logits [B]."""
 
     config: Config
+    activation: Callable[[Array], Array] = ACTIVATIONS["leaky_relu"]
+    """Function after every hidden layer; `jaxgen.saliency` gives it another derivative."""
 
     @nn.compact
     def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
@@ -146,7 +149,7 @@ class Discriminator(nn.Module):
             )
             x = layer(x)
             x = x if index == 0 else _normalised(config, x, train, index)
-            x = nn.leaky_relu(x, 0.2)
+            x = self.activation(x)
             self.sow("features", f"layer_{index}", x)
         if config.stem == "dense":
             return Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]

@@ -83,13 +83,15 @@ class Discriminator(nn.Module):
     """Images [B, H, W, C] in [-1, 1] to logits [B]."""
 
     config: Config
+    activation: Callable[[Array], Array] = ACTIVATIONS["leaky_relu"]
+    """Function after every hidden layer; `jaxgen.saliency` gives it another derivative."""
 
     @nn.compact
     def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
         """The logit of each image being real; units are left out in training alone."""
         x = pixels.reshape(len(pixels), -1)
         for index, size in enumerate(self.config.discriminator_sizes):
-            x = nn.leaky_relu(Dense(size)(x), 0.2)
+            x = self.activation(Dense(size)(x))
             self.sow("features", f"layer_{index}", x)
             x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
         return Dense(1)(x)[:, 0]
