@@ -1,6 +1,7 @@
 """The page of one trained GAN, and what both GAN experiments check before they start."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxgen import diagnosis
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
-from jaxgen.report import number
+from jaxgen.report import Section, number
 from jaxgen.train import Result
 
 
@@ -57,6 +58,7 @@ def show(
     trained: Trained,
     title: str,
     model: str,
+    further: Sequence[Section] = (),
 ) -> Shown:
     """Measures a trained GAN and writes everything its run folder holds."""
     trained = trained._replace(state=jax.device_get(result.state))
@@ -76,6 +78,7 @@ def show(
         adversarial_tasks.walks(trained),
         adversarial_tasks.filters(trained),
         adversarial_tasks.arithmetic(trained),
+        *further,
     ]
     page = results.write(args, session, result, measured, title, model, sections)
     return Shown(trained, measured, failures, page)

@@ -1,9 +1,11 @@
 """One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -11,13 +13,15 @@ from jaxtyping import Array
 from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
 from experiments.results import Drawing
 from experiments.vae_space import DIFFERENCES
-from jaxgen import diagnosis, figures, latent, quality
+from jaxgen import adversarial, diagnosis, figures, latent, quality, saliency
 from jaxgen.report import Section, Table, number
 
 NUM_LABELLED = 2000
 """Generated images whose classes give the mean codes."""
 NUM_WALKS = 10
 NUM_STEPS = 10
+NUM_LAYERS = 3
+NUM_FILTERS = 12
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
 
@@ -143,6 +147,35 @@ def walks(trained: Trained) -> Section:
         f"{NUM_WALKS} walks; 1 would be perfectly even, {NUM_STEPS - 1} a single jump)."
     )
     return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
+
+
+def filters(trained: Trained) -> Section:
+    """5.4.5: what D's filters respond to, by guided backpropagation to the pixels."""
+    images = trained.drawing.dataset.test.images[:NUM_MEASURED]
+    pixels = trained.nets.pixels(jnp.asarray(images))
+    variables = trained.state.discriminator.variables
+    layers = list(adversarial.features(trained.nets, trained.state, jnp.asarray(images[:1])))
+    strips, dead = {}, []
+    for layer in layers[-NUM_LAYERS:]:
+        of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
+        found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
+        shown = pixels[found.images]
+        gradients = jax.jit(partial(saliency.guided_gradients, of_layer))(shown, found.units)
+        largest = jnp.max(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
+        dead.append(int(jnp.sum(largest == 0.0)))
+        name = f"layer {int(layer.removeprefix('layer_')) + 1}"
+        strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
+        strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
+    title = "Units of D with the largest responses, and what they respond to"
+    path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
+    answer = (
+        f"The {NUM_FILTERS} units of each of D's last {NUM_LAYERS} hidden layers with the largest "
+        f"response to any of the first {len(images)} test images: that image, and the guided "
+        "gradient of the response, each on its own scale; grey is 0, white positive. Without a "
+        f"picture, the response not being positive: {sum(dead)} of them. The layers' activations "
+        "are `jaxgen.adversarial.features`, for a linear probe."
+    )
+    return Section("5.4.5", "What D responds to", [answer], [path])
 
 
 def arithmetic(trained: Trained) -> Section:

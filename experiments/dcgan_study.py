@@ -9,7 +9,8 @@ import numpy as np
 
 from experiments import adversarial_pages, adversarial_training, common, results, run_folder
 from experiments.adversarial_pages import Shown
-from jaxgen import dcgan, figures
+from jaxgen import adversarial, dcgan, export, figures, pytorch_names
+from jaxgen.adversarial import State
 from jaxgen.report import Section, Table, number
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -48,8 +49,27 @@ def show(args: Any, session: common.Session) -> Shown:
     result = adversarial_training.train(args, session, learner, nets)
     trained = adversarial_training.examined(args, session, nets, result.state)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
+    sections = [exported(args.model, trained.state, session.folder)]
     model = described(args.model)
-    return adversarial_pages.show(args, session, result, learner, trained, title, model)
+    return adversarial_pages.show(args, session, result, learner, trained, title, model, sections)
+
+
+def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
+    """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples."""
+    nets = jax.device_get({**state.params, "generator": adversarial.sampler(state)})
+    for player in ("generator", "discriminator"):
+        arrays = pytorch_names.to_pytorch(
+            config, player, nets[player], num_batches=int(state.step) * config.d_steps
+        )
+        export.save_params(folder / f"{player}.safetensors", arrays, {"experiment": "dcgan"})
+    answer = (
+        "generator.safetensors and discriminator.safetensors hold the nets in PyTorch's names and "
+        "layouts, batch statistics included. The lab's generator, an nn.Module with "
+        "self.main = nn.Sequential(ConvTranspose2d, BatchNorm2d, LeakyReLU, ..., Tanh), takes them "
+        "by load_state_dict(safetensors.torch.load_file('generator.safetensors')); after eval() "
+        "its images are these, in [-1, 1], to 1e-5."
+    )
+    return Section("5.1.4", "For PyTorch", [answer])
 
 
 def study(args: Any, session: common.Session, main: Shown) -> Path:

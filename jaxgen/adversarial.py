@@ -266,10 +266,14 @@ def step(
     return state._replace(average=average, step=state.step + 1), metrics
 
 
+def sampler(state: State) -> Variables:
+    """The generator that samples: the average if there is one."""
+    return state.generator.variables if state.average is None else state.average
+
+
 def images_of(nets: Nets, state: State, codes: Codes) -> Images:
-    """G(z) in [0, 1], by the average if there is one, in evaluation mode."""
-    variables = state.generator.variables if state.average is None else state.average
-    pixels: Array = nets.generator.apply(variables, codes, train=False)  # type: ignore[assignment]
+    """G(z) in [0, 1], in evaluation mode."""
+    pixels: Array = nets.generator.apply(sampler(state), codes, train=False)  # type: ignore[assignment]
     return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
 
 

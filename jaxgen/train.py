@@ -17,7 +17,6 @@ from jaxgen.epoch import Carry, Keys, epoch_order, initial_carry, over_seeds, ro
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
 from jaxgen.learner import Learner, Metrics, State
 
-
 LEAST_CHUNK = 4
 """Steps that a call runs at least, after the first: each call touches its temporary memory anew,
 700 MB for a DCGAN, which takes a tenth of a step of nearly two seconds."""
