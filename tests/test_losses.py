@@ -87,3 +87,68 @@ def test_gaussian_kl_is_the_integral(mean, log_var):
     expected, _ = integrate.quad(integrand, mean - 12 * scale, mean + 12 * scale)
     found = losses.gaussian_kl(jnp.asarray([mean]), jnp.asarray([log_var]))
     np.testing.assert_allclose(found, [expected], atol=1e-5)
+
+
+FAR = np.array([-100.0, -30.0, -3.0, -0.5, 0.0, 0.7, 2.0, 30.0, 100.0])
+"""Logits up to where sigmoid(x) is 0 or 1 in float32."""
+
+
+def log_sigmoid(x):
+    return -np.logaddexp(0.0, -x)
+
+
+ADVERSARIAL = {
+    # the loss; in float64 itself and its derivative
+    "real": (
+        losses.real_loss,
+        lambda x: -log_sigmoid(x),
+        lambda x: -np.exp(log_sigmoid(-x)),
+    ),
+    "smoothed real": (
+        lambda x: losses.real_loss(x, 0.9),
+        lambda x: -0.9 * log_sigmoid(x) - 0.1 * log_sigmoid(-x),
+        lambda x: np.exp(log_sigmoid(x)) - 0.9,
+    ),
+    "fake": (
+        losses.fake_loss,
+        lambda x: -log_sigmoid(-x),
+        lambda x: np.exp(log_sigmoid(x)),
+    ),
+    "non-saturating": (
+        losses.non_saturating_loss,
+        lambda x: -log_sigmoid(x),
+        lambda x: -np.exp(log_sigmoid(-x)),
+    ),
+    "minimax": (
+        losses.minimax_loss,
+        lambda x: log_sigmoid(-x),
+        lambda x: -np.exp(log_sigmoid(x)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_adversarial_losses(name):
+    """One number per example, finite however sure the discriminator is."""
+    loss, value, slope = ADVERSARIAL[name]
+    found = jax.jit(loss)(jnp.asarray(FAR, jnp.float32))
+    slopes = jax.jit(jax.vmap(jax.grad(lambda x: loss(x[None])[0])))(jnp.asarray(FAR, jnp.float32))
+    assert found.shape == FAR.shape
+    np.testing.assert_allclose(found, value(FAR), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(slopes, slope(FAR), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["non-saturating", "minimax"])
+def test_a_generator_far_behind_still_learns(name):
+    """At D = 1e-13 its gradients are as small as they should be, not zero."""
+    loss, _, slope = ADVERSARIAL[name]
+    x = np.array([-60.0, -30.0, -17.0])
+    found = jax.jit(jax.vmap(jax.grad(lambda x: loss(x[None])[0])))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(found, slope(x), rtol=1e-5)
+    assert (np.abs(found) > 0).all()
+
+
+def test_smoothed_loss_is_least_at_the_target():
+    logits = jnp.linspace(-6, 6, 2401)
+    least = logits[jnp.argmin(losses.real_loss(logits, 0.9))]
+    np.testing.assert_allclose(1 / (1 + np.exp(-least)), 0.9, atol=1e-3)
