@@ -18,10 +18,11 @@ from jaxtyping import Array, Float
 from jaxgen import adversarial
 from jaxgen.adversarial import Codes, Nets, Pixels
 from jaxgen.errors import require
+from jaxgen.layers import leaky_relu
 from jaxgen.learner import Learner
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "leaky_relu": leaky_relu,
     "relu": nn.relu,
 }
 
