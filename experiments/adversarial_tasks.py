@@ -13,7 +13,7 @@ from jaxtyping import Array
 from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
 from experiments.results import Drawing
 from experiments.vae_space import DIFFERENCES
-from jaxgen import adversarial, diagnosis, figures, latent, quality, saliency
+from jaxgen import diagnosis, figures, latent, quality, saliency
 from jaxgen.report import Section, Table, number
 
 NUM_LABELLED = 2000
@@ -154,7 +154,7 @@ def filters(trained: Trained) -> Section:
     images = trained.drawing.dataset.test.images[:NUM_MEASURED]
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
-    layers = list(adversarial.features(trained.nets, trained.state, jnp.asarray(images[:1])))
+    layers = list(players.features(trained.nets, trained.state, jnp.asarray(images[:1])))
     strips, dead = {}, []
     for layer in layers[-NUM_LAYERS:]:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
@@ -173,7 +173,7 @@ def filters(trained: Trained) -> Section:
         f"response to any of the first {len(images)} test images: that image, and the guided "
         "gradient of the response, each on its own scale; grey is 0, white positive. Without a "
         f"picture, the response not being positive: {sum(dead)} of them. The layers' activations "
-        "are `jaxgen.adversarial.features`, for a linear probe."
+        "are `jaxgen.players.features`, for a linear probe."
     )
     return Section("5.4.5", "What D responds to", [answer], [path])
 

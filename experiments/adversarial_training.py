@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 from experiments import common
 from experiments.results import Drawing, task_key
 from jaxgen import adversarial, quality
-from jaxgen.adversarial import Nets, State
 from jaxgen.data import Dataset
 from jaxgen.learner import Learner
+from jaxgen.players import Nets, State
 from jaxgen.random import normal
 from jaxgen.train import Result
 
@@ -26,7 +26,7 @@ NUM_MEASURED = 500
 BLOCK = 100
 """Codes decoded at a time."""
 
-images_of = jax.jit(adversarial.images_of, static_argnums=0)
+images_of = jax.jit(players.images_of, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=1)

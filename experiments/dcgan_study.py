@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments import adversarial_pages, adversarial_training, common, results, run_folder
 from experiments.adversarial_pages import Shown
-from jaxgen import adversarial, dcgan, export, figures, pytorch_names
-from jaxgen.adversarial import State
+from jaxgen import dcgan, export, figures, pytorch_names
+from jaxgen.players import State
 from jaxgen.report import Section, Table, number
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -56,7 +56,7 @@ def show(args: Any, session: common.Session) -> Shown:
 
 def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
     """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples."""
-    nets = jax.device_get({**state.params, "generator": adversarial.sampler(state)})
+    nets = jax.device_get({**state.params, "generator": players.sampler(state)})
     for player in ("generator", "discriminator"):
         arrays = pytorch_names.to_pytorch(
             config, player, nets[player], num_batches=int(state.step) * config.d_steps

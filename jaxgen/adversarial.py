@@ -12,9 +12,8 @@ Goodfellow et al., "Generative adversarial nets", 2014.
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,13 +22,8 @@ from jaxtyping import Array, Float
 from jaxgen import losses
 from jaxgen.errors import require, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.players import Nets, Pixels, Player, State, Variables, apply, images_of
 from jaxgen.random import normal
-
-Codes: TypeAlias = Float[Array, "batch latent"]
-Pixels: TypeAlias = Float[Array, "batch height width channels"]
-"""Images in [-1, 1], as both nets see them."""
-Variables: TypeAlias = dict[str, Any]
-"""What a net owns: "params", and "batch_stats", empty without batch normalisation."""
 
 GENERATOR_LOSSES: Any = {
     "non_saturating": losses.non_saturating_loss,
@@ -69,51 +63,6 @@ class Training:
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
 
-class Player(NamedTuple):
-    """One net and its optimiser."""
-
-    variables: Variables
-    opt_state: optax.OptState
-
-
-class State(NamedTuple):
-    """What the next step needs; `step` is the number of iterations so far, int32."""
-
-    generator: Player
-    discriminator: Player
-    average: Variables | None
-    """The moving average of the generator's variables; None without one."""
-    step: Array
-
-    @property
-    def params(self) -> dict[str, Variables]:
-        """The variables of both nets, and of the average if there is one."""
-        nets = {
-            "generator": self.generator.variables,
-            "discriminator": self.discriminator.variables,
-        }
-        return nets if self.average is None else nets | {"average": self.average}
-
-
-class Nets(NamedTuple):
-    """Two Flax modules, each called with its input and `train`, and what D is shown.
-
-    In training both may draw from the stream "dropout" and update the collection "batch_stats".
-    """
-
-    generator: nn.Module
-    """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
-    discriminator: nn.Module
-    """Images [B, H, W, C] in [-1, 1] to logits [B]."""
-    pixels: Any
-    """Raw images, uint8, to what the discriminator sees."""
-
-
-def rescaled(images: Batch) -> Pixels:
-    """Raw images, 0 to 255, in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
-
-
 def optimizer(config: Training) -> optax.GradientTransformation:
     """Adam with the learning rate kept in its state; see `jaxgen.rbm.optimizer`."""
     adam: optax.GradientTransformation = optax.inject_hyperparams(
@@ -137,16 +86,6 @@ def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
         players.append(Player(variables, optimizer(config).init(variables["params"])))
     average = jax.tree.map(jnp.array, players[0].variables) if config.ema_decay else None
     return State(generator=players[0], discriminator=players[1], average=average, step=jnp.int32(0))
-
-
-def apply(
-    net: nn.Module, variables: Variables, inputs: Array, key: PRNGKey
-) -> tuple[Array, Variables]:
-    """What a net makes of its inputs in training, and its updated batch statistics."""
-    output, updated = net.apply(
-        variables, inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-    )
-    return output, {"batch_stats": updated.get("batch_stats", {})}
 
 
 def _updated(config: Training, player: Player, grads: Any, stats: Variables) -> Player:
@@ -264,26 +203,6 @@ def step(
             state.generator.variables, average, 1.0 - config.ema_decay
         )
     return state._replace(average=average, step=state.step + 1), metrics
-
-
-def sampler(state: State) -> Variables:
-    """The generator that samples: the average if there is one."""
-    return state.generator.variables if state.average is None else state.average
-
-
-def images_of(nets: Nets, state: State, codes: Codes) -> Images:
-    """G(z) in [0, 1], in evaluation mode."""
-    pixels: Array = nets.generator.apply(sampler(state), codes, train=False)  # type: ignore[assignment]
-    return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
-
-
-def features(nets: Nets, state: State, batch: Batch) -> dict[str, Array]:
-    """What the discriminator's hidden layers make of raw images, in evaluation mode, by name."""
-    variables = state.discriminator.variables
-    _, sown = nets.discriminator.apply(
-        variables, nets.pixels(batch), train=False, mutable=["features"]
-    )
-    return {name: values[0] for name, values in sown["features"].items()}
 
 
 def sample(config: Training, nets: Nets, state: State, key: PRNGKey, num: int) -> Images:

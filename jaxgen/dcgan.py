@@ -22,12 +22,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen import adversarial
-from jaxgen.adversarial import Codes, Nets, Pixels
 from jaxgen.conv_products import Geometry
 from jaxgen.errors import require, require_positive
 from jaxgen.gan import ACTIVATIONS, Dense
 from jaxgen.layers import BatchNorm, Conv, ConvTranspose
 from jaxgen.learner import Batch, Learner, PRNGKey
+from jaxgen.players import Codes, Nets, Pixels, rescaled
 
 IMAGE_SIZE = 64
 SCALE = 0.02
@@ -163,7 +163,7 @@ def enlarged(images: Batch) -> Pixels:
     Between pixel centres the interpolation is linear, outside the outermost it is constant; so does
     PyTorch's `interpolate` without `align_corners`.
     """
-    pixels = adversarial.rescaled(images)
+    pixels = rescaled(images)
     shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, images.shape[-1])
     larger: Array = jax.image.resize(pixels, shape, "bilinear", antialias=False)
     return larger

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen import adversarial
-from jaxgen.adversarial import Codes, Nets, Pixels
 from jaxgen.errors import require
 from jaxgen.layers import leaky_relu
 from jaxgen.learner import Learner
+from jaxgen.players import Codes, Nets, Pixels, rescaled
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "leaky_relu": leaky_relu,
@@ -100,7 +100,7 @@ class Discriminator(nn.Module):
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
     """Both nets for images [H, W, C]."""
-    return Nets(Generator(config, image_shape), Discriminator(config), adversarial.rescaled)
+    return Nets(Generator(config, image_shape), Discriminator(config), rescaled)
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:

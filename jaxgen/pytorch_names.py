@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Num
 
 from jaxgen import dcgan
-from jaxgen.adversarial import Variables
 from jaxgen.errors import CheckpointError
+from jaxgen.players import Variables
 
 Arrays: TypeAlias = Mapping[str, Num[np.ndarray, "..."]]
 """Arrays by PyTorch's names: what `state_dict()` gives and `jaxgen.export` writes and reads."""

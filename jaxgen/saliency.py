@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxgen.adversarial import Pixels, Variables
+from jaxgen.players import Pixels, Variables
 
 Activation: TypeAlias = Callable[[Array], Array]
 FeaturesOf: TypeAlias = Callable[[Pixels], Float[Array, "batch *positions units"]]
