@@ -13,7 +13,7 @@ from jaxtyping import Array
 from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
 from experiments.results import Drawing
 from experiments.vae_space import DIFFERENCES
-from jaxgen import diagnosis, figures, latent, quality, saliency
+from jaxgen import diagnosis, figures, latent, players, quality, saliency
 from jaxgen.report import Section, Table, number
 
 NUM_LABELLED = 2000
@@ -24,6 +24,7 @@ NUM_LAYERS = 3
 NUM_FILTERS = 12
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
+HOLDS = {True: "yes", False: "no", None: "cannot be told"}
 
 CURVES = {
     "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
@@ -45,16 +46,22 @@ def training(
         figure = figures.curves(curves, title, "epoch", unit)
         paths.append(drawing.save(f"training_{name}", figure))
     rows = [
-        [each.name, "yes" if each.holds else "no", each.measured, each.criterion] for each in found
+        [each.name, HOLDS[each.holds], _numbers(each.measured), each.criterion] for each in found
     ]
     named = [each.name for each in found if each.holds]
     answer = (
         "At chance D gives 0.5 to both and its loss is 2 log 2 = 1.386, which is what the end of a "
         "perfect game looks like, and also a D that has learned nothing. Failures that this run "
-        f"shows: {', '.join(named) or 'none of those below'}."
+        f"shows at its end: {', '.join(named) or 'none of those below'}."
     )
     table = Table(["failure", "found", "measured", "criterion"], rows)
-    return Section("5.4.1", "The game", [answer], paths, table)
+    said = [diagnosis.in_words(each) for each in found]
+    return Section("5.4.1", "The game", [answer, *said], paths, table)
+
+
+def _numbers(measured: Mapping[str, float]) -> str:
+    """Measured values as a cell of a table."""
+    return ", ".join(f"{name} {number(value, 3)}" for name, value in measured.items())
 
 
 def progress(trained: Trained) -> Section:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from experiments import common
 from experiments.results import Drawing, task_key
-from jaxgen import adversarial, quality
+from jaxgen import adversarial, players, quality
 from jaxgen.data import Dataset
 from jaxgen.learner import Learner
 from jaxgen.players import Nets, State

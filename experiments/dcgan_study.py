@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import adversarial_pages, adversarial_training, common, results, run_folder
 from experiments.adversarial_pages import Shown
-from jaxgen import dcgan, export, figures, pytorch_names
+from jaxgen import dcgan, export, figures, players, pytorch_names
 from jaxgen.players import State
 from jaxgen.report import Section, Table, number
 

@@ -128,7 +128,7 @@ class Display:
         if self._first is None:
             self._first = (progress.step, progress.train_s)
         elif self._shorten is not None:
-            left = self._seconds_left(progress)
+            left = (progress.num_steps - progress.step) * self._seconds_per_step(progress)
             if left > LONG_SECONDS:
                 hours, minutes = divmod(round(left / 60), 60)
                 logger.warning(
@@ -140,11 +140,10 @@ class Display:
                 )
             self._shorten = None
 
-    def _seconds_left(self, progress: Progress) -> float:
-        """Time to the end at the rate since the first chunk."""
+    def _seconds_per_step(self, progress: Progress) -> float:
+        """What a step took since the first chunk."""
         assert self._first is not None
-        seconds = progress.train_s - self._first[1]
-        return (progress.num_steps - progress.step) * seconds / (progress.step - self._first[0])
+        return (progress.train_s - self._first[1]) / max(progress.step - self._first[0], 1)
 
     def _update_bar(self, progress: Progress) -> None:
         if self._bar is None:
@@ -156,11 +155,11 @@ class Display:
 
     def _print_line(self, progress: Progress) -> None:
         assert progress.metrics is not None
-        left = self._seconds_left(progress)
-        rate = (progress.num_steps - progress.step) / max(left, 1e-9)
+        seconds = self._seconds_per_step(progress)
+        left = (progress.num_steps - progress.step) * seconds
         epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
         of = progress.num_steps // progress.steps_per_epoch
-        note = f"epoch {epochs} of {of}  {rate:.3g} steps/s  {left:.0f} s left"
+        note = f"epoch {epochs} of {of}  {1.0 / max(seconds, 1e-9):.3g} steps/s  {left:.0f} s left"
         print(f"{note}  {_text(progress.metrics)}", flush=True)
         self._shown_at = time.monotonic()
 
