@@ -220,7 +220,7 @@ def generator_update(
         generator=_updated(config, generator, grads, fakes.stats),
         discriminator=discriminator._replace(variables=discriminator.variables | stats),
     )
-    return state, {"g_loss": value, "g_grad_norm": optax.global_norm(grads)}
+    return state, {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}
 
 
 def _spread(images: Pixels) -> Float[Array, ""]:

@@ -25,7 +25,7 @@ from jaxgen.adversarial import Codes, Nets, Pixels
 from jaxgen.conv_products import Geometry
 from jaxgen.errors import require, require_positive
 from jaxgen.gan import ACTIVATIONS, Dense
-from jaxgen.layers import BatchNorm, Conv, ConvTranspose
+from jaxgen.layers import BatchNorm, Conv, ConvTranspose, leaky_relu
 from jaxgen.learner import Batch, Learner, PRNGKey
 
 IMAGE_SIZE = 64
@@ -146,7 +146,7 @@ class Discriminator(nn.Module):
             )
             x = layer(x)
             x = x if index == 0 else _normalised(config, x, train, index)
-            x = nn.leaky_relu(x, 0.2)
+            x = leaky_relu(x)
             self.sow("features", f"layer_{index}", x)
         if config.stem == "dense":
             return Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]

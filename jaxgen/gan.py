@@ -18,10 +18,11 @@ from jaxtyping import Array, Float
 from jaxgen import adversarial
 from jaxgen.adversarial import Codes, Nets, Pixels
 from jaxgen.errors import require
+from jaxgen.layers import leaky_relu
 from jaxgen.learner import Learner
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "leaky_relu": leaky_relu,
     "relu": nn.relu,
 }
 
@@ -89,7 +90,7 @@ class Discriminator(nn.Module):
         """The logit of each image being real; units are left out in training alone."""
         x = pixels.reshape(len(pixels), -1)
         for index, size in enumerate(self.config.discriminator_sizes):
-            x = nn.leaky_relu(Dense(size)(x), 0.2)
+            x = leaky_relu(Dense(size)(x))
             self.sow("features", f"layer_{index}", x)
             x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
         return Dense(1)(x)[:, 0]

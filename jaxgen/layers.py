@@ -1,4 +1,4 @@
-"""Layers of convolutional nets with PyTorch's conventions: convolutions and batch normalisation."""
+"""Layers with PyTorch's conventions: convolutions, batch normalisation and LeakyReLU."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,6 +7,11 @@ from jaxtyping import Array, Float
 
 from jaxgen.conv import Feature, conv, conv_transpose
 from jaxgen.conv_products import Geometry
+
+
+def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """LeakyReLU(0.2): x where x > 0, else 0.2 x. Its slope at 0 is 0.2, where Flax's is 1."""
+    return jnp.where(x > 0, x, 0.2 * x)
 
 
 class Conv(nn.Module):
