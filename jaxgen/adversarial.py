@@ -73,14 +73,9 @@ def optimizer(config: Training) -> optax.GradientTransformation:
 
 def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
     """The state before the first iteration; `image` [1, H, W, C] has the shape that D sees."""
-    key_generator, key_discriminator = jax.random.split(key)
-    codes = jnp.zeros((1, config.latent_size))
-    inputs = (
-        (nets.generator, key_generator, codes),
-        (nets.discriminator, key_discriminator, image),
-    )
+    keys, examples = jax.random.split(key), (jnp.zeros((1, config.latent_size)), image)
     players = []
-    for net, key_net, example in inputs:
+    for net, key_net, example in zip(nets[:2], keys, examples, strict=True):
         made = net.init(key_net, example, train=False)
         variables = {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
         players.append(Player(variables, optimizer(config).init(variables["params"])))

@@ -8,7 +8,7 @@ import pytest
 import reference_conv
 
 from jaxgen.conv_products import Geometry
-from jaxgen.layers import BatchNorm, Conv, ConvTranspose
+from jaxgen.layers import BatchNorm, Conv, ConvTranspose, leaky_relu
 
 RNG = np.random.default_rng(0)
 BATCHES = [2.0 * RNG.normal(size=(3, 2, 5, 4)) + [0.0, 3.0, -1.0, 10.0] for _ in range(4)]
@@ -106,6 +106,13 @@ def test_one_number_per_channel_has_no_spread():
     y, stats = train(jnp.ones((1, 1, 1, 4)), START)
     np.testing.assert_allclose(y, BIAS.reshape(1, 1, 1, 4))
     np.testing.assert_allclose(stats["var"], 0.9 * np.ones(4), rtol=1e-6)
+
+
+def test_leaky_relu_has_the_slopes_of_pytorch():
+    """At 0 too, which pixels and weights of few digits do reach."""
+    x = jnp.asarray([-2.0, 0.0, 3.0])
+    np.testing.assert_allclose(leaky_relu(x), [-0.4, 0.0, 3.0])
+    np.testing.assert_allclose(jax.vmap(jax.grad(leaky_relu))(x), [0.2, 0.2, 1.0])
 
 
 @pytest.mark.parametrize("kind", [Conv, ConvTranspose])
