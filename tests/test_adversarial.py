@@ -12,10 +12,11 @@ import optax
 import pytest
 from helpers import one_line, same
 
-from jaxgen import adversarial
-from jaxgen.adversarial import Nets, Training
+from jaxgen import adversarial, players
+from jaxgen.adversarial import Training
 from jaxgen.errors import SettingError
 from jaxgen.layers import BatchNorm
+from jaxgen.players import Nets
 
 SHAPE = (2, 3, 1)
 PLAIN = Training(latent_size=3, learning_rate=0.01, beta1=0.5, beta2=0.9)
@@ -58,7 +59,7 @@ class Table(nn.Module):
         return nn.Dense(1)(pixels.reshape(-1, 3))[:, 0]
 
 
-NETS = Nets(Generator(), Discriminator(), adversarial.rescaled)
+NETS = Nets(Generator(), Discriminator(), players.rescaled)
 
 
 def batch(num=7):
@@ -333,7 +334,7 @@ def test_the_moving_average_takes_no_part_in_training():
 def test_samples_show_the_average_in_evaluation_mode():
     state = recorded(PLAIN)[0][0]
     codes = jax.random.normal(jax.random.key(5), (4, 3))
-    images_of = jax.jit(functools.partial(adversarial.images_of, NETS))
+    images_of = jax.jit(functools.partial(players.images_of, NETS))
     pixels = jax.jit(functools.partial(Generator().apply, train=False))
     expected = 0.5 + 0.5 * pixels(state.generator.variables, codes)
     close(images_of(state, codes), expected)

@@ -12,9 +12,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from helpers import one_line
 
-from jaxgen import adversarial, dcgan
-from jaxgen.adversarial import Nets, Player, State
+from jaxgen import adversarial, dcgan, players
 from jaxgen.errors import SettingError
+from jaxgen.players import Nets, Player, State
 
 LAB = dcgan.Config()
 WIDE = dcgan.Config(
@@ -313,7 +313,7 @@ def test_samples_do_not_depend_on_each_other(stored, iterations):
     """G in evaluation mode, normalised by its running statistics; training mode is another."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     nets = dcgan.nets(TINY, 1)
-    images_of = jax.jit(partial(adversarial.images_of, nets))
+    images_of = jax.jit(partial(players.images_of, nets))
     images = images_of(state, codes)
     others = images_of(state, codes.at[1:].set(2.0))
     np.testing.assert_allclose(images[0], others[0], atol=1e-6)
@@ -326,7 +326,7 @@ def test_bfloat16_rounds_the_convolutions(stored, iterations):
     """To about 2^-8 of the values, and no further; parameters stay float32."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     exact, rounded = (
-        jax.jit(partial(adversarial.images_of, dcgan.nets(config, 1)))(state, codes)
+        jax.jit(partial(players.images_of, dcgan.nets(config, 1)))(state, codes)
         for config in (TINY, dataclasses.replace(TINY, precision="bfloat16"))
     )
     assert rounded.dtype == jnp.float32
