@@ -31,10 +31,7 @@ Pixels: TypeAlias = Float[Array, "batch height width channels"]
 Variables: TypeAlias = dict[str, Any]
 """What a net owns: "params", and "batch_stats", empty without batch normalisation."""
 
-GENERATOR_LOSSES: Any = {
-    "non_saturating": losses.non_saturating_loss,
-    "minimax": losses.minimax_loss,
-}
+G_LOSSES: Any = {"non_saturating": losses.non_saturating_loss, "minimax": losses.minimax_loss}
 
 
 @dataclass(frozen=True)
@@ -207,7 +204,7 @@ def generator_update(
 
     def loss(pixels: Pixels) -> tuple[Array, Variables]:
         logits, stats = apply(nets.discriminator, discriminator.variables, pixels, key)
-        return jnp.mean(GENERATOR_LOSSES[config.loss](logits)), stats
+        return jnp.mean(G_LOSSES[config.loss](logits)), stats
 
     (value, stats), cotangent = jax.value_and_grad(loss, has_aux=True)(fakes.pixels)
     (grads,) = fakes.pullback(cotangent)
