@@ -157,6 +157,15 @@ def generator_update(
     return state, {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}
 
 
+def _generate(
+    config: Training, nets: Nets, state: State, num: int, key: PRNGKey
+) -> tuple[State, Fakes]:
+    """New fakes, and the state with the generator's batch statistics moved by them."""
+    fakes = generate(config, nets, state.generator, num, key)
+    generator = state.generator._replace(variables=state.generator.variables | fakes.stats)
+    return state._replace(generator=generator), fakes
+
+
 def _spread(images: Pixels) -> Float[Array, ""]:
     """The variance of a pixel over the images, averaged over the pixels."""
     return jnp.mean(jnp.var(images, axis=0))
@@ -166,6 +175,8 @@ def step(
     config: Training, nets: Nets, state: State, batch: Batch, key: PRNGKey
 ) -> tuple[State, Metrics]:
     """One iteration: `d_steps` updates of the discriminator, then `g_steps` of the generator.
+
+    As in PyTorch, every pass of a net in training moves its running batch statistics.
 
     Metrics, of the last update of each net where there are several:
         d_loss, g_loss: means over the batch, in nats; d_loss is of real images and fakes, added.
@@ -179,7 +190,7 @@ def step(
     metrics: Metrics = {}
     for turn in range(config.d_steps):
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_d, turn))
-        fakes = generate(config, nets, state.generator, num, key_fakes)
+        state, fakes = _generate(config, nets, state, num, key_fakes)
         discriminator, told = discriminator_update(
             config, nets, state.discriminator, real, fakes.pixels, key_turn
         )
@@ -188,7 +199,7 @@ def step(
     for turn in range(config.g_steps):
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_g, turn))
         if turn > 0 or config.fresh_noise:
-            fakes = generate(config, nets, state.generator, num, key_fakes)
+            state, fakes = _generate(config, nets, state, num, key_fakes)
         state, told = generator_update(config, nets, state, fakes, key_turn)
         metrics |= told
     metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)

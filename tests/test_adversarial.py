@@ -154,6 +154,7 @@ def test_an_iteration(config, order):
             assert same(args[0], generator)
             assert args[1] == len(batch())
             drawn.append(out.pixels)
+            generator = generator._replace(variables=generator.variables | out.stats)
         elif name == D_TURN:
             before, real, fake = args[:3]
             assert same(before, discriminator)
@@ -186,9 +187,17 @@ def test_fresh_noise_changes_the_generators_update_alone():
 
 
 def test_each_update_leaves_the_other_player():
-    """D's update leaves G bit for bit; G's moves D's running statistics, nothing else of it."""
+    """Before its own update G is as it was, but for the statistics of its pass; G's update moves
+    D's running statistics, and nothing else of D.
+    """
     (state, *_), (after, _) = parts(PLAIN, G_TURN)[0]
-    assert same(state.generator, start().generator)
+    assert same(state.generator.opt_state, start().generator.opt_state)
+    params, statistics = (
+        [player.variables[name] for player in (state.generator, start().generator)]
+        for name in ("params", "batch_stats")
+    )
+    assert same(*params)
+    assert not same(*statistics)
     assert not same(
         state.discriminator.variables["params"], start().discriminator.variables["params"]
     )
