@@ -13,7 +13,6 @@ STARTED = time.perf_counter()  # before the imports, for they count too
 
 import importlib  # noqa: E402
 import os  # noqa: E402
-import resource  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Mapping  # noqa: E402
@@ -143,7 +142,7 @@ def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: flo
         "gflops_per_s": operations / step_s / 1e9,
         "peak_gflops_per_s": peak / 1e9,
         "share_of_peak": operations / step_s / peak,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": run_folder.peak_memory(),
     }
 
 

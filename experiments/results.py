@@ -101,6 +101,7 @@ def facts(args: Args, session: Session, result: Result, model: str) -> dict[str,
         "model": model,
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}",
         "time": f"compilation {result.compile_s:.1f} s, training {train_s}",
+        "memory": f"{run_folder.peak_memory() / 1e6:,.0f} MB at most in this process",
         "parameters": f"sha256 {checkpoint.digest(result.state.params)}",
         "command": run_folder.command(),
     }
@@ -122,6 +123,7 @@ def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, 
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),
         "steps_per_s": round(steps / result.train_s, 2) if steps else 0.0,
+        "peak_rss_bytes": run_folder.peak_memory(),
         "metrics": {name: float(value) for name, value in metrics.items()},
     }
 

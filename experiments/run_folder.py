@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shlex
 import shutil
 import subprocess
@@ -160,6 +161,12 @@ def record(folder: Path, config: dict[str, Any], data_digest: str, seed: int) ->
     folder.mkdir(exist_ok=True)
     write_json(folder / CONFIG, shown)
     write_json(folder / "manifest.json", manifest(data_digest, seed))
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def command() -> str:

@@ -187,9 +187,7 @@ def test_fresh_noise_changes_the_generators_update_alone():
 
 
 def test_each_update_leaves_the_other_player():
-    """Before its own update G is as it was, but for the statistics of its pass; G's update moves
-    D's running statistics, and nothing else of D.
-    """
+    """D's update leaves G as it is after its pass; G's moves D's statistics, and no more of D."""
     (state, *_), (after, _) = parts(PLAIN, G_TURN)[0]
     assert same(state.generator.opt_state, start().generator.opt_state)
     params, statistics = (
