@@ -24,8 +24,6 @@ NUM_LAYERS = 3
 NUM_FILTERS = 12
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
-HOLDS = {True: "yes", False: "no", None: "cannot be told"}
-
 CURVES = {
     "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
     "outputs": ("What D makes of images", "mean", {"d_real": "D(x)", "d_fake": "D(G(z))"}),
@@ -45,23 +43,15 @@ def training(
         }
         figure = figures.curves(curves, title, "epoch", unit)
         paths.append(drawing.save(f"training_{name}", figure))
-    rows = [
-        [each.name, HOLDS[each.holds], _numbers(each.measured), each.criterion] for each in found
-    ]
+    rows = [[diagnosis.in_words(each), each.criterion] for each in found]
     named = [each.name for each in found if each.holds]
     answer = (
         "At chance D gives 0.5 to both and its loss is 2 log 2 = 1.386, which is what the end of a "
         "perfect game looks like, and also a D that has learned nothing. Failures that this run "
         f"shows at its end: {', '.join(named) or 'none of those below'}."
     )
-    table = Table(["failure", "found", "measured", "criterion"], rows)
-    said = [diagnosis.in_words(each) for each in found]
-    return Section("5.4.1", "The game", [answer, *said], paths, table)
-
-
-def _numbers(measured: Mapping[str, float]) -> str:
-    """Measured values as a cell of a table."""
-    return ", ".join(f"{name} {number(value, 3)}" for name, value in measured.items())
+    table = Table(["failure, and the last quarter of the run", "criterion"], rows)
+    return Section("5.4.1", "The game", [answer], paths, table)
 
 
 def progress(trained: Trained) -> Section:
