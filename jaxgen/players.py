@@ -1,5 +1,6 @@
 """The two nets of a GAN: what each owns, and what is made of them once they are trained."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import flax.linen as nn
@@ -52,7 +53,7 @@ class Nets(NamedTuple):
     """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
     discriminator: nn.Module
     """Images [B, H, W, C] in [-1, 1] to logits [B]."""
-    pixels: Any
+    pixels: Callable[[Batch], Pixels]
     """Raw images, uint8, to what the discriminator sees."""
 
 
