@@ -44,8 +44,8 @@ PEERS = {"torch": "PyTorch", "torch_channels_last": "PyTorch channels_last"}
 class Args:
     """Measure the speed of the learners, alone or against PyTorch in the same run."""
 
-    only: str | None = None
-    """One name, <experiment>-<preset>, for example rbm-lab; all of them where not given."""
+    only: tuple[str, ...] = ()
+    """Names, <experiment>-<preset>, for example rbm-lab; all of them where none is given."""
     against: Literal["none", "torch"] = "none"
     """Peer to run in turn with ours; torch needs the extra `benchmark`."""
     batch_size: int | None = None

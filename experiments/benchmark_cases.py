@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -161,10 +161,13 @@ class Case(NamedTuple):
         return SUBJECTS[self.experiment]
 
 
-def cases(only: str | None, batch_size: int | None = None) -> list[Case]:
-    """Every preset of every experiment whose operations are counted, or the one called `only`.
+def cases(only: Sequence[str] = (), batch_size: int | None = None) -> list[Case]:
+    """Every preset of every experiment whose operations are counted, or those called `only`.
 
     A batch size that is given takes the place of the presets' own.
+
+    Errors:
+        SettingError: a name that no preset has.
     """
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     found = [
@@ -173,10 +176,10 @@ def cases(only: str | None, batch_size: int | None = None) -> list[Case]:
         if name in SUBJECTS
         for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
     ]
-    chosen = [case for case in found if only in (None, case.name)]
-    if not chosen:
-        known = ", ".join(case.name for case in found)
-        raise SettingError(
-            expected=f"--only to be one of {known}", found=str(only), remedy="set it"
-        )
-    return chosen
+    known = [case.name for case in found]
+    for name in only:
+        if name not in known:
+            raise SettingError(
+                expected=f"--only to be among {', '.join(known)}", found=name, remedy="set it"
+            )
+    return [case for case in found if not only or case.name in only]

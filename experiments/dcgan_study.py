@@ -1,6 +1,7 @@
 """One DCGAN from its training to its page, and the lab's comparisons 5.1.2 and 5.1.3."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "5.1.2 two D updates": {"d_steps": 2, "g_steps": 1},
     "5.1.2 two G updates": {"d_steps": 1, "g_steps": 2},
     "5.1.3 no batch norm": {"batch_norm": False},
+    "paper's Adam": {"learning_rate": 2e-4, "beta1": 0.5},
 }
-"""What the lab compares its DCGAN with, and the settings that differ."""
+"""What the lab compares its DCGAN with and the paper's optimiser, by the settings that differ."""
 COLUMNS = {
     "sample_distance": "distance to nearest",
     "sample_spread": "spread",
@@ -77,7 +79,7 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     shown = {"as set": main}
     for name, changes in VARIANTS.items():
         config = dataclasses.replace(args.model, **changes)
-        folder = session.folder / "study" / name.replace(" ", "_").replace(".", "_")
+        folder = session.folder / "study" / re.sub(r"[^\w]+", "_", name)
         part = session._replace(folder=folder)
         shown[name] = show(dataclasses.replace(args, model=config), part)
     rows = [{"name": name, **each.measured} for name, each in shown.items()]

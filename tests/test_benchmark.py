@@ -25,7 +25,7 @@ def digits(digits_root):
 
 
 def test_rows_have_what_they_promise(small, digits):
-    (case,) = benchmark.cases("rbm-lab")
+    (case,) = benchmark.cases(["rbm-lab"])
     row = benchmark.measure(case, digits, "none", repeats=2)
     assert row["name"] == "rbm-lab"
     assert row["batch_size"] == 100
@@ -40,9 +40,9 @@ def test_rows_have_what_they_promise(small, digits):
 
 
 def test_a_batch_size_takes_the_place_of_the_presets():
-    (case,) = benchmark.cases("vae-lab")
+    (case,) = benchmark.cases(["vae-lab"])
     assert case.args.batch_size == 1024
-    (case,) = benchmark.cases("vae-lab", 100)
+    (case,) = benchmark.cases(["vae-lab"], 100)
     assert case.args.batch_size == 100
 
 
@@ -73,14 +73,20 @@ def test_operations_of_the_labs_dcgan():
     assert 33 * large < counted < 34 * large
 
 
+def test_names_choose_cases_in_the_order_of_the_presets():
+    names = [case.name for case in benchmark.cases(["vae-lab", "gan-small", "gan-deep"])]
+    assert names == ["gan-deep", "gan-small", "vae-lab"]
+    assert len(benchmark.cases()) > 8
+
+
 def test_unknown_name_lists_the_known():
     with pytest.raises(SettingError, match="rbm-lab"):
-        benchmark.cases("rbm-lba")
+        benchmark.cases(["rbm-lba"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra benchmark")
 def test_against_torch(small, digits):
-    (case,) = benchmark.cases("rbm-lab")
+    (case,) = benchmark.cases(["rbm-lab"])
     row = benchmark.measure(case, digits, "torch", repeats=3)
     low, high = row["ratio_to_torch_range"]
     assert 0 < low <= high
@@ -101,6 +107,6 @@ def test_a_dcgan_meets_both_layouts_on_a_few_batches(small, digits, monkeypatch)
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is there")
 def test_without_torch_it_says_what_to_type(small, digits):
-    (case,) = benchmark.cases("rbm-lab")
+    (case,) = benchmark.cases(["rbm-lab"])
     with pytest.raises(SettingError, match=r"\[benchmark\]"):
         benchmark.measure(case, digits, "torch", repeats=1)
