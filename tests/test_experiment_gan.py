@@ -77,7 +77,7 @@ def test_report_answers_its_questions(finished: Path):
     assert metrics["test_distance"] > 0
     assert metrics["sample_distance"] == lines_of(finished)[-1]["sample_distance"]
     assert "after epoch 1, 2, 5, 6" in page
-    assert "a VAE&#39;s samples" in page.lower()
+    assert "A VAE&#39;s samples are set beside these with --vae" in page
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(digits_root: Path, finished: Path, tmp_path: Path):
