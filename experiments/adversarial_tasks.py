@@ -152,8 +152,8 @@ def filters(trained: Trained) -> Section:
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
     layers = list(players.features(trained.nets, trained.state, jnp.asarray(images[:1])))
-    strips, dead = {}, []
-    for layer in layers[-NUM_LAYERS:]:
+    layers, strips, dead = layers[-NUM_LAYERS:], {}, []
+    for layer in layers:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
         found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
         shown = pixels[found.images]
@@ -166,7 +166,7 @@ def filters(trained: Trained) -> Section:
     title = "Units of D with the largest responses, and what they respond to"
     path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
     answer = (
-        f"The {NUM_FILTERS} units of each of D's last {NUM_LAYERS} hidden layers with the largest "
+        f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "
         "gradient of the response, each on its own scale; grey is 0, white positive. Without a "
         f"picture, the response not being positive: {sum(dead)} of them. The layers' activations "
