@@ -133,7 +133,7 @@ SUBJECTS = {
     "dbn": Subject(second_layer, dbn_operations),
     "wake_sleep": Subject(wake_sleep.learner, wake_sleep_operations),
     "vae": Subject(vae.learner, vae_operations),
-    "gan": Subject(gan.learner, gan_operations),
+    "gan": Subject(gan.learner, gan_operations, num_images=12_000),
     "dcgan": Subject(
         dcgan.learner,
         dcgan_operations,
