@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jaxgen.diagnosis import Finding
 
 from experiments import adversarial_tasks, common, monitor, results
 from experiments.adversarial_training import Trained
 from jaxgen import diagnosis
 from jaxgen.data import Dataset
-from jaxgen.errors import SettingError
+from jaxgen.diagnosis import Finding
+from jaxgen.errors import SettingError, require
 from jaxgen.learner import Learner
 from jaxgen.report import Section, number
 from jaxgen.train import Result
@@ -30,17 +30,19 @@ class Shown(NamedTuple):
 def check(args: Any, dataset: Dataset, folder: Path) -> None:
     """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove."""
     common.Args.check(args, dataset, folder)
+    require(args, "batch_size", args.batch_size >= 2, "2 or more, for fakes are compared")
     if not args.vae:
         return
     try:
-        found = json.loads((args.vae / "summary.json").read_bytes())["experiment"]
+        summary = json.loads((args.vae / "summary.json").read_bytes())
+        found = f"one of {summary['experiment']} on {summary['dataset']}"
     except (OSError, ValueError, KeyError, TypeError):
         found = "no finished run"
-    if found != "vae" or not (args.vae / "samples.npz").is_file():
+    if found != f"one of vae on {dataset.name}" or not (args.vae / "samples.npz").is_file():
         raise SettingError(
-            expected=f"--vae to be the folder of a finished run of experiments.vae, {args.vae}",
-            found=str(found),
-            remedy="type python -m experiments.vae and give its folder",
+            expected=f"a finished run of vae on {dataset.name} in the folder of --vae, {args.vae}",
+            found=found,
+            remedy=f"type python -m experiments.vae --dataset {dataset.name} --out {args.vae}",
         )
     if args.overwrite and folder.resolve() in (args.vae.resolve(), *args.vae.resolve().parents):
         raise SettingError(
@@ -68,8 +70,9 @@ def show(
     neighbours, measured = adversarial_tasks.neighbours(trained, logged)
     measured |= {name: logged[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measured["s_per_iteration"] = logged[-1]["train_s"] / logged[-1]["step"]
-    distance = number(measured["sample_distance"])
-    print(f"step {result.step}: sample_distance {distance}; drawing the report", flush=True)
+    names = ("sample_distance", "test_distance", "sample_spread")
+    said = ", ".join(f"{name} {number(measured[name])}" for name in names)
+    print(f"step {result.step}: {said}; drawing the report", flush=True)
     sections = [
         adversarial_tasks.training(trained.drawing, logged, failures),
         adversarial_tasks.progress(trained),

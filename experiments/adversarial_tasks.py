@@ -112,10 +112,11 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
     columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
     closer = float(np.mean(distances < near))
     answer = (
-        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} images each; test "
-        f"images are resized as the samples are. 1% of test images lie nearer than {number(near)} "
-        f"to a training image, and {closer:.1%} of the samples. Copies would lie near 0. After one "
-        "epoch no image was seen twice."
+        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} images each; where D "
+        "sees larger images, test images are enlarged and shrunk as the samples are. 1% of test "
+        f"images lie nearer than {number(near)} "
+        f"to a training image, and {closer:.1%} of the samples. Copies would lie near 0. During "
+        "the first epoch no image is seen twice."
     )
     measured = {
         "sample_distance": float(distances.mean()),
@@ -139,9 +140,10 @@ def walks(trained: Trained) -> Section:
     title = "Each row: from one code to the next along an arc, in equal angles"
     sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
     answer = (
-        "A smooth walk shows that codes between two images are images too. The largest of "
-        f"the {NUM_STEPS - 1} steps in pixels is {number(jump, 2)} times the mean one (median of "
-        f"{NUM_WALKS} walks; 1 would be perfectly even, {NUM_STEPS - 1} a single jump)."
+        "Where a walk is smooth and passes through digits, codes between two images are images "
+        f"too. The largest of the {NUM_STEPS - 1} steps in pixels is {number(jump, 2)} times the "
+        f"mean one (median of {NUM_WALKS} walks; 1 would be perfectly even, {NUM_STEPS - 1} a "
+        "single jump)."
     )
     return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
 
@@ -168,9 +170,9 @@ def filters(trained: Trained) -> Section:
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "
-        "gradient of the response, each on its own scale; grey is 0, white positive. Without a "
-        f"picture, the response not being positive: {sum(dead)} of them. The layers' activations "
-        "are `jaxgen.players.features`, for a linear probe."
+        "gradient of the response, each on its own scale; grey is 0, white positive. "
+        f"{sum(dead)} responses are not positive and have no gradient. The layers' activations are "
+        " `jaxgen.players.features`, for a linear probe."
     )
     return Section("5.4.5", "What D responds to", [answer], [path])
 
@@ -194,7 +196,8 @@ def arithmetic(trained: Trained) -> Section:
     answer = (
         f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
         "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
-        f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the mean 0."
+        f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the "
+        "mean code 0, so cells and rows that use it say nothing."
     )
     return Section("5.4.6", "Sums of codes", [answer], [path])
 

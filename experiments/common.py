@@ -57,7 +57,7 @@ class Args:
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
     quick: bool = False
-    """The whole path in about ten seconds: few epochs on the embedded digits."""
+    """The whole path in ten seconds to a minute: few epochs on the embedded digits."""
     deterministic: bool = False
     """Ask an accelerator for deterministic kernels and full float32 products."""
     tensorboard: bool = False
@@ -247,7 +247,7 @@ def main(
     except Stopped as stopped:
         return 128 + stopped.signum
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted; add --resume to go on", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@
 
 trains the preset `lab` (channels 64 to 512, Adam 1e-3 with beta1 0.5, batch 128, 20 epochs). An
 epoch takes a quarter of an hour on two cores, so the run says after its first steps how long it
-will take; `--width 0.25` makes it six times shorter, `--quick` takes half a minute. Every 100
+will take; `--width 0.25` makes it six times shorter, `--quick` takes a minute. Every 100
 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into `progress/`.
 The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN` shows a VAE's
 samples beside these, `--study` trains with other D:G ratios, without batch normalisation, and with
@@ -25,6 +25,8 @@ from jaxgen import dcgan
 class Args(common.Args):
     """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
 
+    preset: str = "lab"
+    """Named set of defaults: lab, paper or wide; other flags change single values of it."""
     epochs: int = 20
     """Passes over the training set."""
     batch_size: int = 128
@@ -33,8 +35,8 @@ class Args(common.Args):
     """A VAE's run folder, whose samples are shown beside these."""
     model: dcgan.Config = field(default_factory=dcgan.Config)
     study: bool = False
-    """Train with two D updates per G update, two G updates per D update, and without batch
-    normalisation as well, and compare."""
+    """Train with two D updates per G update, two G updates per D update, without batch
+    normalisation and with the paper's Adam as well, and compare."""
 
     shorten: ClassVar[str] = "--width, --epochs or --quick"
     check = adversarial_pages.check

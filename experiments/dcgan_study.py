@@ -59,19 +59,32 @@ def show(args: Any, session: common.Session) -> Shown:
 def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
     """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples."""
     nets = jax.device_get({**state.params, "generator": players.sampler(state)})
-    for player in ("generator", "discriminator"):
-        arrays = pytorch_names.to_pytorch(
-            config, player, nets[player], num_batches=int(state.step) * config.d_steps
-        )
+    passes = {
+        "generator": config.d_steps + config.g_steps - 1 + int(config.fresh_noise),
+        "discriminator": 2 * config.d_steps + config.g_steps,
+    }
+    for player, times in passes.items():
+        num_batches = int(state.step) * times
+        arrays = pytorch_names.to_pytorch(config, player, nets[player], num_batches=num_batches)
         export.save_params(folder / f"{player}.safetensors", arrays, {"experiment": "dcgan"})
     answer = (
         "generator.safetensors and discriminator.safetensors hold the nets in PyTorch's names and "
-        "layouts, batch statistics included. The lab's generator, an nn.Module with "
-        "self.main = nn.Sequential(ConvTranspose2d, BatchNorm2d, LeakyReLU, ..., Tanh), takes them "
-        "by load_state_dict(safetensors.torch.load_file('generator.safetensors')); after eval() "
-        "its images are these, in [-1, 1], to 1e-5."
+        "layouts. A generator of the same channels, an nn.Module whose self.main is an "
+        f"nn.Sequential of {_sequence(config)}, takes them by "
+        "load_state_dict(safetensors.torch.load_file('generator.safetensors')). After eval() its "
+        "images, in [-1, 1], are those shown here; `jaxgen/pytorch_names.py` has all names."
     )
     return Section("5.1.4", "For PyTorch", [answer])
+
+
+def _sequence(config: dcgan.Config) -> str:
+    """PyTorch's layers of the generator, in words."""
+    norm = ", BatchNorm2d" if config.batch_norm else ""
+    activation = "LeakyReLU(0.2)" if config.generator_activation == "leaky_relu" else "ReLU"
+    layers = f"ConvTranspose2d{norm}, {activation}, ..., ConvTranspose2d, Tanh"
+    if config.stem == "dense":
+        return f"{layers}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
+    return layers
 
 
 def study(args: Any, session: common.Session, main: Shown) -> Path:
@@ -85,7 +98,7 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     rows = [{"name": name, **each.measured} for name, each in shown.items()]
     cells = [[row["name"], *(number(row[key]) for key in COLUMNS)] for row in rows]
     table = Table(["variant", *COLUMNS.values()], cells)
-    title = f"DCGAN study on {session.dataset.name}: update ratios and batch normalisation"
+    title = f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam"
     facts = {
         "command": run_folder.command(),
         "model": described(args.model),

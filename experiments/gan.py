@@ -21,7 +21,7 @@ class Args(common.Args):
     """Train one of the lab's fully connected GANs and show what the notebooks ask for."""
 
     preset: str = "deep"
-    """Named set of defaults; other flags change single values of it."""
+    """Named set of defaults: deep or small; other flags change single values of it."""
     epochs: int = 200
     """Passes over the training set."""
     vae: Path | None = None

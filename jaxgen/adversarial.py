@@ -25,7 +25,7 @@ from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.players import Nets, Pixels, Player, State, Variables, apply, images_of
 from jaxgen.random import normal
 
-GENERATOR_LOSSES: Any = {
+GENERATOR_LOSSES = {
     "non_saturating": losses.non_saturating_loss,
     "minimax": losses.minimax_loss,
 }
@@ -42,7 +42,7 @@ class Training:
     d_steps: int = 1
     """Updates of the discriminator an iteration: on the same real images, each with new fakes."""
     g_steps: int = 1
-    """Updates of the generator an iteration, each but the first with new fakes."""
+    """Updates of the generator an iteration; from the second on, each has new fakes."""
     label_smoothing: float = 0.0
     """The discriminator's target for real images is 1 minus this; for fakes it stays 0."""
     fresh_noise: bool = False

@@ -10,9 +10,9 @@ and their gradients are three maps, linear in each argument, with the roles exch
 
     forward(x, w) -> y        input_gradient(dy, w) -> x        kernel_gradient(x, dy) -> w
 
-On accelerators all three are XLA's own convolutions. On the CPU those are slow, the transposed
-convolution's kernel gradient as JAX derives it by a factor of a hundred; `formulation` says what
-takes their place, and `python -m experiments.benchmark_convolutions` measures every choice.
+On accelerators all three are XLA's own convolutions. On the CPU those are slow, and the kernel
+gradient that JAX derives for a transposed convolution is far slower; `formulation` says what takes
+their place, and `python -m experiments.benchmark_convolutions` measures every choice.
 """
 
 from functools import partial

@@ -66,7 +66,10 @@ def _block_size(num_images: int, wanted: int) -> int:
 
 
 def blockwise(function: Callable[[Array], Array], images: Array, wanted: int) -> Array:
-    """`function` of the images [B, ...], at most `wanted` of them at a time."""
+    """`function` of the images [B, ...], at most `wanted` of them at a time.
+
+    Blocks are of one size, which divides B: a batch whose size is prime goes image by image.
+    """
     num = _block_size(len(images), wanted)
     if num == len(images):
         return function(images)

@@ -24,14 +24,14 @@ from jaxtyping import Array, Float
 from jaxgen import adversarial
 from jaxgen.conv_products import Geometry
 from jaxgen.errors import require, require_positive
-from jaxgen.gan import ACTIVATIONS, Dense
-from jaxgen.layers import BatchNorm, Conv, ConvTranspose
+from jaxgen.layers import ACTIVATIONS, BatchNorm, Conv, ConvTranspose, Dense
 from jaxgen.learner import Batch, Learner, PRNGKey
 from jaxgen.players import Codes, Nets, Pixels, rescaled
 
 IMAGE_SIZE = 64
 SCALE = 0.02
-"""Standard deviation of the weights at the start, and of batch normalisation's scales about 1."""
+"""Standard deviation of the weights at the start (Radford et al. 2016, section 4), and of batch
+normalisation's scales about 1 (as in PyTorch's DCGAN example)."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Config(adversarial.Training):
     beta1: float = 0.5
     """Adam's decay of the gradient's mean."""
     base_width: int = 64
-    """Channels of the widest image inside the nets, at width 1."""
+    """Channels c of the 32x32 images inside the nets, at width 1."""
     width: float = 1.0
     """Factor on all channels but the images' own."""
     stem: Literal["transposed", "dense"] = "transposed"
-    """Where the 4x4 image meets the code and the logit: a k4 s1 p0 convolution, in the generator
-    followed by batch normalisation and activation; or a dense layer with neither."""
+    """What is between the code, or the logit, and the 4x4 image. transposed: a k4 s1 p0
+    convolution, in the generator followed by batch normalisation and activation. dense: a dense
+    layer without them."""
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Function after every layer of the generator but the last; LeakyReLU has the slope 0.2."""
     use_bias: bool = True
@@ -170,7 +171,7 @@ def enlarged(images: Batch) -> Pixels:
 
 
 def nets(config: Config, num_channels: int) -> Nets:
-    """Both nets for images of 1 or 3 channels."""
+    """Both nets for images of `num_channels`."""
     return Nets(Generator(config, num_channels), Discriminator(config), enlarged)
 
 

@@ -138,15 +138,25 @@ def _oscillation(columns: Columns) -> Finding:
 def _collapse(columns: Columns) -> Finding:
     """Fakes that are alike."""
     criterion = (
-        f"the variance of fakes over a batch is below {COLLAPSED} of that of real images; fakes of"
-        " a few kinds that differ much, or that lack one kind, are not seen by it"
+        f"the variance of fakes over a batch is below {COLLAPSED} of that of real images, be they"
+        " digits of one kind or the noise of a generator that has learned nothing; fakes of a few"
+        " kinds that differ much, or that lack one kind, are not seen by it"
     )
     measured = {"spread": np.median(_at_end(columns["spread"]))}
     flags = columns["spread"] < COLLAPSED
     return _finding("mode collapse", criterion, columns["epoch"], flags, measured)
 
 
-def _too_strong(columns: Columns) -> Finding:
+def _wins(columns: Columns) -> Finding:
+    """A discriminator that is sure."""
+    real, fake = columns["d_real"], columns["d_fake"]
+    criterion = f"d_real is above {SURE_REAL} and d_fake below {SURE_FAKE}: D is hardly ever wrong"
+    measured = {"d_real": np.median(_at_end(real)), "d_fake": np.median(_at_end(fake))}
+    flags = (real > SURE_REAL) & (fake < SURE_FAKE)
+    return _finding("discriminator too strong", criterion, columns["epoch"], flags, measured)
+
+
+def _vanishes(columns: Columns) -> Finding:
     """A discriminator that is sure, and a generator that learns nothing from it.
 
     Being sure is enough with the minimax loss, whose gradient at the logit is -D(G(z)), but not
@@ -158,16 +168,14 @@ def _too_strong(columns: Columns) -> Finding:
     flags = (real > SURE_REAL) & (fake < SURE_FAKE) & (relative < VANISHED)
     criterion = (
         f"d_real is above {SURE_REAL}, d_fake below {SURE_FAKE}, and the norm of the generator's"
-        f" gradient below {VANISHED} of its largest mean over an interval; without the last, D"
-        " wins but the generator still learns"
+        f" gradient below {VANISHED} of its largest mean over an interval"
     )
     measured = {
         "d_real": np.median(_at_end(real)),
         "d_fake": np.median(_at_end(fake)),
         "relative gradient norm": np.median(_at_end(relative)),
     }
-    name = "discriminator too strong (vanishing gradient)"
-    return _finding(name, criterion, columns["epoch"], flags, measured)
+    return _finding("vanishing gradient", criterion, columns["epoch"], flags, measured)
 
 
 def _too_weak(columns: Columns) -> Finding:
@@ -195,7 +203,7 @@ def _too_weak(columns: Columns) -> Finding:
 
 
 def diagnose(lines: Sequence[Mapping[str, float]]) -> list[Finding]:
-    """Oscillation, mode collapse, a discriminator too strong, and one too weak, in this order.
+    """Oscillation, mode collapse, D too strong, vanishing gradient, D too weak, in this order.
 
     Args:
         lines: of a log, in order, each with the epoch at which its interval ends and the means
@@ -207,7 +215,7 @@ def diagnose(lines: Sequence[Mapping[str, float]]) -> list[Finding]:
     """
     columns = _columns(lines)
     num = len(columns["epoch"])
-    checks = (_oscillation, _collapse, _too_strong, _too_weak)
+    checks = (_oscillation, _collapse, _wins, _vanishes, _too_weak)
     if num >= LEAST_INTERVALS:
         return [check(columns) for check in checks]
     blank = {name: np.zeros(1) for name in METRICS}

@@ -8,23 +8,17 @@ The lab's two are the presets `deep` and `small` of `experiments.gan`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen import adversarial
 from jaxgen.errors import require
-from jaxgen.layers import leaky_relu
+from jaxgen.layers import ACTIVATIONS, Dense
 from jaxgen.learner import Learner
 from jaxgen.players import Codes, Nets, Pixels, rescaled
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "leaky_relu": leaky_relu,
-    "relu": nn.relu,
-}
 
 
 @dataclass(frozen=True)
@@ -45,22 +39,6 @@ class Config(adversarial.Training):
         for name in ("generator_sizes", "discriminator_sizes"):
             require(self, name, min(getattr(self, name), default=0) >= 1, "sizes of 1 or more")
         require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
-
-
-class Dense(nn.Module):
-    """A dense layer whose weights and biases start uniform in +-1 / sqrt(inputs), as PyTorch's."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
-        """Maps [B, inputs] to [B, features]."""
-        bound = 1.0 / math.sqrt(x.shape[-1])
-
-        def uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-            return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-        return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform, name="dense")(x)
 
 
 class Generator(nn.Module):

@@ -1,5 +1,7 @@
-"""Layers with PyTorch's conventions: convolutions, batch normalisation and LeakyReLU."""
+"""Layers with PyTorch's conventions: dense, convolutions, batch normalisation, activations."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +18,28 @@ from jaxgen.conv_products import Geometry
 def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """LeakyReLU(0.2): x where x > 0, else 0.2 x. Its slope at 0 is 0.2, where Flax's is 1."""
     return jnp.where(x > 0, x, 0.2 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "leaky_relu": leaky_relu,
+    "relu": nn.relu,
+}
+
+
+class Dense(nn.Module):
+    """A dense layer whose weights and biases start uniform in +-1 / sqrt(inputs), as PyTorch's."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
+        """Maps [B, inputs] to [B, features]."""
+        bound = 1.0 / math.sqrt(x.shape[-1])
+
+        def uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform, name="dense")(x)
 
 
 class Conv(nn.Module):

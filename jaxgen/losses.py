@@ -77,10 +77,11 @@ def real_loss(logits: Float[Array, " batch"], target: float = 1.0) -> Float[Arra
     D = sigmoid(l) is the probability of being real. A target t below 1 is one-sided label smoothing
     (Salimans et al., "Improved techniques for training GANs", 2016, section 3.4).
 
-    The adversarial losses take JAX's own softplus: a generator that is far behind learns from
-    probabilities far below the resolution of `softplus` above.
+    This and the next three take JAX's own softplus, softplus(-l) = -log D and softplus(l) =
+    -log(1 - D): a player that is far behind learns from probabilities far below the resolution of
+    `softplus` above, and so does one that is far ahead.
     """
-    return jax.nn.softplus(logits) - target * logits
+    return target * jax.nn.softplus(-logits) + (1.0 - target) * jax.nn.softplus(logits)
 
 
 def fake_loss(logits: Float[Array, " batch"]) -> Float[Array, " batch"]:

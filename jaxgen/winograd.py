@@ -1,7 +1,8 @@
 """The convolution with a 4x4 kernel, stride 2 and padding 1 by 9/16 of its multiplications.
 
 Two rows of the padded image and two columns make a cell of 4 C values; on cells the convolution has
-a 2x2 kernel and stride 1. In one dimension, two outputs y of a kernel (g0, g1) read three cells d:
+a 2x2 kernel of matrices [4 C, O] and stride 1. In one dimension, two outputs y (vectors of O) of a
+kernel (g0, g1) read three cells d (vectors of 4 C), each product being one of vector and matrix:
 
     y0 = d0 g0 + d1 g1 = m0 + m1        m0 = (d0 - d1) g0
     y1 = d1 g0 + d2 g1 = m1 - m2        m1 = d1 (g0 + g1)        m2 = (d1 - d2) g1
@@ -81,7 +82,7 @@ def _kernel_tiles(kernel: Kernel) -> Nine:
 
 
 def _output_tiles(dy: Feature) -> Nine:
-    """A dy along both axes: nine matrices [tiles, O]."""
+    """A dy = (dy0, dy0 + dy1, -dy1) along both axes: nine matrices [tiles, O]."""
     batch, height, width, outputs = dy.shape
     pairs = dy.reshape(batch, height // 2, 2, width // 2, 2, outputs)
     rows = (pairs[:, :, 0], pairs[:, :, 0] + pairs[:, :, 1], -pairs[:, :, 1])
@@ -108,9 +109,9 @@ def forward(x: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
 
 
 def _cells(m: tuple[Array, Array, Array], axis: int) -> Array:
-    """B' along one axis: the cells of overlapping tiles, added up; two cells a tile, and two more.
+    """B' along one axis, which becomes (num_tiles + 1, 2); tiles overlap by a cell.
 
-    The cells of tile t are 2t, 2t + 1 and 2t + 2, so `axis` becomes (num_tiles + 1, 2).
+    Cell 2t is m0[t] - m2[t - 1], and cell 2t + 1 is m1[t] + m2[t] - m0[t].
     """
 
     def placed(cells: Array, before: int) -> Array:

@@ -19,7 +19,7 @@ from experiments import common
 from jaxgen.learner import Learner
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
-MODEL_IMPORTS = {("dbn", "rbm"), ("wake_sleep", "dbn"), ("wake_sleep", "rbm"), ("dcgan", "gan")}
+MODEL_IMPORTS = {("dbn", "rbm"), ("wake_sleep", "dbn"), ("wake_sleep", "rbm")}
 
 
 def name_of(path: Path) -> str:

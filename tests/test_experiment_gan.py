@@ -36,7 +36,7 @@ def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a finished VAE run holds that others use."""
     folder = tmp_path_factory.mktemp("vae")
-    (folder / "summary.json").write_text('{"experiment": "vae"}')
+    (folder / "summary.json").write_text('{"experiment": "vae", "dataset": "digits"}')
     np.savez_compressed(folder / "samples.npz", images=np.full((100, 28, 28, 1), 0.5, np.float32))
     return folder
 
@@ -152,6 +152,8 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path):
     assert arrays["main.0.weight"].shape == (100, 10, 4, 4)
     assert arrays["main.12.weight"].shape == (1, 1, 4, 4)
     assert int(arrays["main.1.num_batches_tracked"]) == 15
+    theirs = load_file(convolutional / "discriminator.safetensors")
+    assert int(theirs["main.3.num_batches_tracked"]) == 45
     params = load_file(convolutional / "params.safetensors")
     running = params["generator.batch_stats.norm_0.mean"]
     np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
