@@ -222,12 +222,13 @@ def test_vmap_over_keys(model: Model):
 def test_experiment(name: str):
     module = importlib.import_module(name)
     presets: dict[str, common.Args] = module.PRESETS
-    assert "lab" in presets
-    for args in presets.values():
+    assert next(iter(presets.values())) == module.Args()
+    for preset, args in presets.items():
+        assert args.preset == preset
         assert type(args) is module.Args
         assert isinstance(args, common.Args)
         assert args.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        quick = dataclasses.replace(args, **module.QUICK)
+        quick = common.quickened(args, module.QUICK)
         assert quick.dataset == "digits"
     assert f"python -m {name}" in (module.__doc__ or "")
     parameters = list(inspect.signature(module.run).parameters)
