@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
+from experiments.monitor import EARLY_EPOCHS
 from experiments.results import Drawing
 from experiments.vae_space import DIFFERENCES
 from jaxgen import diagnosis, figures, latent, players, quality, saliency
@@ -44,14 +45,18 @@ def training(
         figure = figures.curves(curves, title, "epoch", unit)
         paths.append(drawing.save(f"training_{name}", figure))
     rows = [[diagnosis.in_words(each), each.criterion] for each in found]
-    named = [each.name for each in found if each.holds]
     answer = (
         "At chance D gives 0.5 to both and its loss is 2 log 2 = 1.386, which is what the end of a "
         "perfect game looks like, and also a D that has learned nothing. Failures that this run "
-        f"shows at its end: {', '.join(named) or 'none of those below'}."
+        f"shows at its end: {failures_said(found)}."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
     return Section("5.4.1", "The game", [answer], paths, table)
+
+
+def failures_said(found: Sequence[diagnosis.Finding]) -> str:
+    """The failures that a run shows at its end, by name."""
+    return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
 
 
 def progress(trained: Trained) -> Section:
@@ -103,7 +108,7 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
     rows = [
         [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
         for line in lines
-        if line["epoch"] in (1, 5) and "sample_distance" in line
+        if line["epoch"] in EARLY_EPOCHS and "sample_distance" in line
     ]
     near = float(np.quantile(of_test, 0.01))
     for name, values in (("samples", distances), ("test images", of_test)):
@@ -122,8 +127,7 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
         "sample_distance": float(distances.mean()),
         "test_distance": float(of_test.mean()),
         "sample_near_share": closer,
-        "sample_spread": quality.pixel_variance(trained.as_data(images))
-        / quality.pixel_variance(tested),
+        "sample_spread": lines[-1]["sample_spread"],
     }
     table = Table(columns, rows)
     return Section("5.4.3", "Memorisation", [answer], [path], table), measured
@@ -172,7 +176,7 @@ def filters(trained: Trained) -> Section:
         f"response to any of the first {len(images)} test images: that image, and the guided "
         "gradient of the response, each on its own scale; grey is 0, white positive. "
         f"{sum(dead)} responses are not positive and have no gradient. The layers' activations are "
-        " `jaxgen.players.features`, for a linear probe."
+        "`jaxgen.players.features`, for a linear probe."
     )
     return Section("5.4.5", "What D responds to", [answer], [path])
 

@@ -57,10 +57,10 @@ def _compute(
     size: tuple[int, int],
     a: Array,
     b: Array,
-    channels: int,
 ) -> Array:
-    """One of the three maps, in the formulation for the platform that runs it."""
-    extra = (size,) if direction == "input_gradient" else ()
+    """One of the three maps, x being [B, *size, C], in the formulation for the platform."""
+    backward = direction == "input_gradient"
+    channels, extra = (b.shape[2], (size,)) if backward else (a.shape[-1], ())
 
     def by(chosen: Formulation) -> Any:
         return lambda a, b: getattr(chosen, direction)(a, b, geometry, *extra)
@@ -76,7 +76,7 @@ def conv(x: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
     H' = floor((H + 2 p - kh) / s) + 1, and W' likewise. PyTorch's Conv2d has the same output for
     the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
     """
-    return _compute("forward", geometry, size_of(x), x, kernel, x.shape[-1])
+    return _compute("forward", geometry, size_of(x), x, kernel)
 
 
 def _conv_forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
@@ -87,9 +87,8 @@ def _conv_backward(
     geometry: Geometry, saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    size, channels = size_of(x), x.shape[-1]
-    dx = _compute("input_gradient", geometry, size, dy, kernel, channels)
-    return dx, _compute("kernel_gradient", geometry, size, x, dy, channels)
+    dx = _compute("input_gradient", geometry, size_of(x), dy, kernel)
+    return dx, _compute("kernel_gradient", geometry, size_of(x), x, dy)
 
 
 conv.defvjp(_conv_forward, _conv_backward)
@@ -104,7 +103,7 @@ def conv_transpose(y: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
     for the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
     """
     size = geometry.input_size(size_of(y))
-    return _compute("input_gradient", geometry, size, y, kernel, kernel.shape[2])
+    return _compute("input_gradient", geometry, size, y, kernel)
 
 
 def _transpose_forward(
@@ -117,9 +116,8 @@ def _transpose_backward(
     geometry: Geometry, saved: tuple[Array, Array], dx: Array
 ) -> tuple[Array, Array]:
     y, kernel = saved
-    size, channels = size_of(dx), dx.shape[-1]
-    dy = _compute("forward", geometry, size, dx, kernel, channels)
-    return dy, _compute("kernel_gradient", geometry, size, dx, y, channels)
+    dy = _compute("forward", geometry, size_of(dx), dx, kernel)
+    return dy, _compute("kernel_gradient", geometry, size_of(dx), dx, y)
 
 
 conv_transpose.defvjp(_transpose_forward, _transpose_backward)

@@ -14,6 +14,7 @@ generative adversarial networks", 2016. The lab's two versions are the presets `
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -106,27 +107,17 @@ class Generator(nn.Module):
     def __call__(self, codes: Codes, train: bool) -> Pixels:
         """The images; in training normalised by their own batch."""
         config, activation = self.config, ACTIVATIONS[self.config.generator_activation]
+        layer = partial(ConvTranspose, kernel_init=scattered(0.0), use_bias=config.use_bias)
         if config.stem == "dense":
             x = Dense(16 * channels(config, 8), name="stem")(codes)
             x = x.reshape(-1, 4, 4, channels(config, 8))
         else:
-            stem = ConvTranspose(
-                channels(config, 8), _whole(config), scattered(0.0), config.use_bias, name="conv_0"
-            )
-            x = activation(_normalised(config, stem(codes[:, None, None]), train, 0))
+            x = layer(channels(config, 8), _whole(config), name="conv_0")(codes[:, None, None])
+            x = activation(_normalised(config, x, train, 0))
         for index, multiple in enumerate((4, 2, 1), start=1):
-            layer = ConvTranspose(
-                channels(config, multiple),
-                _halving(config),
-                scattered(0.0),
-                config.use_bias,
-                name=f"conv_{index}",
-            )
-            x = activation(_normalised(config, layer(x), train, index))
-        last = ConvTranspose(
-            self.num_channels, _halving(config), scattered(0.0), config.use_bias, name="conv_4"
-        )
-        return jnp.tanh(last(x))
+            x = layer(channels(config, multiple), _halving(config), name=f"conv_{index}")(x)
+            x = activation(_normalised(config, x, train, index))
+        return jnp.tanh(layer(self.num_channels, _halving(config), name="conv_4")(x))
 
 
 class Discriminator(nn.Module):
@@ -140,22 +131,15 @@ class Discriminator(nn.Module):
     def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
         """The logit of each image being real; in training normalised by their own batch."""
         config, x = self.config, pixels
+        layer = partial(Conv, kernel_init=scattered(0.0), use_bias=config.use_bias)
         for index, multiple in enumerate((1, 2, 4, 8)):
-            layer = Conv(
-                channels(config, multiple),
-                _halving(config),
-                scattered(0.0),
-                config.use_bias,
-                name=f"conv_{index}",
-            )
-            x = layer(x)
+            x = layer(channels(config, multiple), _halving(config), name=f"conv_{index}")(x)
             x = x if index == 0 else _normalised(config, x, train, index)
             x = self.activation(x)
             self.sow("features", f"layer_{index}", x)
         if config.stem == "dense":
             return Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]
-        last = Conv(1, _whole(config), scattered(0.0), config.use_bias, name="conv_4")
-        return jnp.ravel(last(x))
+        return jnp.ravel(layer(1, _whole(config), name="conv_4")(x))
 
 
 def enlarged(images: Batch) -> Pixels:
