@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Key, UInt8
 
+from jaxgen.devices import SEED
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
 
 Keys: TypeAlias = Key[Array, "..."]
@@ -41,7 +42,7 @@ def root_keys(seeds: Sequence[int]) -> Keys:
 
 def over_seeds(function: Callable[..., Any], keys: Keys) -> Callable[..., Any]:
     """`function` itself for one key, and vmapped over its arguments for several."""
-    return jax.vmap(function) if keys.ndim else function
+    return jax.vmap(function, spmd_axis_name=SEED) if keys.ndim else function
 
 
 def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Array, " examples"]:

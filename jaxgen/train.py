@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import UInt8
 
 from jaxgen import checkpoint
-from jaxgen.epoch import Carry, Keys, epoch_order, initial_carry, over_seeds, root_keys, run_steps
-from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
+from jaxgen.devices import local
+from jaxgen.epoch import Carry
+from jaxgen.errors import CheckpointError, NonFiniteError
 from jaxgen.learner import Learner, Metrics, State
+from jaxgen.program import Arrays, Program, begin, compiled, steps_in_epoch
+
+__all__ = ["Progress", "Result", "Schedule", "fit", "steps_in_epoch"]
 
 LEAST_CHUNK = 4
 """Steps that a call runs at least, after the first: each call touches its temporary memory anew,
@@ -63,22 +65,10 @@ class Result(NamedTuple):
     finished: bool
     """False where `should_stop` ended the run early; the state is saved then."""
     compile_s: float
+    """Seconds before the first step: tracing and compiling."""
     train_s: float
-
-
-def steps_in_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the examples left over differ from epoch to epoch.
-
-    Errors:
-        SettingError: the batch is empty or larger than the data set.
-    """
-    if not 1 <= batch_size <= num_examples:
-        raise SettingError(
-            expected=f"a batch size from 1 to the {num_examples} training examples",
-            found=str(batch_size),
-            remedy="set --batch-size",
-        )
-    return num_examples // batch_size
+    trace_s: float = 0.0
+    """The part of `compile_s` that tracing and lowering took."""
 
 
 def _check_finite(trace: Metrics, epoch: int, first: int, last: int) -> None:
@@ -94,30 +84,6 @@ def _check_finite(trace: Metrics, epoch: int, first: int, last: int) -> None:
             )
 
 
-class _Program(NamedTuple):
-    """The compiled functions of a run, and what compiling them took."""
-
-    order_of: Callable[[Array], Array]
-    run: Callable[..., tuple[Carry, Array]]
-    compile_s: float
-
-
-def _compile(learner: Learner, batch_size: int, carry: Carry, data: Array, keys: Keys) -> _Program:
-    """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
-    began = time.perf_counter()
-    zero = jnp.int32(0)
-
-    def order_of(epoch: Array) -> Array:
-        order: Array = over_seeds(lambda key: epoch_order(key, epoch, len(data)), keys)(keys)
-        return order
-
-    compiled_order = jax.jit(order_of).lower(zero).compile()
-    order = jax.eval_shape(order_of, zero)
-    run = jax.jit(partial(run_steps, learner, batch_size), donate_argnums=0)
-    compiled_run = run.lower(carry, data, order, keys, zero, zero, zero).compile()
-    return _Program(compiled_order, compiled_run, time.perf_counter() - began)
-
-
 class _Chunk(NamedTuple):
     """What one call of the compiled program did."""
 
@@ -128,20 +94,22 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(
-    program: _Program, carry: Carry, data: Array, keys: Keys, span: range, length: int, every: int
+    program: Program, arrays: Arrays, span: range, length: int, every: int
 ) -> Iterator[_Chunk]:
     """Runs the steps of `span`, about a second at a time, never across a log interval's end.
 
-    The length of a chunk follows the clock; what is computed does not depend on it.
+    The length of a chunk follows the first process's clock; what is computed does not depend on it.
     """
+    carry, data, keys, placed = arrays
     step, size, order = span.start, 1, None
     while step < span.stop:
         epoch, first = divmod(step, length)
         if order is None or first == 0:
-            order = program.order_of(jnp.int32(epoch))
+            order = program.order_of(keys, np.int32(epoch))
         window = first - first % every
         window_end = min(window + every, length)
-        bounds = [jnp.int32(x) for x in (epoch, first, min(first + size, window_end))]
+        size = placed.first_says(size)
+        bounds = [np.int32(x) for x in (epoch, first, min(first + size, window_end))]
         began = time.perf_counter()
         carry, reached = program.run(carry, data, order, keys, *bounds)
         last = int(reached)
@@ -156,20 +124,24 @@ def _chunks(
         yield _Chunk(carry, step, metrics, seconds)
 
 
-def _restore(
-    folder: Path | None, carry: Carry, settings: checkpoint.Settings, num_steps: int
-) -> tuple[Carry, int]:
-    """The newest good checkpoint of the folder and its step, or the given carry and 0."""
-    found = folder and checkpoint.restore(folder, carry, settings)
-    if not found:
-        return carry, 0
-    if found.step > num_steps:
+def _resumed(
+    arrays: Arrays, folder: Path | None, settings: checkpoint.Settings, num_steps: int
+) -> tuple[Arrays, int]:
+    """The arrays as the newest good checkpoint has them, and its step; as they are where none is.
+
+    The first process reads, and tells the others.
+    """
+    first = folder if jax.process_index() == 0 else None
+    found = first and checkpoint.restore(first, arrays.carry, settings)
+    if found and found.step > num_steps:
         raise CheckpointError(
             expected=f"a checkpoint of at most step {num_steps}, where this run ends",
             found=f"one of step {found.step} in {folder}",
             remedy="ask for more --epochs, or for another --out",
         )
-    return jax.tree.map(jnp.asarray, found.tree), found.step
+    step = arrays.placed.first_says(found.step if found else 0)
+    carry: Carry = found.tree if found else arrays.carry
+    return (arrays.begun_at(carry) if step else arrays), step
 
 
 def fit(
@@ -181,6 +153,7 @@ def fit(
     state: State = None,
     folder: Path | None = None,
     settings: checkpoint.Settings = MappingProxyType({}),
+    devices: Sequence[jax.Device] = (),
     on_start: Callable[[], None] = lambda: None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -194,39 +167,50 @@ def fit(
         seeds: one seed, or several that are vmapped into one program. With several, every leaf of
             the state has a leading axis [num_seeds].
         state: where to start instead of `learner.init`, with that leading axis for several seeds.
-        folder: where checkpoints are kept and looked for; None keeps none.
+        folder: where checkpoints are kept and looked for; None keeps none. Of several processes
+            the first alone reads and writes it, and tells the others.
         settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
+        devices: those that share seeds and batches, see `jaxgen.devices`; of all processes where
+            there are several; the default device alone where none is given.
         on_start: called once, when settings and checkpoint are found to fit, before any step.
         hook: called after every chunk, about a second of work, and before a checkpoint.
-        should_stop: asked after every chunk; True saves the state and ends the run.
+        should_stop: asked after every chunk; True, in any process, saves the state and ends the
+            run.
 
     Errors:
-        SettingError: an impossible batch size.
+        SettingError: an impossible batch size, or processes that are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
     """
     length = steps_in_epoch(len(images), schedule.batch_size)
     num_steps = schedule.num_epochs * length
-    keys = root_keys(seeds)
-    data = jax.device_put(images)
-    carry = initial_carry(learner, keys, data[: schedule.batch_size], length, state)
-    carry, first_step = _restore(folder, carry, settings, num_steps)
+    arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
+    arrays.placed.require_same(settings)
+    arrays, first_step = _resumed(arrays, folder, settings, num_steps)
     on_start()
-    if first_step == num_steps:
-        return Result(carry.state, first_step, first_step, True, compile_s=0.0, train_s=0.0)
-    program = _compile(learner, schedule.batch_size, carry, data, keys)
-    span = range(first_step, num_steps)
-    step, train_s, stopped, saved_at = first_step, 0.0, False, time.monotonic()
-    for chunk in _chunks(program, carry, data, keys, span, length, schedule.log_every):
+    carry, step, train_s = arrays.carry, first_step, 0.0
+    if step == num_steps:
+        return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
+    program = compiled(learner, schedule.batch_size, arrays)
+    saved_at = time.monotonic()
+    for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
         carry, step = chunk.carry, chunk.step
         train_s += chunk.seconds
-        hook(Progress(carry.state, step, first_step, length, num_steps, chunk.metrics, train_s))
-        stopped = should_stop()
+        shown = local(carry.state)
+        hook(Progress(shown, step, first_step, length, num_steps, chunk.metrics, train_s))
+        stopped = arrays.placed.any_says(should_stop())
         due = time.monotonic() - saved_at > schedule.checkpoint_seconds
         if folder and (due or stopped or step == num_steps):
-            checkpoint.save(folder, step, jax.device_get(carry), settings)
+            checkpoint.save(folder, step, jax.device_get(local(carry)), settings)
             saved_at = time.monotonic()
         if stopped:
             break
-    finished = step == num_steps
-    return Result(carry.state, step, first_step, finished, program.compile_s, train_s)
+    return Result(
+        state=local(carry.state),
+        step=step,
+        first_step=first_step,
+        finished=step == num_steps,
+        compile_s=program.trace_s + program.compile_s,
+        train_s=train_s,
+        trace_s=program.trace_s,
+    )
