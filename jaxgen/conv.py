@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from jaxgen import winograd
 from jaxgen.conv_formulations import DENSE, NATIVE, PATCHES
 from jaxgen.conv_products import Formulation, Geometry, size_of
+from jaxgen.devices import on_own_images, sum_over_own_images
 from jaxgen.winograd import WINOGRAD
 
 Feature: TypeAlias = Float[Array, "batch height width channels"]
@@ -65,8 +66,9 @@ def _compute(
     def by(chosen: Formulation) -> Any:
         return lambda a, b: getattr(chosen, direction)(a, b, geometry, *extra)
 
-    ours = FORMULATIONS[formulation(geometry, size, channels)]
-    return lax.platform_dependent(a, b, cpu=by(ours), default=by(NATIVE))  # type: ignore[no-any-return]
+    spread = sum_over_own_images if direction == "kernel_gradient" else on_own_images
+    ours = spread(by(FORMULATIONS[formulation(geometry, size, channels)]))
+    return lax.platform_dependent(a, b, cpu=ours, default=by(NATIVE))  # type: ignore[no-any-return]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

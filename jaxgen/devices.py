@@ -12,7 +12,7 @@ what depends on clocks and files, and tells the others.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jaxgen.errors import SettingError
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State
 
 SEED, DATA = "seed", "data"
+WHOLE, BY_SEED, BY_IMAGE = (PartitionSpec(*axes) for axes in ((), (SEED,), (DATA,)))  # type: ignore[no-untyped-call]
 
 Tree = TypeVar("Tree", bound=PyTree)
 
@@ -33,6 +34,7 @@ Tree = TypeVar("Tree", bound=PyTree)
 class Layout(NamedTuple):
     """How arrays lie on a mesh of devices, and what its processes agree on."""
 
+    mesh: Mesh
     whole: NamedSharding
     """The same on every device: the data set, and the state of a single seed."""
     by_seed: NamedSharding
@@ -104,8 +106,7 @@ def layout(devices: Sequence[jax.Device], num_seeds: int, batch_size: int) -> La
         )
     grid = np.asarray(devices).reshape(groups, sharing)
     mesh = Mesh(grid, (SEED, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
-    specs = [PartitionSpec(*axes) for axes in ((), (SEED,), (DATA,))]  # type: ignore[no-untyped-call]
-    return Layout(*(NamedSharding(mesh, spec) for spec in specs))
+    return Layout(mesh, *(NamedSharding(mesh, spec) for spec in (WHOLE, BY_SEED, BY_IMAGE)))
 
 
 def sharing_batches(learner: Learner, placed: Layout) -> Learner:
@@ -116,6 +117,42 @@ def sharing_batches(learner: Learner, placed: Layout) -> Learner:
         return learner.step(state, spread, key)
 
     return learner._replace(step=step)
+
+
+def _shares_batches() -> bool:
+    """Whether the program that is being traced has batches spread over several devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return DATA in mesh.axis_names and mesh.shape[DATA] > 1
+
+
+def on_own_images(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """A function of images and weights, applied by every device to its own images.
+
+    XLA would have every device go through all images where the function takes them in blocks.
+    """
+    if not _shares_batches():
+        return function
+    own: Callable[[Array, Array], Array] = jax.shard_map(
+        function, in_specs=(BY_IMAGE, WHOLE), out_specs=BY_IMAGE, check_vma=False
+    )
+    return own
+
+
+def sum_over_own_images(
+    function: Callable[[Array, Array], Array],
+) -> Callable[[Array, Array], Array]:
+    """A sum over two arrays of images, each device summing its own."""
+    if not _shares_batches():
+        return function
+
+    def summed(a: Array, b: Array) -> Array:
+        total: Array = jax.lax.psum(function(a, b), DATA)  # type: ignore[no-untyped-call]
+        return total
+
+    own: Callable[[Array, Array], Array] = jax.shard_map(
+        summed, in_specs=(BY_IMAGE, BY_IMAGE), out_specs=WHOLE, check_vma=False
+    )
+    return own
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:

@@ -97,7 +97,8 @@ def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
         donate_argnums=0,
         out_shardings=(arrays.by_seed, placed.whole),
     )
-    lowered_run = run.lower(carry, data, lowered_order.out_info, keys, zero, zero, zero)
+    with jax.set_mesh(placed.mesh):
+        lowered_run = run.lower(carry, data, lowered_order.out_info, keys, zero, zero, zero)
     traced = time.perf_counter()
     functions = lowered_order.compile(), lowered_run.compile()
     return Program(*functions, traced - began, time.perf_counter() - traced)
