@@ -33,6 +33,7 @@ def start_python(*args: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[
         [sys.executable, *args],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | env,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -40,12 +41,12 @@ def start_python(*args: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[
 
 
 def run_python(
-    *args: str, cwd: Path = ROOT, timeout: float = 120, **env: str
+    *args: str, cwd: Path = ROOT, timeout: float = 120, stdin: str = "", **env: str
 ) -> "subprocess.CompletedProcess[str]":
     """Runs `start_python` to its end; kills it when it takes too long."""
     with start_python(*args, cwd=cwd, **env) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(stdin, timeout=timeout)
         finally:
             process.kill()
     return subprocess.CompletedProcess(args, process.returncode, out, err)

@@ -1,0 +1,71 @@
+"""Training on several devices: the same numbers to rounding, and the same bits every time."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, run_python
+
+from jaxgen.devices import layout
+from jaxgen.errors import SettingError
+
+SCRIPT = str(ROOT / "tests" / "several_devices.py")
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Gives requests (name, number of devices, seeds) to the script, in one process."""
+    cache = str(tmp_path_factory.mktemp("compiled"))
+
+    def answers(*requests: tuple[str, int, list[int]]) -> list[dict[str, Any]]:
+        lines = "".join(json.dumps(request) + "\n" for request in requests)
+        done = run_python(SCRIPT, cache, stdin=lines, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return answers
+
+
+def check_agree(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Metrics of every step, and parameters, are equal to rounding."""
+    for these, those in zip(mine["log"], theirs["log"], strict=True):
+        assert these.keys() == those.keys()
+        for key in those:
+            np.testing.assert_allclose(these[key], those[key], rtol=2e-5, atol=2e-6, err_msg=key)
+    assert np.mean(np.abs(np.subtract(mine["params"], theirs["params"]))) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("rbm", (1, 2, 4)),
+        ("normalised", (1, 2, 4)),
+        ("vae", (1, 2)),
+        ("gan", (1, 2)),
+        pytest.param("dcgan", (1, 2, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_devices_agree_to_rounding_and_repeat_bitwise(ask, name: str, counts: tuple[int, ...]):
+    found = ask(*((name, num, [0]) for num in (*counts, *counts)))
+    firsts, seconds = found[: len(counts)], found[len(counts) :]
+    assert [x["digest"] for x in firsts] == [x["digest"] for x in seconds]
+    for several in firsts[1:]:
+        check_agree(several, firsts[0])
+
+
+def test_several_seeds_go_to_several_devices(ask):
+    """Two seeds on two devices, a seed each; on four, where two share the batches of a seed."""
+    one, two, four = ask(*(("normalised", num, [0, 1]) for num in (1, 2, 4)))
+    check_agree(two, one)
+    check_agree(four, one)
+
+
+def test_devices_that_cannot_share_a_batch_equally_are_refused():
+    class Device:
+        process_index = 0
+
+    devices: Any = [Device() for _ in range(4)]
+    with pytest.raises(SettingError, match="multiple of 4, for so many devices share it, found 10"):
+        layout(devices, num_seeds=3, batch_size=10)
