@@ -11,6 +11,7 @@ Exit codes, as every experiment returns them:
 5     training met a number that is not finite
 6     the run folder exists already or is in use
 7     a file could not be written (disk full, no permission)
+9     another process of the run is missing or was lost (134 where JAX itself ended this one)
 130   interrupted by Ctrl-C, after saving
 143   stopped by SIGTERM, after saving
 ====  ==========================================================
@@ -66,6 +67,12 @@ class WriteError(JaxgenError):
     """A file that could not be written."""
 
     exit_code = 7
+
+
+class PeerError(JaxgenError):
+    """A run of several processes that cannot go on, for one is missing or was lost."""
+
+    exit_code = 9
 
 
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
