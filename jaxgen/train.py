@@ -131,8 +131,7 @@ def _resumed(
 
     The first process reads, and tells the others.
     """
-    first = folder if jax.process_index() == 0 else None
-    found = first and checkpoint.restore(first, arrays.carry, settings)
+    found = folder and checkpoint.restore(folder, arrays.carry, settings)
     if found and found.step > num_steps:
         raise CheckpointError(
             expected=f"a checkpoint of at most step {num_steps}, where this run ends",
@@ -186,6 +185,7 @@ def fit(
     num_steps = schedule.num_epochs * length
     arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
     arrays.placed.require_same(settings)
+    folder = folder if jax.process_index() == 0 else None
     arrays, first_step = _resumed(arrays, folder, settings, num_steps)
     on_start()
     carry, step, train_s = arrays.carry, first_step, 0.0
