@@ -35,7 +35,8 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
         return
     try:
         summary = json.loads((args.vae / "summary.json").read_bytes())
-        found = f"one of {summary['experiment']} on {summary['dataset']}"
+        seeds = ", of several seeds" if "digests" in summary else ""
+        found = f"one of {summary['experiment']} on {summary['dataset']}{seeds}"
     except (OSError, ValueError, KeyError, TypeError):
         found = "no finished run"
     if found != f"one of vae on {dataset.name}" or not (args.vae / "samples.npz").is_file():

@@ -1,7 +1,9 @@
 """What every experiment shares: its flags, its data, its training run and its exit codes.
 
-An experiment is a frozen dataclass that extends `Args`, a table of presets, and a function
-``run(args, session)``; `main` parses, opens the run folder and turns errors into exit codes.
+An experiment is a frozen dataclass that extends `Args`, a table of presets, and two functions:
+``train(args, session)`` trains all that its model needs, for one seed or for several at once, and
+``report(args, session, result)`` writes the run folder of one seed. `main` parses, opens the run
+folder, calls both and turns errors into exit codes.
 """
 
 import dataclasses
@@ -12,20 +14,28 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
 
 import jax
 import numpy as np
-import tyro
 from flax.traverse_util import flatten_dict
 
-from experiments import monitor, run_folder
+from experiments import members, monitor, run_folder
+from experiments.command_line import parse
+from experiments.members import Report
+from experiments.session import Session, session_for
 from experiments.signals import Stopped, stop_signals
 from jaxgen import data
-from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError, require_positive
+from jaxgen.errors import (
+    DataMissingError,
+    JaxgenError,
+    SettingError,
+    WriteError,
+    require,
+    require_positive,
+)
 from jaxgen.learner import Learner, State
 from jaxgen.train import Result, Schedule, fit, steps_in_epoch
 
@@ -52,6 +62,8 @@ class Args:
     """Images per update."""
     seed: int = 0
     """Root of all randomness."""
+    seeds: tuple[int, ...] = ()
+    """Train these seeds in one program, instead of --seed."""
     resume: bool = False
     """Go on from the newest good checkpoint in the run folder; start where there is none."""
     overwrite: bool = False
@@ -72,10 +84,11 @@ class Args:
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "log_every")
-        if not 0 <= self.seed < 2**32:
-            raise SettingError(
-                expected="--seed from 0 to 4294967295", found=str(self.seed), remedy="set --seed"
-            )
+        for flag, seed in (("--seed", self.seed), *(("--seeds", seed) for seed in self.seeds)):
+            if not 0 <= seed < 2**32:
+                expected = f"{flag} from 0 to 4294967295"
+                raise SettingError(expected=expected, found=str(seed), remedy=f"set {flag}")
+        require(self, "seeds", len({*self.seeds}) == len(self.seeds), "each seed once")
 
     def check(self, dataset: data.Dataset, folder: Path) -> None:
         """Raises where the settings cannot work on the data, before the run folder is touched."""
@@ -83,49 +96,8 @@ class Args:
         steps_in_epoch(len(dataset.train.images), self.batch_size)
 
 
-AnyArgs = TypeVar("AnyArgs", bound=Args)
-
-
-class Session(NamedTuple):
-    """What `main` hands to an experiment: its name, its data, its folder."""
-
-    experiment: str
-    dataset: data.Dataset
-    folder: Path
-    record: Callable[[], None]
-    """Writes down what is run and where; `train` calls it before the first step, once it is clear
-    that the settings and the checkpoints found fit together."""
-
-
-def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
-    """The settings with the values of `quick`; a mapping replaces single fields of a part."""
-    values = {
-        name: dataclasses.replace(getattr(args, name), **value)
-        if isinstance(value, Mapping)
-        else value
-        for name, value in quick.items()
-    }
-    return dataclasses.replace(args, **values)
-
-
-def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
-    """Parses flags over a preset, the first where none is chosen; `quick` values lie between."""
-    name = next(iter(presets))
-    for index, flag in enumerate(argv):
-        if flag == "--preset":
-            name = "".join(argv[index + 1 : index + 2])
-        elif flag.startswith("--preset="):
-            name = flag.partition("=")[2]
-    if name not in presets:
-        raise SettingError(
-            expected=f"--preset to be one of {', '.join(presets)}",
-            found=repr(name),
-            remedy="set --preset to one of them",
-        )
-    default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
-    return tyro.cli(
-        type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
-    )
+Train: TypeAlias = Callable[[Any, Session], Result]
+"""Trains all that a model needs, for the seeds of the session."""
 
 
 def load_dataset(args: Args) -> data.Dataset:
@@ -162,18 +134,19 @@ def train(
     Args:
         args: the shared flags.
         learner: what to train.
-        session: where and on what.
+        session: where, on what and with which seeds.
         model: the learner's settings; with data, batch size and seeds they name the checkpoints.
-        evaluate: measured on the state about twenty times in a run.
-        state: where to start instead of `learner.init`.
-        seeds: the seeds of members trained in one program; the run's own seed where not given.
+        evaluate: measured on the state of one seed, about twenty times in a run.
+        state: where to start instead of `learner.init`; of several seeds, with a leading axis.
+        seeds: the seeds of members trained in one program; the session's where not given.
         notes: what every line of the log says besides its numbers.
-        pictures: images of the state, drawn after every log interval; see `monitor.Watch`.
+        pictures: images of the state of one seed, drawn after every log interval; see
+            `monitor.Watch`.
 
     Errors:
         Stopped: SIGINT or SIGTERM came; the state is saved.
     """
-    seeds = tuple(seeds or (args.seed,))
+    seeds = tuple(seeds or session.seeds)
     identity = {
         "experiment": session.experiment,
         "data": session.dataset.digest,
@@ -188,8 +161,14 @@ def train(
         session.folder.mkdir(parents=True, exist_ok=True)
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
-    every = max(1, args.epochs // 20)
-    watch = monitor.Watch(evaluate, every, pictures, args.tensorboard, args.shorten, notes)
+    watch = monitor.Watch(
+        evaluate=members.evaluated(evaluate, len(seeds)),
+        every_epochs=max(1, args.epochs // 20),
+        pictures=members.pictured(pictures, session) if pictures else None,
+        tensorboard=args.tensorboard,
+        shorten=args.shorten,
+        notes=notes,
+    )
     with stop_signals() as stopped, monitor.watching(session.folder, watch) as hook:
         result = fit(
             learner,
@@ -207,31 +186,30 @@ def train(
     if signum is not None:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         raise Stopped(signum)
+    members.split_log(session, result.step)
     return result
 
 
-def session_for(experiment: str, args: Args, dataset: data.Dataset, folder: Path) -> Session:
-    """A session whose record is the `config.json` and the `manifest.json` of the folder."""
-    config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
-    record = partial(run_folder.record, folder, config, dataset.digest, args.seed)
-    return Session(experiment, dataset, folder, record)
-
-
-def _session(experiment: str, args: Args, run: Callable[[Any, Session], Path]) -> None:
-    """Loads the data, owns the folder, runs the experiment."""
+def _session(experiment: str, args: Args, train: Train, report: Report) -> None:
+    """Loads the data, owns the folder, trains and reports."""
     if args.deterministic:
         make_deterministic()
+    if len(args.seeds) == 1:
+        args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
     dataset = load_dataset(args)
-    folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-seed{args.seed}"
+    seeds = f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
+    folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-{seeds}"
     args.check(dataset, folder)
     with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
-        page = run(args, session_for(experiment, args, dataset, folder))
+        session = session_for(experiment, args, dataset, folder)
+        page = members.report(args, session, train(args, session), report)
     print(f"report: {page}")
 
 
 def main(
     experiment: str,
-    run: Callable[[Any, Session], Path],
+    train: Train,
+    report: Report,
     presets: Mapping[str, Args],
     quick: Mapping[str, Any],
 ) -> int:
@@ -240,7 +218,7 @@ def main(
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        _session(experiment, parse(presets, quick, sys.argv[1:]), run)
+        _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
     except JaxgenError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

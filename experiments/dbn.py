@@ -16,6 +16,7 @@ from experiments import common, dbn_layers, dbn_study, dbn_tasks, rbm_tasks, res
 from jaxgen import dbn
 from jaxgen.data import Dataset
 from jaxgen.report import number
+from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
@@ -39,31 +40,34 @@ PRESETS = {"lab": Args()}
 QUICK = {"epochs": 60, "dataset": "digits"}
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Trains the DBN, answers the lab's questions, returns the page."""
+def train(args: Args, session: common.Session) -> Result:
+    """Trains the DBN, one layer after the other; the times are those of all layers."""
+    return results.total(dbn_layers.train(args, args.model, session))
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the lab's questions about one trained DBN, returns the page."""
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
-    trained = dbn_layers.train(args, config, session)
-    whole = results.total(trained)
-    layers = jax.device_get(whole.state.params)
+    layers = jax.device_get(result.state.params)
     nets = {"RBM": dbn.tied(layers[:1]), "DBN": dbn.tied(layers)}
     measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
     error = number(measured["DBN"]["test_reconstruction_error"])
     print(f"test_reconstruction_error {error}; drawing the report", flush=True)
     learner = dbn.learner(config, session.dataset.train.images.shape[1:])
-    results.write_samples(args, session, learner, whole)
+    results.write_samples(args, session, learner, result)
     steps, gain = args.generation_steps, args.gain
     generated, judged = dbn_tasks.generated(drawing, "2.3", nets, steps, gain)
     sections = [
-        dbn_layers.training(drawing, trained),
+        dbn_layers.training(drawing, len(layers), result.step),
         dbn_tasks.top_filters(drawing, layers),
         dbn_tasks.reconstructions(drawing, "2.2", nets, config.binarize, measured),
         generated,
     ]
     values = measured["DBN"] | judged["DBN"]
     title, model = f"DBN on {session.dataset.name}", dbn_layers.described(config, session)
-    page = results.write(args, session, whole, values, title, model, sections)
+    page = results.write(args, session, result, values, title, model, sections)
     return dbn_study.run(args, session, layers[0]) if args.study else page
 
 
 if __name__ == "__main__":
-    common.leave(common.main("dbn", run, PRESETS, QUICK))
+    common.leave(common.main("dbn", train, report, PRESETS, QUICK))

@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from flax.traverse_util import unflatten_dict
 
-from experiments import common, dbn_tasks, monitor, results
+from experiments import common, dbn_tasks, members, monitor, results
 from jaxgen import checkpoint, dbn, export
 from jaxgen.data import Dataset
 from jaxgen.dbn import Layers
@@ -29,9 +29,9 @@ def described(config: dbn.Config, session: common.Session) -> str:
     )
 
 
-def folder_of(folder: Path, layer: int) -> Path:
-    """Where a layer's log and checkpoints lie; layers count from 1 in names, from 0 in code."""
-    return folder / f"layer{layer + 1}"
+def name_of(layer: int) -> str:
+    """The folder of a layer's log and checkpoints; layers count from 1 in names, from 0 in code."""
+    return f"layer{layer + 1}"
 
 
 def train_layer(
@@ -40,16 +40,18 @@ def train_layer(
     """Trains the layer above `lower`, or finds it trained.
 
     The number of epochs is one of its settings: the layers above stand on the one that it ends as.
+    Of several seeds each stands on its own layers, along a leading axis [num_seeds] of `lower`.
     """
-    folder = folder_of(session.folder, len(lower))
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     measured = dbn_tasks.measurer(config.binarize, session.dataset)
+    learner_above = partial(dbn.learner, config, session.dataset.train.images.shape[1:])
     return common.train(
         args,
-        dbn.learner(config, session.dataset.train.images.shape[1:], lower),
-        session._replace(folder=folder),
+        learner_above(),
+        session.within(name_of(len(lower))),
         dataclasses.asdict(config) | {"epochs": args.epochs, "lower": checkpoint.digest(lower)},
         lambda state: measured(dbn.tied(state.params)),
+        members.start(lambda key, below: learner_above(below).init(key), session.seeds, lower),
     )
 
 
@@ -64,13 +66,13 @@ def train(
     return trained
 
 
-def training(drawing: results.Drawing, trained: Sequence[Result]) -> Section:
+def training(drawing: results.Drawing, num_layers: int, last_step: int) -> Section:
     """How the test reconstruction error fell, layer by layer."""
     logs = {
         f"layer {layer + 1}": monitor.earlier_lines(
-            folder_of(drawing.folder, layer) / "metrics.jsonl", result.step
+            drawing.folder / name_of(layer) / "metrics.jsonl", last_step
         )
-        for layer, result in enumerate(trained)
+        for layer in range(num_layers)
     }
     what = f"{dbn_tasks.ERROR}; of each layer in training, with those below it"
     return results.training(drawing, logs, "test_reconstruction_error", what)
@@ -88,6 +90,12 @@ def load(folder: Path, dataset: Dataset) -> Layers:
     except (OSError, ValueError):
         summary = {}
     summary = summary if isinstance(summary, dict) else {}
+    if "digests" in summary:
+        raise CheckpointError(
+            expected=f"a run of one seed in {folder}",
+            found="one of several",
+            remedy="set --dbn to the folder of one of them",
+        )
     if not {"experiment", "dataset", "data_digest"} <= set(summary) or (
         summary["experiment"] != "dbn"
     ):

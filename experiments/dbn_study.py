@@ -111,11 +111,11 @@ def train(
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
     for name, config in configs(args.model, first["w"].shape[0]).items():
         start = jax.jit(dbn.learner(config, shape, (first,)).init)(key_init)
-        folder = session.folder / "study" / ("transposed" if config.transposed_start else "noise")
-        (result,) = dbn_layers.train(args, config, session._replace(folder=folder), (first,))
+        part = session.within(f"study/{'transposed' if config.transposed_start else 'noise'}")
+        (result,) = dbn_layers.train(args, config, part, (first,))
         layers = jax.device_get((start.params, result.state.params))
         variants |= dict(zip((f"{name}, start", name), layers, strict=True))
-        log = dbn_layers.folder_of(folder, 1) / "metrics.jsonl"
+        log = part.folder / dbn_layers.name_of(1) / "metrics.jsonl"
         logs[name] = monitor.earlier_lines(log, result.step)
     return variants, logs
 

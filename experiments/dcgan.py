@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from experiments import adversarial_pages, common, dcgan_study
 from jaxgen import dcgan
+from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,16 @@ PRESETS = {
 QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 0.125}}
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Trains the DCGAN, answers the lab's questions, returns the page."""
-    shown = dcgan_study.show(args, session)
+def train(args: Args, session: common.Session) -> Result:
+    """Trains the DCGAN."""
+    return dcgan_study.train(args, session)
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the lab's questions about one trained DCGAN, returns the page."""
+    shown = dcgan_study.show(args, session, result)
     return dcgan_study.study(args, session, shown) if args.study else shown.page
 
 
 if __name__ == "__main__":
-    common.leave(common.main("dcgan", run, PRESETS, QUICK))
+    common.leave(common.main("dcgan", train, report, PRESETS, QUICK))

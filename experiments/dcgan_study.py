@@ -14,6 +14,7 @@ from experiments.adversarial_tasks import failures_said
 from jaxgen import dcgan, export, figures, players, pytorch_names
 from jaxgen.players import State
 from jaxgen.report import Section, Table, number
+from jaxgen.train import Result
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "5.1.2 two D updates": {"d_steps": 2, "g_steps": 1},
@@ -45,11 +46,17 @@ def described(config: dcgan.Config) -> str:
     return adversarial_training.described(config, what)
 
 
-def show(args: Any, session: common.Session) -> Shown:
-    """Trains one DCGAN and writes everything its run folder holds."""
+def train(args: Any, session: common.Session) -> Result:
+    """Trains one DCGAN, or those of several seeds."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
-    result = adversarial_training.train(args, session, learner, nets)
+    return adversarial_training.train(args, session, learner, nets)
+
+
+def show(args: Any, session: common.Session, result: Result) -> Shown:
+    """Measures one trained DCGAN and writes everything its run folder holds."""
+    shape = adversarial_training.sizes(session.dataset)
+    learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
     trained = adversarial_training.examined(args, session, nets, result.state)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
     sections = [exported(args.model, trained.state, session.folder)]
@@ -92,10 +99,9 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     """Trains the lab's variants of a DCGAN from the same seed, and compares all."""
     shown = {"as set": main}
     for name, changes in VARIANTS.items():
-        config = dataclasses.replace(args.model, **changes)
-        folder = session.folder / "study" / re.sub(r"[^\w]+", "_", name)
-        part = session._replace(folder=folder)
-        shown[name] = show(dataclasses.replace(args, model=config), part)
+        changed = dataclasses.replace(args, model=dataclasses.replace(args.model, **changes))
+        part = session.within("study/" + re.sub(r"[^\w]+", "_", name))
+        shown[name] = show(changed, part, train(changed, part))
     rows = [{"name": name, **each.measured} for name, each in shown.items()]
     cells = [[row["name"], *(number(row[key]) for key in COLUMNS)] for row in rows]
     table = Table(["variant", *COLUMNS.values()], cells)

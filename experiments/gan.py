@@ -14,6 +14,7 @@ from pathlib import Path
 
 from experiments import adversarial_pages, adversarial_training, common
 from jaxgen import gan
+from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,17 @@ def described(config: gan.Config, num_pixels: int) -> str:
     return adversarial_training.described(config, what)
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Trains the GAN, answers the notebooks' questions, returns the page."""
+def train(args: Args, session: common.Session) -> Result:
+    """Trains the GAN."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
-    result = adversarial_training.train(args, session, learner, nets)
+    return adversarial_training.train(args, session, learner, nets)
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the notebooks' questions about one trained GAN, returns the page."""
+    shape = adversarial_training.sizes(session.dataset)
+    learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
     trained = adversarial_training.examined(args, session, nets, result.state)
     title = f"GAN ({args.preset}) on {session.dataset.name}"
     model = described(args.model, shape[0] * shape[1] * shape[2])
@@ -74,4 +81,4 @@ def run(args: Args, session: common.Session) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("gan", run, PRESETS, QUICK))
+    common.leave(common.main("gan", train, report, PRESETS, QUICK))

@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -38,9 +38,10 @@ class Watch(NamedTuple):
     evaluate: Evaluate = lambda _: {}
     """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and the last."""
     every_epochs: int = 1
-    pictures: Callable[[State], np.ndarray] | None = None
-    """Images of the state, [N, H, W, C] in [0, 1]: after every log interval `progress/latest.png`,
-    and after every epoch `progress/epoch_0001.png`; to TensorBoard as well."""
+    pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
+    """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
+    interval `progress/latest.png`, and after every epoch `progress/epoch_0001.png`; to TensorBoard
+    as well."""
     tensorboard: bool = False
     """Whether to write event files."""
     shorten: str = "--epochs"
@@ -60,6 +61,11 @@ def earlier_lines(path: Path, last_step: int) -> list[dict[str, Any]]:
     return [line for line in lines if line["step"] <= last_step]
 
 
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a whole metrics log."""
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
 class Log:
     """`metrics.jsonl`: one JSON object per line, appended as it happens.
 
@@ -72,7 +78,7 @@ class Log:
         self._notes = notes
         kept = earlier_lines(path, first_step)
         self.earlier_s = kept[-1]["train_s"] if kept else 0.0
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_lines(path, kept)
         self._path = path
 
     def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
@@ -100,9 +106,10 @@ def _check_finite(values: Mapping[str, Any], step: int) -> None:
 
 
 def _text(values: Mapping[str, Any]) -> str:
-    """Metrics as one short line, the first of several seeds."""
-    firsts = {name: value if value.ndim == 0 else value.flat[0] for name, value in values.items()}
-    return "  ".join(f"{name} {value:.4g}" for name, value in firsts.items())
+    """Metrics as one short line; of several seeds, their means."""
+    said = [f"{name} {np.mean(value):.4g}" for name, value in values.items()]
+    num_seeds = max((np.size(value) for value in values.values()), default=1)
+    return "  ".join([f"mean of {num_seeds}:", *said] if num_seeds > 1 else said)
 
 
 class Display:
@@ -172,7 +179,7 @@ class Display:
 def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
     """Writes images of the state as a sheet: the latest, and one an epoch."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
-    (folder / "progress").mkdir(exist_ok=True)
+    (folder / "progress").mkdir(exist_ok=True, parents=True)
     for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
         figures.save_pixels(images, folder / "progress" / f"{name}.png")
 
@@ -197,14 +204,11 @@ def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]
         _check_finite(values, progress.step)
         if values:
             log.write(progress, values)
-        images = watch.pictures(progress.state) if watch.pictures and progress.metrics else None
-        if images is not None:
-            _pictures(folder, progress, images)
+        sheets = watch.pictures(progress.state) if watch.pictures and progress.metrics else {}
+        for where, images in sheets.items():
+            _pictures(where, progress, images)
         if writer is not None:
-            for name, value in values.items():
-                writer.add_scalar(name, float(np.mean(value)), progress.step)
-            if images is not None:
-                writer.add_images("samples", images, progress.step, dataformats="NHWC")
+            _to_tensorboard(writer, progress.step, values, sheets)
 
     try:
         yield hook
@@ -212,6 +216,17 @@ def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]
         display.close()
         if writer is not None:
             writer.close()
+
+
+def _to_tensorboard(
+    writer: Any, step: int, values: Mapping[str, Any], sheets: Mapping[Path, np.ndarray]
+) -> None:
+    """Writes values, the means of several seeds, and the images of each seed."""
+    for name, value in values.items():
+        writer.add_scalar(name, float(np.mean(value)), step)
+    for where, images in sheets.items():
+        tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
+        writer.add_images(tag, images, step, dataformats="NHWC")
 
 
 def _tensorboard_writer(folder: Path) -> Any:

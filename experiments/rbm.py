@@ -15,7 +15,9 @@ from pathlib import Path
 import jax
 
 from experiments import common, monitor, rbm_study, rbm_tasks, results
-from jaxgen import rbm, report
+from jaxgen import rbm
+from jaxgen.report import number
+from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,24 @@ PRESETS = {"lab": Args()}
 QUICK = {"epochs": 60, "dataset": "digits"}
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Trains the RBM, answers the lab's questions, returns the page."""
+def train(args: Args, session: common.Session) -> Result:
+    """Trains the RBM."""
+    learner = rbm.learner(args.model, session.dataset.train.images.shape[1:])
+    measured = rbm_tasks.measurer(args.model.binarize, session.dataset)
+    settings = dataclasses.asdict(args.model)
+    return common.train(args, learner, session, settings, lambda state: measured(state.params))
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the lab's questions about one trained RBM, returns the page."""
     config, folder = args.model, session.folder
-    learner = rbm.learner(config, session.dataset.train.images.shape[1:])
-    measured = rbm_tasks.measurer(config.binarize, session.dataset)
-    result = common.train(
-        args, learner, session, dataclasses.asdict(config), lambda s: measured(s.params)
-    )
-    values = measured(result.state.params)
-    error = report.number(float(values["test_reconstruction_error"]))
+    values = rbm_tasks.measurer(config.binarize, session.dataset)(result.state.params)
+    error = number(float(values["test_reconstruction_error"]))
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
     drawing = results.Drawing(session.dataset, folder)
     params = jax.device_get(result.state.params)
     trained = rbm_tasks.Trained(config, params, drawing, args.generation_steps, args.gain)
+    learner = rbm.learner(config, session.dataset.train.images.shape[1:])
     samples = results.write_samples(args, session, learner, result)
     log = {"test": monitor.earlier_lines(folder / "metrics.jsonl", result.step)}
     sections = [
@@ -60,4 +66,4 @@ def run(args: Args, session: common.Session) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("rbm", run, PRESETS, QUICK))
+    common.leave(common.main("rbm", train, report, PRESETS, QUICK))

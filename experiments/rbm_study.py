@@ -90,12 +90,11 @@ def train(
     key_init = named_key(jax.random.key(args.seed), "init")
     states = [jax.jit(learner.init)(key_init) for learner in learners]  # as `fit` does
     state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
-    folder = session.folder / "study" / name
     logger.info("study: %s", ", ".join(members))
     result = common.train(
         args,
         learners[0],
-        session._replace(folder=folder),
+        session.within(f"study/{name}"),
         {member: dataclasses.asdict(config) for member, config in members.items()},
         state=state,
         seeds=(args.seed,) * len(configs),

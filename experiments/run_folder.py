@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def manifest(data_digest: str, seed: int) -> dict[str, Any]:
+def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Where and from what a run is made; `environment_hash` names the environment."""
     found = environment()
     return {
@@ -150,17 +150,16 @@ def manifest(data_digest: str, seed: int) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "git_commit": _git_commit(),
         "data_digest": data_digest,
-        "seed": seed,
+        **({"seed": seeds[0]} if len(seeds) == 1 else {"seeds": [*seeds]}),
         "command": command(),
     }
 
 
-def record(folder: Path, config: dict[str, Any], data_digest: str, seed: int) -> None:
+def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequence[int]) -> None:
     """Writes `config.json`, every setting of the run, and `manifest.json`."""
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
-    folder.mkdir(exist_ok=True)
     write_json(folder / CONFIG, shown)
-    write_json(folder / "manifest.json", manifest(data_digest, seed))
+    write_json(folder / "manifest.json", manifest(data_digest, seeds))
 
 
 def peak_memory() -> int:

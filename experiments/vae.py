@@ -17,6 +17,7 @@ from typing import Literal
 from experiments import common, vae_pages, vae_training
 from jaxgen import vae
 from jaxgen.errors import require
+from jaxgen.train import Result
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ PRESETS = {
 QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Trains the VAE, answers the lab's questions, returns the page."""
-    result = vae_training.train(args, args.model, session)
+def train(args: Args, session: common.Session) -> Result:
+    """Trains the VAE."""
+    return vae_training.train(args, args.model, session)
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the lab's questions about one trained VAE, returns the page."""
     shown = vae_pages.show(args, args.model, session, result)
     return vae_pages.study(args, session, shown) if args.study else shown.page
 
 
 if __name__ == "__main__":
-    common.leave(common.main("vae", run, PRESETS, QUICK))
+    common.leave(common.main("vae", train, report, PRESETS, QUICK))

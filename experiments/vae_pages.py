@@ -110,8 +110,7 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     for size in SIZES:
         if size not in shown:
             config = dataclasses.replace(args.model, latent_size=size)
-            folder = session.folder / "study" / f"latent{size}"
-            part = session._replace(folder=folder)
+            part = session.within(f"study/latent{size}")
             shown[size] = show(args, config, part, vae_training.train(args, config, part))
     shown = dict(sorted(shown.items()))
     drawing = results.Drawing(session.dataset, session.folder)

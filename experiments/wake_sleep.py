@@ -10,6 +10,7 @@ folder `dbn` of its own run. `--study` compares probabilities with drawn predict
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from experiments import (
     dbn,
     dbn_layers,
     dbn_tasks,
+    members,
     monitor,
     rbm_tasks,
     results,
@@ -74,12 +76,12 @@ PRESETS = {"lab": Args()}
 QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
 
 
-def train_dbn(args: Args, session: common.Session) -> Path:
-    """Trains a DBN of the same sizes into its own run folder inside this run's; returns that."""
-    folder = session.folder / "dbn"
+def train_dbn(args: Args, session: common.Session) -> Layers:
+    """Trains a DBN of the same sizes into its own run folder inside this run's; returns it."""
+    part = session.within("dbn")
     names = [field.name for field in dataclasses.fields(rbm_tasks.GenerationArgs)]
     shared = {name: getattr(args, name) for name in names}
-    shared |= {"epochs": args.dbn_epochs, "out": folder, "preset": "lab"}
+    shared |= {"epochs": args.dbn_epochs, "out": part.folder, "preset": "lab"}
     model = dbn_model.Config(
         hidden_sizes=args.model.hidden_sizes,
         binarize=args.model.binarize,
@@ -87,28 +89,33 @@ def train_dbn(args: Args, session: common.Session) -> Path:
         num_sampling_steps=args.model.num_sampling_steps,
     )
     inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
-    inner_session = common.session_for("dbn", inner, session.dataset, folder)
+    alone = common.session_for("dbn", inner, session.dataset, session.root, part.part)
 
     def record() -> None:
         if not run_folder.earlier_config(session.folder):  # makes it a run that can be resumed
             session.record()
-        inner_session.record()
+        alone.record()
 
-    dbn.run(inner, inner_session._replace(record=record))
-    return folder
+    inner_session = alone._replace(record=record)
+    result = dbn.train(inner, inner_session)
+    members.report(inner, inner_session, result, dbn.report)
+    layers: Layers = result.state.params
+    return layers
 
 
 def fine_tune(
     args: Args, config: wake_sleep.Config, session: common.Session, layers: Layers
 ) -> Result:
-    """Fine-tunes a DBN in the folder of the session."""
+    """Fine-tunes a DBN in the folder of the session; of several seeds each has its own."""
     measured = dbn_tasks.measurer(config.binarize, session.dataset)
+    learner_from = partial(wake_sleep.learner, config, session.dataset.train.images.shape[1:])
     return common.train(
         args,
-        wake_sleep.learner(config, session.dataset.train.images.shape[1:], layers),
+        learner_from(),
         session,
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(layers)},
         lambda state: measured(state.params),
+        members.start(lambda key, given: learner_from(given).init(key), session.seeds, layers),
     )
 
 
@@ -116,9 +123,9 @@ def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_m
     """Fine-tunes with the other kind of prediction and compares the two."""
     mine = args.model.prediction
     other = "samples" if mine == "probs" else "probs"
-    folder = session.folder / "study" / other
+    part = session.within(f"study/{other}")
     config = dataclasses.replace(args.model, prediction=other)
-    result = fine_tune(args, config, session._replace(folder=folder), layers)
+    result = fine_tune(args, config, part, layers)
     names = {kind: f"fine-tuned by {kind}" for kind in (mine, other)}
     nets = {
         "DBN": dbn_model.tied(layers),
@@ -127,17 +134,26 @@ def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_m
     }
     logs = {
         names[kind]: monitor.earlier_lines(where / "metrics.jsonl", result.step)
-        for kind, where in ((mine, session.folder), (other, folder))
+        for kind, where in ((mine, session.folder), (other, part.folder))
     }
     return wake_sleep_tasks.comparison(args, session, nets, logs)
 
 
-def run(args: Args, session: common.Session) -> Path:
-    """Fine-tunes the DBN, answers the lab's questions, returns the page."""
+def train(args: Args, session: common.Session) -> Result:
+    """Fine-tunes the given DBN, the same for every seed, or a DBN of each seed's own."""
+    if args.dbn:
+        layers = dbn_layers.load(args.dbn, session.dataset)
+        layers = members.repeated(layers, len(session.seeds))
+    else:
+        layers = train_dbn(args, session)
+    return fine_tune(args, args.model, session, layers)
+
+
+def report(args: Args, session: common.Session, result: Result) -> Path:
+    """Answers the lab's questions about one fine-tuned DBN, returns the page."""
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
-    folder = args.dbn or train_dbn(args, session)
+    folder = args.dbn or session.folder / "dbn"
     layers = dbn_layers.load(folder, session.dataset)
-    result = fine_tune(args, config, session, layers)
     fine_tuned = jax.device_get(result.state.params)
     nets = {
         "RBM": dbn_model.tied(layers[:1]),
@@ -147,7 +163,7 @@ def run(args: Args, session: common.Session) -> Path:
     measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
     error = number(measured["fine-tuned DBN"]["test_reconstruction_error"])
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
-    learner = wake_sleep.learner(config, session.dataset.train.images.shape[1:], layers)
+    learner = wake_sleep.learner(config, session.dataset.train.images.shape[1:])
     results.write_samples(args, session, learner, result)
     log = {"fine-tuning": monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)}
     steps, gain = args.generation_steps, args.gain
@@ -175,4 +191,4 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("wake_sleep", run, PRESETS, QUICK))
+    common.leave(common.main("wake_sleep", train, report, PRESETS, QUICK))

@@ -6,6 +6,7 @@ The page is one self-contained file: figures are embedded, nothing is loaded fro
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
@@ -29,6 +30,8 @@ class Section(NamedTuple):
     """Paragraphs."""
     figures: Sequence[Path] = ()
     table: Table | None = None
+    links: Mapping[str, str] = MappingProxyType({})
+    """Addresses relative to the page, by what is said of them."""
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -86,7 +86,9 @@ def call(*flags: str, experiment: ModuleType = rbm) -> int:
     name = experiment.__name__.rpartition(".")[2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *flags])
-        return common.main(name, experiment.run, experiment.PRESETS, experiment.QUICK)
+        return common.main(
+            name, experiment.train, experiment.report, experiment.PRESETS, experiment.QUICK
+        )
 
 
 def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, same
 
-from experiments import common
+from experiments import command_line, common
 from jaxgen.learner import Learner
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
@@ -70,7 +70,7 @@ PARTS = {
     )
 }
 """What models are made of; it knows no more of training and data than they do."""
-EXPERIMENTS = modules_with("experiments", {"PRESETS", "run"})
+EXPERIMENTS = modules_with("experiments", {"PRESETS", "train", "report"})
 
 
 def test_models_and_experiments_are_found():
@@ -228,11 +228,11 @@ def test_experiment(name: str):
         assert type(args) is module.Args
         assert isinstance(args, common.Args)
         assert args.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        quick = common.quickened(args, module.QUICK)
+        quick = command_line.quickened(args, module.QUICK)
         assert quick.dataset == "digits"
     assert f"python -m {name}" in (module.__doc__ or "")
-    parameters = list(inspect.signature(module.run).parameters)
-    assert parameters == ["args", "session"]
+    assert list(inspect.signature(module.train).parameters) == ["args", "session"]
+    assert list(inspect.signature(module.report).parameters) == ["args", "session", "result"]
 
 
 # ---- the direction of imports
