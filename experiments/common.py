@@ -6,6 +6,7 @@ An experiment is a frozen dataclass that extends `Args`, a table of presets, and
 folder, calls both and turns errors into exit codes.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -13,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
@@ -25,6 +26,7 @@ from flax.traverse_util import flatten_dict
 from experiments import members, monitor, run_folder
 from experiments.command_line import parse
 from experiments.members import Report
+from experiments.processes import Cluster, chosen_devices, joined
 from experiments.session import Session, session_for
 from experiments.signals import Stopped, stop_signals
 from jaxgen import data
@@ -78,6 +80,7 @@ class Args:
     """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints."""
+    cluster: Cluster = field(default_factory=Cluster)
 
     shorten: ClassVar[str] = "--epochs or --quick"
     """Flags that a run which takes long names."""
@@ -154,11 +157,17 @@ def train(
         "seeds": seeds,
         "model": model,
     }
+    devices = chosen_devices(args.cluster)
+    if len(devices) > 1:  # sums over several devices end in other last bits
+        identity["devices"] = len(devices)
     settings = {name: str(value) for name, value in flatten_dict(identity, sep=".").items()}
 
+    first = args.cluster.first
+
     def on_start() -> None:
-        session.record()
-        session.folder.mkdir(parents=True, exist_ok=True)
+        if first:
+            session.record()
+            session.folder.mkdir(parents=True, exist_ok=True)
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     watch = monitor.Watch(
@@ -178,15 +187,17 @@ def train(
             state=state,
             folder=session.folder / "checkpoints",
             settings=settings,
+            devices=devices,
             on_start=on_start,
-            hook=hook,
+            hook=hook if first else lambda _: None,
             should_stop=lambda: stopped() is not None,
         )
         signum = stopped()
-    if signum is not None:
+    if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
-        raise Stopped(signum)
-    members.split_log(session, result.step)
+        raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
+    if first:
+        members.split_log(session, result.step)
     return result
 
 
@@ -196,14 +207,24 @@ def _session(experiment: str, args: Args, train: Train, report: Report) -> None:
         make_deterministic()
     if len(args.seeds) == 1:
         args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
-    dataset = load_dataset(args)
-    seeds = f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
-    folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-{seeds}"
-    args.check(dataset, folder)
-    with run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite):
-        session = session_for(experiment, args, dataset, folder)
-        page = members.report(args, session, train(args, session), report)
-    print(f"report: {page}")
+    with contextlib.ExitStack() as owned:
+        with joined(args.cluster):
+            dataset = load_dataset(args)
+            folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-{_seeds_of(args)}"
+            args.check(dataset, folder)
+            if args.cluster.first:
+                opened = run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite)
+                owned.enter_context(opened)
+            session = session_for(experiment, args, dataset, folder)
+            result = train(args, session)
+        if args.cluster.first:
+            args = dataclasses.replace(args, cluster=args.cluster.alone())
+            print(f"report: {members.report(args, session, result, report)}")
+
+
+def _seeds_of(args: Args) -> str:
+    """The seeds as the name of a run folder has them."""
+    return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
 
 
 def main(
@@ -237,8 +258,12 @@ def main(
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process with an exit code; after Ctrl-C at once, for XLA may be compiling."""
-    if code == 128 + signal.SIGINT:
+    """Ends the process with an exit code.
+
+    At once after Ctrl-C, for XLA may be compiling, and after an error beside other processes, for
+    JAX would wait for them.
+    """
+    if code == 128 + signal.SIGINT or (code and jax.distributed.is_initialized()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
-from jaxgen.errors import PeerError, SettingError, require_positive
+from experiments.signals import Stopped
+from jaxgen.errors import NonFiniteError, PeerError, SettingError, require_positive
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Cluster:
         """Whether this process reads and writes the run folder."""
         return self.process_id == 0
 
+    def alone(self) -> "Cluster":
+        """This process by itself, with its devices."""
+        return replace(self, num_processes=1, process_id=0)
+
     @property
     def several(self) -> bool:
         """Whether other processes share the run."""
@@ -68,7 +73,8 @@ def chosen_devices(cluster: Cluster) -> list[jax.Device]:
         SettingError: a process has fewer than were asked for.
     """
     found: list[jax.Device] = []
-    for process in range(jax.process_count()):
+    mine = jax.process_index()
+    for process in range(cluster.num_processes) if cluster.several else (mine,):
         own = [device for device in jax.devices() if device.process_index == process]
         if len(own) < cluster.devices:
             raise SettingError(
@@ -169,6 +175,9 @@ def joined(cluster: Cluster) -> Iterator[None]:
     )
     try:
         yield
+    except (Stopped, NonFiniteError):  # the other processes end likewise
+        jax.distributed.shutdown()
+        raise
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and "Gloo" not in str(error):
             raise

@@ -98,7 +98,8 @@ def train_dbn(args: Args, session: common.Session) -> Layers:
 
     inner_session = alone._replace(record=record)
     result = dbn.train(inner, inner_session)
-    members.report(inner, inner_session, result, dbn.report)
+    if args.cluster.first:
+        members.report(inner, inner_session, result, dbn.report)
     layers: Layers = result.state.params
     return layers
 
