@@ -159,7 +159,8 @@ def joined(cluster: Cluster) -> Iterator[None]:
         PeerError: another process is missing, or was lost.
     """
     if cluster.devices > 1:
-        jax.config.update("jax_num_cpu_devices", cluster.devices)
+        with contextlib.suppress(RuntimeError):  # JAX has begun; `chosen_devices` takes what it has
+            jax.config.update("jax_num_cpu_devices", cluster.devices)
     if not cluster.several:
         yield
         return
