@@ -11,6 +11,8 @@ from helpers import start_python
 from runs import SMALL, call, lines_of, only_line, read, wait_until, without_times
 
 from experiments.peer_watch import passed_on
+from experiments.processes import Cluster, chosen_devices
+from jaxgen.errors import SettingError
 
 BOTH = ("--num-processes", "2", "--peer-timeout", "20")
 EPOCHS = ("--epochs", "12", "--log-every", "5")
@@ -131,7 +133,6 @@ def test_without_the_first_process_the_second_says_so(capsys: pytest.CaptureFixt
         (("--process-id", "1"), "--process-id from 0 to 0"),
         (("--coordinator", "localhost"), "--coordinator as ADDRESS:PORT"),
         (("--devices", "0"), "--devices of at least 1"),
-        (("--devices", "64"), "64 devices for --devices, found "),
     ],
 )
 def test_impossible_clusters_are_refused(
@@ -140,6 +141,11 @@ def test_impossible_clusters_are_refused(
     where = ("--dataset", "digits", "--data-dir", str(digits_root))
     assert call(*where, *flags) == 2
     assert said in only_line(capsys.readouterr().err)
+
+
+def test_devices_that_are_not_there_are_refused():
+    with pytest.raises(SettingError, match="expected 64 devices for --devices, found 1 "):
+        chosen_devices(Cluster(devices=64))
 
 
 def test_one_line_takes_the_place_of_a_stack():
