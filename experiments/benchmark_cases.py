@@ -216,21 +216,11 @@ def resized(model: Any, size: int) -> Any:
 def changed(
     case: Case, batch_size: int | None, hidden_size: int | None, precision: Precision | None
 ) -> Case:
-    """A case with the values that are not None in place of its own.
-
-    Errors:
-        SettingError: a precision that the learner cannot have.
-    """
+    """A case with the values that are not None in place of its own; the precision is one it has."""
     args, model = case.args, case.args.model
     if hidden_size is not None:
         model = resized(model, hidden_size)
     if precision not in (None, case.precision):
-        if precision not in case.precisions:
-            raise SettingError(
-                expected=f"--precision {case.precision} for {case.name}",
-                found=str(precision),
-                remedy="set it, or choose cases with --only that have this precision",
-            )
         model = replace(model, precision=precision)
     batch_size = args.batch_size if batch_size is None else batch_size
     return case._replace(args=replace(args, batch_size=batch_size, model=model))
