@@ -6,18 +6,29 @@ replaces what stands between the marks in README.md by columns of docs/results/s
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import tyro
 
 from jaxgen.errors import DataError, JaxgenError
 from jaxgen.files import write_atomically
 from jaxgen.report import Table, markdown
 
-README = Path("README.md")
-PAGE = Path("docs/results/speed.md")
 BEGIN, END = "<!-- speed:begin -->\n", "<!-- speed:end -->\n"
 COLUMNS = ("name", "batch", "images/s", "share of peak")
 RATIO = "ratio to "
 """How the titles of all columns begin that compare."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Cut the README's speed table from the page that the benchmark wrote."""
+
+    page: Path = Path("docs/results/speed.md")
+    """What the benchmark wrote."""
+    readme: Path = Path("README.md")
+    """What has the marks."""
 
 
 def table_of(page: str) -> Table:
@@ -44,18 +55,18 @@ def parts(readme: str) -> tuple[str, str, str]:
     between, end, after = rest.partition(END)
     if not (begin and end):
         raise DataError(
-            expected=f"{BEGIN.strip()} and {END.strip()} in {README}",
+            expected=f"{BEGIN.strip()} and {END.strip()} in the README",
             found="not both",
             remedy="write them around the table",
         )
     return before + begin, between, end + after
 
 
-def main() -> int:
+def main(args: Args) -> int:
     """Rewrites the README; returns the exit code (see jaxgen.errors)."""
     try:
-        before, _, after = parts(README.read_text())
-        write_atomically(README, (before + cut(PAGE.read_text()) + after).encode())
+        before, _, after = parts(args.readme.read_text())
+        write_atomically(args.readme, (before + cut(args.page.read_text()) + after).encode())
     except JaxgenError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -63,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Args)))

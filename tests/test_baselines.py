@@ -4,6 +4,8 @@ Draws differ between programs, so each comparison is made where no draw matters:
 codes without noise or without influence.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,11 +48,12 @@ def test_rbm():
     """Weights so large that every probability is 0 or 1: CD-3 draws nothing by chance."""
     config = rbm.Config(num_hidden=6, num_gibbs_steps=3, init_scale=300.0)
     learner = rbm.learner(config, SHAPE)
-    state = learner.init(KEY)
-    expected, _ = learner.step(state, binary(), KEY)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
     model = flax_rbm.RBM(12, 6, 300.0)
     variables = {"params": state.params}
-    found, _ = flax_rbm.learn(model, variables, rows(binary()), KEY, 3, config.learning_rate)
+    update = jax.jit(flax_rbm.learn, static_argnums=(0, 4, 5))
+    found, _ = update(model, variables, rows(binary()), KEY, 3, config.learning_rate)
     assert_close(found["params"], expected.params)
     change = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), found["params"], state.params)
     assert change["w"] > 0.01
@@ -59,13 +62,14 @@ def test_rbm():
 def test_wake_sleep():
     config = wake_sleep.Config(hidden_sizes=(6, 4), init_scale=300.0, learning_rate=0.1)
     learner = wake_sleep.learner(config, SHAPE)
-    state = learner.init(KEY)
-    expected, _ = learner.step(state, binary(), KEY)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
     layer, top = flax_rbm.RBM(12, 6, 300.0), flax_rbm.RBM(6, 4, 300.0)
     up, down = state.recognition[0], state.generative[0]
     full = {"b_visible": down["b_visible"], "b_hidden": up["b_hidden"]}
     nets = ({"params": full | up}, {"params": full | down}, {"params": state.top.params})
-    found = flax_wake_sleep.update(layer, top, config, nets, rows(binary()), KEY)
+    update = jax.jit(flax_wake_sleep.update, static_argnums=(0, 1, 2))
+    found = update(layer, top, config, nets, rows(binary()), KEY)
     params = [net["params"] for net in found]
     assert_close({name: params[0][name] for name in up}, expected.recognition[0])
     assert_close({name: params[1][name] for name in down}, expected.generative[0])
@@ -76,14 +80,15 @@ def test_vae():
     """Codes whose log variance is -60 are their means."""
     config = vae.Config(hidden_sizes=(7, 6), latent_size=3, epsilon=1e-3)
     learner = vae.learner(config, SHAPE)
-    state = learner.init(KEY)
+    state = jax.jit(learner.init)(KEY)
     last = state.params["encoder"]["dense_2"]
     last["kernel"] = last["kernel"].at[:, 3:].set(0.0)
     last["bias"] = last["bias"].at[3:].set(-60.0)
-    expected, metrics = learner.step(state, binary(), KEY)
+    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
     start = flax_vae.start(config, 12)
     assert_close(*(jax.tree.map(jnp.shape, p) for p in (start.params, state.params)))
-    found, loss = flax_vae.update(start.replace(params=state.params), rows(binary()), KEY)
+    update = jax.jit(flax_vae.update)
+    found, loss = update(start.replace(params=state.params), rows(binary()), KEY)
     np.testing.assert_allclose(loss, -metrics["objective"], rtol=1e-4)
     assert_close(found.params, expected.params, atol=1e-5)
 
@@ -93,8 +98,7 @@ def as_flax(params: dict) -> dict:
     return {f"Dense_{i}": params[f"Dense_{i}"]["dense"] for i in range(len(params))}
 
 
-@pytest.mark.parametrize("loss", ["non_saturating", "minimax"])
-@pytest.mark.parametrize("d_steps", [1, 2])
+@pytest.mark.parametrize(("loss", "d_steps"), [("non_saturating", 1), ("minimax", 2)])
 def test_gan(loss, d_steps):
     """A generator whose first weights are 0 makes one image of all codes."""
     config = gan.Config(
@@ -105,10 +109,10 @@ def test_gan(loss, d_steps):
         dropout=0.0,
     )
     learner = gan.learner(config, SHAPE)
-    state = learner.init(KEY)
+    state = jax.jit(learner.init)(KEY)
     first = state.generator.variables["params"]["Dense_0"]["dense"]
     first["kernel"] = jnp.zeros_like(first["kernel"])
-    expected, metrics = learner.step(state, binary(), KEY)
+    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
     nets = (flax_gan.Generator(config, 12), flax_gan.Discriminator(config))
     pixels = flax_gan.prepare(jnp.asarray(binary()))
     players = flax_adversarial.start(config, nets, pixels[:1])
@@ -116,7 +120,8 @@ def test_gan(loss, d_steps):
     players = flax_adversarial.Players(
         *(net.replace(params=as_flax(params)) for net, params in zip(players, ours, strict=True))
     )
-    found, losses = flax_adversarial.iteration(config, players, pixels, KEY)
+    iteration = jax.jit(flax_adversarial.iteration, static_argnums=0)
+    found, losses = iteration(config, players, pixels, KEY)
     for name, value in losses.items():
         np.testing.assert_allclose(value, metrics[name], rtol=1e-5)
     d_params = expected.discriminator.variables["params"]
@@ -140,24 +145,32 @@ def as_flax_net(params: dict, transposed: bool) -> dict:
     return found
 
 
+def drawn(shapes):
+    """Arrays of these shapes: weights for a net that no one has to initialise."""
+    rng = np.random.default_rng(2)
+    return jax.tree.map(lambda leaf: rng.normal(0.1, 0.1, leaf.shape).astype(np.float32), shapes)
+
+
 def test_dcgan_nets():
-    """Both nets map the same inputs to the same outputs, as their own batch normalises them."""
-    config = dcgan.Config(width=1 / 16)
-    learner = dcgan.learner(config, (8, 8, 1))
-    state = learner.init(KEY)
-    nets = (flax_dcgan.Generator(config, 1), flax_dcgan.Discriminator(config))
+    """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
+    config = dcgan.Config(width=1 / 32)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
     real = flax_dcgan.prepare(jnp.asarray(images))
     np.testing.assert_allclose(real, dcgan.enlarged(jnp.asarray(images)), atol=1e-6)
     codes = jax.random.normal(KEY, (6, config.latent_size))
-    modules, players = dcgan.nets(config, 1), (state.generator, state.discriminator)
+    flax_nets = (flax_dcgan.Generator(config, 1), flax_dcgan.Discriminator(config))
     for index, inputs in enumerate((codes, real)):
-        variables = players[index].variables
-        expected = modules[index].apply(variables, inputs, train=True, mutable=True)[0]
+        ours, flax_net = dcgan.nets(config, 1)[index], flax_nets[index]
+        variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
         params = as_flax_net(variables["params"], transposed=index == 0)
-        own = flax_adversarial.start(config, nets, real[:1])[index]
-        assert jax.tree.map(jnp.shape, own.params) == jax.tree.map(jnp.shape, params)
-        found, _ = flax_adversarial.passed(own, params, inputs, KEY)
+        shapes = jax.eval_shape(flax_net.init, KEY, inputs)
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes["params"])
+        net = partial(ours.apply, train=True, mutable=["batch_stats"])
+        expected, _ = jax.jit(net)(variables, inputs)
+        flax_variables = {"params": params, "batch_stats": drawn(shapes["batch_stats"])}
+        net = partial(flax_net.apply, mutable=["batch_stats"])
+        found, _ = jax.jit(net)(flax_variables, inputs)
+        assert np.std(expected) > 0.05
         np.testing.assert_allclose(jnp.ravel(found), jnp.ravel(expected), atol=2e-4)
 
 
@@ -172,9 +185,9 @@ def test_adam_of_both_programs_is_the_same():
     assert_close(found, ours.update(grads, ours.init(params), params)[0])
 
 
-@pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-deep"])
+@pytest.mark.parametrize("name", ["dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
 def test_epochs_run(name):
-    """Every Flax peer takes steps on bytes, as the benchmark asks it to."""
+    """A Flax peer takes steps on bytes, as the benchmark asks it to."""
     (case,) = benchmark_cases.cases([name])
     case = benchmark_cases.changed(case, 10, 8, None)
     images = np.random.default_rng(0).integers(0, 256, (25, 28, 28, 1), dtype=np.uint8)

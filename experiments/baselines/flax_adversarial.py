@@ -107,7 +107,8 @@ def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> 
     adam = optax.adam(config.learning_rate, b1=config.beta1, b2=config.beta2)
     states = []
     for net, inputs in zip(nets, (jnp.zeros((1, config.latent_size)), pixels), strict=True):
-        variables = net.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, inputs)
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        variables = jax.jit(net.init)(keys, inputs)
         params, stats = variables["params"], variables.get("batch_stats", {})
         states.append(
             TrainState.create(apply_fn=net.apply, params=params, tx=adam, batch_stats=stats)
