@@ -5,6 +5,7 @@ that tell the peak speed, so that it is ours alone as long as a process measures
 """
 
 import contextlib
+import inspect
 import statistics
 import time
 from collections.abc import Collection
@@ -52,6 +53,8 @@ def use_devices(num: int) -> None:
     if num > 1:
         with contextlib.suppress(RuntimeError):  # too late: what there is may be enough
             jax.config.update("jax_num_cpu_devices", num)
+    if num > 1 and "devices" not in inspect.signature(fit).parameters:
+        raise SettingError(expected="--devices 1", found=str(num), remedy="`fit` takes one alone")
     if num > len(jax.devices()):
         raise SettingError(
             expected=f"--devices from 1 to {len(jax.devices())}",

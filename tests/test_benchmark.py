@@ -311,7 +311,7 @@ def test_a_precision_that_none_has(monkeypatch, capsys):
 
 def test_more_devices_than_there_are(small, monkeypatch, capsys):
     assert call(monkeypatch, "--only", "rbm-lab", "--devices", "1000") == 2
-    assert "--devices from 1 to" in only_line(capsys.readouterr().err)
+    assert "--devices" in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("against", ["torch", "all"])
