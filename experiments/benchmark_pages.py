@@ -18,7 +18,8 @@ Columns = dict[str, Callable[[Row], str]]
 HOW = (
     "A peer's program runs in turn with ours, in the same process; the ratio is our time over the "
     "peer's, its range over the pairs of repeats. A slow peer takes fewer steps, or fewer turns, "
-    "which its cell says. PyTorch's programs are experiments/baselines/torch_*.py: eager, with "
+    "which its cell says. On a busy machine PyTorch's idle threads spin, and its times say little. "
+    "PyTorch's programs are experiments/baselines/torch_*.py: eager, with "
     "channels_last where there are convolutions, and with torch.compile (then with channels_last "
     "too); Flax's are flax_*.py, the straightforward program with a jitted step per batch. Where "
     "our products are of bfloat16, PyTorch runs under autocast and Flax's convolutions have that "
