@@ -181,7 +181,7 @@ def run(args: Args) -> str:
     rows: list[dict[str, Any]] = []
     for sweep, setting in settings:
         row = measured_here(setting) if len(settings) == 1 else measured_apart(setting)
-        rows.append({"sweep": sweep} | row)
+        rows.append(row | {"sweep": sweep})
         if args.json:
             write_json(args.json, rows)
         logger.info("%s: %.4g ms a step", " ".join(flags(setting)), 1e3 * row["step_s"])

@@ -33,11 +33,11 @@ HOW = (
 )
 
 
-def timing(row: Row, name: str, scale: float, unit: str = "") -> str:
+def timing(row: Row, name: str, scale: float) -> str:
     """A median with its range."""
     low, high = row[f"{name}_range"]
     middle, low, high = (number(scale * value, 3) for value in (row[name], low, high))
-    return f"{middle}{unit} ({low} to {high})"
+    return f"{middle} ({low} to {high})"
 
 
 def ratio_text(row: Row, name: str) -> str:

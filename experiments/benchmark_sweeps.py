@@ -87,8 +87,10 @@ def plot(rows: Rows, folder: Path) -> list[Path]:
         axes = figure.axes[0]
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_xticks(values, [str(value) for value in values])
         axes.lines[0].set_marker("o")
         axes.lines[1].set_linestyle("--")
+        axes.legend(fontsize=8)
         name = f"{first['sweep']}-{first['name']}-{first['precision']}.png"
         paths.append(figures.save(figure, folder / name))
     return paths
