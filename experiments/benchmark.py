@@ -1,219 +1,206 @@
 """How fast the learners train, and against what: one run, interleaved, the same machine.
 
-    python -m experiments.benchmark --only rbm-lab --against torch
+    python -m experiments.benchmark --only rbm-lab --against all
 
 Prints one row per learner and preset; `--json FILE` and `--markdown FILE` keep them. An epoch is
 timed as `fit` runs it, with its log intervals, on MNIST where it can be had, otherwise on the
-digits repeated to 60,000. About 30 seconds on two cores for rbm-lab.
+digits repeated to 60,000, otherwise on noise. `--sweep batch_size` and the like print one row per
+value and draw a plot. Each row comes from a process of its own, so that its import, its compilation
+and its memory are its own. About half a minute on two cores for rbm-lab against nothing.
 """
 
 import time
 
 STARTED = time.perf_counter()  # before the imports, for they count too
 
-import importlib  # noqa: E402
-import os  # noqa: E402
-import statistics  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable, Mapping  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from functools import partial  # noqa: E402
+import tempfile  # noqa: E402
+from dataclasses import dataclass, fields, replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, Literal  # noqa: E402
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 
-from experiments import common, run_folder  # noqa: E402
-from experiments.benchmark_cases import Case, cases  # noqa: E402
-from jaxgen.data import Dataset  # noqa: E402
-from jaxgen.errors import JaxgenError, SettingError  # noqa: E402
+from experiments import benchmark_pages, common  # noqa: E402
+from experiments.benchmark_cases import Precision, cases, changed  # noqa: E402
+from experiments.benchmark_measure import NUM_IMAGES, measure  # noqa: E402
+from experiments.benchmark_peers import LIBRARIES, require_libraries  # noqa: E402
+from experiments.benchmark_sweeps import SWEEPS, plot, sweep_page  # noqa: E402
+from experiments.processes import use_devices  # noqa: E402
+from jaxgen.errors import (  # noqa: E402
+    DataMissingError,
+    JaxgenError,
+    SettingError,
+    require_positive,
+)
 from jaxgen.files import write_atomically, write_json  # noqa: E402
-from jaxgen.report import Table, markdown, number  # noqa: E402
-from jaxgen.train import Progress, Schedule, fit  # noqa: E402
 
 IMPORT_S = time.perf_counter() - STARTED
-NUM_IMAGES = 60_000
-PEAK_SIZE = 2048
-PEERS = {"torch": "PyTorch", "torch_channels_last": "PyTorch channels_last"}
+
+logger = logging.getLogger("jaxgen")
 
 
 @dataclass(frozen=True)
 class Args:
-    """Measure the speed of the learners, alone or against PyTorch in the same run."""
+    """Measure the speed of the learners, alone or against others in the same run."""
 
     only: tuple[str, ...] = ()
-    """Names, <experiment>-<preset>, for example rbm-lab; all of them where none is given."""
-    against: Literal["none", "torch"] = "none"
-    """Peer to run in turn with ours; torch needs the extra `benchmark`."""
+    """Names, <experiment>-<preset>, for example rbm-lab; all of them where none is given, of a
+    sweep rbm-lab."""
+    against: Literal["none", "torch", "flax", "all"] = "none"
+    """Programs to run in turn with ours; torch needs the extra `benchmark`."""
     batch_size: int | None = None
     """Images per update; each preset's own where not given."""
+    hidden_size: int | None = None
+    """Units of every hidden layer, of a DCGAN its base width; each preset's own where not given."""
+    seeds: int = 1
+    """Members trained in one program."""
+    devices: int = 1
+    """Devices that share the work; the CPU is made that many."""
+    precision: Precision | None = None
+    """Only the rows of this precision; every one that a learner has where not given."""
+    sweep: tuple[Literal["batch_size", "hidden_size", "seeds", "devices"], ...] = ()
+    """Settings of which one row is measured per value, and drawn."""
+    values: tuple[int, ...] = ()
+    """The values of a single sweep, instead of its own."""
+    images: int | None = None
+    """Images of an epoch that is timed; 60,000, fewer for long updates, where not given."""
+    synthetic: bool = False
+    """Noise instead of a data set; taken anyway where none can be had."""
     repeats: int = 7
     """Epochs timed; the median is reported, with the fastest and the slowest."""
     json: Path | None = None
-    """File for the rows."""
+    """File for the rows; written after each."""
     markdown: Path | None = None
-    """File for the rows as a table, with the machine and the versions."""
+    """File for the rows as tables, with the machine and the versions."""
+    plots: Path | None = None
+    """Folder for the plots of a sweep; that of --markdown, or runs/benchmark, where not given."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "seeds", "devices", "repeats")
+        if self.values and len(self.sweep) != 1:
+            raise SettingError(
+                expected="--values beside a single --sweep",
+                found=f"{len(self.sweep)} of them",
+                remedy="set --sweep to one of them",
+            )
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the peers."""
+        return {"all": LIBRARIES, "none": ()}.get(self.against, (self.against,))
 
 
-def timed(function: Callable[[], Any]) -> float:
-    """Seconds that one call takes."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+def flags(args: Args) -> list[str]:
+    """The command line that says the settings, those that are not the defaults."""
+    words = []
+    for field in fields(args):
+        value = getattr(args, field.name)
+        if value != field.default:
+            words.append(f"--{field.name.replace('_', '-')}")
+            values = value if isinstance(value, tuple) else (value,)
+            words += [str(word) for word in values if word is not True]
+    return words
 
 
-def matmul_peak() -> float:
-    """Operations per second of a float32 matrix product of size 2048, the best of ten."""
-    a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
-    product = jax.jit(jnp.matmul)
-    product(a, a).block_until_ready()
-    best = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(10))
-    return 2 * PEAK_SIZE**3 / best
-
-
-def torch_epoch(case: Case, images: np.ndarray, options: Mapping[str, str]) -> Callable[[], None]:
-    """The PyTorch program of the same updates, as a function that trains one epoch."""
-    try:
-        baseline = importlib.import_module(f"experiments.baselines.torch_{case.experiment}")
-    except ModuleNotFoundError as error:
+def single(args: Args) -> list[tuple[str | None, Args]]:
+    """The sweep and the settings of every row."""
+    changes: list[tuple[str | None, dict[str, int]]] = [(None, {})]
+    if args.sweep:
+        args = replace(args, only=args.only or ("rbm-lab",))
+        changes = [
+            (name, {name: value})
+            for name in args.sweep
+            for value in args.values or SWEEPS[name].values
+        ]
+    parts = {"sweep": (), "values": (), "json": None, "markdown": None, "plots": None}
+    found = [
+        (sweep, replace(args, **parts, only=(case.name,), precision=precision, **change))
+        for case in cases(args.only)
+        for precision in case.precisions
+        if args.precision in (None, precision)
+        for sweep, change in changes
+    ]
+    if not found:
         raise SettingError(
-            expected=f"PyTorch and a baseline for {case.experiment}",
-            found=str(error),
-            remedy="type pip install -c constraints.txt -e '.[benchmark]'",
-        ) from error
-    batch_size, model = case.args.batch_size, case.args.model
-    epoch: Callable[[], None] = baseline.epoch_runner(images, batch_size, model, **options)
-    return epoch
+            expected="--precision float32 for these learners",
+            found=str(args.precision),
+            remedy="set it, or choose others with --only",
+        )
+    return found
 
 
-def measure(case: Case, dataset: Dataset, against: str, repeats: int) -> dict[str, Any]:
-    """Times epochs of `fit`, each followed by one of every peer; the first of each warms up."""
-    num = max(case.subject.num_images or NUM_IMAGES, case.args.batch_size)
-    images = np.resize(dataset.train.images, (num, *dataset.train.images.shape[1:]))
-    learner = case.subject.learner(case.args.model, images.shape[1:])
-    peers = case.subject.peers if against == "torch" else {}
-    others = {name: torch_epoch(case, images, options) for name, options in peers.items()}
-    ours: list[float] = []
-    theirs: dict[str, list[float]] = {name: [] for name in others}
-    first_step: list[float] = []
-    began = mark = time.perf_counter()
-
-    def hook(progress: Progress) -> None:
-        nonlocal mark
-        first_step.append(time.perf_counter() - began)
-        if progress.step % progress.steps_per_epoch == 0:
-            ours.append(time.perf_counter() - mark)
-            for name, other in others.items():
-                theirs[name].append(timed(other))
-            mark = time.perf_counter()
-
-    result = fit(learner, images, Schedule(repeats + 1, case.args.batch_size), (0,), hook=hook)
-    steps = num // case.args.batch_size
-    per_step = [seconds / steps for seconds in ours[1:]]
-    row = row_of(case, per_step, result.compile_s, first_step[0])
-    for name, seconds in theirs.items():
-        row |= ratio_of(name, per_step, [each / steps for each in seconds[1:]])
-    return row
+def load_images(synthetic: bool) -> tuple[str, np.ndarray]:
+    """The name and the training images of MNIST, of digits, or else of noise."""
+    if not synthetic:
+        try:
+            dataset = common.load_dataset(common.Args())
+            return dataset.name, dataset.train.images
+        except (ImportError, DataMissingError) as error:
+            logger.warning("using noise, for no data set can be had: %s", error)
+    noise = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 28, 28, 1), np.uint8)
+    return "noise", noise
 
 
-def row_of(case: Case, seconds: list[float], compile_s: float, first_step_s: float) -> dict:
-    """What is reported of one learner, from the seconds that a step took; rates are of the median.
-
-    An epoch is one of all `NUM_IMAGES`.
-    """
-    steps = NUM_IMAGES // case.args.batch_size
-    step_s = statistics.median(seconds)
-    operations = case.subject.operations(case.args)
-    peak = matmul_peak()
-    return {
-        "name": case.name,
-        "batch_size": case.args.batch_size,
-        "import_s": IMPORT_S,
-        "compile_s": compile_s,
-        "first_step_s": first_step_s,
-        "step_s": step_s,
-        "epoch_s": step_s * steps,
-        "epoch_s_range": [min(seconds) * steps, max(seconds) * steps],
-        "images_per_s": case.args.batch_size / step_s,
-        "operations_per_step": operations,
-        "gflops_per_s": operations / step_s / 1e9,
-        "peak_gflops_per_s": peak / 1e9,
-        "share_of_peak": operations / step_s / peak,
-        "peak_rss_bytes": run_folder.peak_memory(),
-    }
+def measured_here(args: Args) -> dict[str, Any]:
+    """One row, measured in this process."""
+    use_devices(args.devices)
+    (case,) = cases(args.only)
+    case = changed(case, args.batch_size, args.hidden_size, args.precision)
+    name, images = load_images(args.synthetic)
+    num = max(args.images or case.subject.num_images, case.args.batch_size)
+    images = np.resize(images, (num, *images.shape[1:]))
+    row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
+    return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}
 
 
-def ratio_of(name: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """Our time over a peer's: of the medians, and the range over the pairs of epochs."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {
-        f"{name}_step_s": statistics.median(theirs),
-        f"{name}_step_s_range": [min(theirs), max(theirs)],
-        f"ratio_to_{name}": statistics.median(ours) / statistics.median(theirs),
-        f"ratio_to_{name}_range": [min(ratios), max(ratios)],
-    }
+def measured_apart(args: Args) -> dict[str, Any]:
+    """One row, measured by this program in a process of its own, which also says what failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "experiments.benchmark"]
+        done = subprocess.run(
+            [*command, *flags(replace(args, json=path))], stdout=subprocess.DEVNULL
+        )
+        if done.returncode < 0:
+            print(f"error: {args.only[0]} ended by signal {-done.returncode}", file=sys.stderr)
+        if done.returncode:
+            raise SystemExit(abs(done.returncode))
+        row: dict[str, Any]
+        (row,) = json.loads(path.read_text())
+        return row
 
 
-def ratio_text(row: dict[str, Any], name: str) -> str:
-    """A ratio with its range; empty where that peer did not run."""
-    if f"ratio_to_{name}" not in row:
-        return ""
-    least, most = row[f"ratio_to_{name}_range"]
-    return f"{row[f'ratio_to_{name}']:.2f} ({least:.2f} to {most:.2f})"
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """The rows with their units; the peer's columns where there is one."""
-    shown = {
-        "batch": lambda row: str(row["batch_size"]),
-        "import s": lambda row: number(row["import_s"], 3),
-        "compile s": lambda row: number(row["compile_s"], 3),
-        "ms/step": lambda row: number(1e3 * row["step_s"], 3),
-        "s/epoch": lambda row: number(row["epoch_s"], 3),
-        "images/s": lambda row: number(row["images_per_s"], 3),
-        "GFLOP/s": lambda row: number(row["gflops_per_s"], 3),
-        "share of peak": lambda row: number(row["share_of_peak"], 3),
-        "peak RSS MB": lambda row: number(row["peak_rss_bytes"] / 1e6, 3),
-    }
-    for peer, said in PEERS.items():
-        if any(f"ratio_to_{peer}" in row for row in rows):
-            shown[f"ratio to {said} (range)"] = partial(ratio_text, name=peer)
-    lines = [[row["name"], *(text(row) for text in shown.values())] for row in rows]
-    return Table(["name", *shown], lines)
-
-
-def page(rows: list[dict[str, Any]], dataset: str, repeats: int) -> str:
-    """The rows as a markdown page that says where, with what and how they were measured."""
-    found = run_folder.environment()
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-    return (
-        f"# Speed\n\nGenerated by `{run_folder.command()}`.\n\n"
-        f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; {packages}. "
-        f"Medians of {repeats} epochs of {NUM_IMAGES:,} images ({dataset}) after one that warms "
-        "up; of a GAN, of 12,000 images, of a DCGAN, of 512, which s/epoch scales up. A peer's "
-        "epochs run in turn "
-        "with ours; the ratio is our time over the peer's, its range over the pairs of epochs. "
-        "GFLOP/s counts matrix products alone, and convolutions as they are defined, of which "
-        "Winograd's algorithm needs 9/16; the peak is a float32 product of size "
-        f"{PEAK_SIZE} in the same run. The peak RSS holds all that ran before in the process, "
-        "peers included. dbn-lab is the second layer, above a first one that stays as it is.\n\n"
-        f"{markdown(table(rows))}"
-    )
-
-
-def main(args: Args) -> int:
-    """Measures what was asked for and prints it; returns the exit code."""
-    try:
-        chosen = cases(args.only, args.batch_size)
-        dataset = common.load_dataset(common.Args())
-        rows = [measure(case, dataset, args.against, args.repeats) for case in chosen]
-        text = page(rows, dataset.name, args.repeats)
-        print(text)
+def run(args: Args) -> str:
+    """Measures all rows and keeps what is to be kept; returns the page."""
+    require_libraries(args.libraries)
+    settings = single(args)
+    rows: list[dict[str, Any]] = []
+    for sweep, setting in settings:
+        row = measured_here(setting) if len(settings) == 1 else measured_apart(setting)
+        rows.append(row | {"sweep": sweep})
         if args.json:
             write_json(args.json, rows)
+        logger.info("%s: %.4g ms a step", " ".join(flags(setting)), 1e3 * row["step_s"])
+    if not args.sweep:
+        return benchmark_pages.page(rows)
+    folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
+    return sweep_page(rows, plot(rows, folder), args.markdown)
+
+
+def main() -> int:
+    """Parses, measures and prints; returns the exit code (see jaxgen.errors)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        args = tyro.cli(Args)
+        text = run(args)
+        print(text)
         if args.markdown:
             write_atomically(args.markdown, text.encode())
     except JaxgenError as error:
@@ -223,4 +210,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(main())

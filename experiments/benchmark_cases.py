@@ -1,12 +1,12 @@
-"""What the benchmark measures: each experiment's learner, and the operations of its update."""
+"""What the benchmark measures: each experiment's learner, what its update costs, its peers."""
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -14,6 +14,15 @@ import experiments
 from jaxgen import dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
+
+Precision = Literal["float32", "bfloat16"]
+
+TORCH = {"torch": {}, "torch_compiled": {"compiled": True}}
+CONVOLUTIONAL = {
+    "torch": {},
+    "torch_channels_last": {"memory_format": "channels_last"},
+    "torch_compiled": {"compiled": True, "memory_format": "channels_last"},
+}
 
 
 def product(batch: int, rows: int, columns: int) -> int:
@@ -122,10 +131,11 @@ class Subject(NamedTuple):
 
     learner: Callable[[Any, tuple[int, int, int]], Learner]
     operations: Callable[[Any], int]
-    num_images: int | None = None
-    """Images that are timed, where not all: of long updates a few batches say enough."""
-    peers: Mapping[str, Mapping[str, str]] = MappingProxyType({"torch": {}})
-    """Names of the peers, and what PyTorch's program of each is asked for."""
+    num_images: int = 60_000
+    """Images of an epoch that is timed: of long updates a few batches say enough."""
+    peers: Mapping[str, Mapping[str, Any]] = MappingProxyType(TORCH | {"flax": {}})
+    """The programs that ours is compared with: <library> or <library>_<variant>, with what
+    `epoch_runner` in experiments/baselines/<library>_<experiment>.py is asked for."""
 
 
 SUBJECTS = {
@@ -138,13 +148,13 @@ SUBJECTS = {
         dcgan.learner,
         dcgan_operations,
         num_images=512,
-        peers={"torch": {}, "torch_channels_last": {"memory_format": "channels_last"}},
+        peers=MappingProxyType(CONVOLUTIONAL | {"flax": {}}),
     ),
 }
 
 
 class Case(NamedTuple):
-    """One learner with one preset."""
+    """One learner with one preset, some of whose settings may be changed."""
 
     experiment: str
     preset: str
@@ -160,18 +170,27 @@ class Case(NamedTuple):
         """How to make it and what it costs."""
         return SUBJECTS[self.experiment]
 
+    @property
+    def precision(self) -> Precision:
+        """What the factors of its products are rounded to."""
+        precision: Precision = getattr(self.args.model, "precision", "float32")
+        return precision
 
-def cases(only: Sequence[str] = (), batch_size: int | None = None) -> list[Case]:
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those that the learner can have."""
+        return ("float32", "bfloat16") if hasattr(self.args.model, "precision") else ("float32",)
+
+
+def cases(only: Sequence[str] = ()) -> list[Case]:
     """Every preset of every experiment whose operations are counted, or those called `only`.
-
-    A batch size that is given takes the place of the presets' own.
 
     Errors:
         SettingError: a name that no preset has.
     """
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     found = [
-        Case(name, preset, replace(args, batch_size=batch_size or args.batch_size))
+        Case(name, preset, args)
         for name in names
         if name in SUBJECTS
         for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
@@ -183,3 +202,25 @@ def cases(only: Sequence[str] = (), batch_size: int | None = None) -> list[Case]
                 expected=f"--only to be among {', '.join(known)}", found=name, remedy="set it"
             )
     return [case for case in found if not only or case.name in only]
+
+
+def resized(model: Any, size: int) -> Any:
+    """The settings with `size` units in every hidden layer; of a DCGAN, with that base width."""
+    names = {field.name for field in fields(model)}
+    values: dict[str, Any] = dict.fromkeys({"num_hidden", "base_width"} & names, size)
+    for name in {"hidden_sizes", "generator_sizes", "discriminator_sizes"} & names:
+        values[name] = (size,) * len(getattr(model, name))
+    return replace(model, **values)
+
+
+def changed(
+    case: Case, batch_size: int | None, hidden_size: int | None, precision: Precision | None
+) -> Case:
+    """A case with the values that are not None in place of its own; the precision is one it has."""
+    args, model = case.args, case.args.model
+    if hidden_size is not None:
+        model = resized(model, hidden_size)
+    if precision not in (None, case.precision):
+        model = replace(model, precision=precision)
+    batch_size = args.batch_size if batch_size is None else batch_size
+    return case._replace(args=replace(args, batch_size=batch_size, model=model))

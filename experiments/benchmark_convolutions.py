@@ -18,8 +18,9 @@ import tyro
 from jaxtyping import Array
 
 from experiments import run_folder
-from experiments.benchmark import PEAK_SIZE, matmul_peak, timed
 from experiments.benchmark_cases import product
+from experiments.benchmark_measure import matmul_peak, peak_size
+from experiments.benchmark_peers import timed
 from jaxgen import winograd
 from jaxgen.conv import FORMULATIONS, formulation
 from jaxgen.conv_products import Formulation, Geometry
@@ -114,7 +115,7 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
         f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; jax "
         f"{found['packages']['jax']}. k4 s2 p1, batch {args.batch_size}, {args.precision}; medians "
         f"of {args.repeats} calls. GFLOP/s counts the convolution as it is defined; a float32 "
-        f"product of size {PEAK_SIZE} reaches {number(matmul_peak() / 1e9, 3)}. The one that is "
+        f"product of size {peak_size()} reaches {number(matmul_peak() / 1e9, 3)}. The one that is "
         "taken on the CPU is marked; on accelerators it is always the native one. `patches` has no "
         "input gradient of its own and takes the native one.\n\n"
         + markdown(Table(["layer", "direction", "formulation", "ms", "GFLOP/s"], cells))

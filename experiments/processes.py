@@ -66,6 +66,13 @@ class Cluster:
         return self.num_processes > 1
 
 
+def use_devices(num: int) -> None:
+    """Makes the CPU that many devices; an accelerator has those it has."""
+    if num > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun; `chosen_devices` takes what it has
+            jax.config.update("jax_num_cpu_devices", num)
+
+
 def chosen_devices(cluster: Cluster) -> list[jax.Device]:
     """The devices that share the work, of all processes that are joined; those of 0 come first.
 
@@ -158,9 +165,7 @@ def joined(cluster: Cluster) -> Iterator[None]:
         SettingError: the coordinator's port is in use.
         PeerError: another process is missing, or was lost.
     """
-    if cluster.devices > 1:
-        with contextlib.suppress(RuntimeError):  # JAX has begun; `chosen_devices` takes what it has
-            jax.config.update("jax_num_cpu_devices", cluster.devices)
+    use_devices(cluster.devices)
     if not cluster.several:
         yield
         return

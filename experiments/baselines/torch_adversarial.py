@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from experiments.baselines.torch_rbm import epoch_of
+
 ACTIVATIONS = {
     "relu": functools.partial(nn.ReLU, inplace=True),
     "leaky_relu": functools.partial(nn.LeakyReLU, 0.2, inplace=True),
@@ -79,7 +81,7 @@ def epoch_runner(
     dtype: str = "float32",
     compiled: bool = False,
 ) -> Callable[..., None]:
-    """A function that trains one epoch, or its first num_steps batches.
+    """A function that trains one epoch, or its first num_steps batches; see `epoch_of`.
 
     Args:
         nets: generator, from [N, latent_size], and discriminator, to [N, 1].
@@ -89,7 +91,7 @@ def epoch_runner(
         config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
             beta1, beta2.
         memory_format: "contiguous" or "channels_last".
-        device: where everything lies. On a GPU the function returns before the work is done.
+        device: where everything lies.
         dtype: "float32", or "bfloat16" for autocast.
         compiled: whether torch.compile compiles both nets.
     """
@@ -98,12 +100,4 @@ def epoch_runner(
         nets = [torch.compile(net) for net in nets]
     pixels = pixels.to(device)
     step = iteration(*nets, config, batch_size, device, dtype)
-
-    def epoch(num_steps: int | None = None) -> None:
-        order = torch.randperm(len(pixels), device=device)
-        num_batches = len(pixels) // batch_size
-        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
-        for rows in order.split(batch_size)[:num_batches]:
-            step(prepare(pixels[rows]))
-
-    return epoch
+    return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch)))

@@ -10,14 +10,19 @@ from jaxgen import wake_sleep
 
 
 def epoch_runner(
-    images: np.ndarray, batch_size: int, config: wake_sleep.Config
-) -> Callable[[], None]:
-    """A function that trains one epoch of two hidden layers, with probabilities that predict."""
-    pixels = in_memory(images)
+    images: np.ndarray,
+    batch_size: int,
+    config: wake_sleep.Config,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+) -> Callable[..., None]:
+    """An epoch of two hidden layers, with probabilities that predict; see `epoch_of`."""
+    pixels = in_memory(images, device)
     first, second = config.hidden_sizes
-    recognition = RBM(pixels.shape[1], first, config.init_scale)
-    generative = RBM(pixels.shape[1], first, config.init_scale)
-    top = RBM(first, second, config.init_scale)
+    recognition = RBM(pixels.shape[1], first, config.init_scale, device)
+    generative = RBM(pixels.shape[1], first, config.init_scale, device)
+    top = RBM(first, second, config.init_scale, device)
     rate = config.learning_rate
 
     def step(grey: torch.Tensor) -> None:
@@ -32,4 +37,4 @@ def epoch_runner(
         recognition.w.add_(dreamt.T @ error, alpha=rate / len(grey))
         recognition.b_hidden.add_(error.mean(0), alpha=rate)
 
-    return epoch_of(pixels, batch_size, step)
+    return epoch_of(pixels, batch_size, torch.compile(step) if compiled else step)
