@@ -94,7 +94,7 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
     links = {}
     for seed, folder in zip(session.seeds, session.member_folders, strict=True):
         where = os.path.relpath(folder, session.folder)
-        links |= {f"seed {seed}: {where}": f"{where}/report.html"}
+        links |= {f"report of seed {seed}": f"{where}/report.html"}
     rows = [[f"seed {seed}", digest] for seed, digest in digests.items()]
     answer = "Each seed has a whole run folder with a page of its own."
     table = Table(["", "sha256 of the parameters"], rows)
