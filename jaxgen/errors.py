@@ -11,6 +11,7 @@ Exit codes, as every experiment returns them:
 5     training met a number that is not finite
 6     the run folder exists already or is in use
 7     a file could not be written (disk full, no permission)
+8     a run does not repeat as promised, or cannot be compared
 130   interrupted by Ctrl-C, after saving
 143   stopped by SIGTERM, after saving
 ====  ==========================================================
@@ -66,6 +67,12 @@ class WriteError(JaxgenError):
     """A file that could not be written."""
 
     exit_code = 7
+
+
+class ReproduceError(JaxgenError):
+    """A run that does not repeat as promised, or that cannot be compared."""
+
+    exit_code = 8
 
 
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
