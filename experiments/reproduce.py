@@ -1,4 +1,4 @@
-"""Whether an experiment repeats bit for bit: runs it, runs it again, kills and resumes it, compares.
+"""Whether an experiment repeats bit for bit: run it, run it again, kill and resume it, compare.
 
     python -m experiments.reproduce rbm --quick
     python -m experiments.reproduce --verify runs/rbm-mnist-seed0
@@ -38,6 +38,8 @@ from experiments.reproduce_verdict import (
 from jaxgen.errors import JaxgenError, ReproduceError, SettingError, WriteError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import Table, markdown, number
+
+CHECKPOINTS = "checkpoints/step_*/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,12 @@ def _require_known(run: Path, record: Record) -> str:
 def _require_inputs(run: Path, record: Record) -> None:
     """The runs that a run started from must be there, and what they were.
 
-    Which parameters they had is known where they shape the numbers: the checkpoints' settings say.
+    Where their parameters shape the numbers of a single seed, the checkpoints' settings name them.
     """
-    for name in {"dbn", "vae"} & {name for name, value in record.config.items() if value}:
+    for name in [name for name in ("dbn", "vae") if record.config.get(name)]:
         source = Path(record.config[name])
         found = read_json(source / "summary.json").get("digest")
-        stored = sorted(run.glob("checkpoints/step_*/manifest.json"))
+        stored = [] if record.config.get("seeds") else sorted(run.glob(CHECKPOINTS))
         settings = read_json(stored[-1]).get("settings", {}) if stored else {}
         if (wanted := settings.get(f"model.{name}", found)) != found:
             raise ReproduceError(

@@ -86,7 +86,7 @@ def misfits(default: Any, config: Mapping[str, Any], prefix: str = "") -> list[s
 
 
 @contextlib.contextmanager
-def _started(experiment: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(experiment: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """An experiment in a process that does not outlive the `with` block."""
     command = [sys.executable, "-m", f"experiments.{experiment}", *words]
     with log.open("ab") as file:
@@ -107,7 +107,7 @@ def run(
     Errors:
         Failed: it ended with another exit code than 0.
     """
-    with _started(experiment, words, log) as process:
+    with started(experiment, words, log) as process:
         while process.poll() is None:
             if until():
                 process.kill()
