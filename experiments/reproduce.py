@@ -64,13 +64,20 @@ def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterat
         yield folder
 
 
+def _clear(folder: Path) -> None:
+    """Removes what a first run that never began left, so that the next call needs no flag."""
+    shutil.rmtree(folder / "first", ignore_errors=True)
+    for name in ("first.log", run_folder.CONFIG):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _table(runs: Mapping[str, Timed], experiment: str) -> Table:
     """The runs side by side: digests by their first digits, and the metric that has a band."""
     metric = BANDS[experiment].metric
     rows = [
         [
             name,
-            number(timed.seconds, 3),
+            number(timed.seconds, 3) if timed.seconds else "",
             ", ".join(map(str, timed.kills)),
             *(short(timed.run, kind) for kind in ("parameters", "samples", "log")),
             number(timed.run.metrics.get(metric, float("nan")), 6),
@@ -129,7 +136,7 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
             first = reproduce_runs.once("first", experiment, flags, folder)
         except reproduce_runs.Failed:
             if not (folder / "first" / run_folder.CONFIG).exists():  # a flag or the data was wrong
-                shutil.rmtree(folder)
+                _clear(folder)
             raise
         again = reproduce_runs.once("again", experiment, flags, folder)
         killed = reproduce_runs.killed(experiment, flags, folder, first)
@@ -171,6 +178,12 @@ def _require_inputs(run: Path, record: Record) -> None:
 
 def verify(run: Path, args: Args) -> None:
     """Repeats a finished run from its own settings and compares the two."""
+    if args.out and args.out.resolve() in (run.resolve(), *run.resolve().parents):
+        raise SettingError(
+            expected=f"--out elsewhere than {run}, which stays as it is",
+            found=str(args.out),
+            remedy="set --out to another folder",
+        )
     stored = read(run)
     experiment = _require_known(run, stored.record)
     _require_inputs(run, stored.record)
@@ -190,7 +203,7 @@ def verify(run: Path, args: Args) -> None:
             return False
 
         now = reproduce_runs.once("now", experiment, flags, folder, compare)
-        _conclude({"then": Timed(stored, stored.train_s), "now": now}, folder)
+        _conclude({"then": Timed(stored, 0.0), "now": now}, folder)
 
 
 def _foreseen(then: Record, now: Record) -> list[str]:

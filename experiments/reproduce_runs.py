@@ -30,11 +30,13 @@ class Failed(Exception):  # noqa: N818 (the run has said what is wrong)
 
 
 class Timed(NamedTuple):
-    """A finished run, the seconds its processes took, the steps it had saved when killed."""
+    """A finished run and how it came about."""
 
     run: Run
     seconds: float
+    """What its processes took; 0 where that is not known."""
     kills: Sequence[int] = ()
+    """The steps it had saved when it was killed."""
 
 
 def names() -> list[str]:

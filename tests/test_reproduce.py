@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -161,14 +162,21 @@ def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
     assert verdict.found_why[0] == "again: digests differ: dbn/parameters"
 
 
-def test_every_experiment_has_a_band():
+def test_every_experiment_has_the_band_that_is_published():
     assert set(reproduce_verdict.BANDS) == set(reproduce_runs.names())
+    page = (ROOT / "docs" / "reproducibility.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \|.*\| (\d+) % \|$", page, re.MULTILINE)
+    published = {name: (metric, int(width) / 100) for name, metric, width in rows}
+    assert published == {name: tuple(band) for name, band in reproduce_verdict.BANDS.items()}
 
 
 # ---- what is refused
 
 
-@pytest.mark.parametrize("damage", ["no folder", "no summary", "no JSON", "a list", "no settings"])
+DAMAGES = ["no folder", "no summary", "no JSON", "a list", "no settings", "cut log", "cut samples"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any):
     run = tmp_path / "run"
     if damage != "no folder":
@@ -179,8 +187,20 @@ def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any):
         (run / "config.json").unlink()
     if damage in ("no JSON", "a list"):
         (run / "manifest.json").write_text("{" if damage == "no JSON" else "[]")
+    if damage == "cut log":
+        (run / "metrics.jsonl").write_text('{"step": 9')
+    if damage == "cut samples":
+        (run / "samples.npz").write_bytes((run / "samples.npz").read_bytes()[:40])
     assert reproduce.main(["--verify", str(run)]) == 6
     assert str(run) in only_line(capsys.readouterr().err)
+
+
+def test_verify_leaves_the_run_where_it_is(tmp_path: Path, capsys: Any):
+    made(tmp_path / "runs")
+    for out in (tmp_path / "runs", tmp_path):
+        argv = ["--verify", str(tmp_path / "runs"), "--out", str(out), "--overwrite"]
+        assert reproduce.main(argv) == 2
+        only_line(capsys.readouterr().err)
 
 
 def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any):
@@ -283,6 +303,29 @@ def test_verify_says_what_differs_and_finds_the_digest(
     assert contents(run) == before
 
 
+def test_a_broken_promise_has_its_exit_code(tmp_path: Path, monkeypatch: Any, capsys: Any):
+    """Without a real run: what the process would leave is made here."""
+    config = as_stored(importlib.import_module("experiments.rbm").Args())
+
+    def leave(experiment: str, words: list[str], log: Path, until: Any) -> None:
+        assert experiment == "rbm"
+        out = Path(words[-1].removeprefix("--out="))
+        made(out, config=config, summary=OTHER_BITS)
+        until()
+
+    monkeypatch.setattr(reproduce_runs, "run", leave)
+    made(tmp_path / "run", config=config)
+    argv = ["--verify", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert reproduce.main(argv) == 8
+    out, err = capsys.readouterr()
+    assert "class A (bitwise) can be promised" in out
+    assert "expected class A, found class B (within the band)" in only_line(err)
+    found = read(tmp_path / "out" / "reproduce.json")
+    assert (found["promised"], found["found"], found["kept"]) == ("A", "B", False)
+    assert "class B: within the band" in (tmp_path / "out" / "reproduce.md").read_text()
+
+
+@pytest.mark.slow
 def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_path: Path, capsys):
     run = tmp_path / "run"
     shutil.copytree(reproduced / "first", run)
@@ -305,4 +348,6 @@ def test_a_run_that_fails_passes_on_its_line_and_its_code(
     argv = ["rbm", *flags, "--batch-size", "100000", "--out", str(out)]
     assert reproduce.main(argv) == 2
     assert "a batch size from 1 to the" in only_line(capsys.readouterr().err.lstrip("\n"))
-    assert not out.exists()
+    assert contents(out) == {}
+    assert reproduce.main([*argv, "--no-such-flag"]) == 2  # again without --overwrite
+    assert "no-such-flag" in capsys.readouterr().err
