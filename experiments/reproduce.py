@@ -30,6 +30,7 @@ from experiments.reproduce_verdict import (
     Record,
     Verdict,
     judge,
+    main_metric,
     promise,
     read,
     read_json,
@@ -80,7 +81,7 @@ def _table(runs: Mapping[str, Timed], experiment: str) -> Table:
             number(timed.seconds, 3) if timed.seconds else "",
             ", ".join(map(str, timed.kills)),
             *(short(timed.run, kind) for kind in ("parameters", "samples", "log")),
-            number(timed.run.metrics.get(metric, float("nan")), 6),
+            number(main_metric(timed.run), 6),
         ]
         for name, timed in runs.items()
     ]

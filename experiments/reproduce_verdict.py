@@ -8,6 +8,7 @@ C      not comparable: other settings, data or code; or numbers outside the band
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments.run_folder import fingerprint
+from experiments.run_folder import earlier_config, fingerprint
 from jaxgen.checkpoint import digest
 from jaxgen.errors import RunFolderError
 
@@ -99,8 +100,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> Record:
-    """What the run in a folder wrote down when it began; errors as `read_json`."""
-    return Record(read_json(folder / "config.json"), read_json(folder / "manifest.json"))
+    """What the run in a folder wrote down when it began; errors as `read_json`.
+
+    A run that is one of several seeds was made by their common program, which XLA may round in
+    another way than that of one seed: that counts as part of the environment.
+    """
+    manifest = read_json(folder / "manifest.json")
+    if seeds := earlier_config(folder.parent).get("seeds"):
+        environment = {**manifest.get("environment", {}), "seeds_in_one_program": seeds}
+        manifest = {**manifest, "environment": environment}
+    return Record(read_json(folder / "config.json"), manifest)
 
 
 def read(folder: Path) -> Run:
@@ -122,6 +131,13 @@ def read(folder: Path) -> Run:
         metrics |= {where + name: x for name, x in values.items() if isinstance(x, float)}
         digests[f"{where}metrics"] = fingerprint(values)
     return Run(record, digests, metrics, whole.get("train_s", 0.0))
+
+
+def main_metric(run: Run) -> float:
+    """The metric that has a band: the run's, or the mean over its seeds; NaN if none."""
+    name = BANDS[str(run.record.config["experiment"])].metric
+    values = [x for found, x in run.metrics.items() if re.fullmatch(rf"(seed\d+/)?{name}", found)]
+    return sum(values) / len(values) if values else float("nan")
 
 
 def _where(path: Path, folder: Path) -> str:

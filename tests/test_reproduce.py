@@ -162,6 +162,21 @@ def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
     assert verdict.found_why[0] == "again: digests differ: dbn/parameters"
 
 
+def test_a_seed_of_several_promises_no_bits_to_one_alone(tmp_path: Path):
+    alone = made(tmp_path / "alone")
+    made(tmp_path / "root", config={"seeds": [0, 3]})
+    for seed, error in ((0, 0.01), (3, 0.02)):
+        metrics = {"metrics": {"test_reconstruction_error": error}}
+        member = made(tmp_path / "root" / f"seed{seed}", summary=metrics)
+    verdict = reproduce_verdict.judge(member, {"now": alone})
+    assert verdict.promised == "B"
+    assert "seeds_in_one_program: [0, 3], now absent" in verdict.promised_why
+    (tmp_path / "root" / "summary.json").write_text('{"digests": {"0": "p0", "3": "p0"}}')
+    root = reproduce_verdict.read(tmp_path / "root")
+    assert reproduce_verdict.main_metric(root) == pytest.approx(0.015)
+    assert root.digests["parameters 3"] == root.digests["seed3/parameters"] == "p0"
+
+
 def test_every_experiment_has_the_band_that_is_published():
     assert set(reproduce_verdict.BANDS) == set(reproduce_runs.names())
     page = (ROOT / "docs" / "reproducibility.md").read_text()
