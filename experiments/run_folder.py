@@ -111,6 +111,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def instructions() -> list[str]:
+    """The processor's vector instructions, for which XLA compiles; names alone do not tell them."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, words = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                kinds = ("avx", "fma", "amx", "asimd", "sve")
+                return sorted(word for word in words.split() if word.startswith(kinds))
+    return []
+
+
 def _git_commit() -> str | None:
     """Commit of the source tree, with a mark when it has changes; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
@@ -133,6 +144,7 @@ def environment() -> dict[str, Any]:
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "processor": processor(),
+        "instructions": instructions(),
         "several_cores": (os.cpu_count() or 1) > 1,
         "device": devices[0].device_kind,
         "num_devices": len(devices),

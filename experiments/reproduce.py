@@ -1,0 +1,246 @@
+"""Whether an experiment repeats bit for bit: run it, run it again, kill and resume it, compare.
+
+    python -m experiments.reproduce rbm --quick
+    python -m experiments.reproduce --verify runs/rbm-mnist-seed0
+
+Flags after the name are the experiment's; every run is a process of its own. `--verify` repeats a
+finished run from its own config.json and says beforehand what differs in the environment. The
+classes A, B and C are explained in docs/reproducibility.md. Exit code 0 where the runs agree as
+promised, 8 where they do not, otherwise that of the run which failed.
+"""
+
+import contextlib
+import importlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments import reproduce_runs, run_folder
+from experiments.reproduce_runs import Timed, short
+from experiments.reproduce_verdict import (
+    BANDS,
+    MEANING,
+    Record,
+    Verdict,
+    judge,
+    main_metric,
+    promise,
+    read,
+    read_json,
+    read_record,
+)
+from jaxgen.errors import JaxgenError, ReproduceError, SettingError, WriteError
+from jaxgen.files import write_atomically, write_json
+from jaxgen.report import Table, markdown, number
+
+CHECKPOINTS = "checkpoints/step_*/manifest.json"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Run an experiment several times and say whether it is the same every time."""
+
+    experiment: tyro.conf.Positional[str] = ""
+    """Name of the experiment; flags that are not listed here go to it."""
+    out: Path | None = None
+    """Folder for the runs; runs/reproduce-<experiment>, or with --verify one that is removed."""
+    overwrite: bool = False
+    """Replace what an earlier call left there."""
+    verify: Path | None = None
+    """Folder of a finished run to repeat, instead of an experiment and its flags."""
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
+    """A folder for the runs, with a config.json that makes it one `--overwrite` may replace."""
+    with run_folder.opened(folder, resume=False, overwrite=overwrite):
+        write_json(folder / run_folder.CONFIG, {"experiment": "reproduce", **content})
+        yield folder
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a first run that never began left, so that the next call needs no flag."""
+    shutil.rmtree(folder / "first", ignore_errors=True)
+    for name in ("first.log", run_folder.CONFIG):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _table(runs: Mapping[str, Timed], experiment: str) -> Table:
+    """The runs side by side: digests by their first digits, and the metric that has a band."""
+    metric = BANDS[experiment].metric
+    rows = [
+        [
+            name,
+            number(timed.seconds, 3) if timed.seconds else "",
+            ", ".join(map(str, timed.kills)),
+            *(short(timed.run, kind) for kind in ("parameters", "samples", "log")),
+            number(main_metric(timed.run), 6),
+        ]
+        for name, timed in runs.items()
+    ]
+    return Table(["run", "s", "killed at step", "parameters", "samples", "log", metric], rows)
+
+
+def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()) -> None:
+    """Prints and writes the comparison; raises ReproduceError where the promise is broken."""
+    (_, first), *others = runs.items()
+    verdict = judge(first.run, {name: timed.run for name, timed in others})
+    experiment = str(first.run.record.config["experiment"])
+    text = "\n".join([markdown(_table(runs, experiment)), *_lines(verdict), *notes, ""])
+    print(f"\n{text}", flush=True)
+    facts = {
+        "experiment": experiment,
+        "command": run_folder.command(),
+        **{name: first.run.record.manifest.get(name) for name in ("environment", "git_commit")},
+        **verdict._asdict(),
+        "kept": verdict.kept,
+        "notes": list(notes),
+    }
+    rows = {
+        name: {"seconds": round(t.seconds, 2), "killed_at": list(t.kills)}
+        | {"digests": t.run.digests, "metrics": t.run.metrics}
+        for name, t in runs.items()
+    }
+    write_json(folder / "reproduce.json", facts | {"runs": rows})
+    write_atomically(folder / "reproduce.md", f"# Reproducing {experiment}\n\n{text}".encode())
+    if not verdict.kept:
+        wanted = "A or B" if verdict.promised == "C" else verdict.promised
+        raise ReproduceError(
+            expected=f"class {wanted}",
+            found=f"class {verdict.found} ({MEANING[verdict.found]})",
+            remedy="the lines above say where the runs part; --out keeps them",
+        )
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    """The verdict in words."""
+    return [
+        f"class {verdict.found}: {MEANING[verdict.found]}",
+        *(f"- {reason}" for reason in verdict.found_why),
+        f"promised: class {verdict.promised}, {MEANING[verdict.promised]}",
+        *(f"- {reason}" for reason in verdict.promised_why),
+    ]
+
+
+def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
+    """Runs an experiment, runs it again, runs it with kills, and compares the three."""
+    out = args.out or Path("runs") / f"reproduce-{experiment}"
+    with _opened(out, {"of": experiment, "flags": list(flags)}, args.overwrite) as folder:
+        try:
+            first = reproduce_runs.once("first", experiment, flags, folder)
+        except reproduce_runs.Failed:
+            if not (folder / "first" / run_folder.CONFIG).exists():  # a flag or the data was wrong
+                _clear(folder)
+            raise
+        again = reproduce_runs.once("again", experiment, flags, folder)
+        killed = reproduce_runs.killed(experiment, flags, folder, first)
+        missed = [] if killed.kills else ["no kill and resume: the run is over too soon to be hit"]
+        _conclude({"first": first, "again": again, "killed": killed}, folder, missed)
+
+
+def _require_known(run: Path, record: Record) -> str:
+    """The experiment of a run, whose settings must be those that the experiment has today."""
+    experiment = reproduce_runs.require_experiment(record.config.get("experiment"))
+    module = importlib.import_module(f"experiments.{experiment}")
+    settings = {name: value for name, value in record.config.items() if name != "experiment"}
+    if wrong := reproduce_runs.misfits(next(iter(module.PRESETS.values())), settings):
+        raise ReproduceError(
+            expected=f"{run} to have the settings of experiments.{experiment}",
+            found=f"class C (not comparable): {'; '.join(wrong)}",
+            remedy=f"check out commit {record.manifest.get('git_commit')}, which wrote it",
+        )
+    return experiment
+
+
+def _require_inputs(run: Path, record: Record) -> None:
+    """The runs that a run started from must be there, and what they were.
+
+    Where their parameters shape the numbers of a single seed, the checkpoints' settings name them.
+    """
+    for name in [name for name in ("dbn", "vae") if record.config.get(name)]:
+        source = Path(record.config[name])
+        found = read_json(source / "summary.json").get("digest")
+        stored = [] if record.config.get("seeds") else sorted(run.glob(CHECKPOINTS))
+        settings = read_json(stored[-1]).get("settings", {}) if stored else {}
+        if (wanted := settings.get(f"model.{name}", found)) != found:
+            raise ReproduceError(
+                expected=f"{source}, from which {run} started, to have the digest {wanted}",
+                found=f"class C (not comparable): {found}",
+                remedy=f"make the run in {source} again as it was",
+            )
+
+
+def verify(run: Path, args: Args) -> None:
+    """Repeats a finished run from its own settings and compares the two."""
+    if args.out and args.out.resolve() in (run.resolve(), *run.resolve().parents):
+        raise SettingError(
+            expected=f"--out elsewhere than {run}, which stays as it is",
+            found=str(args.out),
+            remedy="set --out to another folder",
+        )
+    stored = read(run)
+    experiment = _require_known(run, stored.record)
+    _require_inputs(run, stored.record)
+    here = {"resume": False, "overwrite": False}
+    config = {k: v for k, v in stored.record.config.items() if k not in ("experiment", "out")}
+    flags = reproduce_runs.flags(config | here)
+    with contextlib.ExitStack() as stack:
+        out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(_opened(out, {"of": str(run)}, args.overwrite))
+        said: list[str] = []
+
+        def compare() -> bool:
+            """As soon as the new run has written down where it runs: what can be promised."""
+            if not said and (folder / "now" / "manifest.json").exists():
+                said.extend(_foreseen(stored.record, read_record(folder / "now")))
+                print("\n" + "\n".join(said), flush=True)
+            return False
+
+        now = reproduce_runs.once("now", experiment, flags, folder, compare)
+        _conclude({"then": Timed(stored, 0.0), "now": now}, folder)
+
+
+def _foreseen(then: Record, now: Record) -> list[str]:
+    """What can be promised before the outcome is known."""
+    kind, why = promise(then, now)
+    return [f"class {kind} ({MEANING[kind]}) can be promised:", *(f"- {reason}" for reason in why)]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
+    args, rest = tyro.cli(Args, args=list(argv), return_unknown_args=True)
+    try:
+        if args.verify and rest:
+            raise SettingError(
+                expected="no flags of an experiment beside --verify",
+                found=" ".join(rest),
+                remedy="leave them out: the run's own settings are used",
+            )
+        if args.verify:
+            verify(args.verify, args)
+        else:
+            reproduce(reproduce_runs.require_experiment(args.experiment), rest, args)
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except reproduce_runs.Failed as failed:
+        print(f"\n{failed.said}", end="", file=sys.stderr)
+        return failed.code
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WriteError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no run outlives this process
+    sys.exit(main(sys.argv[1:]))
