@@ -11,8 +11,8 @@ Exit codes, as every experiment returns them:
 5     training met a number that is not finite
 6     the run folder exists already or is in use
 7     a file could not be written (disk full, no permission)
-9     another process of the run is missing or was lost (134 where JAX itself ended this one)
 8     a run does not repeat as promised, or cannot be compared
+9     another process of the run is missing or was lost (134 where JAX itself ended this one)
 130   interrupted by Ctrl-C, after saving
 143   stopped by SIGTERM, after saving
 ====  ==========================================================
@@ -70,16 +70,16 @@ class WriteError(JaxgenError):
     exit_code = 7
 
 
-class PeerError(JaxgenError):
-    """A run of several processes that cannot go on, for one is missing or was lost."""
-
-    exit_code = 9
-
-
 class ReproduceError(JaxgenError):
     """A run that does not repeat as promised, or that cannot be compared."""
 
     exit_code = 8
+
+
+class PeerError(JaxgenError):
+    """A run of several processes that cannot go on, for one is missing or was lost."""
+
+    exit_code = 9
 
 
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
