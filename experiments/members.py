@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments import members_page, monitor
 from experiments.session import Session, member_root, session_for
-from jaxgen.epoch import over_seeds, root_keys
+from jaxgen.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.learner import PRNGKey, State, named_key
 from jaxgen.train import Result
 
@@ -52,7 +52,7 @@ def start(init: Callable[[PRNGKey, Any], State], seeds: Sequence[int], given: An
         return init(named_key(key, "init"), given)  # the key that `fit` hands to `Learner.init`
 
     keys = root_keys(seeds)
-    return jax.jit(over_seeds(start_one, keys))(keys, given)
+    return jax.jit(over_seeds(start_one, keys), compiler_options=RUN_ONCE)(keys, given)
 
 
 # ---- while they train

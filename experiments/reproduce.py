@@ -148,6 +148,13 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
 def _require_known(run: Path, record: Record) -> str:
     """The experiment of a run, whose settings must be those that the experiment has today."""
     experiment = reproduce_runs.require_experiment(record.config.get("experiment"))
+    num_processes = record.config.get("cluster", {}).get("num_processes", 1)
+    if num_processes != 1:
+        raise SettingError(
+            expected=f"{run} to be a run of one process, which --verify can start",
+            found=f"one of {num_processes}",
+            remedy="start its processes again, with another --out, and compare the summary.json",
+        )
     module = importlib.import_module(f"experiments.{experiment}")
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
     if wrong := reproduce_runs.misfits(next(iter(module.PRESETS.values())), settings):

@@ -21,6 +21,10 @@ from jaxtyping import Array, Int32, Key, UInt8
 from jaxgen.devices import SEED
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
 
+RUN_ONCE = {"xla_backend_optimization_level": 1}
+"""Compiler options of a program that runs once. The bits are the same, and a DCGAN's initial state
+compiles in a quarter of the time."""
+
 Keys: TypeAlias = Key[Array, "..."]
 """One root key, or several [num_seeds] that are trained together in one program."""
 
@@ -57,7 +61,8 @@ def initial_carry(learner: Learner, keys: Keys, batch: Batch, length: int, state
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
     """
     if state is None:
-        state = jax.jit(over_seeds(lambda key: learner.init(named_key(key, "init")), keys))(keys)
+        init = over_seeds(lambda key: learner.init(named_key(key, "init")), keys)
+        state = jax.jit(init, compiler_options=RUN_ONCE)(keys)
     else:
         state = jax.tree.map(jnp.array, state)
     seeds = keys.shape
