@@ -102,14 +102,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> Record:
     """What the run in a folder wrote down when it began; errors as `read_json`.
 
-    A run that is one of several seeds was made by their common program, which XLA may round in
-    another way than that of one seed: that counts as part of the environment.
+    A run that is one of several seeds was made by their common program. Where that batches their
+    products, XLA may round in another way than for one seed: it counts as part of the environment.
     """
-    manifest = read_json(folder / "manifest.json")
-    if seeds := earlier_config(folder.parent).get("seeds"):
-        environment = {**manifest.get("environment", {}), "seeds_in_one_program": seeds}
-        manifest = {**manifest, "environment": environment}
-    return Record(read_json(folder / "config.json"), manifest)
+    manifest, config = (read_json(folder / name) for name in ("manifest.json", "config.json"))
+    environment = manifest.get("environment", {})
+    in_turn = environment.get("device") == "cpu" and environment.get("num_devices") == 1
+    if (seeds := earlier_config(folder.parent).get("seeds")) and not in_turn:
+        manifest = {**manifest, "environment": {**environment, "seeds_in_one_program": seeds}}
+    return Record(config, manifest)
 
 
 def read(folder: Path) -> Run:

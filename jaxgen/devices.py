@@ -47,6 +47,12 @@ class Layout(NamedTuple):
         """Whether the devices belong to several processes."""
         return not self.whole.is_fully_addressable
 
+    @property
+    def a_cpu_has_all_seeds(self) -> bool:
+        """Whether the devices are CPUs that do not part the seeds among them."""
+        on_cpu: bool = self.mesh.devices.flat[0].platform == "cpu"
+        return on_cpu and self.mesh.shape[SEED] == 1
+
     def from_first(self, tree: Tree) -> Tree:
         """What the first process has in place of a tree of arrays, bit for bit."""
         if not self.shared:

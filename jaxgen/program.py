@@ -12,7 +12,16 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, UInt8
 
 from jaxgen.devices import Layout, layout, place, sharing_batches
-from jaxgen.epoch import Carry, Keys, epoch_order, initial_carry, over_seeds, root_keys, run_steps
+from jaxgen.epoch import (
+    Carry,
+    Keys,
+    epoch_order,
+    initial_carry,
+    over_seeds,
+    root_keys,
+    run_steps,
+    run_steps_in_turn,
+)
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, State
 
@@ -92,8 +101,13 @@ def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
         return order
 
     lowered_order = jax.jit(order_of, out_shardings=arrays.by_seed).lower(keys, zero)
+    in_turn = keys.ndim and placed.a_cpu_has_all_seeds
     run = jax.jit(
-        partial(run_steps, sharing_batches(learner, placed), batch_size),
+        partial(
+            run_steps_in_turn if in_turn else run_steps,
+            sharing_batches(learner, placed),
+            batch_size,
+        ),
         donate_argnums=0,
         out_shardings=(arrays.by_seed, placed.whole),
     )

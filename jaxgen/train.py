@@ -163,8 +163,8 @@ def fit(
         learner: what to train.
         images: the training set; it is copied to the device once.
         schedule: epochs, batch size, log interval, checkpoint interval.
-        seeds: one seed, or several that are vmapped into one program. With several, every leaf of
-            the state has a leading axis [num_seeds].
+        seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
+            several, every leaf of the state has a leading axis [num_seeds].
         state: where to start instead of `learner.init`, with that leading axis for several seeds.
         folder: where checkpoints are kept and looked for; None keeps none. Of several processes
             the first alone reads and writes it, and tells the others.

@@ -110,13 +110,12 @@ def test_the_log_of_a_seed_is_its_part_of_the_log(pair: Path, alone: Path):
     ]
 
 
-def test_a_seed_learns_what_it_learns_alone(pair: Path, alone: Path):
-    """Up to rounding: the program of several multiplies batches of matrices."""
-    mine, other = (load_file(member / "params.safetensors")["w"] for member in members(pair))
-    expected = load_file(alone / "params.safetensors")["w"]
-    assert np.abs(mine - expected).max() < np.abs(other - expected).max() / 10
-    first, expected_line = lines_of(members(pair)[0])[0], lines_of(alone)[0]
-    assert without_times([first])[0] == pytest.approx(without_times([expected_line])[0], rel=1e-3)
+def test_a_seed_has_the_bits_of_its_own_run(pair: Path, alone: Path):
+    """On one CPU device, where the seeds of a program take turns."""
+    mine, other = members(pair)
+    assert read(mine / "summary.json")["digest"] == read(alone / "summary.json")["digest"]
+    assert read(other / "summary.json")["digest"] != read(alone / "summary.json")["digest"]
+    assert without_times(lines_of(mine)) == without_times(lines_of(alone))
 
 
 # ---- what they say together

@@ -66,7 +66,11 @@ def test_settings_that_an_experiment_lacks_or_has_besides():
 
 # ---- verdicts
 
-CPU = {"device": "cpu", "several_cores": True, "packages": {"jax": "1.0"}, "flags": {}}
+CPU = {"device": "cpu", "num_devices": 1, "several_cores": True} | {
+    "packages": {"jax": "1.0"},
+    "flags": {},
+}
+TWO_CPUS = CPU | {"num_devices": 2}
 GPU = CPU | {"device": "Some GPU"}
 STRICT = GPU | {
     "flags": {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"},
@@ -162,15 +166,24 @@ def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
     assert verdict.found_why[0] == "again: digests differ: dbn/parameters"
 
 
-def test_a_seed_of_several_promises_no_bits_to_one_alone(tmp_path: Path):
-    alone = made(tmp_path / "alone")
+@pytest.mark.parametrize(
+    ("environment", "promised"), [("CPU", "A"), ("TWO_CPUS", "B"), ("STRICT", "B")]
+)
+def test_what_a_seed_of_several_promises_to_one_alone(
+    environment: str, promised: str, tmp_path: Path
+):
+    """The bits where the seeds took turns, which they do on one CPU device."""
+    manifest = {"environment": globals()[environment]}
+    alone = made(tmp_path / "alone", manifest=manifest)
     made(tmp_path / "root", config={"seeds": [0, 3]})
     for seed, error in ((0, 0.01), (3, 0.02)):
         metrics = {"metrics": {"test_reconstruction_error": error}}
-        member = made(tmp_path / "root" / f"seed{seed}", summary=metrics)
+        folder = tmp_path / "root" / f"seed{seed}"
+        member = made(folder, summary=metrics, manifest=manifest)
     verdict = reproduce_verdict.judge(member, {"now": alone})
-    assert verdict.promised == "B"
-    assert "seeds_in_one_program: [0, 3], now absent" in verdict.promised_why
+    assert verdict.promised == promised
+    said = "seeds_in_one_program: [0, 3], now absent" in verdict.promised_why
+    assert said == (promised == "B")
     (tmp_path / "root" / "summary.json").write_text('{"digests": {"0": "p0", "3": "p0"}}')
     root = reproduce_verdict.read(tmp_path / "root")
     assert reproduce_verdict.main_metric(root) == pytest.approx(0.015)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import same
 
-from jaxgen import checkpoint, rbm, train
+from jaxgen import checkpoint, rbm, train, vae
 from jaxgen.epoch import Carry, epoch_order, initial_carry, root_keys, run_steps
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
 from jaxgen.learner import Learner, named_key
@@ -376,6 +376,15 @@ def test_each_member_follows_its_own_seed():
         for name in ("seen", "keys", "init_key", "step"):
             np.testing.assert_array_equal(getattr(together, name)[member], getattr(alone, name))
         np.testing.assert_allclose(together.losses[member], alone.losses, rtol=1e-5)
+
+
+def test_each_member_has_the_bits_of_its_own_training():
+    """Where the seeds take turns; batched products of a VAE round differently."""
+    learner, images = vae.learner(vae.Config((16,), latent_size=4), (2, 3, 1)), grey()
+    together = fit(learner, images, Schedule(6, 4), (3, 0)).state
+    for member, seed in enumerate((3, 0)):
+        alone = fit(learner, images, Schedule(6, 4), (seed,)).state
+        assert same(jax.tree.map(lambda leaf, i=member: leaf[i], together), alone)
 
 
 def test_a_given_state_replaces_init_and_is_left_whole():
