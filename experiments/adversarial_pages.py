@@ -30,7 +30,7 @@ class Shown(NamedTuple):
 def check(args: Any, dataset: Dataset, folder: Path) -> None:
     """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove."""
     common.Args.check(args, dataset, folder)
-    require(args, "batch_size", args.batch_size >= 2, "2 or more, for fakes are compared")
+    require(args, "batch_size", args.batch_size >= 2, "of 2 or more, for fakes are compared")
     if not args.vae:
         return
     try:
@@ -71,7 +71,7 @@ def show(
     neighbours, measured = adversarial_tasks.neighbours(trained, logged)
     measured |= {name: logged[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measured["s_per_iteration"] = logged[-1]["train_s"] / logged[-1]["step"]
-    names = ("sample_distance", "test_distance", "sample_spread")
+    names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
     said = ", ".join(f"{name} {number(measured[name])}" for name in names)
     print(f"step {result.step}: {said}; drawing the report", flush=True)
     sections = [

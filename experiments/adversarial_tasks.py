@@ -96,7 +96,7 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
 
 
 def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Section, dict]:
-    """5.4.3: the nearest training images, and distances set against those of test images."""
+    """5.4.2, 5.4.3: the nearest training images, and distances set against those of test images."""
     dataset, num = trained.drawing.dataset, 20
     images = trained.images(trained.codes("measured noise", NUM_MEASURED))
     distances, nearest = quality.nearest(trained.as_data(images), dataset.train.images)
@@ -130,7 +130,7 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
         "sample_spread": lines[-1]["sample_spread"],
     }
     table = Table(columns, rows)
-    return Section("5.4.3", "Memorisation", [answer], [path], table), measured
+    return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [path], table), measured
 
 
 def walks(trained: Trained) -> Section:

@@ -91,7 +91,7 @@ class Args:
             if not 0 <= seed < 2**32:
                 expected = f"{flag} from 0 to 4294967295"
                 raise SettingError(expected=expected, found=str(seed), remedy=f"set {flag}")
-        require(self, "seeds", len({*self.seeds}) == len(self.seeds), "each seed once")
+        require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
     def check(self, dataset: data.Dataset, folder: Path) -> None:
         """Raises where the settings cannot work on the data, before the run folder is touched."""

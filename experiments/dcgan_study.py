@@ -59,7 +59,7 @@ def show(args: Any, session: common.Session, result: Result) -> Shown:
     learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
     trained = adversarial_training.examined(args, session, nets, result.state)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
-    sections = [exported(args.model, trained.state, session.folder)]
+    sections = [exported(args.model, trained.state, session.folder), compared(args.study)]
     model = described(args.model)
     return adversarial_pages.show(args, session, result, learner, trained, title, model, sections)
 
@@ -85,6 +85,15 @@ def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
     return Section("5.1.4", "For PyTorch", [answer])
 
 
+def compared(study: bool) -> Section:
+    """5.1.2, 5.1.3: where the comparison is, or how it is made."""
+    title = "Update ratios, batch normalisation, Adam"
+    if not study:
+        answer = "--study trains the variants of the lab as well and compares them in study.html."
+        return Section("5.1.2, 5.1.3", title, [answer])
+    return Section("5.1.2, 5.1.3", title, [], links={"The comparison": "study.html"})
+
+
 def _sequence(config: dcgan.Config) -> str:
     """PyTorch's layers of the generator, in words."""
     norm = ", BatchNorm2d" if config.batch_norm else ""
@@ -99,7 +108,8 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     """Trains the lab's variants of a DCGAN from the same seed, and compares all."""
     shown = {"as set": main}
     for name, changes in VARIANTS.items():
-        changed = dataclasses.replace(args, model=dataclasses.replace(args.model, **changes))
+        model = dataclasses.replace(args.model, **changes)
+        changed = dataclasses.replace(args, model=model, study=False)
         part = session.within("study/" + re.sub(r"[^\w]+", "_", name))
         shown[name] = show(changed, part, train(changed, part))
     rows = [{"name": name, **each.measured} for name, each in shown.items()]

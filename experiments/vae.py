@@ -36,8 +36,8 @@ class Args(common.Args):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.model, "latent_size", self.model.latent_size >= 2, "2 or more")
-        require(self, "bound_samples", self.bound_samples >= 2, "2 or more")
+        require(self.model, "latent_size", self.model.latent_size >= 2, "of 2 or more")
+        require(self, "bound_samples", self.bound_samples >= 2, "of 2 or more")
         if self.schedule == "burda":
             stages = self.model.first_stage_steps
             require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")

@@ -60,31 +60,39 @@ def product(
     return jnp.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
-def _block_size(num_images: int, wanted: int) -> int:
-    """The largest number of images, at most `wanted`, that divides them all."""
-    return max(n for n in range(1, max(1, min(wanted, num_images)) + 1) if num_images % n == 0)
+def _blocks(images: Array, wanted: int) -> Array:
+    """Images [B, ...] as blocks [N, size, ...] of at most `wanted`, followed by zeros where needed.
+
+    Blocks divide B as it is, unless that makes them less than half as large as they may be.
+    """
+    num, wanted = len(images), max(1, min(wanted, len(images)))
+    size = max(n for n in range(1, wanted + 1) if num % n == 0)
+    if 2 * size < wanted:
+        size = -(-num // -(-num // wanted))
+        padding = [(0, -num % size)] + [(0, 0)] * (images.ndim - 1)
+        images = jnp.pad(images, padding)
+    return images.reshape(-1, size, *images.shape[1:])
 
 
 def blockwise(function: Callable[[Array], Array], images: Array, wanted: int) -> Array:
-    """`function` of the images [B, ...], at most `wanted` of them at a time.
-
-    Blocks are of one size, which divides B: a batch whose size is prime goes image by image.
-    """
-    num = _block_size(len(images), wanted)
-    if num == len(images):
+    """`function` of the images [B, ...], at most `wanted` of them at a time."""
+    blocks = _blocks(images, wanted)
+    if len(blocks) == 1:
         return function(images)
-    blocks: Array = lax.map(function, images.reshape(-1, num, *images.shape[1:]))
-    return blocks.reshape(-1, *blocks.shape[2:])
+    done: Array = lax.map(function, blocks)
+    return done.reshape(-1, *done.shape[2:])[: len(images)]
 
 
 def blockwise_sum(
     function: Callable[[Array, Array], Array], a: Array, b: Array, wanted: int
 ) -> Array:
-    """The sum of `function` over blocks of the images a and b, at most `wanted` at a time."""
-    num = _block_size(len(a), wanted)
-    if num == len(a):
+    """The sum of `function` over blocks of the images a and b, at most `wanted` at a time.
+
+    It is linear in either, so zeros add nothing.
+    """
+    blocks = _blocks(a, wanted), _blocks(b, wanted)
+    if len(blocks[0]) == 1:
         return function(a, b)
-    blocks = a.reshape(-1, num, *a.shape[1:]), b.reshape(-1, num, *b.shape[1:])
     shape = jax.eval_shape(function, blocks[0][0], blocks[1][0]).shape
 
     def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:

@@ -86,7 +86,7 @@ def require(settings: object, name: str, holds: bool, wanted: str) -> None:
     """Raises SettingError for the named field unless what is asked of it holds."""
     if not holds:
         flag, found = f"--{name.replace('_', '-')}", str(getattr(settings, name))
-        raise SettingError(expected=f"{flag}: {wanted}", found=found, remedy=f"set {flag}")
+        raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=f"set {flag}")
 
 
 def require_positive(settings: object, *names: str) -> None:

@@ -37,7 +37,7 @@ class Config(adversarial.Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("generator_sizes", "discriminator_sizes"):
-            require(self, name, min(getattr(self, name), default=0) >= 1, "sizes of 1 or more")
+            require(self, name, min(getattr(self, name), default=0) >= 1, "of sizes 1 or more")
         require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
 
 

@@ -74,7 +74,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "latent_size", "num_samples")
-        require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "sizes of 1 or more")
+        require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "of sizes 1 or more")
         for name in ("kl_weight", "kl_warmup_steps", "first_stage_steps"):
             require(self, name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
         for name in ("learning_rate", "epsilon"):

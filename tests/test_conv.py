@@ -104,10 +104,13 @@ def test_formulations_in_blocks(name, num, taken, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("num", "wanted", "taken"), [(9, 4, 3), (5, 4, 1), (7, 100, 7), (6, 6, 6), (4, 0, 1)]
+    ("num", "wanted", "taken"),
+    [(9, 4, 3), (5, 4, 3), (13, 4, 4), (7, 100, 7), (6, 6, 6), (4, 0, 1)],
 )
 def test_blocks(num, wanted, taken):
-    """The largest number of images that divides them all, and results in the images' order."""
+    """The largest number of images that divides them all, or zeros after them where that is small;
+    results in the images' order.
+    """
     images, others = (np.random.default_rng(0).integers(0, 9, (num, 2, 3)) for _ in range(2))
     seen = []
 

@@ -17,7 +17,7 @@ from jaxgen import checkpoint
 
 TINY = ("--generator-sizes", "16", "--discriminator-sizes", "16", "12", "8", "--latent-size", "5")
 EPOCHS = ("--epochs", "6", "--batch-size", "50", "--log-every", "10")
-QUESTIONS = ("5.4.1", "5.2, 5.3", "5.1.1", "5.4.3", "5.4.4", "5.4.5", "5.4.6")
+QUESTIONS = ("5.4.1", "5.2, 5.3", "5.1.1", "5.4.2, 5.4.3", "5.4.4", "5.4.5", "5.4.6")
 
 
 def where(digits_root: Path, folder: Path) -> tuple[str, ...]:
