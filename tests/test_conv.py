@@ -90,10 +90,10 @@ def test_formulations(name, geometry, size, channels, outputs):
     assert_close(found_maps(name, geometry)(*arrays), expected_maps(*arrays, geometry))
 
 
-@pytest.mark.parametrize(("num", "taken"), [(9, 3), (5, 1)])
+@pytest.mark.parametrize(("num", "taken"), [(9, 3), (5, 3)])
 @pytest.mark.parametrize("name", ["patches", "winograd"])
 def test_formulations_in_blocks(name, num, taken, monkeypatch):
-    """Room for 4 images: 9 are taken by threes, and 5, a prime number, one by one."""
+    """Room for 4 images: 9 are taken by threes, and 5, a prime number, with one of zeros."""
     geometry, size, *channels = SHAPES["halving"]
     monkeypatch.setattr(conv_formulations, "PATCHES_PER_BLOCK", 4 * 4 * 6 + 1)
     monkeypatch.setattr(winograd, "TILES_PER_BLOCK", 4 * 2 * 3 + 1)
@@ -108,9 +108,7 @@ def test_formulations_in_blocks(name, num, taken, monkeypatch):
     [(9, 4, 3), (5, 4, 3), (13, 4, 4), (7, 100, 7), (6, 6, 6), (4, 0, 1)],
 )
 def test_blocks(num, wanted, taken):
-    """The largest number of images that divides them all, or zeros after them where that is small;
-    results in the images' order.
-    """
+    """The largest number that divides them all, or zeros where that is small; order is kept."""
     images, others = (np.random.default_rng(0).integers(0, 9, (num, 2, 3)) for _ in range(2))
     seen = []
 
