@@ -155,6 +155,8 @@ def measured_here(args: Args) -> dict[str, Any]:
     num = max(args.images or case.subject.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
+    said = " ".join(flags(replace(args, json=None, markdown=None)))
+    logger.info("%s: %.4g ms a step", said, 1e3 * row["step_s"])
     return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}
 
 
@@ -185,7 +187,6 @@ def run(args: Args) -> str:
         rows.append(row | {"sweep": sweep})
         if args.json:
             write_json(args.json, rows)
-        logger.info("%s: %.4g ms a step", " ".join(flags(setting)), 1e3 * row["step_s"])
     if not args.sweep:
         return benchmark_pages.page(rows)
     folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
