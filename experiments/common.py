@@ -1,40 +1,29 @@
-"""What every experiment shares: its flags, its data, its training run and its exit codes.
+"""What every experiment shares: its flags, its data and its training run.
 
 An experiment is a frozen dataclass that extends `Args`, a table of presets, and two functions:
 ``train(args, session)`` trains all that its model needs, for one seed or for several at once, and
-``report(args, session, result)`` writes the run folder of one seed. `main` parses, opens the run
-folder, calls both and turns errors into exit codes.
+``report(args, session, result)`` writes the run folder of one seed. `launch.main` calls both.
 """
 
-import contextlib
-import dataclasses
 import logging
-import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
+from typing import Any, ClassVar, Literal
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments import members, monitor, run_folder
-from experiments.command_line import parse
-from experiments.members import Report
-from experiments.processes import Cluster, chosen_devices, joined
-from experiments.session import Session, session_for
+from experiments import members, monitor
+from experiments.processes import Cluster, chosen_devices
+from experiments.session import Session
 from experiments.signals import Stopped, stop_signals
 from jaxgen import data
 from jaxgen.errors import (
     DataMissingError,
-    JaxgenError,
     SettingError,
-    WriteError,
     require,
     require_positive,
 )
@@ -99,10 +88,6 @@ class Args:
         steps_in_epoch(len(dataset.train.images), self.batch_size)
 
 
-Train: TypeAlias = Callable[[Any, Session], Result]
-"""Trains all that a model needs, for the seeds of the session."""
-
-
 def load_dataset(args: Args) -> data.Dataset:
     """The data set that was asked for; with `auto`, MNIST where it can be had, else digits."""
     if args.dataset != "auto":
@@ -112,13 +97,6 @@ def load_dataset(args: Args) -> data.Dataset:
     except DataMissingError as error:
         logger.warning("using the embedded digits, for MNIST cannot be had: %s", error)
         return data.load("digits", args.data_dir)
-
-
-def make_deterministic() -> None:
-    """Asks XLA for deterministic kernels; must run before the first use of a device."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def train(
@@ -199,72 +177,3 @@ def train(
     if first:
         members.split_log(session, result.step)
     return result
-
-
-def _session(experiment: str, args: Args, train: Train, report: Report) -> None:
-    """Loads the data, owns the folder, trains and reports."""
-    if args.deterministic:
-        make_deterministic()
-    if len(args.seeds) == 1:
-        args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
-    with contextlib.ExitStack() as owned:
-        with joined(args.cluster):
-            dataset = load_dataset(args)
-            folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-{_seeds_of(args)}"
-            args.check(dataset, folder)
-            if args.cluster.first:
-                opened = run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite)
-                owned.enter_context(opened)
-            session = session_for(experiment, args, dataset, folder)
-            result = train(args, session)
-        if args.cluster.first:
-            args = dataclasses.replace(args, cluster=args.cluster.alone())
-            print(f"report: {members.report(args, session, result, report)}")
-
-
-def _seeds_of(args: Args) -> str:
-    """The seeds as the name of a run folder has them."""
-    return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
-
-
-def main(
-    experiment: str,
-    train: Train,
-    report: Report,
-    presets: Mapping[str, Args],
-    quick: Mapping[str, Any],
-) -> int:
-    """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    try:
-        _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except Stopped as stopped:
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        print("interrupted; add --resume to go on", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WriteError.exit_code
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the process with an exit code.
-
-    At once after Ctrl-C, for XLA may be compiling, and after an error beside other processes, for
-    JAX would wait for them.
-    """
-    if code == 128 + signal.SIGINT or (code and jax.distributed.is_initialized()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)

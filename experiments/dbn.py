@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import common, dbn_layers, dbn_study, dbn_tasks, rbm_tasks, results
+from experiments import common, dbn_layers, dbn_study, dbn_tasks, launch, rbm_tasks, results
 from jaxgen import dbn
 from jaxgen.data import Dataset
 from jaxgen.report import number
@@ -70,4 +70,4 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("dbn", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("dbn", train, report, PRESETS, QUICK))

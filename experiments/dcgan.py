@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from experiments import adversarial_pages, common, dcgan_study
+from experiments import adversarial_pages, common, dcgan_study, launch
 from jaxgen import dcgan
 from jaxgen.train import Result
 
@@ -75,4 +75,4 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("dcgan", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("dcgan", train, report, PRESETS, QUICK))

@@ -12,7 +12,7 @@ questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments import adversarial_pages, adversarial_training, common
+from experiments import adversarial_pages, adversarial_training, common, launch
 from jaxgen import gan
 from jaxgen.train import Result
 
@@ -81,4 +81,4 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("gan", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("gan", train, report, PRESETS, QUICK))

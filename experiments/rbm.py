@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import common, monitor, rbm_study, rbm_tasks, results
+from experiments import common, launch, monitor, rbm_study, rbm_tasks, results
 from jaxgen import rbm
 from jaxgen.report import number
 from jaxgen.train import Result
@@ -66,4 +66,4 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("rbm", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("rbm", train, report, PRESETS, QUICK))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from experiments import common, vae_pages, vae_training
+from experiments import common, launch, vae_pages, vae_training
 from jaxgen import vae
 from jaxgen.errors import require
 from jaxgen.train import Result
@@ -68,4 +68,4 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("vae", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("vae", train, report, PRESETS, QUICK))

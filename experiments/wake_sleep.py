@@ -20,6 +20,7 @@ from experiments import (
     dbn,
     dbn_layers,
     dbn_tasks,
+    launch,
     members,
     monitor,
     rbm_tasks,
@@ -27,6 +28,7 @@ from experiments import (
     run_folder,
     wake_sleep_tasks,
 )
+from experiments.session import session_for
 from jaxgen import checkpoint, wake_sleep
 from jaxgen import dbn as dbn_model
 from jaxgen.data import Dataset
@@ -89,7 +91,7 @@ def train_dbn(args: Args, session: common.Session) -> Layers:
         num_sampling_steps=args.model.num_sampling_steps,
     )
     inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
-    alone = common.session_for("dbn", inner, session.dataset, session.root, part.part)
+    alone = session_for("dbn", inner, session.dataset, session.root, part.part)
 
     def record() -> None:
         if not run_folder.earlier_config(session.folder):  # makes it a run that can be resumed
@@ -192,4 +194,4 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    common.leave(common.main("wake_sleep", train, report, PRESETS, QUICK))
+    launch.leave(launch.main("wake_sleep", train, report, PRESETS, QUICK))

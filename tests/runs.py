@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from helpers import run_python, start_python
 
-from experiments import common, rbm
+from experiments import launch, rbm
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
 """An RBM that is soon trained and drawn."""
@@ -86,7 +86,7 @@ def call(*flags: str, experiment: ModuleType = rbm) -> int:
     name = experiment.__name__.rpartition(".")[2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *flags])
-        return common.main(
+        return launch.main(
             name, experiment.train, experiment.report, experiment.PRESETS, experiment.QUICK
         )
 

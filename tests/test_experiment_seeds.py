@@ -13,7 +13,8 @@ from PIL import Image
 from runs import SMALL, call, contents, lines_of, only_line, read, without_times
 from safetensors.numpy import load_file
 
-from experiments import common, dbn, dcgan, gan, monitor, rbm, vae, wake_sleep
+from experiments import dbn, dcgan, gan, monitor, rbm, vae, wake_sleep
+from experiments.session import session_for
 from jaxgen import checkpoint, data
 from jaxgen import dbn as dbn_model
 from jaxgen.train import Schedule, fit
@@ -224,7 +225,7 @@ def test_several_seeds_fine_tune_a_dbn_that_is_given(tuned: Path, digits_root: P
     args = wake_sleep.Args(dbn=dbn, epochs=4, log_every=5, seeds=(3, 5), model=config)
     dataset = data.load("digits", digits_root)
     args.check(dataset, tmp_path)
-    session = common.session_for("wake_sleep", args, dataset, tmp_path)
+    session = session_for("wake_sleep", args, dataset, tmp_path)
     result = wake_sleep.train(args, session)
     before = load_file(dbn / "params.safetensors")["0.w"]
     three, five = np.asarray(result.state.params.generative[0]["w"])

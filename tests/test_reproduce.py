@@ -15,7 +15,7 @@ import pytest
 from helpers import ROOT
 from runs import SMALL, contents, only_line, read
 
-from experiments import common, reproduce, reproduce_runs, reproduce_verdict
+from experiments import command_line, reproduce, reproduce_runs, reproduce_verdict
 
 # ---- settings as flags
 
@@ -31,7 +31,7 @@ def as_stored(args: Any) -> dict[str, Any]:
 def test_flags_set_what_they_were_made_from(name: str):
     module = importlib.import_module(f"experiments.{name}")
     for preset, args in module.PRESETS.items():
-        quick = common.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
+        quick = command_line.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
         changed = dataclasses.replace(
             args, data_dir=Path("a folder/--x"), seed=7, checkpoint_seconds=1e-5, tensorboard=True
         )
@@ -39,7 +39,7 @@ def test_flags_set_what_they_were_made_from(name: str):
             config = as_stored(wanted)
             assert reproduce_runs.misfits(args, config) == []
             words = reproduce_runs.flags(config)
-            assert common.parse(module.PRESETS, module.QUICK, words) == wanted
+            assert command_line.parse(module.PRESETS, module.QUICK, words) == wanted
 
 
 def test_flags_of_a_model_with_nothing_left_as_it_was():
@@ -48,7 +48,7 @@ def test_flags_of_a_model_with_nothing_left_as_it_was():
         module.Args().model, hidden_sizes=(5,), num_gibbs_steps=(3, 1), transposed_start=True
     )
     args = dataclasses.replace(module.Args(), model=model, gain=-2.5, out=Path("-b"))
-    assert common.parse(module.PRESETS, {}, reproduce_runs.flags(as_stored(args))) == args
+    assert command_line.parse(module.PRESETS, {}, reproduce_runs.flags(as_stored(args))) == args
 
 
 def test_settings_that_an_experiment_lacks_or_has_besides():
