@@ -105,13 +105,13 @@ def test_presets():
     [
         (("--latent-size", "1"), "--latent-size of 2 or more, found 1"),
         (("--bound-samples", "1"), "--bound-samples of 2 or more, found 1"),
-        (("--likelihood", "gaussian"), "--binarize: none for a Gaussian decoder"),
+        (("--likelihood", "gaussian"), "--binarize none for a Gaussian decoder"),
         (("--preset", "burdas"), "one of lab, burda"),
-        (("--kl-weight", "inf"), "--kl-weight: at least 0 and finite"),
+        (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
         (("--epsilon", "nan"), "--epsilon above 0"),
         (("--beta2", "1"), "--beta2: in [0, 1)"),
-        (("--min-log-var=-inf",), "--min-log-var: finite"),
+        (("--min-log-var=-inf",), "--min-log-var finite"),
         (("--schedule", "burda", "--first-stage-steps", "5"), "not beside --schedule burda"),
     ],
 )
