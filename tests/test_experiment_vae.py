@@ -110,7 +110,7 @@ def test_presets():
         (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
         (("--epsilon", "nan"), "--epsilon above 0"),
-        (("--beta2", "1"), "--beta2: in [0, 1)"),
+        (("--beta2", "1"), "--beta2 in [0, 1)"),
         (("--min-log-var=-inf",), "--min-log-var finite"),
         (("--schedule", "burda", "--first-stage-steps", "5"), "not beside --schedule burda"),
     ],
