@@ -16,7 +16,7 @@ from jaxgen.files import write_atomically
 from jaxgen.report import Table, markdown
 
 BEGIN, END = "<!-- speed:begin -->\n", "<!-- speed:end -->\n"
-COLUMNS = ("name", "batch", "images/s", "share of peak")
+COLUMNS = ("name", "images/s")
 RATIO = "ratio to "
 """How the titles of all columns begin that compare."""
 
@@ -39,10 +39,15 @@ def table_of(page: str) -> Table:
 
 
 def cut(page: str) -> str:
-    """The README's columns of the page's table, as markdown."""
+    """The README's columns of the page's table, medians alone, as markdown."""
     titles, rows = table_of(page)
     kept = [i for i, title in enumerate(titles) if title in COLUMNS or title.startswith(RATIO)]
-    return markdown(Table([titles[i] for i in kept], [[row[i] for i in kept] for row in rows]))
+
+    def without_range(cell: str) -> str:
+        return cell.partition(" (")[0]
+
+    columns = [without_range(titles[i]) for i in kept]
+    return markdown(Table(columns, [[without_range(row[i]) for i in kept] for row in rows]))
 
 
 def parts(readme: str) -> tuple[str, str, str]:

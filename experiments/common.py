@@ -21,6 +21,7 @@ from experiments.processes import Cluster, chosen_devices
 from experiments.session import Session
 from experiments.signals import Stopped, stop_signals
 from jaxgen import data
+from jaxgen.devices import layout
 from jaxgen.errors import (
     DataMissingError,
     SettingError,
@@ -86,6 +87,7 @@ class Args:
         """Raises where the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
         steps_in_epoch(len(dataset.train.images), self.batch_size)
+        layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
 
 
 def load_dataset(args: Args) -> data.Dataset:

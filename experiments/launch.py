@@ -75,6 +75,12 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+    def stop(signum: int, _: Any) -> NoReturn:
+        print("stopped; add --resume to go on", file=sys.stderr)
+        raise Stopped(signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
     except JaxgenError as error:
@@ -91,6 +97,8 @@ def main(
     except Exception:
         traceback.print_exc()
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

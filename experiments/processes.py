@@ -140,7 +140,7 @@ def lost(cluster: Cluster, found: str) -> PeerError:
     return PeerError(
         expected=f"{cluster.num_processes} processes to answer at {cluster.coordinator}",
         found=found,
-        remedy="start all of them again with --resume, with the same flags but --process-id",
+        remedy="start all of them again, each with its own --process-id, and --resume to go on",
     )
 
 
@@ -177,15 +177,17 @@ def joined(cluster: Cluster) -> Iterator[None]:
         cluster.process_id,
         initialization_timeout=cluster.peer_timeout,
         heartbeat_timeout_seconds=cluster.peer_timeout,
+        shutdown_timeout_seconds=cluster.peer_timeout,
         coordinator_bind_address=cluster.coordinator,
     )
     try:
         yield
-    except (Stopped, NonFiniteError):  # the other processes end likewise
-        jax.distributed.shutdown()
+    except (Stopped, NonFiniteError):  # the other processes end likewise, as a rule
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.distributed.shutdown()
         raise
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and "Gloo" not in str(error):
             raise
-        raise lost(cluster, str(error).splitlines()[0]) from error
+        raise lost(cluster, "one that was lost") from error
     jax.distributed.shutdown()

@@ -36,7 +36,13 @@ from experiments.reproduce_verdict import (
     read_json,
     read_record,
 )
-from jaxgen.errors import JaxgenError, ReproduceError, SettingError, WriteError
+from jaxgen.errors import (
+    JaxgenError,
+    ReproduceError,
+    RunFolderError,
+    SettingError,
+    WriteError,
+)
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import Table, markdown, number
 
@@ -60,6 +66,12 @@ class Args:
 @contextlib.contextmanager
 def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
     """A folder for the runs, with a config.json that makes it one `--overwrite` may replace."""
+    if (folder / run_folder.CONFIG).exists() and not overwrite:
+        raise RunFolderError(
+            expected=f"{folder} to be new or empty",
+            found="the runs of an earlier call",
+            remedy="add --overwrite to replace them, or --out for another folder",
+        )
     with run_folder.opened(folder, resume=False, overwrite=overwrite):
         write_json(folder / run_folder.CONFIG, {"experiment": "reproduce", **content})
         yield folder
@@ -224,10 +236,10 @@ def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
     args, rest = tyro.cli(Args, args=list(argv), return_unknown_args=True)
     try:
-        if args.verify and rest:
+        if args.verify and (rest or args.experiment):
             raise SettingError(
-                expected="no flags of an experiment beside --verify",
-                found=" ".join(rest),
+                expected="no experiment and none of its flags beside --verify",
+                found=" ".join([args.experiment, *rest]).strip(),
                 remedy="leave them out: the run's own settings are used",
             )
         if args.verify:

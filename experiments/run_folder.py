@@ -64,7 +64,7 @@ def _check_is_run(folder: Path, contents: list[Path]) -> None:
     if not earlier_config(folder):
         raise RunFolderError(
             expected=f"{folder} to be a run folder, with the config.json of an experiment",
-            found=f"a folder with {contents[0].name} in it",
+            found=f"a folder with {contents[0].name!r} in it",
             remedy="choose another --out",
         )
 
@@ -90,7 +90,7 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
         if contents and not (resume or overwrite):
             raise RunFolderError(
                 expected=f"{folder} to be new or empty",
-                found=f"{contents[0].name} in it",
+                found=f"{contents[0].name!r} in it",
                 remedy="add --resume to go on with that run, --overwrite to replace it, or --out",
             )
         if contents:

@@ -105,8 +105,9 @@ def layout(devices: Sequence[jax.Device], num_seeds: int, batch_size: int) -> La
     groups = 1 if several else math.gcd(len(devices), num_seeds)
     sharing = len(devices) // groups
     if batch_size % sharing:
+        who = f"for {len(devices)} devices and {num_seeds} seeds leave so many to share a batch"
         raise SettingError(
-            expected=f"a batch size that is a multiple of {sharing}, for so many devices share it",
+            expected=f"a batch size that is a multiple of {sharing}, {who}",
             found=str(batch_size),
             remedy="set --batch-size or --devices",
         )

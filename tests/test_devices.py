@@ -67,5 +67,8 @@ def test_devices_that_cannot_share_a_batch_equally_are_refused():
         process_index = 0
 
     devices: Any = [Device() for _ in range(4)]
-    with pytest.raises(SettingError, match="multiple of 4, for so many devices share it, found 10"):
+    with pytest.raises(
+        SettingError,
+        match="multiple of 4, for 4 devices and 3 seeds",
+    ):
         layout(devices, num_seeds=3, batch_size=10)

@@ -78,7 +78,7 @@ def test_a_killed_process_ends_the_other_and_both_resume(
         assert code in (9, -signal.SIGABRT)
         (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert line.startswith("error: expected 2 processes to answer at 127.0.0.1:")
-        assert line.endswith("with --resume, with the same flags but --process-id")
+        assert line.endswith("each with its own --process-id, and --resume to go on")
         assert "Traceback" not in err
         assert " @ " not in err
     assert [code for code, _ in ended(*start_both(digits_root, folder, "--resume"))] == [0, 0]
