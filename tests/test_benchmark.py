@@ -339,7 +339,7 @@ def test_what_to_run_against():
 def test_the_readme_has_columns_of_the_page_that_was_measured():
     _, table, _ = benchmark_readme.parts((ROOT / "README.md").read_text())
     assert table == benchmark_readme.cut((ROOT / "docs" / "results" / "speed.md").read_text())
-    assert table.startswith("| name | batch | images/s |")
+    assert table.startswith("| name | images/s | ratio to PyTorch |")
 
 
 def test_the_readme_keeps_what_is_around_the_table(tmp_path, capsys):
