@@ -35,6 +35,7 @@ from jaxgen.errors import (  # noqa: E402
     DataMissingError,
     JaxgenError,
     SettingError,
+    require,
     require_positive,
 )
 from jaxgen.files import write_atomically, write_json  # noqa: E402
@@ -69,6 +70,12 @@ class Args:
     """The values of a single sweep, instead of its own."""
     images: int | None = None
     """Images of an epoch that is timed; 60,000, fewer for long updates, where not given."""
+    dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    """Data set, repeated to as many images as are timed."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; TFDS's own default where not given."""
+    manual_dir: Path | None = None
+    """A folder with the original files, or with one such folder per data set."""
     synthetic: bool = False
     """Noise instead of a data set; taken anyway where none can be had."""
     repeats: int = 7
@@ -82,6 +89,7 @@ class Args:
 
     def __post_init__(self) -> None:
         require_positive(self, "seeds", "devices", "repeats")
+        require(self, "values", min(self.values, default=1) >= 1, "of 1 or more")
         if self.values and len(self.sweep) != 1:
             raise SettingError(
                 expected="--values beside a single --sweep",
@@ -134,11 +142,12 @@ def single(args: Args) -> list[tuple[str | None, Args]]:
     return found
 
 
-def load_images(synthetic: bool) -> tuple[str, np.ndarray]:
-    """The name and the training images of MNIST, of digits, or else of noise."""
-    if not synthetic:
+def load_images(args: Args) -> tuple[str, np.ndarray]:
+    """The name and the training images of a data set, or else of noise."""
+    if not args.synthetic:
+        where = {name: getattr(args, name) for name in ("dataset", "data_dir", "manual_dir")}
         try:
-            dataset = common.load_dataset(common.Args())
+            dataset = common.load_dataset(common.Args(**where))
             return dataset.name, dataset.train.images
         except (ImportError, DataMissingError) as error:
             logger.warning("using noise, for no data set can be had: %s", error)
@@ -151,7 +160,7 @@ def measured_here(args: Args) -> dict[str, Any]:
     use_devices(args.devices)
     (case,) = cases(args.only)
     case = changed(case, args.batch_size, args.hidden_size, args.precision)
-    name, images = load_images(args.synthetic)
+    name, images = load_images(args)
     num = max(args.images or case.subject.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)

@@ -26,7 +26,7 @@ from experiments import (
 )
 from jaxgen import dcgan as dcgan_model
 from jaxgen import gan as gan_model
-from jaxgen.errors import DataError, DataMissingError
+from jaxgen.errors import DataError, DataMissingError, SettingError
 from jaxgen.vae import Config
 
 needs_torch = pytest.mark.skipif(
@@ -385,3 +385,17 @@ def test_operations_of_the_labs_dcgan():
     counted = benchmark_cases.dcgan_operations(dcgan.PRESETS["lab"])
     large = 2 * 128 * 16 * 16 * 16 * 64 * 128
     assert 33 * large < counted < 34 * large
+
+
+# ---- what is trained on
+
+
+def test_images_come_from_the_data_set_that_is_named(digits_root):
+    name, images = benchmark.load_images(benchmark.Args(dataset="digits", data_dir=digits_root))
+    assert name == "digits"
+    assert images.shape[1:] == (28, 28, 1)
+
+
+def test_values_below_one_are_refused_by_their_name():
+    with pytest.raises(SettingError, match=r"--values of 1 or more, found \(0,\)"):
+        benchmark.Args(sweep=("seeds",), values=(0,))
