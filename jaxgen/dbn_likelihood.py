@@ -83,8 +83,8 @@ def variational_bound(
     """E_q log p(v, h) - log q(h|v) for each example, a lower bound of log p(v).
 
     The mean over `num_samples` up passes of log p(v, h) + sum_l H(q(h_l|h_{l-1})). The entropy of
-    sigmoid units with logits x is exact, H = sum_j softplus(x_j) - x_j sigmoid(x_j). For an RBM alone
-    there is nothing to draw, and the value is -F(v) - log Z.
+    sigmoid units with logits x is exact, H = sum_j softplus(x_j) - x_j sigmoid(x_j). For an RBM
+    alone there is nothing to draw, and the value is -F(v) - log Z.
 
     The draws of an example follow from `key` and its number, not from what is computed at once.
 
