@@ -137,7 +137,7 @@ def _estimate(log_z_of_chains: Float[Array, " chains"], sign: float) -> LogZEsti
         log_z=sign * log_mean,
         standard_error=error,
         interval=jnp.sort(sign * (log_mean + bounds)),
-        effective_sample_size=num**2 / jnp.sum(jnp.square(weights)),
+        effective_sample_size=num / jnp.mean(jnp.square(weights)),
         log_z_of_chains=log_z_of_chains,
     )
 
