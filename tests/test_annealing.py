@@ -101,23 +101,25 @@ def exact_log_z(params):
 # ---- estimates
 
 
-@pytest.mark.parametrize("num_chains", [1, 3])
-def test_without_weights_every_chain_is_exact(num_chains):
+def test_without_weights_every_chain_is_exact():
     rng = np.random.default_rng(1)
     base = rng.normal(size=7)
     params = {"w": np.zeros((7, 30)), "b_visible": base, "b_hidden": rng.normal(0.0, 2.0, 30)}
     expected = np.logaddexp(0.0, base).sum() + np.logaddexp(0.0, params["b_hidden"]).sum()
     target, base = float32((params, base))
-    start = jnp.ones((num_chains, 7))
+    settings, key = {"num_temperatures": 2000}, jax.random.key(0)
     for found in (
-        ais(target, jax.random.key(0), base, num_chains=num_chains, num_temperatures=2000),
-        reverse_ais(target, jax.random.key(0), base, start, num_temperatures=2000),
+        ais(target, key, base, num_chains=3, **settings),
+        reverse_ais(target, key, base, jnp.ones((3, 7)), **settings),
     ):
         np.testing.assert_allclose(found.log_z_of_chains, expected, rtol=2e-6)
-        np.testing.assert_allclose(found.effective_sample_size, num_chains, rtol=1e-5)
-        if num_chains > 1:
-            np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-5)
-            np.testing.assert_allclose(found.interval, expected, atol=1e-4)
+        np.testing.assert_allclose(found.log_z, expected, rtol=2e-6)
+        np.testing.assert_allclose(found.effective_sample_size, 3, rtol=1e-5)
+        np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-5)
+        np.testing.assert_allclose(found.interval, expected, atol=1e-4)
+    alone = ais(target, key, base, num_chains=1, **settings)
+    np.testing.assert_allclose(alone.log_z, expected, rtol=2e-6)
+    assert np.isnan(alone.standard_error)
 
 
 def enumerated_chain(params, base, betas):
@@ -190,17 +192,14 @@ def repeated(num_temperatures, num_chains):
 
 
 def test_few_chains_bracket_the_exact_value_and_temperatures_close_the_bracket():
-    """Two chains, so that Jensen's gap shows; means within four standard errors."""
+    """Two chains, so that Jensen's gap shows, by more than four standard errors of the mean."""
     log_z, widths = exact_log_z(trained()[0]), []
-    for num_temperatures in (3, 20, 200):
+    for num_temperatures in (3, 20):
         below, above = (e.log_z.astype(np.float64) for e in repeated(num_temperatures, 2))
         error = max(below.std(), above.std()) / np.sqrt(REPEATS)
-        assert below.mean() < log_z + 4 * error
-        assert above.mean() > log_z - 4 * error
+        assert below.mean() + 4 * error < log_z < above.mean() - 4 * error
         widths.append(above.mean() - below.mean())
-        if num_temperatures == 3:
-            assert below.mean() + 4 * error < log_z < above.mean() - 4 * error
-    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+    assert widths[0] > 2 * widths[1]
 
 
 def test_standard_error_is_that_of_repeats():

@@ -10,7 +10,7 @@ from helpers import same
 from reference_dbn import float32
 
 from jaxgen import dbn
-from jaxgen.dbn_likelihood import log_joint, log_weights, variational_bound
+from jaxgen.dbn_likelihood import log_joint, log_weights, top_log_z, variational_bound
 from jaxgen.likelihood import importance_bound, mean_over_examples, rbm_log_z
 
 NETS = {
@@ -65,21 +65,28 @@ def test_bound_has_the_enumerated_expectation_and_is_below_the_exact_value(net):
         assert mean_over_examples(found).mean < exact.mean()
 
 
-@ALL_NETS
-def test_one_weight_has_the_expectation_of_the_bound(net):
+def test_one_weight_has_the_expectation_of_the_bound():
+    net = NETS["untied, three layers"]
     weights = jax.jit(log_weights(float32(net), log_z_of(net)), static_argnums=2)
     found = np.asarray(weights(jax.random.key(3), VISIBLE, 4000), np.float64)
     error = found.std(axis=0) / np.sqrt(len(found))
     assert (np.abs(found.mean(axis=0) - enumerated(net)[1]) < 5 * error).all()
 
 
-@ALL_NETS
-def test_many_weights_meet_the_exact_value(net):
+def test_many_weights_meet_the_exact_value():
+    net = NETS["untied, three layers"]
     exact, below = enumerated(net)
     weights = log_weights(float32(net), log_z_of(net))
     found = jax.jit(lambda key: importance_bound(weights, key, VISIBLE, 3000))(jax.random.key(4))
     assert (np.abs(found.log_mean_weight - exact) < 5 * found.standard_error + 1e-5).all()
     assert (found.log_mean_weight > below).all()
+
+
+def test_top_log_z_is_that_of_the_top_pair():
+    net, key = NETS["untied, three layers"], jax.random.key(11)
+    found = top_log_z(float32(net), key, VISIBLE, num_temperatures=500)
+    assert abs(found.log_z - reference.joint(net.top)[1]) < 4 * found.standard_error
+    assert found.standard_error < 0.03
 
 
 def test_bound_is_exact_where_recognition_is_the_posterior():
