@@ -134,7 +134,7 @@ def enumerated_chain(params, base, betas):
 
 def test_both_directions_have_the_enumerated_expectations():
     """Of l, which depends on every step of the chain, and of the weight, which is Z or 1 / Z."""
-    params, num = reference.small_rbm(4, 3), 60_000
+    params, num = reference.small_rbm(4, 3, scale=2.5), 60_000  # steep: wrong steps must show
     base, betas = np.array([0.5, -1.0, 0.2, 0.8]), inverse_temperatures(6).astype(np.float64)
     log_z, log_z_0 = exact_log_z(params), np.logaddexp(0.0, base).sum() + 3 * np.log(2)
     target, key, settings = float32(params), jax.random.key(2), {"num_temperatures": 6}
