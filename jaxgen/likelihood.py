@@ -1,7 +1,9 @@
 """Log likelihoods in nats per image; every function says whether it is exact or a bound.
 
-The exact partition function of an RBM, by enumeration of its smaller side; and the
-importance-weighted bound of any model with latent variables and an approximate posterior.
+The exact partition function of an RBM, by enumeration of its smaller side; its pseudo-likelihood,
+which needs none; and the importance-weighted bound of any model with latent variables and an
+approximate posterior. Estimates of log Z are in `jaxgen.annealing`, the bounds of a DBN in
+`jaxgen.dbn_likelihood`.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,8 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
 from jaxgen.learner import PRNGKey
-from jaxgen.rbm import Params, Visible, free_energy
+from jaxgen.losses import softplus
+from jaxgen.rbm import Params, Visible, free_energy, hidden_logits
 
 LogWeights: TypeAlias = Callable[[PRNGKey, Any, int], Float[Array, "num batch"]]
 """(key, examples [batch, ...], num) -> log p(x, z) - log q(z|x) of num draws of z from q(z|x)."""
@@ -62,6 +65,49 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
     """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is."""
     return -free_energy(params, visible) - log_z
+
+
+def pseudo_log_likelihood(
+    params: Params, visible: Float[Array, "batch visible"]
+) -> Float[Array, " batch"]:
+    """Sum_i log p(v_i | all other units) of an RBM per example, in nats; higher is better.
+
+    With v^i as v but for unit i, which is flipped, Z cancels in each term:
+
+        log p(v_i | v_{-i}) = log sigmoid(F(v^i) - F(v)) = -softplus(F(v) - F(v^i)).
+
+    Exact as a pseudo-likelihood, and V times as dear as a free energy. It is neither log p(v) nor a
+    bound of it: a monitor that tells whether training goes on, not a yardstick across models.
+    Marlin, Swersky, Chen and de Freitas, "Inductive principles for restricted Boltzmann machine
+    learning", AISTATS 2010, section 3.3. The units are binary.
+    """
+    logits = hidden_logits(params, visible)
+
+    def term_of(unit: Array) -> Float[Array, " batch"]:
+        return _flip_term(params, visible, logits, jnp.full(len(visible), unit))
+
+    return jnp.sum(jax.lax.map(term_of, jnp.arange(visible.shape[-1])), axis=0)
+
+
+def stochastic_pseudo_log_likelihood(
+    params: Params, key: PRNGKey, visible: Float[Array, "batch visible"]
+) -> Float[Array, " batch"]:
+    """An unbiased estimate of `pseudo_log_likelihood` at the price of two free energies, in nats.
+
+    V log p(v_i | v_{-i}) for one unit i per example, drawn uniformly. One example says little; the
+    mean over thousands is the monitor.
+    """
+    num_examples, num_units = visible.shape
+    unit = jax.random.randint(key, (num_examples,), 0, num_units)
+    return num_units * _flip_term(params, visible, hidden_logits(params, visible), unit)
+
+
+def _flip_term(params: Params, visible: Array, logits: Array, unit: Array) -> Array:
+    """-softplus(F(v) - F(v^i)) for a unit i per example [batch], given b + v'W."""
+    change = 1.0 - 2.0 * jnp.take_along_axis(visible, unit[:, None], axis=-1)
+    flipped = logits + change * params["w"][unit]
+    rise = jnp.sum(softplus(flipped) - softplus(logits), axis=-1)
+    return -jax.nn.softplus(rise + change[:, 0] * params["b_visible"][unit])
 
 
 class ImportanceBound(NamedTuple):
@@ -167,8 +213,11 @@ def importance_bound(
     return bound
 
 
-def mean_over_examples(bound: ImportanceBound) -> MeanEstimate:
-    """The mean bound and its two standard errors, the draws of all examples being independent."""
+def mean_over_examples(bound: tuple[Array, Array]) -> MeanEstimate:
+    """The mean bound and its two standard errors, the draws of all examples being independent.
+
+    A bound is a pair of values and standard errors [examples], such as `ImportanceBound`.
+    """
     values, errors = bound
     return MeanEstimate(
         mean=jnp.mean(values),

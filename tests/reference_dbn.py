@@ -76,6 +76,18 @@ def visible_distribution(generative: tuple[Params, ...], top: Params) -> np.ndar
     return below @ product(len(top["w"]), [downward(p) for p in reversed(generative)])
 
 
+def log_joint_and_posterior(
+    recognition: tuple[Params, ...], generative: tuple[Params, ...], top: Params
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log p(v, h_1..h_{L-1}) and log q(h_1..h_{L-1}|v) as tables [2^V, 2^h_1, ...]."""
+    num_visible = len((generative[0] if generative else top)["w"])
+    log_p, log_q = np.zeros(2**num_visible), np.zeros(2**num_visible)
+    for up, down in zip(recognition, generative, strict=True):
+        log_q = log_q[..., None] + np.log(upward(up))
+        log_p = log_p[..., None] + np.log(downward(down)).T
+    return log_p + np.log(reference.joint(top)[0].sum(axis=1)), log_q
+
+
 def state_numbers(units: np.ndarray) -> np.ndarray:
     """The row of each state in `reference.states`."""
     return (np.asarray(units) @ 2.0 ** np.arange(units.shape[-1])[::-1]).astype(int)

@@ -246,12 +246,13 @@ def test_jaxgen_never_imports_experiments():
 def test_training_knows_no_model_and_no_metric():
     barred = {*MODELS, "jaxgen.likelihood", "jaxgen.quality", "jaxgen.figures", "jaxgen.report"}
     barred |= {"jaxgen.adversarial", "jaxgen.layers", "jaxgen.conv"}
+    barred |= {"jaxgen.annealing", "jaxgen.dbn_likelihood"}
     for name in ("learner", "epoch", "train", "checkpoint", "files", "errors"):
         assert not imported(ROOT / "jaxgen" / f"{name}.py") & barred, name
 
 
 def test_metrics_know_no_training():
-    for name in ("likelihood", "quality"):
+    for name in ("likelihood", "annealing", "dbn_likelihood", "quality"):
         path = ROOT / "jaxgen" / f"{name}.py"
         if path.exists():
             assert not imported(path) & {"jaxgen.train", "jaxgen.epoch"}, name

@@ -16,8 +16,10 @@ from jaxgen.likelihood import (
     binary_states,
     importance_bound,
     mean_over_examples,
+    pseudo_log_likelihood,
     rbm_log_likelihood,
     rbm_log_z,
+    stochastic_pseudo_log_likelihood,
 )
 
 
@@ -59,6 +61,36 @@ def test_too_many_units_is_one_clear_line():
     params = {"w": jnp.zeros((30, 21)), "b_visible": jnp.zeros(30), "b_hidden": jnp.zeros(21)}
     with pytest.raises(SettingError, match="30 visible and 21 hidden"):
         rbm_log_z(params)
+
+
+# ---- pseudo-likelihood
+
+
+def enumerated_conditionals():
+    """Log p(v_i | v_{-i}) [2^V, V] of `small_rbm`, from the table of p(v) alone."""
+    probs, visible = reference.joint(reference.small_rbm())[0].sum(axis=1), reference.states(5)
+    flips = 2 ** np.arange(5)[::-1]  # the row of a state with one unit flipped
+    partners = np.array([[row ^ flip for flip in flips] for row in range(len(visible))])
+    return np.log(probs[:, None] / (probs[:, None] + probs[partners]))
+
+
+def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals():
+    params, visible = float32(reference.small_rbm()), jnp.asarray(reference.states(5), jnp.float32)
+    found = jax.jit(pseudo_log_likelihood)(params, visible)
+    np.testing.assert_allclose(found, enumerated_conditionals().sum(axis=1), rtol=1e-5)
+
+
+def test_stochastic_pseudo_likelihood_draws_one_conditional_of_each_example():
+    """V times one of them, each as often, so the mean is the exact pseudo-likelihood."""
+    num, values = 4000, 5 * enumerated_conditionals()
+    visible = jnp.repeat(jnp.asarray(reference.states(5), jnp.float32), num, axis=0)
+    draw = jax.jit(stochastic_pseudo_log_likelihood)
+    found = np.asarray(draw(float32(reference.small_rbm()), jax.random.key(0), visible))
+    found = found.reshape(-1, num)
+    distance = np.abs(found[..., None] - values[:, None])
+    np.testing.assert_allclose(distance.min(axis=-1), 0.0, atol=1e-4)
+    error = values.std(axis=1) / np.sqrt(num)
+    assert (np.abs(found.mean(axis=1) - values.mean(axis=1)) < 5 * error).all()
 
 
 # ---- the importance-weighted bound, on two models whose likelihood is known
