@@ -147,7 +147,8 @@ def train(
         rows = order[: num_batches * config.batch_size].reshape(num_batches, -1)
         return jax.lax.scan(step, carry, rows)[0]
 
-    params = init(config, named_key(key, "init"), images.shape[1:])
+    _, height, width, channels = images.shape
+    params = init(config, named_key(key, "init"), (height, width, channels))
     carry = (params, optimizer.init(params))
     trained: Params = jax.lax.fori_loop(0, config.num_epochs, run_epoch, carry)[0]
     return trained
@@ -156,8 +157,8 @@ def train(
 @partial(jax.jit, static_argnums=0)
 def _classify(config: Config, params: Params, blocks: Array) -> tuple[Array, Array]:
     def of_block(block: Array) -> tuple[Array, Array]:
-        features, logits = LeNet(config).apply({"params": params}, block)
-        return features, jax.nn.softmax(logits)
+        found: tuple[Array, Array] = LeNet(config).apply({"params": params}, block)  # type: ignore[assignment]
+        return found[0], jax.nn.softmax(found[1])
 
     found: tuple[Array, Array] = jax.lax.map(of_block, blocks)
     return found

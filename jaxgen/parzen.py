@@ -21,8 +21,8 @@ from jaxtyping import Array, Float
 from jaxgen.errors import SettingError
 
 CAVEAT = (
-    "Legacy: a Parzen window on samples is no likelihood of the model and no bound of it, and copies"
-    " of training images score above the true distribution (Theis et al., 2016)."
+    "Legacy: a Parzen window on samples is no likelihood of the model and no bound of it, and"
+    " copies of training images score above the true distribution (Theis et al., 2016)."
 )
 SIGMAS = tuple(float(sigma) for sigma in np.logspace(-1.0, 0.0, 10))
 """The widths tried by default: those of Goodfellow et al., "Generative adversarial nets", 2014."""
@@ -63,7 +63,7 @@ def _log_densities(blocks: Array, samples: Array, sigmas: tuple[float, ...]) -> 
 def log_densities(
     images: Pixels, samples: Pixels, sigmas: Sequence[float]
 ) -> Float[np.ndarray, "sigmas num"]:
-    """log p(x) of each image for each width, in nats; the dimension is the number of pixels.
+    """Log p(x) of each image for each width, in nats; the dimension is the number of pixels.
 
     Errors:
         SettingError: a width that is not above 0.
