@@ -79,6 +79,15 @@ def membership(points: Points, centres: Points, num_neighbours: int) -> Membersh
     return Membership(num_balls=num_balls, reached=reached)
 
 
+def precision(samples: Points, real: Points, num_neighbours: int = 3) -> float:
+    """The part of samples in a ball about a real point; with the roles exchanged, recall.
+
+    Errors:
+        SettingError: there are no more real points than neighbours.
+    """
+    return float(np.mean(membership(samples, real, num_neighbours).num_balls > 0))
+
+
 def precision_recall(samples: Points, real: Points, num_neighbours: int = 3) -> Pair:
     """Precision: the part of samples in a ball about real points; recall: the other way round.
 
@@ -89,9 +98,10 @@ def precision_recall(samples: Points, real: Points, num_neighbours: int = 3) -> 
     Errors:
         SettingError: a set has no more points than neighbours.
     """
-    precision = membership(samples, real, num_neighbours).num_balls > 0
-    recall = membership(real, samples, num_neighbours).num_balls > 0
-    return Pair(float(np.mean(precision)), float(np.mean(recall)))
+    return Pair(
+        fidelity=precision(samples, real, num_neighbours),
+        variety=precision(real, samples, num_neighbours),
+    )
 
 
 def density_coverage(samples: Points, real: Points, num_neighbours: int = 5) -> Pair:

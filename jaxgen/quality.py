@@ -106,8 +106,11 @@ def frechet_distance(samples: Features, real: Features) -> float:
 
 def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
     """Sum over all pairs of (a.b / d + 1)^3, a block of rows at a time."""
-    blocks = (a[start : start + 500] for start in range(0, len(a), 500))
-    return sum(float(np.sum((block @ b.T / a.shape[1] + 1.0) ** 3)) for block in blocks)
+    total = 0.0
+    for start in range(0, len(a), 500):
+        linear = a[start : start + 500] @ b.T / a.shape[1] + 1.0
+        total += float(np.sum(linear * linear * linear))  # a power costs ten times as much
+    return total
 
 
 def kernel_distance(samples: Features, real: Features) -> float:
