@@ -32,7 +32,8 @@ def bootstrap(
 
     Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 13.3. It is for means
     and what is made of a few of them. A set drawn so holds copies, which makes every distance
-    between samples too small: for those see `half_sampled`.
+    between samples too small, and a divergence that is nearly 0 can only grow: for those see
+    `half_sampled`.
     """
     found = [
         statistic(*(each[rng.integers(0, len(each), len(each))] for each in samples))
