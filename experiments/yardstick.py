@@ -5,9 +5,9 @@ Example::
     python -m experiments.yardstick --dataset mnist      # the judge, and real images as samples
 
 It prints the judge's test accuracy and what real training images attain in the place of samples:
-what a model can hope for, but for copying, where they are copies. The judge has learned them, so it is
-surer of them than of test images, and the floor holds that too. The first run trains the
-judge, some minutes on two CPU cores; higher or lower says which is better.
+what a model can hope for, but for copying, where they are copies. The judge has learned them, so it
+is surer of them than of test images, and the floor holds that too. The first run trains the judge,
+some minutes on two CPU cores; a later one takes a minute.
 """
 
 import logging

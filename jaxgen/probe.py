@@ -63,14 +63,20 @@ class _Loop(NamedTuple):
 
 @partial(jax.jit, static_argnames="max_steps")
 def _minimise(
-    start: Weights, rows: Array, labels: Array, l2: Array, tolerance: Array, max_steps: int
+    start: Weights,
+    rows: Array,
+    labels: Array,
+    kept: Array,
+    l2: Array,
+    tolerance: Array,
+    max_steps: int,
 ) -> tuple[Weights, Array]:
     """L-BFGS from `start`, until the gradient's norm is at most `tolerance`."""
 
     def objective(weights: Weights) -> Array:
         logits = rows @ weights["w"] + weights["b"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(losses) + 0.5 * l2 * jnp.sum(jnp.square(weights["w"]))
+        return jnp.mean(losses, where=kept) + 0.5 * l2 * jnp.sum(jnp.square(weights["w"]))
 
     optimizer = optax.lbfgs(memory_size=10)
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -101,13 +107,16 @@ def fit_probe(
     labels: Labels,
     l2: float | Sequence[float],
     *,
+    kept: Bool[np.ndarray, " num"] | None = None,
     num_classes: int = 10,
     tolerance: float = 1e-4,
     max_steps: int = 500,
 ) -> list[Probe]:
     """Fits a probe for each penalty, in turn, each from where the one before ended.
 
-    The objective is convex, strictly so in W, so the start costs time and nothing else.
+    The objective is convex, strictly so in W, so the start costs time and nothing else. Labels that
+    are not `kept` are left out of it; the means and deviations are those of all rows. So one
+    program serves the choice of the penalty and the fit to all labels.
 
     Errors:
         SettingError: no penalty, or one that is not above 0.
@@ -118,6 +127,8 @@ def fit_probe(
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
     rows = jnp.asarray((features - mean) / scale, jnp.float32)
+    targets = jnp.asarray(labels, jnp.int32)
+    mask = jnp.ones(len(labels), jnp.bool_) if kept is None else jnp.asarray(kept)
     weights: Weights = {
         "w": jnp.zeros((features.shape[1], num_classes)),
         "b": jnp.zeros(num_classes),
@@ -125,7 +136,7 @@ def fit_probe(
     probes = []
     for penalty in penalties:
         weights, num_steps = _minimise(
-            weights, rows, jnp.asarray(labels, jnp.int32), penalty, tolerance, max_steps=max_steps
+            weights, rows, targets, mask, penalty, tolerance, max_steps=max_steps
         )
         found = jax.device_get(weights)
         probes.append(Probe(mean, scale, found["w"], found["b"], int(num_steps)))
@@ -162,10 +173,11 @@ def linear_probe(
             expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
         )
     chosen = rng.permutation(len(labels))[:num_labels]
-    held, kept = np.split(chosen, [min(num_labels // 5, 5000)])
+    rows, targets = features[chosen], labels[chosen]
+    held = np.arange(num_labels) < min(num_labels // 5, 5000)
     penalties = sorted(l2, reverse=True)
-    probes = fit_probe(features[kept], labels[kept], penalties, num_classes=num_classes)
-    scores = [np.mean(correct(probe, features[held], labels[held])) for probe in probes]
+    probes = fit_probe(rows, targets, penalties, kept=~held, num_classes=num_classes)
+    scores = [np.mean(correct(probe, rows[held], targets[held])) for probe in probes]
     best = penalties[int(np.argmax(scores))]
-    (probe,) = fit_probe(features[chosen], labels[chosen], best, num_classes=num_classes)
+    (probe,) = fit_probe(rows, targets, best, num_classes=num_classes)
     return Probed(correct(probe, *test), best, num_labels, probe.num_steps)

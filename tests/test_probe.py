@@ -62,6 +62,19 @@ def test_a_constant_feature_changes_nothing() -> None:
     np.testing.assert_allclose(ours.w[6], 0.0, atol=1e-6)
 
 
+def test_labels_that_are_not_kept_are_left_out() -> None:
+    features, labels = drawn(100, 1.0)
+    kept = np.arange(100) % 3 > 0
+    spoilt = np.where(kept, labels, 0)
+    first, second = (
+        probe.fit_probe(features, targets, 0.1, kept=kept, num_classes=4)[0]
+        for targets in (labels, spoilt)
+    )
+    np.testing.assert_array_equal(first.w, second.w)
+    (without,) = probe.fit_probe(features, spoilt, 0.1, num_classes=4)
+    assert not np.allclose(without.w, first.w, atol=0.01)
+
+
 def test_only_the_labels_given_are_read() -> None:
     features, labels = drawn(300, 1.0)
     test = drawn(50, 1.0)

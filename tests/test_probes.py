@@ -11,20 +11,18 @@ from jaxgen import data
 
 def test_pixels_and_labels_as_features(digits_root: Path) -> None:
     digits = data.load("digits", digits_root)
-    told = tuple(
-        np.eye(10, dtype=np.float32)[split.labels] for split in (digits.train, digits.test)
-    )
-    pixels = tuple(
-        probes.pixels(split.images[:, ::4, ::4]) for split in (digits.train, digits.test)
-    )
-    both = {"pixels": (pixels[0], pixels[1]), "labels": (told[0], told[1])}
+    splits = (digits.train, digits.test)
+    first, second = (probes.pixels(split.images[:, ::7, ::7]) for split in splits)
+    told, asked = (np.eye(10, 16, dtype=np.float32)[split.labels] for split in splits)
+    both = {"pixels": (first, second), "labels": (told, asked)}
     rows = probes.probe_table(both, digits, [100, 10**6])
     num = len(digits.train.labels)
     keys = [("pixels", 100), ("pixels", num), ("labels", 100), ("labels", num)]
     assert [(row.name, row.num_labels) for row in rows] == keys
-    few, all_labels, *sure = rows
-    assert all(row.accuracy.value == 1.0 for row in sure)
-    assert 0.6 < few.accuracy.value < all_labels.accuracy.value < 1.0
+    few, all_labels, nearly_sure, sure = rows
+    assert sure.accuracy.value == 1.0
+    assert nearly_sure.accuracy.value > 0.9  # of a digit that was drawn once little is known
+    assert 0.4 < few.accuracy.value < all_labels.accuracy.value < 1.0
     assert len(few.penalties) == probes.NUM_DRAWS
     assert few.spread is not None
     assert few.spread > 0
