@@ -65,7 +65,7 @@ class _Loop(NamedTuple):
 def _minimise(
     start: Weights,
     rows: Array,
-    labels: Array,
+    targets: Array,
     kept: Array,
     l2: Array,
     tolerance: Array,
@@ -75,7 +75,7 @@ def _minimise(
 
     def objective(weights: Weights) -> Array:
         logits = rows @ weights["w"] + weights["b"]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        losses = optax.softmax_cross_entropy(logits, targets)
         return jnp.mean(losses, where=kept) + 0.5 * l2 * jnp.sum(jnp.square(weights["w"]))
 
     optimizer = optax.lbfgs(memory_size=10)
@@ -127,7 +127,8 @@ def fit_probe(
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
     rows = jnp.asarray((features - mean) / scale, jnp.float32)
-    targets = jnp.asarray(labels, jnp.int32)
+    # Picking by index instead would be a scatter in the gradient, which XLA is slow to compile.
+    targets = jax.nn.one_hot(labels, num_classes)
     mask = jnp.ones(len(labels), jnp.bool_) if kept is None else jnp.asarray(kept)
     weights: Weights = {
         "w": jnp.zeros((features.shape[1], num_classes)),
