@@ -251,7 +251,8 @@ def test_training_knows_no_model_and_no_metric():
 
 
 def test_metrics_know_no_training():
-    for name in ("likelihood", "quality"):
+    features = ("lenet", "manifold", "parzen", "probe", "intervals")
+    for name in ("likelihood", "quality", *features):
         path = ROOT / "jaxgen" / f"{name}.py"
         if path.exists():
             assert not imported(path) & {"jaxgen.train", "jaxgen.epoch"}, name
