@@ -252,7 +252,9 @@ def test_training_knows_no_model_and_no_metric():
 
 
 def test_metrics_know_no_training():
-    for name in ("likelihood", "annealing", "dbn_likelihood", "quality"):
+    likelihoods = ("likelihood", "annealing", "dbn_likelihood")
+    images = ("quality", "lenet", "manifold", "parzen", "probe", "intervals")
+    for name in (*likelihoods, *images):
         path = ROOT / "jaxgen" / f"{name}.py"
         if path.exists():
             assert not imported(path) & {"jaxgen.train", "jaxgen.epoch"}, name

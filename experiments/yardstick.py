@@ -1,0 +1,156 @@
+"""Every model on one yardstick: measures of samples by the data set's judge, with their floor.
+
+Example::
+
+    python -m experiments.yardstick --dataset mnist      # the judge, and real images as samples
+
+It prints the judge's test accuracy and what real training images attain in the place of samples:
+what a model can hope for, but for copying, where they are copies. The judge has learned them, so it
+is surer of them than of test images, and the floor holds that too. The first run trains the judge,
+some minutes on two CPU cores; a later one takes a minute.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from experiments.judge import Judge, as_inputs, judge
+from jaxgen import data, manifold, quality
+from jaxgen.data import Dataset
+from jaxgen.errors import JaxgenError
+from jaxgen.intervals import Estimate, bootstrap, half_sampled
+from jaxgen.parzen import CAVEAT, parzen
+
+NUM_FEATURES = 10_000
+"""Samples, and real test images, that moments and digits are measured on."""
+NUM_NEIGHBOURS = 5000
+"""Of each, for balls about neighbours and for the kernel: their cost grows with the square."""
+NUM_PIXELS = 1000
+"""Samples and test images whose nearest training images are sought; test images for Parzen."""
+NUM_HELD_OUT = 1000
+"""Training images that choose the window's width, at most."""
+
+WHAT = {
+    "frechet_distance": "squared Frechet distance on the judge's features (no FID); lower",
+    "kernel_distance": "squared MMD, cubic kernel, on the judge's features, unbiased; lower",
+    "precision": "samples among real images (k = 3); higher",
+    "recall": "real images among samples (k = 3); higher",
+    "density": "real balls about a sample, over k = 5; 1 for real images",
+    "coverage": "real balls that hold a sample (k = 5); higher",
+    "digits_kl": "KL of the digits drawn from the data's, nats; lower",
+    "class_score": "exp mean KL(p(y|x) || p(y)) by the judge (no Inception); higher",
+    "copying": "P(nearer to a training image than a test image is); 0.5 for unseen images",
+    "parzen": "log likelihood of test images, nats; " + CAVEAT,
+}
+
+Estimates = dict[str, Estimate]
+
+
+def num_held_out(dataset: Dataset) -> int:
+    """Last training images that choose the window's width; a tenth of a small data set."""
+    return min(NUM_HELD_OUT, len(dataset.train.images) // 10)
+
+
+def _by_features(found: np.ndarray, real: np.ndarray, rng: np.random.Generator) -> Estimates:
+    """Distances and balls, between features of samples and of real test images."""
+    pair = [found[:NUM_NEIGHBOURS], real[:NUM_NEIGHBOURS]]
+    return {
+        "frechet_distance": half_sampled(quality.frechet_distance, [found, real], rng),
+        "kernel_distance": half_sampled(quality.kernel_distance, pair, rng, 20),
+        "precision": half_sampled(manifold.precision, pair, rng, 20),
+        "recall": half_sampled(lambda a, b: manifold.precision(b, a), pair, rng, 20),
+        "density": half_sampled(lambda a, b: manifold.density_coverage(a, b)[0], pair, rng, 20),
+        "coverage": half_sampled(lambda a, b: manifold.density_coverage(a, b)[1], pair, rng, 20),
+    }
+
+
+def _by_classes(probs: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
+    """Which digits the judge sees, and how surely."""
+    shares = quality.label_shares(dataset.train.labels)
+
+    def divergence(labels: np.ndarray) -> float:
+        return quality.kl_divergence(quality.label_shares(labels), shares)
+
+    return {
+        "digits_kl": half_sampled(divergence, [np.argmax(probs, axis=1)], rng),
+        "class_score": bootstrap(quality.class_score, [probs], rng),
+    }
+
+
+def _by_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
+    """Nearness to training images, and the Parzen window; its interval is of test images alone."""
+    train, test = dataset.train.images, as_inputs(dataset.test.images, NUM_PIXELS)
+    distances = [quality.nearest_distance(each, train) for each in (images[:NUM_PIXELS], test)]
+    held_out = as_inputs(train[-num_held_out(dataset) :], NUM_HELD_OUT)
+    window = parzen(test, held_out, images)
+    found = bootstrap(lambda values: float(np.mean(values)), [window.log_densities], rng)
+    return {
+        "copying": bootstrap(quality.copying_score, distances, rng),
+        "parzen": found._replace(num_samples=len(images)),
+    }
+
+
+def measure(judged: Judge, images: np.ndarray, dataset: Dataset, seed: int = 0) -> Estimates:
+    """Every measure of `WHAT`, of the first `NUM_FEATURES` samples against real test images.
+
+    Args:
+        judged: the data set's judge.
+        images: samples of the data's size, bytes or numbers in [0, 1], in the order drawn.
+        dataset: what the samples are to be like.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = as_inputs(images, NUM_FEATURES)
+    features, probs = judged(inputs)
+    return {
+        **_by_features(features, judged.test.features[:NUM_FEATURES], rng),
+        **_by_classes(probs, dataset, rng),
+        **_by_pixels(inputs, dataset, rng),
+    }
+
+
+def in_words(name: str, found: Estimate) -> str:
+    """One line: the number, its interval, what it rests on and what it is."""
+    return (
+        f"{name} {found.value:.4g} [{found.low:.4g}, {found.high:.4g}], {found.num_samples}"
+        f" samples, {found.num_resamples} resamples: {WHAT[name]}"
+    )
+
+
+@dataclass(frozen=True)
+class Args:
+    """Trains or loads the judge of a data set and measures real images with it."""
+
+    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = "mnist"
+    """The data set."""
+    data_dir: Path | None = None
+    """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+
+
+def main(args: Args) -> int:
+    """Prints the judge's accuracy and the floor of each measure; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        dataset = data.load(args.dataset, args.data_dir)
+        judged = judge(dataset, args.data_dir)
+        print(
+            f"the judge of {dataset.name}, weights {judged.digest[:16]}, reads"
+            f" {judged.accuracy:.2%} of {len(judged.test_correct)} test images right;"
+            f" class score of these {quality.class_score(judged.test.probs):.4g}"
+        )
+        real = dataset.train.images[: -num_held_out(dataset)]
+        for name, found in measure(judged, real, dataset).items():
+            print(in_words(name, found))
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

@@ -1,0 +1,184 @@
+"""The linear probe: how well a linear classifier reads the labels from a model's features.
+
+    P(y | x) = softmax(W^T u + b),  u = (x - mean) / sd of the training features
+    minimised: mean cross entropy + l2 / 2 |W|^2
+
+Pixels are the baseline. The penalty is chosen on a held-out part of the labels given, never on test
+images; then the probe is fitted to all of them.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxgen.errors import SettingError
+
+L2 = (1.0, 0.1, 0.01, 0.001)
+"""Penalties tried by default, the strongest first: each fit starts where the one before ended."""
+NUM_LABELS = (100, 1000, 60_000)
+"""Numbers of labels that a probe is given."""
+
+Features = Float[np.ndarray, "num features"]
+Labels = Int[np.ndarray, " num"]
+Weights = dict[str, Array]
+
+
+class Probe(NamedTuple):
+    """A fitted classifier."""
+
+    mean: Float[np.ndarray, " features"]
+    scale: Float[np.ndarray, " features"]
+    """Standard deviations; 1 for features that do not vary."""
+    w: Float[np.ndarray, "features classes"]
+    b: Float[np.ndarray, " classes"]
+    num_steps: int
+    """Of L-BFGS; at the limit it has not converged."""
+
+
+class Probed(NamedTuple):
+    """What a probe attains."""
+
+    correct: Bool[np.ndarray, " tests"]
+    """Whether each test image is told right; the mean is the accuracy."""
+    l2: float
+    """The penalty chosen."""
+    num_labels: int
+    num_steps: int
+
+
+class _Loop(NamedTuple):
+    """What L-BFGS carries from step to step."""
+
+    weights: Weights
+    opt_state: Any
+    num_steps: Array
+    grad_norm: Array
+
+
+@partial(jax.jit, static_argnames="max_steps")
+def _minimise(
+    start: Weights,
+    rows: Array,
+    targets: Array,
+    kept: Array,
+    l2: Array,
+    tolerance: Array,
+    max_steps: int,
+) -> tuple[Weights, Array]:
+    """L-BFGS from `start`, until the gradient's norm is at most `tolerance`."""
+
+    def objective(weights: Weights) -> Array:
+        logits = rows @ weights["w"] + weights["b"]
+        losses = optax.softmax_cross_entropy(logits, targets)
+        return jnp.mean(losses, where=kept) + 0.5 * l2 * jnp.sum(jnp.square(weights["w"]))
+
+    optimizer = optax.lbfgs(memory_size=10)
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(loop: _Loop) -> _Loop:
+        weights, opt_state = loop.weights, loop.opt_state
+        value, grad = value_and_grad(weights, state=opt_state)
+        updates, opt_state = optimizer.update(
+            grad, opt_state, weights, value=value, grad=grad, value_fn=objective
+        )
+        return _Loop(
+            weights=optax.apply_updates(weights, updates),
+            opt_state=opt_state,
+            num_steps=loop.num_steps + 1,
+            grad_norm=optax.tree.norm(optax.tree.get(opt_state, "grad")),
+        )
+
+    def going_on(loop: _Loop) -> Array:
+        return (loop.num_steps < max_steps) & (loop.grad_norm > tolerance)
+
+    first = _Loop(start, optimizer.init(start), jnp.array(0), jnp.array(jnp.inf))
+    last: _Loop = jax.lax.while_loop(going_on, step, first)
+    return last.weights, last.num_steps
+
+
+def fit_probe(
+    features: Features,
+    labels: Labels,
+    l2: float | Sequence[float],
+    *,
+    kept: Bool[np.ndarray, " num"] | None = None,
+    num_classes: int = 10,
+    tolerance: float = 1e-4,
+    max_steps: int = 500,
+) -> list[Probe]:
+    """Fits a probe for each penalty, in turn, each from where the one before ended.
+
+    The objective is convex, strictly so in W, so the start costs time and nothing else. Labels that
+    are not `kept` are left out of it; the means and deviations are those of all rows. So one
+    program serves the choice of the penalty and the fit to all labels.
+
+    Errors:
+        SettingError: no penalty, or one that is not above 0.
+    """
+    penalties = np.atleast_1d(np.asarray(l2, np.float32))
+    if len(penalties) == 0 or np.min(penalties) <= 0:
+        raise SettingError(expected="penalties above 0", found=str(l2), remedy="set l2")
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
+    rows = jnp.asarray((features - mean) / scale, jnp.float32)
+    # Picking by index instead would be a scatter in the gradient, which XLA is slow to compile.
+    targets = jax.nn.one_hot(labels, num_classes)
+    mask = jnp.ones(len(labels), jnp.bool_) if kept is None else jnp.asarray(kept)
+    weights: Weights = {
+        "w": jnp.zeros((features.shape[1], num_classes)),
+        "b": jnp.zeros(num_classes),
+    }
+    probes = []
+    for penalty in penalties:
+        weights, num_steps = _minimise(
+            weights, rows, targets, mask, penalty, tolerance, max_steps=max_steps
+        )
+        found = jax.device_get(weights)
+        probes.append(Probe(mean, scale, found["w"], found["b"], int(num_steps)))
+    return probes
+
+
+def correct(probe: Probe, features: Features, labels: Labels) -> Bool[np.ndarray, " num"]:
+    """Whether the most probable class of each row is its label; of equal ones, the first."""
+    logits = (features - probe.mean) / probe.scale @ probe.w + probe.b
+    return np.asarray(np.argmax(logits, axis=1) == labels)
+
+
+def linear_probe(
+    train: tuple[Features, Labels],
+    test: tuple[Features, Labels],
+    num_labels: int,
+    rng: np.random.Generator,
+    *,
+    l2: Sequence[float] = L2,
+    num_classes: int = 10,
+) -> Probed:
+    """Test accuracy of a probe that is given `num_labels` labels, drawn without replacement.
+
+    A fifth of them, at most 5,000, chooses the penalty; of equally good ones the strongest. With
+    100 labels that is 20 images, so there the choice is coarse and another draw gives another
+    accuracy: report several.
+
+    Errors:
+        SettingError: fewer than 5 labels, or more than there are.
+    """
+    features, labels = train
+    if not 5 <= num_labels <= len(labels):
+        raise SettingError(
+            expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
+        )
+    chosen = rng.permutation(len(labels))[:num_labels]
+    rows, targets = features[chosen], labels[chosen]
+    held = np.arange(num_labels) < min(num_labels // 5, 5000)
+    penalties = sorted(l2, reverse=True)
+    probes = fit_probe(rows, targets, penalties, kept=~held, num_classes=num_classes)
+    scores = [np.mean(correct(probe, rows[held], targets[held])) for probe in probes]
+    best = penalties[int(np.argmax(scores))]
+    (probe,) = fit_probe(rows, targets, best, num_classes=num_classes)
+    return Probed(correct(probe, *test), best, num_labels, probe.num_steps)

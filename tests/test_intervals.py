@@ -1,0 +1,50 @@
+"""Intervals of a mean, whose spread is known, and of a measure that depends on the set's size."""
+
+import numpy as np
+import pytest
+
+from jaxgen import intervals
+from jaxgen.errors import SettingError
+
+
+def mean(values: np.ndarray) -> float:
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("way", [intervals.bootstrap, intervals.half_sampled])
+def test_the_interval_of_a_mean_has_its_known_width(way) -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    found = way(mean, [values], np.random.default_rng(1), 1000)
+    reach = 1.96 * values.std() / np.sqrt(len(values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - reach, abs=0.15 * reach)
+    assert found.high == pytest.approx(values.mean() + reach, abs=0.15 * reach)
+    assert (found.num_samples, found.num_resamples) == (400, 1000)
+
+
+@pytest.mark.parametrize("way", [intervals.bootstrap, intervals.half_sampled])
+def test_sets_are_resampled_apart(way) -> None:
+    a, b = np.random.default_rng(2).normal(size=(2, 200))
+
+    def difference(a: np.ndarray, b: np.ndarray) -> float:
+        return mean(a) - mean(b)
+
+    found = way(difference, [a, b], np.random.default_rng(3), 1000)
+    reach = 1.96 * np.sqrt(a.var() / 200 + b.var() / 200)
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.15)
+
+
+def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
+    values = np.arange(100.0)
+
+    def num_different(values: np.ndarray) -> float:
+        return float(len(np.unique(values)))
+
+    found = intervals.half_sampled(num_different, [values], np.random.default_rng(4), 5)
+    assert found == (100.0, 100.0, 100.0, 100, 5)
+    assert intervals.bootstrap(num_different, [values], np.random.default_rng(4)).high < 80
+
+
+def test_too_few_samples() -> None:
+    with pytest.raises(SettingError, match="at least 4 samples"):
+        intervals.half_sampled(mean, [np.ones(3)], np.random.default_rng(0))
