@@ -118,9 +118,7 @@ def run_steps_in_turn(
     images: UInt8[Array, "examples height width channels"],
     order: Int32[Array, "seeds examples"],
     keys: Keys,
-    epoch: Int32[Array, ""],
-    start: Int32[Array, ""],
-    stop: Int32[Array, ""],
+    *bounds: Int32[Array, ""],
 ) -> tuple[Carry, Int32[Array, ""]]:
     """`run_steps` of several seeds, one after the other, to the least step that one reaches.
 
@@ -129,7 +127,7 @@ def run_steps_in_turn(
 
     def one_seed(own: tuple[Carry, Array, PRNGKey]) -> tuple[Carry, Array]:
         carry, order, key = own
-        return run_steps(learner, batch_size, carry, images, order, key, epoch, start, stop)
+        return run_steps(learner, batch_size, carry, images, order, key, *bounds)
 
     carry, reached = jax.lax.map(one_seed, (carry, order, keys))
     return carry, jnp.min(reached)
