@@ -117,5 +117,7 @@ def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:
     return (
         f"{head('Sweeps', rows)}\n\nOne setting changes at a time; the others are the preset's. "
         "images/s counts those of all seeds together, so that an image's time is, over seeds, the "
-        "cost of a seed against that of a run of its own.\n\n" + "\n".join(sections)
+        "cost of a seed against that of a run of its own. The rows are measured one after the other, "
+        "each in a process of its own, so that a slow spell of the machine shows as a dent in a "
+        "curve.\n\n" + "\n".join(sections)
     )
