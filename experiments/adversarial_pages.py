@@ -1,13 +1,12 @@
 """The page of one trained GAN, and what both GAN experiments check before they start."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from experiments import adversarial_tasks, common, monitor, results
+from experiments import adversarial_tasks, common, finished, monitor, results
 from experiments.adversarial_training import Trained
 from jaxgen import diagnosis
 from jaxgen.data import Dataset
@@ -33,12 +32,10 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
     require(args, "batch_size", args.batch_size >= 2, "of 2 or more, for fakes are compared")
     if not args.vae:
         return
-    try:
-        summary = json.loads((args.vae / "summary.json").read_bytes())
+    summary, found = finished.summary(args.vae), "no finished run"
+    if summary:
         seeds = ", of several seeds" if "digests" in summary else ""
-        found = f"one of {summary['experiment']} on {summary['dataset']}{seeds}"
-    except (OSError, ValueError, KeyError, TypeError):
-        found = "no finished run"
+        found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
     if found != f"one of vae on {dataset.name}" or not (args.vae / "samples.npz").is_file():
         raise SettingError(
             expected=f"a finished run of vae on {dataset.name} in the folder of --vae, {args.vae}",

@@ -12,6 +12,9 @@ from jaxgen.report import number
 
 Rows = list[dict[str, Any]]
 
+MIN_RANGE = 4.0
+"""Least ratio of the ends of a plot's rate axis."""
+
 
 class Sweep(NamedTuple):
     """One setting that takes several values."""
@@ -88,6 +91,9 @@ def plot(rows: Rows, folder: Path) -> list[Path]:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(values, [str(value) for value in values])
+        low, high = axes.get_ylim()
+        if high < MIN_RANGE * low:  # or noise would fill the height
+            axes.set_ylim(*((low * high) ** 0.5 * MIN_RANGE**side for side in (-0.5, 0.5)))
         axes.lines[0].set_marker("o")
         axes.lines[1].set_linestyle("--")
         axes.legend(fontsize=8)
@@ -117,7 +123,7 @@ def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:
     return (
         f"{head('Sweeps', rows)}\n\nOne setting changes at a time; the others are the preset's. "
         "images/s counts those of all seeds together, so that an image's time is, over seeds, the "
-        "cost of a seed against that of a run of its own. The rows are measured one after the other, "
-        "each in a process of its own, so that a slow spell of the machine shows as a dent in a "
-        "curve.\n\n" + "\n".join(sections)
+        "cost of a seed against that of a run of its own. The rows are measured one after the "
+        "other, each in a process of its own: a slow spell of the machine is a dent in a curve.\n\n"
+        + "\n".join(sections)
     )

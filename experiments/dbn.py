@@ -12,7 +12,19 @@ from pathlib import Path
 
 import jax
 
-from experiments import common, dbn_layers, dbn_study, dbn_tasks, launch, rbm_tasks, results
+from experiments import (
+    common,
+    dbn_layers,
+    dbn_study,
+    dbn_tasks,
+    examined_net,
+    finished,
+    launch,
+    rbm_tasks,
+    results,
+)
+from experiments.examined import Examined
+from experiments.finished import Finished
 from jaxgen import dbn
 from jaxgen.data import Dataset
 from jaxgen.report import number
@@ -67,6 +79,12 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
     title, model = f"DBN on {session.dataset.name}", dbn_layers.described(config, session)
     page = results.write(args, session, result, values, title, model, sections)
     return dbn_study.run(args, session, layers[0]) if args.study else page
+
+
+def examined(run: Finished, dataset: Dataset) -> Examined:
+    """A finished run as the yardstick sees it."""
+    net = dbn.tied(finished.in_order(run.params))
+    return examined_net.examined(net, run.args.model, dataset)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Training a DBN layer by layer in its run folder, and reading a trained one back."""
 
 import dataclasses
-import json
 import logging
 from functools import partial
 from pathlib import Path
 
 from flax.traverse_util import unflatten_dict
 
-from experiments import common, dbn_tasks, members, monitor, results
+from experiments import common, dbn_tasks, finished, members, monitor, results
 from jaxgen import checkpoint, dbn, export
 from jaxgen.data import Dataset
 from jaxgen.dbn import Layers
@@ -85,21 +84,15 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
         SettingError: the run is of another data set.
     """
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        summary = {}
-    summary = summary if isinstance(summary, dict) else {}
+    summary = finished.summary(folder)
     if "digests" in summary:
         raise CheckpointError(
             expected=f"a run of one seed in {folder}",
             found="one of several",
             remedy="set --dbn to the folder of one of them",
         )
-    if not {"experiment", "dataset", "data_digest"} <= set(summary) or (
-        summary["experiment"] != "dbn"
-    ):
-        found = f"one of experiments.{summary['experiment']}" if "experiment" in summary else "none"
+    if summary.get("experiment") != "dbn":
+        found = f"one of experiments.{summary['experiment']}" if summary else "none"
         raise CheckpointError(
             expected=f"a finished run of experiments.dbn in {folder}",
             found=found,
@@ -112,4 +105,4 @@ def load(folder: Path, dataset: Dataset) -> Layers:
             remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
         )
     params = unflatten_dict(export.load_params(folder / "params.safetensors"), sep=".")
-    return tuple(params[name] for name in sorted(params, key=int))
+    return finished.in_order(params)

@@ -17,8 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from experiments import adversarial_pages, common, dcgan_study, launch
+from experiments import (
+    adversarial_pages,
+    adversarial_training,
+    common,
+    dcgan_study,
+    examined_gan,
+    launch,
+)
+from experiments.examined import Examined
+from experiments.finished import Finished
 from jaxgen import dcgan
+from jaxgen.data import Dataset
 from jaxgen.train import Result
 
 
@@ -72,6 +82,12 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DCGAN, returns the page."""
     shown = dcgan_study.show(args, session, result)
     return dcgan_study.study(args, session, shown) if args.study else shown.page
+
+
+def examined(run: Finished, dataset: Dataset) -> Examined:
+    """A finished run as the yardstick sees it."""
+    config, shape = run.args.model, adversarial_training.sizes(dataset)
+    return examined_gan.examined(run, dcgan.learner(config, shape), dcgan.nets(config, shape[-1]))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,11 @@ questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments import adversarial_pages, adversarial_training, common, launch
+from experiments import adversarial_pages, adversarial_training, common, examined_gan, launch
+from experiments.examined import Examined
+from experiments.finished import Finished
 from jaxgen import gan
+from jaxgen.data import Dataset
 from jaxgen.train import Result
 
 
@@ -78,6 +81,12 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
     model = described(args.model, shape[0] * shape[1] * shape[2])
     shown = adversarial_pages.show(args, session, result, learner, trained, title, model)
     return shown.page
+
+
+def examined(run: Finished, dataset: Dataset) -> Examined:
+    """A finished run as the yardstick sees it."""
+    config, shape = run.args.model, adversarial_training.sizes(dataset)
+    return examined_gan.examined(run, gan.learner(config, shape), gan.nets(config, shape))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import jax
 
-from experiments import common, launch, monitor, rbm_study, rbm_tasks, results
-from jaxgen import rbm
+from experiments import common, examined_net, launch, monitor, rbm_study, rbm_tasks, results
+from experiments.examined import Examined
+from experiments.finished import Finished
+from jaxgen import dbn, rbm
+from jaxgen.data import Dataset
 from jaxgen.report import number
 from jaxgen.train import Result
 
@@ -63,6 +66,11 @@ def report(args: Args, session: common.Session, result: Result) -> Path:
     model += f"binarisation {config.binarize}"
     page = results.write(args, session, result, values, title, model, sections)
     return rbm_study.run(args, session, result) if args.study else page
+
+
+def examined(run: Finished, dataset: Dataset) -> Examined:
+    """A finished run as the yardstick sees it: a net without directed layers."""
+    return examined_net.examined(dbn.tied((run.params,)), run.args.model, dataset)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every run leaves behind: figures, samples, parameters, a page and, last, a summary."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,8 @@ NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
 NUM_SAMPLES = 100
 """Images in `samples.npz`."""
+MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
+"""What `experiments.compare` leaves in a run folder."""
 
 
 def task_key(name: str) -> PRNGKey:
@@ -137,6 +140,16 @@ def write_samples(args: Args, session: Session, learner: Learner, result: Result
     return np.asarray(images)
 
 
+def link_measures(folder: Path, digest: str) -> None:
+    """Links the measures that `experiments.compare` took of these parameters, if it has."""
+    try:
+        measured = json.loads((folder / MEASURES).read_bytes())["of"]["parameters"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if measured == digest:
+        report.add_link(folder / "report.html", "measures on the yardstick", MEASURES_PAGE)
+
+
 def write(
     args: Args,
     session: Session,
@@ -152,6 +165,7 @@ def write(
     export.save_params(folder / "params.safetensors", export.flatten(params), metadata)
     head = facts(args, session, result, model)
     page = report.write_page(folder / "report.html", title, head, sections)
+    link_measures(folder, checkpoint.digest(params))
     write_json(folder / "summary.json", summary(args, session, result, measured))
     return page
 

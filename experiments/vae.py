@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from experiments import common, launch, vae_pages, vae_training
+from experiments import common, examined_vae, launch, vae_pages, vae_training
 from jaxgen import vae
 from jaxgen.errors import require
 from jaxgen.train import Result
@@ -54,6 +54,9 @@ PRESETS = {
     ),
 }
 QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
+
+
+examined = examined_vae.examined
 
 
 def train(args: Args, session: common.Session) -> Result:

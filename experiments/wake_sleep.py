@@ -20,6 +20,8 @@ from experiments import (
     dbn,
     dbn_layers,
     dbn_tasks,
+    examined_net,
+    finished,
     launch,
     members,
     monitor,
@@ -28,6 +30,8 @@ from experiments import (
     run_folder,
     wake_sleep_tasks,
 )
+from experiments.examined import Examined
+from experiments.finished import Finished
 from experiments.session import session_for
 from jaxgen import checkpoint, wake_sleep
 from jaxgen import dbn as dbn_model
@@ -191,6 +195,14 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
         f"{'probabilities' if config.prediction == 'probs' else 'samples'}, binarisation "
         f"{config.binarize}"
     )
+
+
+def examined(run: Finished, dataset: Dataset) -> Examined:
+    """A finished run as the yardstick sees it: the recognition net is the approximate posterior."""
+    parts = {name: run.params[name] for name in ("recognition", "generative")}
+    lower = {name: finished.in_order(part) for name, part in parts.items()}
+    net = dbn_model.Net(**lower, top=run.params["top"])
+    return examined_net.examined(net, run.args.model, dataset)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,19 @@ def measure(judged: Judge, images: np.ndarray, dataset: Dataset, seed: int = 0) 
     }
 
 
+def measure_test(judged: Judge, dataset: Dataset, seed: int = 0) -> Estimates:
+    """Real test images in the place of samples, against as many training images.
+
+    What rests on training images, or on test images, as the standard is left out.
+    """
+    rng, test = np.random.default_rng(seed), judged.test
+    train, _ = judged(as_inputs(dataset.train.images, len(test.features)))
+    return {
+        **_by_features(test.features[:NUM_FEATURES], train[:NUM_FEATURES], rng),
+        **_by_classes(test.probs[:NUM_FEATURES], dataset, rng),
+    }
+
+
 def in_words(name: str, found: Estimate) -> str:
     """One line: the number, its interval, what it rests on and what it is."""
     return (

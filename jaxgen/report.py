@@ -4,6 +4,7 @@ The page is one self-contained file: figures are embedded, nothing is loaded fro
 """
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +50,14 @@ def markdown(table: Table) -> str:
 def _embedded(path: Path) -> str:
     """A PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def add_link(page: Path, said: str, address: str) -> None:
+    """Adds a link to the navigation of a page that is there, unless it has it already."""
+    link = f'<a href="{html.escape(address)}">{html.escape(said)}</a>'
+    text = page.read_text()
+    if link not in text:
+        write_atomically(page, text.replace("</nav>", f"{link}</nav>", 1).encode())
 
 
 def write_page(

@@ -1,0 +1,220 @@
+"""Every trained model on one yardstick: one table, one picture of samples, one page.
+
+    python -m experiments.compare runs/rbm-mnist-seed0 runs/vae-mnist-seeds0-1-2 --out runs/compare
+
+measures finished runs, one or several seeds each, by likelihood, by samples and by linear probes,
+beside real images, a mixture of Bernoullis, uniform noise and the published figures. What was
+measured stays in the run's folder (`measures.json`, `measures.html`), so adding a run costs that
+run alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The first
+call on a data set trains its judge (`experiments.judge`), some minutes on two cores.
+"""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from experiments import compare_pages, finished, reproduce_runs, run_folder
+from experiments.compare_floors import floors
+from experiments.compare_measures import Settings, measured
+from experiments.compare_pages import Row
+from experiments.examined import Effort, resized
+from experiments.finished import Finished
+from experiments.judge import Judge, judge
+from experiments.signals import Stopped
+from jaxgen import data, quality
+from jaxgen.data import Dataset
+from jaxgen.errors import JaxgenError, SettingError, require
+from jaxgen.files import write_json
+from jaxgen.likelihood import MAX_ENUMERATED
+from jaxgen.report import number
+
+MODELS: dict[str, tuple[str, ...]] = {
+    "rbm": (),
+    "wake_sleep": (),
+    "vae": (),
+    "gan": ("--preset=small", "--epochs=100"),
+    "dcgan": ("--width=0.25",),
+}
+"""What `--train` runs, with its flags; `wake_sleep` trains the DBN that it starts from."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure finished runs on one yardstick and set them side by side."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of finished runs, of one seed or of several."""
+    out: Path = Path("runs/compare")
+    """Folder for the comparison; an earlier one in it is replaced."""
+    train: bool = False
+    """Make the runs first, in OUT/runs; what is there already goes on or is taken as it is."""
+    only: tuple[str, ...] = tuple(MODELS)
+    """With --train: which experiments."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """With --train: seeds of each."""
+    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = "mnist"
+    """With --train: the data set. Other runs name their own."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; TFDS's own default where not given."""
+    manual_dir: Path | None = None
+    """A folder with the original files, or with one such folder per data set."""
+    num_samples: int = 10_000
+    """Samples of each model."""
+    num_labels: tuple[int, ...] = (100, 1000, 60_000)
+    """Labels given to linear probes; more than there are mean all."""
+    ais_chains: int = 100
+    """Chains of annealed importance sampling."""
+    ais_temperatures: int = 14_500
+    """Steps of annealed importance sampling."""
+    bound_weights: int = 500
+    """Draws per test image in a DBN's importance-weighted bound."""
+    quick: bool = False
+    """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_samples", 100), ("ais_chains", 2), ("ais_temperatures", 2)):
+            require(self, name, getattr(self, name) >= least, f"of {least} or more")
+        require(self, "bound_weights", self.bound_weights >= 2, "of 2 or more")
+        if unknown := [name for name in self.only if name not in MODELS]:
+            expected = f"--only of {', '.join(MODELS)}"
+            raise SettingError(expected=expected, found=unknown[0], remedy="set --only")
+        if bool(self.runs) == self.train:
+            raise SettingError(
+                expected="run folders or --train",
+                found="both" if self.runs else "neither",
+                remedy="type python -m experiments.compare runs/rbm-mnist-seed0, for example",
+            )
+
+
+def quickened(args: Args) -> Args:
+    """The same with little of everything."""
+    quick = {"num_samples": 500, "ais_chains": 20, "ais_temperatures": 200, "bound_weights": 20}
+    return dataclasses.replace(args, **quick, num_labels=(100,), dataset="digits")
+
+
+def train(args: Args) -> list[Path]:
+    """Makes the runs, one experiment after the other; returns their folders."""
+    folders = []
+    for name in args.only:
+        folder = args.out / "runs" / name
+        words = [f"--dataset={args.dataset}", f"--out={folder}", *MODELS[name], "--seeds"]
+        words += [str(seed) for seed in args.seeds]
+        words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
+        words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
+        words += ["--quick"] if args.quick else []
+        print(f"training {name}: python -m experiments.{name} {' '.join(words)}", flush=True)
+        if not finished.summary(folder):
+            reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
+        if name == "wake_sleep":
+            folders += [member / "dbn" for member in finished.members(folder)]
+        folders.append(folder)
+    return folders
+
+
+def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Finished], Dataset]:
+    """The runs of all seeds, and their data set, which must be the same.
+
+    Errors:
+        SettingError: two runs are of different data sets, or a run is named twice.
+    """
+    runs = [finished.read(folder) for given in folders for folder in finished.members(given)]
+    first = runs[0].summary
+    dataset = data.load(first["dataset"], args.data_dir, args.manual_dir)
+    for run in runs:
+        if run.summary["data_digest"] != dataset.digest:
+            raise SettingError(
+                expected=f"runs on {dataset.name}, sha256 {dataset.digest[:16]}",
+                found=f"{run.folder} on other data, {run.summary['data_digest'][:16]}",
+                remedy="compare the runs of one data set",
+            )
+    for name, group in finished.grouped(runs).items():
+        seeds = [run.summary["seed"] for run in group]
+        if len({*seeds}) < len(seeds):
+            raise SettingError(
+                expected=f"each seed of {name} once", found=str(seeds), remedy="name each run once"
+            )
+    return runs, dataset
+
+
+def first_images(run: Finished, dataset: Dataset) -> np.ndarray:
+    """The samples that the run left, in the size of the data set."""
+    height, width, _ = dataset.test.images.shape[1:]
+    return np.asarray(resized(np.load(run.folder / "samples.npz")["images"], (height, width)))
+
+
+def sides(runs: Sequence[Finished], dataset: Dataset) -> set[int]:
+    """Sizes of samples that are not the data set's."""
+    heights = {np.load(run.folder / "samples.npz")["images"].shape[1] for run in runs}
+    return heights - {dataset.test.images.shape[1]}
+
+
+def compare(args: Args, folders: Sequence[Path]) -> Path:
+    """Measures the runs and writes the comparison, returns its page."""
+    runs, dataset = read_all(folders, args)
+    judged = judge(dataset, args.data_dir)
+    effort = Effort(args.ais_chains, args.ais_temperatures, args.bound_weights)
+    settings = Settings(args.num_samples, args.num_labels, effort)
+    rows = []
+    for name, group in finished.grouped(runs).items():
+        measures = [measured(run, dataset, judged, settings) for run in group]
+        rows.append(Row(name, measures, first_images(group[0], dataset), group))
+    there = floors(dataset, judged, settings, args.out / "floors", sides(runs, dataset))
+    rows += [Row(name, [floor.measures], floor.images) for name, floor in there.items()]
+    return compare_pages.write(rows, args.out, facts(judged, dataset, args), notes(judged))
+
+
+def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:
+    """The table at the head of the page."""
+    return {
+        "data set": f"{dataset.name}, sha256 {dataset.digest}",
+        "judge": f"LeNet, {judged.accuracy:.2%} of the test images right, weights "
+        f"sha256 {judged.digest[:16]}",
+        "samples": f"{args.num_samples:,} of each model",
+        "log Z": f"exact up to {MAX_ENUMERATED} units on one side, else {args.ais_chains} chains "
+        f"of {args.ais_temperatures:,} temperatures",
+    }
+
+
+def notes(judged: Judge) -> str:
+    """What the judge makes of real test images."""
+    score = quality.class_score(judged.test.probs)
+    return f"The class score of all real test images is {number(score)}."
+
+
+def main(args: Args) -> int:
+    """Compares; returns the exit code."""
+    args = quickened(args) if args.quick else args
+    with run_folder.opened(args.out, resume=True, overwrite=False):
+        settings = {"experiment": "compare", "settings": str(args)}
+        write_json(args.out / run_folder.CONFIG, settings)
+        print(f"page: {compare(args, train(args) if args.train else args.runs)}")
+    return 0
+
+
+def entry() -> int:
+    """Parses the command line; turns errors into one line and an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        return main(tyro.cli(Args))
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except reproduce_runs.Failed as failed:
+        print(failed.said.strip().splitlines()[-1] if failed.said.strip() else "", file=sys.stderr)
+        return failed.code
+    except (KeyboardInterrupt, Stopped):
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

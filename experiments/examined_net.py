@@ -1,0 +1,113 @@
+"""An RBM, a DBN or a fine-tuned DBN on the yardstick: all are a net with an RBM on top."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from experiments.examined import Effort, Examined, Likelihood, binary_input, grey, mean_of
+from experiments.results import task_key
+from jaxgen import annealing, dbn, rbm
+from jaxgen.annealing import LogZEstimate
+from jaxgen.data import Dataset
+from jaxgen.dbn_likelihood import log_weights, top_log_z, variational_bound
+from jaxgen.likelihood import MAX_ENUMERATED, importance_bound, rbm_log_likelihood, rbm_log_z
+from jaxgen.random import Binarize
+
+NUM_REVERSE_STEPS = 1000
+"""Gibbs steps from training images to the start of a reverse chain."""
+NUM_DRAWS = 20
+"""Up passes per image in the variational bound."""
+
+
+def examined(net: dbn.Net, config: Any, dataset: Dataset) -> Examined:
+    """A net, and the settings of how it was trained: `binarize` and `num_sampling_steps`."""
+    image_shape = dataset.train.images.shape[1:]
+    net = jax.tree.map(jnp.asarray, net)
+    num_layers = len(net.recognition) + 1
+    names = [f"hidden units {n}" for n in range(1, num_layers)]
+    names.append("top units" if num_layers > 1 else "hidden units")
+    return Examined(
+        sample=partial(dbn.sample_net, config.num_sampling_steps, image_shape, net),
+        features={n: partial(_probs, net, config.binarize, i) for i, n in enumerate(names)},
+        likelihoods=partial(_likelihoods, net, config.binarize, dataset),
+    )
+
+
+def _probs(
+    net: dbn.Net, binary: Binarize, layer: int, images: UInt8[Array, "batch *shape"]
+) -> Float[Array, "batch units"]:
+    """p(h=1) of a layer, each layer below handing up its probabilities."""
+    units = grey(images, binary)
+    for params in (*net.recognition, net.top)[: layer + 1]:
+        units = jax.nn.sigmoid(rbm.hidden_logits(params, units))
+    return units
+
+
+def _likelihoods(
+    net: dbn.Net, binary: Binarize, dataset: Dataset, effort: Effort
+) -> list[Likelihood]:
+    """Exact or by annealing for an RBM; bounds for a deeper net. Grey input has none."""
+    if binary == "none":
+        return []
+    test = binary_input(dataset.test.images, binary)
+    train = binary_input(dataset.train.images, binary)
+    if not net.recognition:
+        return _of_rbm(net.top, train, test, effort)
+    return _of_deep(net, train, test, effort)
+
+
+def _enumerable(params: rbm.Params) -> bool:
+    return min(params["w"].shape) <= MAX_ENUMERATED
+
+
+def _note(found: LogZEstimate) -> str:
+    """What an estimate of log Z rests on."""
+    return (
+        f"log Z {float(found.log_z):.2f}, standard error {float(found.standard_error):.2g}, "
+        f"{float(found.effective_sample_size):.3g} of {len(found.log_z_of_chains)} chains effective"
+    )
+
+
+def _of_rbm(params: rbm.Params, train: Array, test: Array, effort: Effort) -> list[Likelihood]:
+    """By reverse annealing, by annealing, and exactly where the RBM is small enough."""
+    base = annealing.base_rate_logits(jnp.mean(train, axis=0))
+    chains = {"num_temperatures": effort.num_temperatures}
+    forward = annealing.ais(params, task_key("ais"), base, num_chains=effort.num_chains, **chains)
+    mixed = jax.jit(rbm.gibbs, static_argnums=3)
+    start = mixed(params, train[: effort.num_chains], task_key("mix"), NUM_REVERSE_STEPS)
+    backward = annealing.reverse_ais(params, task_key("reverse ais"), base, start, **chains)
+    of_test = partial(rbm_log_likelihood, params, visible=test)
+    from_data = f"from training images after {NUM_REVERSE_STEPS} Gibbs steps"
+    found = [
+        mean_of(of_test(backward.log_z), "reverse AIS", f"{_note(backward)}, {from_data}"),
+        mean_of(of_test(forward.log_z), "AIS", _note(forward)),
+    ]
+    if _enumerable(params):
+        found.append(mean_of(of_test(rbm_log_z(params)), "exact"))
+    return found
+
+
+@partial(jax.jit, static_argnums=4)
+def _bounds(
+    net: dbn.Net, log_z: Array, key: Array, test: Array, num_weights: int
+) -> tuple[Array, Array]:
+    """Both bounds for every example."""
+    one = variational_bound(net, log_z, key, test, NUM_DRAWS).bound
+    weights = log_weights(net, log_z)
+    return one, importance_bound(weights, key, test, num_weights).log_mean_weight
+
+
+def _of_deep(net: dbn.Net, train: Array, test: Array, effort: Effort) -> list[Likelihood]:
+    """The variational bound and the importance-weighted one, with log Z of the top RBM."""
+    if _enumerable(net.top):
+        log_z, note, how = rbm_log_z(net.top), "", "exact log Z on top"
+    else:
+        chains = {"num_chains": effort.num_chains, "num_temperatures": effort.num_temperatures}
+        estimate = top_log_z(net, task_key("ais"), train[:10_000], **chains)
+        log_z, note, how = estimate.log_z, _note(estimate), "AIS on top"
+    one, many = _bounds(net, log_z, task_key("bound"), test, effort.num_weights)
+    weighted = f"importance-weighted bound, {effort.num_weights:,} draws, {how}"
+    return [mean_of(one, f"variational bound, {how}", note), mean_of(many, weighted, note)]

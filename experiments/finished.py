@@ -1,0 +1,129 @@
+"""Finished runs read back: their settings, their parameters, and what to call them."""
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from flax.traverse_util import unflatten_dict
+
+from experiments import reproduce_runs, run_folder
+from experiments.command_line import parse
+from jaxgen import export
+from jaxgen.errors import CheckpointError
+
+REMEDY = "name the folder of a finished run, or finish this one with --resume"
+
+
+class Finished(NamedTuple):
+    """One trained model."""
+
+    folder: Path
+    experiment: str
+    args: Any
+    """Every setting, as the experiment's own dataclass."""
+    params: dict[str, Any]
+    """The parameters, nested by the parts of their dotted names."""
+    summary: dict[str, Any]
+    """The content of its `summary.json`."""
+
+    @property
+    def module(self) -> ModuleType:
+        """The experiment's module."""
+        return importlib.import_module(f"experiments.{self.experiment}")
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The summary of a finished run; empty where there is none."""
+    try:
+        found = json.loads((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "experiment" in found else {}
+
+
+def members(folder: Path) -> list[Path]:
+    """The run folder of each seed: the folder itself, or those in it where it has several seeds."""
+    seeds = summary(folder).get("seeds")
+    return [folder / f"seed{seed}" for seed in seeds] if seeds else [folder]
+
+
+def read(folder: Path) -> Finished:
+    """A finished run of one seed.
+
+    Errors:
+        CheckpointError: there is none, its parameters are damaged or not those that its summary
+            names, or its settings are unknown here.
+    """
+    found, config = summary(folder), run_folder.earlier_config(folder)
+    if not found or not config or found["experiment"] not in reproduce_runs.names():
+        raise CheckpointError(expected=f"a finished run in {folder}", found="none", remedy=REMEDY)
+    arrays = export.load_params(folder / "params.safetensors")
+    if (digest := export.digest(arrays)) != found.get("digest"):
+        raise CheckpointError(
+            expected=f"the parameters in {folder} to have the digest {found.get('digest')}",
+            found=digest,
+            remedy="finish the run again with --resume",
+        )
+    params = unflatten_dict(arrays, sep=".")
+    return Finished(folder, found["experiment"], _args(folder, config), params, found)
+
+
+def _args(folder: Path, config: Mapping[str, Any]) -> Any:
+    """The settings of a run; what an older version did not have takes today's default."""
+    module = importlib.import_module(f"experiments.{config['experiment']}")
+    given = {name: value for name, value in config.items() if name != "experiment"}
+    default = module.PRESETS.get(given.get("preset"), next(iter(module.PRESETS.values())))
+    if unknown := [x for x in reproduce_runs.misfits(default, given) if "unknown" in x]:
+        raise CheckpointError(
+            expected=f"the settings in {folder} to be those of experiments.{config['experiment']}",
+            found="; ".join(unknown),
+            remedy="use the version of jaxgen that made the run",
+        )
+    return parse(module.PRESETS, {}, reproduce_runs.flags(given))
+
+
+def train_seconds(folder: Path) -> float:
+    """How long a run trained, all its sessions and layers together.
+
+    Seeds that were trained in one program share its time equally.
+    """
+    logs = [*folder.glob("metrics.jsonl"), *folder.glob("layer*/metrics.jsonl")]
+    total = sum(json.loads(log.read_text().splitlines()[-1])["train_s"] for log in logs)
+    shared = (summary(root).get("seeds") for root in [*folder.absolute().parents][:2])
+    return float(total) / next((len(seeds) for seeds in shared if seeds), 1)
+
+
+def in_order(parts: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What is stored under the names 0, 1, 2, ...: the parts of a tuple."""
+    return tuple(parts[name] for name in sorted(parts, key=int))
+
+
+def changes(value: Any, default: Any) -> dict[str, Any]:
+    """The fields in which two settings of the same kind differ, with the first one's values."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
+
+
+def label(run: Finished) -> str:
+    """What a run's model is called: experiment and preset, and what is changed in them."""
+    args, preset = run.args, run.module.PRESETS[run.args.preset]
+    changed = changes(args.model, preset.model)
+    changed |= {n: v for n, v in changes(args, preset).items() if n in ("epochs", "batch_size")}
+    said = [f"{name.replace('_', ' ')} {_said(value)}" for name, value in changed.items()]
+    return ", ".join([f"{run.experiment}-{args.preset}", *said])
+
+
+def _said(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def grouped(runs: list[Finished]) -> dict[str, list[Finished]]:
+    """Runs that differ in their seeds alone, by their common name, in the order of the first."""
+    groups: dict[str, list[Finished]] = {}
+    for run in runs:
+        groups.setdefault(label(run), []).append(run)
+    return groups
