@@ -14,10 +14,10 @@ from jaxgen.annealing import LogZEstimate
 from jaxgen.data import Dataset
 from jaxgen.dbn_likelihood import log_weights, top_log_z, variational_bound
 from jaxgen.likelihood import MAX_ENUMERATED, importance_bound, rbm_log_likelihood, rbm_log_z
-from jaxgen.random import Binarize
+from jaxgen.random import Binarize, bernoulli
 
 NUM_REVERSE_STEPS = 1000
-"""Gibbs steps from training images to the start of a reverse chain."""
+"""Gibbs steps from random visible units to the start of a reverse chain."""
 NUM_DRAWS = 20
 """Up passes per image in the variational bound."""
 
@@ -77,12 +77,13 @@ def _of_rbm(params: rbm.Params, train: Array, test: Array, effort: Effort) -> li
     chains = {"num_temperatures": effort.num_temperatures}
     forward = annealing.ais(params, task_key("ais"), base, num_chains=effort.num_chains, **chains)
     mixed = jax.jit(rbm.gibbs, static_argnums=3)
-    start = mixed(params, train[: effort.num_chains], task_key("mix"), NUM_REVERSE_STEPS)
+    noise = bernoulli(task_key("reverse start"), jnp.full((effort.num_chains, len(base)), 0.5))
+    start = mixed(params, noise, task_key("mix"), NUM_REVERSE_STEPS)
     backward = annealing.reverse_ais(params, task_key("reverse ais"), base, start, **chains)
     of_test = partial(rbm_log_likelihood, params, visible=test)
-    from_data = f"from training images after {NUM_REVERSE_STEPS} Gibbs steps"
+    drawn = f"from draws after {NUM_REVERSE_STEPS} Gibbs steps"
     found = [
-        mean_of(of_test(backward.log_z), "reverse AIS", f"{_note(backward)}, {from_data}"),
+        mean_of(of_test(backward.log_z), "reverse AIS", f"{_note(backward)}, {drawn}"),
         mean_of(of_test(forward.log_z), "AIS", _note(forward)),
     ]
     if _enumerable(params):
