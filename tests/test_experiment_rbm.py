@@ -1,6 +1,7 @@
 """`python -m experiments.rbm` as a user runs it: what it leaves and what it refuses."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -24,8 +25,8 @@ from runs import (
 )
 from safetensors.numpy import load_file
 
-from experiments import common, rbm
-from jaxgen import checkpoint, data_sources
+from experiments import common, rbm, rbm_training
+from jaxgen import checkpoint, data, data_sources
 
 # ---- what a run leaves
 
@@ -194,20 +195,41 @@ def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, c
     assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
 
 
+def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path):
+    dataset = data.load("digits", digits_root)
+    args = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=4, batch_size=100)
+    found = rbm_training.with_decay(args, dataset)
+    assert found.model == dataclasses.replace(args.model, decay_steps=60)  # 1,500 images
+    assert rbm_training.with_decay(found, dataset) == found
+    assert rbm_training.with_decay(rbm.Args(), dataset) == rbm.Args()
+
+
+def test_presets_are_what_they_are_called():
+    models = {name: args.model for name, args in rbm.PRESETS.items()}
+    found = {n: (m.num_hidden, m.num_gibbs_steps, m.persistent) for n, m in models.items()}
+    assert found["cd25"] == (500, 25, False)
+    assert found["pcd500"] == (500, found["pcd500"][1], True)
+    assert found["pcd16"] == found["pcd16_centred"] == (16, 1, True)
+    assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
+
+
 # ---- what is refused
+
+PRESETS = ", ".join(rbm.PRESETS)
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--preset", "none"), "--preset to be one of lab, found 'none'"),
-        (("--preset=none",), "--preset to be one of lab, found 'none'"),
+        (("--preset", "none"), f"--preset to be one of {PRESETS}, found 'none'"),
+        (("--preset=none",), f"--preset to be one of {PRESETS}, found 'none'"),
         (("--batch-size", "0"), "--batch-size of at least 1, found 0"),
         (("--epochs", "0"), "--epochs of at least 1, found 0"),
         (("--seed", "-1"), "--seed from 0 to 4294967295, found -1"),
         (("--seed", "4294967296"), "found 4294967296"),
         (("--num-hidden", "0"), "--num-hidden of at least 1, found 0"),
         (("--momentum", "1"), "momentum in [0, 1), found 1.0"),
+        (("--schedule", "falling", "--decay-steps", "5"), "0 beside --schedule falling, found 5"),
         (("--batch-size", "1501"), "from 1 to the 1500 training examples, found 1501"),
     ],
 )
