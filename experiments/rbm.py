@@ -66,11 +66,11 @@ _PCD16 = rbm.Config(
 )
 PRESETS = {
     "lab": Args(),
-    # Two idle cores: MINUTES_CD25.
+    # About 35 minutes on two idle cores.
     "cd25": Args(preset="cd25", base_rates=True, schedule="falling", model=_CD25),
-    # Two idle cores: MINUTES_PCD500.
+    # About 9 minutes.
     "pcd500": Args(preset="pcd500", base_rates=True, schedule="falling", epochs=200, model=_PCD500),
-    # Two idle cores: SECONDS_PCD16, either of them.
+    # About 20 seconds of training, either of them.
     "pcd16": Args(preset="pcd16", base_rates=True, schedule="falling", epochs=50, model=_PCD16),
     "pcd16_centred": Args(
         preset="pcd16_centred",
