@@ -8,7 +8,8 @@ is the RBM of `experiments.rbm`, bit for bit.
 
 `--preset two500` reaches for the published bound of two layers (`experiments/published.py`):
 784-500-784, CD-25, the learning rate falling to 0 in each layer. Its second layer starts as the
-first one turned upside down, so that the bound starts at the RBM's likelihood. It takes about 70 minutes on two cores.
+first one turned upside down, so that the bound starts at the RBM's likelihood. About
+70 minutes on two cores.
 """
 
 from dataclasses import dataclass, field
