@@ -136,11 +136,13 @@ class Subject(NamedTuple):
     peers: Mapping[str, Mapping[str, Any]] = MappingProxyType(TORCH | {"flax": {}})
     """The programs that ours is compared with: <library> or <library>_<variant>, with what
     `epoch_runner` in experiments/baselines/<library>_<experiment>.py is asked for."""
+    presets: tuple[str, ...] | None = None
+    """Those that are timed, where not all: peers compute the update of these alone."""
 
 
 SUBJECTS = {
-    "rbm": Subject(rbm.learner, rbm_operations),
-    "dbn": Subject(second_layer, dbn_operations),
+    "rbm": Subject(rbm.learner, rbm_operations, presets=("lab",)),
+    "dbn": Subject(second_layer, dbn_operations, presets=("lab",)),
     "wake_sleep": Subject(wake_sleep.learner, wake_sleep_operations),
     "vae": Subject(vae.learner, vae_operations),
     "gan": Subject(gan.learner, gan_operations, num_images=12_000),
@@ -183,10 +185,10 @@ class Case(NamedTuple):
 
 
 def cases(only: Sequence[str] = ()) -> list[Case]:
-    """Every preset of every experiment whose operations are counted, or those called `only`.
+    """Every preset that is timed of every experiment whose operations are counted, or `only` these.
 
     Errors:
-        SettingError: a name that no preset has.
+        SettingError: a name that none of them has.
     """
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     found = [
@@ -194,6 +196,7 @@ def cases(only: Sequence[str] = ()) -> list[Case]:
         for name in names
         if name in SUBJECTS
         for preset, args in importlib.import_module(f"experiments.{name}").PRESETS.items()
+        if preset in (SUBJECTS[name].presets or (preset,))
     ]
     known = [case.name for case in found]
     for name in only:

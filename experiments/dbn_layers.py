@@ -4,14 +4,17 @@ import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flax.traverse_util import unflatten_dict
 
 from experiments import common, dbn_tasks, finished, members, monitor, results
+from experiments.rbm_training import at_base_rates, mean_visible, rate
 from jaxgen import checkpoint, dbn, export
 from jaxgen.data import Dataset
 from jaxgen.dbn import Layers
 from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.learner import PRNGKey
 from jaxgen.report import Section
 from jaxgen.train import Result
 
@@ -24,7 +27,7 @@ def described(config: dbn.Config, session: common.Session) -> str:
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
     return (
         f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
-        f"rate {config.learning_rate}, binarisation {config.binarize}, one layer after the other"
+        f"{rate(config)}, binarisation {config.binarize}, one layer after the other"
     )
 
 
@@ -33,9 +36,7 @@ def name_of(layer: int) -> str:
     return f"layer{layer + 1}"
 
 
-def train_layer(
-    args: common.Args, config: dbn.Config, session: common.Session, lower: Layers
-) -> Result:
+def train_layer(args: Any, config: dbn.Config, session: common.Session, lower: Layers) -> Result:
     """Trains the layer above `lower`, or finds it trained.
 
     The number of epochs is one of its settings: the layers above stand on the one that it ends as.
@@ -44,18 +45,29 @@ def train_layer(
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     measured = dbn_tasks.measurer(config.binarize, session.dataset)
     learner_above = partial(dbn.learner, config, session.dataset.train.images.shape[1:])
+    settings = dataclasses.asdict(config) | {
+        "epochs": args.epochs,
+        "lower": checkpoint.digest(lower),
+    }
+    at_rates = not lower and args.base_rates
+    mean = mean_visible(config.binarize, session.dataset) if at_rates else None
+
+    def init(key: PRNGKey, below: Layers) -> dbn.State:
+        state = learner_above(below).init(key)
+        return state if mean is None else state._replace(top=at_base_rates(state.top, mean))
+
     return common.train(
         args,
         learner_above(),
         session.within(name_of(len(lower))),
-        dataclasses.asdict(config) | {"epochs": args.epochs, "lower": checkpoint.digest(lower)},
+        settings | ({"base_rates": True} if at_rates else {}),
         lambda state: measured(dbn.tied(state.params)),
-        members.start(lambda key, below: learner_above(below).init(key), session.seeds, lower),
+        members.start(init, session.seeds, lower),
     )
 
 
 def train(
-    args: common.Args, config: dbn.Config, session: common.Session, lower: Layers = ()
+    args: Any, config: dbn.Config, session: common.Session, lower: Layers = ()
 ) -> list[Result]:
     """Trains all layers above `lower`, one after the other."""
     trained: list[Result] = []

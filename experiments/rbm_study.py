@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, rbm_tasks, results, run_folder
+from experiments import common, rbm_tasks, rbm_training, results, run_folder
 from jaxgen import figures, rbm, report
 from jaxgen.data import Dataset
 from jaxgen.learner import named_key
@@ -88,7 +88,10 @@ def train(
     shape = session.dataset.train.images.shape[1:]
     learners = [rbm.learner(config, shape) for config in configs]
     key_init = named_key(jax.random.key(args.seed), "init")
-    states = [jax.jit(learner.init)(key_init) for learner in learners]  # as `fit` does
+    states = [
+        jax.jit(rbm_training.initial(args, config.binarize, learner, session.dataset))(key_init)
+        for config, learner in zip(configs, learners, strict=True)
+    ]  # as `fit` does
     state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
     logger.info("study: %s", ", ".join(members))
     result = common.train(

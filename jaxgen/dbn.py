@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import rbm
-from jaxgen.errors import SettingError, require_positive
+from jaxgen.errors import SettingError, require, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey, named_key
 from jaxgen.random import Binarize, bernoulli, binarize
 from jaxgen.rbm import Hidden, Visible
@@ -45,7 +45,9 @@ class Config:
     num_gibbs_steps: tuple[int, ...] = (1, 2)
     """k of CD-k for each layer, the lowest first; the last one holds for all layers above too."""
     learning_rate: float = 0.1
-    """Step size of the gradient ascent, in every layer."""
+    """Step size of the gradient ascent, in every layer, at the beginning where it falls."""
+    decay_steps: int = 0
+    """T > 0: the rate falls to 0 as that of `rbm.Config` does, anew in every layer; 0: constant."""
     binarize: Binarize = "sample"
     """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
     init_scale: float = 0.1
@@ -57,6 +59,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "num_sampling_steps")
+        require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
         for flag, values in (
             ("--hidden-sizes", self.hidden_sizes),
             ("--num-gibbs-steps", self.num_gibbs_steps),
@@ -73,6 +76,7 @@ def rbm_config(config: Config, layer: int) -> rbm.Config:
         num_hidden=config.hidden_sizes[layer],
         num_gibbs_steps=config.num_gibbs_steps[: layer + 1][-1],
         learning_rate=config.learning_rate,
+        decay_steps=config.decay_steps,
         binarize=config.binarize,
         init_scale=config.init_scale,
     )

@@ -121,7 +121,7 @@ def estimate(prior_count: float, counts: Counts) -> Params:
 
 
 def log_prior(prior_count: float, params: Params) -> Float[Array, ""]:
-    """C sum_k log pi_k + c sum_ki log p_ki (1 - p_ki), in nats; see the module."""
+    """The log prior of the parameters up to a constant, in nats; the terms with c of the module."""
     spread = jax.nn.log_sigmoid(params.logits) + jax.nn.log_sigmoid(-params.logits)
     return prior_count * (jnp.sum(params.log_weights) + jnp.sum(spread))
 

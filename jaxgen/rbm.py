@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SettingError, require_positive
+from jaxgen.errors import require, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -45,7 +45,10 @@ class Config:
     num_gibbs_steps: int = 1
     """k of CD-k: Gibbs steps between the positive and the negative phase."""
     learning_rate: float = 0.1
-    """Step size of the gradient ascent on the log likelihood."""
+    """Step size of the gradient ascent on the log likelihood, at the beginning where it falls."""
+    decay_steps: int = 0
+    """T > 0: update s = 0, 1, ... has the rate learning_rate * min(1, 2 (1 - s / T)), constant for
+    T / 2 updates and then falling linearly to 0 at s = T; 0: it is constant."""
     momentum: float = 0.0
     """Heavy-ball momentum; 0 is plain gradient ascent."""
     weight_decay: float = 0.0
@@ -65,10 +68,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
-        if not 0.0 <= self.momentum < 1.0:
-            raise SettingError(
-                expected="--momentum in [0, 1)", found=str(self.momentum), remedy="set --momentum"
-            )
+        require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
+        require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
 
 
 def energy(params: Params, visible: Visible, hidden: Hidden) -> Float[Array, "*batch"]:
@@ -146,12 +147,11 @@ def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
 
 
 class State(NamedTuple):
-    """What the next step needs."""
+    """What the next step needs; `step` is the number of updates so far, int32."""
 
     params: Params
     opt_state: optax.OptState
     step: Array
-    """Number of updates so far, int32."""
     chains: Visible | None
     """Persistent chains [num_chains, V]; None for CD-k."""
     means: tuple[Visible, Hidden] | None
@@ -159,10 +159,7 @@ class State(NamedTuple):
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Gradient descent with the learning rate kept in its state.
-
-    A rate in the state lets learners that differ only in their rate share one program.
-    """
+    """Gradient descent; the rate in its state lets learners that differ in it share one program."""
     sgd = optax.inject_hyperparams(optax.sgd, static_args=("momentum", "nesterov"))(
         learning_rate=config.learning_rate, momentum=config.momentum or None
     )
@@ -217,6 +214,9 @@ def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[
         means = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, means, batch_means)
         grads = centre(grads, *means)
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
+    if config.decay_steps:
+        share = jnp.clip(2.0 - 2.0 * state.step / config.decay_steps, 0.0, 1.0)
+        updates = jax.tree.map(lambda update: share * update, updates)
     metrics = {"free_energy_contrast": value, "hidden_mean": jnp.mean(hidden)}
     if state.chains is None:
         metrics["pixel_change"] = jnp.mean(jnp.square(data - model))

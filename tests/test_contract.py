@@ -246,13 +246,13 @@ def test_jaxgen_never_imports_experiments():
 def test_training_knows_no_model_and_no_metric():
     barred = {*MODELS, "jaxgen.likelihood", "jaxgen.quality", "jaxgen.figures", "jaxgen.report"}
     barred |= {"jaxgen.adversarial", "jaxgen.layers", "jaxgen.conv"}
-    barred |= {"jaxgen.annealing", "jaxgen.dbn_likelihood"}
+    barred |= {"jaxgen.annealing", "jaxgen.dbn_likelihood", "jaxgen.mixture"}
     for name in ("learner", "epoch", "train", "checkpoint", "files", "errors"):
         assert not imported(ROOT / "jaxgen" / f"{name}.py") & barred, name
 
 
 def test_metrics_know_no_training():
-    likelihoods = ("likelihood", "annealing", "dbn_likelihood")
+    likelihoods = ("likelihood", "annealing", "dbn_likelihood", "mixture")
     images = ("quality", "lenet", "manifold", "parzen", "probe", "intervals")
     for name in (*likelihoods, *images):
         path = ROOT / "jaxgen" / f"{name}.py"

@@ -211,11 +211,11 @@ def test_upside_down_needs_equal_sizes():
 
 
 def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above():
-    config = dbn.Config((9, 8, 7, 6), num_gibbs_steps=(1, 3), learning_rate=0.5, init_scale=0.2)
+    config = dbn.Config((9, 8, 7, 6), num_gibbs_steps=(1, 3), init_scale=0.2, decay_steps=4)
     found = [dbn.rbm_config(config, layer) for layer in range(4)]
     assert [c.num_gibbs_steps for c in found] == [1, 3, 3, 3]
     assert [c.num_hidden for c in found] == [9, 8, 7, 6]
-    assert {(c.learning_rate, c.init_scale, c.binarize) for c in found} == {(0.5, 0.2, "sample")}
+    assert {(c.learning_rate, c.init_scale, c.decay_steps) for c in found} == {(0.1, 0.2, 4)}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,7 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above():
         ({"num_gibbs_steps": ()}, "--num-gibbs-steps of at least 1, found none"),
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of at least 1, found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
+        ({"decay_steps": -1}, "--decay-steps of at least 0, found -1"),
     ],
 )
 def test_impossible_settings(bad, words):

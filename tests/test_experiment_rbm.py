@@ -1,6 +1,7 @@
 """`python -m experiments.rbm` as a user runs it: what it leaves and what it refuses."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -8,9 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from helpers import run_python
+from helpers import run_python, same
 from runs import (
     EPOCHS,
     STEPS,
@@ -23,9 +25,11 @@ from runs import (
     refused,
 )
 from safetensors.numpy import load_file
+from scipy.special import expit
 
-from experiments import common, rbm
-from jaxgen import checkpoint, data_sources
+from experiments import common, rbm, rbm_training
+from jaxgen import checkpoint, data, data_sources
+from jaxgen import rbm as rbm_model
 
 # ---- what a run leaves
 
@@ -194,20 +198,56 @@ def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, c
     assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
 
 
+def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path):
+    dataset = data.load("digits", digits_root)
+    args = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=4, batch_size=100)
+    found = rbm_training.with_decay(args, dataset)
+    assert found.model == dataclasses.replace(args.model, decay_steps=60)  # 1,500 images
+    assert rbm_training.with_decay(found, dataset) == found
+    assert rbm_training.with_decay(rbm.Args(), dataset) == rbm.Args()
+
+
+def test_a_start_at_the_base_rates(digits_root: Path):
+    dataset, args = data.load("digits", digits_root), rbm.PRESETS["pcd16_centred"]
+    learner, key = rbm_model.learner(args.model), jax.random.key(0)
+    found = rbm_training.initial(args, "threshold", learner, dataset)(key)
+    on = (dataset.train.images >= 128).mean(axis=0).ravel()
+    np.testing.assert_allclose(expit(found.params["b_visible"]), (on + 0.005) / 1.01, rtol=1e-4)
+    np.testing.assert_allclose(found.means[0], on, rtol=1e-5)
+    grey = rbm_training.mean_visible("sample", dataset)
+    np.testing.assert_allclose(grey, dataset.train.images.mean(axis=0).ravel() / 255, rtol=1e-5)
+    before = learner.init(key)
+    params = before.params | {"b_visible": found.params["b_visible"]}
+    assert same(found, before._replace(params=params, means=found.means))
+    assert rbm_training.initial(rbm.Args(), "sample", learner, dataset) is learner.init
+
+
+def test_presets_are_what_they_are_called():
+    models = {name: args.model for name, args in rbm.PRESETS.items()}
+    found = {n: (m.num_hidden, m.num_gibbs_steps, m.persistent) for n, m in models.items()}
+    assert found["cd25"] == (500, 25, False)
+    assert found["pcd500"] == (500, found["pcd500"][1], True)
+    assert found["pcd16"] == found["pcd16_centred"] == (16, 1, True)
+    assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
+
+
 # ---- what is refused
+
+PRESETS = ", ".join(rbm.PRESETS)
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--preset", "none"), "--preset to be one of lab, found 'none'"),
-        (("--preset=none",), "--preset to be one of lab, found 'none'"),
+        (("--preset", "none"), f"--preset to be one of {PRESETS}, found 'none'"),
+        (("--preset=none",), f"--preset to be one of {PRESETS}, found 'none'"),
         (("--batch-size", "0"), "--batch-size of at least 1, found 0"),
         (("--epochs", "0"), "--epochs of at least 1, found 0"),
         (("--seed", "-1"), "--seed from 0 to 4294967295, found -1"),
         (("--seed", "4294967296"), "found 4294967296"),
         (("--num-hidden", "0"), "--num-hidden of at least 1, found 0"),
         (("--momentum", "1"), "momentum in [0, 1), found 1.0"),
+        (("--schedule", "falling", "--decay-steps", "5"), "0 beside --schedule falling, found 5"),
         (("--batch-size", "1501"), "from 1 to the 1500 training examples, found 1501"),
     ],
 )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from helpers import same
 
 from jaxgen import rbm
 from jaxgen.errors import SettingError
@@ -177,6 +178,24 @@ def test_momentum_and_weight_decay():
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 1.0), (5, 1.0), (6, 0.8), (9, 0.2), (10, 0.0), (400, 0.0)]
+)
+def test_a_falling_rate_follows_the_step(step, share):
+    """Constant for half of ten updates, then linearly to 0; momentum is of the full gradient."""
+    config = rbm.Config(num_hidden=4, momentum=0.5, weight_decay=0.1)
+    falling = dataclasses.replace(config, decay_steps=10)
+    state, key = compiled(config, SHAPE).init(jax.random.key(0)), jax.random.key(1)
+    state, _ = compiled(config, SHAPE).step(state, images(), key)
+    state = state._replace(step=jnp.int32(step))
+    full, _ = compiled(config, SHAPE).step(state, images(), key)
+    found, _ = compiled(falling, SHAPE).step(state, images(), key)
+    for name, before in state.params.items():
+        moved = share * (full.params[name] - before)
+        np.testing.assert_allclose(found.params[name] - before, moved, atol=1e-6)
+    assert same(found.opt_state, full.opt_state)
+
+
 def test_centred_gradient_equals_centred_statistics():
     """centre() of the plain difference is the difference of centred products, in NumPy."""
     rng = np.random.default_rng(0)
@@ -260,7 +279,14 @@ def test_sample_contract():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"num_hidden": 0}, {"num_gibbs_steps": 0}, {"num_chains": -1}, {"momentum": 1.0}]
+    "bad",
+    [
+        {"num_hidden": 0},
+        {"num_gibbs_steps": 0},
+        {"num_chains": -1},
+        {"momentum": 1.0},
+        {"decay_steps": -1},
+    ],
 )
 def test_impossible_settings(bad):
     flag = next(iter(bad)).replace("_", "-")

@@ -193,7 +193,9 @@ def test_chunked_equals_unchunked(which: str):
     learner = {
         "spy": spy(3),
         "rbm": tiny_rbm(),
-        "pcd": tiny_rbm(persistent=True, centred=True, momentum=0.5, weight_decay=0.01),
+        "pcd": tiny_rbm(
+            persistent=True, centred=True, momentum=0.5, weight_decay=0.01, decay_steps=12
+        ),
     }[which]
     key = root_keys([0])
     order = epoch_order(key, 1, len(images))
@@ -249,7 +251,7 @@ def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None):
 def test_stopped_and_resumed_equals_uninterrupted(
     tmp_path: Path, which: str, seeds: tuple[int, ...], erratic_clock: None
 ):
-    pcd = tiny_rbm(persistent=True, momentum=0.5, centred=True)
+    pcd = tiny_rbm(persistent=True, momentum=0.5, centred=True, decay_steps=24)
     learner, images = {"spy": spy(3), "rbm": pcd}[which], grey()
     num_chunks = random.Random(which + str(seeds)).randint(1, 7)  # there are at least 8
     run = functools.partial(fit, learner, images, Schedule(4, 3, log_every=4), seeds)

@@ -1,0 +1,18 @@
+"""The published figures as data: each once, with where it is from."""
+
+from experiments.published import FIGURES
+
+
+def test_each_figure_stands_once():
+    assert len({(figure.model, figure.measure, figure.how) for figure in FIGURES}) == len(FIGURES)
+
+
+def test_figures_are_in_the_units_of_their_measure():
+    """A log likelihood of binary units is negative; a window's density may be above 1."""
+    for figure in FIGURES:
+        assert {"log_likelihood": figure.value < 0, "parzen": figure.value > 0}[figure.measure]
+
+
+def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known():
+    both = {figure.model for figure in FIGURES if figure.how == "reverse AIS"}
+    assert both <= {figure.model for figure in FIGURES if figure.how == "AIS"}
