@@ -1,12 +1,14 @@
 """`python -m experiments.rbm` as a user runs it: what it leaves and what it refuses."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +26,9 @@ from runs import (
 )
 from safetensors.numpy import load_file
 
-from experiments import common, rbm
+from experiments import common, rbm, run_folder
 from jaxgen import checkpoint, data_sources
+from jaxgen.errors import RunFolderError
 
 # ---- what a run leaves
 
@@ -223,7 +226,7 @@ def test_impossible_settings(
     out, err = capsys.readouterr()
     assert out == ""
     assert words in only_line(err)
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_flag(capsys: pytest.CaptureFixture[str]):
@@ -279,6 +282,37 @@ def test_folder_of_something_else(tmp_path, capsys, digits_root, flag, config):
     code, text = refused(folder, capsys, digits_root, flag)
     assert code == 6
     assert "run folder" in text
+    assert {path.name for path in folder.iterdir()} <= {"chapter1.tex", "config.json"}
+
+
+@pytest.mark.parametrize("there", [(), ("run",), ("run", "run/.lock")])
+def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path, there: tuple[str, ...]):
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    for name in there[1:]:
+        (tmp_path / name).touch()
+    with run_folder.opened(folder, resume=True, overwrite=False):
+        assert (folder / ".lock").exists()
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {*there}
+
+
+def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(tmp_path: Path, monkeypatch: Any):
+    """The file goes between opening and locking it; no other run would see that lock."""
+    flock, removed = fcntl.flock, []
+
+    def late(handle: int, how: int) -> None:
+        if not removed:
+            (tmp_path / ".lock").unlink()
+            removed.append(handle)
+        flock(handle, how)
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", late)
+    with run_folder.opened(tmp_path, resume=False, overwrite=False):
+        assert removed
+        second = run_folder.opened(tmp_path, resume=False, overwrite=False)
+        with pytest.raises(RunFolderError, match="another run that is using it"), second:
+            pass
 
 
 @pytest.mark.parametrize("name", ["file", "file/run"])
