@@ -169,8 +169,8 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path):
     np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
 
 
-def test_a_run_that_takes_long_says_so(digits_root: Path, tmp_path: Path):
-    flags = (*where(digits_root, tmp_path / "run"), *TINY, "--epochs", "1000000")
+def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path):
+    flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--epochs", "1000000")
     with start_python("-m", "experiments.gan", *flags, cwd=tmp_path) as process:
         wait_until(process, lambda: bool(lines_of(tmp_path / "run")))
         process.send_signal(signal.SIGTERM)

@@ -170,18 +170,6 @@ def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Comm
     assert (folder / params).read_bytes() == (finished / params).read_bytes()
 
 
-def test_quick_takes_the_whole_path(command: Command):
-    args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
-    done = run_python(*args, cwd=command.folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    folder = command.folder / "runs" / "rbm-digits-seed0"
-    assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
-        "/report.html"
-    )
-    assert read(folder / "summary.json")["epochs"] == rbm.QUICK["epochs"]
-    assert read(folder / "config.json")["model"]["num_hidden"] == 100
-
-
 def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, capsys, caplog):
     """No argument at all, no MNIST, no network: one line says so, and digits are trained on."""
     root = tmp_path / "data"
@@ -195,6 +183,19 @@ def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, c
     assert len(fallback) == 1
     assert "\n" not in fallback[0]
     assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
+
+
+def test_quick_takes_the_whole_path(command: Command):
+    """In a process of its own, which takes what the bare command above compiled."""
+    args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
+    done = run_python(*args, cwd=command.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = command.folder / "runs" / "rbm-digits-seed0"
+    assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
+        "/report.html"
+    )
+    assert read(folder / "summary.json")["epochs"] == rbm.QUICK["epochs"]
+    assert read(folder / "config.json")["model"]["num_hidden"] == 100
 
 
 # ---- what is refused

@@ -286,8 +286,8 @@ def test_a_run_does_not_outlive_an_interruption(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def flags(digits_root: Path) -> Iterator[list[str]]:
-    """The flags of a small RBM, for processes on the CPU."""
+def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
+    """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.setenv("PYTHONPATH", str(ROOT))
