@@ -1,5 +1,6 @@
 """What the benchmark measures: each experiment's learner, what its update costs, its peers."""
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -201,10 +202,19 @@ def cases(only: Sequence[str] = ()) -> list[Case]:
     known = [case.name for case in found]
     for name in only:
         if name not in known:
+            meant = nearest(name, known)
             raise SettingError(
-                expected=f"--only to be among {', '.join(known)}", found=name, remedy="set it"
+                expected=f"--only to be among {', '.join(known)}",
+                found=name,
+                remedy=f"set it to {' or '.join(meant) or 'one of them'}",
             )
     return [case for case in found if not only or case.name in only]
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The known names that may be meant: the presets of an experiment, or those spelt alike."""
+    presets = [other for other in known if other.startswith(f"{name}-")]
+    return presets or difflib.get_close_matches(name, known)
 
 
 def resized(model: Any, size: int) -> Any:

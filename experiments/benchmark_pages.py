@@ -15,22 +15,59 @@ Row = Mapping[str, Any]
 Columns = dict[str, Callable[[Row], str]]
 """What a column shows of a row, by its title."""
 
-HOW = (
-    "A peer's program runs in turn with ours, in the same process; the ratio is our time over the "
-    "peer's, its range over the pairs of repeats. A slow peer takes fewer steps, or fewer turns, "
-    "which its cell says. On a busy machine PyTorch's idle threads spin, and its times say little. "
-    "PyTorch's programs are experiments/baselines/torch_*.py: eager, with "
-    "channels_last where there are convolutions, and with torch.compile (then with channels_last "
-    "too); Flax's are flax_*.py, the straightforward program with a jitted step per batch. Where "
-    "our products are of bfloat16, PyTorch runs under autocast and Flax's convolutions have that "
-    "dtype.\n\n"
-    "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step is "
-    "counted from the call of `fit`. GFLOP/s counts matrix products alone, and convolutions as "
-    "they are defined, of which Winograd's algorithm needs 9/16; the "
-    "share is of the product's peak in the row's precision. Each row comes from a process of its "
-    "own; its peak memory (RSS) is read when our first epoch is done, before a peer is built, and "
-    "holds the data set and what compiling took."
-)
+VARIANTS = {
+    "torch": "eager",
+    "torch_channels_last": "with channels_last where there are convolutions",
+    "torch_compiled": "with torch.compile",
+}
+"""PyTorch's programs, in words."""
+
+
+def peers_said(rows: list[dict[str, Any]]) -> str:
+    """How the peers in the rows are measured and what they are; nothing where there is none."""
+    peers = [name for name in TITLES if any(f"ratio_to_{name}" in row for row in rows)]
+    variants = [text for name, text in VARIANTS.items() if name in peers]
+    if {"torch_channels_last", "torch_compiled"} <= {*peers}:
+        variants[-1] += " (then with channels_last too)"
+    programs, rounded, busy = [], [], ""
+    if variants:
+        eager = ", and ".join([", ".join(variants[:-1]), variants[-1]]).removeprefix(", and ")
+        programs.append(f"PyTorch's programs are experiments/baselines/torch_*.py: {eager}")
+        rounded.append("PyTorch runs under autocast")
+        busy = "On a busy machine PyTorch's idle threads spin, and its times say little. "
+    if "flax" in peers:
+        programs.append(
+            ("Flax's are " if variants else "Flax's programs are experiments/baselines/")
+            + "flax_*.py, the straightforward program with a jitted step per batch"
+        )
+        rounded.append("Flax's convolutions have that dtype")
+    if not peers:
+        return ""
+    said = (
+        " A peer's program runs in turn with ours, in the same process; the ratio is our time over "
+        "the peer's, its range over the pairs of repeats. A slow peer takes fewer steps, or fewer "
+        f"turns, which its cell says. {busy}{'; '.join(programs)}."
+    )
+    if any(row["precision"] == "bfloat16" for row in rows):
+        said += f" Where our products are of bfloat16, {' and '.join(rounded)}."
+    return said
+
+
+def how(rows: list[dict[str, Any]]) -> str:
+    """What the columns of the rows hold, and how it is measured."""
+    peers = peers_said(rows)
+    convolutional = any(row["name"].startswith("dcgan") for row in rows)
+    counted = ", and convolutions as they are defined, of which Winograd's algorithm needs 9/16"
+    return (
+        f"{peers}\n\n"
+        "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step "
+        "is counted from the call of `fit`. GFLOP/s counts matrix products alone"
+        f"{counted if convolutional else ''}; the "
+        "share is of the product's peak in the row's precision. Each row comes from a process of "
+        "its own; its peak memory (RSS) is read when our first epoch is done, "
+        f"{'before a peer is built, ' if peers else ''}and holds the data set and what compiling "
+        "took."
+    )
 
 
 def timing(row: Row, name: str, scale: float) -> str:
@@ -110,7 +147,7 @@ def head(title: str, rows: list[dict[str, Any]]) -> str:
         f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; {versions}. Images: "
         f"{data}. Products of float32 at JAX's precision `{rows[0]['matmul_precision']}`; one of "
         f"size {peak_size()} reaches {reached}, measured beside every row.\n\n"
-        f"Medians of {repeats} epochs after one that warms up, with the range. {HOW}"
+        f"Medians of {repeats} epochs after one that warms up, with the range.{how(rows)}"
     )
 
 
@@ -118,8 +155,13 @@ def page(rows: list[dict[str, Any]]) -> str:
     """One row per learner and preset."""
     epoch: Columns = {"s/epoch": lambda row: number(row["epoch_s"], 3)}
     columns: Columns = {"name": name_of, "batch": lambda row: str(row["batch_size"])}
+    shown = {row["name"].partition("-")[0] for row in rows}
+    fewer = {"gan": "of a GAN (12,000)", "dcgan": "of a DCGAN (512)"}
+    said = [text for name, text in fewer.items() if name in shown]
+    notes = f"; fewer are timed {' and '.join(said)}." if said else "."
+    if "dbn" in shown:
+        notes += " dbn-lab is the second layer, above a first one that stays as it is."
     return (
-        f"{head('Speed', rows)} s/epoch is of {NUM_IMAGES:,} images; fewer are timed of a GAN "
-        "(12,000) and of a DCGAN (512). dbn-lab is the second layer, above a first one that stays "
-        f"as it is.\n\n{table(rows, columns | epoch | measures(rows))}"
+        f"{head('Speed', rows)} s/epoch is of {NUM_IMAGES:,} images{notes}\n\n"
+        f"{table(rows, columns | epoch | measures(rows))}"
     )

@@ -6,6 +6,7 @@ experiment knows whether its seed was alone. The root gets `summary.json` and `r
 """
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 import numpy as np
 
-from experiments import members_page, monitor
+from experiments import members_page, monitor, run_folder
 from experiments.session import Session, member_root, session_for
+from jaxgen import checkpoint
 from jaxgen.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.learner import PRNGKey, State, named_key
 from jaxgen.train import Result
@@ -108,7 +110,37 @@ def report(args: Any, session: Session, result: Result, report_one: Report) -> P
         alone = dataclasses.replace(args, seed=seed, seeds=(), out=folder)
         root = member_root(session.root, seed)
         member = session_for(session.experiment, alone, session.dataset, root, session.part)
-        member.record()
+        if _already_reported(alone, member, state):
+            note = "finished, left as it is; remove its summary.json to have it drawn again"
+            print(f"seed {seed}, in {folder}: {note}", flush=True)
+            continue
         print(f"seed {seed}, in {folder}:", flush=True)
         report_one(alone, member, result._replace(state=state))
     return members_page.write(args, session, result)
+
+
+def _already_reported(args: Any, member: Session, state: State) -> bool:
+    """Records the run of a seed; whether its folder holds the whole report of this very run.
+
+    That is so where settings, data, code and environment are those that were written down before
+    and the summary, which is written last, has the digest of the state. A study comes after the
+    summary, and what `--vae` names may have changed, so with them nothing is taken as reported.
+    """
+    folder = member.folder
+    before, digest = run_folder.recorded(folder), _reported_digest(folder)
+    member.record()
+    further = getattr(args, "study", False) or getattr(args, "vae", None)
+    same = not further and before == run_folder.recorded(folder)
+    if same and digest == checkpoint.digest(state.params):
+        return True
+    (folder / "summary.json").unlink(missing_ok=True)  # or half a report would count as whole
+    return False
+
+
+def _reported_digest(folder: Path) -> str | None:
+    """The digest of the parameters that a finished report of one seed is about."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+        return str(summary["digest"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

@@ -157,6 +157,19 @@ def _explain_aborts(cluster: Cluster) -> None:
     os.close(writing)
 
 
+def _keep_stdout() -> None:
+    """Leaves standard output to Python: what C++ prints there goes to standard error from here on.
+
+    Gloo prints a line each time it connects; `peer_watch` has them pass no further.
+    """
+    sys.stdout.flush()
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    own = os.dup(1)
+    os.dup2(2, 1)
+    # Stays open to the end; line by line, as Python does on a terminal.
+    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
+
+
 @contextlib.contextmanager
 def joined(cluster: Cluster) -> Iterator[None]:
     """Inside the `with` block the devices of all processes are JAX's; after it only our own.
@@ -171,6 +184,7 @@ def joined(cluster: Cluster) -> Iterator[None]:
         return
     (_check_free if cluster.first else _wait_for_first)(cluster)
     _explain_aborts(cluster)
+    _keep_stdout()
     jax.distributed.initialize(
         cluster.coordinator,
         cluster.num_processes,

@@ -10,7 +10,6 @@ promised, 8 where they do not, otherwise that of the run which failed.
 """
 
 import contextlib
-import importlib
 import shutil
 import signal
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 import tyro
 
 from experiments import reproduce_runs, run_folder
+from experiments.reproduce_checks import require_repeatable
 from experiments.reproduce_runs import Timed, short
 from experiments.reproduce_verdict import (
     BANDS,
@@ -33,7 +33,6 @@ from experiments.reproduce_verdict import (
     main_metric,
     promise,
     read,
-    read_json,
     read_record,
 )
 from jaxgen.errors import (
@@ -45,8 +44,6 @@ from jaxgen.errors import (
 )
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import Table, markdown, number
-
-CHECKPOINTS = "checkpoints/step_*/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -157,45 +154,6 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
         _conclude({"first": first, "again": again, "killed": killed}, folder, missed)
 
 
-def _require_known(run: Path, record: Record) -> str:
-    """The experiment of a run, whose settings must be those that the experiment has today."""
-    experiment = reproduce_runs.require_experiment(record.config.get("experiment"))
-    num_processes = record.config.get("cluster", {}).get("num_processes", 1)
-    if num_processes != 1:
-        raise SettingError(
-            expected=f"{run} to be a run of one process, which --verify can start",
-            found=f"one of {num_processes}",
-            remedy="start its processes again, with another --out, and compare the summary.json",
-        )
-    module = importlib.import_module(f"experiments.{experiment}")
-    settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := reproduce_runs.misfits(next(iter(module.PRESETS.values())), settings):
-        raise ReproduceError(
-            expected=f"{run} to have the settings of experiments.{experiment}",
-            found=f"class C (not comparable): {'; '.join(wrong)}",
-            remedy=f"check out commit {record.manifest.get('git_commit')}, which wrote it",
-        )
-    return experiment
-
-
-def _require_inputs(run: Path, record: Record) -> None:
-    """The runs that a run started from must be there, and what they were.
-
-    Where their parameters shape the numbers of a single seed, the checkpoints' settings name them.
-    """
-    for name in [name for name in ("dbn", "vae") if record.config.get(name)]:
-        source = Path(record.config[name])
-        found = read_json(source / "summary.json").get("digest")
-        stored = [] if record.config.get("seeds") else sorted(run.glob(CHECKPOINTS))
-        settings = read_json(stored[-1]).get("settings", {}) if stored else {}
-        if (wanted := settings.get(f"model.{name}", found)) != found:
-            raise ReproduceError(
-                expected=f"{source}, from which {run} started, to have the digest {wanted}",
-                found=f"class C (not comparable): {found}",
-                remedy=f"make the run in {source} again as it was",
-            )
-
-
 def verify(run: Path, args: Args) -> None:
     """Repeats a finished run from its own settings and compares the two."""
     if args.out and args.out.resolve() in (run.resolve(), *run.resolve().parents):
@@ -205,8 +163,7 @@ def verify(run: Path, args: Args) -> None:
             remedy="set --out to another folder",
         )
     stored = read(run)
-    experiment = _require_known(run, stored.record)
-    _require_inputs(run, stored.record)
+    experiment = require_repeatable(run, stored.record)
     here = {"resume": False, "overwrite": False}
     config = {k: v for k, v in stored.record.config.items() if k not in ("experiment", "out")}
     flags = reproduce_runs.flags(config | here)

@@ -17,12 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments.run_folder import earlier_config, fingerprint
+from experiments.run_folder import HOW, earlier_config, fingerprint
 from jaxgen.checkpoint import digest
 from jaxgen.errors import RunFolderError
 
-HOW = {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
-"""Settings that say where and how a run is made; they shape no number."""
 TIMES = {"train_s", "s_per_iteration"}
 """What equal runs differ in: seconds."""
 MEANING = {"A": "bitwise", "B": "within the band", "C": "not comparable"}

@@ -26,6 +26,9 @@ FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLA
 LOCK = ".lock"
 """Hidden, as unfinished files are: hidden files make no run."""
 CONFIG = "config.json"
+MANIFEST = "manifest.json"
+HOW = {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
+"""Settings that say where and how a run is made; they shape no number."""
 
 
 def fingerprint(content: Any) -> str:
@@ -33,21 +36,51 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _lock(folder: Path) -> int:
-    """Takes the folder's lock; the operating system frees it when the process ends, however."""
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Owns the folder, made where it is missing; it is left as it was where no run began in it.
+
+    The operating system frees the lock when the process ends, however.
+    """
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        new = [path for path in (folder / LOCK, folder) if not path.exists()]
+    handle = _lock(folder)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        yield
+    finally:
+        if not earlier_config(folder):
+            with contextlib.suppress(OSError):  # a folder that has something in it stays
+                for path in new:
+                    path.rmdir() if path.is_dir() else path.unlink()
         os.close(handle)
-        raise RunFolderError(
-            expected=f"{folder} to be free",
-            found="another run that is using it",
-            remedy="wait for it to end or choose another --out",
-        ) from error
-    return handle
+
+
+def _lock(folder: Path) -> int:
+    """Takes the folder's lock."""
+    while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise RunFolderError(
+                expected=f"{folder} to be free",
+                found="another run that is using it",
+                remedy="wait for it to end or choose another --out",
+            ) from error
+        if _is_file(handle, folder / LOCK):
+            return handle
+        os.close(handle)  # a run that was refused removed the file in between
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    """Whether the open file is the one that has the name now."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def earlier_config(folder: Path) -> dict[str, Any]:
@@ -57,6 +90,20 @@ def earlier_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) and "experiment" in config else {}
+
+
+def recorded(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What shapes the run in a folder, as it was written down: settings and manifest.
+
+    Without where and how it was made; None where nothing whole was written down.
+    """
+    try:
+        config, manifest = (json.loads((folder / name).read_bytes()) for name in (CONFIG, MANIFEST))
+        settings = {name: value for name, value in config.items() if name not in HOW}
+        found = {name: value for name, value in manifest.items() if name != "command"}
+    except (OSError, ValueError, AttributeError):
+        return None
+    return settings, found
 
 
 def _check_is_run(folder: Path, contents: list[Path]) -> None:
@@ -84,8 +131,7 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
             use, or one of them is set and the folder holds something else than a run.
         WriteError: the folder cannot be created or written.
     """
-    handle = _lock(folder)
-    try:
+    with _locked(folder):
         contents = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         if contents and not (resume or overwrite):
             raise RunFolderError(
@@ -98,8 +144,6 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
         if overwrite:
             _clear(contents)
         yield folder
-    finally:
-        os.close(handle)
 
 
 def processor() -> str:
@@ -171,7 +215,7 @@ def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequen
     """Writes `config.json`, every setting of the run, and `manifest.json`."""
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
     write_json(folder / CONFIG, shown)
-    write_json(folder / "manifest.json", manifest(data_digest, seeds))
+    write_json(folder / MANIFEST, manifest(data_digest, seeds))
 
 
 def peak_memory() -> int:

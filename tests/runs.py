@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from helpers import run_python, start_python
 
-from experiments import launch, rbm
+from experiments import launch, rbm, reproduce_checks, reproduce_verdict
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
 """An RBM that is soon trained and drawn."""
@@ -100,3 +100,8 @@ def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tupl
     assert out == ""
     assert contents(finished) == before
     return code, only_line(err)
+
+
+def said_twice(folder: Path) -> list[str]:
+    """The settings of a finished run that its checkpoints or its summary contradict."""
+    return [*reproduce_checks.changed(folder, reproduce_verdict.read_record(folder))]

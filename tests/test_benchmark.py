@@ -88,6 +88,9 @@ def test_rows_have_what_they_promise(small, tmp_path):
     assert row["peak_device_bytes"] is None  # the CPU does not say
     assert not [key for key in row if key.startswith(("ratio", "torch", "flax"))]
     assert "| rbm-lab | 100 |" in text
+    said = text.split("\n\n", 3)[3]  # after title, command and machine
+    for other in ("PyTorch", "Flax", "peer", "Winograd", "GAN", "dbn", "  ", ". \n"):
+        assert other not in said, other
 
 
 def test_peers_share_the_run_and_pay_for_every_seed(small):
@@ -102,11 +105,26 @@ def test_peers_share_the_run_and_pay_for_every_seed(small):
     assert (row["flax_steps"], row["flax_repeats"]) == (6, 3)
     text = benchmark_pages.page([row])
     assert "ratio to Flax (range)" in text
-    assert "PyTorch (range)" not in text
+    assert "Flax's programs are experiments/baselines/flax_*.py" in text
+    assert "PyTorch" not in text
     peer = benchmark_peers.Peer("flax", lambda _: None, 3, [1.0, 2.0])
     found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
     assert found["flax_step_s"] == 3.0
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
+
+
+def test_the_page_explains_what_is_in_its_rows():
+    row = {"name": "rbm-lab", "precision": "float32"}
+    peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)
+    said = benchmark_pages.how([row | peers])
+    assert "torch_*.py: eager, and with torch.compile; Flax's are flax_*.py, the" in said
+    assert "autocast" not in said
+    convolutional = {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
+    said = benchmark_pages.how([row, convolutional | {"ratio_to_torch_channels_last": 1.0}])
+    assert "torch_*.py: eager, and with channels_last where there are convolutions. " in said
+    assert "Where our products are of bfloat16, PyTorch runs under autocast." in said
+    assert "Winograd" in said
+    assert "Flax" not in said
 
 
 def test_a_slow_peer_has_fewer_turns(monkeypatch):
@@ -300,9 +318,20 @@ def test_names_choose_cases_in_the_order_of_the_presets():
 # ---- what is refused
 
 
-def test_unknown_name_lists_the_known(monkeypatch, capsys):
-    assert call(monkeypatch, "--only", "rbm-lba") == 2
-    assert "rbm-lab" in only_line(capsys.readouterr().err)
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("rbm-lba", "rbm-lab"),
+        ("rbm", "rbm-lab"),
+        ("dcgan", "dcgan-lab or dcgan-paper or dcgan-wide"),
+        ("convolutions", "one of them"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_those_that_may_be_meant(monkeypatch, capsys, name, remedy):
+    assert call(monkeypatch, "--only", name) == 2
+    text = only_line(capsys.readouterr().err)
+    assert "to be among dbn-lab, dcgan-lab, " in text
+    assert text.endswith(f"; set it to {remedy}\n")
 
 
 def test_values_belong_to_one_sweep(monkeypatch, capsys):

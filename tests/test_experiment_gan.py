@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from helpers import start_python
 from PIL import Image
-from runs import call, contents, lines_of, only_line, read, wait_until, without_times
+from runs import (
+    call,
+    contents,
+    lines_of,
+    only_line,
+    read,
+    said_twice,
+    wait_until,
+    without_times,
+)
 from safetensors.numpy import load_file
 
 from experiments import dcgan, gan
@@ -65,6 +74,7 @@ def test_fixed_codes_are_drawn_after_every_epoch(finished: Path):
 def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path):
     params = load_file(finished / "params.safetensors")
     assert read(finished / "summary.json")["digest"] == checkpoint.digest(params)
+    assert said_twice(finished) == []
     assert params["generator.params.Dense_0.dense.kernel"].shape == (5, 16)
     assert params["discriminator.params.Dense_3.dense.kernel"].shape == (8, 1)
 
@@ -159,8 +169,8 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path):
     np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
 
 
-def test_a_run_that_takes_long_says_so(digits_root: Path, tmp_path: Path):
-    flags = (*where(digits_root, tmp_path / "run"), *TINY, "--epochs", "1000000")
+def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path):
+    flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--epochs", "1000000")
     with start_python("-m", "experiments.gan", *flags, cwd=tmp_path) as process:
         wait_until(process, lambda: bool(lines_of(tmp_path / "run")))
         process.send_signal(signal.SIGTERM)

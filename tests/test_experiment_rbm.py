@@ -2,12 +2,14 @@
 
 import base64
 import dataclasses
+import fcntl
 import hashlib
 import json
 import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,9 +29,10 @@ from runs import (
 from safetensors.numpy import load_file
 from scipy.special import expit
 
-from experiments import common, rbm, rbm_training
+from experiments import common, rbm, rbm_training, run_folder
 from jaxgen import checkpoint, data, data_sources
 from jaxgen import rbm as rbm_model
+from jaxgen.errors import RunFolderError
 
 # ---- what a run leaves
 
@@ -171,18 +174,6 @@ def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Comm
     assert (folder / params).read_bytes() == (finished / params).read_bytes()
 
 
-def test_quick_takes_the_whole_path(command: Command):
-    args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
-    done = run_python(*args, cwd=command.folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    folder = command.folder / "runs" / "rbm-digits-seed0"
-    assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
-        "/report.html"
-    )
-    assert read(folder / "summary.json")["epochs"] == rbm.QUICK["epochs"]
-    assert read(folder / "config.json")["model"]["num_hidden"] == 100
-
-
 def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, capsys, caplog):
     """No argument at all, no MNIST, no network: one line says so, and digits are trained on."""
     root = tmp_path / "data"
@@ -231,6 +222,19 @@ def test_presets_are_what_they_are_called():
     assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
 
 
+def test_quick_takes_the_whole_path(command: Command):
+    """In a process of its own, which takes what the bare command above compiled."""
+    args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
+    done = run_python(*args, cwd=command.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = command.folder / "runs" / "rbm-digits-seed0"
+    assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
+        "/report.html"
+    )
+    assert read(folder / "summary.json")["epochs"] == rbm.QUICK["epochs"]
+    assert read(folder / "config.json")["model"]["num_hidden"] == 100
+
+
 # ---- what is refused
 
 PRESETS = ", ".join(rbm.PRESETS)
@@ -263,7 +267,7 @@ def test_impossible_settings(
     out, err = capsys.readouterr()
     assert out == ""
     assert words in only_line(err)
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_flag(capsys: pytest.CaptureFixture[str]):
@@ -319,6 +323,37 @@ def test_folder_of_something_else(tmp_path, capsys, digits_root, flag, config):
     code, text = refused(folder, capsys, digits_root, flag)
     assert code == 6
     assert "run folder" in text
+    assert {path.name for path in folder.iterdir()} <= {"chapter1.tex", "config.json"}
+
+
+@pytest.mark.parametrize("there", [(), ("run",), ("run", "run/.lock")])
+def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path, there: tuple[str, ...]):
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    for name in there[1:]:
+        (tmp_path / name).touch()
+    with run_folder.opened(folder, resume=True, overwrite=False):
+        assert (folder / ".lock").exists()
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {*there}
+
+
+def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(tmp_path: Path, monkeypatch: Any):
+    """The file goes between opening and locking it; no other run would see that lock."""
+    flock, removed = fcntl.flock, []
+
+    def late(handle: int, how: int) -> None:
+        if not removed:
+            (tmp_path / ".lock").unlink()
+            removed.append(handle)
+        flock(handle, how)
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", late)
+    with run_folder.opened(tmp_path, resume=False, overwrite=False):
+        assert removed
+        second = run_folder.opened(tmp_path, resume=False, overwrite=False)
+        with pytest.raises(RunFolderError, match="another run that is using it"), second:
+            pass
 
 
 @pytest.mark.parametrize("name", ["file", "file/run"])

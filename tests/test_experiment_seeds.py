@@ -1,23 +1,46 @@
 """Several seeds in one program, as a user trains them; the seeds 3 and 5 stand for all."""
 
+import dataclasses
+import json
 import os
 import shutil
 import signal
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SMALL, call, contents, lines_of, only_line, read, without_times
+from runs import (
+    SMALL,
+    call,
+    contents,
+    lines_of,
+    only_line,
+    read,
+    said_twice,
+    without_times,
+)
 from safetensors.numpy import load_file
 
-from experiments import dbn, dcgan, gan, monitor, rbm, vae, wake_sleep
-from experiments.session import session_for
+from experiments import (
+    command_line,
+    dbn,
+    dcgan,
+    gan,
+    members_page,
+    monitor,
+    rbm,
+    vae,
+    wake_sleep,
+)
+from experiments.members import report
+from experiments.session import Session, session_for
 from jaxgen import checkpoint, data
 from jaxgen import dbn as dbn_model
-from jaxgen.train import Schedule, fit
+from jaxgen.train import Result, Schedule, fit
 from jaxgen.wake_sleep import Config
 
 SEEDS = ("--seeds", "3", "5")
@@ -125,6 +148,7 @@ def test_a_seed_has_the_bits_of_its_own_run(pair: Path, alone: Path):
 def assert_summed_up(folder: Path, parts: list[Path]) -> None:
     """The summary of several seeds says what those of the seeds say."""
     summary, found = read(folder / "summary.json"), [read(path / "summary.json") for path in parts]
+    assert [said_twice(each) for each in (folder, *parts)] == [[]] * (1 + len(parts))
     assert summary["seeds"] == [each["seed"] for each in found]
     assert summary["digests"] == {str(each["seed"]): each["digest"] for each in found}
     assert len({*summary["digests"].values()}) == len(parts)
@@ -177,6 +201,63 @@ def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Pa
     for part in (".", "seed3", "seed5"):
         lines = without_times(lines_of(folder / part))
         assert lines == without_times(lines_of(pair / part))
+
+
+def test_resume_leaves_the_pages_of_finished_seeds(run: Run, pair: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(pair, folder)
+    before = [contents(member) for member in members(folder)]
+    capsys.readouterr()
+    assert run(rbm, folder, *SMALL, *SEEDS, "--resume") == 0
+    said = capsys.readouterr().out
+    for member, files in zip(members(folder), before, strict=True):
+        assert f"in {member}: finished, left as it is; remove its summary.json" in said
+        others = {str(member / name) for name in ("config.json", "manifest.json")}
+        after = contents(member)
+        assert {name for name in files if files[name] != after[name]} <= others
+    assert_summed_up(folder, members(folder))
+
+
+class Params(NamedTuple):
+    """A state as far as its parameters."""
+
+    params: dict[str, np.ndarray]
+
+
+def test_which_seeds_are_drawn_again(pair: Path, digits_root: Path, tmp_path: Path, monkeypatch):
+    folder, drawn = tmp_path / "run", []
+    shutil.copytree(pair, folder)
+    where = ["--dataset", "digits", "--data-dir", str(digits_root)]
+    args = command_line.parse(rbm.PRESETS, {}, [*where, *EPOCHS, *SMALL, *SEEDS])
+    session = session_for("rbm", args, data.load("digits", digits_root), folder)
+    params = [load_file(member / "params.safetensors") for member in members(folder)]
+    state = Params({name: np.stack([each[name] for each in params]) for name in params[0]})
+    monkeypatch.setattr(members_page, "write", lambda *_: folder / "report.html")
+
+    def report_one(alone: rbm.Args, member: Session, _: Result) -> Path:
+        assert not (member.folder / "summary.json").exists()  # or half a report would count
+        drawn.append(alone.seed)
+        shutil.copy(pair / f"seed{alone.seed}" / "summary.json", member.folder)
+        return member.folder / "report.html"
+
+    def again(state: Params = state, **changes: Any) -> list[int]:
+        drawn.clear()
+        result = Result(state, LENGTH, LENGTH, True, 0.0, 0.0)
+        report(dataclasses.replace(args, **changes), session, result, report_one)
+        return [*drawn]
+
+    assert again(resume=True, checkpoint_seconds=1.0) == []
+    (folder / "seed5" / "summary.json").unlink()
+    assert again() == [5]
+    assert again(generation_steps=6) == [3, 5]
+    assert again(generation_steps=6) == []
+    assert again(generation_steps=6, study=True) == again(study=True) == [3, 5]
+    assert again() == [3, 5]
+    manifest = read(folder / "seed3" / "manifest.json")
+    (folder / "seed3" / "manifest.json").write_text(json.dumps(manifest | {"git_commit": "c0"}))
+    assert again() == [3]
+    state.params["b_hidden"][1, 0] += 1.0
+    assert again() == [5]
 
 
 def test_resume_with_other_seeds(run: Run, pair: Path, tmp_path: Path, capsys):

@@ -38,8 +38,11 @@ class Cut(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def cut(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cut:
-    """SIGTERM, then SIGINT, then SIGKILL, each while it trains; then to the end."""
+def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Cut:
+    """SIGTERM, then SIGINT, then SIGKILL, each while it trains; then to the end.
+
+    After `finished`, whose compiled programs these processes take.
+    """
     command = Command(digits_root, tmp_path_factory.mktemp("cut"))
     flags = (*EPOCHS, "--log-every", "10", "--out", "run", "--resume")
     folder, stops = command.folder / "run", []

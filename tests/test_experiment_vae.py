@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import call, contents, lines_of, only_line, read
+from runs import call, contents, lines_of, only_line, read, said_twice
 from safetensors.numpy import load_file
 
 from experiments import vae, vae_training
@@ -51,6 +51,7 @@ def test_summary_states_both_bounds_with_their_errors(finished: Path):
     params = load_file(finished / "params.safetensors")
     assert summary["digest"] == checkpoint.digest(params)
     assert "decoder.dense_1.kernel" in params
+    assert said_twice(finished) == []
 
 
 def test_report_answers_its_questions(finished: Path):
@@ -130,6 +131,7 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path):
         )
     ):
         assert run(digits_root, tmp_path / str(index), *flags) == 0
+        assert said_twice(tmp_path / str(index)) == []
     assert run(digits_root, tmp_path / "study", "--study") == 0
     rows = read(tmp_path / "study" / "study.json")
     assert [row["name"].split()[0] for row in rows] == ["2", "3", "20"]

@@ -48,8 +48,20 @@ def ended(*processes: Process) -> list[tuple[int, str]]:
 def undisturbed(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    assert [code for code, _ in ended(*start_both(digits_root, folder))] == [0, 0]
+    for number, process in enumerate(start_both(digits_root, folder)):
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        (folder.parent / f"{number}.out").write_text(out)
+        (folder.parent / f"{number}.err").write_text(err)
     return folder
+
+
+def test_outputs_hold_what_the_run_says(undisturbed: Path):
+    """And nothing that the library between the processes prints."""
+    said = {path.name: path.read_text() for path in undisturbed.parent.glob("?.*")}
+    assert said["0.out"].splitlines()[-1] == f"report: {undisturbed}/report.html"
+    assert said["1.out"] == said["0.err"] == said["1.err"] == ""
+    assert "Gloo" not in said["0.out"]
 
 
 def test_two_processes_learn_what_one_learns(undisturbed: Path, digits_root: Path, tmp_path: Path):
@@ -152,6 +164,7 @@ def test_one_line_takes_the_place_of_a_stack():
     before = [b"epoch 1\n", b"W1122 10:00:00.000000 1 x.cc:1] slow\n", b"  @ 0x7f\n"]
     fatal = [b"F1122 10:00:01.000000 1 client.h:80] Terminating\n", b"    @  0x7f  frame\n"]
     own = [b"error: expected more\n"]
-    assert list(passed_on(before, "lost")) == before[:1]
+    gloo = [b"[Gloo] Rank 0 is connected to 1 peer ranks.\n"]
+    assert list(passed_on(gloo + before, "lost")) == before[:1]
     assert list(passed_on(before + fatal, "lost")) == [before[0], b"error: lost\n"]
     assert list(passed_on(fatal + own, "lost")) == own

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import ROOT
-from runs import SMALL, contents, only_line, read
+from runs import SMALL, contents, only_line, read, said_twice
 
 from experiments import command_line, reproduce, reproduce_runs, reproduce_verdict
 
@@ -257,6 +257,19 @@ def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
     assert "to have the digest p9, found class C (not comparable): p0" in text
 
 
+def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path):
+    module = importlib.import_module("experiments.vae")
+    config = as_stored(module.PRESETS["burda"]) | {"experiment": "vae"}
+    made(tmp_path / "run", config=config)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000900" / "manifest.json"
+    checkpoint.parent.mkdir(parents=True)
+    settings = {"model.first_stage_steps": "15", "model.epsilon": "0.0001"}
+    checkpoint.write_text(json.dumps({"settings": settings}))
+    assert said_twice(tmp_path / "run") == []
+    checkpoint.write_text(json.dumps({"settings": settings | {"model.epsilon": "0.001"}}))
+    assert said_twice(tmp_path / "run") == ["model.epsilon: 0.001, now 0.0001"]
+
+
 def test_command_lines_that_make_no_sense(capsys: Any):
     for argv in ([], ["rbn"], ["--verify", "runs/x", "--epochs", "3"]):
         assert reproduce.main(argv) == 2
@@ -273,8 +286,8 @@ def test_a_run_does_not_outlive_an_interruption(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def flags(digits_root: Path) -> Iterator[list[str]]:
-    """The flags of a small RBM, for processes on the CPU."""
+def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
+    """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -331,6 +344,29 @@ def test_verify_says_what_differs_and_finds_the_digest(
     assert contents(run) == before
 
 
+def test_settings_changed_by_hand_are_found_before_anything_is_run(
+    reproduced: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+):
+    run = tmp_path / "run"
+    shutil.copytree(reproduced / "first", run)
+    assert said_twice(run) == []
+    monkeypatch.setattr(reproduce_runs, "run", lambda *_: pytest.fail("it is run all the same"))
+    config = read(run / "config.json")
+    for change, said in (
+        (
+            {"model": config["model"] | {"learning_rate": 0.05}},
+            "model.learning_rate: 0.1, now 0.05",
+        ),
+        ({"batch_size": 50}, "batch_size: 100, now 50"),
+        ({"epochs": 99}, "epochs: 100, now 99"),
+        ({"seed": 1, "preset": "x"}, "preset: lab, now x; seeds: (0,), now (1,)"),
+    ):
+        (run / "config.json").write_text(json.dumps(config | change))
+        assert reproduce.main(["--verify", str(run)]) == 8
+        text = only_line(capsys.readouterr().err)
+        assert f"found class C (not comparable): {said};" in text
+
+
 def test_a_broken_promise_has_its_exit_code(tmp_path: Path, monkeypatch: Any, capsys: Any):
     """Without a real run: what the process would leave is made here."""
     config = as_stored(importlib.import_module("experiments.rbm").Args())
@@ -357,6 +393,7 @@ def test_a_broken_promise_has_its_exit_code(tmp_path: Path, monkeypatch: Any, ca
 def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_path: Path, capsys):
     run = tmp_path / "run"
     shutil.copytree(reproduced / "first", run)
+    shutil.rmtree(run / "checkpoints")  # they would tell beforehand
     config = read(run / "config.json")
     config["model"]["learning_rate"] = 0.05
     (run / "config.json").write_text(json.dumps(config))
