@@ -103,7 +103,7 @@ def load(folder: Path, dataset: Dataset) -> Layers:
             found="one of several",
             remedy="set --dbn to the folder of one of them",
         )
-    if summary.get("experiment") != "dbn":
+    if summary.get("experiment") != "dbn" or "data_digest" not in summary:
         found = f"one of experiments.{summary['experiment']}" if summary else "none"
         raise CheckpointError(
             expected=f"a finished run of experiments.dbn in {folder}",
