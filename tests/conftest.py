@@ -5,11 +5,14 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers import DIGITS
+from helpers import AS_USERS, DIGITS, UNOPTIMISED
 from runs import EPOCHS, Command, call
 
 from jaxgen import data
 from jaxgen.data_sources import registered_files
+
+# Before JAX looks at it. Bits as users get them: test_golden, test_reproduce and test_devices.
+os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -103,3 +103,15 @@ def described(params: dict[str, Any]) -> dict[str, Any]:
     here = environment()
     digests = {name: checkpoint.digest(tree) for name, tree in params.items()}
     return {"hash": run_folder.fingerprint(here), "environment": here, "digests": digests}
+
+
+def main() -> None:
+    """Trains the models; prints where, their digests, and what strayed."""
+    params = {name: trained(learner) for name, learner in learners().items()}
+    expected = stored()["moments"]
+    off = {name: strayed(tree, expected[name]) for name, tree in params.items()}
+    print(json.dumps({"here": described(params), "strayed": off}))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,12 @@ DIGITS = "223d063e9d8caaed2c32316a05259eb15a724a0cb13172944e1473e70b3d1fde"
 """The digest of the prepared digits."""
 
 
+UNOPTIMISED = "--xla_backend_optimization_level=0"
+"""With it XLA compiles in two thirds of the time; the tests' own processes run so."""
+AS_USERS = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(UNOPTIMISED, "").strip() or None}
+"""The environment of processes whose bits are those that users get; None removes a variable."""
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two trees have the same containers, names, dtypes, shapes and bytes."""
     if jax.tree.structure(a) != jax.tree.structure(b):
@@ -27,12 +33,13 @@ def same(a: Any, b: Any) -> bool:
     )
 
 
-def start_python(*args: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[str]":
+def start_python(*args: str, cwd: Path = ROOT, **env: str | None) -> "subprocess.Popen[str]":
     """Starts this interpreter on this source tree, with both outputs in pipes."""
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | env
     return subprocess.Popen(
         [sys.executable, *args],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | env,
+        env={name: value for name, value in variables.items() if value is not None},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,7 +48,7 @@ def start_python(*args: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[
 
 
 def run_python(
-    *args: str, cwd: Path = ROOT, timeout: float = 120, stdin: str = "", **env: str
+    *args: str, cwd: Path = ROOT, timeout: float = 120, stdin: str = "", **env: str | None
 ) -> "subprocess.CompletedProcess[str]":
     """Runs `start_python` to its end; kills it when it takes too long."""
     with start_python(*args, cwd=cwd, **env) as process:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import AS_USERS, ROOT
 from runs import SMALL, contents, only_line, read, said_twice
 
 from experiments import command_line, reproduce, reproduce_runs, reproduce_verdict
@@ -299,6 +299,9 @@ def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The folder of an RBM that was run, run again, killed once and resumed."""
     folder = tmp_path_factory.mktemp("reproduced") / "runs"
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS")
+        if own := AS_USERS["XLA_FLAGS"]:
+            patch.setenv("XLA_FLAGS", own)
         patch.setattr(reproduce_runs, "KILL_AT", (1 / 3,))
         assert reproduce.main(["rbm", *flags, "--epochs", "100", "--out", str(folder)]) == 0
     return folder
