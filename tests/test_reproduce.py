@@ -285,6 +285,16 @@ def test_a_run_does_not_outlive_an_interruption(tmp_path: Path):
 # ---- real runs
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_users() -> Iterator[None]:
+    """Runs start in processes of their own, where XLA compiles as it does for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS")
+        if own := AS_USERS["XLA_FLAGS"]:
+            patch.setenv("XLA_FLAGS", own)
+        yield
+
+
 @pytest.fixture(scope="module")
 def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
     """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
@@ -299,9 +309,6 @@ def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The folder of an RBM that was run, run again, killed once and resumed."""
     folder = tmp_path_factory.mktemp("reproduced") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("XLA_FLAGS")
-        if own := AS_USERS["XLA_FLAGS"]:
-            patch.setenv("XLA_FLAGS", own)
         patch.setattr(reproduce_runs, "KILL_AT", (1 / 3,))
         assert reproduce.main(["rbm", *flags, "--epochs", "100", "--out", str(folder)]) == 0
     return folder
