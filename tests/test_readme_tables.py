@@ -18,23 +18,30 @@ def test_the_readme_has_columns_of_the_page_that_was_measured(mark: str) -> None
     assert found.count("\n") > 6
 
 
+def page(titles: str, row: str) -> str:
+    """A page with a table of one row."""
+    rule = " | ".join("---" for _ in titles.split("|"))
+    return f"# Title\n\ntext\n\n| {titles} |\n| {rule} |\n| {row} |\n"
+
+
 def test_the_readme_keeps_what_is_around_the_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pages = {
-        "speed": "# Speed\n\n| name | x | ratio to Y |\n| --- | --- | --- |\n| a | 1 | 2 (1 to 3) |\n",
-        "compare": "# All\n\ntext\n\n| model | x | precision |\n| --- | --- | --- |\n| a | 1 | 2 [1, 3] |\n"
-        "\n| other | table |\n",
+        "speed": page("name | x | ratio to Y", "a | 1 | 2 (1 to 3)"),
+        "compare": page("model | x | precision", "a | 1 | 2 [1, 3]") + "\n| another | table |\n",
     }
     (tmp_path / "docs" / "results").mkdir(parents=True)
-    for mark, page in pages.items():
-        (tmp_path / CUTS[mark].page).write_text(page)
+    for mark, text in pages.items():
+        (tmp_path / CUTS[mark].page).write_text(text)
     readme, args = tmp_path / "README.md", readme_tables.Args(root=tmp_path)
     readme.write_text("nothing\n")
     assert readme_tables.main(args) == DataError.exit_code
     assert "speed:begin" in only_line(capsys.readouterr().err)
     assert readme.read_text() == "nothing\n"
-    around = "a\n<!-- speed:begin -->\n{}<!-- speed:end -->\nb\n<!-- compare:begin -->\n{}<!-- compare:end -->\n"
+    around = "a\n"
+    for mark in CUTS:
+        around += f"<!-- {mark}:begin -->\n{{}}<!-- {mark}:end -->\nb\n"
     readme.write_text(around.format("old\n", ""))
     assert readme_tables.main(args) == 0
     speed = "| name | ratio to Y |\n| --- | --- |\n| a | 2 |\n"
