@@ -11,6 +11,7 @@ call on a data set trains its judge (`experiments.judge`), some minutes on two c
 
 import dataclasses
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +28,9 @@ from experiments.compare_pages import Row
 from experiments.examined import Effort, resized
 from experiments.finished import Finished
 from experiments.judge import Judge, judge
-from experiments.signals import Stopped
 from jaxgen import data, quality
 from jaxgen.data import Dataset
-from jaxgen.errors import JaxgenError, SettingError, require
+from jaxgen.errors import JaxgenError, SettingError, WriteError, require
 from jaxgen.files import write_json
 from jaxgen.likelihood import MAX_ENUMERATED
 from jaxgen.report import number
@@ -104,11 +104,11 @@ def train(args: Args) -> list[Path]:
     folders = []
     for name in args.only:
         folder = args.out / "runs" / name
-        words = [f"--dataset={args.dataset}", f"--out={folder}", *MODELS[name], "--seeds"]
-        words += [str(seed) for seed in args.seeds]
+        words = [f"--dataset={args.dataset}", f"--out={folder}"]
+        words += ["--quick"] if args.quick else MODELS[name]
+        words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
-        words += ["--quick"] if args.quick else []
         print(f"training {name}: python -m experiments.{name} {' '.join(words)}", flush=True)
         if not finished.summary(folder):
             reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
@@ -211,10 +211,14 @@ def entry() -> int:
     except reproduce_runs.Failed as failed:
         print(failed.said.strip().splitlines()[-1] if failed.said.strip() else "", file=sys.stderr)
         return failed.code
-    except (KeyboardInterrupt, Stopped):
+    except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WriteError.exit_code
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no run outlives this process
     sys.exit(entry())

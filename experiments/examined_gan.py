@@ -13,7 +13,7 @@ from jaxgen import players
 from jaxgen.learner import Learner
 from jaxgen.players import Nets, Player, State
 
-MAX_FEATURES = 2048
+MAX_FEATURES = 1024
 """Features that a probe is given, at most; a layer with more is pooled."""
 
 

@@ -16,7 +16,12 @@ from jaxgen import figures, rbm
 from jaxgen.data import Dataset
 from jaxgen.errors import require_positive
 from jaxgen.learner import named_key
-from jaxgen.likelihood import MAX_ENUMERATED, rbm_log_likelihood, rbm_log_z
+from jaxgen.likelihood import (
+    MAX_ENUMERATED,
+    rbm_log_likelihood,
+    rbm_log_z,
+    stochastic_pseudo_log_likelihood,
+)
 from jaxgen.random import Binarize, bernoulli, binarize
 from jaxgen.report import Section, number
 
@@ -36,9 +41,12 @@ def measure(
         free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
         never_on, always_on: share of hidden units on in less than 1 %, more than 99 % of the
             test images; both say nothing about the image.
+        test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
+            likelihood; only for binary input.
         test_log_likelihood: exact, nats per image; only for enumerable RBMs.
     """
-    key_train, key_test, key_hidden = jax.random.split(named_key(jax.random.key(0), "measure"), 3)
+    key = named_key(jax.random.key(0), "measure")
+    key_train, key_test, key_hidden = jax.random.split(key, 3)
     visible = binarize(key_test, test, binary)
     hidden, probs = rbm.reconstruct(params, key_hidden, visible)
     grey = test.reshape(visible.shape) / 255.0
@@ -50,6 +58,9 @@ def measure(
         "never_on": jnp.mean(often < 0.01),
         "always_on": jnp.mean(often > 0.99),
     }
+    if binary != "none":
+        pseudo = stochastic_pseudo_log_likelihood(params, named_key(key, "pixel"), visible)
+        measured["test_pseudo_log_likelihood"] = jnp.mean(pseudo)
     if min(params["w"].shape) <= MAX_ENUMERATED:
         exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
         measured["test_log_likelihood"] = jnp.mean(exact)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from helpers import ROOT
 from runs import only_line, read
 
 from experiments import (
@@ -18,7 +17,6 @@ from experiments import (
     benchmark_measure,
     benchmark_pages,
     benchmark_peers,
-    benchmark_readme,
     benchmark_sweeps,
     dcgan,
     gan,
@@ -26,7 +24,7 @@ from experiments import (
 )
 from jaxgen import dcgan as dcgan_model
 from jaxgen import gan as gan_model
-from jaxgen.errors import DataError, DataMissingError, SettingError
+from jaxgen.errors import DataMissingError, SettingError
 from jaxgen.vae import Config
 
 needs_torch = pytest.mark.skipif(
@@ -360,30 +358,6 @@ def test_what_to_run_against():
     libraries = {a: benchmark.Args(against=a).libraries for a in ("none", "torch", "flax", "all")}
     expected = {"none": (), "torch": ("torch",), "flax": ("flax",), "all": ("torch", "flax")}
     assert libraries == expected
-
-
-# ---- the README's table
-
-
-def test_the_readme_has_columns_of_the_page_that_was_measured():
-    _, table, _ = benchmark_readme.parts((ROOT / "README.md").read_text())
-    assert table == benchmark_readme.cut((ROOT / "docs" / "results" / "speed.md").read_text())
-    assert table.startswith("| name | images/s | ratio to PyTorch |")
-
-
-def test_the_readme_keeps_what_is_around_the_table(tmp_path, capsys):
-    args = benchmark_readme.Args(page=tmp_path / "speed.md", readme=tmp_path / "README.md")
-    args.page.write_text(
-        "# Speed\n\n| name | x | ratio to Y |\n| --- | --- | --- |\n| a | 1 | 2 |\n"
-    )
-    args.readme.write_text("nothing\n")
-    assert benchmark_readme.main(args) == DataError.exit_code
-    assert "speed:begin" in only_line(capsys.readouterr().err)
-    marks = benchmark_readme.BEGIN, benchmark_readme.END
-    args.readme.write_text(f"a\n{marks[0]}old\n{marks[1]}b\n")
-    assert benchmark_readme.main(args) == 0
-    table = "| name | ratio to Y |\n| --- | --- |\n| a | 2 |\n"
-    assert args.readme.read_text() == f"a\n{marks[0]}{table}{marks[1]}b\n"
 
 
 # ---- operations

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import shown
 from runs import contents, only_line, read
 from test_yardstick import SMALL
 
@@ -93,6 +94,21 @@ def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
     assert cells["Frechet distance"] == f"{mean} ± {spread}"
     assert cells["seeds"] == "2"
     assert cells["by"] == "AIS"
+
+
+@pytest.mark.browser
+def test_the_page_shows_in_a_browser(
+    compared: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = shown(compared / "compare.html", tmp_path, 1280)
+    assert found["title"] == "All models on one yardstick"
+    assert min(found["images"]) > 300
+    assert found["width"] <= found["window"]
+    assert found["cells"] > 60
+    measures = shown(pair[0] / "measures.html", tmp_path, 500)
+    assert measures["width"] <= measures["window"]
+    run = shown(pair[0] / "report.html", tmp_path, 500)
+    assert "measures.html" in run["links"]
 
 
 def std(values: list[float]) -> float:

@@ -1,0 +1,112 @@
+"""Cuts the README's tables from the pages that the benchmark and the comparison wrote.
+
+    python -m experiments.readme_tables
+
+replaces what stands between the marks in README.md by columns of docs/results/speed.md and of
+docs/results/compare.md.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import tyro
+
+from jaxgen.errors import DataError, JaxgenError
+from jaxgen.files import write_atomically
+from jaxgen.report import Table, markdown
+
+COMPARED = (
+    *("model", "seeds", "log likelihood, nats", "by", "Frechet distance", "precision", "recall"),
+    *("coverage", "KL of digits", "class score", "1,000 labels, %"),
+)
+"""The comparison's columns that the README has."""
+
+
+class Cut(NamedTuple):
+    """One table of the README."""
+
+    page: str
+    """The page whose first table it is cut from, seen from the README."""
+    kept: Callable[[str], bool]
+    """Whether it has a column, by its title."""
+    cell: Callable[[str], str]
+    """What it has of a cell or of a title."""
+
+
+CUTS = {
+    "speed": Cut(
+        "docs/results/speed.md",
+        lambda title: title in ("name", "images/s") or title.startswith("ratio to "),
+        lambda cell: cell.partition(" (")[0],  # medians alone
+    ),
+    "compare": Cut(
+        "docs/results/compare.md",
+        lambda title: title in COMPARED,
+        lambda cell: cell.partition(" [")[0],  # without intervals
+    ),
+}
+"""The tables by their marks."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Cut the README's tables from the pages that the benchmark and the comparison wrote."""
+
+    root: Path = Path()
+    """The folder with README.md and docs."""
+
+
+def table_of(page: str) -> Table:
+    """The first table of a markdown page."""
+    found, _, _ = page[page.find("\n|") + 1 :].partition("\n\n")
+    lines = [line for line in found.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return Table(cells[0], cells[2:]) if cells else Table([], [])
+
+
+def table(cut: Cut, page: str) -> str:
+    """The README's part of a page's table, as markdown."""
+    titles, rows = table_of(page)
+    kept = [index for index, title in enumerate(titles) if cut.kept(title)]
+    columns = [cut.cell(titles[index]) for index in kept]
+    return markdown(Table(columns, [[cut.cell(row[index]) for index in kept] for row in rows]))
+
+
+def parts(readme: str, mark: str) -> tuple[str, str, str]:
+    """What stands before, between and behind the marks; the marks belong to the outer two.
+
+    Errors:
+        DataError: the marks are not there.
+    """
+    marks = [f"<!-- {mark}:{side} -->\n" for side in ("begin", "end")]
+    before, begin, rest = readme.partition(marks[0])
+    between, end, after = rest.partition(marks[1])
+    if not (begin and end):
+        raise DataError(
+            expected=f"{marks[0].strip()} and {marks[1].strip()} in the README",
+            found="not both",
+            remedy="write them around the table",
+        )
+    return before + begin, between, end + after
+
+
+def main(args: Args) -> int:
+    """Rewrites the README; returns the exit code (see jaxgen.errors)."""
+    path = args.root / "README.md"
+    try:
+        text = path.read_text()
+        for mark, cut in CUTS.items():
+            before, _, after = parts(text, mark)
+            text = before + table(cut, (args.root / cut.page).read_text()) + after
+        write_atomically(path, text.encode())
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

@@ -1,0 +1,50 @@
+"""Pages in a real browser: what it says of them."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--force-device-scale-factor=1", "--enable-logging=stderr", "--virtual-time-budget=4000"),
+)
+PROBE = """<script>addEventListener("load", () => {
+  const found = {
+    title: document.title,
+    images: [...document.images].map(image => image.naturalWidth),
+    described: [...document.images].every(image => image.alt),
+    width: document.documentElement.scrollWidth,
+    window: innerWidth,
+    links: [...document.links].map(link => link.getAttribute("href")),
+    targets: [...document.querySelectorAll("section")].map(section => "#" + section.id),
+    cells: document.querySelectorAll("td").length,
+  };
+  const note = document.createElement("pre");
+  note.id = "probe";
+  note.textContent = JSON.stringify(found);
+  document.body.append(note);
+})</script>"""
+
+
+def shown(page: Path, folder: Path, width: int) -> dict[str, Any]:
+    """What Chromium makes of a page, in a window of a width in pixels; skips where it is not."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no chromium; on Debian: apt install chromium")
+    copy = folder / "page.html"
+    copy.write_text(page.read_text().replace("</head>", f"{PROBE}</head>", 1))
+    profile = f"--user-data-dir={folder / 'profile'}"
+    command = [chromium, *FLAGS, profile, f"--window-size={width},900", "--dump-dom", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert complaints == []
+    (found,) = re.findall(r'<pre id="probe">(.*?)</pre>', done.stdout)
+    measured: dict[str, Any] = json.loads(html.unescape(found))
+    return measured
