@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments import common
-from experiments.examined import resized
 from experiments.results import Drawing, task_key
 from jaxgen import adversarial, players, quality
 from jaxgen.data import Dataset
@@ -27,6 +26,13 @@ BLOCK = 100
 """Codes decoded at a time."""
 
 images_of = jax.jit(players.images_of, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=1)
+def resized(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
+    """Images resized to [H, W], bilinearly; where they shrink, the kernel widens accordingly."""
+    shape = (len(images), *size, images.shape[-1])
+    return jax.image.resize(images, shape, "bilinear") if images.shape != shape else images
 
 
 class Trained(NamedTuple):

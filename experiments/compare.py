@@ -25,7 +25,7 @@ from experiments import compare_pages, finished, reproduce_runs, run_folder
 from experiments.compare_floors import floors
 from experiments.compare_measures import Settings, measured
 from experiments.compare_pages import Row
-from experiments.examined import Effort, resized
+from experiments.examined import Effort, in_size
 from experiments.finished import Finished
 from experiments.judge import Judge, judge
 from jaxgen import data, quality
@@ -146,7 +146,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Finished], Datas
 def first_images(run: Finished, dataset: Dataset) -> np.ndarray:
     """The samples that the run left, in the size of the data set."""
     height, width, _ = dataset.test.images.shape[1:]
-    return np.asarray(resized(np.load(run.folder / "samples.npz")["images"], (height, width)))
+    return np.asarray(in_size(np.load(run.folder / "samples.npz")["images"], (height, width)))
 
 
 def sides(runs: Sequence[Finished], dataset: Dataset) -> set[int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments import yardstick
 from experiments.compare_measures import Measures, Settings, as_json, identity, kept
-from experiments.examined import Likelihood, binary_input, mean_of, resized
+from experiments.examined import Likelihood, binary_input, in_size, mean_of
 from experiments.judge import Judge
 from experiments.probes import pixels, probe_table
 from experiments.results import NUM_SAMPLES
@@ -73,10 +73,13 @@ def _training_images(dataset: Dataset, num: int) -> _Given:
 def _there_and_back(side: int, dataset: Dataset, num: int) -> _Given:
     """Training images enlarged and shrunk again, as a model's larger samples are shrunk."""
     images = _training_images(dataset, num).images / np.float32(255)
-    height, width = images.shape[1:3]
-    blocks = np.array_split(images, max(1, len(images) // 500))
-    back = [resized(resized(jnp.asarray(x), (side, side)), (height, width)) for x in blocks]
-    return _Given(np.concatenate([np.asarray(x) for x in back]))
+    height, width, num_channels = images.shape[1:]
+    back = []
+    for block in np.array_split(images, max(1, len(images) // 500)):
+        shape = (len(block), side, side, num_channels)
+        larger = jax.image.resize(jnp.asarray(block), shape, "bilinear", antialias=False)
+        back.append(np.asarray(in_size(larger, (height, width))))
+    return _Given(np.concatenate(back))
 
 
 def _kept(name: str, folder: Path, compute: Callable[[], Floor], of: dict[str, object]) -> Floor:

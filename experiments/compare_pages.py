@@ -63,7 +63,7 @@ def headline(measures: Measures) -> Mapping[str, Any] | None:
 
 
 def _likelihood(found: Mapping[str, Any]) -> str:
-    return f"{number(found['value'], 5)} ± {number(found['standard_error'], 2)}"
+    return f"{found['value']:.2f} ± {number(found['standard_error'], 2)}"
 
 
 def probe_of(measures: Measures, num_labels: int) -> Mapping[str, Any] | None:
@@ -88,7 +88,8 @@ def main_table(rows: Sequence[Row]) -> Table:
         line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
         line.append(best[0]["kind"] if best[0] else "")
         for name in COLUMNS:
-            line.append(cell([m["samples"].get(name) for m in row.measures], interval))
+            found = [measures["samples"].get(name) for measures in row.measures]
+            line.append(cell(found, lambda x: interval(x, 3)))
         for num in numbers:
             found = [probe_of(each, num) for each in row.measures]
             line.append(cell(found, lambda x: number(x["value"])))
