@@ -65,6 +65,8 @@ class Args:
     """Where prepared data sets lie; TFDS's own default where not given."""
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
+    markdown: Path | None = None
+    """File for the tables; compare.md in --out where not given. Its picture lies beside it."""
     num_samples: int = 10_000
     """Samples of each model."""
     num_labels: tuple[int, ...] = (100, 1000, 60_000)
@@ -167,7 +169,9 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
         rows.append(Row(name, measures, first_images(group[0], dataset), group))
     there = floors(dataset, judged, settings, args.out / "floors", sides(runs, dataset))
     rows += [Row(name, [floor.measures], floor.images) for name, floor in there.items()]
-    return compare_pages.write(rows, args.out, facts(judged, dataset, args), notes(judged))
+    markdown = args.markdown or args.out / "compare.md"
+    head = facts(judged, dataset, args)
+    return compare_pages.write(rows, args.out, markdown, head, notes(judged))
 
 
 def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:

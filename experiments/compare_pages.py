@@ -143,14 +143,12 @@ def run_table(rows: Sequence[Row]) -> Table:
     return Table(["model", "seed", "run folder", "parameters, sha256"], lines)
 
 
-def sections(rows: Sequence[Row], folder: Path, one_line: str) -> list[Section]:
-    """The page in order."""
+def sections(rows: Sequence[Row], picture: Path, one_line: str) -> list[Section]:
+    """The page in order; the samples of all models go to one picture."""
     sheet = figures.rows_of(
         {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
         f"The first {NUM_SHOWN} samples, in the order drawn",
     )
-    (folder / "figures").mkdir(exist_ok=True)
-    path = figures.save(sheet, folder / "figures" / "samples.png")
     said = [
         "Of several seeds a cell has the mean and ± the standard deviation of one seed (n - 1); of "
         "one seed, the value [95 % interval over samples]. A log likelihood of one seed has ± its "
@@ -174,7 +172,7 @@ def sections(rows: Sequence[Row], folder: Path, one_line: str) -> list[Section]:
     )
     return [
         Section("table", "Models and measures", said, (), main_table(rows)),
-        Section("samples", "Samples", [], [path]),
+        Section("samples", "Samples", [], [figures.save(sheet, picture)]),
         Section("likelihood", "Log likelihood", [kinds], (), likelihood_table(rows)),
         Section("probes", "Linear probes", [], (), probe_table(rows)),
         Section("measures", "What the measures are", [], (), meaning),
@@ -197,16 +195,20 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def write(rows: Sequence[Row], folder: Path, facts: Mapping[str, str], one_line: str) -> Path:
-    """`compare.html`, `compare.md` and, last, `compare.json`; returns the page."""
-    found, title = sections(rows, folder, one_line), "All models on one yardstick"
+def write(
+    rows: Sequence[Row], folder: Path, markdown: Path, facts: Mapping[str, str], one_line: str
+) -> Path:
+    """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
+    markdown.parent.mkdir(parents=True, exist_ok=True)
+    picture, title = markdown.with_suffix(".png"), "All models on one yardstick"
+    found = sections(rows, picture, one_line)
     facts = {**facts, "command": run_folder.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]
     for section in found:
         parts += [f"\n## {section.title}\n", *(f"{text}\n" for text in section.answer)]
-        parts += [f"![{section.title}]({path.relative_to(folder)})" for path in section.figures]
+        parts += [f"![{section.title}]({path.name})" for path in section.figures]
         parts += [report.markdown(section.table)] if section.table else []
-    write_atomically(folder / "compare.md", ("\n".join(parts) + "\n").encode())
+    write_atomically(markdown, ("\n".join(parts) + "\n").encode())
     write_json(folder / "compare.json", as_json(rows))
     return page
