@@ -11,7 +11,7 @@ from runs import EPOCHS, Command, call
 from jaxgen import data
 from jaxgen.data_sources import registered_files
 
-# Before JAX looks at it. Bits as users get them: test_golden, test_reproduce and test_devices.
+# Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
 
 

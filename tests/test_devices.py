@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import AS_USERS, ROOT, run_python
+from helpers import ROOT, run_python
 
 from jaxgen.devices import layout
 from jaxgen.errors import SettingError
@@ -21,7 +21,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str
 
     def answers(*requests: tuple[str, int, list[int]]) -> list[dict[str, Any]]:
         lines = "".join(json.dumps(request) + "\n" for request in requests)
-        done = run_python(SCRIPT, cache, stdin=lines, timeout=300, **AS_USERS)
+        done = run_python(SCRIPT, cache, stdin=lines, timeout=300)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -173,7 +173,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path):
     assert summary["compile_s"] > 0
     assert summary["train_s"] > 0
     page = (pair / "report.html").read_text()
-    assert page.count("data:image/png") == len(contents(pair / "figures")) == 4
+    assert page.count("data:image/png") == len(contents(pair / "figures")) == 5
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
 
 

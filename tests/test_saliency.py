@@ -1,5 +1,6 @@
 """Guided backpropagation against a slow transcription of its rule, one image and unit at a time."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -131,7 +132,8 @@ def test_the_strongest_have_pictures() -> None:
     variables = drawn(CONVOLUTIONAL, (64, 64, 1))
     images = RNG.normal(size=(5, 64, 64, 1)).astype(np.float32)
     features_of = saliency.guided_features(CONVOLUTIONAL, variables, "layer_3")
-    top = saliency.strongest(features_of, images, 3)
-    pictures = saliency.guided_gradients(features_of, images[np.asarray(top.images)], top.units)
+    top = jax.jit(partial(saliency.strongest, features_of, num=3))(images)
+    gradients = jax.jit(partial(saliency.guided_gradients, features_of))
+    pictures = gradients(images[np.asarray(top.images)], top.units)
     assert pictures.shape == (3, 64, 64, 1)
     assert all(np.any(each) for each in np.asarray(pictures))
