@@ -31,7 +31,7 @@ from experiments.judge import Judge, judge
 from jaxgen import data, quality
 from jaxgen.data import Dataset
 from jaxgen.errors import JaxgenError, SettingError, WriteError, require
-from jaxgen.files import write_json
+from jaxgen.files import write_json, writing
 from jaxgen.likelihood import MAX_ENUMERATED
 from jaxgen.report import number
 
@@ -104,6 +104,8 @@ def quickened(args: Args) -> Args:
 def train(args: Args) -> list[Path]:
     """Makes the runs, one experiment after the other; returns their folders."""
     folders = []
+    with writing(args.out):
+        (args.out / "runs").mkdir(exist_ok=True)
     for name in args.only:
         folder = args.out / "runs" / name
         words = [f"--dataset={args.dataset}", f"--out={folder}"]

@@ -196,6 +196,31 @@ def test_what_cannot_be_compared_is_said_in_a_line(
     assert contents(run) == before
 
 
+def test_train_makes_the_runs_that_are_not_there(
+    pair: tuple[Path, Path], called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stands for one that takes minutes; the second call finds it."""
+    started = []
+
+    def run(name: str, words: list[str], log: Path) -> None:
+        log.write_text("")
+        started.append((name, words))
+        shutil.copytree(pair[0], tmp_path / "out" / "runs" / name)
+
+    monkeypatch.setattr(compare.reproduce_runs, "run", run)
+    monkeypatch.setattr(compare, "floors", lambda *_: {})
+    words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
+    for _ in range(2):
+        assert called(*words, "--out", tmp_path / "out") == 0
+    ((name, flags),) = started
+    assert name == "rbm"
+    assert {"--dataset=digits", "--resume", f"--out={tmp_path / 'out' / 'runs' / 'rbm'}"} <= {
+        *flags
+    }
+    assert flags[flags.index("--seeds") + 1] == "0"
+    assert read(tmp_path / "out" / "compare.json")[0]["name"].startswith("rbm-lab")
+
+
 def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert called() == 2
     assert "found neither" in only_line(capsys.readouterr().err)
