@@ -30,10 +30,10 @@ from experiments.benchmark_cases import Precision, cases, changed  # noqa: E402
 from experiments.benchmark_measure import NUM_IMAGES, measure  # noqa: E402
 from experiments.benchmark_peers import LIBRARIES, require_libraries  # noqa: E402
 from experiments.benchmark_sweeps import SWEEPS, plot, sweep_page  # noqa: E402
+from experiments.command_line import exit_code  # noqa: E402
 from experiments.processes import use_devices  # noqa: E402
 from jaxgen.errors import (  # noqa: E402
     DataMissingError,
-    JaxgenError,
     SettingError,
     require,
     require_positive,
@@ -204,19 +204,15 @@ def run(args: Args) -> str:
 
 def main() -> int:
     """Parses, measures and prints; returns the exit code (see jaxgen.errors)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    try:
+
+    def act() -> None:
         args = tyro.cli(Args)
         text = run(args)
         print(text)
         if args.markdown:
             write_atomically(args.markdown, text.encode())
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return exit_code(act)
 
 
 if __name__ == "__main__":

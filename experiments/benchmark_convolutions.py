@@ -7,6 +7,7 @@ About a minute on two cores. The operations are those of the convolution as it i
 
 import os
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from experiments import run_folder
 from experiments.benchmark_cases import product
 from experiments.benchmark_measure import matmul_peak, peak_size
 from experiments.benchmark_peers import timed
+from experiments.command_line import exit_code
 from jaxgen import winograd
 from jaxgen.conv import FORMULATIONS, formulation
 from jaxgen.conv_products import Formulation, Geometry
@@ -134,4 +136,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args))))

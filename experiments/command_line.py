@@ -1,12 +1,14 @@
-"""The command line of an experiment: flags over a preset, which is a frozen dataclass."""
+"""From the command line to settings, flags over a preset; from what went wrong to an exit code."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import JaxgenError, SettingError, WriteError
 
 AnyArgs = TypeVar("AnyArgs")
 
@@ -40,3 +42,25 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
     return tyro.cli(
         type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
     )
+
+
+def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it again") -> int:
+    """Runs `act`, returns its exit code, 0 for None; an error becomes one line (jaxgen.errors).
+
+    What jaxgen logs goes to stderr. A defect keeps its traceback. `after_interrupt`: what to do
+    after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        return act() or 0
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WriteError.exit_code

@@ -2,15 +2,14 @@
 
     python -m experiments.compare runs/rbm-mnist-seed0 runs/vae-mnist-seeds0-1-2 --out runs/compare
 
-measures finished runs, one or several seeds each, by likelihood, by samples and by linear probes,
-beside real images, a mixture of Bernoullis, uniform noise and the published figures. What was
-measured stays in the run's folder (`measures.json`, `measures.html`), so adding a run costs that
-run alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The first
-call on a data set trains its judge (`experiments.judge`), some minutes on two cores.
+measures finished runs, one or several seeds each, by likelihood, by samples and by probes of
+features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. What
+was measured stays in the run's folder (`measures.json`, `measures.html`), so adding a run costs
+that run alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The
+first call on a data set trains its judge (`experiments.judge`), some minutes on two cores.
 """
 
 import dataclasses
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from experiments import compare_pages, finished, reproduce_runs, run_folder
+from experiments import compare_pages, finished, published, reproduce_runs, run_folder
+from experiments.command_line import exit_code
 from experiments.compare_floors import floors
 from experiments.compare_measures import Settings, measured
 from experiments.compare_pages import Row
@@ -30,7 +30,7 @@ from experiments.finished import Finished
 from experiments.judge import Judge, judge
 from jaxgen import data, quality
 from jaxgen.data import Dataset
-from jaxgen.errors import JaxgenError, SettingError, WriteError, require
+from jaxgen.errors import SettingError, require
 from jaxgen.files import write_json, writing
 from jaxgen.likelihood import MAX_ENUMERATED
 from jaxgen.report import number
@@ -70,7 +70,7 @@ class Args:
     num_samples: int = 10_000
     """Samples of each model."""
     num_labels: tuple[int, ...] = (100, 1000, 60_000)
-    """Labels given to linear probes; more than there are mean all."""
+    """Labels given to probes; more than there are mean all."""
     ais_chains: int = 100
     """Chains of annealed importance sampling."""
     ais_temperatures: int = 14_500
@@ -173,7 +173,8 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
     rows += [Row(name, [floor.measures], floor.images) for name, floor in there.items()]
     markdown = args.markdown or args.out / "compare.md"
     head = facts(judged, dataset, args)
-    return compare_pages.write(rows, args.out, markdown, head, notes(judged))
+    known = published.FIGURES.get(dataset.name, ())
+    return compare_pages.write(rows, args.out, markdown, head, notes(judged), known)
 
 
 def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:
@@ -205,24 +206,12 @@ def main(args: Args) -> int:
 
 
 def entry() -> int:
-    """Parses the command line; turns errors into one line and an exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
     try:
-        return main(tyro.cli(Args))
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(lambda: main(tyro.cli(Args)), "the same command goes on")
     except reproduce_runs.Failed as failed:
         print(failed.said.strip().splitlines()[-1] if failed.said.strip() else "", file=sys.stderr)
         return failed.code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WriteError.exit_code
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from experiments.finished import Finished, label
 from experiments.judge import Judge
 from experiments.probes import probe_table
 from experiments.results import MEASURES, MEASURES_PAGE, link_measures
-from jaxgen import report
+from jaxgen import probe, report
 from jaxgen.data import Dataset
 from jaxgen.files import write_json
 from jaxgen.intervals import Estimate
@@ -22,8 +22,14 @@ from jaxgen.report import Section, Table, number
 
 logger = logging.getLogger("jaxgen")
 
-VERSION = 1
+VERSION = 2
 """Of what is measured; another one makes the numbers kept in run folders old."""
+
+CLASSIFIED = (
+    "Linear: multinomial logistic regression, its penalty chosen on a fifth of the labels. MLP: "
+    f"one hidden layer of {probe.MLP_HIDDEN} units, its settings the same for all features."
+)
+"""What the probes are."""
 
 Measures = dict[str, Any]
 """``of``: what it was measured on; ``likelihoods``, ``samples``, ``probes``: see `compute`."""
@@ -34,7 +40,7 @@ class Settings(NamedTuple):
 
     num_samples: int
     num_labels: tuple[int, ...]
-    """Numbers of labels for linear probes."""
+    """Numbers of labels for probes."""
     effort: Effort
 
 
@@ -68,7 +74,12 @@ def as_json(
 ) -> Measures:
     """Measures as they are kept."""
     rows = [
-        {"features": row.name, "num_labels": row.num_labels, "spread": row.spread}
+        {
+            "features": row.name,
+            "classifier": row.classifier,
+            "num_labels": row.num_labels,
+            "spread": row.spread,
+        }
         | row.accuracy._asdict()
         for row in probes
     ]
@@ -156,14 +167,14 @@ def of_samples(found: Measures) -> Section:
 
 
 def of_probes(found: Measures) -> Section:
-    """Linear probes of the model's features."""
+    """Probes of the model's features."""
     rows = [
-        [x["features"], f"{x['num_labels']:,}", accuracy(x), percent(x["spread"])]
+        [x["features"], x["classifier"], f"{x['num_labels']:,}", accuracy(x), percent(x["spread"])]
         for x in found["probes"]
     ]
-    columns = ["features", "labels", "test accuracy [95 % interval]", "spread over draws of labels"]
-    answer = "Multinomial logistic regression; its penalty is chosen on a fifth of the labels."
-    return Section("probes", "Linear probes", [answer], (), Table(columns, rows))
+    columns = ["features", "classifier", "labels", "test accuracy [95 % interval]"]
+    columns.append("spread over draws of labels")
+    return Section("probes", "Probes", [CLASSIFIED], (), Table(columns, rows))
 
 
 def percent(share: float | None) -> str:

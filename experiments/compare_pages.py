@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import published, run_folder, yardstick
-from experiments.compare_measures import Measures, interval
+from experiments import run_folder, yardstick
+from experiments.compare_measures import CLASSIFIED, Measures, interval
 from experiments.finished import Finished, train_seconds
+from experiments.published import Published
 from jaxgen import figures, report
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import Section, Table, number
@@ -67,8 +68,9 @@ def _likelihood(found: Mapping[str, Any]) -> str:
 
 
 def probe_of(measures: Measures, num_labels: int) -> Mapping[str, Any] | None:
-    """The probe of the highest features with so many labels, in percent."""
-    found = [row for row in measures["probes"] if row["num_labels"] == num_labels]
+    """The linear probe of the highest features with so many labels, in percent."""
+    of = ("linear", num_labels)
+    found = [row for row in measures["probes"] if (row["classifier"], row["num_labels"]) == of]
     return {"value": 100 * found[-1]["value"]} if found else None
 
 
@@ -98,15 +100,15 @@ def main_table(rows: Sequence[Row]) -> Table:
     return Table(columns, lines)
 
 
-def likelihood_table(rows: Sequence[Row]) -> Table:
-    """Every kind of likelihood that was taken, then the published figures."""
+def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
+    """Every kind of likelihood that was taken, then published figures."""
     lines = []
     for row in rows:
         for index, first in enumerate(row.measures[0]["likelihoods"]):
             found = [measures["likelihoods"][index] for measures in row.measures]
             said = cell(found, _likelihood)
             lines.append([row.name, first["kind"], said, first["note"] or "", ""])
-    for figure in published.FIGURES:
+    for figure in published:
         if figure.measure == "log_likelihood":
             value = number(figure.value, 5)
             lines.append([figure.model, figure.how, value, "published", figure.source])
@@ -115,22 +117,24 @@ def likelihood_table(rows: Sequence[Row]) -> Table:
 
 
 def probe_table(rows: Sequence[Row]) -> Table:
-    """Test accuracy of linear probes, for each kind of features."""
+    """Test accuracy of every probe, for each kind of features."""
     numbers = label_numbers(rows)
     lines = []
     for row in rows:
-        for name in dict.fromkeys(x["features"] for x in row.measures[0]["probes"]):
-            line = [row.name, name]
+        probed = row.measures[0]["probes"]
+        for of in dict.fromkeys((x["features"], x["classifier"]) for x in probed):
+            line = [row.name, *of]
             for num in numbers:
                 found = [
                     {"value": 100 * x["value"]}
                     for measures in row.measures
                     for x in measures["probes"]
-                    if (x["features"], x["num_labels"]) == (name, num)
+                    if (x["features"], x["classifier"], x["num_labels"]) == (*of, num)
                 ]
                 line.append(cell(found, lambda x: number(x["value"])))
             lines.append(line)
-    return Table(["model", "features", *(f"{num:,} labels, %" for num in numbers)], lines)
+    columns = ["model", "features", "classifier", *(f"{num:,} labels, %" for num in numbers)]
+    return Table(columns, lines)
 
 
 def run_table(rows: Sequence[Row]) -> Table:
@@ -143,7 +147,17 @@ def run_table(rows: Sequence[Row]) -> Table:
     return Table(["model", "seed", "run folder", "parameters, sha256"], lines)
 
 
-def sections(rows: Sequence[Row], picture: Path, one_line: str) -> list[Section]:
+def parzen_said(published: Sequence[Published]) -> list[str]:
+    """Published Parzen figures in a sentence, if there are any."""
+    found = [x for x in published if x.measure == "parzen"]
+    listed = "; ".join(f"{x.model} {number(x.value)} ({x.source})" for x in found)
+    said = f"Published Parzen figures: {listed}. They are of other widths and samples."
+    return [said] if found else []
+
+
+def sections(
+    rows: Sequence[Row], picture: Path, one_line: str, published: Sequence[Published]
+) -> list[Section]:
     """The page in order; the samples of all models go to one picture."""
     sheet = figures.rows_of(
         {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
@@ -153,13 +167,7 @@ def sections(rows: Sequence[Row], picture: Path, one_line: str) -> list[Section]
         "Of several seeds a cell has the mean and ± the standard deviation of one seed (n - 1); of "
         "one seed, the value [95 % interval over samples]. A log likelihood of one seed has ± its "
         f"standard error over test images. {one_line}",
-        "Published Parzen figures: "
-        + "; ".join(
-            f"{x.model} {number(x.value)} ({x.source})"
-            for x in published.FIGURES
-            if x.measure == "parzen"
-        )
-        + ". They are of other widths and samples.",
+        *parzen_said(published),
     ]
     meaning = Table(
         ["measure", "what it is"],
@@ -173,8 +181,8 @@ def sections(rows: Sequence[Row], picture: Path, one_line: str) -> list[Section]
     return [
         Section("table", "Models and measures", said, (), main_table(rows)),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
-        Section("likelihood", "Log likelihood", [kinds], (), likelihood_table(rows)),
-        Section("probes", "Linear probes", [], (), probe_table(rows)),
+        Section("likelihood", "Log likelihood", [kinds], (), likelihood_table(rows, published)),
+        Section("probes", "Probes", [CLASSIFIED], (), probe_table(rows)),
         Section("measures", "What the measures are", [], (), meaning),
         Section("runs", "Runs", [], (), run_table(rows)),
     ]
@@ -196,12 +204,17 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def write(
-    rows: Sequence[Row], folder: Path, markdown: Path, facts: Mapping[str, str], one_line: str
+    rows: Sequence[Row],
+    folder: Path,
+    markdown: Path,
+    facts: Mapping[str, str],
+    one_line: str,
+    published: Sequence[Published],
 ) -> Path:
     """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
     markdown.parent.mkdir(parents=True, exist_ok=True)
     picture, title = markdown.with_suffix(".png"), "All models on one yardstick"
-    found = sections(rows, picture, one_line)
+    found = sections(rows, picture, one_line, published)
     facts = {**facts, "command": run_folder.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]

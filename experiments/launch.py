@@ -6,7 +6,6 @@ exit codes (see jaxgen.errors).
 
 import contextlib
 import dataclasses
-import logging
 import os
 import signal
 import sys
@@ -18,13 +17,12 @@ from typing import Any, NoReturn, TypeAlias
 import jax
 
 from experiments import members, run_folder
-from experiments.command_line import parse
+from experiments.command_line import exit_code, parse
 from experiments.common import Args, load_dataset
 from experiments.members import Report
 from experiments.processes import joined
 from experiments.session import Session, session_for
 from experiments.signals import Stopped
-from jaxgen.errors import JaxgenError, WriteError
 from jaxgen.train import Result
 
 Train: TypeAlias = Callable[[Any, Session], Result]
@@ -72,34 +70,24 @@ def main(
     quick: Mapping[str, Any],
 ) -> int:
     """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
 
     def stop(signum: int, _: Any) -> NoReturn:
         print("stopped; add --resume to go on", file=sys.stderr)
         raise Stopped(signum)
 
+    def act() -> None:
+        _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
+
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(act, after_interrupt="add --resume to go on")
     except Stopped as stopped:
         return 128 + stopped.signum
-    except KeyboardInterrupt:
-        print("interrupted; add --resume to go on", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WriteError.exit_code
     except Exception:
         traceback.print_exc()
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 def leave(code: int) -> NoReturn:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import tyro
 
-from jaxgen.errors import DataError, JaxgenError
+from experiments.command_line import exit_code
+from jaxgen.errors import DataError
 from jaxgen.files import write_atomically
 from jaxgen.report import Table, markdown
 
@@ -93,20 +94,15 @@ def parts(readme: str, mark: str) -> tuple[str, str, str]:
     return before + begin, between, end + after
 
 
-def main(args: Args) -> int:
-    """Rewrites the README; returns the exit code (see jaxgen.errors)."""
+def main(args: Args) -> None:
+    """Rewrites the README."""
     path = args.root / "README.md"
-    try:
-        text = path.read_text()
-        for mark, cut in CUTS.items():
-            before, _, after = parts(text, mark)
-            text = before + table(cut, (args.root / cut.page).read_text()) + after
-        write_atomically(path, text.encode())
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    text = path.read_text()
+    for mark, cut in CUTS.items():
+        before, _, after = parts(text, mark)
+        text = before + table(cut, (args.root / cut.page).read_text()) + after
+    write_atomically(path, text.encode())
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args))))

@@ -22,6 +22,7 @@ from typing import Any
 import tyro
 
 from experiments import reproduce_runs, run_folder
+from experiments.command_line import exit_code
 from experiments.reproduce_checks import require_repeatable
 from experiments.reproduce_runs import Timed, short
 from experiments.reproduce_verdict import (
@@ -36,11 +37,9 @@ from experiments.reproduce_verdict import (
     read_record,
 )
 from jaxgen.errors import (
-    JaxgenError,
     ReproduceError,
     RunFolderError,
     SettingError,
-    WriteError,
 )
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import Table, markdown, number
@@ -192,7 +191,8 @@ def _foreseen(then: Record, now: Record) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
     args, rest = tyro.cli(Args, args=list(argv), return_unknown_args=True)
-    try:
+
+    def act() -> None:
         if args.verify and (rest or args.experiment):
             raise SettingError(
                 expected="no experiment and none of its flags beside --verify",
@@ -203,18 +203,12 @@ def main(argv: Sequence[str]) -> int:
             verify(args.verify, args)
         else:
             reproduce(reproduce_runs.require_experiment(args.experiment), rest, args)
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+    try:
+        return exit_code(act)
     except reproduce_runs.Failed as failed:
         print(f"\n{failed.said}", end="", file=sys.stderr)
         return failed.code
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WriteError.exit_code
-    return 0
 
 
 if __name__ == "__main__":

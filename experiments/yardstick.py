@@ -10,7 +10,6 @@ is surer of them than of test images, and the floor holds that too. The first ru
 some minutes on two CPU cores; a later one takes a minute.
 """
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from experiments.command_line import exit_code
 from experiments.judge import Judge, as_inputs, judge
 from jaxgen import data, manifold, quality
 from jaxgen.data import Dataset
-from jaxgen.errors import JaxgenError
 from jaxgen.intervals import Estimate, bootstrap, half_sampled
 from jaxgen.parzen import CAVEAT, parzen
 
@@ -145,25 +144,19 @@ class Args:
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
 
 
-def main(args: Args) -> int:
-    """Prints the judge's accuracy and the floor of each measure; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        dataset = data.load(args.dataset, args.data_dir)
-        judged = judge(dataset, args.data_dir)
-        print(
-            f"the judge of {dataset.name}, weights {judged.digest[:16]}, reads"
-            f" {judged.accuracy:.2%} of {len(judged.test_correct)} test images right;"
-            f" class score of these {quality.class_score(judged.test.probs):.4g}"
-        )
-        real = dataset.train.images[: -num_held_out(dataset)]
-        for name, found in measure(judged, real, dataset).items():
-            print(in_words(name, found))
-    except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+def main(args: Args) -> None:
+    """Prints the judge's accuracy and the floor of each measure."""
+    dataset = data.load(args.dataset, args.data_dir)
+    judged = judge(dataset, args.data_dir)
+    print(
+        f"the judge of {dataset.name}, weights {judged.digest[:16]}, reads"
+        f" {judged.accuracy:.2%} of {len(judged.test_correct)} test images right;"
+        f" class score of these {quality.class_score(judged.test.probs):.4g}"
+    )
+    real = dataset.train.images[: -num_held_out(dataset)]
+    for name, found in measure(judged, real, dataset).items():
+        print(in_words(name, found))
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args))))

@@ -1,12 +1,15 @@
-"""The linear probe: how well a linear classifier reads the labels from a model's features.
+"""Probes: how well a linear classifier, or a small MLP, reads the labels from a model's features.
+
+The linear one is
 
     P(y | x) = softmax(W^T u + b),  u = (x - mean) / sd of the training features
     minimised: mean cross entropy + l2 / 2 |W|^2
 
 Pixels are the baseline. The penalty is chosen on a held-out part of the labels given, never on test
-images; then the probe is fitted to all of them.
+images; then the probe is fitted to all of them. The MLP, from scikit-learn, has fixed settings.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 from jaxgen.errors import SettingError
 
@@ -23,6 +28,12 @@ L2 = (1.0, 0.1, 0.01, 0.001)
 """Penalties tried by default, the strongest first: each fit starts where the one before ended."""
 NUM_LABELS = (100, 1000, 60_000)
 """Numbers of labels that a probe is given."""
+MLP_HIDDEN = 128
+"""Hidden units of the MLP, rectified."""
+MLP_L2 = 1.0
+"""Its penalty, scikit-learn's alpha: l2 / 2 |W|^2, over the examples of a batch."""
+MLP_SEEN = 1_200_000
+"""Examples that its training sees, in 200 passes at most: 20 passes over 60,000."""
 
 Features = Float[np.ndarray, "num features"]
 Labels = Int[np.ndarray, " num"]
@@ -50,6 +61,7 @@ class Probed(NamedTuple):
     """The penalty chosen."""
     num_labels: int
     num_steps: int
+    """Of L-BFGS, or of Adam."""
 
 
 class _Loop(NamedTuple):
@@ -102,6 +114,12 @@ def _minimise(
     return last.weights, last.num_steps
 
 
+def _standards(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of features; 1 for the deviation of those that do not vary."""
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    return mean, np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
+
+
 def fit_probe(
     features: Features,
     labels: Labels,
@@ -124,8 +142,7 @@ def fit_probe(
     penalties = np.atleast_1d(np.asarray(l2, np.float32))
     if len(penalties) == 0 or np.min(penalties) <= 0:
         raise SettingError(expected="penalties above 0", found=str(l2), remedy="set l2")
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
+    mean, scale = _standards(features)
     rows = jnp.asarray((features - mean) / scale, jnp.float32)
     # Picking by index instead would be a scatter in the gradient, which XLA is slow to compile.
     targets = jax.nn.one_hot(labels, num_classes)
@@ -150,6 +167,19 @@ def correct(probe: Probe, features: Features, labels: Labels) -> Bool[np.ndarray
     return np.asarray(np.argmax(logits, axis=1) == labels)
 
 
+def _given(
+    train: tuple[Features, Labels], num_labels: int, rng: np.random.Generator
+) -> tuple[Features, Labels]:
+    """So many examples, drawn without replacement."""
+    features, labels = train
+    if not 5 <= num_labels <= len(labels):
+        raise SettingError(
+            expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
+        )
+    chosen = rng.permutation(len(labels))[:num_labels]
+    return features[chosen], labels[chosen]
+
+
 def linear_probe(
     train: tuple[Features, Labels],
     test: tuple[Features, Labels],
@@ -168,13 +198,7 @@ def linear_probe(
     Errors:
         SettingError: fewer than 5 labels, or more than there are.
     """
-    features, labels = train
-    if not 5 <= num_labels <= len(labels):
-        raise SettingError(
-            expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
-        )
-    chosen = rng.permutation(len(labels))[:num_labels]
-    rows, targets = features[chosen], labels[chosen]
+    rows, targets = _given(train, num_labels, rng)
     held = np.arange(num_labels) < min(num_labels // 5, 5000)
     penalties = sorted(l2, reverse=True)
     probes = fit_probe(rows, targets, penalties, kept=~held, num_classes=num_classes)
@@ -182,3 +206,34 @@ def linear_probe(
     best = penalties[int(np.argmax(scores))]
     (probe,) = fit_probe(rows, targets, best, num_classes=num_classes)
     return Probed(correct(probe, *test), best, num_labels, probe.num_steps)
+
+
+def mlp_probe(
+    train: tuple[Features, Labels],
+    test: tuple[Features, Labels],
+    num_labels: int,
+    rng: np.random.Generator,
+) -> Probed:
+    """Test accuracy of an MLP that is given `num_labels` labels, drawn without replacement.
+
+    One hidden layer on features standardised as for the linear probe, so it reads what is there but
+    not linearly; Adam at 1e-3, batches of 200 (scikit-learn's defaults). An `rng` in the same state
+    draws the labels that `linear_probe` draws.
+
+    Errors:
+        SettingError: fewer than 5 labels, or more than there are.
+    """
+    rows, targets = _given(train, num_labels, rng)
+    mean, scale = _standards(rows)
+    mlp = MLPClassifier(
+        (MLP_HIDDEN,),
+        alpha=MLP_L2,
+        max_iter=min(200, max(1, MLP_SEEN // num_labels)),
+        random_state=int(rng.integers(2**31)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the passes are what was asked for
+        mlp.fit((rows - mean) / scale, targets)
+    features, labels = test
+    found = np.asarray(mlp.predict((features - mean) / scale) == labels)
+    return Probed(found, MLP_L2, num_labels, mlp.n_iter_ * -(-num_labels // min(200, num_labels)))

@@ -1,4 +1,6 @@
-"""The linear probe against scikit-learn's logistic regression, and where the answer is known."""
+"""The linear probe against scikit-learn's logistic regression; both where the answer is known."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -75,7 +77,8 @@ def test_labels_that_are_not_kept_are_left_out() -> None:
     assert not np.allclose(without.w, first.w, atol=0.01)
 
 
-def test_only_the_labels_given_are_read() -> None:
+@pytest.mark.parametrize("classify", [probe.linear_probe, probe.mlp_probe])
+def test_only_the_labels_given_are_read(classify: Callable[..., probe.Probed]) -> None:
     features, labels = drawn(300, 1.0)
     test = drawn(50, 1.0)
     chosen = np.random.default_rng(5).permutation(300)[:50]
@@ -85,16 +88,36 @@ def test_only_the_labels_given_are_read() -> None:
     rows = features.copy()
     rows[others] = 1e6
     first, second = (
-        probe.linear_probe(train, test, 50, np.random.default_rng(5), num_classes=4)
+        classify(train, test, 50, np.random.default_rng(5))
         for train in ((features, labels), (rows, spoilt))
     )
     np.testing.assert_array_equal(first.correct, second.correct)
     assert first.l2 == second.l2
 
 
+def test_the_mlp_reads_what_no_linear_probe_can() -> None:
+    features = RNG.normal(size=(1500, 2)).astype(np.float32)
+    labels = (features[:, 0] * features[:, 1] > 0).astype(np.int64)
+    train, test = (features[:1000], labels[:1000]), (features[1000:], labels[1000:])
+    mlp = probe.mlp_probe(train, test, 1000, np.random.default_rng(0))
+    assert mlp.correct.mean() > 0.9
+    assert probe.linear_probe(train, test, 1000, np.random.default_rng(0)).correct.mean() < 0.65
+    assert 5 < mlp.num_steps <= 200 * 5  # batches of 200
+
+
+def test_the_same_generator_gives_the_same_mlp() -> None:
+    train, test = drawn(100, 1.0), drawn(200, 1.0)
+    first, again, other = (
+        probe.mlp_probe(train, test, 50, np.random.default_rng(seed)).correct for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
 def test_impossible_settings() -> None:
     train = drawn(20, 1.0)
-    with pytest.raises(SettingError, match="5 to 20 labels, found 21"):
-        probe.linear_probe(train, train, 21, RNG)
+    for classify in (probe.linear_probe, probe.mlp_probe):
+        with pytest.raises(SettingError, match="5 to 20 labels, found 21"):
+            classify(train, train, 21, RNG)
     with pytest.raises(SettingError, match="penalties above 0"):
         probe.fit_probe(*train, [0.1, 0.0])

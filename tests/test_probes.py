@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import probes
+from experiments.command_line import exit_code
 from jaxgen import data
 
 
@@ -17,9 +18,16 @@ def test_pixels_and_labels_as_features(digits_root: Path) -> None:
     both = {"pixels": (first, second), "labels": (told, asked)}
     rows = probes.probe_table(both, digits, [100, 10**6])
     num = len(digits.train.labels)
-    keys = [("pixels", 100), ("pixels", num), ("labels", 100), ("labels", num)]
-    assert [(row.name, row.num_labels) for row in rows] == keys
-    few, all_labels, nearly_sure, sure = rows
+    keys = [
+        (name, classifier, labels)
+        for name in both
+        for classifier in ("linear", "MLP")
+        for labels in (100, num)
+    ]
+    assert [(row.name, row.classifier, row.num_labels) for row in rows] == keys
+    few, all_labels, mlp_few, _, nearly_sure, sure, *_ = rows
+    assert mlp_few.accuracy.value != few.accuracy.value
+    assert abs(mlp_few.accuracy.value - few.accuracy.value) < 0.2  # of the same labels
     assert sure.accuracy.value == 1.0
     assert nearly_sure.accuracy.value > 0.9  # of a digit that was drawn once little is known
     assert 0.4 < few.accuracy.value < all_labels.accuracy.value < 1.0
@@ -28,12 +36,13 @@ def test_pixels_and_labels_as_features(digits_root: Path) -> None:
     assert few.spread > 0
     assert all_labels.spread is None
     line = probes.in_words(few)
-    assert line.startswith(f"pixels, 100 labels: {few.accuracy.value:.2%}")
+    assert line.startswith(f"pixels, linear, 100 labels: {few.accuracy.value:.2%}")
     assert "5 draws" in line
 
 
 def test_the_command_says_what_is_wrong(
     digits_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert probes.main(probes.Args("digits", digits_root, (3,))) == 2
+    args = probes.Args("digits", digits_root, (3,))
+    assert exit_code(lambda: probes.main(args)) == 2
     assert capsys.readouterr().err.startswith("error: expected 5 to ")

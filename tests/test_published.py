@@ -1,6 +1,8 @@
 """The published figures as data: each once, with where it is from."""
 
-from experiments.published import FIGURES
+from experiments import compare_pages, published
+
+FIGURES = published.FIGURES["mnist"]
 
 
 def test_each_figure_stands_once():
@@ -16,3 +18,11 @@ def test_figures_are_in_the_units_of_their_measure():
 def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known():
     both = {figure.model for figure in FIGURES if figure.how == "reverse AIS"}
     assert both <= {figure.model for figure in FIGURES if figure.how == "AIS"}
+
+
+def test_the_table_of_likelihoods_names_each_with_its_source():
+    rows = compare_pages.likelihood_table([], FIGURES).rows
+    assert len(rows) == sum(figure.measure == "log_likelihood" for figure in FIGURES)
+    assert all(row[3] == "published" and row[4] for row in rows)
+    assert compare_pages.likelihood_table([], ()).rows == []
+    assert compare_pages.parzen_said(()) == []

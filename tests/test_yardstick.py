@@ -111,11 +111,9 @@ def test_the_command_states_accuracy_and_floor(
 ) -> None:
     monkeypatch.setattr(yardstick, "judge", lambda *_: judged)
     monkeypatch.setattr(yardstick, "measure", lambda *_: {})
-    assert yardstick.main(yardstick.Args("digits", digits_root)) == 0
+    yardstick.main(yardstick.Args("digits", digits_root))
     out = capsys.readouterr().out
     assert f"{judged.accuracy:.2%} of {len(digits.test.labels)} test images" in out
-    assert yardstick.main(yardstick.Args("nothing", digits_root)) == 2  # type: ignore[arg-type]
-    assert capsys.readouterr().err.startswith("error: expected ")
 
 
 @pytest.mark.data
