@@ -27,7 +27,11 @@ class Shown(NamedTuple):
 
 
 def check(args: Any, dataset: Dataset, folder: Path) -> None:
-    """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove."""
+    """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
+
+    Errors:
+        CheckpointError: its samples cannot be read.
+    """
     common.Args.check(args, dataset, folder)
     require(args, "batch_size", args.batch_size >= 2, "of 2 or more, for fakes are compared")
     if not args.vae:
@@ -36,12 +40,14 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
     if summary:
         seeds = ", of several seeds" if "digests" in summary else ""
         found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
-    if found != f"one of vae on {dataset.name}" or not (args.vae / "samples.npz").is_file():
+    if found != f"one of vae on {dataset.name}":
+        made = f"runs/vae-{dataset.name}-seed0"
         raise SettingError(
             expected=f"a finished run of vae on {dataset.name} in the folder of --vae, {args.vae}",
             found=found,
-            remedy=f"type python -m experiments.vae --dataset {dataset.name} --out {args.vae}",
+            remedy=f"type python -m experiments.vae --dataset {dataset.name} and set --vae {made}",
         )
+    finished.samples(args.vae)
     if args.overwrite and folder.resolve() in (args.vae.resolve(), *args.vae.resolve().parents):
         raise SettingError(
             expected="--vae outside the run folder that --overwrite empties",

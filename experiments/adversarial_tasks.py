@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from experiments import finished
 from experiments.adversarial_training import NUM_FIXED, NUM_MEASURED, Trained
 from experiments.monitor import EARLY_EPOCHS
 from experiments.results import Drawing
@@ -83,7 +84,7 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
     paths = [drawing.save("samples", figures.image_sheet(images, title))]
     answer = [f"The first {len(images)} samples, in the order in which they came."]
     if vae:
-        others = np.load(vae / "samples.npz")["images"]
+        others = finished.samples(vae)
         sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
         paths.append(drawing.save("samples_vae", sheet))
         answer.append(
@@ -171,12 +172,12 @@ def filters(trained: Trained) -> Section:
         strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
     title = "Units of D with the largest responses, and what they respond to"
     path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
+    silent = f"{sum(dead)} of them do not respond and have no gradient. " if sum(dead) else ""
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "
         "gradient of the response, each on its own scale; grey is 0, white positive. "
-        f"{sum(dead)} responses are not positive and have no gradient. The layers' activations are "
-        "`jaxgen.players.features`, for a linear probe."
+        f"{silent}The layers' activations are `jaxgen.players.features`, for a linear probe."
     )
     return Section("5.4.5", "What D responds to", [answer], [path])
 

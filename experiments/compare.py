@@ -20,7 +20,14 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from experiments import compare_pages, finished, published, reproduce_runs, run_folder
+from experiments import (
+    compare_pages,
+    finished,
+    published,
+    reproduce_runs,
+    run_folder,
+    yardstick,
+)
 from experiments.command_line import exit_code
 from experiments.compare_floors import floors
 from experiments.compare_measures import Settings, measured
@@ -150,18 +157,19 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Finished], Datas
 def first_images(run: Finished, dataset: Dataset) -> np.ndarray:
     """The samples that the run left, in the size of the data set."""
     height, width, _ = dataset.test.images.shape[1:]
-    return np.asarray(in_size(np.load(run.folder / "samples.npz")["images"], (height, width)))
+    return np.asarray(in_size(finished.samples(run.folder), (height, width)))
 
 
 def sides(runs: Sequence[Finished], dataset: Dataset) -> set[int]:
     """Sizes of samples that are not the data set's."""
-    heights = {np.load(run.folder / "samples.npz")["images"].shape[1] for run in runs}
+    heights = {finished.samples(run.folder).shape[1] for run in runs}
     return heights - {dataset.test.images.shape[1]}
 
 
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Measures the runs and writes the comparison, returns its page."""
     runs, dataset = read_all(folders, args)
+    shrunk = sides(runs, dataset)  # reads all samples, before what takes minutes
     judged = judge(dataset, args.data_dir)
     effort = Effort(args.ais_chains, args.ais_temperatures, args.bound_weights)
     settings = Settings(args.num_samples, args.num_labels, effort)
@@ -169,7 +177,7 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
     for name, group in finished.grouped(runs).items():
         measures = [measured(run, dataset, judged, settings) for run in group]
         rows.append(Row(name, measures, first_images(group[0], dataset), group))
-    there = floors(dataset, judged, settings, args.out / "floors", sides(runs, dataset))
+    there = floors(dataset, judged, settings, args.out / "floors", shrunk)
     rows += [Row(name, [floor.measures], floor.images) for name, floor in there.items()]
     markdown = args.markdown or args.out / "compare.md"
     head = facts(judged, dataset, args)
@@ -183,7 +191,9 @@ def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:
         "data set": f"{dataset.name}, sha256 {dataset.digest}",
         "judge": f"LeNet, {judged.accuracy:.2%} of the test images right, weights "
         f"sha256 {judged.digest[:16]}",
-        "samples": f"{args.num_samples:,} of each model",
+        "samples": f"{args.num_samples:,} of each model, measured against "
+        f"{len(dataset.test.images):,} real test images, nearest neighbours on up to "
+        f"{yardstick.NUM_NEIGHBOURS:,} of each",
         "log Z": f"exact up to {MAX_ENUMERATED} units on one side, else {args.ais_chains} chains "
         f"of {args.ais_temperatures:,} temperatures",
     }

@@ -3,19 +3,20 @@
 import dataclasses
 import importlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from experiments import reproduce_runs, run_folder
 from experiments.command_line import parse
 from jaxgen import export
 from jaxgen.errors import CheckpointError
-
-REMEDY = "name the folder of a finished run, or finish this one with --resume"
 
 
 class Finished(NamedTuple):
@@ -59,8 +60,8 @@ def read(folder: Path) -> Finished:
             names, or its settings are unknown here.
     """
     found, config = summary(folder), run_folder.earlier_config(folder)
-    if not found or not config or found["experiment"] not in reproduce_runs.names():
-        raise CheckpointError(expected=f"a finished run in {folder}", found="none", remedy=REMEDY)
+    if not found or config.get("experiment") not in reproduce_runs.names():
+        raise _unfinished(folder, config)
     arrays = export.load_params(folder / "params.safetensors")
     if (digest := export.digest(arrays)) != found.get("digest"):
         raise CheckpointError(
@@ -70,6 +71,37 @@ def read(folder: Path) -> Finished:
         )
     params = unflatten_dict(arrays, sep=".")
     return Finished(folder, found["experiment"], _args(folder, config), params, found)
+
+
+def _unfinished(folder: Path, config: Mapping[str, Any]) -> CheckpointError:
+    """What lies in a folder in the place of a finished run, and what to do."""
+    found, remedy = "no such folder", "name the folder of a finished run"
+    if folder.is_dir():
+        found = "no run"
+    if config:
+        there = (folder / "summary.json").exists()
+        found = f"a run of {config['experiment']} "
+        found += "whose summary.json is damaged" if there else "that has not ended"
+        remedy = "type its command again with --resume"
+    return CheckpointError(expected=f"a finished run in {folder}", found=found, remedy=remedy)
+
+
+def samples(folder: Path) -> np.ndarray:
+    """The images that a run drew, [num, height, width, channels] in [0, 1].
+
+    Errors:
+        CheckpointError: there are none, or their file is damaged.
+    """
+    path = folder / "samples.npz"
+    try:
+        with path.open("rb") as file:
+            return np.asarray(np.load(file)["images"])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(
+            expected=f"the samples of a run in {path}",
+            found="no such file" if isinstance(error, FileNotFoundError) else "a damaged file",
+            remedy="type the run's command again with --resume",
+        ) from error
 
 
 def _args(folder: Path, config: Mapping[str, Any]) -> Any:

@@ -134,6 +134,9 @@ class Display:
         """The first chunk warms up; from the second on the time left is known."""
         if self._first is None:
             self._first = (progress.step, progress.train_s)
+            if progress.first_step:
+                steps = f"{progress.first_step} of {progress.num_steps}"
+                print(f"going on from step {steps}", flush=True)
         elif self._shorten is not None:
             left = (progress.num_steps - progress.step) * self._seconds_per_step(progress)
             if left > LONG_SECONDS:

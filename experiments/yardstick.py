@@ -33,14 +33,17 @@ NUM_PIXELS = 1000
 """Samples and test images whose nearest training images are sought; test images for Parzen."""
 NUM_HELD_OUT = 1000
 """Training images that choose the window's width, at most."""
+POSITIVE, SHARE = (0.0, np.inf), (0.0, 1.0)
+"""Ranges of measures, where their intervals end; an unbiased kernel distance may be negative."""
 
 WHAT = {
     "frechet_distance": "squared Frechet distance on the judge's features (no FID); lower",
     "kernel_distance": "squared MMD, cubic kernel, on the judge's features, unbiased; lower",
-    "precision": "samples among real images (k = 3); higher",
-    "recall": "real images among samples (k = 3); higher",
-    "density": "real balls about a sample, over k = 5; 1 for real images",
-    "coverage": "real balls that hold a sample (k = 5); higher",
+    "precision": "share of samples nearer to a real image than its 3rd nearest real one; higher",
+    "recall": "share of real images nearer to a sample than its 3rd nearest sample; higher",
+    "density": "number of real images that have a sample nearer than their 5th nearest real one, "
+    "mean over samples, over 5; expected 1 for real images",
+    "coverage": "share of real images with a sample nearer than their 5th nearest real one; higher",
     "digits_kl": "KL of the digits drawn from the data's, nats; lower",
     "class_score": "exp mean KL(p(y|x) || p(y)) by the judge (no Inception); higher",
     "copying": "P(nearer to a training image than a test image is); 0.5 for unseen images",
@@ -58,13 +61,24 @@ def num_held_out(dataset: Dataset) -> int:
 def _by_features(found: np.ndarray, real: np.ndarray, rng: np.random.Generator) -> Estimates:
     """Distances and balls, between features of samples and of real test images."""
     pair = [found[:NUM_NEIGHBOURS], real[:NUM_NEIGHBOURS]]
+
+    def recall(a: np.ndarray, b: np.ndarray) -> float:
+        return manifold.precision(b, a)
+
+    def density(a: np.ndarray, b: np.ndarray) -> float:
+        return manifold.density_coverage(a, b)[0]
+
+    def coverage(a: np.ndarray, b: np.ndarray) -> float:
+        return manifold.density_coverage(a, b)[1]
+
+    frechet = quality.frechet_distance
     return {
-        "frechet_distance": half_sampled(quality.frechet_distance, [found, real], rng),
+        "frechet_distance": half_sampled(frechet, [found, real], rng, within=POSITIVE),
         "kernel_distance": half_sampled(quality.kernel_distance, pair, rng, 20),
-        "precision": half_sampled(manifold.precision, pair, rng, 20),
-        "recall": half_sampled(lambda a, b: manifold.precision(b, a), pair, rng, 20),
-        "density": half_sampled(lambda a, b: manifold.density_coverage(a, b)[0], pair, rng, 20),
-        "coverage": half_sampled(lambda a, b: manifold.density_coverage(a, b)[1], pair, rng, 20),
+        "precision": half_sampled(manifold.precision, pair, rng, 20, SHARE),
+        "recall": half_sampled(recall, pair, rng, 20, SHARE),
+        "density": half_sampled(density, pair, rng, 20, POSITIVE),
+        "coverage": half_sampled(coverage, pair, rng, 20, SHARE),
     }
 
 
@@ -76,7 +90,7 @@ def _by_classes(probs: np.ndarray, dataset: Dataset, rng: np.random.Generator) -
         return quality.kl_divergence(quality.label_shares(labels), shares)
 
     return {
-        "digits_kl": half_sampled(divergence, [np.argmax(probs, axis=1)], rng),
+        "digits_kl": half_sampled(divergence, [np.argmax(probs, axis=1)], rng, within=POSITIVE),
         "class_score": bootstrap(quality.class_score, [probs], rng),
     }
 

@@ -230,7 +230,7 @@ def in_words(finding: Finding) -> str:
     verdict = {True: "yes", False: "no", None: "cannot be told"}[finding.holds]
     numbers = ", ".join(f"{name} {value:.3g}" for name, value in finding.measured.items())
     if finding.share is None:
-        when = "the run has too few intervals"
+        numbers, when = "", "the run has too few intervals"
     elif finding.first_epoch is None:
         when = "in no interval"
     else:

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,10 +23,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise WriteError(
             expected=f"to write {path}",
             found=error.strerror or str(error),
-            remedy="free some space, or choose another --out or --data-dir",
+            remedy=f"{'free some space, or ' if full else ''}choose another --out or --data-dir",
         ) from error
 
 

@@ -49,6 +49,7 @@ def half_sampled(
     samples: Sequence[np.ndarray],
     rng: np.random.Generator,
     num_resamples: int = 40,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """The statistic and value +- 1.96 s, s the spread of its values on random halves of every set.
 
@@ -56,7 +57,7 @@ def half_sampled(
     s^2 / m (1 - m / n) = s^2 / n for m = n / 2, as much as the mean of a new set about the true one
     (Shao and Tu, "The jackknife and bootstrap", 1995, section 2.3). No copies arise, and what the
     statistic's bias owes to the number of samples is not in the interval: it lies about the value
-    on whole sets. It may reach out of the statistic's range.
+    on whole sets, and ends where the statistic's own range ends, `within`.
 
     Errors:
         SettingError: a set of fewer than 4 samples.
@@ -73,4 +74,5 @@ def half_sampled(
 
     spread = np.std([statistic(*halves()) for _ in range(num_resamples)], ddof=1)
     value, reach = float(statistic(*samples)), 1.96 * float(spread)
-    return Estimate(value, value - reach, value + reach, len(samples[0]), num_resamples)
+    low, high = np.clip((value - reach, value + reach), *within)
+    return Estimate(value, float(low), float(high), len(samples[0]), num_resamples)

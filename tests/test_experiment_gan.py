@@ -107,13 +107,16 @@ def test_a_stopped_run_goes_on_to_the_same_bits(digits_root: Path, finished: Pat
     assert without_times(lines_of(tmp_path / "run")) == without_times(lines_of(finished))
 
 
-@pytest.mark.parametrize("make", ["missing", "other"])
-def test_a_vae_that_is_none_is_refused(make, digits_root, finished, tmp_path, capsys):
-    vae = tmp_path / "vae" if make == "missing" else finished
+@pytest.mark.parametrize("make", ["missing", "other", "damaged"])
+def test_a_vae_that_is_none_is_refused(make, digits_root, finished, vae_run, tmp_path, capsys):
+    vae = {"missing": tmp_path / "vae", "other": finished}.get(make, tmp_path / "damaged")
+    if make == "damaged":
+        shutil.copytree(vae_run, vae)
+        (vae / "samples.npz").write_bytes((vae_run / "samples.npz").read_bytes()[:200])
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--vae", str(vae))
-    assert call(*flags, experiment=gan) == 2
+    assert call(*flags, experiment=gan) == (4 if make == "damaged" else 2)
     message = only_line(capsys.readouterr().err)
-    assert "python -m experiments.vae" in message
+    assert ("found a damaged file" if make == "damaged" else "-m experiments.vae") in message
     assert not (tmp_path / "run").exists()
 
 

@@ -45,6 +45,16 @@ def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
     assert intervals.bootstrap(num_different, [values], np.random.default_rng(4)).high < 80
 
 
+def test_an_interval_ends_where_the_statistic_does() -> None:
+    values = np.array([0.0] * 39 + [1.0])
+    free, kept = (
+        intervals.half_sampled(mean, [values], np.random.default_rng(5), within=within)
+        for within in ((-np.inf, np.inf), (0.0, 1.0))
+    )
+    assert free.low < 0.0
+    assert kept == free._replace(low=0.0)
+
+
 def test_too_few_samples() -> None:
     with pytest.raises(SettingError, match="at least 4 samples"):
         intervals.half_sampled(mean, [np.ones(3)], np.random.default_rng(0))

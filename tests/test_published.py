@@ -1,5 +1,7 @@
 """The published figures as data: each once, with where it is from."""
 
+import pytest
+
 from experiments import compare_pages, published
 
 FIGURES = published.FIGURES["mnist"]
@@ -26,3 +28,18 @@ def test_the_table_of_likelihoods_names_each_with_its_source():
     assert all(row[3] == "published" and row[4] for row in rows)
     assert compare_pages.likelihood_table([], ()).rows == []
     assert compare_pages.parzen_said(()) == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ({}, ""),
+        ({"ELBO": -3.0, "importance-weighted bound": -2.0}, "importance-weighted bound"),
+        ({"reverse AIS": -2.5, "AIS": -2.0}, "AIS"),
+        ({"reverse AIS": -4.0, "AIS": -2.0}, "AIS; not met by reverse AIS, -4.00"),
+        ({"reverse AIS": -4.0, "AIS": -2.0, "exact": -2.1}, "exact"),
+    ],
+)
+def test_the_table_says_where_ais_and_reverse_ais_do_not_meet(kinds: dict[str, float], said: str):
+    found = [{"kind": kind, "value": value} for kind, value in kinds.items()]
+    assert compare_pages.by([{"likelihoods": found}, {"likelihoods": found}]) == said
