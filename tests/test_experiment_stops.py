@@ -33,8 +33,8 @@ class Cut(NamedTuple):
     """A run that was stopped by signals and resumed to its end."""
 
     folder: Path
-    stops: list[tuple[signal.Signals, int, str, int]]
-    """Signal, exit code, what was said, the step of the last line in the log."""
+    stops: list[tuple[signal.Signals, int, str, str, int]]
+    """Signal, exit code, output, what was said to stderr, the step of the last line in the log."""
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
         with command.start(*flags, "--checkpoint-seconds", "0") as process:
             wait_until(process, lambda count=count: len(lines_of(folder)) > count + 4)
             process.send_signal(number)
-            _, err = process.communicate(timeout=60)
-        stops.append((number, process.returncode, err, lines_of(folder)[-1]["step"]))
+            out, err = process.communicate(timeout=60)
+        stops.append((number, process.returncode, out, err, lines_of(folder)[-1]["step"]))
         manifest = read(folder / "manifest.json")
         assert manifest["command"].startswith("python -m experiments.rbm --dataset digits ")
     assert call(*command.args(*flags)[2:], "--out", str(folder)) == 0
@@ -60,10 +60,10 @@ def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_signals_stop_a_run_after_saving(cut: Cut):
-    steps = [step for _, _, _, step in cut.stops]
+    steps = [step for *_, step in cut.stops]
     assert steps == sorted(set(steps))
     assert steps[-1] < STEPS
-    for number, code, err, _ in cut.stops:
+    for number, code, _, err, _ in cut.stops:
         if number == signal.SIGKILL:
             assert (code, err) == (-9, "")
         else:
@@ -71,6 +71,14 @@ def test_signals_stop_a_run_after_saving(cut: Cut):
             first, second = err.splitlines()
             assert first.startswith("stopping after this chunk")
             assert re.fullmatch(r"saved step \d+ in run; add --resume to go on", second)
+
+
+def test_a_resumed_run_says_where_it_goes_on(cut: Cut):
+    (_, _, out, said, _), (_, _, resumed, _, _), _ = cut.stops
+    saved = re.search(r"saved step (\d+)", said)
+    assert saved
+    assert f"going on from step {saved[1]} of {STEPS}\n" in resumed
+    assert "going on" not in out
 
 
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(cut: Cut, finished: Path):
