@@ -39,8 +39,6 @@ normalisation's scales about 1 (as in PyTorch's DCGAN example)."""
 class Config(adversarial.Training):
     """The lab's DCGAN; every field is a flag of `experiments.dcgan`."""
 
-    learning_rate: float = 1e-3
-    """Adam's step size, for both nets."""
     beta1: float = 0.5
     """Adam's decay of the gradient's mean."""
     base_width: int = 64

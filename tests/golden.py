@@ -46,13 +46,14 @@ def layers() -> dbn.Layers:
 def learners() -> dict[str, Learner]:
     """One tiny learner of each model."""
     small = gan.Config(latent_size=5, generator_sizes=(16,), discriminator_sizes=(16,))
+    narrow = dcgan.Config(width=1 / 16, latent_size=5, use_bias=False, learning_rate=1e-3)
     return {
         "rbm": rbm.learner(rbm.Config(num_hidden=12), SHAPE),
         "dbn": dbn.learner(dbn.Config(hidden_sizes=SIZES), SHAPE, layers()[:1]),
         "wake_sleep": wake_sleep.learner(wake_sleep.Config(hidden_sizes=SIZES), SHAPE, layers()),
         "vae": vae.learner(vae.Config(hidden_sizes=(16, 12), latent_size=3), SHAPE),
         "gan": gan.learner(small, SHAPE),
-        "dcgan": dcgan.learner(dcgan.Config(width=1 / 16, latent_size=5, use_bias=False), SHAPE),
+        "dcgan": dcgan.learner(narrow, SHAPE),
     }
 
 
