@@ -321,7 +321,7 @@ def test_names_choose_cases_in_the_order_of_the_presets():
     [
         ("rbm-lba", "rbm-lab"),
         ("rbm", "rbm-lab"),
-        ("dcgan", "dcgan-lab or dcgan-paper or dcgan-wide"),
+        ("dcgan", "dcgan-lab or dcgan-wide"),
         ("convolutions", "one of them"),
     ],
 )
