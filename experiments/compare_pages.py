@@ -17,7 +17,7 @@ from jaxgen.report import Section, Table, number
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
 MEET = 1.0
-"""Nats between AIS and reverse AIS, more than which puts neither beyond doubt."""
+"""Nats; where AIS and reverse AIS lie farther apart, neither is to be trusted."""
 COLUMNS = {
     "frechet_distance": "Frechet distance",
     "kernel_distance": "kernel distance",
@@ -33,6 +33,7 @@ COLUMNS = {
 
 
 OTHERS = (
+    ["by", "how the log likelihood was found, and whether AIS from its two sides meets"],
     ["N labels, %", "test images that a linear probe of the highest features reads right"],
     ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
 )

@@ -116,7 +116,7 @@ def test_a_vae_that_is_none_is_refused(make, digits_root, finished, vae_run, tmp
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--vae", str(vae))
     assert call(*flags, experiment=gan) == (4 if make == "damaged" else 2)
     message = only_line(capsys.readouterr().err)
-    assert ("found a damaged file" if make == "damaged" else "-m experiments.vae") in message
+    assert ("found a damaged file" if make == "damaged" else "python -m experiments.vae") in message
     assert not (tmp_path / "run").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import same
 
 from experiments import judge, yardstick
+from experiments.command_line import exit_code
 from jaxgen import data, export, lenet
 
 SMALL = lenet.Config(channels=(4, 8), num_hidden=32, num_features=16, num_epochs=3, batch_size=25)
@@ -114,6 +115,9 @@ def test_the_command_states_accuracy_and_floor(
     yardstick.main(yardstick.Args("digits", digits_root))
     out = capsys.readouterr().out
     assert f"{judged.accuracy:.2%} of {len(digits.test.labels)} test images" in out
+    unknown = yardstick.Args("nothing", digits_root)  # type: ignore[arg-type]
+    assert exit_code(lambda: yardstick.main(unknown)) == 2
+    assert capsys.readouterr().err.startswith("error: expected ")
 
 
 @pytest.mark.data
