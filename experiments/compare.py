@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 import tyro
 
@@ -28,10 +29,10 @@ from experiments import (
     run_folder,
     yardstick,
 )
-from experiments.command_line import exit_code
+from experiments.command_line import exit_code, parse
 from experiments.compare_floors import floors
 from experiments.compare_measures import Settings, measured
-from experiments.compare_pages import Row
+from experiments.compare_tables import Row
 from experiments.examined import Effort, in_size
 from experiments.finished import Finished
 from experiments.judge import Judge, judge
@@ -75,7 +76,7 @@ class Args:
     markdown: Path | None = None
     """File for the tables; compare.md in --out where not given. Its picture lies beside it."""
     num_samples: int = 10_000
-    """Samples of each model."""
+    """Samples of each model, at most 10,000."""
     num_labels: tuple[int, ...] = (100, 1000, 60_000)
     """Labels given to probes; more than there are mean all."""
     ais_chains: int = 100
@@ -88,8 +89,11 @@ class Args:
     """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs."""
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 100), ("ais_chains", 2), ("ais_temperatures", 2)):
-            require(self, name, getattr(self, name) >= least, f"of {least} or more")
+        most = yardstick.NUM_FEATURES
+        expected = f"from 100 to {most:,}"
+        require(self, "num_samples", 100 <= self.num_samples <= most, expected)
+        for name in ("ais_chains", "ais_temperatures"):
+            require(self, name, getattr(self, name) >= 2, "of 2 or more")
         require(self, "bound_weights", self.bound_weights >= 2, "of 2 or more")
         if unknown := [name for name in self.only if name not in MODELS]:
             expected = f"--only of {', '.join(MODELS)}"
@@ -121,12 +125,29 @@ def train(args: Args) -> list[Path]:
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
         print(f"training {name}: python -m experiments.{name} {' '.join(words)}", flush=True)
-        if not finished.summary(folder):
+        if finished.summary(folder):
+            _check_is_of(folder, words)
+        else:
             reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
         if name == "wake_sleep":
             folders += [member / "dbn" for member in finished.members(folder)]
         folders.append(folder)
     return folders
+
+
+def _check_is_of(folder: Path, words: Sequence[str]) -> None:
+    """Raises SettingError where a finished run was made with other settings than `words` say."""
+    run = finished.read(finished.members(folder)[0])
+    wanted = parse(run.module.PRESETS, run.module.QUICK, words)
+    summary = finished.summary(folder)
+    there = [finished.label(run), summary["dataset"], *summary.get("seeds", [summary["seed"]])]
+    asked = [finished.label(run._replace(args=wanted)), wanted.dataset, *wanted.seeds]
+    if there != asked:
+        raise SettingError(
+            expected=f"{folder} to be of {', '.join(map(str, asked))}",
+            found=", ".join(map(str, there)),
+            remedy=f"choose another --out, or remove {folder}",
+        )
 
 
 def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Finished], Dataset]:
@@ -208,7 +229,8 @@ def notes(judged: Judge) -> str:
 def main(args: Args) -> int:
     """Compares; returns the exit code."""
     args = quickened(args) if args.quick else args
-    with run_folder.opened(args.out, resume=True, overwrite=False):
+    whole = jax.default_matmul_precision("highest")  # accelerators round products by default
+    with run_folder.opened(args.out, resume=True, overwrite=False), whole:
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
         print(f"page: {compare(args, train(args) if args.train else args.runs)}")

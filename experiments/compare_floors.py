@@ -48,13 +48,12 @@ def _mixture(dataset: Dataset, num: int) -> _Given:
     config = mixture.Config(num_components=min(500, len(images) // 100))
     key = named_key(jax.random.key(0), "mixture")
     params = mixture.fit(config, images, named_key(key, "fit"))
-    blocks = np.split(
-        np.asarray(binary_input(dataset.test.images, "sample")), range(1000, 10_000, 1000)
-    )
+    test = np.asarray(binary_input(dataset.test.images, "sample"))
+    blocks = np.array_split(test, -(-len(test) // 1000))
     values = [mixture.log_likelihood(params, jnp.asarray(x)) for x in blocks]
     drawn = mixture.sample(params, named_key(key, "sample"), num)
     note = f"{config.num_components} components, {config.num_iterations} iterations of EM"
-    likelihood = mean_of(jnp.concatenate(values), "exact", note)
+    likelihood = mean_of(jnp.concatenate(values), "exact", note=note)
     return _Given(np.asarray(drawn).reshape(-1, *images.shape[1:]), (likelihood,))
 
 

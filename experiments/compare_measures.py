@@ -22,7 +22,7 @@ from jaxgen.report import Section, Table, number
 
 logger = logging.getLogger("jaxgen")
 
-VERSION = 2
+VERSION = 3
 """Of what is measured; another one makes the numbers kept in run folders old."""
 
 CLASSIFIED = (
@@ -32,7 +32,7 @@ CLASSIFIED = (
 """What the probes are."""
 
 Measures = dict[str, Any]
-"""``of``: what it was measured on; ``likelihoods``, ``samples``, ``probes``: see `compute`."""
+"""``of``: what it was measured on; the rest: see `as_json`."""
 
 
 class Settings(NamedTuple):
@@ -69,7 +69,7 @@ def kept(path: Path, of: dict[str, Any]) -> Measures | None:
 def as_json(
     of: dict[str, Any],
     likelihoods: list[Likelihood],
-    samples: yardstick.Estimates,
+    samples: yardstick.Measured,
     probes: list[Any],
 ) -> Measures:
     """Measures as they are kept."""
@@ -86,7 +86,8 @@ def as_json(
     return {
         "of": of,
         "likelihoods": [each._asdict() for each in likelihoods],
-        "samples": {name: each._asdict() for name, each in samples.items()},
+        "samples": {name: each._asdict() for name, each in samples.estimates.items()},
+        "digits": samples.digits,
         "probes": rows,
     }
 
@@ -131,7 +132,7 @@ def write_page(run: Finished, found: Measures) -> None:
         "judge": f"sha256 {found['of']['judge']}",
         "command": run_folder.command(),
     }
-    sections = [of_likelihoods(found), of_samples(found), of_probes(found)]
+    sections = [of_likelihoods(found), of_samples(found), of_digits(found), of_probes(found)]
     title = f"Measures of {label(run)}, seed {run.summary['seed']}"
     report.write_page(run.folder / MEASURES_PAGE, title, facts, [each for each in sections if each])
     link_measures(run.folder, run.summary["digest"])
@@ -164,6 +165,13 @@ def of_samples(found: Measures) -> Section:
     ]
     columns = ["measure", "value [95 % interval]", "samples", "what it is"]
     return Section("samples", "Samples", [], (), Table(columns, rows))
+
+
+def of_digits(found: Measures) -> Section:
+    """Which digits the judge reads in the samples."""
+    head = ["digit", *map(str, range(len(found["digits"])))]
+    row = ["share of samples", *map(percent, found["digits"])]
+    return Section("digits", "Digits", [], (), Table(head, [row]))
 
 
 def of_probes(found: Measures) -> Section:

@@ -6,7 +6,7 @@ model.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,11 @@ class Likelihood(NamedTuple):
     """Exact, an estimate or a bound, and by what."""
     value: float
     standard_error: float
-    """From the choice of test images, with the draws for each of them."""
+    """From the choice of test images, with the draws for each of them, and from log Z's chains."""
+    log_z_gap: float = 0.0
+    """How far log Z by annealing from the other side lies off, in nats; 0 where none is used."""
+    binary: Binarize = "sample"
+    """How grey pixels were made binary; likelihoods of other pixels are of other data."""
     note: str = ""
     """What else it is uncertain by."""
 
@@ -104,7 +108,8 @@ def features(examined: Examined, dataset: Dataset) -> dict[str, tuple[np.ndarray
     return found
 
 
-def mean_of(values: Array, kind: str, note: str = "") -> Likelihood:
-    """The mean of a log likelihood over examples."""
+def mean_of(values: Array, kind: str, log_z_error: float = 0.0, **more: Any) -> Likelihood:
+    """The mean of a log likelihood over examples; an error of log Z is the same in all of them."""
     host = np.asarray(values, np.float64)
-    return Likelihood(kind, float(host.mean()), float(host.std(ddof=1) / np.sqrt(len(host))), note)
+    error = float(np.hypot(host.std(ddof=1) / np.sqrt(len(host)), log_z_error))
+    return Likelihood(kind, float(host.mean()), error, **more)

@@ -12,7 +12,8 @@ from experiments.results import task_key
 from jaxgen import annealing, dbn, rbm
 from jaxgen.annealing import LogZEstimate
 from jaxgen.data import Dataset
-from jaxgen.dbn_likelihood import log_weights, top_log_z, variational_bound
+from jaxgen.dbn_likelihood import log_weights, top_base_logits, variational_bound
+from jaxgen.learner import named_key
 from jaxgen.likelihood import MAX_ENUMERATED, importance_bound, rbm_log_likelihood, rbm_log_z
 from jaxgen.random import Binarize, bernoulli
 
@@ -54,40 +55,48 @@ def _likelihoods(
         return []
     test = binary_input(dataset.test.images, binary)
     train = binary_input(dataset.train.images, binary)
-    if not net.recognition:
-        return _of_rbm(net.top, train, test, effort)
-    return _of_deep(net, train, test, effort)
+    found = (_of_deep if net.recognition else _of_rbm)(net, train, test, effort)
+    return [each._replace(binary=binary) for each in found]
 
 
 def _enumerable(params: rbm.Params) -> bool:
     return min(params["w"].shape) <= MAX_ENUMERATED
 
 
-def _note(found: LogZEstimate) -> str:
-    """What an estimate of log Z rests on."""
-    return (
-        f"log Z {float(found.log_z):.2f}, standard error {float(found.standard_error):.2g}, "
-        f"{float(found.effective_sample_size):.3g} of {len(found.log_z_of_chains)} chains effective"
+def _said(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
+    """What a likelihood by an estimate of log Z is uncertain by; `other` is from the other side."""
+    low, high = map(float, of.interval)
+    note = (
+        f"log Z {float(of.log_z):.2f} [{low:.2f}, {high:.2f}], "
+        f"{float(of.effective_sample_size):.3g} of {len(of.log_z_of_chains)} chains effective; "
+        f"from the other side {float(other.log_z):.2f}"
     )
+    gap = abs(float(of.log_z - other.log_z))
+    return {"log_z_error": float(of.standard_error), "log_z_gap": gap, "note": note}
 
 
-def _of_rbm(params: rbm.Params, train: Array, test: Array, effort: Effort) -> list[Likelihood]:
-    """By reverse annealing, by annealing, and exactly where the RBM is small enough."""
-    base = annealing.base_rate_logits(jnp.mean(train, axis=0))
+def _annealed(net: dbn.Net, train: Array, effort: Effort) -> tuple[LogZEstimate, LogZEstimate]:
+    """Log Z of the top by AIS, and by reverse AIS from the ends of long Gibbs chains."""
+    params, base = net.top, top_base_logits(net, task_key("top input"), train)
     chains = {"num_temperatures": effort.num_temperatures}
     forward = annealing.ais(params, task_key("ais"), base, num_chains=effort.num_chains, **chains)
     mixed = jax.jit(rbm.gibbs, static_argnums=3)
     noise = bernoulli(task_key("reverse start"), jnp.full((effort.num_chains, len(base)), 0.5))
     start = mixed(params, noise, task_key("mix"), NUM_REVERSE_STEPS)
     backward = annealing.reverse_ais(params, task_key("reverse ais"), base, start, **chains)
-    of_test = partial(rbm_log_likelihood, params, visible=test)
-    drawn = f"from draws after {NUM_REVERSE_STEPS} Gibbs steps"
+    return forward, backward
+
+
+def _of_rbm(net: dbn.Net, train: Array, test: Array, effort: Effort) -> list[Likelihood]:
+    """By reverse annealing, by annealing, and exactly where the RBM is small enough."""
+    forward, backward = _annealed(net, train, effort)
+    of_test = partial(rbm_log_likelihood, net.top, visible=test)
     found = [
-        mean_of(of_test(backward.log_z), "reverse AIS", f"{_note(backward)}, {drawn}"),
-        mean_of(of_test(forward.log_z), "AIS", _note(forward)),
+        mean_of(of_test(backward.log_z), "reverse AIS", **_said(backward, forward)),
+        mean_of(of_test(forward.log_z), "AIS", **_said(forward, backward)),
     ]
-    if _enumerable(params):
-        found.append(mean_of(of_test(rbm_log_z(params)), "exact"))
+    if _enumerable(net.top):
+        found.append(mean_of(of_test(rbm_log_z(net.top)), "exact"))
     return found
 
 
@@ -96,19 +105,19 @@ def _bounds(
     net: dbn.Net, log_z: Array, key: Array, test: Array, num_weights: int
 ) -> tuple[Array, Array]:
     """Both bounds for every example."""
-    one = variational_bound(net, log_z, key, test, NUM_DRAWS).bound
+    one = variational_bound(net, log_z, named_key(key, "one"), test, NUM_DRAWS).bound
     weights = log_weights(net, log_z)
-    return one, importance_bound(weights, key, test, num_weights).log_mean_weight
+    many = importance_bound(weights, named_key(key, "many"), test, num_weights)
+    return one, many.log_mean_weight
 
 
 def _of_deep(net: dbn.Net, train: Array, test: Array, effort: Effort) -> list[Likelihood]:
     """The variational bound and the importance-weighted one, with log Z of the top RBM."""
     if _enumerable(net.top):
-        log_z, note, how = rbm_log_z(net.top), "", "exact log Z on top"
+        log_z, said, how = rbm_log_z(net.top), {}, "exact log Z on top"
     else:
-        chains = {"num_chains": effort.num_chains, "num_temperatures": effort.num_temperatures}
-        estimate = top_log_z(net, task_key("ais"), train[:10_000], **chains)
-        log_z, note, how = estimate.log_z, _note(estimate), "AIS on top"
+        forward, backward = _annealed(net, train, effort)
+        log_z, said, how = forward.log_z, _said(forward, backward), "AIS on top"
     one, many = _bounds(net, log_z, task_key("bound"), test, effort.num_weights)
     weighted = f"importance-weighted bound, {effort.num_weights:,} draws, {how}"
-    return [mean_of(one, f"variational bound, {how}", note), mean_of(many, weighted, note)]
+    return [mean_of(one, f"variational bound, {how}", **said), mean_of(many, weighted, **said)]

@@ -15,8 +15,14 @@ from flax.traverse_util import unflatten_dict
 
 from experiments import reproduce_runs, run_folder
 from experiments.command_line import parse
+from experiments.run_folder import HOW
 from jaxgen import export
 from jaxgen.errors import CheckpointError
+
+NOT_TRAINED = {*HOW, "preset", "model", "dataset", "seed", "seeds", "quick", "study", "cluster"}
+NOT_TRAINED |= {"log_every", "deterministic", "generation_steps", "gain", "bound_samples"}
+NOT_TRAINED |= {"dbn", "vae"}
+"""Settings that do not tell one trained model from another; `model` does, field by field."""
 
 
 class Finished(NamedTuple):
@@ -118,6 +124,12 @@ def _args(folder: Path, config: Mapping[str, Any]) -> Any:
     return parse(module.PRESETS, {}, reproduce_runs.flags(given))
 
 
+def program(folder: Path) -> Path:
+    """The folder of the program that trained a run: its own, or that of several seeds."""
+    above = [*folder.absolute().parents][:2]
+    return next((root for root in above if summary(root).get("seeds")), folder.absolute())
+
+
 def train_seconds(folder: Path) -> float:
     """How long a run trained, all its sessions and layers together.
 
@@ -125,8 +137,7 @@ def train_seconds(folder: Path) -> float:
     """
     logs = [*folder.glob("metrics.jsonl"), *folder.glob("layer*/metrics.jsonl")]
     total = sum(json.loads(log.read_text().splitlines()[-1])["train_s"] for log in logs)
-    shared = (summary(root).get("seeds") for root in [*folder.absolute().parents][:2])
-    return float(total) / next((len(seeds) for seeds in shared if seeds), 1)
+    return float(total) / len(summary(program(folder)).get("seeds", [0]))
 
 
 def in_order(parts: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -144,7 +155,7 @@ def label(run: Finished) -> str:
     """What a run's model is called: experiment and preset, and what is changed in them."""
     args, preset = run.args, run.module.PRESETS[run.args.preset]
     changed = changes(args.model, preset.model)
-    changed |= {n: v for n, v in changes(args, preset).items() if n in ("epochs", "batch_size")}
+    changed |= {n: v for n, v in changes(args, preset).items() if n not in NOT_TRAINED}
     said = [f"{name.replace('_', ' ')} {_said(value)}" for name, value in changed.items()]
     return ", ".join([f"{run.experiment}-{args.preset}", *said])
 

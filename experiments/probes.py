@@ -9,6 +9,7 @@ and all labels. Other features (hidden units, codes, a discriminator's units) go
 `probe_table` the same way.
 """
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from experiments.command_line import exit_code
 from jaxgen import data, probe
 from jaxgen.data import Dataset
 from jaxgen.intervals import Estimate, bootstrap
+
+logger = logging.getLogger("jaxgen")
 
 CLASSIFIERS = {"linear": probe.linear_probe, "MLP": probe.mlp_probe}
 NUM_DRAWS = 5
@@ -64,6 +67,8 @@ def _row(
     pairs = (both[0], dataset.train.labels), (both[1], dataset.test.labels)
     found = [CLASSIFIERS[classifier](*pairs, num_labels, rng) for rng in rngs]
     shares = np.mean([each.correct for each in found], axis=0)  # of the probes, by test image
+    if classifier == "linear" and max(each.num_steps for each in found) >= probe.MAX_STEPS:
+        logger.warning("a probe of %s with %d labels has not converged", name, num_labels)
     accuracy = bootstrap(lambda values: float(np.mean(values)), [shares], rngs[0])
     means = [float(np.mean(each.correct)) for each in found]
     spread = float(np.std(means, ddof=1)) if num_draws > 1 else None

@@ -6,8 +6,9 @@ replaces what stands between the marks in README.md by columns of docs/results/s
 docs/results/compare.md.
 """
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,8 +32,10 @@ class Cut(NamedTuple):
 
     page: str
     """The page whose first table it is cut from, seen from the README."""
+    needed: Sequence[str]
+    """Titles of columns that it has."""
     kept: Callable[[str], bool]
-    """Whether it has a column, by its title."""
+    """Whether it has another column, by its title."""
     cell: Callable[[str], str]
     """What it has of a cell or of a title."""
 
@@ -40,12 +43,14 @@ class Cut(NamedTuple):
 CUTS = {
     "speed": Cut(
         "docs/results/speed.md",
-        lambda title: title in ("name", "images/s") or title.startswith("ratio to "),
+        ("name", "images/s"),
+        lambda title: title.startswith("ratio to "),
         lambda cell: cell.partition(" (")[0],  # medians alone
     ),
     "compare": Cut(
         "docs/results/compare.md",
-        lambda title: title in COMPARED,
+        COMPARED,
+        lambda _: False,
         lambda cell: cell.partition(" [")[0],  # without intervals
     ),
 }
@@ -64,14 +69,27 @@ def table_of(page: str) -> Table:
     """The first table of a markdown page."""
     found, _, _ = page[page.find("\n|") + 1 :].partition("\n\n")
     lines = [line for line in found.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    cells = [
+        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+    ]
     return Table(cells[0], cells[2:]) if cells else Table([], [])
 
 
 def table(cut: Cut, page: str) -> str:
-    """The README's part of a page's table, as markdown."""
+    """The README's part of a page's table, as markdown.
+
+    Errors:
+        DataError: the page's table lacks a column.
+    """
     titles, rows = table_of(page)
-    kept = [index for index, title in enumerate(titles) if cut.kept(title)]
+    if missing := [title for title in cut.needed if title not in titles]:
+        raise DataError(
+            expected=f"a column {missing[0]!r} in the first table of {cut.page}",
+            found=", ".join(titles) or "no table",
+            remedy="write the page anew",
+        )
+    kept = [i for i, title in enumerate(titles) if title in cut.needed or cut.kept(title)]
     columns = [cut.cell(titles[index]) for index in kept]
     return markdown(Table(columns, [[cut.cell(row[index]) for index in kept] for row in rows]))
 

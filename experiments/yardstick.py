@@ -13,7 +13,7 @@ some minutes on two CPU cores; a later one takes a minute.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -46,11 +46,22 @@ WHAT = {
     "coverage": "share of real images with a sample nearer than their 5th nearest real one; higher",
     "digits_kl": "KL of the digits drawn from the data's, nats; lower",
     "class_score": "exp mean KL(p(y|x) || p(y)) by the judge (no Inception); higher",
-    "copying": "P(nearer to a training image than a test image is); 0.5 for unseen images",
-    "parzen": "log likelihood of test images, nats; " + CAVEAT,
+    "copying": f"P(one of the first {NUM_PIXELS:,} samples is nearer to a training image than a "
+    "test image is); 0.5 for unseen images",
+    "parzen": f"log likelihood of {NUM_PIXELS:,} test images, nats, the window's width chosen on "
+    f"training images, which models have seen. {CAVEAT}",
 }
 
 Estimates = dict[str, Estimate]
+
+
+class Measured(NamedTuple):
+    """What the yardstick says of samples."""
+
+    estimates: Estimates
+    """By the names of `WHAT`."""
+    digits: list[float]
+    """Share of each class among the samples, as the judge reads them."""
 
 
 def num_held_out(dataset: Dataset) -> int:
@@ -108,7 +119,12 @@ def _by_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generator) -
     }
 
 
-def measure(judged: Judge, images: np.ndarray, dataset: Dataset, seed: int = 0) -> Estimates:
+def _digits(probs: np.ndarray) -> list[float]:
+    """The shares of the classes that the judge finds most probable."""
+    return [float(share) for share in quality.label_shares(np.argmax(probs, axis=1))]
+
+
+def measure(judged: Judge, images: np.ndarray, dataset: Dataset, seed: int = 0) -> Measured:
     """Every measure of `WHAT`, of the first `NUM_FEATURES` samples against real test images.
 
     Args:
@@ -120,24 +136,26 @@ def measure(judged: Judge, images: np.ndarray, dataset: Dataset, seed: int = 0) 
     rng = np.random.default_rng(seed)
     inputs = as_inputs(images, NUM_FEATURES)
     features, probs = judged(inputs)
-    return {
+    estimates = {
         **_by_features(features, judged.test.features[:NUM_FEATURES], rng),
         **_by_classes(probs, dataset, rng),
         **_by_pixels(inputs, dataset, rng),
     }
+    return Measured(estimates, _digits(probs))
 
 
-def measure_test(judged: Judge, dataset: Dataset, seed: int = 0) -> Estimates:
+def measure_test(judged: Judge, dataset: Dataset, seed: int = 0) -> Measured:
     """Real test images in the place of samples, against as many training images.
 
     What rests on training images, or on test images, as the standard is left out.
     """
     rng, test = np.random.default_rng(seed), judged.test
     train, _ = judged(as_inputs(dataset.train.images, len(test.features)))
-    return {
+    estimates = {
         **_by_features(test.features[:NUM_FEATURES], train[:NUM_FEATURES], rng),
         **_by_classes(test.probs[:NUM_FEATURES], dataset, rng),
     }
+    return Measured(estimates, _digits(test.probs[:NUM_FEATURES]))
 
 
 def in_words(name: str, found: Estimate) -> str:
@@ -168,7 +186,7 @@ def main(args: Args) -> None:
         f" class score of these {quality.class_score(judged.test.probs):.4g}"
     )
     real = dataset.train.images[: -num_held_out(dataset)]
-    for name, found in measure(judged, real, dataset).items():
+    for name, found in measure(judged, real, dataset).estimates.items():
         print(in_words(name, found))
 
 

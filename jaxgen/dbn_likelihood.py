@@ -6,7 +6,8 @@ With h_0 = v and the top RBM between h_{L-1} and h_L, summed over h_L, a net say
     log q(h_1..h_{L-1}|v)  = sum_l log q(h_l|h_{l-1}),                    l = 1, ..., L - 1,
 
 where p are the generative layers and q the recognition layers; in a DBN before up-down these share
-their weights. Log Z_top is exact (`likelihood.rbm_log_z`) or estimated (`top_log_z`). The bounds
+their weights. Log Z_top is exact (`likelihood.rbm_log_z`) or estimated
+(`annealing.ais` from `top_base_logits`). The bounds
 hold for the exact one: an error of log Z_top moves them by as much. AIS tends to err on the low
 side, which lifts them.
 
@@ -21,8 +22,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen import dbn, rbm
-from jaxgen.annealing import NUM_TEMPERATURES, LogZEstimate, ais, base_rate_logits
-from jaxgen.learner import PRNGKey, named_key
+from jaxgen.annealing import base_rate_logits
+from jaxgen.learner import PRNGKey
 from jaxgen.likelihood import LogWeights
 from jaxgen.losses import bernoulli_log_prob, sigmoid, softplus
 from jaxgen.rbm import Hidden, Visible
@@ -37,28 +38,15 @@ class VariationalBound(NamedTuple):
     """Of the draws of h alone."""
 
 
-def top_log_z(
-    net: dbn.Net,
-    key: PRNGKey,
-    visible: Float[Array, "examples visible"],
-    *,
-    num_chains: int = 100,
-    num_temperatures: int = NUM_TEMPERATURES,
-) -> LogZEstimate:
-    """Log Z of the top RBM by AIS, which starts at the mean h_{L-1} of one up pass of `visible`.
+def top_base_logits(
+    net: dbn.Net, key: PRNGKey, visible: Float[Array, "examples visible"]
+) -> Float[Array, " visible"]:
+    """Where annealing of the top RBM starts: the mean h_{L-1} of one up pass of `visible`.
 
-    The examples are training data: they set where the chains start, not what is estimated.
+    The examples are training data: they set where the chains start, not what is estimated. For an
+    RBM alone it is their own mean.
     """
-    states = dbn.up(net.recognition, named_key(key, "up"), visible)
-    base_logits = base_rate_logits(jnp.mean(states[-1], axis=0))
-    estimate: LogZEstimate = ais(
-        net.top,
-        named_key(key, "top"),
-        base_logits,
-        num_chains=num_chains,
-        num_temperatures=num_temperatures,
-    )
-    return estimate
+    return base_rate_logits(jnp.mean(dbn.up(net.recognition, key, visible)[-1], axis=0))
 
 
 def log_joint(
@@ -118,7 +106,7 @@ def variational_bound(
         log_z: of the top RBM.
         key: used once.
         visible: binary; a binarisation is the caller's, made once.
-        num_samples: at least 2.
+        num_samples: up passes; with 1 there is no standard error, and it is NaN.
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side, with all their up passes.
     """

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from scipy.stats import t
 
 from jaxgen.errors import SettingError
 
@@ -51,13 +52,18 @@ def half_sampled(
     num_resamples: int = 40,
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """The statistic and value +- 1.96 s, s the spread of its values on random halves of every set.
+    """The statistic and value +- t s, s the spread of its values on random halves of every set.
+
+    The t is Student's, 2.5 % above it with num_resamples - 1 degrees: 2.09 for 20, 1.96 for many.
 
     The mean of half of a set, drawn without replacement, scatters about the set's mean by
     s^2 / m (1 - m / n) = s^2 / n for m = n / 2, as much as the mean of a new set about the true one
     (Shao and Tu, "The jackknife and bootstrap", 1995, section 2.3). No copies arise, and what the
     statistic's bias owes to the number of samples is not in the interval: it lies about the value
-    on whole sets, and ends where the statistic's own range ends, `within`.
+    on whole sets, and ends where the statistic's own range ends, `within`. For what is no mean the
+    width is an approximation. At the least value that a distance or a divergence can have, where
+    it grows as a square, halves scatter too much and the interval is too wide: for the KL of label
+    shares by the root of 3.
 
     Errors:
         SettingError: a set of fewer than 4 samples.
@@ -73,6 +79,6 @@ def half_sampled(
         return [each[rng.permutation(len(each))[: len(each) // 2]] for each in samples]
 
     spread = np.std([statistic(*halves()) for _ in range(num_resamples)], ddof=1)
-    value, reach = float(statistic(*samples)), 1.96 * float(spread)
+    value, reach = float(statistic(*samples)), float(spread * t.ppf(0.975, num_resamples - 1))
     low, high = np.clip((value - reach, value + reach), *within)
     return Estimate(value, float(low), float(high), len(samples[0]), num_resamples)

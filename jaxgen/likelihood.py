@@ -180,7 +180,7 @@ def importance_bound(
         log_weights: called with one example and num = 1; vmapped here.
         key: used once.
         examples: whatever `log_weights` takes, along the first axis.
-        num_samples: S, at least 2.
+        num_samples: S; with 1 there is no standard error, and it is NaN.
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side.
         samples_at_once: samples computed side by side, for each of them.

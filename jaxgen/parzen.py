@@ -8,6 +8,7 @@ training images beat the true distribution (Theis, van den Oord and Bethge, "A n
 evaluation of generative models", 2016, section 3.2). `CAVEAT` is printed beside the number.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
+
+logger = logging.getLogger("jaxgen")
 
 CAVEAT = (
     "Legacy: a Parzen window on samples is no likelihood of the model and no bound of it, and"
@@ -83,8 +86,10 @@ def parzen(
     """The log densities of test images, with the width that is best for held-out training images.
 
     Test images have no part in the choice. A width at an end of the grid says that the grid is too
-    short.
+    short, and is warned of.
     """
     means = log_densities(held_out, samples, sigmas).mean(axis=1, dtype=np.float64)
     sigma = sigmas[int(np.argmax(means))]
+    if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
+        logger.warning("the best Parzen window is the %.3g at an end of the widths tried", sigma)
     return Parzen(log_densities=log_densities(test, samples, [sigma])[0], sigma=sigma)

@@ -26,6 +26,8 @@ from jaxgen.errors import SettingError
 
 L2 = (1.0, 0.1, 0.01, 0.001)
 """Penalties tried by default, the strongest first: each fit starts where the one before ended."""
+MAX_STEPS = 500
+"""Of L-BFGS; a probe that takes so many has not converged."""
 NUM_LABELS = (100, 1000, 60_000)
 """Numbers of labels that a probe is given."""
 MLP_HIDDEN = 128
@@ -128,7 +130,7 @@ def fit_probe(
     kept: Bool[np.ndarray, " num"] | None = None,
     num_classes: int = 10,
     tolerance: float = 1e-4,
-    max_steps: int = 500,
+    max_steps: int = MAX_STEPS,
 ) -> list[Probe]:
     """Fits a probe for each penalty, in turn, each from where the one before ended.
 

@@ -34,7 +34,8 @@ def _nearest(
     squares = jnp.sum(jnp.square(training), axis=1)
 
     def of_block(block: Array) -> tuple[Array, Array]:
-        others = squares - 2.0 * block @ training.T
+        products = jnp.matmul(block, training.T, precision=jax.lax.Precision.HIGHEST)
+        others = squares - 2.0 * products
         squared = jnp.min(others, axis=1) + jnp.sum(jnp.square(block), axis=1)
         return jnp.sqrt(jnp.maximum(squared, 0.0)), jnp.argmin(others, axis=1)
 

@@ -1,6 +1,7 @@
 """Finished runs read back and set side by side, as a user compares them; tiny ones, on digits."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import shutil
@@ -14,9 +15,10 @@ from browser import shown
 from runs import contents, only_line, read
 from test_yardstick import SMALL
 
-from experiments import compare, compare_measures, finished, judge, run_folder
+from experiments import compare, compare_measures, finished, judge, reproduce_runs, run_folder
 from experiments.command_line import parse
 from jaxgen import export, report
+from jaxgen.errors import SettingError
 
 LITTLE = ("--num-samples", "100", "--num-labels", "50", "--ais-chains", "4")
 LITTLE = (*LITTLE, "--ais-temperatures", "10", "--bound-weights", "3")
@@ -94,8 +96,16 @@ def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
     assert cells["Frechet distance"] == f"{mean} ± {spread}"
     assert cells["seeds"] == "2"
     found = read(compared / "compare.json")[0]["measures"]
-    backward = [measures["likelihoods"][0]["value"] for measures in found]  # chains too few to meet
-    assert cells["by"] == f"AIS; not met by reverse AIS, {np.mean(backward):.2f}"
+    gaps = [
+        abs(measures["likelihoods"][0]["value"] - measures["likelihoods"][1]["value"])
+        for measures in found
+    ]  # chains too few to meet
+    assert cells["by"] == f"AIS; reverse AIS {max(gaps):.1f} nats off"
+    digits = [np.mean([measures["digits"][digit] for measures in found]) for digit in range(10)]
+    assert sum(digits) == pytest.approx(1.0)
+    below = lines[lines.index("## Digits that the judge reads") :]
+    shown = next(line for line in below if line.startswith("| rbm-lab, "))
+    assert shown.split(" | ")[1:4] == [f"{share:.1%}" for share in digits[:3]]
 
 
 @pytest.mark.browser
@@ -211,7 +221,11 @@ def test_what_cannot_be_compared_is_said_in_a_line(
 
 
 def test_train_makes_the_runs_that_are_not_there(
-    pair: tuple[Path, Path], called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Path, Path],
+    called: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A run stands for one that takes minutes; the second call finds it."""
     started = []
@@ -221,6 +235,8 @@ def test_train_makes_the_runs_that_are_not_there(
         started.append((name, words))
         shutil.copytree(pair[0], tmp_path / "out" / "runs" / name)
 
+    flags = reproduce_runs.flags(read(pair[0] / "config.json")["model"])
+    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=60"))
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
     monkeypatch.setattr(compare, "floors", lambda *_: {})
     words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
@@ -233,6 +249,9 @@ def test_train_makes_the_runs_that_are_not_there(
     }
     assert flags[flags.index("--seeds") + 1] == "0"
     assert read(tmp_path / "out" / "compare.json")[0]["name"].startswith("rbm-lab")
+    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=61"))
+    assert called(*words, "--out", tmp_path / "out") == 2
+    assert "epochs 61" in only_line(capsys.readouterr().err)
 
 
 def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,6 +259,8 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
     assert "found neither" in only_line(capsys.readouterr().err)
     assert called("runs/rbm", "--train") == 2
     assert "found both" in only_line(capsys.readouterr().err)
+    with pytest.raises(SettingError, match="--num-samples from 100 to 10,000, found 10001"):
+        compare.Args((Path("run"),), num_samples=10_001)
 
 
 def test_a_label_says_what_was_changed_in_a_preset(finished_run: finished.Finished) -> None:
@@ -248,6 +269,9 @@ def test_a_label_says_what_was_changed_in_a_preset(finished_run: finished.Finish
     module = finished_run.module
     lab = finished_run._replace(args=parse(module.PRESETS, {}, []))
     assert finished.label(lab) == "rbm-lab"
+    falling = lab._replace(args=dataclasses.replace(lab.args, schedule="falling", seed=1))
+    assert finished.label(falling) == "rbm-lab, schedule falling"
+    assert [*finished.grouped([lab, falling])] == ["rbm-lab", "rbm-lab, schedule falling"]
 
 
 @pytest.fixture

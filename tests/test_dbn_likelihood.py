@@ -10,7 +10,8 @@ from helpers import same
 from reference_dbn import float32
 
 from jaxgen import dbn
-from jaxgen.dbn_likelihood import log_joint, log_weights, top_log_z, variational_bound
+from jaxgen.annealing import ais
+from jaxgen.dbn_likelihood import log_joint, log_weights, top_base_logits, variational_bound
 from jaxgen.likelihood import importance_bound, mean_over_examples, rbm_log_z
 
 NETS = {
@@ -82,9 +83,10 @@ def test_many_weights_meet_the_exact_value():
     assert (found.log_mean_weight > below).all()
 
 
-def test_top_log_z_is_that_of_the_top_pair():
-    net, key = NETS["untied, three layers"], jax.random.key(11)
-    found = top_log_z(float32(net), key, VISIBLE, num_temperatures=500)
+def test_annealing_from_the_states_below_finds_log_z_of_the_top_pair():
+    net = float32(NETS["untied, three layers"])
+    base = top_base_logits(net, jax.random.key(11), VISIBLE)
+    found = ais(net.top, jax.random.key(12), base, num_temperatures=500)
     assert abs(found.log_z - reference.joint(net.top)[1]) < 4 * found.standard_error
     assert found.standard_error < 0.03
 

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from flax.traverse_util import unflatten_dict
 
-from experiments import dbn, dcgan, examined, examined_gan, gan, rbm, vae, wake_sleep
+from experiments import dbn, dcgan, examined, examined_gan, examined_net, gan, rbm, vae, wake_sleep
 from experiments.command_line import parse
 from experiments.finished import Finished
 from jaxgen import data, export, players
@@ -98,6 +99,38 @@ def test_a_dbn_and_its_untied_net_are_the_same_before_up_down(digits: data.Datas
     assert one.value < many.value  # the second bound is tighter
     found = as_net.likelihoods(EFFORT)
     assert [each.value for each in found] == pytest.approx([one.value, many.value], rel=1e-5)
+
+
+def test_a_dbn_whose_top_is_annealed_has_the_bounds_of_the_exact_one(
+    digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = dbn.examined(run_of(dbn, STACK, layers(784, 6, 5)), digits)
+    exact = model.likelihoods(EFFORT)
+    monkeypatch.setattr(examined_net, "MAX_ENUMERATED", 4)
+    annealed = model.likelihoods(EFFORT)
+    assert [each.kind.rpartition(", ")[2] for each in exact] == ["exact log Z on top"] * 2
+    assert [each.kind.rpartition(", ")[2] for each in annealed] == ["AIS on top"] * 2
+    for ours, wanted in zip(annealed, exact, strict=True):
+        assert ours.value == pytest.approx(wanted.value, abs=0.1)
+        assert wanted.log_z_gap == 0.0 < ours.log_z_gap < 0.2
+        assert ours.standard_error > wanted.standard_error
+        assert "50 chains effective; from the other side" in ours.note
+
+
+def test_the_error_of_a_mean_holds_that_of_log_z() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    alone = examined.mean_of(jnp.asarray(values), "exact")
+    assert alone.standard_error == pytest.approx(scipy.stats.sem(values), rel=1e-5)
+    both = examined.mean_of(jnp.asarray(values), "AIS", 0.3)
+    assert both.standard_error**2 == pytest.approx(alone.standard_error**2 + 0.09)
+
+
+def test_likelihoods_say_of_which_pixels_they_are(digits: data.Dataset) -> None:
+    (params,) = layers(784, 6)
+    for binary in ("sample", "threshold"):
+        run = run_of(rbm, ("--num-hidden", "6", "--binarize", binary), params)
+        found = rbm.examined(run, digits).likelihoods(EFFORT._replace(num_temperatures=10))
+        assert {each.binary for each in found} == {binary}
 
 
 def test_a_vae_gives_its_mean_codes_and_the_bounds_of_its_run(digits: data.Dataset) -> None:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from jaxgen import intervals
+from jaxgen import intervals, manifold, quality
 from jaxgen.errors import SettingError
 
 
@@ -43,6 +44,29 @@ def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
     found = intervals.half_sampled(num_different, [values], np.random.default_rng(4), 5)
     assert found == (100.0, 100.0, 100.0, 100, 5)
     assert intervals.bootstrap(num_different, [values], np.random.default_rng(4)).high < 80
+
+
+@pytest.mark.parametrize(
+    ("statistic", "apart", "widest"),
+    [
+        (quality.frechet_distance, 1.0, 1.3),
+        (quality.frechet_distance, 0.0, 2.2),
+        (lambda a, b: manifold.density_coverage(a, b)[0], 0.5, 1.6),
+        (lambda a, b: manifold.density_coverage(a, b)[1], 0.5, 1.6),
+    ],
+    ids=["distance", "least distance", "density", "coverage"],
+)
+def test_halves_scatter_as_new_sets_do_or_more(statistic, apart: float, widest: float) -> None:
+    """The spread over sets that are drawn anew, each with its own interval."""
+    rng = np.random.default_rng(6)
+
+    def drawn() -> list[np.ndarray]:
+        return [rng.normal(size=(150, 3)) + shift for shift in (apart, 0.0)]
+
+    found = [intervals.half_sampled(statistic, drawn(), rng, 20) for _ in range(60)]
+    spread = np.std([each.value for each in found], ddof=1)
+    reach = np.mean([(each.high - each.low) / 2 for each in found]) / stats.t.ppf(0.975, 19)
+    assert 0.8 < reach / spread < widest
 
 
 def test_an_interval_ends_where_the_statistic_does() -> None:

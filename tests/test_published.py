@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import compare_pages, published
+from experiments import compare_pages, compare_tables, published
 
 FIGURES = published.FIGURES["mnist"]
 
@@ -23,23 +23,33 @@ def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known():
 
 
 def test_the_table_of_likelihoods_names_each_with_its_source():
-    rows = compare_pages.likelihood_table([], FIGURES).rows
+    rows = compare_tables.likelihood_table([], FIGURES).rows
     assert len(rows) == sum(figure.measure == "log_likelihood" for figure in FIGURES)
-    assert all(row[3] == "published" and row[4] for row in rows)
-    assert compare_pages.likelihood_table([], ()).rows == []
+    assert all(row[4] == "published" and row[5] for row in rows)
+    assert compare_tables.likelihood_table([], ()).rows == []
     assert compare_pages.parzen_said(()) == []
 
 
 @pytest.mark.parametrize(
-    ("kinds", "said"),
+    ("kinds", "gaps", "binary", "said"),
     [
-        ({}, ""),
-        ({"ELBO": -3.0, "importance-weighted bound": -2.0}, "importance-weighted bound"),
-        ({"reverse AIS": -2.5, "AIS": -2.0}, "AIS"),
-        ({"reverse AIS": -4.0, "AIS": -2.0}, "AIS; not met by reverse AIS, -4.00"),
-        ({"reverse AIS": -4.0, "AIS": -2.0, "exact": -2.1}, "exact"),
+        ((), (0.0, 0.0), "sample", ""),
+        (("ELBO", "bound"), (0.0, 0.0), "sample", "bound"),
+        (("reverse AIS", "AIS"), (0.5, 0.9), "sample", "AIS"),
+        (("reverse AIS", "AIS"), (0.5, 3.04), "sample", "AIS; reverse AIS 3.0 nats off"),
+        (
+            ("bound, AIS on top",),
+            (2.0, 0.0),
+            "sample",
+            "bound, AIS on top; reverse AIS 2.0 nats off",
+        ),
+        (("AIS", "exact"), (0.0, 0.0), "threshold", "exact; pixels thresholded"),
     ],
 )
-def test_the_table_says_where_ais_and_reverse_ais_do_not_meet(kinds: dict[str, float], said: str):
-    found = [{"kind": kind, "value": value} for kind, value in kinds.items()]
-    assert compare_pages.by([{"likelihoods": found}, {"likelihoods": found}]) == said
+def test_the_table_says_where_annealing_does_not_meet_in_a_seed(
+    kinds: tuple[str, ...], gaps: tuple[float, float], binary: str, said: str
+):
+    def found(gap: float):
+        return [{"kind": kind, "log_z_gap": gap, "binary": binary} for kind in kinds]
+
+    assert compare_tables.by([{"likelihoods": found(gap)} for gap in gaps]) == said

@@ -8,7 +8,7 @@ from runs import only_line
 
 from experiments import readme_tables
 from experiments.command_line import exit_code
-from experiments.readme_tables import CUTS
+from experiments.readme_tables import COMPARED, CUTS
 from jaxgen.errors import DataError
 
 
@@ -28,9 +28,12 @@ def page(titles: str, row: str) -> str:
 def test_the_readme_keeps_what_is_around_the_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    others = [title for title in COMPARED if title not in ("model", "precision")]
+    titles, cells = " | ".join(others), " | ".join("0" for _ in others)
     pages = {
-        "speed": page("name | x | ratio to Y", "a | 1 | 2 (1 to 3)"),
-        "compare": page("model | x | precision", "a | 1 | 2 [1, 3]") + "\n| another | table |\n",
+        "speed": page("name | x | images/s | ratio to Y", "a | 1 | 5 | 2 (1 to 3)"),
+        "compare": page(f"model | x | precision | {titles}", f"a\\|b | 1 | 2 [1, 3] | {cells}")
+        + "\n| another | table |\n",
     }
     (tmp_path / "docs" / "results").mkdir(parents=True)
     for mark, text in pages.items():
@@ -45,6 +48,11 @@ def test_the_readme_keeps_what_is_around_the_tables(
         around += f"<!-- {mark}:begin -->\n{{}}<!-- {mark}:end -->\nb\n"
     readme.write_text(around.format("old\n", ""))
     readme_tables.main(args)
-    speed = "| name | ratio to Y |\n| --- | --- |\n| a | 2 |\n"
-    compare = "| model | precision |\n| --- | --- |\n| a | 2 |\n"
+    speed = "| name | images/s | ratio to Y |\n| --- | --- | --- |\n| a | 5 | 2 |\n"
+    rule = " | ".join("---" for _ in COMPARED)
+    compare = f"| model | precision | {titles} |\n| {rule} |\n| a\\|b | 2 | {cells} |\n"
+    assert readme.read_text() == around.format(speed, compare)
+    (tmp_path / CUTS["speed"].page).write_text(page("name | ratio to Y", "a | 2 (1 to 3)"))
+    assert exit_code(lambda: readme_tables.main(args)) == DataError.exit_code
+    assert "a column 'images/s' in the first table" in only_line(capsys.readouterr().err)
     assert readme.read_text() == around.format(speed, compare)

@@ -11,6 +11,7 @@ from helpers import same
 from experiments import judge, yardstick
 from experiments.command_line import exit_code
 from jaxgen import data, export, lenet
+from jaxgen.intervals import Estimate
 
 SMALL = lenet.Config(channels=(4, 8), num_hidden=32, num_features=16, num_epochs=3, batch_size=25)
 
@@ -81,9 +82,11 @@ def test_measures_tell_real_images_from_noise_and_copies(
     noise = np.random.default_rng(0).uniform(size=digits.test.images.shape).astype(np.float32)
     one_kind = digits.train.images[digits.train.labels == 3][:100]
     copies = digits.train.images[:num]
-    real, noisy, same_digit = (
-        yardstick.measure(judged, images, digits) for images in (copies, noise, one_kind)
-    )
+    found = [yardstick.measure(judged, images, digits) for images in (copies, noise, one_kind)]
+    real, noisy, same_digit = (each.estimates for each in found)
+    read = np.argmax(judged(one_kind).probs, axis=1)
+    assert found[2].digits == [np.mean(read == digit) for digit in range(10)]
+    assert np.argmax(found[2].digits) == 3
     assert set(real) == set(yardstick.WHAT)
     for name in ("frechet_distance", "kernel_distance"):
         assert real[name].high < min(noisy[name].low, same_digit[name].low)
@@ -111,10 +114,12 @@ def test_the_command_states_accuracy_and_floor(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(yardstick, "judge", lambda *_: judged)
-    monkeypatch.setattr(yardstick, "measure", lambda *_: {})
+    floor = {"recall": Estimate(0.875, 0.75, 1.0, 30, 20)}
+    monkeypatch.setattr(yardstick, "measure", lambda *_: yardstick.Measured(floor, []))
     yardstick.main(yardstick.Args("digits", digits_root))
     out = capsys.readouterr().out
     assert f"{judged.accuracy:.2%} of {len(digits.test.labels)} test images" in out
+    assert "recall 0.875 [0.75, 1], 30 samples, 20 resamples: share of real images" in out
     unknown = yardstick.Args("nothing", digits_root)  # type: ignore[arg-type]
     assert exit_code(lambda: yardstick.main(unknown)) == 2
     assert capsys.readouterr().err.startswith("error: expected ")
