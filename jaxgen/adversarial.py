@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import require, require_choices, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.players import Nets, Pixels, Player, State, Variables, apply, images_of
 from jaxgen.random import normal
@@ -48,7 +48,9 @@ class Training:
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0
-    """Samples come from this exponential moving average of the generator; 0 keeps none."""
+    """Samples come from this exponential moving average of the generator; 0 keeps none. After n
+    iterations decay^n of the generator's start remains in it, for nothing corrects the average; the
+    log, and the diagnosis made of it, are of the generator itself."""
     learning_rate: float = 2e-4
     """Adam's step size, for both nets."""
     beta1: float = 0.9
@@ -57,6 +59,7 @@ class Training:
     """Adam's decay of the squared gradient's mean."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "latent_size", "d_steps", "g_steps")
         require(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import rbm
-from jaxgen.errors import SettingError, require, require_positive
+from jaxgen.errors import SettingError, require, require_choices, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey, named_key
 from jaxgen.random import Binarize, bernoulli, binarize
 from jaxgen.rbm import Hidden, Visible
@@ -58,6 +58,7 @@ class Config:
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_sampling_steps")
         require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
         for flag, values in (

@@ -18,7 +18,8 @@ Exit codes, as every experiment returns them:
 ====  ==========================================================
 """
 
-from typing import ClassVar
+import dataclasses
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 
 class JaxgenError(Exception):
@@ -97,3 +98,17 @@ def require_positive(settings: object, *names: str) -> None:
             flag = f"--{name.replace('_', '-')}"
             remedy = f"set {flag} to a positive number"
             raise SettingError(expected=f"{flag} of at least 1", found=str(value), remedy=remedy)
+
+
+def require_choices(settings: Any) -> None:
+    """Raises SettingError for the first Literal field of a dataclass that has none of its values.
+
+    Python checks no annotation, so a misspelt choice would be whatever the last `else` computes.
+    """
+    hints = get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        kind = hints[field.name]
+        if get_origin(kind) is Literal:
+            choices = get_args(kind)
+            holds = getattr(settings, field.name) in choices
+            require(settings, field.name, holds, f"one of {', '.join(map(str, choices))}")

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import require, require_choices, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -67,6 +67,7 @@ class Config:
     """Gibbs steps of `sample`, from units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
         require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")

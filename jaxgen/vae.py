@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import require, require_choices, require_positive
 from jaxgen.latent import is_active
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, binarize, normal
@@ -69,10 +69,10 @@ class Config:
     epsilon: float = 1e-8
     """Adam's addition to the root of the squared gradient's mean."""
     first_stage_steps: int = 0
-    """n > 0: the rate falls by the factor 10^(-1/7) after n, 4n, 13n, ... steps, at most 7 times;
-    0: it is constant."""
+    """n > 0: the rate times 10^(-1/7) after n, 4n, 13n, ... steps, at most 7 times; 0: constant."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "latent_size", "num_samples")
         require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "of sizes 1 or more")
         for name in ("kl_weight", "kl_warmup_steps", "first_stage_steps"):

@@ -29,7 +29,7 @@ from jaxtyping import Array
 
 from jaxgen import dbn, rbm
 from jaxgen.dbn import Layers
-from jaxgen.errors import SettingError, require_positive
+from jaxgen.errors import SettingError, require_choices, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -54,6 +54,7 @@ class Config:
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         if len(self.hidden_sizes) < 2 or min(self.hidden_sizes) < 1:
             raise SettingError(

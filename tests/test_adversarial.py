@@ -414,6 +414,7 @@ def test_the_best_discriminator(smoothing):
         ("ema-decay", {"ema_decay": 1.0}),
         ("beta1", {"beta1": 1.0}),
         ("beta2", {"beta2": -0.5}),
+        ("loss one of non_saturating, minimax, found max", {"loss": "max"}),
     ],
 )
 def test_impossible_settings(flag, settings):

@@ -227,6 +227,7 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above():
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of at least 1, found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
         ({"decay_steps": -1}, "--decay-steps of at least 0, found -1"),
+        ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],
 )
 def test_impossible_settings(bad, words):

@@ -12,18 +12,12 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from helpers import one_line
 
+from experiments.dcgan import PRESETS
 from jaxgen import adversarial, dcgan, players
 from jaxgen.errors import SettingError
 from jaxgen.players import Nets, Player, State
 
-LAB = dcgan.Config()
-WIDE = dcgan.Config(
-    base_width=128,
-    stem="dense",
-    generator_activation="relu",
-    use_bias=False,
-    fresh_noise=True,
-)
+LAB, WIDE = (PRESETS[name].model for name in ("lab", "wide"))
 COLLECTIONS = ["intermediates", "features"]
 NO_NORM = dataclasses.replace(LAB, batch_norm=False)
 
@@ -98,6 +92,8 @@ def test_the_lab(channels):
     norms = 2 * (128 + 256 + 512)
     assert sizes["discriminator"] == conv_size([channels, 64, 128, 256, 512, 1]) + norms
     assert (LAB.learning_rate, LAB.beta1, LAB.beta2) == (2e-4, 0.5, 0.999)
+    assert (LAB.generator_activation, LAB.fresh_noise) == ("leaky_relu", False)
+    assert (PRESETS["lab"].batch_size, PRESETS["lab"].epochs) == (128, 20)
 
 
 def test_wide():
@@ -111,6 +107,10 @@ def test_wide():
     norms = 2 * (256 + 512 + 1024)
     convs = conv_size([1, 128, 256, 512, 1024], bias=False)
     assert sizes["discriminator"] == convs + norms + 1024 * 16 + 1
+    assert (WIDE.learning_rate, WIDE.beta1, WIDE.beta2) == (2e-4, 0.5, 0.999)
+    assert (WIDE.generator_activation, WIDE.fresh_noise) == ("relu", True)
+    preset = PRESETS["wide"]
+    assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
 def test_no_batch_norm():
@@ -340,6 +340,10 @@ def test_bfloat16_rounds_the_convolutions(stored, iterations):
         ("width", {"width": float("inf")}),
         ("latent-size", {"latent_size": 0}),
         ("beta1", {"beta1": 1.0}),
+        ("stem one of transposed, dense, found Dense", {"stem": "Dense"}),
+        ("generator-activation", {"generator_activation": "elu"}),
+        ("precision one of float32, bfloat16, found float16", {"precision": "float16"}),
+        ("loss", {"loss": "Minimax"}),
     ],
 )
 def test_impossible_settings(flag, settings):

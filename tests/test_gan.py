@@ -11,17 +11,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 from helpers import one_line
 
+from experiments import gan as experiment
 from jaxgen import gan
 from jaxgen.errors import SettingError
 
-DEEP = gan.Config()
-SMALL = gan.Config(
-    latent_size=64,
-    generator_sizes=(256, 256),
-    discriminator_sizes=(256, 256),
-    generator_activation="relu",
-    dropout=0.0,
-)
+DEEP = experiment.PRESETS["deep"].model
+SMALL = experiment.PRESETS["small"].model
 TINY = gan.Config(latent_size=3, generator_sizes=(5, 4), discriminator_sizes=(6, 5), dropout=0.4)
 SHAPE = (3, 2, 1)
 
@@ -59,6 +54,10 @@ def test_sizes():
         "discriminator": dense(18, 6, 5, 1),
     }
     assert (DEEP.learning_rate, DEEP.beta1, DEEP.dropout) == (2e-4, 0.9, 0.3)
+    assert (SMALL.learning_rate, SMALL.beta1, SMALL.dropout) == (2e-4, 0.9, 0.0)
+    assert (DEEP.generator_activation, SMALL.generator_activation) == ("leaky_relu", "relu")
+    for preset in experiment.PRESETS.values():
+        assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
 def test_initial_weights_are_uniform_within_the_inverse_root_of_the_inputs():
@@ -215,6 +214,8 @@ def test_a_small_gan_learns_two_patterns():
         ("dropout", {"dropout": 1.0}),
         ("dropout", {"dropout": -0.1}),
         ("g-steps", {"g_steps": 0}),
+        ("generator-activation one of leaky_relu, relu", {"generator_activation": "tanh"}),
+        ("loss", {"loss": "non-saturating"}),
     ],
 )
 def test_impossible_settings(flag, settings):

@@ -286,6 +286,7 @@ def test_sample_contract():
         {"num_chains": -1},
         {"momentum": 1.0},
         {"decay_steps": -1},
+        {"binarize": "sampled"},
     ],
 )
 def test_impossible_settings(bad):

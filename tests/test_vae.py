@@ -265,6 +265,10 @@ def test_samples_are_decoded_codes_from_the_prior():
         ("binarize", {"likelihood": "gaussian"}),
         ("binarize", {"likelihood": "gaussian", "binarize": "threshold"}),
         ("kl-weight", {"objective": "iwae", "kl_weight": 0.5}),
+        ("activation", {"activation": "Tanh"}),
+        ("likelihood", {"likelihood": "normal"}),
+        ("binarize", {"binarize": "samples"}),
+        ("objective", {"objective": "IWAE"}),
         ("kl-warmup-steps", {"objective": "iwae", "kl_warmup_steps": 10}),
     ],
 )

@@ -239,6 +239,8 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
         ({"hidden_sizes": ()}, "--hidden-sizes of .*found none;"),
         ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
         ({"num_sampling_steps": -1}, "--num-sampling-steps"),
+        ({"binarize": "sampled"}, "--binarize one of sample, threshold, none, found sampled"),
+        ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
     ],
 )
 def test_impossible_settings(bad, words):
