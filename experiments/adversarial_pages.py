@@ -70,7 +70,8 @@ def show(
     trained = trained._replace(state=jax.device_get(result.state))
     images = results.write_samples(args, session, learner, result)
     logged = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
-    failures = diagnosis.diagnose(logged)
+    smoothing = args.model.label_smoothing
+    failures = diagnosis.diagnose(logged, smoothing)
     neighbours, measured = adversarial_tasks.neighbours(trained, logged)
     measured |= {name: logged[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measured["s_per_iteration"] = logged[-1]["train_s"] / logged[-1]["step"]
@@ -78,7 +79,7 @@ def show(
     said = ", ".join(f"{name} {number(measured[name])}" for name in names)
     print(f"step {result.step}: {said}; drawing the report", flush=True)
     sections = [
-        adversarial_tasks.training(trained.drawing, logged, failures),
+        adversarial_tasks.training(trained.drawing, logged, failures, smoothing),
         adversarial_tasks.progress(trained),
         adversarial_tasks.samples(trained.drawing, images, args.vae),
         neighbours,

@@ -1,5 +1,6 @@
 """One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,10 @@ CURVES = {
 
 
 def training(
-    drawing: Drawing, lines: Sequence[Mapping[str, Any]], found: Sequence[diagnosis.Finding]
+    drawing: Drawing,
+    lines: Sequence[Mapping[str, Any]],
+    found: Sequence[diagnosis.Finding],
+    smoothing: float,
 ) -> Section:
     """5.4.1: how the game went, and which of the known failures it shows."""
     paths = []
@@ -47,12 +51,27 @@ def training(
         paths.append(drawing.save(f"training_{name}", figure))
     rows = [[diagnosis.in_words(each), each.criterion] for each in found]
     answer = (
-        "At chance D gives 0.5 to both and its loss is 2 log 2 = 1.386, which is what the end of a "
-        "perfect game looks like, and also a D that has learned nothing. Failures that this run "
-        f"shows at its end: {failures_said(found)}."
+        f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
+        "that tells nothing apart. Failures that this run shows at its end: "
+        f"{failures_said(found)}."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
     return Section("5.4.1", "The game", [answer], paths, table)
+
+
+def at_chance(smoothing: float) -> str:
+    """What the best D gives to real and generated images that are alike, and its loss, in words.
+
+    With labels smoothed by s it gives c = (1 - s) / 2, and its loss is twice the entropy of c.
+    """
+    chance = 0.5 * (1.0 - smoothing)
+    loss = -2.0 * (chance * math.log(chance) + (1.0 - chance) * math.log(1.0 - chance))
+    if not smoothing:
+        return f"At chance D gives 0.5 to both and its loss is 2 log 2 = {loss:.3f}"
+    return (
+        f"The target for real images is {1.0 - smoothing:g}, so the best D gives them no more; at "
+        f"chance it gives {chance:.3g} to both and its loss is {loss:.3f}"
+    )
 
 
 def failures_said(found: Sequence[diagnosis.Finding]) -> str:
@@ -136,21 +155,32 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
 
 def walks(trained: Trained) -> Section:
     """5.4.4: images along arcs between codes, and how even the steps are."""
-    ends = trained.codes("walks", NUM_WALKS)
+    ends = _lengthened(trained.codes("walks", NUM_WALKS))
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
     images = trained.images(jnp.swapaxes(arcs, 0, 1))
-    flat = images.reshape(NUM_WALKS, NUM_STEPS, -1)
-    lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
-    jump = float(np.median(lengths.max(axis=1) / lengths.mean(axis=1)))
     title = "Each row: from one code to the next along an arc, in equal angles"
     sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
     answer = (
-        "Where a walk is smooth and passes through digits, codes between two images are images "
-        f"too. The largest of the {NUM_STEPS - 1} steps in pixels is {number(jump, 2)} times the "
-        f"mean one (median of {NUM_WALKS} walks; 1 would be perfectly even, {NUM_STEPS - 1} a "
-        "single jump)."
+        "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
+        "so that the steps of the arcs between them are equal angles. Where a walk is smooth and "
+        f"passes through digits, codes between two images are images too. {evenness(images)}"
     )
     return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
+
+
+def evenness(images: np.ndarray) -> str:
+    """How even the steps between the images of walks [walks, steps, H, W, C] are, in words."""
+    flat = images.reshape(*images.shape[:2], -1)
+    lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
+    lengths = lengths[lengths.max(axis=1) > 0.0]
+    if not len(lengths):
+        return "The images do not change along any walk."
+    jump, steps = np.median(lengths.max(axis=1) / lengths.mean(axis=1)), lengths.shape[1]
+    return (
+        f"The largest of the {steps} steps in pixels is {number(float(jump), 2)} times the mean "
+        f"one (median of the {len(lengths)} walks along which images change; 1 would be perfectly "
+        f"even, {steps} a single jump)."
+    )
 
 
 def filters(trained: Trained) -> Section:
@@ -159,20 +189,20 @@ def filters(trained: Trained) -> Section:
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
     layers = list(players.features(trained.nets, trained.state, jnp.asarray(images[:1])))
-    layers, strips, dead = layers[-NUM_LAYERS:], {}, []
+    layers, strips, flat = layers[-NUM_LAYERS:], {}, 0
     for layer in layers:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
         found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
         shown = pixels[found.images]
         gradients = jax.jit(partial(saliency.guided_gradients, of_layer))(shown, found.units)
         largest = jnp.max(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
-        dead.append(int(jnp.sum(largest == 0.0)))
+        flat += int(jnp.sum(largest == 0.0))
         name = f"layer {int(layer.removeprefix('layer_')) + 1}"
         strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
         strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
     title = "Units of D with the largest responses, and what they respond to"
     path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
-    silent = f"{sum(dead)} of them do not respond and have no gradient. " if sum(dead) else ""
+    silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "

@@ -13,6 +13,7 @@ sections 3.2.3, 5.1 and 5.1.1; the thresholds are ours.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,8 @@ SWINGS = 4
 COLLAPSED = 0.5
 """Fakes differ less than this part of what real images do."""
 SURE_REAL, SURE_FAKE = 0.85, 0.05
-"""D is sure beyond these; the first leaves room for smoothed labels of 0.9."""
+"""D is sure beyond these. With labels smoothed by s the first is a part of 1 - s, for the best D(x)
+is at most that: Salimans et al., "Improved techniques for training GANs", 2016, section 3.4."""
 VANISHED = 0.01
 """The generator's gradient norm, as a part of its largest mean over an interval of the run."""
 CHANCE = 0.1
@@ -147,16 +149,16 @@ def _collapse(columns: Columns) -> Finding:
     return _finding("mode collapse", criterion, columns["epoch"], flags, measured)
 
 
-def _wins(columns: Columns) -> Finding:
+def _wins(columns: Columns, smoothing: float) -> Finding:
     """A discriminator that is sure."""
-    real, fake = columns["d_real"], columns["d_fake"]
-    criterion = f"d_real is above {SURE_REAL} and d_fake below {SURE_FAKE}: D is hardly ever wrong"
+    real, fake, sure = columns["d_real"], columns["d_fake"], SURE_REAL * (1.0 - smoothing)
+    criterion = f"d_real is above {sure:.3g} and d_fake below {SURE_FAKE}: D is hardly ever wrong"
     measured = {"d_real": np.median(_at_end(real)), "d_fake": np.median(_at_end(fake))}
-    flags = (real > SURE_REAL) & (fake < SURE_FAKE)
+    flags = (real > sure) & (fake < SURE_FAKE)
     return _finding("discriminator too strong", criterion, columns["epoch"], flags, measured)
 
 
-def _vanishes(columns: Columns) -> Finding:
+def _vanishes(columns: Columns, smoothing: float) -> Finding:
     """A discriminator that is sure, and a generator that learns nothing from it.
 
     Being sure is enough with the minimax loss, whose gradient at the logit is -D(G(z)), but not
@@ -165,9 +167,10 @@ def _vanishes(columns: Columns) -> Finding:
     """
     real, fake, norm = (columns[name] for name in ("d_real", "d_fake", "g_grad_norm"))
     relative = norm / max(float(np.max(norm)), np.finfo(np.float64).tiny)
-    flags = (real > SURE_REAL) & (fake < SURE_FAKE) & (relative < VANISHED)
+    sure = SURE_REAL * (1.0 - smoothing)
+    flags = (real > sure) & (fake < SURE_FAKE) & (relative < VANISHED)
     criterion = (
-        f"d_real is above {SURE_REAL}, d_fake below {SURE_FAKE}, and the norm of the generator's"
+        f"d_real is above {sure:.3g}, d_fake below {SURE_FAKE}, and the norm of the generator's"
         f" gradient below {VANISHED} of its largest mean over an interval"
     )
     measured = {
@@ -181,8 +184,9 @@ def _vanishes(columns: Columns) -> Finding:
 def _too_weak(columns: Columns) -> Finding:
     """A discriminator at chance though fakes differ from real images in their spread alone.
 
-    Both losses together are then at least -log(d_real (1 - d_fake)) > -2 log 0.55 = 1.2 nats, by
-    Jensen's inequality; a coin has 2 log 2 = 1.386. A perfect generator also leaves D at chance.
+    Without smoothed labels D's loss is then at least -log(d_real (1 - d_fake)) > -2 log 0.55 = 1.2
+    nats, by Jensen's inequality; a coin has 2 log 2 = 1.386. A perfect generator also leaves D at
+    chance.
     """
     gap, spread = columns["d_real"] - columns["d_fake"], columns["spread"]
     chance = np.abs(gap) < CHANCE
@@ -202,20 +206,22 @@ def _too_weak(columns: Columns) -> Finding:
     return finding._replace(holds=None) if undecided else finding
 
 
-def diagnose(lines: Sequence[Mapping[str, float]]) -> list[Finding]:
+def diagnose(lines: Sequence[Mapping[str, float]], smoothing: float = 0.0) -> list[Finding]:
     """Oscillation, mode collapse, D too strong, vanishing gradient, D too weak, in this order.
 
     Args:
         lines: of a log, in order, each with the epoch at which its interval ends and the means
             over it of the metrics of a GAN. Lines without them, or where one is not finite, are
             left out.
+        smoothing: s, where the discriminator's target for real images is 1 - s.
 
     With fewer than `LEAST_INTERVALS` lines nothing can be told: `holds` is None in every finding.
     No number in a finding is NaN.
     """
     columns = _columns(lines)
     num = len(columns["epoch"])
-    checks = (_oscillation, _collapse, _wins, _vanishes, _too_weak)
+    sure = (partial(check, smoothing=smoothing) for check in (_wins, _vanishes))
+    checks = (_oscillation, _collapse, *sure, _too_weak)
     if num >= LEAST_INTERVALS:
         return [check(columns) for check in checks]
     blank = {name: np.zeros(1) for name in METRICS}

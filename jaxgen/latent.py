@@ -35,16 +35,17 @@ def linear_path(
 def spherical_path(
     start: Float[Array, "*batch latent"], end: Float[Array, "*batch latent"], num: int
 ) -> Float[Array, "num *batch latent"]:
-    """Codes at `num` equal angles of the arc from start to end, both included.
+    """Codes at `num` steps of the arc from start to end, both included.
 
-    With w the angle between the ends and t from 0 to 1,
+    With w the angle between the ends and t from 0 to 1 in equal steps,
 
-        z(t) = (sin((1 - t) w) start + sin(t w) end) / sin(w),
+        z(t) = (sin((1 - t) w) start + sin(t w) end) / sin(w).
 
-    which keeps the length of ends of equal length; a straight line between two codes from
-    N(0, I) passes through lengths that codes hardly ever have. Where sin(w) is nearly zero, the
-    ends being parallel or opposite, it is the straight line. White, "Sampling generative
-    networks", 2016, section 2.1.
+    For ends of equal length all codes have that length and the steps are equal angles; a straight
+    line between two codes from N(0, I) passes through lengths that codes hardly ever have. For ends
+    of other lengths it is an arc of an ellipse, in angles that are not equal. Where sin(w) is
+    nearly zero, the ends being parallel or opposite, it is the straight line. White, "Sampling
+    generative networks", 2016, section 2.1.
     """
     lengths = jnp.linalg.norm(start, axis=-1) * jnp.linalg.norm(end, axis=-1)
     cosine = jnp.sum(start * end, axis=-1) / jnp.where(lengths > 0.0, lengths, 1.0)

@@ -91,7 +91,7 @@ def test_a_healthy_run() -> None:
     [
         (COLLAPSED, ["mode collapse"]),
         (VANISHED, NAMES[2:4]),
-        (VANISHED | {"d_real": 0.89}, NAMES[2:4]),  # smoothed labels
+        (VANISHED | {"d_real": 0.89}, NAMES[2:4]),
         (SURE, NAMES[2:3]),  # a gradient still reaches the generator
         ({"g_grad_norm": 0.001}, []),
         (CHANCE | {"spread": 0.7}, [NAMES[4]]),
@@ -128,6 +128,18 @@ def test_chance_with_the_spread_of_real_images_is_left_open() -> None:
 
 def test_a_gradient_of_zero_throughout() -> None:
     assert failures(log_of((10, SURE | {"g_grad_norm": 0.0}))) == NAMES[2:4]
+
+
+def test_smoothed_labels_lower_what_a_sure_discriminator_gives() -> None:
+    """The best D(x) is 1 - s: with s = 0.2 a D is sure near 0.8, and with s = 0 it is not."""
+    lines = log_of((20, {}), (20, VANISHED | {"d_real": 0.79}))
+    verdicts = {s: [each.name for each in diagnose(lines, s) if each.holds] for s in (0.0, 0.2)}
+    assert verdicts == {0.0: [], 0.2: NAMES[2:4]}
+    assert [each.criterion[:20] for each in diagnose(lines, 0.2)[2:4]] == [
+        "d_real is above 0.68"
+    ] * 2
+    below = log_of((40, VANISHED | {"d_real": 0.6}))
+    assert not any(each.holds for each in diagnose(below, 0.2))
 
 
 # --- oscillation

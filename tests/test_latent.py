@@ -41,6 +41,15 @@ def test_spherical_path_keeps_the_length_and_takes_equal_angles():
     np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-5)
 
 
+def test_spherical_path_between_unequal_lengths_is_an_ellipse():
+    """Between (1, 0) and (0, 3) in the plane: neither lengths nor angles are those of a circle."""
+    path = spherical_path(jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 3.0]), 7)
+    t = np.linspace(0.0, np.pi / 2, 7)
+    np.testing.assert_allclose(path, np.stack([np.cos(t), 3 * np.sin(t)], axis=1), atol=1e-6)
+    turns = np.diff(np.arctan2(path[:, 1], path[:, 0]))
+    assert turns.max() > 5 * turns.min()
+
+
 def test_spherical_path_without_an_angle_is_the_straight_line():
     start = jnp.asarray([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
     end = jnp.asarray([[2.0, 4.0], [-1.0, -2.0], [3.0, 1.0], [0.0, 1.0]])
