@@ -1,6 +1,7 @@
 """One DCGAN from its training to its page, and the lab's comparisons 5.1.2 and 5.1.3."""
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from jaxgen import dcgan, export, figures, players, pytorch_names
 from jaxgen.players import State
 from jaxgen.report import Section, Table, number
 from jaxgen.train import Result
+
+logger = logging.getLogger("jaxgen")
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "5.1.2 two D updates": {"d_steps": 2, "g_steps": 1},
@@ -97,18 +100,29 @@ def compared(study: bool) -> Section:
 def _sequence(config: dcgan.Config) -> str:
     """PyTorch's layers of the generator, in words."""
     norm = ", BatchNorm2d" if config.batch_norm else ""
+    layer = "ConvTranspose2d" if config.use_bias else "ConvTranspose2d(bias=False)"
     activation = "LeakyReLU(0.2)" if config.generator_activation == "leaky_relu" else "ReLU"
-    layers = f"ConvTranspose2d{norm}, {activation}, ..., ConvTranspose2d, Tanh"
+    layers = f"{layer}{norm}, {activation}, ..., {layer}, Tanh"
     if config.stem == "dense":
         return f"{layers}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
     return layers
 
 
+def variants(config: dcgan.Config) -> dict[str, dcgan.Config]:
+    """The variants by name, without those that are the main run's own settings."""
+    models = {name: dataclasses.replace(config, **changes) for name, changes in VARIANTS.items()}
+    return {name: model for name, model in models.items() if model != config}
+
+
 def study(args: Any, session: common.Session, main: Shown) -> Path:
     """Trains the lab's variants of a DCGAN from the same seed, and compares all."""
-    shown = {"as set": main}
-    for name, changes in VARIANTS.items():
-        model = dataclasses.replace(args.model, **changes)
+    shown, models = {"as set": main}, variants(args.model)
+    logger.info(
+        "study: %d trainings follow, each takes about as long as the run: %s",
+        len(models),
+        ", ".join(models),
+    )
+    for name, model in models.items():
         changed = dataclasses.replace(args, model=model, study=False)
         part = session.within("study/" + re.sub(r"[^\w]+", "_", name))
         shown[name] = show(changed, part, train(changed, part))

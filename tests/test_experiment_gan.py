@@ -192,3 +192,7 @@ def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolution
     assert all(np.isfinite(row["sample_distance"]) for row in rows)
     arrays = load_file(tmp_path / "run" / "study" / "5_1_3_no_batch_norm" / "generator.safetensors")
     assert not [name for name in arrays if "running" in name]
+    twice = tmp_path / "run" / "study" / "5_1_2_two_D_updates"
+    for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
+        arrays = load_file(twice / f"{player}.safetensors")
+        assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num
