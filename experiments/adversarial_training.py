@@ -31,7 +31,12 @@ images_of = jax.jit(players.images_of, static_argnums=0)
 
 @partial(jax.jit, static_argnums=1)
 def resized(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
-    """Images resized to [H, W], bilinearly; where they shrink, the kernel widens accordingly."""
+    """Images resized to [H, W], bilinearly; where they shrink, the kernel widens accordingly.
+
+    A run shrinks its samples and the test images beside them by this, so its distances compare with
+    each other. `experiments.compare` shrinks by `examined.in_size`, cubically and with no wider
+    kernel: its distances are others.
+    """
     shape = (len(images), *size, images.shape[-1])
     return jax.image.resize(images, shape, "bilinear") if images.shape != shape else images
 

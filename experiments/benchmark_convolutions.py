@@ -1,8 +1,9 @@
-"""How fast the DCGAN's convolutions are in every formulation and direction, and which one is taken.
+"""How fast the DCGAN's halving convolutions are by direction and formulation, and which is taken.
 
     python -m experiments.benchmark_convolutions --markdown docs/results/convolutions.md
 
-About a minute on two cores. The operations are those of the convolution as it is defined.
+About a minute on two cores. The operations are those of the convolution as it is defined. The
+formulation `dense`, for kernels as large as the image, applies to none of these layers.
 """
 
 import os

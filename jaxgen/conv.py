@@ -1,4 +1,4 @@
-"""Strided and transposed convolution that is fast on every backend, forward and backward.
+"""Strided and transposed convolution in a formulation for the backend, forward and backward.
 
 With x [B, H, W, C], a kernel w [kh, kw, C, O], stride s and padding p,
 
@@ -10,9 +10,10 @@ and their gradients are three maps, linear in each argument, with the roles exch
 
     forward(x, w) -> y        input_gradient(dy, w) -> x        kernel_gradient(x, dy) -> w
 
-On accelerators all three are XLA's own convolutions. On the CPU those are slow, and the kernel
-gradient that JAX derives for a transposed convolution is far slower; `formulation` says what takes
-their place, and `python -m experiments.benchmark_convolutions` measures every choice.
+On accelerators all three are XLA's own convolutions; none was at hand to measure them on. On the
+CPU those are mostly slower, and the kernel gradient that JAX derives for a transposed convolution
+is far slower; `formulation` says what takes their place. `experiments.benchmark_convolutions`
+measures the choice on the lab's four halving layers: docs/results/convolutions.md.
 """
 
 from functools import partial
@@ -38,7 +39,11 @@ FEW_CHANNELS = 4
 
 
 def formulation(geometry: Geometry, size: tuple[int, int], channels: int) -> str:
-    """The name of the formulation that is the fastest on the CPU for a layer, in all directions.
+    """The name of the formulation that the CPU takes for a layer, one for all three directions.
+
+    On the four layers of docs/results/convolutions.md it is the fastest in the sum of the three; in
+    one direction another may be faster, as native is forward from one channel. Sizes and numbers
+    of channels between those four layers' are not measured there, nor is `dense`.
 
     Args:
         geometry: of the layer.

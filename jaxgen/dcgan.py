@@ -5,8 +5,8 @@ With c = width * base_width channels, k4 s2 p1 convolutions that halve or double
     G: z -> stem -> [4, 4, 8c] -> [8, 8, 4c] -> [16, 16, 2c] -> [32, 32, c] -> [64, 64, C], tanh
     D: [64, 64, C] -> [32, 32, c] -> [16, 16, 2c] -> [8, 8, 4c] -> [4, 4, 8c] -> 1 logit
 
-Batch normalisation follows every layer but the generator's last and the discriminator's first and
-last. Smaller images are resized to 64x64, bilinearly.
+Batch normalisation follows every layer but the generator's last, the discriminator's first and
+last, and a dense stem. Smaller images are resized to 64x64, bilinearly.
 Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
 """
