@@ -12,7 +12,7 @@ sections 3.2.3, 5.1 and 5.1.1; the thresholds are ours.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -220,8 +220,13 @@ def diagnose(lines: Sequence[Mapping[str, float]], smoothing: float = 0.0) -> li
     """
     columns = _columns(lines)
     num = len(columns["epoch"])
-    sure = (partial(check, smoothing=smoothing) for check in (_wins, _vanishes))
-    checks = (_oscillation, _collapse, *sure, _too_weak)
+    checks: list[Callable[[Columns], Finding]] = [
+        _oscillation,
+        _collapse,
+        partial(_wins, smoothing=smoothing),
+        partial(_vanishes, smoothing=smoothing),
+        _too_weak,
+    ]
     if num >= LEAST_INTERVALS:
         return [check(columns) for check in checks]
     blank = {name: np.zeros(1) for name in METRICS}
