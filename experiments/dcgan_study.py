@@ -12,6 +12,7 @@ import numpy as np
 from experiments import adversarial_pages, adversarial_training, common, results, run_folder
 from experiments.adversarial_pages import Shown
 from experiments.adversarial_tasks import failures_said
+from experiments.session import variant
 from jaxgen import dcgan, export, figures, players, pytorch_names
 from jaxgen.players import State
 from jaxgen.report import Section, Table, number
@@ -124,8 +125,8 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     )
     for name, model in models.items():
         changed = dataclasses.replace(args, model=model, study=False)
-        part = session.within("study/" + re.sub(r"[^\w]+", "_", name))
-        shown[name] = show(changed, part, train(changed, part))
+        own = variant(session, changed, re.sub(r"[^\w]+", "_", name))
+        shown[name] = show(changed, own, train(changed, own))
     rows = [{"name": name, **each.measured} for name, each in shown.items()]
     cells = [[row["name"], *(number(row[key]) for key in COLUMNS)] for row in rows]
     table = Table(["variant", *COLUMNS.values()], cells)
@@ -158,8 +159,9 @@ def comparison(drawing: results.Drawing, shown: dict[str, Shown], table: Table) 
         "mean Euclidean distance of samples to the nearest training image, where test images have "
         f"{number(reference)}; far below it, samples are blurs or copies, far above it, no digits. "
         "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
-        "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Failures "
-        "at the end, by the criteria of 5.4.1:",
+        "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
+        "variant is a whole run in the folder study, which python -m experiments.compare puts on "
+        "the yardstick of all models. Failures at the end, by the criteria of 5.4.1:",
         *(f"{name}: {failures_said(each.failures)}." for name, each in shown.items()),
     ]
     title = "Update ratios, batch normalisation, Adam"

@@ -57,3 +57,9 @@ def session_for(
     seeds = args.seeds or (args.seed,)
     record = partial(run_folder.record, root / part, config, dataset.digest, seeds)
     return Session(experiment, dataset, root, seeds, record, part)
+
+
+def variant(session: Session, args: Any, name: str) -> Session:
+    """A session for a study's variant of the run, in a run folder of its own within the run's."""
+    part = session.within(f"study/{name}").part
+    return session_for(session.experiment, args, session.dataset, session.root, part)

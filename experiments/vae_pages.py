@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments import common, monitor, results, run_folder, vae_space, vae_tasks, vae_training
 from experiments.results import NUM_SHOWN
+from experiments.session import variant
 from experiments.vae_tasks import Trained
 from jaxgen import figures, vae
 from jaxgen.data import Dataset
@@ -110,8 +111,9 @@ def study(args: Any, session: common.Session, main: Shown) -> Path:
     for size in SIZES:
         if size not in shown:
             config = dataclasses.replace(args.model, latent_size=size)
-            part = session.within(f"study/latent{size}")
-            shown[size] = show(args, config, part, vae_training.train(args, config, part))
+            changed = dataclasses.replace(args, model=config, study=False)
+            own = variant(session, changed, f"latent{size}")
+            shown[size] = show(changed, config, own, vae_training.train(changed, config, own))
     shown = dict(sorted(shown.items()))
     drawing = results.Drawing(session.dataset, session.folder)
     rows = [{"name": f"{size} latent variables", **each.measured} for size, each in shown.items()]

@@ -22,6 +22,7 @@ from runs import (
 from safetensors.numpy import load_file
 
 from experiments import dcgan, gan
+from experiments import finished as finished_runs
 from jaxgen import checkpoint
 
 TINY = ("--generator-sizes", "16", "--discriminator-sizes", "16", "12", "8", "--latent-size", "5")
@@ -193,6 +194,7 @@ def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolution
     arrays = load_file(tmp_path / "run" / "study" / "5_1_3_no_batch_norm" / "generator.safetensors")
     assert not [name for name in arrays if "running" in name]
     twice = tmp_path / "run" / "study" / "5_1_2_two_D_updates"
+    assert finished_runs.label(finished_runs.read(twice)).startswith("dcgan-lab, d steps 2, ")
     for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
         arrays = load_file(twice / f"{player}.safetensors")
         assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num
