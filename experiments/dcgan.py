@@ -6,13 +6,15 @@ trains the preset `lab` (channels 64 to 512, batch 128, 20 epochs; Adam 2e-4 wit
 the DCGAN paper, for at the lab's 1e-3 D wins after some epochs: docs/results/gan.md). An epoch
 takes about 11 minutes on two cores (docs/results/speed.md), so the run says after its first steps
 how long it will take; with `--width 0.25` it is 2 minutes, `--quick` takes a minute. Expected of
-`--width 0.25` on MNIST with seed 0, after 20 epochs and 41 minutes: samples at a mean distance of
-4.59 to the nearest training image (test images 3.87), their spread 0.94; of full width after 6
-epochs 4.62 and 0.88 (docs/results/gan.md). Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and
-draws 16 fixed codes into `progress/`. The page answers the lab's tasks 5.1 and the notebooks'
-questions (5.4); `--vae RUN` shows a VAE's samples beside these, `--study` trains with other D:G
-ratios, without batch normalisation, and at 1e-3, each about as long as the run. `--preset wide` is
-the notebook's version: 128 to 1024 channels, batch 100, 200 epochs.
+seed 0 on MNIST: samples at a mean distance of 4.62 to the nearest training image after 6 epochs
+(test images 3.87), their spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
+0.94.
+
+Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into
+`progress/`. The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN`
+shows a VAE's samples beside these, `--study` trains with other D:G ratios, without batch
+normalisation, and at 1e-3, each about as long as the run. `--preset wide` is the notebook's
+version: 128 to 1024 channels, batch 100, 200 epochs.
 """
 
 from dataclasses import dataclass, field
