@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import read
 from safetensors.numpy import load_file
 
 from experiments import adversarial_tasks, dcgan_study
@@ -18,6 +19,7 @@ from experiments.adversarial_pages import Shown
 from experiments.adversarial_training import Trained
 from experiments.dcgan import PRESETS, Args
 from experiments.results import Drawing
+from experiments.session import Session, session_for
 from jaxgen import adversarial, dcgan, pytorch_names
 from jaxgen.data import Dataset, Split
 from jaxgen.players import Nets, Player, State, rescaled
@@ -243,18 +245,22 @@ def test_the_study_leaves_out_what_the_run_is(
     measured = dict.fromkeys([*dcgan_study.COLUMNS, "test_distance"], 1.0)
     trained: list[tuple[str, dcgan.Config]] = []
 
-    def train(args: Args, part: str) -> None:
-        trained.append((part, args.model))
+    def train(args: Args, own: Session) -> None:
+        own.folder.mkdir(parents=True)
+        own.record()
+        assert read(own.folder / "config.json")["model"]["d_steps"] == args.model.d_steps
+        trained.append((own.part, args.model))
 
     shown: Any = Shown(None, measured, [], tmp_path)  # type: ignore[arg-type]
     monkeypatch.setattr(dcgan_study, "train", train)
     monkeypatch.setattr(dcgan_study, "show", lambda *_: shown)
     monkeypatch.setattr(dcgan_study, "comparison", lambda *_: None)
     monkeypatch.setattr(dcgan_study.results, "write_study", lambda *args: args[-1])
-    dataset = SimpleNamespace(name="tiny")
-    session: Any = SimpleNamespace(folder=tmp_path, dataset=dataset, within=lambda name: name)
+    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64)
+    args = dataclasses.replace(Args(), model=model)
+    session = session_for("dcgan", args, dataset, tmp_path)
     with caplog.at_level(logging.INFO, "jaxgen"):
-        rows: Any = dcgan_study.study(dataclasses.replace(Args(), model=model), session, shown)
+        rows: Any = dcgan_study.study(args, session, shown)
     expected = [("study/5_1_2_two_D_updates", 2, 1), ("study/5_1_2_two_G_updates", 1, 2)]
     assert [(part, each.d_steps, each.g_steps) for part, each in trained] == expected
     assert [row["name"] for row in rows] == ["as set", *list(dcgan_study.VARIANTS)[:2]]
