@@ -55,7 +55,7 @@ def sections(
         "the error of log Z on top. Thresholded pixels are other data than drawn ones."
     )
     return [
-        Section("table", "Models and measures", said, (), tables.main_table(rows)),
+        Section("table", "Models and measures", said, (), tables.main_table(rows, published)),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
         Section("digits", "Digits that the judge reads", [], (), tables.digit_table(rows)),
         Section(

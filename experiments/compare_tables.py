@@ -24,6 +24,7 @@ COLUMNS = {
     "copying": "copying",
     "parzen": "Parzen (legacy)",
 }
+PUBLISHED = "published, nats"
 PIXELS = {"sample": "drawn", "threshold": "thresholded"}
 """What a likelihood is of, by how grey pixels were made binary."""
 OTHERS = (
@@ -31,6 +32,7 @@ OTHERS = (
         "by",
         f"how the likelihood was found; and where AIS from its two sides is over {MEET:g} nat off",
     ],
+    [PUBLISHED, "the figure that a model reaches for; its source stands under Log likelihood"],
     ["N labels, %", "test images that a linear probe of the highest features reads right"],
     ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
 )
@@ -104,16 +106,23 @@ def label_numbers(rows: Sequence[Row]) -> list[int]:
     return sorted({x["num_labels"] for row in rows for m in row.measures for x in m["probes"]})
 
 
-def main_table(rows: Sequence[Row]) -> Table:
+def beside(row: Row, published: Sequence[Published]) -> str:
+    """The published figure that a model reaches for, whatever is changed in its settings."""
+    model = row.name.partition(", ")[0]
+    found = [figure for figure in published if model in figure.beside]
+    return "; ".join(f"{number(figure.value, 5)}, {figure.how}" for figure in found)
+
+
+def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     """Models by measures."""
     numbers = label_numbers(rows)
-    columns = ["model", "seeds", "log likelihood, nats", "by", *COLUMNS.values()]
+    columns = ["model", "seeds", "log likelihood, nats", "by", PUBLISHED, *COLUMNS.values()]
     columns += [f"{num:,} labels, %" for num in numbers] + ["training, s"]
     lines = []
     for row in rows:
         best = [headline(each) for each in row.measures]
         line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
-        line.append(by(row.measures))
+        line += [by(row.measures), beside(row, published)]
         for name in COLUMNS:
             found = [measures["samples"].get(name) for measures in row.measures]
             line.append(cell(found, lambda x: interval(x, 3)))

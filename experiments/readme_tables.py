@@ -2,8 +2,8 @@
 
     python -m experiments.readme_tables
 
-replaces what stands between the marks in README.md by columns of docs/results/speed.md and of
-docs/results/compare.md.
+replaces what stands between the marks in README.md by columns of docs/results/speed.md and of the
+comparisons docs/results/compare.md and docs/results/presets.md.
 """
 
 import re
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tyro
 
 from experiments.command_line import exit_code
+from experiments.compare_tables import PUBLISHED
 from jaxgen.errors import DataError
 from jaxgen.files import write_atomically
 from jaxgen.report import Table, markdown
@@ -24,7 +25,12 @@ COMPARED = (
     *("model", "seeds", "log likelihood, nats", "by", "Frechet distance", "precision", "recall"),
     *("coverage", "KL of digits", "class score", "1,000 labels, %"),
 )
-"""The comparison's columns that the README has."""
+"""Columns that the README has of the comparison of the lab's models."""
+REACHED = (
+    *("model", "seeds", "log likelihood, nats", "by", PUBLISHED),
+    *("Frechet distance", "1,000 labels, %", "training, s"),
+)
+"""Columns that it has of the presets that reach for published likelihoods."""
 
 
 class Cut(NamedTuple):
@@ -40,6 +46,11 @@ class Cut(NamedTuple):
     """What it has of a cell or of a title."""
 
 
+def without_intervals(cell: str) -> str:
+    """What stands before the interval of a cell."""
+    return cell.partition(" [")[0]
+
+
 CUTS = {
     "speed": Cut(
         "docs/results/speed.md",
@@ -47,12 +58,8 @@ CUTS = {
         lambda title: title.startswith("ratio to "),
         lambda cell: cell.partition(" (")[0],  # medians alone
     ),
-    "compare": Cut(
-        "docs/results/compare.md",
-        COMPARED,
-        lambda _: False,
-        lambda cell: cell.partition(" [")[0],  # without intervals
-    ),
+    "compare": Cut("docs/results/compare.md", COMPARED, lambda _: False, without_intervals),
+    "presets": Cut("docs/results/presets.md", REACHED, lambda _: False, without_intervals),
 }
 """The tables by their marks."""
 

@@ -1,5 +1,8 @@
 """The published figures as data: each once, with where it is from."""
 
+import importlib
+
+import numpy as np
 import pytest
 
 from experiments import compare_pages, compare_tables, published
@@ -9,6 +12,16 @@ FIGURES = published.FIGURES["mnist"]
 
 def test_each_figure_stands_once():
     assert len({(figure.model, figure.measure, figure.how) for figure in FIGURES}) == len(FIGURES)
+
+
+def test_each_stands_beside_models_that_there_are():
+    names = {name for figure in FIGURES for name in figure.beside} - {"mixture of Bernoullis"}
+    for name in names:
+        experiment, _, preset = name.partition("-")
+        assert preset in importlib.import_module(f"experiments.{experiment}").PRESETS
+    row = compare_tables.Row("rbm-cd25, epochs 3", [], np.zeros(()))
+    assert compare_tables.beside(row, FIGURES) == "-86.34, AIS"
+    assert compare_tables.beside(row._replace(name="rbm-cd2"), FIGURES) == ""
 
 
 def test_figures_are_in_the_units_of_their_measure():

@@ -8,7 +8,7 @@ from runs import only_line
 
 from experiments import readme_tables
 from experiments.command_line import exit_code
-from experiments.readme_tables import COMPARED, CUTS
+from experiments.readme_tables import COMPARED, CUTS, REACHED
 from jaxgen.errors import DataError
 
 
@@ -30,7 +30,9 @@ def test_the_readme_keeps_what_is_around_the_tables(
 ) -> None:
     others = [title for title in COMPARED if title not in ("model", "precision")]
     titles, cells = " | ".join(others), " | ".join("0" for _ in others)
+    reached, values = " | ".join(REACHED), " | ".join("1" for _ in REACHED)
     pages = {
+        "presets": page(f"x | {reached}", f"0 | {values}"),
         "speed": page("name | x | images/s | ratio to Y", "a | 1 | 5 | 2 (1 to 3)"),
         "compare": page(f"model | x | precision | {titles}", f"a\\|b | 1 | 2 [1, 3] | {cells}")
         + "\n| another | table |\n",
@@ -46,13 +48,15 @@ def test_the_readme_keeps_what_is_around_the_tables(
     around = "a\n"
     for mark in CUTS:
         around += f"<!-- {mark}:begin -->\n{{}}<!-- {mark}:end -->\nb\n"
-    readme.write_text(around.format("old\n", ""))
+    readme.write_text(around.format("old\n", "", "old"))
     readme_tables.main(args)
     speed = "| name | images/s | ratio to Y |\n| --- | --- | --- |\n| a | 5 | 2 |\n"
     rule = " | ".join("---" for _ in COMPARED)
     compare = f"| model | precision | {titles} |\n| {rule} |\n| a\\|b | 2 | {cells} |\n"
-    assert readme.read_text() == around.format(speed, compare)
+    presets = f"| {reached} |\n| {' | '.join('---' for _ in REACHED)} |\n| {values} |\n"
+    expected = around.format(speed, compare, presets)
+    assert readme.read_text() == expected
     (tmp_path / CUTS["speed"].page).write_text(page("name | ratio to Y", "a | 2 (1 to 3)"))
     assert exit_code(lambda: readme_tables.main(args)) == DataError.exit_code
     assert "a column 'images/s' in the first table" in only_line(capsys.readouterr().err)
-    assert readme.read_text() == around.format(speed, compare)
+    assert readme.read_text() == expected
