@@ -53,7 +53,8 @@ def training(
     answer = (
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
         "that tells nothing apart. Failures that this run shows at its end: "
-        f"{failures_said(found)}."
+        f"{failures_said(found)}. These criteria look at losses and pixels; which digits are "
+        "drawn, and whether some are missing, is counted under 5.4.6."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
     return Section("5.4.1", "The game", [answer], paths, table)

@@ -67,8 +67,8 @@ class Args:
     """With --train: which experiments."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """With --train: seeds of each."""
-    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = "mnist"
-    """With --train: the data set. Other runs name their own."""
+    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] | None = None
+    """With --train: the data set, mnist where not given. Other runs name their own."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
     manual_dir: Path | None = None
@@ -104,12 +104,19 @@ class Args:
                 found="both" if self.runs else "neither",
                 remedy="type python -m experiments.compare runs/rbm-mnist-seed0, for example",
             )
+        if self.runs and self.dataset:
+            raise SettingError(
+                expected="--dataset with --train alone, for finished runs name their data set",
+                found=self.dataset,
+                remedy="leave --dataset out",
+            )
 
 
 def quickened(args: Args) -> Args:
     """The same with little of everything."""
     quick = {"num_samples": 500, "ais_chains": 20, "ais_temperatures": 200, "bound_weights": 20}
-    return dataclasses.replace(args, **quick, num_labels=(100,), dataset="digits")
+    dataset = "digits" if args.train else None
+    return dataclasses.replace(args, **quick, num_labels=(100,), dataset=dataset)
 
 
 def train(args: Args) -> list[Path]:
@@ -119,7 +126,7 @@ def train(args: Args) -> list[Path]:
         (args.out / "runs").mkdir(exist_ok=True)
     for name in args.only:
         folder = args.out / "runs" / name
-        words = [f"--dataset={args.dataset}", f"--out={folder}"]
+        words = [f"--dataset={args.dataset or 'mnist'}", f"--out={folder}"]
         words += ["--quick"] if args.quick else MODELS[name]
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []

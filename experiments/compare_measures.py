@@ -160,7 +160,12 @@ def of_samples(found: Measures) -> Section:
     """The measures of samples, each with its interval."""
     estimates = {name: Estimate(**each) for name, each in found["samples"].items()}
     rows = [
-        [name, interval(each._asdict()), str(each.num_samples), yardstick.WHAT[name]]
+        [
+            yardstick.TITLES[name],
+            interval(each._asdict()),
+            str(each.num_samples),
+            yardstick.WHAT[name],
+        ]
         for name, each in estimates.items()
     ]
     columns = ["measure", "value [95 % interval]", "samples", "what it is"]

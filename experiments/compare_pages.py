@@ -7,7 +7,7 @@ from typing import Any
 from experiments import compare_tables as tables
 from experiments import run_folder, yardstick
 from experiments.compare_measures import CLASSIFIED
-from experiments.compare_tables import COLUMNS, OTHERS, Row
+from experiments.compare_tables import OTHERS, Row
 from experiments.finished import train_seconds
 from experiments.published import Published
 from jaxgen import figures, report
@@ -39,11 +39,15 @@ def sections(
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
         f"the chains that estimate log Z. {one_line}",
+        "A row is named by its experiment and preset, and by what is changed in them. Samples are "
+        "grey, as the models give them: of binary models, the probabilities of the last draw. They "
+        "are measured against test images, real test images against training images; the labels "
+        "of that row are read from pixels.",
         *parzen_said(published),
     ]
     meaning = Table(
         ["measure", "what it is"],
-        [*([COLUMNS[name], what] for name, what in yardstick.WHAT.items()), *OTHERS],
+        [*([yardstick.TITLES[name], what] for name, what in yardstick.WHAT.items()), *OTHERS],
     )
     kinds = (
         "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "

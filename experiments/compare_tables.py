@@ -8,22 +8,11 @@ import numpy as np
 from experiments.compare_measures import Measures, interval
 from experiments.finished import Finished, program, train_seconds
 from experiments.published import Published
+from experiments.yardstick import TITLES
 from jaxgen.report import Table, number
 
 MEET = 1.0
 """Nats; where log Z by AIS and by reverse AIS lie farther apart, neither is to be trusted."""
-COLUMNS = {
-    "frechet_distance": "Frechet distance",
-    "kernel_distance": "kernel distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "digits_kl": "KL of digits",
-    "class_score": "class score",
-    "copying": "copying",
-    "parzen": "Parzen (legacy)",
-}
 PUBLISHED = "published, nats"
 PIXELS = {"sample": "drawn", "threshold": "thresholded"}
 """What a likelihood is of, by how grey pixels were made binary."""
@@ -116,14 +105,14 @@ def beside(row: Row, published: Sequence[Published]) -> str:
 def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     """Models by measures."""
     numbers = label_numbers(rows)
-    columns = ["model", "seeds", "log likelihood, nats", "by", PUBLISHED, *COLUMNS.values()]
+    columns = ["model", "seeds", "log likelihood, nats", "by", PUBLISHED, *TITLES.values()]
     columns += [f"{num:,} labels, %" for num in numbers] + ["training, s"]
     lines = []
     for row in rows:
         best = [headline(each) for each in row.measures]
         line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
         line += [by(row.measures), beside(row, published)]
-        for name in COLUMNS:
+        for name in TITLES:
             found = [measures["samples"].get(name) for measures in row.measures]
             line.append(cell(found, lambda x: interval(x, 3)))
         for num in numbers:

@@ -109,6 +109,7 @@ class Trained(NamedTuple):
 def filters(trained: Trained) -> Section:
     """1.1: the weights as a sheet, and how local they are."""
     weights = np.asarray(trained.params["w"]).T
+    noise = _half_of_noise(weights.shape[1])
     energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
     half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
     figure = figures.filter_sheet(
@@ -117,19 +118,22 @@ def filters(trained: Trained) -> Section:
     answer = [
         f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
         f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
-        "Evenly spread noise would need "
-        f"{_half_of_noise(weights.shape[1])}, a single point 1: the smaller the number, the more "
-        "local what switches the unit: "
-        + (
-            "these filters are strokes and blobs at one place."
-            if np.median(half) < _half_of_noise(weights.shape[1]) / 2
-            else "these filters are hardly more local than the noise they started from."
-        ),
+        f"Evenly spread noise would need {noise}, a single point 1: the smaller the number, the "
+        f"more local what switches the unit: these filters {_locality(np.median(half), noise)}",
         "Red pixels switch a unit on, blue pixels switch it off.",
     ]
     return Section(
         "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
     )
+
+
+def _locality(half: float, noise: int) -> str:
+    """How local filters are that have half of their squared weight on so many pixels."""
+    if half < noise / 2:
+        return "are strokes and blobs at one place."
+    if half < noise:
+        return "are hardly more local than the noise they started from."
+    return "are no more local than the noise they started from."
 
 
 def _half_of_noise(num: int) -> int:

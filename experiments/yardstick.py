@@ -36,6 +36,19 @@ NUM_HELD_OUT = 1000
 POSITIVE, SHARE = (0.0, np.inf), (0.0, 1.0)
 """Ranges of measures, where their intervals end; an unbiased kernel distance may be negative."""
 
+TITLES = {
+    "frechet_distance": "Frechet distance",
+    "kernel_distance": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "digits_kl": "KL of digits",
+    "class_score": "class score",
+    "copying": "copying",
+    "parzen": "Parzen (legacy)",
+}
+"""What readers know the measures by."""
 WHAT = {
     "frechet_distance": "squared Frechet distance on the judge's features (no FID); lower",
     "kernel_distance": "squared MMD, cubic kernel, on the judge's features, unbiased; lower",
@@ -46,10 +59,10 @@ WHAT = {
     "coverage": "share of real images with a sample nearer than their 5th nearest real one; higher",
     "digits_kl": "KL of the digits drawn from the data's, nats; lower",
     "class_score": "exp mean KL(p(y|x) || p(y)) by the judge (no Inception); higher",
-    "copying": f"P(one of the first {NUM_PIXELS:,} samples is nearer to a training image than a "
-    "test image is); 0.5 for unseen images",
-    "parzen": f"log likelihood of {NUM_PIXELS:,} test images, nats, the window's width chosen on "
-    f"training images, which models have seen. {CAVEAT}",
+    "copying": f"P(one of the first samples, at most {NUM_PIXELS:,}, is nearer to a training image "
+    "than a test image is); 0.5 for unseen images",
+    "parzen": f"log likelihood of at most {NUM_PIXELS:,} test images, nats, the window's width "
+    f"chosen on training images, which models have seen. {CAVEAT}",
 }
 
 Estimates = dict[str, Estimate]

@@ -259,6 +259,8 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
     assert "found neither" in only_line(capsys.readouterr().err)
     assert called("runs/rbm", "--train") == 2
     assert "found both" in only_line(capsys.readouterr().err)
+    assert called("runs/rbm", "--dataset", "mnist") == 2
+    assert "leave --dataset out" in only_line(capsys.readouterr().err)
     with pytest.raises(SettingError, match="--num-samples from 100 to 10,000, found 10001"):
         compare.Args((Path("run"),), num_samples=10_001)
 
