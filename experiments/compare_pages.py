@@ -16,6 +16,16 @@ from jaxgen.report import Section, Table, number
 
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
+KINDS = (
+    "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "
+    "too high, if anything; reverse AIS the other way round, as far as its chains start at "
+    "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
+    "number of effective chains does not tell of a mode that no chain found. Log Z stands with "
+    "what the mean weight gives at three standard errors below and above; of several seeds, it "
+    "is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but for "
+    "the error of log Z on top. Thresholded pixels are other data than drawn ones."
+)
+"""What the kinds of likelihoods are worth."""
 
 
 def parzen_said(published: Sequence[Published]) -> list[str]:
@@ -49,15 +59,6 @@ def sections(
         ["measure", "what it is"],
         [*([yardstick.TITLES[name], what] for name, what in yardstick.WHAT.items()), *OTHERS],
     )
-    kinds = (
-        "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "
-        "too high, if anything; reverse AIS the other way round, as far as its chains start at "
-        "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
-        "number of effective chains does not tell of a mode that no chain found. Log Z stands with "
-        "what the mean weight gives at three standard errors below and above; of several seeds, it "
-        "is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but for "
-        "the error of log Z on top. Thresholded pixels are other data than drawn ones."
-    )
     return [
         Section("table", "Models and measures", said, (), tables.main_table(rows, published)),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
@@ -65,7 +66,7 @@ def sections(
         Section(
             "likelihood",
             "Log likelihood",
-            [kinds],
+            [KINDS],
             (),
             tables.likelihood_table(rows, published),
         ),
