@@ -25,13 +25,14 @@ from typing import Any, Literal  # noqa: E402
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 
-from experiments import benchmark_pages, common  # noqa: E402
-from experiments.benchmark_cases import Precision, cases, changed  # noqa: E402
-from experiments.benchmark_measure import NUM_IMAGES, measure  # noqa: E402
-from experiments.benchmark_peers import LIBRARIES, require_libraries  # noqa: E402
-from experiments.benchmark_sweeps import SWEEPS, plot, sweep_page  # noqa: E402
-from experiments.command_line import exit_code  # noqa: E402
-from experiments.processes import use_devices  # noqa: E402
+from experiments.benchmarking import page as benchmark_pages  # noqa: E402
+from experiments.benchmarking.cases import Precision, cases, changed  # noqa: E402
+from experiments.benchmarking.measure import NUM_IMAGES, measure  # noqa: E402
+from experiments.benchmarking.peers import LIBRARIES, require_libraries  # noqa: E402
+from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page  # noqa: E402
+from experiments.running import common  # noqa: E402
+from experiments.running.cluster import use_devices  # noqa: E402
+from experiments.running.command_line import exit_code  # noqa: E402
 from jaxgen.errors import (  # noqa: E402
     DataMissingError,
     SettingError,

@@ -6,7 +6,8 @@ measures finished runs, one or several seeds each, by likelihood, by samples and
 features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. What
 was measured stays in the run's folder (`measures.json`, `measures.html`), so adding a run costs
 that run alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The
-first call on a data set trains its judge (`experiments.judge`), some minutes on two cores.
+first call on a data set trains its judge (`experiments.comparison.judge`), some minutes on two
+cores.
 """
 
 import dataclasses
@@ -21,27 +22,25 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import (
-    compare_pages,
-    finished,
-    published,
-    reproduce_runs,
-    run_folder,
-    yardstick,
-)
-from experiments.command_line import exit_code, parse
-from experiments.compare_floors import floors
-from experiments.compare_measures import Settings, measured
-from experiments.compare_tables import Row
-from experiments.examined import Effort, in_size
-from experiments.finished import Finished
-from experiments.judge import Judge, judge
-from jaxgen import data, quality
+from experiments.comparison import page as compare_pages
+from experiments.comparison import published, yardstick
+from experiments.comparison.examined import Effort, in_size
+from experiments.comparison.judge import Judge, judge
+from experiments.comparison.measures import Settings, measured
+from experiments.comparison.reference import floors
+from experiments.comparison.tables import Row
+from experiments.reproduction import runs as reproduce_runs
+from experiments.running import finished
+from experiments.running.command_line import exit_code, parse
+from experiments.running.finished import Finished
+from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
+from jaxgen.evaluation import sample_quality
+from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.files import write_json, writing
-from jaxgen.likelihood import MAX_ENUMERATED
-from jaxgen.report import number
+from jaxgen.report.page import number
+from jaxgen.runs import folder as run_folder
 
 MODELS: dict[str, tuple[str, ...]] = {
     "rbm": (),
@@ -229,7 +228,7 @@ def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:
 
 def notes(judged: Judge) -> str:
     """What the judge makes of real test images."""
-    score = quality.class_score(judged.test.probs)
+    score = sample_quality.class_score(judged.test.probs)
     return f"The class score of all real test images is {number(score)}."
 
 

@@ -6,10 +6,10 @@ trains the preset `lab` (CD-1, then CD-2; 100 epochs each, batch 100, learning r
 the lab's tasks 2.1 to 2.3 in runs/dbn-mnist-seed0/report.html; `--study` adds 2.4. Its first layer
 is the RBM of `experiments.rbm`, bit for bit.
 
-`--preset two500` reaches for the published bound of two layers (`experiments/published.py`):
-784-500-784, CD-25, the learning rate falling to 0 in each layer. Its second layer starts as the
-first one turned upside down, so that the bound starts at the RBM's likelihood. About
-70 minutes on two cores.
+`--preset two500` reaches for the published bound of two layers
+(`experiments/comparison/published.py`): 784-500-784, CD-25, the learning rate falling to 0 in each
+layer. Its second layer starts as the first one turned upside down, so that the bound starts at the
+RBM's likelihood. About 70 minutes on two cores.
 """
 
 from dataclasses import dataclass, field
@@ -18,24 +18,21 @@ from typing import Literal
 
 import jax
 
-from experiments import (
-    common,
-    dbn_layers,
-    dbn_study,
-    dbn_tasks,
-    examined_net,
-    finished,
-    launch,
-    rbm_tasks,
-    rbm_training,
-    results,
-)
-from experiments.examined import Examined
-from experiments.finished import Finished
-from jaxgen import dbn
+from experiments.comparison import examined_net
+from experiments.comparison.examined import Examined
+from experiments.lab.dbn import layers as dbn_layers
+from experiments.lab.dbn import study as dbn_study
+from experiments.lab.dbn import tasks as dbn_tasks
+from experiments.lab.rbm import tasks as rbm_tasks
+from experiments.lab.rbm import training as rbm_training
+from experiments.running import artifacts as results
+from experiments.running import cli as launch
+from experiments.running import common, finished
+from experiments.running.finished import Finished
 from jaxgen.data import Dataset
-from jaxgen.report import number
-from jaxgen.train import Result
+from jaxgen.models import dbn
+from jaxgen.report.page import number
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from experiments import (
-    adversarial_pages,
-    adversarial_training,
-    common,
-    dcgan_study,
-    examined_gan,
-    launch,
-)
-from experiments.examined import Examined
-from experiments.finished import Finished
-from jaxgen import dcgan
+from experiments.comparison import examined_gan
+from experiments.comparison.examined import Examined
+from experiments.lab.gan import dcgan_study
+from experiments.lab.gan import page as adversarial_pages
+from experiments.lab.gan import training as adversarial_training
+from experiments.running import cli as launch
+from experiments.running import common
+from experiments.running.finished import Finished
 from jaxgen.data import Dataset
-from jaxgen.train import Result
+from jaxgen.models import dcgan
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

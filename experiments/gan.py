@@ -17,12 +17,16 @@ images 4.24), their spread 0.97 and 0.74 (docs/results/gan.md); 200 epochs are n
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments import adversarial_pages, adversarial_training, common, examined_gan, launch
-from experiments.examined import Examined
-from experiments.finished import Finished
-from jaxgen import gan
+from experiments.comparison import examined_gan
+from experiments.comparison.examined import Examined
+from experiments.lab.gan import page as adversarial_pages
+from experiments.lab.gan import training as adversarial_training
+from experiments.running import cli as launch
+from experiments.running import common
+from experiments.running.finished import Finished
 from jaxgen.data import Dataset
-from jaxgen.train import Result
+from jaxgen.models import gan
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

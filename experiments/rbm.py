@@ -7,10 +7,10 @@ to 1.3 and 1.7 in runs/rbm-mnist-seed0/report.html; `--study` adds the compariso
 1.8. Expected on MNIST with seed 0: test reconstruction error 0.0146, after 70 to 90 seconds on two
 CPU cores (docs/results/rbm.md); the study takes about half an hour more.
 
-The other presets reach for the published likelihoods in `experiments/published.py`, with a learning
-rate that falls to 0 at the end: `cd25` (500 hidden units, CD-25) and `pcd500` (500, centred PCD),
-whose likelihood only AIS estimates; `pcd16` and `pcd16_centred` (16 hidden units, PCD, pixels
-thresholded as PyDeep has them), whose likelihood is exact and in summary.json.
+The other presets reach for the published likelihoods in `experiments/comparison/published.py`, with
+a learning rate that falls to 0 at the end: `cd25` (500 hidden units, CD-25) and `pcd500` (500,
+centred PCD), whose likelihood only AIS estimates; `pcd16` and `pcd16_centred` (16 hidden units,
+PCD, pixels thresholded as PyDeep has them), whose likelihood is exact and in summary.json.
 """
 
 import dataclasses
@@ -20,23 +20,21 @@ from typing import Literal
 
 import jax
 
-from experiments import (
-    common,
-    examined_net,
-    launch,
-    members,
-    monitor,
-    rbm_study,
-    rbm_tasks,
-    rbm_training,
-    results,
-)
-from experiments.examined import Examined
-from experiments.finished import Finished
-from jaxgen import dbn, rbm
+from experiments.comparison import examined_net
+from experiments.comparison.examined import Examined
+from experiments.lab.rbm import study as rbm_study
+from experiments.lab.rbm import tasks as rbm_tasks
+from experiments.lab.rbm import training as rbm_training
+from experiments.running import artifacts as results
+from experiments.running import cli as launch
+from experiments.running import common
+from experiments.running import progress as monitor
+from experiments.running import seeds as members
+from experiments.running.finished import Finished
 from jaxgen.data import Dataset
-from jaxgen.report import number
-from jaxgen.train import Result
+from jaxgen.models import dbn, rbm
+from jaxgen.report.page import number
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from typing import Any
 
 import tyro
 
-from experiments import reproduce_runs, run_folder
-from experiments.command_line import exit_code
-from experiments.reproduce_checks import require_repeatable
-from experiments.reproduce_runs import Timed, short
-from experiments.reproduce_verdict import (
+from experiments.reproduction import runs as reproduce_runs
+from experiments.reproduction.checks import require_repeatable
+from experiments.reproduction.runs import Timed, short
+from experiments.reproduction.verdict import (
     BANDS,
     MEANING,
     Record,
@@ -36,13 +35,12 @@ from experiments.reproduce_verdict import (
     read,
     read_record,
 )
-from jaxgen.errors import (
-    ReproduceError,
-    RunFolderError,
-    SettingError,
-)
+from experiments.running import finished
+from experiments.running.command_line import exit_code
+from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
-from jaxgen.report import Table, markdown, number
+from jaxgen.report.page import Table, markdown, number
+from jaxgen.runs import folder as run_folder
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def verify(run: Path, args: Args) -> None:
     experiment = require_repeatable(run, stored.record)
     here = {"resume": False, "overwrite": False}
     config = {k: v for k, v in stored.record.config.items() if k not in ("experiment", "out")}
-    flags = reproduce_runs.flags(config | here)
+    flags = finished.flags(config | here)
     with contextlib.ExitStack() as stack:
         out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = stack.enter_context(_opened(out, {"of": str(run)}, args.overwrite))
@@ -202,7 +200,7 @@ def main(argv: Sequence[str]) -> int:
         if args.verify:
             verify(args.verify, args)
         else:
-            reproduce(reproduce_runs.require_experiment(args.experiment), rest, args)
+            reproduce(finished.require_experiment(args.experiment), rest, args)
 
     try:
         return exit_code(act)

@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from experiments import common, examined_vae, launch, vae_pages, vae_training
-from jaxgen import vae
+from experiments.comparison import examined_vae
+from experiments.lab.vae import page as vae_pages
+from experiments.lab.vae import training as vae_training
+from experiments.running import cli as launch
+from experiments.running import common
 from jaxgen.errors import require
-from jaxgen.train import Result
+from jaxgen.models import vae
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

@@ -15,31 +15,29 @@ from pathlib import Path
 
 import jax
 
-from experiments import (
-    common,
-    dbn,
-    dbn_layers,
-    dbn_tasks,
-    examined_net,
-    finished,
-    launch,
-    members,
-    monitor,
-    rbm_tasks,
-    results,
-    run_folder,
-    wake_sleep_tasks,
-)
-from experiments.examined import Examined
-from experiments.finished import Finished
-from experiments.session import session_for
-from jaxgen import checkpoint, wake_sleep
-from jaxgen import dbn as dbn_model
+from experiments import dbn
+from experiments.comparison import examined_net
+from experiments.comparison.examined import Examined
+from experiments.lab.dbn import fine_tuning as wake_sleep_tasks
+from experiments.lab.dbn import layers as dbn_layers
+from experiments.lab.dbn import tasks as dbn_tasks
+from experiments.lab.rbm import tasks as rbm_tasks
+from experiments.running import artifacts as results
+from experiments.running import cli as launch
+from experiments.running import common, finished
+from experiments.running import progress as monitor
+from experiments.running import seeds as members
+from experiments.running.finished import Finished
+from experiments.running.session import session_for
 from jaxgen.data import Dataset
-from jaxgen.dbn import Layers
 from jaxgen.errors import SettingError, require_positive
-from jaxgen.report import number
-from jaxgen.train import Result
+from jaxgen.models import dbn as dbn_model
+from jaxgen.models import wake_sleep
+from jaxgen.models.dbn import Layers
+from jaxgen.report.page import number
+from jaxgen.runs import folder as run_folder
+from jaxgen.training import checkpoint
+from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The contract every model keeps: three pure functions, explicit keys, one state.
 
-A model file ends in ``learner(config) -> Learner``; `jaxgen.train.fit` runs any of them. Nothing
+A model file ends in ``learner(config) -> Learner``; `jaxgen.training.fit` runs any of them. Nothing
 here knows a model, a data set or a file.
 """
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers import AS_USERS, DIGITS, UNOPTIMISED
-from runs import EPOCHS, Command, call
+from support.helpers import AS_USERS, DIGITS, UNOPTIMISED
+from support.runs import EPOCHS, Command, call
 
 from jaxgen import data
-from jaxgen.data_sources import registered_files
+from jaxgen.data.sources import registered_files
 
 # Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import pkgutil
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROOT, same
+from support.helpers import ROOT, same
 
-from experiments import command_line, common
-from jaxgen.epoch import RUN_ONCE
+import experiments
+from experiments.running import command_line, common
+from jaxgen import models
 from jaxgen.learner import Learner
+from jaxgen.training.epoch import RUN_ONCE
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
-MODEL_IMPORTS = {("dbn", "rbm"), ("wake_sleep", "dbn"), ("wake_sleep", "rbm")}
 
 
 def name_of(path: Path) -> str:
@@ -32,22 +34,11 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
-def defined(path: Path) -> set[str]:
-    """Names that a module defines or assigns at its top level."""
-    names: set[str] = set()
-    for node in parsed(path).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
-    return names
+NAMES = {name_of(path): path for path in FILES}
 
 
 def imported(path: Path) -> set[str]:
     """Modules of this project that a file imports anywhere, also inside functions."""
-    known = {name_of(file) for file in FILES}
     found: set[str] = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
@@ -55,28 +46,21 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in known else str(node.module) for name in names}
+            found |= {name if name in NAMES else str(node.module) for name in names}
     return {name for name in found if name.split(".")[0] in ("jaxgen", "experiments")}
 
 
-def modules_with(package: str, names: set[str]) -> list[str]:
-    return [name_of(p) for p in sorted((ROOT / package).glob("*.py")) if names <= defined(p)]
-
-
-MODELS = modules_with("jaxgen", {"Config", "learner"})
-PARTS = {
-    f"jaxgen.{name}"
+EXPERIMENTS = [
+    name
     for name in (
-        *("adversarial", "layers", "losses", "random"),
-        *("conv", "conv_products", "conv_formulations", "winograd"),
+        f"experiments.{module.name}" for module in pkgutil.iter_modules(experiments.__path__)
     )
-}
-"""What models are made of; it knows no more of training and data than they do."""
-EXPERIMENTS = modules_with("experiments", {"PRESETS", "train", "report"})
+    if hasattr(importlib.import_module(name), "PRESETS")
+]
 
 
 def test_models_and_experiments_are_found():
-    assert set(MODELS) >= {"jaxgen.rbm", "jaxgen.vae", "jaxgen.gan", "jaxgen.dcgan"}
+    assert {*models.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
     assert "experiments.rbm" in EXPERIMENTS
 
 
@@ -120,9 +104,9 @@ class Model:
         self.state, self.metrics = self.step(self.start, batch(), jax.random.key(1))
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=models.names())
 def model(request: pytest.FixtureRequest) -> Model:
-    return Model(importlib.import_module(request.param))
+    return Model(models.module(request.param))
 
 
 def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model):
@@ -242,45 +226,55 @@ def test_experiment(name: str):
 
 # ---- the direction of imports
 
-
-def test_jaxgen_never_imports_experiments():
-    for path in ROOT.glob("jaxgen/**/*.py"):
-        assert not [name for name in imported(path) if name.startswith("experiments")], path
-
-
-def test_training_knows_no_model_and_no_metric():
-    barred = {*MODELS, "jaxgen.likelihood", "jaxgen.quality", "jaxgen.figures", "jaxgen.report"}
-    barred |= {"jaxgen.adversarial", "jaxgen.layers", "jaxgen.conv"}
-    barred |= {"jaxgen.annealing", "jaxgen.dbn_likelihood", "jaxgen.mixture"}
-    for name in ("learner", "epoch", "train", "checkpoint", "files", "errors"):
-        assert not imported(ROOT / "jaxgen" / f"{name}.py") & barred, name
-
-
-def test_metrics_know_no_training():
-    likelihoods = ("likelihood", "annealing", "dbn_likelihood", "mixture")
-    images = ("quality", "lenet", "manifold", "parzen", "probe", "intervals")
-    for name in (*likelihoods, *images):
-        path = ROOT / "jaxgen" / f"{name}.py"
-        if path.exists():
-            assert not imported(path) & {"jaxgen.train", "jaxgen.epoch"}, name
+BASE, ENTRY = "jaxgen", "experiments"
+"""The modules directly in either package: what every room uses, and the entry points."""
+READS = {
+    BASE: set(),
+    "jaxgen.nn": {BASE},
+    "jaxgen.models": {BASE, "jaxgen.nn"},
+    "jaxgen.data": {BASE},
+    "jaxgen.export": {BASE, "jaxgen.models"},
+    "jaxgen.training": {BASE, "jaxgen.export"},
+    "jaxgen.evaluation": {BASE, "jaxgen.nn", "jaxgen.models", "jaxgen.data", "jaxgen.export"},
+    "jaxgen.report": {BASE},
+    "jaxgen.runs": {
+        BASE,
+        *(f"jaxgen.{x}" for x in ["models", "data", "training", "evaluation", "export"]),
+    },
+}
+"""Rooms of the library, and the rooms each may import besides itself."""
+SEPARATE = {f"experiments.{name}" for name in ["lab", "comparison", "reproduction", "benchmarking"]}
+"""Rooms of the experiments that know nothing of each other; `experiments.running` knows none."""
 
 
-def test_models_import_only_the_models_they_extend():
-    for name in MODELS:
-        for other in imported(ROOT / f"{name.replace('.', '/')}.py") & set(MODELS):
-            assert tuple(n.removeprefix("jaxgen.") for n in (name, other)) in MODEL_IMPORTS
+def room(name: str) -> str:
+    """The room of a module: its package's folder, or the package for what lies directly in it."""
+    package, *inner = name.split(".")
+    is_room = bool(inner) and (ROOT / package / inner[0]).is_dir()
+    return f"{package}.{inner[0]}" if is_room else package
 
 
-def test_models_know_no_training_and_no_data():
-    barred = {"jaxgen.train", "jaxgen.epoch", "jaxgen.checkpoint", "jaxgen.data", "jaxgen.figures"}
-    for name in {*MODELS, *PARTS}:
-        assert not imported(ROOT / f"{name.replace('.', '/')}.py") & barred, name
-    for name in PARTS:
-        assert not imported(ROOT / f"{name.replace('.', '/')}.py") & set(MODELS), name
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_imports_only_what_it_may(path: Path):
+    here = room(name_of(path))
+    if here == ENTRY:
+        return  # an entry point may import anything
+    names = imported(path) - {"experiments"}  # the package itself, to look for modules in it
+    rooms = {room(name): name for name in names if room(name) != here}
+    if here.startswith("jaxgen"):
+        assert {*rooms} <= READS[here], rooms
+    else:
+        assert ENTRY not in rooms, rooms
+        assert not {*rooms} & SEPARATE, rooms
+
+
+def test_every_room_has_a_rule():
+    rooms = {room(name) for name in NAMES if name.startswith("jaxgen")}
+    assert rooms == {*READS}
 
 
 def test_imports_have_no_circle():
-    graph = {name_of(path): imported(path) for path in FILES}
+    graph = {name: imported(path) - {name} for name, path in NAMES.items()}
     while leaves := [name for name in graph if not graph[name] & set(graph)]:
         for name in leaves:
             del graph[name]
@@ -305,11 +299,6 @@ def test_public_names_have_docstrings(path: Path):
         if isinstance(node, ast.ClassDef):
             nodes += [(child, f"{node.name}.") for child in node.body]
     assert missing == []
-
-
-def test_files_are_short():
-    lengths = {name_of(path): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: length for name, length in lengths.items() if length > 280} == {}
 
 
 def test_top_level_is_as_planned():

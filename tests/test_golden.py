@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-import golden
 import pytest
-from helpers import AS_USERS, ROOT, run_python
-from test_contract import MODELS
+from support import golden
+from support.helpers import AS_USERS, ROOT, run_python
 
-from experiments import run_folder
-from jaxgen import rbm
+from jaxgen import models
+from jaxgen.models import rbm
+from jaxgen.runs import folder as run_folder
 
 LEARNERS = golden.learners()
 
@@ -17,14 +17,14 @@ LEARNERS = golden.learners()
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What the models end in when XLA compiles them as it does for users."""
-    done = run_python(str(ROOT / "tests" / "golden.py"), timeout=300, **AS_USERS)
+    done = run_python(str(ROOT / "tests" / "support" / "golden.py"), timeout=300, **AS_USERS)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
 def test_every_model_has_one():
-    names = {name.removeprefix("jaxgen.") for name in MODELS}
+    names = {*models.names()}
     assert set(LEARNERS) == names
     assert set(golden.stored()["moments"]) == names
     for entry in golden.stored()["environments"]:

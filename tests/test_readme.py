@@ -7,7 +7,7 @@ import sys
 import tomllib
 
 import pytest
-from helpers import ROOT
+from support.helpers import ROOT
 
 README = (ROOT / "README.md").read_text()
 

@@ -1,0 +1,1 @@
+"""How fast the learners train, and against which programs."""

@@ -1,0 +1,141 @@
+"""What the Flax baselines of the GANs share: losses, updates, iterations, epochs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.training import train_state
+
+from experiments.benchmarking.baselines.flax_rbm import epoch_of
+
+ACTIVATIONS = {"relu": nn.relu, "leaky_relu": partial(nn.leaky_relu, negative_slope=0.2)}
+
+
+class TrainState(train_state.TrainState):
+    """One net and its optimiser; with running statistics where it has batch normalisation."""
+
+    batch_stats: Any
+
+
+class Players(NamedTuple):
+    """Both nets."""
+
+    generator: TrainState
+    discriminator: TrainState
+
+
+def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
+    """The mean over the batch, in nats; all examples have the same target."""
+    logits = logits.astype(jnp.float32)
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)).mean()
+
+
+def generator_loss(logits: jax.Array, loss: str) -> jax.Array:
+    """-log D(G(z)), or log(1 - D(G(z))) for minimax."""
+    return -cross_entropy(logits, 0.0) if loss == "minimax" else cross_entropy(logits, 1.0)
+
+
+def passed(
+    net: TrainState, params: Any, inputs: jax.Array, key: jax.Array
+) -> tuple[jax.Array, TrainState]:
+    """What a net in training makes of its inputs, and the net with its statistics moved."""
+    variables = {"params": params, "batch_stats": net.batch_stats}
+    rngs = {"dropout": key}
+    output, moved = net.apply_fn(variables, inputs, rngs=rngs, mutable=["batch_stats"])
+    return output, net.replace(batch_stats=moved.get("batch_stats", {}))
+
+
+def discriminator_update(
+    net: TrainState, real: jax.Array, fakes: jax.Array, smoothing: float, key: jax.Array
+) -> tuple[TrainState, jax.Array]:
+    """One update from real images and fakes, and the loss before it."""
+    key_real, key_fakes = jax.random.split(key)
+
+    def loss(params: Any) -> tuple[jax.Array, TrainState]:
+        on_real, moved = passed(net, params, real, key_real)
+        on_fakes, moved = passed(moved, params, fakes, key_fakes)
+        return cross_entropy(on_real, 1.0 - smoothing) + cross_entropy(on_fakes, 0.0), moved
+
+    (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(net.params)
+    return moved.apply_gradients(grads=grads), value
+
+
+def generator_update(
+    players: Players, codes: jax.Array, kind: str, key: jax.Array
+) -> tuple[Players, jax.Array]:
+    """One update of the generator, which is run again for its gradient, and the loss before it."""
+
+    def loss(params: Any) -> tuple[jax.Array, Players]:
+        fakes, generator = passed(players.generator, params, codes, key)
+        discriminator = players.discriminator
+        logits, discriminator = passed(discriminator, discriminator.params, fakes, key)
+        return generator_loss(logits, kind), Players(generator, discriminator)
+
+    (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(players.generator.params)
+    return moved._replace(generator=moved.generator.apply_gradients(grads=grads)), value
+
+
+def iteration(
+    config: Any, players: Players, real: jax.Array, key: jax.Array
+) -> tuple[Players, dict[str, jax.Array]]:
+    """`d_steps` updates of D, then `g_steps` of G, and the losses before the last of each."""
+    shape, losses = (len(real), config.latent_size), {}
+    for _ in range(config.d_steps):
+        key, key_codes, key_g, key_d = jax.random.split(key, 4)
+        generator, discriminator = players
+        codes = jax.random.normal(key_codes, shape)
+        fakes, _ = passed(generator, generator.params, codes, key_g)
+        discriminator, losses["d_loss"] = discriminator_update(
+            discriminator, real, fakes, config.label_smoothing, key_d
+        )
+        players = Players(generator, discriminator)
+    for index in range(config.g_steps):
+        key, key_codes, key_g = jax.random.split(key, 3)
+        if config.fresh_noise or index > 0:
+            codes = jax.random.normal(key_codes, shape)
+        players, losses["g_loss"] = generator_update(players, codes, config.loss, key_g)
+    return players, losses
+
+
+def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> Players:
+    """Both nets before the first iteration, for images like `pixels`, [1, ...]."""
+    adam = optax.adam(config.learning_rate, b1=config.beta1, b2=config.beta2)
+    states = []
+    for net, inputs in zip(nets, (jnp.zeros((1, config.latent_size)), pixels), strict=True):
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        variables = jax.jit(net.init)(keys, inputs)
+        params, stats = variables["params"], variables.get("batch_stats", {})
+        states.append(
+            TrainState.create(apply_fn=net.apply, params=params, tx=adam, batch_stats=stats)
+        )
+    return Players(*states)
+
+
+def epoch_runner(
+    nets: tuple[nn.Module, nn.Module],
+    images: np.ndarray,
+    prepare: Callable[[jax.Array], jax.Array],
+    batch_size: int,
+    config: Any,
+) -> Callable[..., None]:
+    """An epoch of iterations; see `epoch_of`.
+
+    Args:
+        nets: generator, from [N, latent_size], and discriminator, to [N, 1].
+        images: bytes, [N, H, W, C].
+        prepare: makes what D takes of a batch of them; runs inside the step.
+        batch_size: images per batch; only whole batches are used.
+        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
+            beta1, beta2.
+    """
+
+    def step(players: Players, batch: jax.Array, key: jax.Array) -> Players:
+        return iteration(config, players, prepare(batch), key)[0]
+
+    data = jnp.asarray(images)
+    return epoch_of(data, batch_size, start(config, nets, prepare(data[:1])), step)

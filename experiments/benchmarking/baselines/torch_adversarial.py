@@ -1,0 +1,103 @@
+"""What the PyTorch baselines of the GANs share: losses, updates, iterations, epochs."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.benchmarking.baselines.torch_rbm import epoch_of
+
+ACTIVATIONS = {
+    "relu": functools.partial(nn.ReLU, inplace=True),
+    "leaky_relu": functools.partial(nn.LeakyReLU, 0.2, inplace=True),
+}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def cross_entropy(logits: torch.Tensor, target: float) -> torch.Tensor:
+    """The mean over the batch, in nats; all examples have the same target."""
+    return functional.binary_cross_entropy_with_logits(
+        logits.float(), torch.full_like(logits, target, dtype=torch.float32)
+    )
+
+
+def generator_loss(logits: torch.Tensor, loss: str) -> torch.Tensor:
+    """-log D(G(z)), or log(1 - D(G(z))) for minimax."""
+    if loss == "minimax":
+        return -cross_entropy(logits, 0.0)
+    return cross_entropy(logits, 1.0)
+
+
+def update(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
+    """One step of Adam."""
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+
+
+def iteration(
+    generator: nn.Module, discriminator: nn.Module, config, batch_size: int, device, dtype: str
+) -> Callable[[torch.Tensor], None]:
+    """A function of real images that makes d_steps updates of D, then g_steps of G."""
+    betas = (config.beta1, config.beta2)
+    g_adam = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=betas)
+    d_adam = torch.optim.Adam(discriminator.parameters(), lr=config.learning_rate, betas=betas)
+    mixed = torch.autocast(
+        torch.device(device).type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"
+    )
+
+    def draw() -> torch.Tensor:
+        return generator(torch.randn(batch_size, config.latent_size, device=device))
+
+    def step(real: torch.Tensor) -> None:
+        for _ in range(config.d_steps):
+            with mixed:
+                fakes = draw()
+                on_real, on_fakes = discriminator(real), discriminator(fakes.detach())
+                real_loss = cross_entropy(on_real, 1.0 - config.label_smoothing)
+                d_loss = real_loss + cross_entropy(on_fakes, 0.0)
+            update(d_adam, d_loss)
+        for index in range(config.g_steps):
+            with mixed:
+                if config.fresh_noise or index > 0:
+                    fakes = draw()
+                g_loss = generator_loss(discriminator(fakes), config.loss)
+            update(g_adam, g_loss)
+
+    return step
+
+
+def epoch_runner(
+    nets: tuple[nn.Module, nn.Module],
+    pixels: torch.Tensor,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    config,
+    *,
+    memory_format: str = "contiguous",
+    device: str = "cpu",
+    dtype: str = "float32",
+    compiled: bool = False,
+) -> Callable[..., None]:
+    """A function that trains one epoch, or its first num_steps batches; see `epoch_of`.
+
+    Args:
+        nets: generator, from [N, latent_size], and discriminator, to [N, 1].
+        pixels: training images in [0, 255], bytes, N first.
+        prepare: makes what D takes of a batch of them; runs inside the iteration.
+        batch_size: images per batch; only whole batches are used.
+        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
+            beta1, beta2.
+        memory_format: "contiguous" or "channels_last".
+        device: where everything lies.
+        dtype: "float32", or "bfloat16" for autocast.
+        compiled: whether torch.compile compiles both nets.
+    """
+    nets = [net.to(device, memory_format=LAYOUTS[memory_format]) for net in nets]
+    if compiled:
+        nets = [torch.compile(net) for net in nets]
+    pixels = pixels.to(device)
+    step = iteration(*nets, config, batch_size, device, dtype)
+    return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch)))

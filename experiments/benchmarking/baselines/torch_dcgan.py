@@ -1,0 +1,87 @@
+"""The DCGAN as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
+
+import itertools
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.benchmarking.baselines import torch_adversarial as adversarial
+
+IMAGE_SIZE = 64
+
+
+def channels(config) -> list[int]:
+    """The discriminator's channels after each layer; the generator's in reverse."""
+    return [max(1, round(config.width * config.base_width * factor)) for factor in (1, 2, 4, 8)]
+
+
+def make_generator(config, image_channels: int) -> nn.Sequential:
+    """[N, latent] to [N, C, 64, 64] in [-1, 1]."""
+    sizes = [*channels(config)[::-1], image_channels]
+    bias = config.use_bias
+
+    def normed(size: int) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(size)] if config.batch_norm else []
+        return [*norm, adversarial.ACTIVATIONS[config.generator_activation]()]
+
+    if config.stem == "dense":
+        dense = nn.Linear(config.latent_size, sizes[0] * 4 * 4)
+        layers = [dense, nn.Unflatten(1, (sizes[0], 4, 4))]
+    else:
+        first = nn.ConvTranspose2d(config.latent_size, sizes[0], 4, 1, 0, bias=bias)
+        layers = [nn.Unflatten(1, (config.latent_size, 1, 1)), first, *normed(sizes[0])]
+    for size_in, size_out in itertools.pairwise(sizes[:-1]):
+        layers += [nn.ConvTranspose2d(size_in, size_out, 4, 2, 1, bias=bias), *normed(size_out)]
+    last = nn.ConvTranspose2d(sizes[-2], sizes[-1], 4, 2, 1, bias=bias)
+    return nn.Sequential(*layers, last, nn.Tanh())
+
+
+def make_discriminator(config, image_channels: int) -> nn.Sequential:
+    """[N, C, 64, 64] to one logit each, [N, 1]."""
+    sizes = [image_channels, *channels(config)]
+    layers = []
+    for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
+        layers.append(nn.Conv2d(size_in, size_out, 4, 2, 1, bias=config.use_bias))
+        if config.batch_norm and index > 0:
+            layers.append(nn.BatchNorm2d(size_out))
+        layers.append(adversarial.ACTIVATIONS["leaky_relu"]())
+    if config.stem == "dense":
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(sizes[-1] * 4 * 4, 1))
+    last = nn.Conv2d(sizes[-1], 1, 4, 1, 0, bias=config.use_bias)
+    return nn.Sequential(*layers, last, nn.Flatten())
+
+
+def draw_weights(module: nn.Module) -> None:
+    """N(0, 0.02^2), N(1, 0.02^2) for batch-norm scales, zero biases."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, float(isinstance(module, nn.BatchNorm2d)), 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def epoch_runner(
+    images: np.ndarray, batch_size: int, config, *, memory_format: str = "contiguous", **options
+):
+    """A function epoch(num_steps=None); images are bytes, [N, H, W, C].
+
+    Config has what torch_adversarial.epoch_runner needs, whose options these are, and base_width,
+    width, stem, generator_activation, use_bias, batch_norm.
+    """
+    torch.manual_seed(0)
+    nets = [make(config, images.shape[-1]) for make in (make_generator, make_discriminator)]
+    for net in nets:
+        net.apply(draw_weights)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+    def prepare(batch: torch.Tensor) -> torch.Tensor:
+        size = (IMAGE_SIZE, IMAGE_SIZE)
+        grown = functional.interpolate(
+            batch.float(), size=size, mode="bilinear", align_corners=False
+        )
+        return (grown / 127.5 - 1.0).contiguous(memory_format=adversarial.LAYOUTS[memory_format])
+
+    return adversarial.epoch_runner(
+        nets, pixels, prepare, batch_size, config, memory_format=memory_format, **options
+    )

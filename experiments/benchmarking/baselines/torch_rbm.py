@@ -1,0 +1,81 @@
+"""CD-k as one writes it in PyTorch: tensors in memory, no data loader, no autograd."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from jaxgen.models import rbm
+
+
+class RBM:
+    """Weights and biases of an RBM, and its update in place."""
+
+    def __init__(
+        self, num_visible: int, num_hidden: int, init_scale: float, device: str = "cpu"
+    ) -> None:
+        self.w = init_scale * torch.randn(num_visible, num_hidden, device=device)
+        self.b_visible = torch.zeros(num_visible, device=device)
+        self.b_hidden = torch.zeros(num_hidden, device=device)
+
+    def up(self, visible: torch.Tensor) -> torch.Tensor:
+        """p(h=1|v)."""
+        return torch.sigmoid(visible @ self.w + self.b_hidden)
+
+    def down(self, hidden: torch.Tensor) -> torch.Tensor:
+        """p(v=1|h)."""
+        return torch.sigmoid(hidden @ self.w.T + self.b_visible)
+
+    def learn(self, data: torch.Tensor, num_gibbs_steps: int, rate: float) -> torch.Tensor:
+        """One CD-k update; returns the visible units at the end of the chain."""
+        hidden_data = hidden = self.up(data)
+        for _ in range(num_gibbs_steps):
+            model = torch.bernoulli(self.down(torch.bernoulli(hidden)))
+            hidden = self.up(model)
+        self.w.add_(data.T @ hidden_data - model.T @ hidden, alpha=rate / len(data))
+        self.b_visible.add_((data - model).mean(0), alpha=rate)
+        self.b_hidden.add_((hidden_data - hidden).mean(0), alpha=rate)
+        return model
+
+
+def in_memory(images: np.ndarray, device: str = "cpu") -> torch.Tensor:
+    """Images as rows of grey values in [0, 1]; also seeds PyTorch."""
+    torch.manual_seed(0)
+    grey = images.reshape(len(images), -1).astype(np.float32) / 255.0
+    return torch.from_numpy(grey).to(device)
+
+
+def epoch_of(
+    pixels: torch.Tensor, batch_size: int, step: Callable[[torch.Tensor], object]
+) -> Callable[..., None]:
+    """A function that takes a step for each whole batch of a random order, or the first num_steps.
+
+    On a GPU it returns before the work is done.
+    """
+
+    def epoch(num_steps: int | None = None) -> None:
+        num_batches = len(pixels) // batch_size
+        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
+        order = torch.randperm(len(pixels), device=pixels.device)
+        for rows in order.split(batch_size)[:num_batches]:
+            step(pixels[rows])
+
+    return epoch
+
+
+def epoch_runner(
+    images: np.ndarray,
+    batch_size: int,
+    config: rbm.Config,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+) -> Callable[..., None]:
+    """An epoch of CD-k on grey images that are sampled anew at every visit; see `epoch_of`."""
+    pixels = in_memory(images, device)
+    model = RBM(pixels.shape[1], config.num_hidden, config.init_scale, device)
+
+    def step(grey: torch.Tensor) -> None:
+        model.learn(torch.bernoulli(grey), config.num_gibbs_steps, config.learning_rate)
+
+    return epoch_of(pixels, batch_size, torch.compile(step) if compiled else step)

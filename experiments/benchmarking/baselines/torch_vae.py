@@ -1,0 +1,61 @@
+"""The VAE as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.benchmarking.baselines.torch_rbm import epoch_of, in_memory
+from jaxgen.models import vae
+
+ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+def layers(sizes: list[int], activation: str) -> nn.Sequential:
+    """Dense layers of the given sizes, with an activation between every two."""
+    pairs = [
+        layer
+        for size_in, size_out in itertools.pairwise(sizes)
+        for layer in (nn.Linear(size_in, size_out), ACTIVATIONS[activation]())
+    ]
+    return nn.Sequential(*pairs[:-1])
+
+
+def epoch_runner(
+    images: np.ndarray,
+    batch_size: int,
+    config: vae.Config,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+) -> Callable[..., None]:
+    """An epoch with a Bernoulli decoder and one sample per image; see `epoch_of`."""
+    pixels = in_memory(images, device)
+    sizes = [pixels.shape[1], *config.hidden_sizes]
+    encoder = layers([*sizes, 2 * config.latent_size], config.activation).to(device)
+    decoder = layers([config.latent_size, *sizes[::-1]], config.activation).to(device)
+    params = [*encoder.parameters(), *decoder.parameters()]
+    betas = (0.9, config.beta2)
+    adam = torch.optim.Adam(params, lr=config.learning_rate, betas=betas, eps=config.epsilon)
+
+    def loss_of(grey: torch.Tensor) -> torch.Tensor:
+        data = torch.bernoulli(grey)
+        mean, log_var = encoder(data).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        reconstruction = -functional.binary_cross_entropy_with_logits(
+            decoder(z), data, reduction="sum"
+        )
+        kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1.0).sum()
+        return (kl - reconstruction) / len(data)
+
+    loss_of = torch.compile(loss_of) if compiled else loss_of
+
+    def step(grey: torch.Tensor) -> None:
+        adam.zero_grad()
+        loss_of(grey).backward()
+        adam.step()
+
+    return epoch_of(pixels, batch_size, step)

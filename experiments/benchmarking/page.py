@@ -1,0 +1,173 @@
+"""The benchmark's page: where, with what and how it was measured, and the rows as a table."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+from experiments.benchmarking.measure import NUM_IMAGES, peak_size
+from experiments.benchmarking.peers import TITLES
+from jaxgen.report.page import Table, markdown, number
+from jaxgen.runs import folder as run_folder
+
+Row = Mapping[str, Any]
+Columns = dict[str, Callable[[Row], str]]
+"""What a column shows of a row, by its title."""
+
+VARIANTS = {
+    "torch": "eager",
+    "torch_channels_last": "with channels_last where there are convolutions",
+    "torch_compiled": "with torch.compile",
+}
+"""PyTorch's programs, in words."""
+
+
+def peers_said(rows: list[dict[str, Any]]) -> str:
+    """How the peers in the rows are measured and what they are; nothing where there is none."""
+    peers = [name for name in TITLES if any(f"ratio_to_{name}" in row for row in rows)]
+    variants = [text for name, text in VARIANTS.items() if name in peers]
+    if {"torch_channels_last", "torch_compiled"} <= {*peers}:
+        variants[-1] += " (then with channels_last too)"
+    programs, rounded, busy = [], [], ""
+    if variants:
+        eager = ", and ".join([", ".join(variants[:-1]), variants[-1]]).removeprefix(", and ")
+        programs.append(
+            f"PyTorch's programs are experiments/benchmarking/baselines/torch_*.py: {eager}"
+        )
+        rounded.append("PyTorch runs under autocast")
+        busy = "On a busy machine PyTorch's idle threads spin, and its times say little. "
+    if "flax" in peers:
+        programs.append(
+            (
+                "Flax's are "
+                if variants
+                else "Flax's programs are experiments/benchmarking/baselines/"
+            )
+            + "flax_*.py, the straightforward program with a jitted step per batch"
+        )
+        rounded.append("Flax's convolutions have that dtype")
+    if not peers:
+        return ""
+    said = (
+        " A peer's program runs in turn with ours, in the same process; the ratio is our time over "
+        "the peer's, its range over the pairs of repeats. A slow peer takes fewer steps, or fewer "
+        f"turns, which its cell says. {busy}{'; '.join(programs)}."
+    )
+    if any(row["precision"] == "bfloat16" for row in rows):
+        said += f" Where our products are of bfloat16, {' and '.join(rounded)}."
+    return said
+
+
+def how(rows: list[dict[str, Any]]) -> str:
+    """What the columns of the rows hold, and how it is measured."""
+    peers = peers_said(rows)
+    convolutional = any(row["name"].startswith("dcgan") for row in rows)
+    counted = ", and convolutions as they are defined, of which Winograd's algorithm needs 9/16"
+    return (
+        f"{peers}\n\n"
+        "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step "
+        "is counted from the call of `fit`. GFLOP/s counts matrix products alone"
+        f"{counted if convolutional else ''}; the "
+        "share is of the product's peak in the row's precision. Each row comes from a process of "
+        "its own; its peak memory (RSS) is read when our first epoch is done, "
+        f"{'before a peer is built, ' if peers else ''}and holds the data set and what compiling "
+        "took."
+    )
+
+
+def timing(row: Row, name: str, scale: float) -> str:
+    """A median with its range."""
+    low, high = row[f"{name}_range"]
+    middle, low, high = (number(scale * value, 3) for value in (row[name], low, high))
+    return f"{middle} ({low} to {high})"
+
+
+def ratio_text(row: Row, name: str) -> str:
+    """A ratio with its range, and what was timed where that was less than of ours."""
+    if f"ratio_to_{name}" not in row:
+        return ""
+    text = timing(row, f"ratio_to_{name}", 1.0)
+    less = []
+    if row[f"{name}_steps"] < row["steps"]:
+        less.append(f"{row[f'{name}_steps']} of {row['steps']} steps")
+    if row[f"{name}_repeats"] < row["repeats"]:
+        less.append(f"{row[f'{name}_repeats']} of {row['repeats']} times")
+    return f"{text}; {', '.join(less)}" if less else text
+
+
+def name_of(row: Row) -> str:
+    """The case, with its precision where that is not float32."""
+    return row["name"] if row["precision"] == "float32" else f"{row['name']}, {row['precision']}"
+
+
+def ratios(rows: list[dict[str, Any]]) -> Columns:
+    """A column for each peer that has run."""
+    return {
+        f"ratio to {title} (range)": partial(ratio_text, name=peer)
+        for peer, title in TITLES.items()
+        if any(f"ratio_to_{peer}" in row for row in rows)
+    }
+
+
+def measures(rows: list[dict[str, Any]]) -> Columns:
+    """The columns of time, rate and memory."""
+    shown: Columns = {
+        "import s": lambda row: number(row["import_s"], 3),
+        "trace s": lambda row: number(row["trace_s"], 3),
+        "compile s": lambda row: number(row["compile_s"], 3),
+        "first step s": lambda row: number(row["first_step_s"], 3),
+        "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
+        "images/s": lambda row: number(row["images_per_s"], 3),
+        "GFLOP/s": lambda row: number(row["gflops_per_s"], 3),
+        "share of peak": lambda row: number(row["share_of_peak"], 2),
+        "peak RSS MB": lambda row: number(row["peak_rss_bytes"] / 1e6, 3),
+    }
+    if any(row["peak_device_bytes"] for row in rows):
+        shown["peak device MB"] = lambda row: number((row["peak_device_bytes"] or 0) / 1e6, 3)
+    return shown | ratios(rows)
+
+
+def table(rows: list[dict[str, Any]], columns: Columns) -> str:
+    """The rows in markdown."""
+    cells = [[text(row) for text in columns.values()] for row in rows]
+    return markdown(Table(list(columns), cells))
+
+
+def head(title: str, rows: list[dict[str, Any]]) -> str:
+    """What stands before the tables."""
+    found = run_folder.environment()
+    packages = found["packages"]
+    if any("ratio_to_torch" in row for row in rows):
+        packages = packages | {"torch": metadata.version("torch")}
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
+    peaks = {"float32": "peak_gflops_per_s", "bfloat16": "bfloat16_peak_gflops_per_s"}
+    reached = " and ".join(
+        f"{number(max(row[key] for row in rows), 3)} GFLOP/s in {dtype}"
+        for dtype, key in peaks.items()
+    )
+    data = ", ".join(sorted({row["data"] for row in rows}))
+    repeats = ", ".join(str(num) for num in sorted({row["repeats"] for row in rows}))
+    return (
+        f"# {title}\n\nGenerated by `{run_folder.command()}`.\n\n"
+        f"{found['processor']}, {os.cpu_count()} cores, {found['device']}; {versions}. Images: "
+        f"{data}. Products of float32 at JAX's precision `{rows[0]['matmul_precision']}`; one of "
+        f"size {peak_size()} reaches {reached}, measured beside every row.\n\n"
+        f"Medians of {repeats} epochs after one that warms up, with the range.{how(rows)}"
+    )
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """One row per learner and preset."""
+    epoch: Columns = {"s/epoch": lambda row: number(row["epoch_s"], 3)}
+    columns: Columns = {"name": name_of, "batch": lambda row: str(row["batch_size"])}
+    shown = {row["name"].partition("-")[0] for row in rows}
+    fewer = {"gan": "of a GAN (12,000)", "dcgan": "of a DCGAN (512)"}
+    said = [text for name, text in fewer.items() if name in shown]
+    notes = f"; fewer are timed {' and '.join(said)}." if said else "."
+    if "dbn" in shown:
+        notes += " dbn-lab is the second layer, above a first one that stays as it is."
+    return (
+        f"{head('Speed', rows)} s/epoch is of {NUM_IMAGES:,} images{notes}\n\n"
+        f"{table(rows, columns | epoch | measures(rows))}"
+    )

@@ -1,0 +1,139 @@
+"""The programs that ours is compared with: PyTorch's and plain Flax's of the same iteration."""
+
+import importlib
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.benchmarking.cases import Case
+from jaxgen.errors import SettingError
+
+logger = logging.getLogger("jaxgen")
+
+LIBRARIES = ("torch", "flax")
+TITLES = {
+    "torch": "PyTorch",
+    "torch_channels_last": "PyTorch channels_last",
+    "torch_compiled": "PyTorch compiled",
+    "flax": "Flax",
+}
+PEER_S = 120.0
+"""Seconds that one peer is timed for, about; of one that is slow, fewer steps and repeats."""
+LEAST_REPEATS = 3
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds that one call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+class Peer(NamedTuple):
+    """A program that has warmed up."""
+
+    name: str
+    epoch: Callable[[int], None]
+    """Takes so many steps and returns when they are done."""
+    num_steps: int
+    """Steps that are timed together."""
+    step_s: list[float]
+    """Seconds a step of each repeat so far."""
+
+
+def take_turn(peer: Peer) -> None:
+    """Times a peer once more, unless it has had its time."""
+    spent = sum(peer.step_s) * peer.num_steps
+    if len(peer.step_s) < LEAST_REPEATS or spent < PEER_S:
+        peer.step_s.append(timed(lambda: peer.epoch(peer.num_steps)) / peer.num_steps)
+
+
+def require_libraries(libraries: Collection[str]) -> None:
+    """Raises SettingError where PyTorch is asked for and not there."""
+    if "torch" in libraries and importlib.util.find_spec("torch") is None:
+        raise SettingError(
+            expected="PyTorch, for --against torch",
+            found="none",
+            remedy="type pip install -c constraints.txt -e '.[benchmark]'",
+        )
+
+
+def _torch_device() -> str:
+    """The device of PyTorch that is JAX's; both then round products of float32 alike.
+
+    Errors:
+        SettingError: JAX sees a GPU that PyTorch does not, or an accelerator that is none.
+    """
+    import torch
+
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    if jax.default_backend() != "gpu" or not torch.cuda.is_available():
+        raise SettingError(
+            expected=f"a PyTorch that computes on {jax.devices()[0].device_kind}",
+            found=f"PyTorch {torch.__version__}",
+            remedy="install that of the accelerator, or set --against flax",
+        )
+    precise = jax.config.jax_default_matmul_precision in ("highest", "float32")
+    torch.set_float32_matmul_precision("highest" if precise else "high")
+    torch.backends.cudnn.allow_tf32 = not precise
+    return "cuda"
+
+
+def _torch_epoch(epoch: Callable[[int], None], device: str) -> Callable[[int], None]:
+    """An epoch that returns when the device is done."""
+    import torch
+
+    def synchronised(num_steps: int) -> None:
+        epoch(num_steps)
+        torch.cuda.synchronize()
+
+    return epoch if device == "cpu" else synchronised
+
+
+def runner(
+    case: Case, library: str, images: np.ndarray, options: Mapping[str, Any]
+) -> Callable[[int], None]:
+    """A peer's program for a case, as a function that takes so many steps of an epoch."""
+    baseline = importlib.import_module(
+        f"experiments.benchmarking.baselines.{library}_{case.experiment}"
+    )
+    batch_size, model = case.args.batch_size, case.args.model
+    if library == "flax":
+        epoch: Callable[[int], None] = baseline.epoch_runner(images, batch_size, model, **options)
+        return epoch
+    device = _torch_device()
+    dtype = {} if case.precision == "float32" else {"dtype": case.precision}
+    epoch = baseline.epoch_runner(images, batch_size, model, device=device, **options, **dtype)
+    return _torch_epoch(epoch, device)
+
+
+def started(case: Case, libraries: Collection[str], images: np.ndarray, repeats: int) -> list[Peer]:
+    """The peers of a case from these libraries, each built and warmed up.
+
+    Where torch.compile finds no compiler, one line says so and the others go on without it.
+    """
+    peers = []
+    for name, options in case.subject.peers.items():
+        library = name.partition("_")[0]
+        if library not in libraries:
+            continue
+        epoch = runner(case, library, images, options)
+        try:
+            epoch(1)  # compiles
+        except RuntimeError as error:
+            if not options.get("compiled"):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
+            continue
+        affordable = int(PEER_S / repeats / timed(lambda epoch=epoch: epoch(1)))
+        num_steps = max(1, min(len(images) // case.args.batch_size, affordable))
+        if num_steps > 1:
+            epoch(num_steps)
+        peers.append(Peer(name, epoch, num_steps, []))
+    return peers

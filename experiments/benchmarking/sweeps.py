@@ -1,0 +1,129 @@
+"""The benchmark's sweeps: which values, what they are drawn against, and their page."""
+
+import os
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.benchmarking.page import Columns, Row, head, measures, name_of, table
+from jaxgen.report import figures
+from jaxgen.report.page import number
+
+Rows = list[dict[str, Any]]
+
+MIN_RANGE = 4.0
+"""Least ratio of the ends of a plot's rate axis."""
+
+
+class Sweep(NamedTuple):
+    """One setting that takes several values."""
+
+    values: tuple[int, ...]
+    key: str
+    """Where a row has the value."""
+    label: str
+    """What the value counts."""
+    ideal: str
+    """What the measured rate is drawn against."""
+    ideal_rate: Callable[[Row, Row], float]
+    """That in images/s, from a row and the first one."""
+
+
+def at_peak(row: Row, first: Row) -> float:
+    """The rate if all operations ran as fast as the products that tell the peak."""
+    del first
+    rate: float = row["images_per_s"] / row["share_of_peak"]
+    return rate
+
+
+def one_by_one(row: Row, first: Row) -> float:
+    """The rate of a run of its own, for each seed."""
+    del row
+    rate: float = first["images_per_s"]
+    return rate
+
+
+def in_proportion(row: Row, first: Row) -> float:
+    """The rate that grows as the devices do."""
+    rate: float = first["images_per_s"] * row["num_devices"] / first["num_devices"]
+    return rate
+
+
+SWEEPS = {
+    "batch_size": Sweep(
+        (25, 50, 100, 200, 400, 800, 1600),
+        *("batch_size", "images per update", "all operations at the peak"),
+        at_peak,
+    ),
+    "hidden_size": Sweep(
+        (50, 100, 200, 400, 800, 1600),
+        *("hidden_size", "units per hidden layer", "all operations at the peak"),
+        at_peak,
+    ),
+    "seeds": Sweep(
+        (1, 2, 4, 8, 16), "num_seeds", "seeds in one program", "one after the other", one_by_one
+    ),
+    "devices": Sweep((1, 2), "num_devices", "devices", "in proportion", in_proportion),
+}
+
+
+def grouped(rows: Rows) -> list[Rows]:
+    """The rows of each sweep of each case, in the order of the sweeps."""
+    order = list(SWEEPS)
+    rows = sorted(rows, key=lambda row: order.index(row["sweep"]))  # keeps the order of cases
+    return [list(group) for _, group in groupby(rows, lambda row: (row["sweep"], name_of(row)))]
+
+
+def plot(rows: Rows, folder: Path) -> list[Path]:
+    """Draws images/s over the values, one file per sweep and case."""
+    paths = []
+    for group in grouped(rows):
+        first, sweep = group[0], SWEEPS[group[0]["sweep"]]
+        values = [row[sweep.key] for row in group]
+        ideal = [sweep.ideal_rate(row, first) for row in group]
+        lines = {
+            "measured": (values, [row["images_per_s"] for row in group]),
+            sweep.ideal: (values, ideal),
+        }
+        figure = figures.curves(lines, name_of(first), sweep.label, "images/s")
+        axes = figure.axes[0]
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(values, [str(value) for value in values])
+        low, high = axes.get_ylim()
+        if high < MIN_RANGE * low:  # or noise would fill the height
+            axes.set_ylim(*((low * high) ** 0.5 * MIN_RANGE**side for side in (-0.5, 0.5)))
+        axes.lines[0].set_marker("o")
+        axes.lines[1].set_linestyle("--")
+        axes.legend(fontsize=8)
+        name = f"{first['sweep']}-{first['name']}-{first['precision']}.png"
+        paths.append(figures.save(figure, folder / name))
+    return paths
+
+
+def section(group: Rows, path: str) -> str:
+    """One sweep of one case, with its plot."""
+    first, sweep = group[0], SWEEPS[group[0]["sweep"]]
+    columns: Columns = {
+        sweep.label: lambda row: str(row[sweep.key]),
+        "an image's time, first row 1": lambda row: number(
+            first["images_per_s"] / row["images_per_s"], 3
+        ),
+    }
+    title = f"{name_of(first)}: {sweep.label}"
+    return f"## {title}\n\n![{title}]({path})\n\n{table(group, columns | measures(group))}"
+
+
+def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:
+    """The page of all sweeps; plots are named as seen from the page, or from here without one."""
+    seen_from = page.parent if page else Path()
+    names = [os.path.relpath(path, seen_from) for path in plots]
+    sections = [section(*pair) for pair in zip(grouped(rows), names, strict=True)]
+    return (
+        f"{head('Sweeps', rows)}\n\nOne setting changes at a time; the others are the preset's. "
+        "images/s counts those of all seeds together, so that an image's time is, over seeds, the "
+        "cost of a seed against that of a run of its own. The rows are measured one after the "
+        "other, each in a process of its own: a slow spell of the machine is a dent in a curve.\n\n"
+        + "\n".join(sections)
+    )

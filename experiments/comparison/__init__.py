@@ -1,0 +1,1 @@
+"""All models on one scale: reference rows, tables, the page, published figures."""

@@ -1,0 +1,116 @@
+"""The comparison for its readers: one table, its parts, the samples; as page, markdown and JSON."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison import tables, yardstick
+from experiments.comparison.measures import CLASSIFIED
+from experiments.comparison.published import Published
+from experiments.comparison.tables import OTHERS, Row
+from experiments.running.finished import train_seconds
+from jaxgen.files import write_atomically, write_json
+from jaxgen.report import figures
+from jaxgen.report import page as report
+from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import folder as run_folder
+
+NUM_SHOWN = 20
+"""Samples of each model in the picture: the first ones."""
+KINDS = (
+    "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "
+    "too high, if anything; reverse AIS the other way round, as far as its chains start at "
+    "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
+    "number of effective chains does not tell of a mode that no chain found. Log Z stands with "
+    "what the mean weight gives at three standard errors below and above; of several seeds, it "
+    "is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but for "
+    "the error of log Z on top. Thresholded pixels are other data than drawn ones."
+)
+"""What the kinds of likelihoods are worth."""
+
+
+def parzen_said(published: Sequence[Published]) -> list[str]:
+    """Published Parzen figures in a sentence, if there are any."""
+    found = [x for x in published if x.measure == "parzen"]
+    listed = "; ".join(f"{x.model} {number(x.value)} ({x.source})" for x in found)
+    said = f"Published Parzen figures: {listed}. They are of other widths and samples."
+    return [said] if found else []
+
+
+def sections(
+    rows: Sequence[Row], picture: Path, one_line: str, published: Sequence[Published]
+) -> list[Section]:
+    """The page in order; the samples of all models go to one picture."""
+    sheet = figures.rows_of(
+        {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
+        f"The first {NUM_SHOWN} samples, in the order drawn",
+    )
+    said = [
+        "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
+        "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
+        "images]. A log likelihood of one seed has ± its standard error over test images and over "
+        f"the chains that estimate log Z. {one_line}",
+        "A row is named by its experiment and preset, and by what is changed in them. Samples are "
+        "grey, as the models give them: of binary models, the probabilities of the last draw. They "
+        "are measured against test images, real test images against training images; the labels "
+        "of that row are read from pixels.",
+        *parzen_said(published),
+    ]
+    meaning = Table(
+        ["measure", "what it is"],
+        [*([yardstick.TITLES[name], what] for name, what in yardstick.WHAT.items()), *OTHERS],
+    )
+    return [
+        Section("table", "Models and measures", said, (), tables.main_table(rows, published)),
+        Section("samples", "Samples", [], [figures.save(sheet, picture)]),
+        Section("digits", "Digits that the judge reads", [], (), tables.digit_table(rows)),
+        Section(
+            "likelihood",
+            "Log likelihood",
+            [KINDS],
+            (),
+            tables.likelihood_table(rows, published),
+        ),
+        Section("probes", "Probes", [CLASSIFIED], (), tables.probe_table(rows)),
+        Section("measures", "What the measures are", [], (), meaning),
+        Section("runs", "Runs", [], (), tables.run_table(rows)),
+    ]
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Every number, by row and by seed."""
+    return [
+        {
+            "name": row.name,
+            "seeds": [
+                {"seed": run.summary["seed"], "digest": run.summary["digest"]} for run in row.runs
+            ],
+            "train_s": [round(train_seconds(run.folder), 2) for run in row.runs],
+            "measures": list(row.measures),
+        }
+        for row in rows
+    ]
+
+
+def write(
+    rows: Sequence[Row],
+    folder: Path,
+    markdown: Path,
+    facts: Mapping[str, str],
+    one_line: str,
+    published: Sequence[Published],
+) -> Path:
+    """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
+    markdown.parent.mkdir(parents=True, exist_ok=True)
+    picture, title = markdown.with_suffix(".png"), "All models on one yardstick"
+    found = sections(rows, picture, one_line, published)
+    facts = {**facts, "command": run_folder.command()}
+    page = report.write_page(folder / "compare.html", title, facts, found)
+    parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]
+    for section in found:
+        parts += [f"\n## {section.title}\n", *(f"{text}\n" for text in section.answer)]
+        parts += [f"![{section.title}]({path.name})" for path in section.figures]
+        parts += [report.markdown(section.table)] if section.table else []
+    write_atomically(markdown, ("\n".join(parts) + "\n").encode())
+    write_json(folder / "compare.json", as_json(rows))
+    return page

@@ -1,0 +1,188 @@
+"""The tables of the comparison: a line for each model or floor, seeds drawn together in a cell."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.comparison.measures import Measures, interval
+from experiments.comparison.published import Published
+from experiments.comparison.yardstick import TITLES
+from experiments.running.finished import Finished, program, train_seconds
+from jaxgen.report.page import Table, number
+
+MEET = 1.0
+"""Nats; where log Z by AIS and by reverse AIS lie farther apart, neither is to be trusted."""
+PUBLISHED = "published, nats"
+PIXELS = {"sample": "drawn", "threshold": "thresholded"}
+"""What a likelihood is of, by how grey pixels were made binary."""
+OTHERS = (
+    [
+        "by",
+        f"how the likelihood was found; and where AIS from its two sides is over {MEET:g} nat off",
+    ],
+    [PUBLISHED, "the figure that a model reaches for; its source stands under Log likelihood"],
+    ["N labels, %", "test images that a linear probe of the highest features reads right"],
+    ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
+)
+"""Columns that are no measure of samples, and what they are."""
+
+
+class Row(NamedTuple):
+    """One line of the table: a model with all its seeds, or a floor."""
+
+    name: str
+    measures: Sequence[Measures]
+    """One for each seed."""
+    images: np.ndarray
+    """Samples of the first seed."""
+    runs: Sequence[Finished] = ()
+    """None for a floor."""
+
+
+def over_seeds(values: Sequence[float], digits: int = 4) -> str:
+    """Mean and standard deviation (n - 1)."""
+    return f"{number(float(np.mean(values)), digits)} ± {number(float(np.std(values, ddof=1)), 2)}"
+
+
+def cell(found: Sequence[Mapping[str, Any] | None], written: Callable[[Any], str]) -> str:
+    """A measure over the seeds; of one seed, the number as `written` has it."""
+    taken = [each for each in found if each is not None]
+    if not taken:
+        return ""
+    if len(taken) == 1:
+        return written(taken[0])
+    return over_seeds([each["value"] for each in taken])
+
+
+def headline(measures: Measures) -> Mapping[str, Any] | None:
+    """The best likelihood there is: exact before an estimate, the tighter bound before another."""
+    found = measures["likelihoods"]
+    return found[-1] if found else None
+
+
+def _likelihood(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.2f} ± {number(found['standard_error'], 2)}"
+
+
+def by(measures: Sequence[Measures]) -> str:
+    """What the headline is of, and where reverse AIS is far off in one of the seeds."""
+    best = [found for found in map(headline, measures) if found]
+    if not best:
+        return ""
+    said = [best[0]["kind"]]
+    if best[0]["binary"] == "threshold":
+        said.append("pixels thresholded")
+    if (gap := max(found["log_z_gap"] for found in best)) > MEET:
+        said.append(f"reverse AIS {gap:.1f} nats off")
+    return "; ".join(said)
+
+
+def in_percent(row: Mapping[str, Any]) -> dict[str, float]:
+    """A probe's accuracy with its interval."""
+    return {name: 100 * row[name] for name in ("value", "low", "high")}
+
+
+def probe_of(measures: Measures, num_labels: int) -> Mapping[str, Any] | None:
+    """The linear probe of the highest features with so many labels, in percent."""
+    of = ("linear", num_labels)
+    found = [row for row in measures["probes"] if (row["classifier"], row["num_labels"]) == of]
+    return in_percent(found[-1]) if found else None
+
+
+def label_numbers(rows: Sequence[Row]) -> list[int]:
+    """The numbers of labels that probes were given."""
+    return sorted({x["num_labels"] for row in rows for m in row.measures for x in m["probes"]})
+
+
+def beside(row: Row, published: Sequence[Published]) -> str:
+    """The published figure that a model reaches for, whatever is changed in its settings."""
+    model = row.name.partition(", ")[0]
+    found = [figure for figure in published if model in figure.beside]
+    return "; ".join(f"{number(figure.value, 5)}, {figure.how}" for figure in found)
+
+
+def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
+    """Models by measures."""
+    numbers = label_numbers(rows)
+    columns = ["model", "seeds", "log likelihood, nats", "by", PUBLISHED, *TITLES.values()]
+    columns += [f"{num:,} labels, %" for num in numbers] + ["training, s"]
+    lines = []
+    for row in rows:
+        best = [headline(each) for each in row.measures]
+        line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
+        line += [by(row.measures), beside(row, published)]
+        for name in TITLES:
+            found = [measures["samples"].get(name) for measures in row.measures]
+            line.append(cell(found, lambda x: interval(x, 3)))
+        for num in numbers:
+            found = [probe_of(each, num) for each in row.measures]
+            line.append(cell(found, interval))
+        lines.append([*line, training_time(row.runs)])
+    return Table(columns, lines)
+
+
+def training_time(runs: Sequence[Finished]) -> str:
+    """Seconds for a seed; the seeds of one program share its time, and have no spread."""
+    times = {program(run.folder): {"value": train_seconds(run.folder)} for run in runs}
+    return cell([*times.values()], lambda x: number(x["value"], 3))
+
+
+def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
+    """Every kind of likelihood that was taken, then published figures."""
+    lines = []
+    for row in rows:
+        for index, first in enumerate(row.measures[0]["likelihoods"]):
+            found = [measures["likelihoods"][index] for measures in row.measures]
+            worst = max(found, key=lambda each: each["log_z_gap"])
+            binary = PIXELS[first["binary"]]
+            lines.append(
+                [row.name, first["kind"], cell(found, _likelihood), binary, worst["note"], ""]
+            )
+    for figure in published:
+        if figure.measure == "log_likelihood":
+            value = number(figure.value, 5)
+            lines.append([figure.model, figure.how, value, "", "published", figure.source])
+    columns = ["model", "by", "nats per test image", "pixels", "rests on", "source"]
+    return Table(columns, lines)
+
+
+def probe_table(rows: Sequence[Row]) -> Table:
+    """Test accuracy of every probe, for each kind of features."""
+    numbers = label_numbers(rows)
+    lines = []
+    for row in rows:
+        probed = row.measures[0]["probes"]
+        for of in dict.fromkeys((x["features"], x["classifier"]) for x in probed):
+            line = [row.name, *of]
+            for num in numbers:
+                found = [
+                    in_percent(x)
+                    for measures in row.measures
+                    for x in measures["probes"]
+                    if (x["features"], x["classifier"], x["num_labels"]) == (*of, num)
+                ]
+                line.append(cell(found, interval))
+            lines.append(line)
+    columns = ["model", "features", "classifier", *(f"{num:,} labels, %" for num in numbers)]
+    return Table(columns, lines)
+
+
+def digit_table(rows: Sequence[Row]) -> Table:
+    """Share of each digit among the samples, the mean over seeds."""
+    found = [np.mean([each["digits"] for each in row.measures], axis=0) for row in rows]
+    lines = [
+        [row.name, *(f"{share:.1%}" for share in shares)]
+        for row, shares in zip(rows, found, strict=True)
+    ]
+    return Table(["model", *map(str, range(len(found[0])))], lines)
+
+
+def run_table(rows: Sequence[Row]) -> Table:
+    """Which run each number is of."""
+    lines = [
+        [row.name, str(run.summary["seed"]), str(run.folder), run.summary["digest"][:16]]
+        for row in rows
+        for run in row.runs
+    ]
+    return Table(["model", "seed", "run folder", "parameters, sha256"], lines)

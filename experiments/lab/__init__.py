@@ -1,0 +1,1 @@
+"""What the lab asks to see of each family of models: measures, figures and answers."""

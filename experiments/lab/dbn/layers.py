@@ -1,0 +1,126 @@
+"""Training a DBN layer by layer in its run folder, and reading a trained one back."""
+
+import dataclasses
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flax.traverse_util import unflatten_dict
+
+from experiments.lab.dbn import tasks as dbn_tasks
+from experiments.lab.rbm.training import at_base_rates, mean_visible, rate
+from experiments.running import artifacts as results
+from experiments.running import common, finished
+from experiments.running import progress as monitor
+from experiments.running import seeds as members
+from jaxgen.data import Dataset
+from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.export import safetensors
+from jaxgen.learner import PRNGKey
+from jaxgen.models import dbn
+from jaxgen.models.dbn import Layers
+from jaxgen.report.page import Section
+from jaxgen.training import checkpoint
+from jaxgen.training.loop import Result
+
+logger = logging.getLogger("jaxgen")
+
+
+def described(config: dbn.Config, session: common.Session) -> str:
+    """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
+    sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
+    steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
+    return (
+        f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
+        f"{rate(config)}, binarisation {config.binarize}, one layer after the other"
+    )
+
+
+def name_of(layer: int) -> str:
+    """The folder of a layer's log and checkpoints; layers count from 1 in names, from 0 in code."""
+    return f"layer{layer + 1}"
+
+
+def train_layer(args: Any, config: dbn.Config, session: common.Session, lower: Layers) -> Result:
+    """Trains the layer above `lower`, or finds it trained.
+
+    The number of epochs is one of its settings: the layers above stand on the one that it ends as.
+    Of several seeds each stands on its own layers, along a leading axis [num_seeds] of `lower`.
+    """
+    logger.info("layer %d of %s", len(lower) + 1, described(config, session))
+    measured = dbn_tasks.measurer(config.binarize, session.dataset)
+    learner_above = partial(dbn.learner, config, session.dataset.train.images.shape[1:])
+    settings = dataclasses.asdict(config) | {
+        "epochs": args.epochs,
+        "lower": checkpoint.digest(lower),
+    }
+    at_rates = not lower and args.base_rates
+    mean = mean_visible(config.binarize, session.dataset) if at_rates else None
+
+    def init(key: PRNGKey, below: Layers) -> dbn.State:
+        state = learner_above(below).init(key)
+        return state if mean is None else state._replace(top=at_base_rates(state.top, mean))
+
+    return common.train(
+        args,
+        learner_above(),
+        session.within(name_of(len(lower))),
+        settings | ({"base_rates": True} if at_rates else {}),
+        lambda state: measured(dbn.tied(state.params)),
+        members.start(init, session.seeds, lower),
+    )
+
+
+def train(
+    args: Any, config: dbn.Config, session: common.Session, lower: Layers = ()
+) -> list[Result]:
+    """Trains all layers above `lower`, one after the other."""
+    trained: list[Result] = []
+    while len(lower) < len(config.hidden_sizes):
+        trained.append(train_layer(args, config, session, lower))
+        lower = trained[-1].state.params
+    return trained
+
+
+def training(drawing: results.Drawing, num_layers: int, last_step: int) -> Section:
+    """How the test reconstruction error fell, layer by layer."""
+    logs = {
+        f"layer {layer + 1}": monitor.earlier_lines(
+            drawing.folder / name_of(layer) / "metrics.jsonl", last_step
+        )
+        for layer in range(num_layers)
+    }
+    what = f"{dbn_tasks.ERROR}; of each layer in training, with those below it"
+    return results.training(drawing, logs, "test_reconstruction_error", what)
+
+
+def load(folder: Path, dataset: Dataset) -> Layers:
+    """The layers of a finished DBN run, checked to belong to this data set.
+
+    Errors:
+        CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
+        SettingError: the run is of another data set.
+    """
+    summary = finished.summary(folder)
+    if "digests" in summary:
+        raise CheckpointError(
+            expected=f"a run of one seed in {folder}",
+            found="one of several",
+            remedy="set --dbn to the folder of one of them",
+        )
+    if summary.get("experiment") != "dbn" or "data_digest" not in summary:
+        found = f"one of experiments.{summary['experiment']}" if summary else "none"
+        raise CheckpointError(
+            expected=f"a finished run of experiments.dbn in {folder}",
+            found=found,
+            remedy="set --dbn to its folder, or leave it out to train one first",
+        )
+    if summary["data_digest"] != dataset.digest:
+        raise SettingError(
+            expected=f"a DBN trained on {dataset.name}",
+            found=f"one trained on {summary['dataset']} in {folder}",
+            remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
+        )
+    params = unflatten_dict(safetensors.load_params(folder / "params.safetensors"), sep=".")
+    return finished.in_order(params)

@@ -1,0 +1,1 @@
+"""The lab's tasks for generative adversarial networks."""

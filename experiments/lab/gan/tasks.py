@@ -1,0 +1,248 @@
+"""One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, Trained
+from experiments.lab.vae.space import DIFFERENCES
+from experiments.running import finished
+from experiments.running.artifacts import Drawing
+from experiments.running.progress import EARLY_EPOCHS
+from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
+from jaxgen.models import adversarial
+from jaxgen.report import figures
+from jaxgen.report.page import Section, Table, number
+
+NUM_LABELLED = 2000
+"""Generated images whose classes give the mean codes."""
+NUM_WALKS = 10
+NUM_STEPS = 10
+NUM_LAYERS = 3
+NUM_FILTERS = 12
+SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
+"""Epochs after which the images of the fixed codes are shown, besides the last."""
+CURVES = {
+    "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
+    "outputs": ("What D makes of images", "mean", {"d_real": "D(x)", "d_fake": "D(G(z))"}),
+    "spread": ("Pixel variance, fakes over real images", "ratio", {"spread": "in training"}),
+}
+
+
+def training(
+    drawing: Drawing,
+    lines: Sequence[Mapping[str, Any]],
+    found: Sequence[gan_diagnostics.Finding],
+    smoothing: float,
+) -> Section:
+    """5.4.1: how the game went, and which of the known failures it shows."""
+    paths = []
+    epochs = [line["epoch"] for line in lines]
+    for name, (title, unit, measures) in CURVES.items():
+        curves = {
+            said: (epochs, [line[measure] for line in lines]) for measure, said in measures.items()
+        }
+        figure = figures.curves(curves, title, "epoch", unit)
+        paths.append(drawing.save(f"training_{name}", figure))
+    rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
+    answer = (
+        f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
+        "that tells nothing apart. Failures that this run shows at its end: "
+        f"{failures_said(found)}. These criteria look at losses and pixels; which digits are "
+        "drawn, and whether some are missing, is counted under 5.4.6."
+    )
+    table = Table(["failure, and the last quarter of the run", "criterion"], rows)
+    return Section("5.4.1", "The game", [answer], paths, table)
+
+
+def at_chance(smoothing: float) -> str:
+    """What the best D gives to real and generated images that are alike, and its loss, in words.
+
+    With labels smoothed by s it gives c = (1 - s) / 2, and its loss is twice the entropy of c.
+    """
+    chance = 0.5 * (1.0 - smoothing)
+    loss = -2.0 * (chance * math.log(chance) + (1.0 - chance) * math.log(1.0 - chance))
+    if not smoothing:
+        return f"At chance D gives 0.5 to both and its loss is 2 log 2 = {loss:.3f}"
+    return (
+        f"The target for real images is {1.0 - smoothing:g}, so the best D gives them no more; at "
+        f"chance it gives {chance:.3g} to both and its loss is {loss:.3f}"
+    )
+
+
+def failures_said(found: Sequence[gan_diagnostics.Finding]) -> str:
+    """The failures that a run shows at its end, by name."""
+    return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
+
+
+def progress(trained: Trained) -> Section:
+    """Real images once, and what the fixed codes became from epoch to epoch."""
+    images = trained.drawing.dataset.train.images[:NUM_FIXED]
+    real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
+    figures_of = trained.drawing.folder / "figures"
+    figures_of.mkdir(exist_ok=True, parents=True)
+    paths = [figures.save_pixels(real, figures_of / "real.png")]
+    drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
+    chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
+    shown = [path for path in drawn if path.stem in chosen]
+    epochs = ", ".join(str(int(path.stem.removeprefix("epoch_"))) for path in shown)
+    answer = (
+        f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
+        f"{NUM_FIXED} codes after epoch {epochs}. All epochs are in the folder `progress`."
+    )
+    return Section("5.2, 5.3", "Fixed codes", [answer], [*paths, *shown])
+
+
+def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
+    """5.1.1: the run's first samples, beside those of a VAE where there are some."""
+    title = f"First {len(images)} samples: codes from N(0, I)"
+    paths = [drawing.save("samples", figures.image_sheet(images, title))]
+    answer = [f"The first {len(images)} samples, in the order in which they came."]
+    if vae:
+        others = finished.samples(vae)
+        sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
+        paths.append(drawing.save("samples_vae", sheet))
+        answer.append(
+            f"Below them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
+            "smooth where the VAE is not sure."
+        )
+    else:
+        answer.append("A VAE's samples are set beside these with --vae.")
+    return Section("5.1.1", "Samples", answer, paths)
+
+
+def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Section, dict]:
+    """5.4.2, 5.4.3: the nearest training images, and distances set against those of test images."""
+    dataset, num = trained.drawing.dataset, 20
+    images = trained.images(trained.codes("measured noise", NUM_MEASURED))
+    distances, nearest = sample_quality.nearest(trained.as_data(images), dataset.train.images)
+    tested = trained.as_generated(dataset.test.images[:NUM_MEASURED])
+    of_test, _ = sample_quality.nearest(tested, dataset.train.images)
+    strips = {"sample": images[:num], "nearest": dataset.train.images[nearest[:num]] / 255.0}
+    figure = figures.rows_of(strips, f"The first {num} samples and their nearest training images")
+    path = trained.drawing.save("5_4_3", figure)
+    rows = [
+        [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
+        for line in lines
+        if line["epoch"] in EARLY_EPOCHS and "sample_distance" in line
+    ]
+    near = float(np.quantile(of_test, 0.01))
+    for name, values in (("samples", distances), ("test images", of_test)):
+        share = float(np.mean(values < near))
+        rows.append([name, number(values.mean()), number(values.min()), f"{share:.1%}"])
+    columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
+    closer = float(np.mean(distances < near))
+    answer = (
+        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} images each; where D "
+        "sees larger images, test images are enlarged and shrunk as the samples are. 1% of test "
+        f"images lie nearer than {number(near)} "
+        f"to a training image, and {closer:.1%} of the samples. Copies would lie near 0. During "
+        "the first epoch no image is seen twice."
+    )
+    measured = {
+        "sample_distance": float(distances.mean()),
+        "test_distance": float(of_test.mean()),
+        "sample_near_share": closer,
+        "sample_spread": lines[-1]["sample_spread"],
+    }
+    table = Table(columns, rows)
+    return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [path], table), measured
+
+
+def walks(trained: Trained) -> Section:
+    """5.4.4: images along arcs between codes, and how even the steps are."""
+    ends = _lengthened(trained.codes("walks", NUM_WALKS))
+    arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
+    images = trained.images(jnp.swapaxes(arcs, 0, 1))
+    title = "Each row: from one code to the next along an arc, in equal angles"
+    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
+    answer = (
+        "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
+        "so that the steps of the arcs between them are equal angles. Where a walk is smooth and "
+        f"passes through digits, codes between two images are images too. {evenness(images)}"
+    )
+    return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
+
+
+def evenness(images: np.ndarray) -> str:
+    """How even the steps between the images of walks [walks, steps, H, W, C] are, in words."""
+    flat = images.reshape(*images.shape[:2], -1)
+    lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
+    lengths = lengths[lengths.max(axis=1) > 0.0]
+    if not len(lengths):
+        return "The images do not change along any walk."
+    jump, steps = np.median(lengths.max(axis=1) / lengths.mean(axis=1)), lengths.shape[1]
+    return (
+        f"The largest of the {steps} steps in pixels is {number(float(jump), 2)} times the mean "
+        f"one (median of the {len(lengths)} walks along which images change; 1 would be perfectly "
+        f"even, {steps} a single jump)."
+    )
+
+
+def filters(trained: Trained) -> Section:
+    """5.4.5: what D's filters respond to, by guided backpropagation to the pixels."""
+    images = trained.drawing.dataset.test.images[:NUM_MEASURED]
+    pixels = trained.nets.pixels(jnp.asarray(images))
+    variables = trained.state.discriminator.variables
+    layers = list(adversarial.features(trained.nets, trained.state, jnp.asarray(images[:1])))
+    layers, strips, flat = layers[-NUM_LAYERS:], {}, 0
+    for layer in layers:
+        of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
+        found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
+        shown = pixels[found.images]
+        gradients = jax.jit(partial(saliency.guided_gradients, of_layer))(shown, found.units)
+        largest = jnp.max(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
+        flat += int(jnp.sum(largest == 0.0))
+        name = f"layer {int(layer.removeprefix('layer_')) + 1}"
+        strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
+        strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
+    title = "Units of D with the largest responses, and what they respond to"
+    path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
+    silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""
+    answer = (
+        f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
+        f"response to any of the first {len(images)} test images: that image, and the guided "
+        "gradient of the response, each on its own scale; grey is 0, white positive. "
+        f"{silent}`jaxgen.models.adversarial.features` has the layers' activations."
+    )
+    return Section("5.4.5", "What D responds to", [answer], [path])
+
+
+def arithmetic(trained: Trained) -> Section:
+    """5.4.6: mean codes of the digits, and sums with them."""
+    dataset = trained.drawing.dataset
+    codes = trained.codes("labelled noise", NUM_LABELLED)
+    _, nearest = sample_quality.nearest(
+        trained.as_data(trained.images(codes)), dataset.train.images
+    )
+    labels = np.asarray(dataset.train.labels)[nearest]
+    counts = np.bincount(labels, minlength=10)
+    means = latent.class_means(codes, jnp.asarray(labels), 10)
+    means = jnp.where(jnp.isnan(means), 0.0, means)
+    strips = {"mean": trained.images(_lengthened(means))}
+    for a, b in DIFFERENCES:
+        sums = jnp.stack([latent.analogy(means, a, b, digit) for digit in range(10)])
+        strips[f"{a} - {b} + mean"] = trained.images(_lengthened(sums))
+    path = trained.drawing.save(
+        "5_4_6", figures.rows_of(strips, "Generated from mean codes of 0 to 9, and sums with them")
+    )
+    answer = (
+        f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
+        "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
+        f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the "
+        "mean code 0, so cells and rows that use it say nothing."
+    )
+    return Section("5.4.6", "Sums of codes", [answer], [path])
+
+
+def _lengthened(codes: Array) -> Array:
+    """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
+    lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
+    return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])

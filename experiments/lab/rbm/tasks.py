@@ -1,0 +1,259 @@
+"""What an RBM is judged by, and the lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt8
+
+from experiments.running.artifacts import NUM_SHOWN, Drawing, task_key
+from experiments.running.common import Args
+from jaxgen.data import Dataset
+from jaxgen.errors import require_positive
+from jaxgen.evaluation.likelihood import (
+    MAX_ENUMERATED,
+    rbm_log_likelihood,
+    rbm_log_z,
+    stochastic_pseudo_log_likelihood,
+)
+from jaxgen.learner import named_key
+from jaxgen.models import rbm
+from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.report import figures
+from jaxgen.report.page import Section, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@partial(jax.jit, static_argnums=0)
+def measure(
+    binary: Binarize, params: rbm.Params, train: UInt8[Array, "..."], test: UInt8[Array, "..."]
+) -> dict[str, Array]:
+    """What an RBM is judged by, on the first training images and on the whole test set.
+
+    Returns:
+        test_reconstruction_error: mean over pixels of (x - p(v=1|h))^2, x the grey image, after
+            one step from the input as the RBM is trained on it.
+        free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
+        never_on, always_on: share of hidden units on in less than 1 %, more than 99 % of the
+            test images; both say nothing about the image.
+        test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
+            likelihood; only for binary input.
+        test_log_likelihood: exact, nats per image; only for enumerable RBMs.
+    """
+    key = named_key(jax.random.key(0), "measure")
+    key_train, key_test, key_hidden = jax.random.split(key, 3)
+    visible = binarize(key_test, test, binary)
+    hidden, probs = rbm.reconstruct(params, key_hidden, visible)
+    grey = test.reshape(visible.shape) / 255.0
+    train_energy = jnp.mean(rbm.free_energy(params, binarize(key_train, train, binary)))
+    often = jnp.mean(hidden, axis=0)
+    measured = {
+        "test_reconstruction_error": jnp.mean(jnp.square(grey - probs)),
+        "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,
+        "never_on": jnp.mean(often < 0.01),
+        "always_on": jnp.mean(often > 0.99),
+    }
+    if binary != "none":
+        pseudo = stochastic_pseudo_log_likelihood(params, named_key(key, "pixel"), visible)
+        measured["test_pseudo_log_likelihood"] = jnp.mean(pseudo)
+    if min(params["w"].shape) <= MAX_ENUMERATED:
+        exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
+        measured["test_log_likelihood"] = jnp.mean(exact)
+    return measured
+
+
+def measurer(binary: Binarize, dataset: Dataset) -> Callable[[rbm.Params], dict[str, Any]]:
+    """`measure` for a data set, which it holds on the device: params -> dict of numbers."""
+    test = jax.device_put(dataset.test.images)
+    train = jax.device_put(dataset.train.images[: len(test)])
+    return lambda params: jax.device_get(measure(binary, params, train, test))
+
+
+reconstruct = jax.jit(rbm.reconstruct)
+generate = jax.jit(rbm.generate, static_argnums=(3, 4))
+binarized = jax.jit(binarize, static_argnums=2)
+
+
+ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
+
+
+@dataclass(frozen=True)
+class GenerationArgs(Args):
+    """The flags of every experiment that generates from set hidden states (1.7, 2.3, 3.3)."""
+
+    generation_steps: int = 100
+    """Gibbs steps from a set hidden or top state to the generated image."""
+    gain: float = 1.0
+    """Factor on the set state; 1 keeps it binary, the lab uses 10 to 20."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "generation_steps")
+
+
+class Trained(NamedTuple):
+    """A trained RBM and what its tasks need besides."""
+
+    config: rbm.Config
+    params: rbm.Params
+    drawing: Drawing
+    generation_steps: int
+    gain: float
+
+
+def filters(trained: Trained) -> Section:
+    """1.1: the weights as a sheet, and how local they are."""
+    weights = np.asarray(trained.params["w"]).T
+    noise = _half_of_noise(weights.shape[1])
+    energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
+    half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    figure = figures.filter_sheet(
+        trained.drawing.images(weights), "Weights W, one panel per hidden unit"
+    )
+    answer = [
+        f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
+        f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
+        f"Evenly spread noise would need {noise}, a single point 1: the smaller the number, the "
+        f"more local what switches the unit: these filters {_locality(np.median(half), noise)}",
+        "Red pixels switch a unit on, blue pixels switch it off.",
+    ]
+    return Section(
+        "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
+    )
+
+
+def _locality(half: float, noise: int) -> str:
+    """How local filters are that have half of their squared weight on so many pixels."""
+    if half < noise / 2:
+        return "are strokes and blobs at one place."
+    if half < noise:
+        return "are hardly more local than the noise they started from."
+    return "are no more local than the noise they started from."
+
+
+def _half_of_noise(num: int) -> int:
+    """Entries that hold half of the squared norm of `num` normal draws, on average."""
+    draws = np.sort(np.random.default_rng(0).normal(size=(200, num)) ** 2, axis=1)[:, ::-1]
+    energy = draws.cumsum(axis=1)
+    return round(float(((energy < energy[:, -1:] / 2).sum(axis=1) + 1).mean()))
+
+
+def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
+    """1.2: the first test images, their hidden states, their reconstructions, one built up."""
+    images = trained.drawing.dataset.test.images[:NUM_SHOWN]
+    key_data, key_hidden = jax.random.split(task_key("reconstruction"))
+    visible = binarized(key_data, jnp.asarray(images), trained.config.binarize)
+    hidden, probs = reconstruct(trained.params, key_hidden, visible)
+    strips = {
+        "test image": images / 255.0,
+        "input": trained.drawing.images(visible),
+        "hidden": np.asarray(hidden),
+        "p(v=1|h)": trained.drawing.images(probs),
+    }
+    title = f"The first {len(images)} test images and their reconstructions"
+    answer = (
+        "Mean squared error against the grey image over the whole test set: "
+        f"{number(measured['test_reconstruction_error'])} per pixel. Below, the first image is "
+        "built up: the biases alone, then one active unit's filter after the other is added, in "
+        "the order of the units."
+    )
+    paths = [
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips, title)),
+        trained.drawing.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
+    ]
+    return Section("1.2", "Reconstructions", [answer], paths)
+
+
+def build_up(trained: Trained, hidden: np.ndarray) -> "Figure":
+    """p(v=1) from the biases alone, then with each active unit's filter added in turn."""
+    active = np.flatnonzero(hidden)
+    weights = np.asarray(trained.params["w"])[:, active].T
+    logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
+    probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
+    title = f"First test image: biases, then {len(active)} active units one by one"
+    return figures.image_sheet(trained.drawing.images(probs), title)
+
+
+def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
+    """1.3: how often each unit is on over the test set, and the filters in that order."""
+    key_data, key_hidden = jax.random.split(task_key("usage"))
+    test = jnp.asarray(trained.drawing.dataset.test.images)
+    visible = binarized(key_data, test, trained.config.binarize)
+    hidden, _ = reconstruct(trained.params, key_hidden, visible)
+    often = np.asarray(hidden.mean(axis=0))
+    order = np.argsort(-often, kind="stable")
+    weights = trained.drawing.images(np.asarray(trained.params["w"]).T[order])
+    low, middle, high = np.quantile(often, [0.1, 0.5, 0.9])
+    answer = (
+        f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
+        f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. "
+        f"{measured['never_on']:.0%} of the units are on in less than 1% of the images and "
+        f"{measured['always_on']:.0%} in more than 99%; such units would say nothing about the "
+        "image."
+    )
+    frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
+    sorted_title = "Filters, the unit that is on most often first"
+    paths = [
+        trained.drawing.save("1_3_frequency", frequency),
+        trained.drawing.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
+    ]
+    return Section("1.3", "How often each hidden unit is on", [answer], paths)
+
+
+def generated(trained: Trained, samples: np.ndarray) -> Section:
+    """1.7: images from set hidden states, and the samples of a long chain."""
+    key_start, key_chain = jax.random.split(task_key("generation"))
+    num_units = trained.config.num_hidden
+    single = np.eye(num_units)[np.linspace(0, num_units - 1, NUM_SHOWN // 2).astype(int)]
+    tenth = bernoulli(key_start, jnp.full((NUM_SHOWN // 2, num_units), 0.1))
+    start = jnp.concatenate([tenth, jnp.asarray(single, jnp.float32)])
+    steps, gain = trained.generation_steps, trained.gain
+    final, probs = generate(trained.params, key_chain, start, steps, gain)
+    strips = {
+        "set state": start,
+        "final state": np.asarray(final),
+        "image": trained.drawing.images(probs),
+    }
+    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"
+    answer = [
+        f"A hidden state is set, {steps} Gibbs steps follow, and p(v=1|h) of the last state is "
+        f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
+        f"the right half; after the steps {np.asarray(final).mean():.0%} are on. "
+        + (
+            "Most chains end with hardly a unit on, and show the biases alone."
+            if np.median(np.asarray(final).sum(axis=1)) < 2
+            else "The chain forgets how many units were set."
+        ),
+        f"The set state is multiplied by a gain of {gain:g}. "
+        + (
+            "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
+            if gain == 1.0
+            else "That is no binary state: it acts as that many copies of each unit, once."
+        ),
+        f"The samples come from long chains of {trained.config.num_sampling_steps} steps, from "
+        "units that are on with probability 1/2. A small k of CD-k shapes the model near the data "
+        "alone, so long chains may leave it for loose strokes; the study (1.5) measures that as "
+        "drift.",
+    ]
+    paths = [
+        trained.drawing.save("1_7_generation", figures.rows_of(strips, title)),
+        trained.drawing.save("1_7_samples", figures.image_sheet(samples, long_title)),
+    ]
+    return Section("1.7", "Generated images", answer, paths)
+
+
+def tasks(trained: Trained, measured: Mapping[str, float], samples: np.ndarray) -> list[Section]:
+    """The tasks that concern one model, in the lab's order."""
+    return [
+        filters(trained),
+        reconstructions(trained, measured),
+        usage(trained, measured),
+        generated(trained, samples),
+    ]

@@ -1,0 +1,179 @@
+"""One trained VAE: how it trained, its likelihood, and the lab's tasks 4.1 and 4.2."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from experiments.lab.vae import training as vae_training
+from experiments.running.artifacts import NUM_SHOWN, Drawing
+from jaxgen.evaluation import latent
+from jaxgen.models import vae
+from jaxgen.report import figures
+from jaxgen.report.page import Section, Table, number
+
+encode = jax.jit(vae.encode, static_argnums=1)
+decode = jax.jit(vae.decoded_means, static_argnums=1)
+
+
+class Trained(NamedTuple):
+    """A trained VAE, its posteriors of the test images, and where its figures go."""
+
+    config: vae.Config
+    params: vae.Params
+    drawing: Drawing
+    visible: Array
+    """The test set as input."""
+    mean: Array
+    log_var: Array
+
+    @property
+    def use(self) -> latent.LatentUse:
+        """What each latent variable says about the test set."""
+        return latent.latent_use(self.mean, self.log_var)
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The two latent variables with the largest divergence, the lower index first."""
+        first, second = sorted(np.argsort(-np.asarray(self.use.kl), kind="stable")[:2].tolist())
+        return first, second
+
+    def images(self, codes: Array) -> np.ndarray:
+        """Decoded codes [..., L] as images [..., H, W, C]."""
+        decoder: Callable[[Array], Array] = partial(decode, self.params, self.config)
+        decoded = np.asarray(latent.decoded(decoder, codes))
+        shape = self.drawing.dataset.test.images.shape[1:]
+        return decoded.reshape(*codes.shape[:-1], *shape)
+
+
+def examined(config: vae.Config, params: vae.Params, drawing: Drawing) -> Trained:
+    """A trained VAE with the test set encoded."""
+    visible = vae_training.test_input(config, drawing.dataset)
+    return Trained(config, params, drawing, visible, *encode(params, config, visible))
+
+
+def code_strip(mean: Array) -> np.ndarray:
+    """Codes as grey values: -3 and less is black, 0 grey, 3 and more white."""
+    return np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
+
+
+def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
+    """4.1: the first test images, their codes, and what the means of the codes decode to."""
+    images = trained.drawing.dataset.test.images[:NUM_SHOWN]
+    mean = trained.mean[:NUM_SHOWN]
+    probs = trained.images(mean)
+    strips = {
+        "test image": images / 255.0,
+        "input": trained.drawing.images(trained.visible[:NUM_SHOWN]),
+        "code": code_strip(mean),
+        "decoded mean": probs,
+    }
+    title = f"The first {len(images)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
+    grey = trained.drawing.dataset.test.images / 255.0
+    error = np.mean(np.square(trained.images(trained.mean) - grey))
+    answer = (
+        "The posterior mean of each image is decoded. Mean squared error per pixel against the "
+        f"grey image over the whole test set: {number(float(error))}. Reconstruction "
+        f"{number(measured['test_reconstruction'])} and divergence {number(measured['test_kl'])} "
+        f"nats per test image, input binarised by '{trained.config.binarize}'."
+    )
+    path = trained.drawing.save("4_1", figures.rows_of(strips, title))
+    return Section("4.1", "Reconstructions and codes", [answer], [path])
+
+
+def latent_boxes(trained: Trained) -> Section:
+    """4.2: posterior means, variances and outgoing weights by latent variable; dead ones named."""
+    use = trained.use
+    active = np.asarray(use.active)
+    dead = ", ".join(map(str, np.flatnonzero(~active))) or "none"
+    weights = np.asarray(trained.params["decoder"]["dense_0"]["kernel"])
+    panels = {
+        "posterior mean": np.asarray(trained.mean),
+        "posterior variance": np.exp(np.asarray(trained.log_var)),
+        "weights into the decoder": weights.T,
+    }
+    kl = np.asarray(use.kl)
+    answer = [
+        f"{active.sum()} of {len(active)} latent variables are active: the variance of their "
+        f"posterior mean over the test set is above {vae.ACTIVE_VARIANCE}. Dead: {dead}. A dead "
+        "variable says nothing about an image; where its posterior is the prior it costs nothing "
+        "either, and its boxes show means near 0 and variances near 1.",
+        f"Mean absolute weight into the decoder: {_weights_said(weights, active)}.",
+        f"The divergence is {number(float(kl.sum()))} nats per image, by variable from "
+        f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
+    ]
+    boxes = figures.box_plots(
+        panels, "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
+    )
+    chart = figures.bars(kl, ~active, "Divergence by latent variable", "KL, nats per image", "dead")
+    paths = [trained.drawing.save("4_2", boxes), trained.drawing.save("4_2_kl", chart)]
+    return Section("4.2", "The latent variables", answer, paths)
+
+
+def _weights_said(weights: np.ndarray, active: np.ndarray) -> str:
+    """The mean absolute weight of active and of dead variables, as far as there are both."""
+    size = np.abs(weights).mean(axis=1)
+    said = [
+        f"{number(float(size[which].mean()), 3)} of {name} variables"
+        for name, which in (("active", active), ("dead", ~active))
+        if which.any()
+    ]
+    return " and ".join(said)
+
+
+def training(
+    drawing: Drawing, lines: Sequence[Mapping[str, Any]], measured: Mapping[str, float]
+) -> Section:
+    """How both parts of the ELBO went, on training batches and on the test set."""
+    tested = [line for line in lines if "test_elbo" in line]
+    curves = {
+        "train": ([line["epoch"] for line in lines], [line["elbo"] for line in lines]),
+        "test": ([line["epoch"] for line in tested], [line["test_elbo"] for line in tested]),
+    }
+    paths = [
+        drawing.save("training", figures.curves(curves, "ELBO", "epoch", "nats per image")),
+    ]
+    for key, title in (("reconstruction", "E log p(x|z)"), ("kl", "KL(q(z|x) || p(z))")):
+        line = ([each["epoch"] for each in tested], [each[f"test_{key}"] for each in tested])
+        figure = figures.curves({"test": line}, f"{title}, test", "epoch", "nats per image")
+        paths.append(drawing.save(f"training_{key}", figure))
+    answer = (
+        f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
+        f"+- {number(measured['test_elbo_error'], 2)} nats per image (standard error over images "
+        f"and codes): reconstruction {number(measured['test_reconstruction'])} less divergence "
+        f"{number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent variables are "
+        "active."
+    )
+    return Section("training", "The ELBO and its parts", [answer], paths)
+
+
+def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: int) -> Section:
+    """The bounds of the test log likelihood, with what they are uncertain by."""
+    rows = [
+        ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
+        [f"importance-weighted, {num_samples:,} codes", "test_bound", "test_bound_error"],
+    ]
+    cells = [
+        [name, number(measured[key], 5), number(measured[error], 2)] for name, key, error in rows
+    ]
+    no_likelihood = config.likelihood == "bernoulli" and config.binarize == "none"
+    kind = (
+        "log densities of grey images" if config.likelihood == "gaussian" else "log probabilities"
+    )
+    answer = [
+        "Cross entropies of grey images, which a Bernoulli decoder cannot produce: they bound no "
+        "likelihood, and compare with other runs of --binarize none alone."
+        if no_likelihood
+        else f"Both are lower bounds of {kind}, means over the test set in nats per image, its "
+        f"input binarised by '{config.binarize}'. The importance-weighted bound approaches "
+        "log p(x) from below as codes are added, so the encoder's Gaussian loses at least its gap "
+        f"to the ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} nats.",
+        "The standard errors are those of choosing the test images, with the draws of the codes in "
+        f"them; the draws alone make up {number(measured['test_bound_draws'], 2)} of the second.",
+    ]
+    table = Table(["bound", "nats per image", "standard error"], cells)
+    title = "Bounds of the test set" if no_likelihood else "Log likelihood of the test set"
+    return Section("likelihood", title, answer, (), table)

@@ -1,0 +1,1 @@
+"""Whether a run repeats: its checks, its processes, its verdict."""

@@ -1,0 +1,144 @@
+"""Runs of experiments in processes of their own: started, killed, resumed, described by flags."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.reproduction.verdict import Run, read
+from jaxgen.runs.folder import fingerprint
+
+POLL_SECONDS = 0.02
+KILL_AT = (1 / 3, 2 / 3)
+"""Parts of the training after which a run is killed."""
+
+
+class Failed(Exception):  # noqa: N818 (the run has said what is wrong)
+    """A run ended with an exit code other than 0; `said` is what it wrote to stderr."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(code)
+        self.code, self.said = code, said
+
+
+class Timed(NamedTuple):
+    """A finished run and how it came about."""
+
+    run: Run
+    seconds: float
+    """What its processes took; 0 where that is not known."""
+    kills: Sequence[int] = ()
+    """The steps it had saved when it was killed."""
+
+
+@contextlib.contextmanager
+def started(experiment: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An experiment in a process that does not outlive the `with` block."""
+    command = [sys.executable, "-m", f"experiments.{experiment}", *words]
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def run(
+    experiment: str, words: Sequence[str], log: Path, until: Callable[[], bool] = lambda: False
+) -> bool:
+    """Runs an experiment to its end, or kills it once `until` holds; returns whether it was killed.
+
+    Errors:
+        Failed: it ended with another exit code than 0.
+    """
+    with started(experiment, words, log) as process:
+        while process.poll() is None:
+            if until():
+                process.kill()
+                if process.wait() == -signal.SIGKILL:
+                    return True
+            time.sleep(POLL_SECONDS)
+    if code := process.returncode:
+        raise Failed(code if code > 0 else 128 - code, log.read_text(errors="replace"))
+    return False
+
+
+def trained_steps(folder: Path) -> int:
+    """The step of the newest checkpoint, summed over all trainings in a run folder."""
+    total = 0
+    for path, folders, _ in os.walk(folder):
+        if Path(path).name == "checkpoints":
+            steps = [re.match(r"step_(\d+)", name) for name in folders]
+            total += max((int(step[1]) for step in steps if step), default=0)
+            folders.clear()
+    return total
+
+
+def _run_with_kills(
+    experiment: str, words: Sequence[str], folder: Path, log: Path, num_steps: int
+) -> Iterator[int]:
+    """Runs an experiment to its end, with SIGKILL on the way; yields the step after each kill.
+
+    It is killed where a checkpoint lies past a third, then two thirds of all `num_steps`. A run
+    that ends before is not killed.
+    """
+    for share in KILL_AT:
+
+        def past(share: float = share) -> bool:
+            return share * num_steps <= trained_steps(folder) < num_steps
+
+        if not run(experiment, words, log, past):
+            return
+        yield trained_steps(folder)
+    run(experiment, words, log)
+
+
+def once(
+    name: str,
+    experiment: str,
+    words: Sequence[str],
+    folder: Path,
+    watch: Callable[[], bool] = lambda: False,
+) -> Timed:
+    """One undisturbed run, told in one line; `watch` is called all along and returns False."""
+    print(f"{name}: running", end="", flush=True)
+    began = time.monotonic()
+    run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
+    return _told(Timed(read(folder / name), time.monotonic() - began))
+
+
+def _told(timed: Timed) -> Timed:
+    """Ends the line of a run with its time and the digest of its parameters."""
+    print(f" ... {timed.seconds:.1f} s, parameters {short(timed.run, 'parameters')}", flush=True)
+    return timed
+
+
+def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) -> Timed:
+    """The same run, killed and resumed; its checkpoints are close enough to be caught at one."""
+    print("killed: running", end="", flush=True)
+    began, kills = time.monotonic(), []
+    often = first.run.train_s / 20
+    if often < first.run.record.config["checkpoint_seconds"]:
+        words = [*words, f"--checkpoint-seconds={often:.3f}"]
+    target, num_steps = folder / "killed", trained_steps(folder / "first")
+    words, log = [*words, f"--out={target}", "--resume"], folder / "killed.log"
+    for step in _run_with_kills(experiment, words, target, log, num_steps):
+        kills.append(step)
+        print(f" ... killed at step {step} of {num_steps}, resumed", end="", flush=True)
+    if not kills:
+        print(" ... over before it could be killed", end="")
+    return _told(Timed(read(target), time.monotonic() - began, kills))
+
+
+def short(run: Run, kind: str) -> str:
+    """The first digits of the digest of all parts of a kind."""
+    parts = {name: d for name, d in run.digests.items() if kind in name.rpartition("/")[2]}
+    return (next(iter(parts.values())) if len(parts) == 1 else fingerprint(parts))[:12]

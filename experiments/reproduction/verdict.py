@@ -1,0 +1,231 @@
+"""Whether runs are the same: what is compared, what is promised, what was found. Only reads files.
+
+=====  =============================================================================
+A      bitwise: equal settings, data, code and environment give equal digests
+B      within a band: the numbers are near, their last bits differ
+C      not comparable: other settings, data or code; or numbers outside the band
+=====  =============================================================================
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from jaxgen.errors import RunFolderError
+from jaxgen.runs.folder import HOW, earlier_config, fingerprint
+from jaxgen.training.checkpoint import digest
+
+TIMES = {"train_s", "s_per_iteration"}
+"""What equal runs differ in: seconds."""
+MEANING = {"A": "bitwise", "B": "within the band", "C": "not comparable"}
+
+
+class Band(NamedTuple):
+    """How far apart two runs may be that follow the same settings with other last bits."""
+
+    metric: str
+    width: float
+    """Largest distance, as a part of the first value."""
+
+
+BANDS = {
+    "rbm": Band("test_reconstruction_error", 0.06),
+    "dbn": Band("test_reconstruction_error", 0.09),
+    "wake_sleep": Band("test_reconstruction_error", 0.06),
+    "vae": Band("test_elbo", 0.02),
+    "gan": Band("sample_distance", 0.27),
+    "dcgan": Band("sample_distance", 0.45),
+}
+"""By experiment; docs/reproducibility.md has the spread over seeds that the widths stand on."""
+
+
+class Record(NamedTuple):
+    """What a run writes down before its first step."""
+
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+class Run(NamedTuple):
+    """A finished run as far as another can be compared with it."""
+
+    record: Record
+    digests: Mapping[str, str]
+    """sha256 by name: parameters, samples and log, of the run and of the runs inside its folder."""
+    metrics: Mapping[str, float]
+    """By name; those of a run inside the folder begin with its path."""
+    train_s: float
+
+
+class Verdict(NamedTuple):
+    """The class that could be promised, the class that was found, and why."""
+
+    promised: str
+    promised_why: list[str]
+    found: str
+    found_why: list[str]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the runs agree, and at least as well as was promised."""
+        return self.found != "C" and self.found <= self.promised
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Errors:
+        RunFolderError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        found = "something else"
+    except (OSError, ValueError) as error:
+        content, found = None, error.strerror or "none" if isinstance(error, OSError) else "no JSON"
+    if not isinstance(content, dict):
+        raise RunFolderError(
+            expected=f"a finished run with its settings in {path}",
+            found=found,
+            remedy="name the folder of another run, or end that one with --resume",
+        )
+    return content
+
+
+def read_record(folder: Path) -> Record:
+    """What the run in a folder wrote down when it began; errors as `read_json`.
+
+    A run that is one of several seeds was made by their common program. Where that batches their
+    products, XLA may round in another way than for one seed: it counts as part of the environment.
+    """
+    manifest, config = (read_json(folder / name) for name in ("manifest.json", "config.json"))
+    environment = manifest.get("environment", {})
+    in_turn = environment.get("device") == "cpu" and environment.get("num_devices") == 1
+    if (seeds := earlier_config(folder.parent).get("seeds")) and not in_turn:
+        manifest = {**manifest, "environment": {**environment, "seeds_in_one_program": seeds}}
+    return Record(config, manifest)
+
+
+def read(folder: Path) -> Run:
+    """A finished run; errors as `read_json`."""
+    record, whole = read_record(folder), read_json(folder / "summary.json")
+    try:
+        digests, metrics = dict(_file_digests(folder)), {}
+    except (OSError, ValueError, AttributeError, BadZipFile) as error:
+        raise RunFolderError(
+            expected=f"whole logs and samples in {folder}",
+            found=str(error).partition("\n")[0],
+            remedy="name the folder of another run",
+        ) from error
+    for path in sorted(folder.rglob("summary.json")):
+        summary, where = read_json(path), _where(path, folder)
+        members = summary.get("digests", {"": summary.get("digest")})
+        digests |= {f"{where}parameters {seed}".strip(): str(d) for seed, d in members.items()}
+        values = {name: x for name, x in summary.get("metrics", {}).items() if name not in TIMES}
+        metrics |= {where + name: x for name, x in values.items() if isinstance(x, float)}
+        digests[f"{where}metrics"] = fingerprint(values)
+    return Run(record, digests, metrics, whole.get("train_s", 0.0))
+
+
+def main_metric(run: Run) -> float:
+    """The metric that has a band: the run's, or the mean over its seeds; NaN if none."""
+    name = BANDS[str(run.record.config["experiment"])].metric
+    values = [x for found, x in run.metrics.items() if re.fullmatch(rf"(seed\d+/)?{name}", found)]
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _where(path: Path, folder: Path) -> str:
+    """The path of the run that a file belongs to, with a slash; empty for the run itself."""
+    return path.parent.relative_to(folder).as_posix().removeprefix(".") + "/" * (
+        path.parent != folder
+    )
+
+
+def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and sha256 of the samples and of the logs, the latter without their times."""
+    for path in sorted(folder.rglob("samples.npz")):
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield f"{_where(path, folder)}samples", digest(dict(arrays))
+    for path in sorted(folder.rglob("metrics.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        kept = [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
+        yield f"{_where(path, folder)}log", fingerprint(kept)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two nested mappings, one line each: name, old value, new value."""
+    flat, other = (flatten_dict({**content}, sep=".") for content in (then, now))
+    return [
+        f"{name}: {flat.get(name, 'absent')}, now {other.get(name, 'absent')}"
+        for name in [*flat, *(name for name in other if name not in flat)]
+        if flat.get(name, "absent") != other.get(name, "absent")
+    ]
+
+
+def unpromised(environment: Mapping[str, Any]) -> list[str]:
+    """Why nothing bitwise is promised in an environment; empty where it is."""
+    if environment.get("device") == "cpu":
+        return [] if environment.get("several_cores") else ["one core alone is not measured"]
+    flags = environment.get("flags", {}).get("XLA_FLAGS", "")
+    strict = environment.get("matmul_precision") == "highest"
+    if strict and "--xla_gpu_deterministic_ops=true" in flags:
+        return []
+    return ["an accelerator promises bits with --deterministic only"]
+
+
+def promise(then: Record, now: Record) -> tuple[str, list[str]]:
+    """The class that two runs can promise, from what they wrote down before their first step."""
+    settings = [{k: v for k, v in record.config.items() if k not in HOW} for record in (then, now)]
+    other = differences(*settings)
+    for name in ("data_digest", "git_commit"):
+        pair = [{name: record.manifest.get(name)} for record in (then, now)]
+        other += differences(*pair)
+    environments = [record.manifest.get("environment", {}) for record in (then, now)]
+    unequal = differences(*environments)
+    if other:
+        return "C", other + unequal
+    if reasons := unequal + unpromised(environments[1]):
+        return "B", reasons
+    reasons = ["equal settings, data, code and environment"]
+    if str(now.manifest.get("git_commit")).endswith("-dirty"):
+        reasons.append("the source tree has changes that no commit names; they are taken as equal")
+    return "A", reasons
+
+
+def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
+    """The class that two finished runs show."""
+    common = [name for name in first.digests if name in other.digests]
+    unequal = [name for name in common if first.digests[name] != other.digests[name]]
+    if not unequal:
+        return "A", [f"equal digests: {', '.join(common)}"]
+    said = [f"digests differ: {', '.join(unequal)}"]
+    if promised == "C":
+        return "C", said
+    band = BANDS[str(first.record.config["experiment"])]
+    names = [name for name in first.metrics if name.rpartition("/")[2] == band.metric]
+    within = bool(names)
+    for name in names:
+        pair = first.metrics[name], other.metrics.get(name, np.nan)
+        apart = abs(pair[1] - pair[0]) / max(abs(pair[0]), 1e-30)
+        within &= bool(apart <= band.width)
+        values = f"{pair[0]:.6g} and {pair[1]:.6g}, {apart:.2%} apart"
+        said.append(f"{name}: {values}; the band is {band.width:.0%}")
+    return ("B" if within else "C"), said
+
+
+def judge(first: Run, others: Mapping[str, Run]) -> Verdict:
+    """The least promise and the worst finding over all runs, each against the first."""
+    promises = [promise(first.record, other.record) for other in others.values()]
+    promised = max(promises, key=lambda pair: pair[0])
+    found = [
+        (kind, [f"{name}: {reason}" for reason in reasons])
+        for name, other in others.items()
+        for kind, reasons in [_found(promised[0], first, other)]
+    ]
+    why = [reason for _, reasons in found for reason in reasons]
+    return Verdict(*promised, max(kind for kind, _ in found), why)

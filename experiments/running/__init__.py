@@ -1,0 +1,1 @@
+"""What every experiment shares, from the command line to the exit code."""

@@ -1,0 +1,239 @@
+"""What a person sees while a run trains: a progress bar or plain lines, a log, TensorBoard."""
+
+import contextlib
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxgen.errors import NonFiniteError
+from jaxgen.files import write_atomically, writing
+from jaxgen.learner import State
+from jaxgen.report import figures
+from jaxgen.training.loop import Progress
+
+logger = logging.getLogger("jaxgen")
+
+LINE_SECONDS = 10.0
+"""Least time between two plain lines, where there is no terminal for a bar."""
+LONG_SECONDS = 1800.0
+"""A run that takes longer says so as soon as it knows."""
+EARLY_EPOCHS = (1, 5)
+"""Epochs after which a state is measured in any case: each example seen once, and a few times."""
+
+Evaluate = Callable[[State], Mapping[str, float]]
+
+
+class Watch(NamedTuple):
+    """What is looked at while a run trains."""
+
+    evaluate: Evaluate = lambda _: {}
+    """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and the last."""
+    every_epochs: int = 1
+    pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
+    """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
+    interval `progress/latest.png`, and after every epoch `progress/epoch_0001.png`; to TensorBoard
+    as well."""
+    tensorboard: bool = False
+    """Whether to write event files."""
+    shorten: str = "--epochs"
+    """Flags that make the run shorter, for one that takes long."""
+    notes: Mapping[str, str] = MappingProxyType({})
+    """What every line of the log says besides its numbers."""
+
+
+def earlier_lines(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """The whole lines of a metrics log up to a step; what came after is trained again."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return [line for line in lines if line["step"] <= last_step]
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a whole metrics log."""
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+class Log:
+    """`metrics.jsonl`: one JSON object per line, appended as it happens.
+
+    A resumed run first drops the lines after its checkpoint, so the log reads as if the run had
+    never stopped; `train_s` goes on from the last line that is kept.
+    """
+
+    def __init__(self, path: Path, first_step: int, notes: Mapping[str, str]) -> None:
+        """Keeps the lines of the steps that are not trained again."""
+        self._notes = notes
+        kept = earlier_lines(path, first_step)
+        self.earlier_s = kept[-1]["train_s"] if kept else 0.0
+        write_lines(path, kept)
+        self._path = path
+
+    def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
+        """Appends one line: step, epoch, train_s, the notes and the given values."""
+        line = {
+            "step": progress.step,
+            "epoch": round(progress.step / progress.steps_per_epoch, 4),
+            "train_s": round(self.earlier_s + progress.train_s, 4),
+            **self._notes,
+            **{name: np.asarray(value).tolist() for name, value in values.items()},
+        }
+        with writing(self._path), self._path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def _check_finite(values: Mapping[str, Any], step: int) -> None:
+    """Raises NonFiniteError where something measured after a step is not finite."""
+    for name, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise NonFiniteError(
+                expected="finite metrics",
+                found=f"{name} = {value} after step {step}",
+                remedy="lower --learning-rate; the last good checkpoint is kept",
+            )
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """Metrics as one short line; of several seeds, their means."""
+    said = [f"{name} {np.mean(value):.4g}" for name, value in values.items()]
+    num_seeds = max((np.size(value) for value in values.values()), default=1)
+    return "  ".join([f"mean of {num_seeds}:", *said] if num_seeds > 1 else said)
+
+
+class Display:
+    """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, shorten: str) -> None:
+        """Shows nothing before the first update; `shorten` are flags that make a run shorter."""
+        self._shorten: str | None = shorten
+        self._bar: tqdm[Any] | None = None
+        self._shown_at = -math.inf
+        self._first: tuple[int, float] | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Shows where the run is; says once how long it takes if that is long."""
+        self._foresee(progress)
+        if sys.stderr.isatty():
+            self._update_bar(progress)
+        elif progress.metrics and time.monotonic() - self._shown_at > LINE_SECONDS:
+            self._print_line(progress)
+
+    def _foresee(self, progress: Progress) -> None:
+        """The first chunk warms up; from the second on the time left is known."""
+        if self._first is None:
+            self._first = (progress.step, progress.train_s)
+            if progress.first_step:
+                steps = f"{progress.first_step} of {progress.num_steps}"
+                print(f"going on from step {steps}", flush=True)
+        elif self._shorten is not None:
+            left = (progress.num_steps - progress.step) * self._seconds_per_step(progress)
+            if left > LONG_SECONDS:
+                hours, minutes = divmod(round(left / 60), 60)
+                logger.warning(
+                    "this run takes about %d h %02d min; %s shorten it, and Ctrl-C saves it for "
+                    "--resume",
+                    hours,
+                    minutes,
+                    self._shorten,
+                )
+            self._shorten = None
+
+    def _seconds_per_step(self, progress: Progress) -> float:
+        """What a step took since the first chunk."""
+        assert self._first is not None
+        return (progress.train_s - self._first[1]) / max(progress.step - self._first[0], 1)
+
+    def _update_bar(self, progress: Progress) -> None:
+        if self._bar is None:
+            first = progress.first_step
+            self._bar = tqdm(total=progress.num_steps, initial=first, unit="step", leave=False)
+        self._bar.update(progress.step - self._bar.n)
+        if progress.metrics:
+            self._bar.set_postfix_str(_text(progress.metrics))
+
+    def _print_line(self, progress: Progress) -> None:
+        assert progress.metrics is not None
+        seconds = self._seconds_per_step(progress)
+        left = (progress.num_steps - progress.step) * seconds
+        epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
+        of = progress.num_steps // progress.steps_per_epoch
+        note = f"epoch {epochs} of {of}  {1.0 / max(seconds, 1e-9):.3g} steps/s  {left:.0f} s left"
+        print(f"{note}  {_text(progress.metrics)}", flush=True)
+        self._shown_at = time.monotonic()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
+    """Writes images of the state as a sheet: the latest, and one an epoch."""
+    epoch, rest = divmod(progress.step, progress.steps_per_epoch)
+    (folder / "progress").mkdir(exist_ok=True, parents=True)
+    for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
+        figures.save_pixels(images, folder / "progress" / f"{name}.png")
+
+
+@contextlib.contextmanager
+def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]:
+    """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder."""
+    log: Log | None = None
+    display, writer = Display(watch.shorten), None
+
+    def hook(progress: Progress) -> None:
+        nonlocal log, writer
+        if log is None:
+            log = Log(folder / "metrics.jsonl", progress.first_step, watch.notes)
+            writer = _tensorboard_writer(folder) if watch.tensorboard else None
+        display.update(progress)
+        values = dict(progress.metrics or {})
+        epoch, rest = divmod(progress.step, progress.steps_per_epoch)
+        due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
+        if rest == 0 and (due or progress.step == progress.num_steps):
+            values |= watch.evaluate(progress.state)
+        _check_finite(values, progress.step)
+        if values:
+            log.write(progress, values)
+        sheets = watch.pictures(progress.state) if watch.pictures and progress.metrics else {}
+        for where, images in sheets.items():
+            _pictures(where, progress, images)
+        if writer is not None:
+            _to_tensorboard(writer, progress.step, values, sheets)
+
+    try:
+        yield hook
+    finally:
+        display.close()
+        if writer is not None:
+            writer.close()
+
+
+def _to_tensorboard(
+    writer: Any, step: int, values: Mapping[str, Any], sheets: Mapping[Path, np.ndarray]
+) -> None:
+    """Writes values, the means of several seeds, and the images of each seed."""
+    for name, value in values.items():
+        writer.add_scalar(name, float(np.mean(value)), step)
+    for where, images in sheets.items():
+        tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
+        writer.add_images(tag, images, step, dataformats="NHWC")
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    """An event file writer; imported only here, for it is slow to import."""
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))

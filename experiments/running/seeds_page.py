@@ -1,0 +1,130 @@
+"""What several seeds say together: mean, standard deviation and curves, on a page and in JSON."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.running import progress as monitor
+from experiments.running.session import Session
+from jaxgen.files import write_json
+from jaxgen.report import figures
+from jaxgen.report import page as report
+from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import folder as run_folder
+from jaxgen.training.loop import Result
+
+
+def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mean, sample standard deviation (n - 1 in the denominator) and values of each metric."""
+    values = {
+        name: [summary["metrics"][name] for summary in summaries]
+        for name in summaries[0]["metrics"]
+    }
+    return {
+        name: {"mean": float(np.mean(x)), "std": float(np.std(x, ddof=1)), "values": x}
+        for name, x in values.items()
+    }
+
+
+def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
+    """The content of the root's `summary.json`; times are of this process, for all seeds."""
+    found = [json.loads((f / "summary.json").read_bytes()) for f in session.member_folders]
+    return {
+        "experiment": session.experiment,
+        "dataset": session.dataset.name,
+        "preset": args.preset,
+        "seeds": [*session.seeds],
+        "epochs": args.epochs,
+        "steps": result.step,
+        "digests": {str(x["seed"]): x["digest"] for x in found},
+        "data_digest": session.dataset.digest,
+        "first_step": result.first_step,
+        "compile_s": round(result.compile_s, 4),
+        "train_s": round(result.train_s, 4),
+        "peak_rss_bytes": run_folder.peak_memory(),
+        "metrics": spread(found),
+    }
+
+
+def write(args: Any, session: Session, result: Result) -> Path:
+    """Writes the page about all seeds and, last, their summary: where it is, the run is whole."""
+    found = summary(args, session, result)
+    metrics, seeds = found["metrics"], ", ".join(map(str, session.seeds))
+    steps = result.step - result.first_step
+    facts = {
+        "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
+        "training": f"{args.epochs} epochs, batch {args.batch_size}, seeds {seeds} in one program",
+        "time": f"compilation {result.compile_s:.1f} s, training {result.train_s:.1f} s for "
+        f"{steps} steps of all seeds in this process",
+        "memory": f"{run_folder.peak_memory() / 1e6:,.0f} MB at most in this process",
+        "command": run_folder.command(),
+    }
+    title = f"{session.experiment} on {session.dataset.name}: seeds {seeds}"
+    sections = [
+        measures(session, metrics),
+        pages(session, found["digests"]),
+        curves(session, metrics, result.step),
+    ]
+    page = report.write_page(session.folder / "report.html", title, facts, sections)
+    write_json(session.folder / "summary.json", found)
+    said = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
+    print(f"mean and standard deviation over seeds {seeds}: {', '.join(said)}", flush=True)
+    return page
+
+
+def measures(session: Session, metrics: Mapping[str, Mapping[str, Any]]) -> Section:
+    """A table: measures by seeds, with mean and standard deviation."""
+    rows = [
+        [name, number(x["mean"]), number(x["std"], 2), *(number(value) for value in x["values"])]
+        for name, x in metrics.items()
+    ]
+    columns = ["measure", "mean", "standard deviation", *(f"seed {s}" for s in session.seeds)]
+    answer = (
+        "The standard deviation is that of one seed, with n - 1 in the denominator; that of the "
+        f"mean is smaller by the root of n = {len(session.seeds)}. All seeds are measured on the "
+        "same images with the same noise. Times are those of the program that trains all."
+    )
+    return Section("seeds", "Mean and spread", [answer], (), Table(columns, rows))
+
+
+def pages(session: Session, digests: Mapping[str, str]) -> Section:
+    """The parameters of each seed by their digests, and the way to its page."""
+    links = {}
+    for seed, folder in zip(session.seeds, session.member_folders, strict=True):
+        where = os.path.relpath(folder, session.folder)
+        links |= {f"report of seed {seed}": f"{where}/report.html"}
+    rows = [[f"seed {seed}", digest] for seed, digest in digests.items()]
+    answer = "Each seed has a whole run folder with a page of its own."
+    table = Table(["", "sha256 of the parameters"], rows)
+    return Section("pages", "The seeds", [answer], (), table, links)
+
+
+def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
+    """How each measure that is in a log as well went, one curve per seed."""
+    first, *_ = session.member_folders
+    logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
+    folder, paths = session.folder / "figures", []
+    folder.mkdir(exist_ok=True)
+    for log in (log.relative_to(first) for log in logs):
+        lines = {
+            f"seed {seed}": monitor.earlier_lines(one / log, last_step)
+            for seed, one in zip(session.seeds, session.member_folders, strict=True)
+        }
+        names = {name for line in lines[f"seed {session.seeds[0]}"] for name in line}
+        for name in (name for name in metrics if name in names):
+            words, part = name.replace("_", " "), "" if log.parent == Path() else f"{log.parent}_"
+            title = f"{part} {words}".replace("_", " ").strip().capitalize()
+            curve = {seed: series(found, name) for seed, found in lines.items()}
+            figure = figures.curves(curve, title, "epoch", words)
+            paths.append(figures.save(figure, folder / f"seeds_{part}{name}.png"))
+    return Section("training", "One curve per seed", [], paths)
+
+
+def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """The epochs at which a measure was taken, and its values."""
+    taken = [line for line in lines if name in line]
+    return [line["epoch"] for line in taken], [line[name] for line in taken]

@@ -1,0 +1,216 @@
+"""The data sets: TFDS in, uint8 arrays on the host out, once.
+
+`load` takes the first of these that is there:
+
+1. the arrays as an earlier `load` cached them, trusted only if their digest still matches;
+2. what `prepare` prepared, in ``<data_dir>/jaxgen/<name>``;
+3. what stock TFDS prepared, in ``<data_dir>/<name>``;
+4. the four original files in ``manual_dir``;
+5. a download from where TFDS has them.
+
+The last two pass through `prepare`. Rows come in TFDS's order, which is the same whoever prepared
+them. A cached load imports neither TFDS nor JAX.
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from jaxgen.data.sources import command, find_source, one_line
+from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
+from jaxgen.files import appearing_whole
+
+NAMES = ("mnist", "fashion_mnist", "kmnist", "digits")
+VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
+
+logger = logging.getLogger(__name__)
+
+
+class Split(NamedTuple):
+    """One split: `images` are raw, 0 to 255; `labels` are 0 to 9."""
+
+    images: UInt8[np.ndarray, "num 28 28 1"]
+    labels: Int32[np.ndarray, " num"]
+
+
+class Dataset(NamedTuple):
+    """A data set; `digest` is the sha256 of names, dtypes, shapes and contents of its arrays."""
+
+    name: str
+    train: Split
+    test: Split
+    digest: str
+
+
+def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Dataset:
+    """Loads a data set; see the top of this file for where it looks.
+
+    Args:
+        name: one of `NAMES`.
+        data_dir: TFDS's folder; None is ``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``.
+        manual_dir: the folder with the four original files, or one that holds a folder called
+            `name` with them. None leaves the download.
+
+    Raises:
+        SettingError: there is no data set of this name.
+        DataMissingError: the data set is nowhere to be had.
+        DataError: files are truncated, corrupted or those of another data set.
+        WriteError: the data set could not be written.
+    """
+    _check_name(name)
+    root = data_root(data_dir)
+    cache = root / "jaxgen" / "cache" / f"{name}.npy"
+    dataset = _read_cache(name, cache)
+    if dataset is None:
+        folder = prepare(name, root, manual_dir)
+        dataset = _read_prepared(name, folder)
+        _write_cache(cache, dataset)
+    return dataset
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        remedy = "choose one of these"
+        raise SettingError(expected=" or ".join(NAMES), found=repr(name), remedy=remedy)
+
+
+def data_root(data_dir: Path | None) -> Path:
+    """Returns `data_dir`, or TFDS's own default when that is None."""
+    default = os.environ.get("TFDS_DATA_DIR") or Path("~") / "tensorflow_datasets"
+    return Path(default if data_dir is None else data_dir).expanduser().absolute()
+
+
+def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
+    """Returns the folder in which TFDS's files of a data set lie, and writes them if need be.
+
+    Arguments and errors are those of `load`.
+    """
+    _check_name(name)
+    root = data_root(data_dir)
+    prepared = find_prepared(name, root)
+    if prepared is not None:
+        return prepared
+    own = root / "jaxgen" / name / VERSIONS[name]
+    source = None if name == "digits" else find_source(name, root, manual_dir)
+    try:
+        with _quiet_tfds():
+            from jaxgen.data import builders
+
+            builders.build(name, root / "jaxgen", source)
+    except Exception as error:
+        # Of two processes that prepare at once, the second finds the folder of the first.
+        if find_prepared(name, root) is None:
+            explained = _explain(name, own, error)
+            if explained is None:
+                raise
+            raise explained from error
+    return own
+
+
+def find_prepared(name: str, data_dir: Path | None = None) -> Path | None:
+    """Returns the folder in which a data set lies prepared, by us or by stock TFDS, or None."""
+    root = data_root(data_dir)
+    own = root / "jaxgen" / name / VERSIONS[name]
+    stock = root / name / VERSIONS[name]
+    # TFDS renames a folder to its final name only when it is whole.
+    for folder in (own,) if name == "digits" else (own, stock):
+        if os.path.isfile(folder / "dataset_info.json"):
+            return folder
+    return None
+
+
+def _explain(name: str, folder: Path, error: Exception) -> JaxgenError | None:
+    """Returns the user's error for what TFDS raised, or None if that is a defect of our own."""
+    from requests import RequestException
+
+    text = one_line(error)
+    if isinstance(error, RequestException) or type(error).__name__ == "DownloadError":
+        remedy = f"try again, or give the four original files: {command(name)}"
+        return DataMissingError(expected=f"a download of {name}", found=text, remedy=remedy)
+    if type(error).__name__ == "NonMatchingChecksumError":
+        remedy = f"delete {folder.parents[1] / 'downloads'} and run again"
+        return DataError(expected=f"the files of {name} as registered", found=text, remedy=remedy)
+    # array_record says what the system said in the text of a RuntimeError.
+    if isinstance(error, OSError) or re.search(r"(open|write|close)\(\) failed", text):
+        remedy = "free some space or choose another folder with --data-dir"
+        return WriteError(expected=f"to write {folder}", found=text, remedy=remedy)
+    return None
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Imports TFDS and keeps it from printing and drawing progress bars."""
+    import tensorflow_datasets as tfds
+    from absl import logging as absl_logging
+
+    tfds.disable_progress_bar()
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
+
+
+def _read_prepared(name: str, folder: Path) -> Dataset:
+    """Reads what TFDS prepared; raises DataError if it is not whole."""
+    with _quiet_tfds():
+        from jaxgen.data import records
+
+        try:
+            splits = [records.read_split(folder, split) for split in ("train", "test")]
+        except ImportError:
+            raise
+        except Exception as error:  # a damaged file makes TFDS and its libraries raise anything
+            unreadable = isinstance(error, PermissionError)
+            raise DataError(
+                expected=f"{name} as TFDS prepares it in {folder}",
+                found=one_line(error),
+                remedy=f"{'make it readable' if unreadable else f'delete {folder}'} and run again",
+            ) from error
+    return _dataset(name, *(array for split in splits for array in split))
+
+
+def _dataset(name: str, *arrays: np.ndarray) -> Dataset:
+    digest = hashlib.sha256()
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    for array_name, array in zip(names, arrays, strict=True):
+        digest.update(f"{array_name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return Dataset(name, Split(*arrays[:2]), Split(*arrays[2:]), digest.hexdigest())
+
+
+def _read_cache(name: str, path: Path) -> Dataset | None:
+    """Reads the cached arrays: a digest, then the arrays, each as `numpy.save` writes it."""
+    try:
+        with path.open("rb") as file:
+            digest, *arrays = (np.load(file, allow_pickle=False) for _ in range(5))
+        dataset = _dataset(name, *arrays)
+        if dataset.digest == str(digest):
+            return dataset
+        logger.warning("the cache %s does not match its digest and is rebuilt", path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except Exception as error:  # a damaged file makes NumPy raise anything
+        logger.warning("the cache %s is rebuilt (%s)", path, one_line(error))
+    return None
+
+
+def _write_cache(path: Path, dataset: Dataset) -> None:
+    """Writes the cache in one piece; a failure costs time at the next load, nothing else."""
+    try:
+        with appearing_whole(path) as file:
+            for array in (np.array(dataset.digest), *dataset.train, *dataset.test):
+                np.save(file, array)
+    except WriteError as error:
+        logger.warning("the cache could not be written (%s)", error)

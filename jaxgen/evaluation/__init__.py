@@ -1,0 +1,1 @@
+"""Measures of trained models: likelihoods, quality of samples, features. Knows no training."""

@@ -1,0 +1,199 @@
+"""Annealed importance sampling of an RBM's partition function, from both sides, in nats.
+
+Between an RBM without weights, whose partition function is known, and the target lie
+
+    log p*_beta(v) = (1 - beta) c'v + beta a'v + sum_j softplus(beta (b_j + v'W_j)),
+
+with the visible biases c of the first one [V]. At beta = 0 this is that RBM, with
+
+    log Z_0 = sum_i softplus(c_i) + H log 2,
+
+and at beta = 1 it is -F(v) of the target. A chain goes from one to the other, one Gibbs step a
+temperature, and along v_1, ..., v_K gathers the estimate of log Z
+
+    l = log Z_0 + sum_k log p*_{beta_k}(v_k) - log p*_{beta_{k-1}}(v_k).
+
+Forward, v_1 is drawn from beta = 0, and exp(l) has the expectation Z; backward, v_K is drawn from
+the target, and exp(-l) has the expectation 1 / Z. So by Jensen's inequality the mean of the two
+estimates lies, over many keys, below log Z and above it:
+
+    ais          log mean exp(l)
+    reverse_ais  -log mean exp(-l)
+
+Neal, "Annealed importance sampling", 2001; Salakhutdinov and Murray, "On the quantitative analysis
+of deep belief networks", ICML 2008, section 4.1; Burda, Grosse and Salakhutdinov, "Accurate and
+conservative estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxgen.errors import SettingError
+from jaxgen.learner import PRNGKey, named_key
+from jaxgen.losses import sigmoid, softplus
+from jaxgen.models.rbm import Params, Visible, hidden_logits, visible_logits
+from jaxgen.random import bernoulli
+
+NUM_TEMPERATURES = 14_500
+"""Steps of the published schedule."""
+
+
+class LogZEstimate(NamedTuple):
+    """An estimate of log Z from several chains, in nats."""
+
+    log_z: Float[Array, ""]
+    standard_error: Float[Array, ""]
+    """Of log Z, by the delta method on the weights: sd(w) / (mean(w) sqrt(chains)).
+
+    Too small where a few weights dominate; NaN for a single chain.
+    """
+    interval: Float[Array, "2"]
+    """Log Z from the mean weight minus and plus three of its standard errors; may be infinite."""
+    effective_sample_size: Float[Array, ""]
+    """(sum w)^2 / sum w^2, from 1 to the number of chains: how many of them carry the mean."""
+    log_z_of_chains: Float[Array, " chains"]
+    """l of each chain; the weights are exp(l) forward and exp(-l) backward."""
+
+
+def inverse_temperatures(num_temperatures: int = NUM_TEMPERATURES) -> Float[np.ndarray, " betas"]:
+    """The betas from 0 to 1, both included, in so many steps.
+
+    Of 14,500 steps 500 lie in [0, 0.5], 4,000 in [0.5, 0.9] and 10,000 in [0.9, 1], evenly in each
+    part, as Salakhutdinov and Murray have them; other numbers keep the proportions.
+    """
+    if num_temperatures < 1:
+        raise SettingError(
+            expected="at least 1 temperature",
+            found=str(num_temperatures),
+            remedy=f"set num_temperatures, {NUM_TEMPERATURES} in the published schedule",
+        )
+    steps = np.linspace(0.0, NUM_TEMPERATURES, num_temperatures + 1)
+    return np.interp(steps, [0, 500, 4_500, 14_500], [0.0, 0.5, 0.9, 1.0]).astype(np.float32)
+
+
+def base_rate_logits(
+    mean_visible: Float[Array, " visible"], smoothing: float = 0.05
+) -> Float[Array, " visible"]:
+    """Visible biases c of the RBM without weights: log p / (1 - p) of the data's mean units.
+
+    With p = (mean + smoothing) / (1 + 2 smoothing) no unit of the data is impossible at the start.
+    """
+    probs = (mean_visible + smoothing) / (1.0 + 2.0 * smoothing)
+    return jnp.log(probs) - jnp.log1p(-probs)
+
+
+def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[Array, ""]:
+    """Log Z_0 = sum_i softplus(c_i) + H log 2."""
+    return jnp.sum(jax.nn.softplus(base_logits)) + len(params["b_hidden"]) * jnp.log(2.0)
+
+
+def _anneal(
+    params: Params,
+    base_logits: Float[Array, " visible"],
+    key: PRNGKey,
+    visible: Float[Array, "chains visible"],
+    betas: Float[np.ndarray, " betas"],
+) -> Float[Array, " chains"]:
+    """Sum of log p*_to(v) - log p*_from(v) along chains through `betas`, in their order.
+
+    `visible` is drawn from the first beta. After each term of the sum comes a Gibbs step at `to`;
+    it is reversible, so the same walk serves both directions.
+    """
+    bias = params["b_visible"] - base_logits
+
+    def anneal_step(
+        carry: tuple[Array, Array], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
+        visible, total = carry
+        index, before, to = at
+        key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, index))
+        logits = hidden_logits(params, visible)
+        gain = jnp.sum(softplus(to * logits) - softplus(before * logits), axis=-1)
+        total = total + gain + (to - before) * (visible @ bias)
+        hidden = bernoulli(key_hidden, sigmoid(to * logits))
+        mixed = (1.0 - to) * base_logits + to * visible_logits(params, hidden)
+        return (bernoulli(key_visible, sigmoid(mixed)), total), None
+
+    pairs = (jnp.arange(len(betas) - 1), jnp.asarray(betas[:-1]), jnp.asarray(betas[1:]))
+    (_, total), _ = jax.lax.scan(anneal_step, (visible, jnp.zeros(len(visible))), pairs)
+    return total
+
+
+def _estimate(log_z_of_chains: Float[Array, " chains"], sign: float) -> LogZEstimate:
+    """Sign log mean exp(sign l) and its uncertainty; sign 1 is forward, -1 is backward."""
+    num = len(log_z_of_chains)
+    log_weights = sign * log_z_of_chains
+    log_mean = jax.nn.logsumexp(log_weights) - jnp.log(float(num))
+    weights = jnp.exp(log_weights - log_mean)  # their mean is 1
+    error = jnp.std(weights, ddof=1) / jnp.sqrt(float(num)) if num > 1 else jnp.full((), jnp.nan)
+    bounds = jnp.log(jnp.maximum(1.0 + 3.0 * error * jnp.array([-1.0, 1.0]), 0.0))
+    return LogZEstimate(
+        log_z=sign * log_mean,
+        standard_error=error,
+        interval=jnp.sort(sign * (log_mean + bounds)),
+        effective_sample_size=num / jnp.mean(jnp.square(weights)),
+        log_z_of_chains=log_z_of_chains,
+    )
+
+
+@partial(jax.jit, static_argnames=("num_chains", "num_temperatures"))
+def ais(
+    params: Params,
+    key: PRNGKey,
+    base_logits: Float[Array, " visible"],
+    *,
+    num_chains: int = 100,
+    num_temperatures: int = NUM_TEMPERATURES,
+) -> LogZEstimate:
+    """Log Z of an RBM from chains that start at the RBM without weights: log mean exp(l).
+
+    Z itself is estimated without bias, save for the rounding of probabilities in `bernoulli`. So
+    log Z comes out too low in expectation, and a log likelihood made with it too high. Where the
+    chains miss a mode, the standard error does not tell: compare with `reverse_ais`.
+
+    Args:
+        params: the target.
+        key: used once.
+        base_logits: c, from `base_rate_logits`; the nearer to the data, the smaller the error.
+        num_chains: weights in the mean; they share the temperatures and are computed side by side.
+        num_temperatures: see `inverse_temperatures`.
+    """
+    probs = jnp.broadcast_to(sigmoid(base_logits), (num_chains, len(base_logits)))
+    start = bernoulli(named_key(key, "start"), probs)
+    betas = inverse_temperatures(num_temperatures)
+    total = _anneal(params, base_logits, named_key(key, "anneal"), start, betas)
+    return _estimate(_base_log_z(params, base_logits) + total, 1.0)
+
+
+@partial(jax.jit, static_argnames=("num_temperatures",))
+def reverse_ais(
+    params: Params,
+    key: PRNGKey,
+    base_logits: Float[Array, " visible"],
+    visible: Visible,
+    *,
+    num_temperatures: int = NUM_TEMPERATURES,
+) -> LogZEstimate:
+    """Log Z of an RBM from chains that start at the target: -log mean exp(-l).
+
+    1 / Z is estimated without bias, and log Z comes out too high in expectation, where `visible`
+    are independent exact draws from the target. Such draws are known for RBMs that can be
+    enumerated. The ends of long Gibbs chains (`rbm.gibbs`) are draws only if the chains have
+    mixed. From others this is an estimate that most often lies above log Z, and no bound: chains
+    that never left the modes they began in see the target as only these modes.
+
+    Args:
+        params: the target.
+        key: used once; `visible` must come from another key.
+        base_logits: c, the same as for `ais`.
+        visible: start of each chain [chains, V], binary.
+        num_temperatures: see `inverse_temperatures`; walked through from 1 to 0.
+    """
+    betas = inverse_temperatures(num_temperatures)[::-1]
+    total = _anneal(params, base_logits, named_key(key, "reverse anneal"), visible, betas)
+    return _estimate(_base_log_z(params, base_logits) - total, -1.0)

@@ -1,0 +1,180 @@
+"""A LeNet for digits, trained here: its hidden units are the features samples are compared by.
+
+    [B, H, W, C] -> conv 5x5, pool -> conv 5x5, pool -> dense -> dense (features) -> logits
+
+as LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
+1998, section II.B, with ReLU for tanh, maxima for means in the pools, and a softmax for the
+distances at the end. It is trained with labels, so it is no `Learner`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int32, UInt8
+
+from jaxgen.errors import SettingError, require, require_positive
+from jaxgen.learner import PRNGKey, named_key
+from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.layers import Conv
+
+BLOCK = 500
+"""Images that `classify` computes at once."""
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The net and its training; what is measured with it depends on every field."""
+
+    channels: tuple[int, int] = (8, 32)
+    """Channels of the two convolutions."""
+    num_hidden: int = 120
+    """Units of the first dense layer."""
+    num_features: int = 84
+    """Units of the second dense layer: the features."""
+    num_classes: int = 10
+    """Labels are below it."""
+    num_epochs: int = 6
+    """Visits of each training image."""
+    batch_size: int = 100
+    """Images of a step."""
+    learning_rate: float = 2e-3
+    """Of Adam at the first step; it falls to 0 along a cosine."""
+
+    def __post_init__(self) -> None:
+        names = ("num_hidden", "num_features", "num_classes", "num_epochs", "batch_size")
+        require_positive(self, *names)
+        require(self, "channels", min(self.channels) >= 1, "of 1 or more each")
+        require(self, "learning_rate", self.learning_rate > 0, "above 0")
+
+
+class Judged(NamedTuple):
+    """What the net says of images."""
+
+    features: Float[np.ndarray, "num features"]
+    """Units of the last hidden layer, after the ReLU."""
+    probs: Float[np.ndarray, "num classes"]
+    """p(label | image); each row sums to 1."""
+
+
+def pooled(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch h w channels"]:
+    """Maxima of 2x2 blocks; an odd last row or column is left out."""
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
+
+
+class LeNet(nn.Module):
+    """Images in [0, 1] to features and logits."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch features"], Float[Array, "batch classes"]]:
+        """Features after the ReLU, and logits."""
+        x = images
+        init = nn.initializers.he_normal()
+        for features in self.config.channels:
+            x = Conv(features, Geometry((5, 5), 1, 0), init)(x)
+            x = nn.relu(pooled(x))
+        x = x.reshape(len(x), -1)
+        for features in (self.config.num_hidden, self.config.num_features):
+            x = nn.relu(nn.Dense(features, kernel_init=init)(x))
+        return x, nn.Dense(self.config.num_classes)(x)
+
+
+def init(config: Config, key: PRNGKey, image_shape: tuple[int, int, int]) -> Params:
+    """Random parameters of the net for images [H, W, C].
+
+    Errors:
+        SettingError: nothing of such a small image is left after two convolutions and pools.
+    """
+    if min(image_shape[:2]) < 16:
+        raise SettingError(
+            expected="images of 16x16 pixels or more",
+            found="x".join(map(str, image_shape[:2])),
+            remedy="scale them",
+        )
+    params: Params = LeNet(config).init(key, jnp.zeros((1, *image_shape)))["params"]
+    return params
+
+
+@partial(jax.jit, static_argnums=0)
+def train(
+    config: Config,
+    images: UInt8[Array, "num height width channels"],
+    labels: Int32[Array, " num"],
+    key: PRNGKey,
+) -> Params:
+    """Minimises the cross entropy of the labels with Adam; all epochs are one program.
+
+    Every epoch visits the images in an order of its own and leaves the last, partial batch out.
+    The same key, images and machine give the same bits.
+    """
+    num_batches = len(images) // config.batch_size
+    if num_batches == 0:
+        raise SettingError(
+            expected=f"at least {config.batch_size} training images",
+            found=str(len(images)),
+            remedy="set a smaller batch size",
+        )
+    num_steps = num_batches * config.num_epochs
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, num_steps))
+
+    def loss(params: Params, rows: Array) -> Array:
+        pixels = images[rows].astype(jnp.float32) / 255.0
+        _, logits = LeNet(config).apply({"params": params}, pixels)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows])
+        return jnp.mean(losses)
+
+    def step(carry: tuple[Params, Any], rows: Array) -> tuple[tuple[Params, Any], None]:
+        params, opt_state = carry
+        updates, opt_state = optimizer.update(jax.grad(loss)(params, rows), opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    def run_epoch(epoch: Array, carry: tuple[Params, Any]) -> tuple[Params, Any]:
+        key_order = jax.random.fold_in(named_key(key, "order"), epoch)
+        order = jax.random.permutation(key_order, len(images))
+        rows = order[: num_batches * config.batch_size].reshape(num_batches, -1)
+        return jax.lax.scan(step, carry, rows)[0]
+
+    _, height, width, channels = images.shape
+    params = init(config, named_key(key, "init"), (height, width, channels))
+    carry = (params, optimizer.init(params))
+    trained: Params = jax.lax.fori_loop(0, config.num_epochs, run_epoch, carry)[0]
+    return trained
+
+
+@partial(jax.jit, static_argnums=0)
+def _classify(config: Config, params: Params, blocks: Array) -> tuple[Array, Array]:
+    def of_block(block: Array) -> tuple[Array, Array]:
+        found: tuple[Array, Array] = LeNet(config).apply({"params": params}, block)  # type: ignore[assignment]
+        return found[0], jax.nn.softmax(found[1])
+
+    found: tuple[Array, Array] = jax.lax.map(of_block, blocks)
+    return found
+
+
+def classify(
+    config: Config,
+    params: Params,
+    images: UInt8[np.ndarray, "num height width channels"]
+    | Float[np.ndarray | Array, "num height width channels"],
+) -> Judged:
+    """Features and class probabilities of images: bytes, or numbers in [0, 1]."""
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    pixels = np.asarray(images, np.float32) / np.float32(scale)
+    padded = np.pad(pixels, ((0, -len(pixels) % BLOCK), *[(0, 0)] * 3))
+    blocks = padded.reshape(-1, BLOCK, *pixels.shape[1:])
+    found = (np.asarray(each) for each in _classify(config, params, blocks))
+    features, probs = (each.reshape(-1, each.shape[-1])[: len(pixels)] for each in found)
+    return Judged(features=features, probs=probs)

@@ -1,0 +1,193 @@
+"""What can be said of samples from images alone; every function names what it compares with.
+
+Of images themselves: the nearest training images, whether samples are copies, and how much images
+differ. Of features and class probabilities, which a classifier trained here gives
+(`jaxgen.evaluation.lenet`): distances between two sets, and the digits drawn.
+`jaxgen.evaluation.resampling` has the uncertainty of a number; `precision_recall` and `parzen`
+beside this file hold the measures that need more code.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxgen.errors import SettingError
+
+_BLOCK = 100
+
+Features = Float[np.ndarray, "num features"]
+
+
+class Nearest(NamedTuple):
+    """For each image, the nearest of the training images."""
+
+    distances: Float[np.ndarray, " num"]
+    indices: Int[np.ndarray, " num"]
+
+
+@jax.jit
+def _nearest(
+    images: Float[Array, "blocks block pixels"], training: Float[Array, "examples pixels"]
+) -> tuple[Float[Array, "blocks block"], Int[Array, "blocks block"]]:
+    squares = jnp.sum(jnp.square(training), axis=1)
+
+    def of_block(block: Array) -> tuple[Array, Array]:
+        products = jnp.matmul(block, training.T, precision=jax.lax.Precision.HIGHEST)
+        others = squares - 2.0 * products
+        squared = jnp.min(others, axis=1) + jnp.sum(jnp.square(block), axis=1)
+        return jnp.sqrt(jnp.maximum(squared, 0.0)), jnp.argmin(others, axis=1)
+
+    found: tuple[Array, Array] = jax.lax.map(of_block, images)
+    return found
+
+
+def nearest(
+    images: Float[np.ndarray | Array, "num ..."],
+    training: UInt8[np.ndarray | Array, "examples ..."],
+) -> Nearest:
+    """The training image nearest to each image in [0, 1], and how far away it is.
+
+    d(x) = min_t |x - t / 255|, the Euclidean distance, over all training images t; the index is the
+    least one that attains it. Copies lie at 0, up to 0.01 of rounding; strokes that no image has
+    lie far away; but a blur lies near to many images. The distances of real test images, which are
+    neither, are what to set beside them.
+    """
+    flat = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
+    blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
+    rows = jnp.asarray(training).reshape(len(training), -1).astype(jnp.float32) / 255.0
+    found = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))
+    return Nearest(*found)
+
+
+def nearest_distance(
+    images: Float[np.ndarray | Array, "num ..."],
+    training: UInt8[np.ndarray | Array, "examples ..."],
+) -> Float[np.ndarray, " num"]:
+    """The distances of `nearest` alone."""
+    return nearest(images, training).distances
+
+
+def pixel_variance(images: Float[np.ndarray | Array, "num ..."]) -> float:
+    """Mean over the pixels of their variance over the images; it falls when images are alike."""
+    return float(np.mean(np.var(np.asarray(images, np.float64), axis=0)))
+
+
+def _moments(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and a root of the covariance: R with R R = S, from S's eigenvectors."""
+    if len(features) < 2:
+        raise SettingError(
+            expected="at least 2 samples", found=str(len(features)), remedy="measure with more"
+        )
+    rows = features.astype(np.float64)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows, rowvar=False)))
+    return rows.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def frechet_distance(samples: Features, real: Features) -> float:
+    """The squared Frechet distance of two Gaussians with the sets' means and covariances.
+
+        d^2 = |m1 - m2|^2 + Tr S1 + Tr S2 - 2 Tr (S1^(1/2) S2 S1^(1/2))^(1/2)
+
+    Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982. The
+    last trace is the sum of the singular values of S1^(1/2) S2^(1/2), which keeps twice the digits
+    of a square root of eigenvalues. The features say what the number means: with Inception's it is
+    the FID, with others it is not and cannot be compared to one. It is biased upward, the more the
+    fewer samples there are; real test images against real training images are its floor.
+
+    Errors:
+        SettingError: a set of fewer than 2 samples.
+    """
+    (mean_a, root_a), (mean_b, root_b) = _moments(samples), _moments(real)
+    traces = np.sum(root_a**2) + np.sum(root_b**2)  # Tr R R = sum of squares of a symmetric R
+    cross = np.sum(np.linalg.svd(root_a @ root_b, compute_uv=False))
+    return float(np.sum((mean_a - mean_b) ** 2) + traces - 2.0 * cross)
+
+
+def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum over all pairs of (a.b / d + 1)^3, a block of rows at a time."""
+    total = 0.0
+    for start in range(0, len(a), 500):
+        linear = a[start : start + 500] @ b.T / a.shape[1] + 1.0
+        total += float(np.sum(linear * linear * linear))  # a power costs ten times as much
+    return total
+
+
+def kernel_distance(samples: Features, real: Features) -> float:
+    """The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3; unbiased.
+
+        sum_{i != j} k(x_i, x_j) / m (m - 1) + the same of y - 2 sum_{i, j} k(x_i, y_j) / m n
+
+    Gretton et al., "A kernel two-sample test", 2012, lemma 6, with the kernel of Binkowski et al.,
+    "Demystifying MMD GANs", 2018, section 4. Its expectation does not depend on the numbers of
+    samples and is 0 where the first three moments agree, so it is also negative at times.
+
+    Errors:
+        SettingError: a set of fewer than 2 samples.
+    """
+    if min(len(samples), len(real)) < 2:
+        raise SettingError(
+            expected="at least 2 samples of each kind",
+            found=f"{len(samples)} and {len(real)}",
+            remedy="measure with more",
+        )
+
+    def within(rows: np.ndarray) -> float:
+        itself = np.sum((np.sum(rows**2, axis=1) / rows.shape[1] + 1.0) ** 3)
+        return (_kernel_sum(rows, rows) - float(itself)) / (len(rows) * (len(rows) - 1))
+
+    a, b = samples.astype(np.float64), real.astype(np.float64)
+    return within(a) + within(b) - 2.0 * _kernel_sum(a, b) / (len(a) * len(b))
+
+
+def label_shares(
+    labels: Int[np.ndarray, " num"], num_classes: int = 10
+) -> Float[np.ndarray, " classes"]:
+    """The part of the labels that each class has."""
+    return np.bincount(labels, minlength=num_classes) / len(labels)
+
+
+def kl_divergence(
+    shares: Float[np.ndarray, " classes"], reference: Float[np.ndarray, " classes"]
+) -> float:
+    """KL(p || q) = sum_i p_i log(p_i / q_i) in nats; infinite where q lacks what p has.
+
+    With p the samples' shares and q the data's a digit that is never drawn costs a finite amount.
+    From samples it is too large by (classes - 1) / 2 num, about, as p is estimated.
+    """
+    held = shares > 0
+    if np.any(reference[held] == 0):
+        return float("inf")
+    return float(np.sum(shares[held] * np.log(shares[held] / reference[held])))
+
+
+def class_score(probs: Float[np.ndarray, "num classes"]) -> float:
+    """exp(mean_x KL(p(y|x) || p(y))), p(y) the mean over the samples x: from 1 to classes.
+
+    The inception score of Salimans et al., "Improved techniques for training GANs", 2016, section
+    4, with the classifier that gave the probabilities. It rises where each sample is surely one
+    digit and all digits occur; one image for each digit attains the maximum.
+    """
+    rows = probs.astype(np.float64)
+    marginal = np.mean(rows, axis=0)
+    ratios = np.log(np.where(rows > 0, rows, 1.0)) - np.log(np.where(marginal > 0, marginal, 1.0))
+    return float(np.exp(np.mean(np.sum(rows * ratios, axis=1))))
+
+
+def copying_score(
+    distances: Float[np.ndarray, " num"], test_distances: Float[np.ndarray, " tests"]
+) -> float:
+    """P(d of a sample < d of a test image) + P(=) / 2, d the distance to the training images.
+
+    One half where samples lie as near to training images as unseen ones do, towards 1 where they
+    are copies, towards 0 where they are far from any digit (or test images are nearer): the
+    statistic of Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
+    generative models", 2020, without its cells. Smooth images lie near to all others, so
+    it is to be read beside the figure of nearest images.
+    """
+    ordered = np.sort(test_distances)
+    not_below = len(ordered) - np.searchsorted(ordered, distances, side="left")
+    above = len(ordered) - np.searchsorted(ordered, distances, side="right")
+    return float(np.mean(not_below + above) / (2 * len(ordered)))

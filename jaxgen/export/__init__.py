@@ -1,0 +1,1 @@
+"""Parameters for other programs: safetensors files and PyTorch's names."""

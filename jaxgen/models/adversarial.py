@@ -1,0 +1,311 @@
+"""Generative adversarial networks: the learner for any generator and discriminator.
+
+A generator G maps codes z ~ N(0, I) to images in [-1, 1], a discriminator D images to the logit of
+being real. D and G play
+
+    min_G max_D  E log D(x) + E log(1 - D(G(z))),        D = sigmoid(logit)
+
+by turns of Adam; G minimises -log D(G(z)) instead where the loss is `non_saturating`.
+Goodfellow et al., "Generative adversarial nets", 2014.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxgen import losses
+from jaxgen.errors import require, require_choices, require_positive
+from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.random import normal
+
+Codes: TypeAlias = Float[Array, "batch latent"]
+Pixels: TypeAlias = Float[Array, "batch height width channels"]
+"""Images in [-1, 1], as both nets see them."""
+Variables: TypeAlias = dict[str, Any]
+"""What a net owns: "params", and "batch_stats", empty without batch normalisation."""
+
+
+class Player(NamedTuple):
+    """One net and its optimiser."""
+
+    variables: Variables
+    opt_state: optax.OptState
+
+
+class State(NamedTuple):
+    """What the next step needs; `step` is the number of iterations so far, int32."""
+
+    generator: Player
+    discriminator: Player
+    average: Variables | None
+    """The moving average of the generator's variables; None without one."""
+    step: Array
+
+    @property
+    def params(self) -> dict[str, Variables]:
+        """The variables of both nets, and of the average if there is one."""
+        nets = {
+            "generator": self.generator.variables,
+            "discriminator": self.discriminator.variables,
+        }
+        return nets if self.average is None else nets | {"average": self.average}
+
+
+class Nets(NamedTuple):
+    """Two Flax modules, each called with its input and `train`, and what D is shown.
+
+    In training both may draw from the stream "dropout" and update the collection "batch_stats".
+    """
+
+    generator: nn.Module
+    """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
+    discriminator: nn.Module
+    """Images [B, H, W, C] in [-1, 1] to logits [B]."""
+    pixels: Callable[[Batch], Pixels]
+    """Raw images, uint8, to what the discriminator sees."""
+
+
+def rescaled(images: Batch) -> Pixels:
+    """Raw images, 0 to 255, in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def apply(
+    net: nn.Module, variables: Variables, inputs: Array, key: PRNGKey
+) -> tuple[Array, Variables]:
+    """What a net makes of its inputs in training, and its updated batch statistics."""
+    output, updated = net.apply(
+        variables, inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+    )
+    return output, {"batch_stats": updated.get("batch_stats", {})}
+
+
+def sampler(state: State) -> Variables:
+    """The generator that samples: the average if there is one."""
+    return state.generator.variables if state.average is None else state.average
+
+
+def images_of(nets: Nets, state: State, codes: Codes) -> Images:
+    """G(z) in [0, 1], in evaluation mode."""
+    pixels: Array = nets.generator.apply(sampler(state), codes, train=False)  # type: ignore[assignment]
+    return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
+
+
+def features(nets: Nets, state: State, batch: Batch) -> dict[str, Array]:
+    """What the discriminator's hidden layers make of raw images, in evaluation mode, by name."""
+    variables = state.discriminator.variables
+    _, sown = nets.discriminator.apply(
+        variables, nets.pixels(batch), train=False, mutable=["features"]
+    )
+    return {name: values[0] for name, values in sown["features"].items()}
+
+
+GENERATOR_LOSSES = {
+    "non_saturating": losses.non_saturating_loss,
+    "minimax": losses.minimax_loss,
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How two nets play against each other, whatever they are."""
+
+    latent_size: int = 100
+    """Length of a code z ~ N(0, I)."""
+    loss: Literal["non_saturating", "minimax"] = "non_saturating"
+    """What the generator minimises: -log D(G(z)), or log(1 - D(G(z)))."""
+    d_steps: int = 1
+    """Updates of the discriminator an iteration: on the same real images, each with new fakes."""
+    g_steps: int = 1
+    """Updates of the generator an iteration; from the second on, each has new fakes."""
+    label_smoothing: float = 0.0
+    """The discriminator's target for real images is 1 minus this; for fakes it stays 0."""
+    fresh_noise: bool = False
+    """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
+    ema_decay: float = 0.0
+    """Samples come from this exponential moving average of the generator; 0 keeps none. After n
+    iterations decay^n of the generator's start remains in it, for nothing corrects the average; the
+    log, and the diagnosis made of it, are of the generator itself."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both nets."""
+    beta1: float = 0.9
+    """Adam's decay of the gradient's mean."""
+    beta2: float = 0.999
+    """Adam's decay of the squared gradient's mean."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        require_positive(self, "latent_size", "d_steps", "g_steps")
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
+        for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
+            require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+
+
+def optimizer(config: Training) -> optax.GradientTransformation:
+    """Adam with the learning rate kept in its state; see `jaxgen.models.rbm.optimizer`."""
+    adam: optax.GradientTransformation = optax.inject_hyperparams(
+        optax.adam, static_args=("b1", "b2", "eps", "eps_root")
+    )(config.learning_rate, b1=config.beta1, b2=config.beta2)
+    return adam
+
+
+def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
+    """The state before the first iteration; `image` [1, H, W, C] has the shape that D sees."""
+    keys, examples = jax.random.split(key), (jnp.zeros((1, config.latent_size)), image)
+    players = []
+    for net, key_net, example in zip(nets[:2], keys, examples, strict=True):
+        made = net.init(key_net, example, train=False)
+        variables = {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
+        players.append(Player(variables, optimizer(config).init(variables["params"])))
+    average = jax.tree.map(jnp.array, players[0].variables) if config.ema_decay else None
+    return State(generator=players[0], discriminator=players[1], average=average, step=jnp.int32(0))
+
+
+def _updated(config: Training, player: Player, grads: Any, stats: Variables) -> Player:
+    """A player after one Adam update, with the given batch statistics."""
+    params = player.variables["params"]
+    updates, opt_state = optimizer(config).update(grads, player.opt_state, params)
+    return Player({"params": optax.apply_updates(params, updates)} | stats, opt_state)
+
+
+class Fakes(NamedTuple):
+    """Generated images, the pullback to the generator's parameters, and its batch statistics."""
+
+    pixels: Pixels
+    pullback: Any
+    stats: Variables
+
+
+def generate(config: Training, nets: Nets, player: Player, num: int, key: PRNGKey) -> Fakes:
+    """Images from `num` new codes, by a generator in training."""
+    key_codes, key_dropout = jax.random.split(key)
+    codes = normal(key_codes, (num, config.latent_size))
+
+    def of_params(params: Any) -> tuple[Pixels, Variables]:
+        return apply(nets.generator, player.variables | {"params": params}, codes, key_dropout)
+
+    pixels, pullback, stats = jax.vjp(of_params, player.variables["params"], has_aux=True)
+    return Fakes(pixels, pullback, stats)
+
+
+def discriminator_update(
+    config: Training, nets: Nets, player: Player, real: Pixels, fake: Pixels, key: PRNGKey
+) -> tuple[Player, Metrics]:
+    """One update from real images and fakes, which pass D apart: each is a batch of its own."""
+    keys = jax.random.split(key)
+
+    def loss(params: Any) -> tuple[Array, tuple[Array, Array, Variables]]:
+        variables = player.variables | {"params": params}
+        real_logits, stats = apply(nets.discriminator, variables, real, keys[0])
+        fake_logits, stats = apply(nets.discriminator, variables | stats, fake, keys[1])
+        real_loss = jnp.mean(losses.real_loss(real_logits, 1.0 - config.label_smoothing))
+        total = real_loss + jnp.mean(losses.fake_loss(fake_logits))
+        return total, (real_logits, fake_logits, stats)
+
+    (value, (real_logits, fake_logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(
+        player.variables["params"]
+    )
+    metrics = {
+        "d_loss": value,
+        "d_real": jnp.mean(losses.sigmoid(real_logits)),
+        "d_fake": jnp.mean(losses.sigmoid(fake_logits)),
+    }
+    return _updated(config, player, grads, stats), metrics
+
+
+def generator_update(
+    config: Training, nets: Nets, state: State, fakes: Fakes, key: PRNGKey
+) -> tuple[State, Metrics]:
+    """One update of the generator against a discriminator in training, whose parameters stay.
+
+    D's pass through the fakes moves its running batch statistics, as it does in PyTorch.
+    """
+    generator, discriminator = state.generator, state.discriminator
+
+    def loss(pixels: Pixels) -> tuple[Array, Variables]:
+        logits, stats = apply(nets.discriminator, discriminator.variables, pixels, key)
+        return jnp.mean(GENERATOR_LOSSES[config.loss](logits)), stats
+
+    (value, stats), cotangent = jax.value_and_grad(loss, has_aux=True)(fakes.pixels)
+    (grads,) = fakes.pullback(cotangent)
+    state = state._replace(
+        generator=_updated(config, generator, grads, fakes.stats),
+        discriminator=discriminator._replace(variables=discriminator.variables | stats),
+    )
+    return state, {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}
+
+
+def _generate(
+    config: Training, nets: Nets, state: State, num: int, key: PRNGKey
+) -> tuple[State, Fakes]:
+    """New fakes, and the state with the generator's batch statistics moved by them."""
+    fakes = generate(config, nets, state.generator, num, key)
+    generator = state.generator._replace(variables=state.generator.variables | fakes.stats)
+    return state._replace(generator=generator), fakes
+
+
+def _spread(images: Pixels) -> Float[Array, ""]:
+    """The variance of a pixel over the images, averaged over the pixels."""
+    return jnp.mean(jnp.var(images, axis=0))
+
+
+def step(
+    config: Training, nets: Nets, state: State, batch: Batch, key: PRNGKey
+) -> tuple[State, Metrics]:
+    """One iteration: `d_steps` updates of the discriminator, then `g_steps` of the generator.
+
+    As in PyTorch, every pass of a net in training moves its running batch statistics.
+
+    Metrics, of the last update of each net where there are several:
+        d_loss, g_loss: means over the batch, in nats; d_loss is of real images and fakes, added.
+        d_real, d_fake: means of D(x) and D(G(z)), before the discriminator's update.
+        g_grad_norm: Euclidean norm of the gradient of the generator's loss.
+        spread: how much fakes differ among themselves, as a part of what real images do: the
+            variance over the batch, averaged over the pixels, of fakes over that of real images.
+    """
+    real, num = nets.pixels(batch), len(batch)
+    key_d, key_g = jax.random.split(key)
+    metrics: Metrics = {}
+    for turn in range(config.d_steps):
+        key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_d, turn))
+        state, fakes = _generate(config, nets, state, num, key_fakes)
+        discriminator, told = discriminator_update(
+            config, nets, state.discriminator, real, fakes.pixels, key_turn
+        )
+        state = state._replace(discriminator=discriminator)
+        metrics |= told
+    for turn in range(config.g_steps):
+        key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_g, turn))
+        if turn > 0 or config.fresh_noise:
+            state, fakes = _generate(config, nets, state, num, key_fakes)
+        state, told = generator_update(config, nets, state, fakes, key_turn)
+        metrics |= told
+    metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)
+    average = state.average
+    if average is not None:
+        average = optax.incremental_update(
+            state.generator.variables, average, 1.0 - config.ema_decay
+        )
+    return state._replace(average=average, step=state.step + 1), metrics
+
+
+def sample(config: Training, nets: Nets, state: State, key: PRNGKey, num: int) -> Images:
+    """G(z) [num, H, W, C] in [0, 1] for codes z ~ N(0, I)."""
+    return images_of(nets, state, normal(key, (num, config.latent_size)))
+
+
+def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Learner:
+    """Any two nets as three pure functions; `image_shape` [H, W, C] is of what D sees."""
+    return Learner(
+        init=partial(init, config, nets, jnp.zeros((1, *image_shape))),
+        step=partial(step, config, nets),
+        sample=partial(sample, config, nets),
+    )

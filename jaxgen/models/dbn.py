@@ -1,0 +1,257 @@
+"""Deep belief network: RBMs trained greedily, each on the hidden states of the one below.
+
+With h_0 = v the visible units and layers 1 to L, the trained network generates from the top pair,
+which is an RBM, through directed layers downward, and infers by sampling upward:
+
+    p(v, h_1..h_L) = p(h_{L-1}, h_L) p(h_{L-2}|h_{L-1}) ... p(v|h_1)
+    q(h_1..h_L|v)  = q(h_1|v) q(h_2|h_1) ... q(h_L|h_{L-1}),     all factors of sigmoid units.
+
+The RBM of layer l lends its weights to both directions. Raising the likelihood of its own data,
+with everything below frozen, raises a lower bound on log p(v) if it starts as the layer below
+turned upside down; CD-k from noise, the default, has no such guarantee. Hinton, Osindero and Teh,
+"A fast learning algorithm for deep belief nets", Neural Computation 2006, sections 4 and 5.
+
+One learner trains one layer, above the frozen ones that it is given:
+
+    first = fit(learner(config), images, schedule, seeds)
+    second = fit(learner(config, lower=first.state.params), images, schedule, seeds)
+    samples = learner(config).sample(second.state, key, 100)
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.errors import SettingError, require, require_choices, require_positive
+from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey, named_key
+from jaxgen.models import rbm
+from jaxgen.models.rbm import Hidden, Visible
+from jaxgen.random import Binarize, bernoulli, binarize
+
+Layers: TypeAlias = tuple[rbm.Params, ...]
+"""Parameters layer by layer, the lowest first; each is [units below, units above] wide."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The lab's DBN, 784-100-100; every field is a flag of `experiments.dbn`."""
+
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    """Hidden units of each layer, the lowest first."""
+    num_gibbs_steps: tuple[int, ...] = (1, 2)
+    """k of CD-k for each layer, the lowest first; the last one holds for all layers above too."""
+    learning_rate: float = 0.1
+    """Step size of the gradient ascent, in every layer, at the beginning where it falls."""
+    decay_steps: int = 0
+    """T > 0: the rate falls to 0 as that of `rbm.Config` does, anew in every layer; 0: constant."""
+    binarize: Binarize = "sample"
+    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    init_scale: float = 0.1
+    """Standard deviation of the initial weights; the biases start at zero."""
+    transposed_start: bool = False
+    """Start each layer but the first as the one below it turned upside down."""
+    num_sampling_steps: int = 1000
+    """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        require_positive(self, "num_sampling_steps")
+        require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
+        for flag, values in (
+            ("--hidden-sizes", self.hidden_sizes),
+            ("--num-gibbs-steps", self.num_gibbs_steps),
+        ):
+            if not values or min(values) < 1:
+                found = " ".join(map(str, values)) or "none"
+                remedy = f"set {flag}, one number per layer"
+                raise SettingError(expected=f"{flag} of at least 1", found=found, remedy=remedy)
+
+
+def rbm_config(config: Config, layer: int) -> rbm.Config:
+    """The settings of one layer's RBM; layer 0 is the lowest."""
+    return rbm.Config(
+        num_hidden=config.hidden_sizes[layer],
+        num_gibbs_steps=config.num_gibbs_steps[: layer + 1][-1],
+        learning_rate=config.learning_rate,
+        decay_steps=config.decay_steps,
+        binarize=config.binarize,
+        init_scale=config.init_scale,
+    )
+
+
+class Net(NamedTuple):
+    """What infers and generates: directed layers in both directions, and the RBM on top.
+
+    In a DBN both directions hold the same arrays; up-down fine-tuning unties them. An RBM alone
+    is a net without directed layers.
+    """
+
+    recognition: Layers
+    """Upward: w and b_hidden of each layer below the top pair."""
+    generative: Layers
+    """Downward: w and b_visible of the same layers."""
+    top: rbm.Params
+
+
+def tied(layers: Layers) -> Net:
+    """The net of a stack of RBMs, with the same weights in both directions."""
+    return Net(recognition=layers[:-1], generative=layers[:-1], top=layers[-1])
+
+
+def up(recognition: Layers, key: PRNGKey, visible: Visible) -> tuple[Hidden, ...]:
+    """Draws h_1 ~ q(h_1|v), h_2 ~ q(h_2|h_1), ...; returns v and all of them, v first."""
+    states = [visible]
+    for index, layer in enumerate(recognition):
+        probs = jax.nn.sigmoid(rbm.hidden_logits(layer, states[-1]))
+        states.append(bernoulli(jax.random.fold_in(key, index), probs))
+    return tuple(states)
+
+
+def down(generative: Layers, key: PRNGKey, hidden: Hidden) -> tuple[Visible, ...]:
+    """Draws h_{L-2} ~ p(h_{L-2}|h_{L-1}), ..., h_1 from the given h_{L-1}.
+
+    Returns:
+        The probabilities p(v=1|h_1), then the states h_1 to h_{L-1}; without layers, `hidden`.
+    """
+    levels = [hidden]
+    for index, layer in enumerate(reversed(generative)):
+        if index:
+            levels[-1] = bernoulli(jax.random.fold_in(key, index), levels[-1])
+        levels.append(jax.nn.sigmoid(rbm.visible_logits(layer, levels[-1])))
+    return tuple(reversed(levels))
+
+
+def _visible_probs(generative: Layers, key: PRNGKey, probs: Hidden) -> Visible:
+    """p(v=1|h_1) of a down pass from h_{L-1}, which is drawn from its probabilities first."""
+    if not generative:
+        return probs
+    key_draw, key_down = jax.random.split(key)
+    return down(generative, key_down, bernoulli(key_draw, probs))[0]
+
+
+def reconstruct(net: Net, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:
+    """Draws an up pass to the top and a down pass back; returns h_L and p(v=1|h_1)."""
+    key_up, key_top, key_down = jax.random.split(key, 3)
+    below = up(net.recognition, key_up, visible)[-1]
+    hidden, probs = rbm.reconstruct(net.top, key_top, below)
+    return hidden, _visible_probs(net.generative, key_down, probs)
+
+
+def generate(
+    net: Net, key: PRNGKey, hidden: Hidden, num_steps: int, gain: float = 1.0
+) -> tuple[Hidden, Visible]:
+    """Runs `num_steps` Gibbs steps of the top pair from a given top state, then a down pass.
+
+    Returns:
+        The last top state, and p(v=1|h_1) of the down pass. `gain` is that of `rbm.generate`.
+    """
+    key_top, key_down = jax.random.split(key)
+    final, probs = rbm.generate(net.top, key_top, hidden, num_steps, gain)
+    return final, _visible_probs(net.generative, key_down, probs)
+
+
+class State(NamedTuple):
+    """What the next step needs: the layer in training and what lies frozen below it."""
+
+    lower: Layers
+    top: rbm.State
+
+    @property
+    def params(self) -> Layers:
+        """All layers so far, the lowest first."""
+        return (*self.lower, self.top.params)
+
+
+def _stream(key: PRNGKey, lower: Layers) -> PRNGKey:
+    """A key of its own for each layer; the first layer's numbers are those of the RBM alone."""
+    return named_key(key, f"layer {len(lower)}") if lower else key
+
+
+def upside_down(below: rbm.Params) -> rbm.Params:
+    """A layer with its sides exchanged, as the start of the one above it.
+
+    Two such RBMs as a DBN have the distribution of the lower RBM alone: p(h_1) is the same in both
+    (section 2 of the paper, "complementary prior").
+    """
+    return {"w": below["w"].T, "b_visible": below["b_hidden"], "b_hidden": below["b_visible"]}
+
+
+def require_turnable(sizes: tuple[int, ...]) -> None:
+    """Raises SettingError unless every second of the sizes, visible units first, is the same."""
+    for layer, (below, size) in enumerate(zip(sizes, sizes[2:], strict=False), start=2):
+        if size != below:
+            raise SettingError(
+                expected=f"--hidden-sizes with {below} units in layer {layer}, for "
+                f"--transposed-start from {below}-{sizes[layer - 1]}",
+                found=str(size),
+                remedy="set --hidden-sizes",
+            )
+
+
+def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
+    """Raises SettingError where trained layers are not of the sizes that the settings say."""
+    sizes = tuple(layer["b_hidden"].shape[-1] for layer in layers)
+    if sizes != hidden_sizes:
+        raise SettingError(
+            expected=f"--hidden-sizes {' '.join(map(str, sizes))}, those of the given layers",
+            found=" ".join(map(str, hidden_sizes)),
+            remedy="set --hidden-sizes",
+        )
+
+
+def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State:
+    """The state before the first update of the layer above `lower`."""
+    require_sizes(lower, config.hidden_sizes[: len(lower)])
+    if config.transposed_start:
+        require_turnable((num_visible, *config.hidden_sizes))
+    num_below = lower[-1]["w"].shape[1] if lower else num_visible
+    top = rbm.init(rbm_config(config, len(lower)), num_below, _stream(key, lower))
+    if lower and config.transposed_start:
+        top = top._replace(params=upside_down(lower[-1]))
+    return State(lower=lower, top=top)
+
+
+def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+    """One update of the highest layer from a batch of uint8 images; metrics as in `rbm.learn`.
+
+    The layer's data are drawn anew at every visit: v from the image, then an up pass.
+    """
+    layer = rbm_config(config, len(state.lower))
+    key_data, key_gibbs = jax.random.split(_stream(key, state.lower))
+    visible = binarize(key_data, batch, config.binarize)
+    data = up(state.lower, named_key(key_data, "up"), visible)[-1]
+    model = rbm.negative_phase(layer, state.top, data, key_gibbs)
+    top, metrics = rbm.learn(layer, state.top, data, model)
+    return State(lower=state.lower, top=top), metrics
+
+
+def sample_net(
+    num_steps: int, image_shape: tuple[int, int, int], net: Net, key: PRNGKey, num: int
+) -> Images:
+    """p(v=1|h_1) [num, H, W, C] after Gibbs steps from random top units, and a down pass."""
+    key_start, key_chain = jax.random.split(key)
+    start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
+    _, probs = generate(net, key_chain, start, num_steps)
+    return probs.reshape(num, *image_shape)
+
+
+def sample(
+    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+) -> Images:
+    """Images from the layers so far; see `sample_net`."""
+    return sample_net(config.num_sampling_steps, image_shape, tied(state.params), key, num)
+
+
+def learner(
+    config: Config, image_shape: tuple[int, int, int] = (28, 28, 1), lower: Layers = ()
+) -> Learner:
+    """The layer above the trained layers `lower`, which stay as they are; the first if none."""
+    return Learner(
+        init=partial(init, config, math.prod(image_shape), lower),
+        step=partial(step, config),
+        sample=partial(sample, config, image_shape),
+    )

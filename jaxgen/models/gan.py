@@ -1,0 +1,86 @@
+"""Fully connected GANs: nets of dense layers on flattened images; see `jaxgen.models.adversarial`.
+
+    G: L -> generator_sizes -> H W C, tanh            D: H W C -> discriminator_sizes -> 1 logit
+
+The lab's two are the presets `deep` and `small` of `experiments.gan`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.errors import require
+from jaxgen.learner import Learner
+from jaxgen.models import adversarial
+from jaxgen.models.adversarial import Codes, Nets, Pixels, rescaled
+from jaxgen.nn.layers import ACTIVATIONS, Dense
+
+
+@dataclass(frozen=True)
+class Config(adversarial.Training):
+    """The lab's deep GAN; every field is a flag of `experiments.gan`."""
+
+    generator_sizes: tuple[int, ...] = (256, 512, 1024)
+    """Units of the generator's hidden layers."""
+    discriminator_sizes: tuple[int, ...] = (1024, 512, 256)
+    """Units of the discriminator's hidden layers, each followed by LeakyReLU(0.2)."""
+    generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+    """Function after every hidden layer of the generator; LeakyReLU has the slope 0.2."""
+    dropout: float = 0.3
+    """Share of the discriminator's hidden units that are left out in training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("generator_sizes", "discriminator_sizes"):
+            require(self, name, min(getattr(self, name), default=0) >= 1, "of sizes 1 or more")
+        require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
+
+
+class Generator(nn.Module):
+    """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
+
+    config: Config
+    image_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, codes: Codes, train: bool) -> Pixels:
+        """The images; the same in training and evaluation."""
+        del train
+        x = codes
+        for size in self.config.generator_sizes:
+            x = ACTIVATIONS[self.config.generator_activation](Dense(size)(x))
+        pixels = jnp.tanh(Dense(math.prod(self.image_shape))(x))
+        return pixels.reshape(-1, *self.image_shape)
+
+
+class Discriminator(nn.Module):
+    """Images [B, H, W, C] in [-1, 1] to logits [B]."""
+
+    config: Config
+    activation: Callable[[Array], Array] = ACTIVATIONS["leaky_relu"]
+    """Function after every hidden layer; guided backpropagation changes its derivative."""
+
+    @nn.compact
+    def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
+        """The logit of each image being real; units are left out in training alone."""
+        x = pixels.reshape(len(pixels), -1)
+        for index, size in enumerate(self.config.discriminator_sizes):
+            x = self.activation(Dense(size)(x))
+            self.sow("features", f"layer_{index}", x)
+            x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
+        return Dense(1)(x)[:, 0]
+
+
+def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
+    """Both nets for images [H, W, C]."""
+    return Nets(Generator(config, image_shape), Discriminator(config), rescaled)
+
+
+def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
+    """The GAN as three pure functions, for images of `image_shape` [H, W, C]."""
+    return adversarial.adversarial(config, nets(config, image_shape), image_shape)

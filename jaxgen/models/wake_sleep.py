@@ -1,0 +1,194 @@
+"""Up-down fine-tuning of a deep belief network: the contrastive form of wake-sleep.
+
+Below the top pair, recognition weights R_l (up) and generative weights W_l (down) are untied; both
+start as the weights of the DBN. With h_0 = v, one step does
+
+    wake    h_l ~ sigmoid(h_{l-1} R_l + b_l) up to h_{L-1}; the generative weights learn to predict
+            each level from the one above: dW_l = rate <(h_{l-1} - p_{l-1}) h_l'>
+    top     CD-k of the RBM between h_{L-1} and h_L, starting at the h_{L-1} of the wake pass
+    sleep   from the chain's last h_{L-1} a dream down to v; the recognition weights learn to
+            predict each level from the one below: dR_l = rate <h_{l-1} (h_l - q_l)'>
+
+where p and q are the predictions, and <.> is the mean over the batch. Biases follow the same rule.
+Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation
+2006, section 5 and appendix B, without the label units. One difference: the statistics of the top
+RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as `jaxgen.models.rbm` does
+everywhere; the expected update is the same.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from jaxgen.errors import SettingError, require_choices, require_positive
+from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.models import dbn, rbm
+from jaxgen.models.dbn import Layers
+from jaxgen.random import Binarize, bernoulli, binarize
+
+
+@dataclass(frozen=True)
+class Config:
+    """The lab's fine-tuning of a 784-100-100 DBN; a flag of `experiments.wake_sleep` each."""
+
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    """Hidden units of each layer, the lowest first; those of the DBN."""
+    num_gibbs_steps: int = 2
+    """k of CD-k in the top pair."""
+    learning_rate: float = 0.01
+    """Step size of all updates."""
+    prediction: Literal["probs", "samples"] = "probs"
+    """What predicts, and what is dreamt of the pixels: probabilities as in the paper, or draws."""
+    binarize: Binarize = "sample"
+    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    init_scale: float = 0.1
+    """Standard deviation of the initial weights where no DBN is given."""
+    num_sampling_steps: int = 1000
+    """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        require_positive(self, "num_gibbs_steps", "num_sampling_steps")
+        if len(self.hidden_sizes) < 2 or min(self.hidden_sizes) < 1:
+            raise SettingError(
+                expected="--hidden-sizes of two layers or more, each of at least 1",
+                found=" ".join(map(str, self.hidden_sizes)) or "none",
+                remedy="set --hidden-sizes",
+            )
+
+
+class State(NamedTuple):
+    """What the next step needs."""
+
+    recognition: Layers
+    """w [below, above] (R above) and b_hidden of each layer below the top pair."""
+    generative: Layers
+    """w [below, above] (W above) and b_visible of the same layers."""
+    top: rbm.State
+    opt_state: optax.OptState
+    """Of the directed layers."""
+
+    @property
+    def params(self) -> dbn.Net:
+        """The net that infers and generates."""
+        return dbn.Net(self.recognition, self.generative, self.top.params)
+
+
+def top_config(config: Config) -> rbm.Config:
+    """The settings of the top RBM."""
+    return rbm.Config(
+        num_hidden=config.hidden_sizes[-1],
+        num_gibbs_steps=config.num_gibbs_steps,
+        learning_rate=config.learning_rate,
+    )
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Gradient descent with the learning rate kept in its state, as in `jaxgen.models.rbm`."""
+    return rbm.optimizer(top_config(config))
+
+
+def random_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
+    """An untrained DBN, for wake-sleep learning without a greedy start."""
+    stack = dbn.Config(hidden_sizes=config.hidden_sizes, init_scale=config.init_scale)
+    layers: Layers = ()
+    for _ in config.hidden_sizes:
+        layers = dbn.init(stack, num_visible, layers, key).params
+    return layers
+
+
+def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) -> State:
+    """Unties a DBN: both directions start with the same weights; the top RBM stays as it is."""
+    if layers is None:
+        layers = random_layers(config, num_visible, key)
+    dbn.require_sizes(layers, config.hidden_sizes)
+    recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
+    generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in layers[:-1])
+    num_below = layers[-1]["w"].shape[0]
+    return State(
+        recognition=recognition,
+        generative=generative,
+        top=rbm.init(top_config(config), num_below, key)._replace(params=layers[-1]),
+        opt_state=optimizer(config).init((recognition, generative)),
+    )
+
+
+def delta_rule(
+    logits_of: Callable[[rbm.Params, Array], Array],
+    layers: Layers,
+    sources: Sequence[Array],
+    targets: Sequence[Array],
+    key: PRNGKey | None,
+) -> tuple[Layers, Array]:
+    """What moves each layer's prediction of its target from its source away from the target.
+
+    This is the gradient of -mean log p(target|source), so that descent is the appendix's rule:
+    dw = rate <source (target - prediction)>, db = rate <target - prediction>. With a key the
+    prediction is drawn from its probabilities p, which keeps the mean and adds noise.
+
+    Returns:
+        The gradients, and mean (target - p)^2 of the lowest layer.
+    """
+    grads, errors = [], []
+    for index, (layer, source, target) in enumerate(zip(layers, sources, targets, strict=True)):
+        logits, pullback = jax.vjp(lambda layer, source=source: logits_of(layer, source), layer)
+        probs = jax.nn.sigmoid(logits)
+        errors.append(jnp.mean(jnp.square(target - probs)))
+        drawn = probs if key is None else bernoulli(jax.random.fold_in(key, index), probs)
+        grads += pullback((drawn - target) / len(target))
+    return tuple(grads), errors[0]
+
+
+def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+    """One wake, top and sleep pass from a batch of uint8 images.
+
+    Metrics:
+        those of `rbm.learn` for the top pair, and of the lowest layer, before the update,
+        wake_error: mean (v - p(v=1|h_1))^2 of the wake pass;
+        sleep_error: mean (h_1 - q(h_1=1|v))^2 of the sleep pass.
+    """
+    key_data, key_up, key_top, key_down, key_drawn = jax.random.split(key, 5)
+    wake = dbn.up(state.recognition, key_up, binarize(key_data, batch, config.binarize))
+    model = rbm.negative_phase(top_config(config), state.top, wake[-1], key_top)
+    top, metrics = rbm.learn(top_config(config), state.top, wake[-1], model)
+    sleep = dbn.down(state.generative, key_down, model)
+    key_wake = key_sleep = None
+    if config.prediction == "samples":
+        key_pixels, key_wake, key_sleep = jax.random.split(key_drawn, 3)
+        sleep = (bernoulli(key_pixels, sleep[0]), *sleep[1:])
+
+    generative, wake_error = delta_rule(
+        rbm.visible_logits, state.generative, wake[1:], wake[:-1], key_wake
+    )
+    recognition, sleep_error = delta_rule(
+        rbm.hidden_logits, state.recognition, sleep[:-1], sleep[1:], key_sleep
+    )
+    updates, opt_state = optimizer(config).update((recognition, generative), state.opt_state)
+    recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
+    metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
+    return State(recognition, generative, top, opt_state), metrics
+
+
+def sample(
+    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+) -> Images:
+    """Images from the top pair and the generative weights; see `dbn.sample_net`."""
+    return dbn.sample_net(config.num_sampling_steps, image_shape, state.params, key, num)
+
+
+def learner(
+    config: Config, image_shape: tuple[int, int, int] = (28, 28, 1), layers: Layers | None = None
+) -> Learner:
+    """The fine-tuning of the DBN `layers`, or wake-sleep learning from random weights."""
+    return Learner(
+        init=partial(init, config, math.prod(image_shape), layers),
+        step=partial(step, config),
+        sample=partial(sample, config, image_shape),
+    )

@@ -1,0 +1,130 @@
+"""Strided and transposed convolution in a formulation for the backend, forward and backward.
+
+With x [B, H, W, C], a kernel w [kh, kw, C, O], stride s and padding p,
+
+    conv(x, w)[b, i, j, o] = sum over u, v, c of x[b, s i + u - p, s j + v - p, c] w[u, v, c, o]
+
+with zeros outside the image (a cross-correlation, as in PyTorch). `conv_transpose` is the transpose
+of that linear map: images [B, H', W', O] become [B, H, W, C] with H = s (H' - 1) + kh - 2 p. Both
+and their gradients are three maps, linear in each argument, with the roles exchanged:
+
+    forward(x, w) -> y        input_gradient(dy, w) -> x        kernel_gradient(x, dy) -> w
+
+On accelerators all three are XLA's own convolutions; none was at hand to measure them on. On the
+CPU those are mostly slower, and the kernel gradient that JAX derives for a transposed convolution
+is far slower; `formulation` says what takes their place. `experiments.benchmarking.convolutions`
+measures the choice on the lab's four halving layers: docs/results/convolutions.md.
+"""
+
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import jax
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxgen.mesh import on_own_images, sum_over_own_images
+from jaxgen.nn import conv_winograd
+from jaxgen.nn.conv_direct import DENSE, NATIVE, PATCHES
+from jaxgen.nn.conv_spec import Formulation, Geometry, size_of
+from jaxgen.nn.conv_winograd import WINOGRAD
+
+Feature: TypeAlias = Float[Array, "batch height width channels"]
+Kernel: TypeAlias = Float[Array, "rows columns inputs outputs"]
+Direction: TypeAlias = Literal["forward", "input_gradient", "kernel_gradient"]
+
+FORMULATIONS = {"native": NATIVE, "dense": DENSE, "patches": PATCHES, "winograd": WINOGRAD}
+FEW_CHANNELS = 4
+"""Up to so many image channels, patches are smaller than what Winograd's tiles cost."""
+
+
+def formulation(geometry: Geometry, size: tuple[int, int], channels: int) -> str:
+    """The name of the formulation that the CPU takes for a layer, one for all three directions.
+
+    On the four layers of docs/results/convolutions.md it is the fastest in the sum of the three; in
+    one direction another may be faster, as native is forward from one channel. Sizes and numbers
+    of channels between those four layers' are not measured there, nor is `dense`.
+
+    Args:
+        geometry: of the layer.
+        size: [H, W] of x, the larger images.
+        channels: C, of x.
+    """
+    if geometry.kernel == size and geometry.padding == 0:
+        return "dense"
+    if conv_winograd.applies(geometry, size) and channels > FEW_CHANNELS:
+        return "winograd"
+    return "patches"
+
+
+def _compute(
+    direction: Direction,
+    geometry: Geometry,
+    size: tuple[int, int],
+    a: Array,
+    b: Array,
+) -> Array:
+    """One of the three maps, x being [B, *size, C], in the formulation for the platform."""
+    backward = direction == "input_gradient"
+    channels, extra = (b.shape[2], (size,)) if backward else (a.shape[-1], ())
+
+    def by(chosen: Formulation) -> Any:
+        return lambda a, b: getattr(chosen, direction)(a, b, geometry, *extra)
+
+    spread = sum_over_own_images if direction == "kernel_gradient" else on_own_images
+    ours = spread(by(FORMULATIONS[formulation(geometry, size, channels)]))
+    return lax.platform_dependent(a, b, cpu=ours, default=by(NATIVE))  # type: ignore[no-any-return]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv(x: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
+    """The convolution above: x [B, H, W, C] and a kernel [kh, kw, C, O] give [B, H', W', O].
+
+    H' = floor((H + 2 p - kh) / s) + 1, and W' likewise. PyTorch's Conv2d has the same output for
+    the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
+    """
+    return _compute("forward", geometry, size_of(x), x, kernel)
+
+
+def _conv_forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
+    return conv(x, kernel, geometry), (x, kernel)
+
+
+def _conv_backward(
+    geometry: Geometry, saved: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx = _compute("input_gradient", geometry, size_of(x), dy, kernel)
+    return dx, _compute("kernel_gradient", geometry, size_of(x), x, dy)
+
+
+conv.defvjp(_conv_forward, _conv_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_transpose(y: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
+    """The transposed convolution: y [B, H', W', O], a kernel [kh, kw, C, O] give [B, H, W, C].
+
+    H = s (H' - 1) + kh - 2 p, and W likewise. The kernel's axes are those of the convolution that
+    it transposes, so the layer's inputs come last. PyTorch's ConvTranspose2d has the same output
+    for the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
+    """
+    size = geometry.input_size(size_of(y))
+    return _compute("input_gradient", geometry, size, y, kernel)
+
+
+def _transpose_forward(
+    y: Array, kernel: Array, geometry: Geometry
+) -> tuple[Array, tuple[Array, Array]]:
+    return conv_transpose(y, kernel, geometry), (y, kernel)
+
+
+def _transpose_backward(
+    geometry: Geometry, saved: tuple[Array, Array], dx: Array
+) -> tuple[Array, Array]:
+    y, kernel = saved
+    dy = _compute("forward", geometry, size_of(dx), dx, kernel)
+    return dy, _compute("kernel_gradient", geometry, size_of(dx), dx, y)
+
+
+conv_transpose.defvjp(_transpose_forward, _transpose_backward)

@@ -1,0 +1,162 @@
+"""Layers with PyTorch's conventions: dense, convolutions, batch normalisation, activations."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxgen.nn.conv import Feature, conv, conv_transpose
+from jaxgen.nn.conv_spec import Geometry
+
+
+def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """LeakyReLU(0.2): x where x > 0, else 0.2 x. Its slope at 0 is 0.2, where Flax's is 1."""
+    return jnp.where(x > 0, x, 0.2 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "leaky_relu": leaky_relu,
+    "relu": nn.relu,
+}
+
+
+class Dense(nn.Module):
+    """A dense layer whose weights and biases start uniform in +-1 / sqrt(inputs), as PyTorch's."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
+        """Maps [B, inputs] to [B, features]."""
+        bound = 1.0 / math.sqrt(x.shape[-1])
+
+        def uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform, name="dense")(x)
+
+
+class Conv(nn.Module):
+    """A layer with `conv`; parameters `kernel` [kh, kw, C, O] and, if asked for, `bias` [O]."""
+
+    features: int
+    geometry: Geometry
+    kernel_init: nn.initializers.Initializer
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Feature) -> Feature:
+        """Maps [B, H, W, C] to [B, H', W', features]."""
+        shape = (*self.geometry.kernel, x.shape[-1], self.features)
+        y = conv(x, self.param("kernel", self.kernel_init, shape), self.geometry)
+        return y + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else y
+
+
+class ConvTranspose(nn.Module):
+    """A layer with `conv_transpose`; `kernel` [kh, kw, features, inputs] and `bias` [features]."""
+
+    features: int
+    geometry: Geometry
+    kernel_init: nn.initializers.Initializer
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, y: Feature) -> Feature:
+        """Maps [B, H', W', inputs] to [B, H, W, features]."""
+        shape = (*self.geometry.kernel, self.features, y.shape[-1])
+        x = conv_transpose(y, self.param("kernel", self.kernel_init, shape), self.geometry)
+        return x + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else x
+
+
+class Normalised(NamedTuple):
+    """A normalised batch, and the statistics it was normalised by."""
+
+    y: Float[Array, "... channels"]
+    mean: Float[Array, " channels"]
+    var: Float[Array, " channels"]
+    """The biased estimate, with the number of values in the denominator."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_norm(
+    x: Float[Array, "... channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    epsilon: float,
+) -> Normalised:
+    """Normalises a batch by its own mean and variance over all axes but the last.
+
+    With u = (x - mean) / sqrt(var + epsilon), y = scale u + bias. Its gradient is written out, for
+    it takes two passes over the batch where the derived one takes more:
+
+        dx = scale / sqrt(var + epsilon) (dy - mean(dy) - u mean(dy u))
+        dscale = sum(dy u)                     dbias = sum(dy)
+
+    No gradient passes through the statistics that are returned.
+    Ioffe and Szegedy, "Batch normalization", 2015, section 3.
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axis=axes)
+    var = jnp.mean(jnp.square(x - mean), axis=axes)
+    return Normalised((x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias, mean, var)
+
+
+def _batch_norm_forward(x: Array, scale: Array, bias: Array, epsilon: float) -> Any:
+    found = batch_norm(x, scale, bias, epsilon)
+    return found, (x, scale, found.mean, lax.rsqrt(found.var + epsilon))
+
+
+def _batch_norm_backward(epsilon: float, saved: Any, cotangents: Normalised) -> Any:
+    del epsilon
+    x, scale, mean, inverse = saved
+    dy, axes, num = cotangents.y, tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    dbias = jnp.sum(dy, axis=axes)
+    dscale = jnp.sum(dy * ((x - mean) * inverse), axis=axes)
+    dx = scale * inverse * (dy - dbias / num - (x - mean) * (inverse * dscale / num))
+    return dx, dscale, dbias
+
+
+batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with the conventions of PyTorch.
+
+        y = scale (x - mean) / sqrt(var + epsilon) + bias
+
+    Training takes mean and (biased) variance of the batch, and moves the running ones towards it:
+    running <- (1 - momentum) running + momentum batch, where the variance that enters is the
+    unbiased one. Otherwise the running ones are taken. Flax calls 1 - momentum the momentum.
+    Ioffe and Szegedy, "Batch normalization", 2015, algorithm 1; PyTorch, `BatchNorm2d`.
+    """
+
+    scale_init: nn.initializers.Initializer
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "... channels"], train: bool
+    ) -> Float[Array, "... channels"]:
+        """Normalises x; in training also updates the collection "batch_stats"."""
+        channels = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if not train:
+            factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return (x - running_mean.value) * factor + bias
+        y, mean, var = batch_norm(x, scale, bias, self.epsilon)
+        if not self.is_initializing():
+            num = x.size // channels
+            running_mean.value += self.momentum * (mean - running_mean.value)
+            unbiased = var * (num / max(num - 1, 1))
+            running_var.value += self.momentum * (unbiased - running_var.value)
+        return y

@@ -1,0 +1,79 @@
+"""What a run leaves for its reader: `report.html` and markdown tables.
+
+The page is one self-contained file: figures are embedded, nothing is loaded from elsewhere.
+"""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jinja2
+
+from jaxgen.files import write_atomically
+
+
+class Table(NamedTuple):
+    """Named columns and rows of cells that are already text."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Section(NamedTuple):
+    """One question with its measured answer, its figures and, where there is one, its table."""
+
+    name: str
+    title: str
+    answer: Sequence[str]
+    """Paragraphs."""
+    figures: Sequence[Path] = ()
+    table: Table | None = None
+    links: Mapping[str, str] = MappingProxyType({})
+    """Addresses relative to the page, by what is said of them."""
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with `digits` significant digits, without an exponent where that reads well."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub-flavoured markdown, with a line feed at its end."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join("| " + " | ".join(line) + " |\n" for line in escaped)
+
+
+def _embedded(path: Path) -> str:
+    """A PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def add_link(page: Path, said: str, address: str) -> None:
+    """Adds a link to the navigation of a page that is there, unless it has it already."""
+    link = f'<a href="{html.escape(address)}">{html.escape(said)}</a>'
+    text = page.read_text()
+    if link not in text:
+        write_atomically(page, text.replace("</nav>", f"{link}</nav>", 1).encode())
+
+
+def write_page(
+    path: Path, title: str, facts: Mapping[str, str], sections: Sequence[Section]
+) -> Path:
+    """Writes a page: a title, a table of facts and one section per question."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxgen.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["embedded"] = _embedded
+    page = environment.get_template("report.html").render(
+        title=title, facts=facts, sections=sections
+    )
+    write_atomically(path, page.encode())
+    return path

@@ -1,0 +1,256 @@
+"""Checkpoints that are whole or refused: Orbax arrays, a sha256 per leaf, newest-good fallback.
+
+One step is one folder, renamed into place when every byte is on the disk::
+
+    step_00000600/arrays/          the leaves, numbered in the order of their dotted names
+    step_00000600/manifest.json    format, step, settings; sha256 of every leaf and every file
+
+Orbax alone restores a flipped byte as it stands and never looks at an older step, so `restore`
+checks the manifest against its own sha256, the files before Orbax reads them (its worker threads
+print a page of tracebacks for each bad byte) and the leaves afterwards. Nothing is pickled.
+In a job of several processes process 0 saves; arrays split over processes are not supported.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+
+from jaxgen.errors import CheckpointError, SettingError, WriteError
+from jaxgen.export.safetensors import NumpyArray, digest, flatten, host_arrays, leaf_digests
+from jaxgen.files import file_digest, flush
+from jaxgen.training import storage
+from jaxgen.training.storage import check_space, reason
+
+__all__ = ["Checkpoint", "digest", "leaf_digests", "restore", "save"]
+
+_FORMAT = 1
+_STEP_FOLDER = re.compile(r"step_(\d+)(?:\.(\d+))?")  # step_00000600.1 replaces step_00000600
+_TEMPORARY = "tmp_"
+Settings: TypeAlias = Mapping[str, str]
+_Manifest: TypeAlias = dict[str, Any]
+
+
+class Checkpoint(NamedTuple):
+    """A restored state: NumPy arrays in the structure of `like`, and the step they belong to."""
+
+    step: int
+    tree: Any
+
+
+class _Entry(NamedTuple):
+    """A step folder; of two with the same step the higher attempt is the valid one."""
+
+    step: int
+    attempt: int
+    path: Path
+
+
+class _DamagedError(Exception):
+    """A checkpoint whose bytes are not those that were written."""
+
+
+def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) -> Path:
+    """Writes one step and returns its folder; a kill at any moment leaves the older ones whole.
+
+    Saving a step again is a no-op when the same bytes are there, and replaces other or damaged
+    ones. Of the steps up to this one the `keep` newest stay; the rest goes once this one is safe.
+    Steps beyond this one are left alone: `restore` refused them, and training will rewrite them.
+
+    Args:
+        folder: Where the step folders lie; made if it is missing. One writer at a time.
+        step: How many steps `tree` has been trained for.
+        tree: A tree of numeric arrays, at least one of them with an element.
+        settings: Everything in the configuration that shapes the numbers, as text by name.
+        keep: How many checkpoints to keep, at least 1.
+
+    Raises:
+        TypeError: A leaf cannot be stored; see `jaxgen.export.safetensors.flatten`.
+        WriteError: The disk is full or may not be written to.
+    """
+    if jax.process_index() != 0:
+        raise RuntimeError("expected process 0 to save, found another; Orbax would write nothing")
+    if step < 0 or keep < 1:
+        found = f"step={step} and keep={keep}"
+        raise SettingError(expected="step >= 0 and keep >= 1", found=found, remedy="change it")
+    arrays = host_arrays(tree)
+    if not any(array.size for array in arrays.values()):
+        raise TypeError("expected a tree with numbers in it, found none; there is nothing to save")
+    body = {"format": _FORMAT, "step": step, "settings": {**settings}, "leaves": _leaves(arrays)}
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _save(folder, arrays, body, keep)
+    except OSError as error:
+        found, remedy = reason(error), "free some space, or choose another --out"
+        raise WriteError(expected=f"to write {folder}", found=found, remedy=remedy) from error
+
+
+def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
+    """Reads the newest checkpoint that is whole, or None where there is no checkpoint at all.
+
+    A damaged checkpoint is skipped with one line of warning, and the next older one is tried.
+
+    Args:
+        folder: Where `save` put the step folders. Nothing in it is changed.
+        like: A tree of the same structure, dtypes and shapes; `jax.eval_shape` is enough.
+        settings: Those of the caller; the checkpoint's must be the same.
+
+    Raises:
+        CheckpointError: All are damaged, or the newest readable one belongs to another
+            configuration or has other leaves than `like`.
+    """
+    wanted = flatten(like)
+    folder = folder.absolute()
+    try:
+        entries = _entries(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        found, remedy = reason(error), "choose another --out"
+        raise CheckpointError(expected=f"to read {folder}", found=found, remedy=remedy) from error
+    for entry in entries:
+        try:
+            manifest = _read_manifest(entry)
+            _check_fit(entry.path, manifest, settings, wanted)
+            arrays = _read_arrays(entry.path, manifest, wanted)
+        except _DamagedError as error:
+            logging.warning("checkpoint skipped: %s", error)
+        else:
+            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+            return Checkpoint(step=entry.step, tree=tree)
+    if entries:
+        found = f"{len(entries)} damaged, the newest of them {entries[0].path.name}"
+        remedy = "start again with --overwrite or another --out"
+        raise CheckpointError(
+            expected=f"a whole checkpoint in {folder}", found=found, remedy=remedy
+        )
+    return None
+
+
+def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: int) -> Path:
+    """Writes to a temporary folder, renames it into place, and only then removes what is old."""
+    for path in folder.glob(f"{_TEMPORARY}*"):  # what killed saves left
+        shutil.rmtree(path, ignore_errors=True)
+    twins = [entry for entry in _entries(folder) if entry.step == body["step"]]
+    if twins and _holds(twins[0], arrays, body):
+        return twins[0].path
+    name = f"step_{body['step']:08d}" + (f".{twins[0].attempt + 1}" if twins else "")
+    temporary = folder / f"{_TEMPORARY}{name}"
+    try:
+        temporary.mkdir()
+        check_space(temporary, sum(array.nbytes for array in arrays.values()) + 2**20)
+        _write(temporary, arrays, body)
+        temporary.rename(folder / name)
+    except BaseException:  # Ctrl-C too: a full disk is not kept full
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    flush(folder)
+    old = [entry for entry in _entries(folder) if entry.step < body["step"]][keep - 1 :]
+    for entry in twins + old:  # renamed first: no half folder ever bears a step's name
+        entry.path.rename(folder / f"{_TEMPORARY}{entry.path.name}")
+        shutil.rmtree(folder / f"{_TEMPORARY}{entry.path.name}", ignore_errors=True)
+    return folder / name
+
+
+def _write(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest) -> None:
+    """Writes the arrays and the manifest, and waits until all of it is on the disk."""
+    storage.write(folder / "arrays", arrays)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    body = body | {"files": {p.relative_to(folder).as_posix(): file_digest(p) for p in files}}
+    body = body | {"sha256": _body_digest(body)}
+    (folder / "manifest.json").write_text(json.dumps(body, indent=1))
+    for path in [*folder.rglob("*"), folder]:
+        flush(path)
+
+
+def _leaves(arrays: dict[str, NumpyArray]) -> dict[str, dict[str, str]]:
+    digests = leaf_digests(arrays)
+    return {n: {"type": _type(array), "sha256": digests[n]} for n, array in arrays.items()}
+
+
+def _type(leaf: Any) -> str:
+    return f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
+
+
+def _body_digest(manifest: _Manifest) -> str:
+    body = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(entry: _Entry) -> _Manifest:
+    """Reads the manifest of one step and checks it against its own sha256."""
+    path = entry.path / "manifest.json"
+    try:
+        manifest: _Manifest = json.loads(path.read_bytes())
+        expected, found = _body_digest(manifest), manifest["sha256"]
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise _DamagedError(f"{path}: expected a manifest, found {reason(error)}") from error
+    if found != expected:
+        raise _DamagedError(f"{path}: expected sha256 {found}, found {expected}")
+    if manifest["step"] != entry.step:
+        raise _DamagedError(f"{path}: expected step {entry.step}, found {manifest['step']}")
+    return manifest
+
+
+def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[str, Any]) -> None:
+    """Refuses another format, other settings or other leaves; names the first difference."""
+    version, flags = "use the code version that wrote it", "type the flags of the original run"
+    leaves = {name: leaf["type"] for name, leaf in manifest.get("leaves", {}).items()}
+    types = {name: _type(leaf) for name, leaf in like.items()}
+    for kind, expected, found, remedy in (
+        ("", {"format": str(_FORMAT)}, {"format": str(manifest["format"])}, version),
+        ("setting ", settings, manifest.get("settings", {}), flags),
+        ("array ", types, leaves, version),
+    ):
+        for name in [*expected, *(name for name in found if name not in expected)]:
+            wanted, there = expected.get(name, "absent"), found.get(name, "absent")
+            if wanted != there:
+                raise CheckpointError(
+                    expected=f"the {kind}'{name}' of {path} to be {wanted}",
+                    found=f"it to be {there}",
+                    remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
+                )
+
+
+def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:
+    """Reads the arrays of one step, of the types of `like`, and checks every file and leaf."""
+    try:
+        for name, expected in manifest["files"].items():
+            if (found := file_digest(path / name)) != expected:
+                raise _DamagedError(f"{path / name}: expected sha256 {expected}, found {found}")
+        arrays = storage.read(path / "arrays", like)
+        leaves = _leaves({name: arrays[name] for name in like})
+    except _DamagedError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads to
+        raise _DamagedError(f"{path}: expected Orbax arrays, found {reason(error)}") from error
+    for name, leaf in manifest["leaves"].items():
+        if leaves[name] != leaf:
+            expected, found = " ".join(leaf.values()), " ".join(leaves[name].values())
+            raise _DamagedError(f"{path}: expected '{name}' to be {expected}, found {found}")
+    return arrays
+
+
+def _holds(entry: _Entry, arrays: dict[str, NumpyArray], body: _Manifest) -> bool:
+    """Whether the checkpoint on the disk is whole and has exactly these contents."""
+    try:
+        stored = _read_manifest(entry)
+        same = all(stored.get(part) == body[part] for part in body)
+        return same and bool(_read_arrays(entry.path, stored, arrays))
+    except _DamagedError:
+        return False
+
+
+def _entries(folder: Path) -> list[_Entry]:
+    """The step folders, newest first."""
+    matches = [(path, _STEP_FOLDER.fullmatch(path.name)) for path in folder.iterdir()]
+    found = [_Entry(int(m[1]), int(m[2] or 0), path) for path, m in matches if m]
+    return sorted(found, reverse=True)

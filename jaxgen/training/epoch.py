@@ -1,0 +1,133 @@
+"""One epoch as a compiled program: which examples, which keys, which steps. It knows no model.
+
+The whole data set lies on the device. One program runs steps ``start`` to ``stop`` of an epoch;
+both are arguments, so every chunk length, log interval and resume point runs the same machine
+code, and a resumed run equals the uninterrupted one bit for bit. What happens at step s depends on
+(learner, seed, epoch, s, state) alone:
+
+    initial state       init with    named_key(seed, "init")
+    order of an epoch   permuted by  fold_in(named_key(seed, "order"), epoch)
+    a step              run with     fold_in(fold_in(named_key(seed, "step"), epoch), s)
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int32, Key, UInt8
+
+from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
+from jaxgen.mesh import SEED
+
+RUN_ONCE = {"xla_backend_optimization_level": 1}
+"""Compiler options of a program that runs once. The bits are the same, and a DCGAN's initial state
+compiles in a quarter of the time."""
+
+Keys: TypeAlias = Key[Array, "..."]
+"""One root key, or several [num_seeds] that are trained together in one program."""
+
+
+class Carry(NamedTuple):
+    """All that passes from step to step, and all that a checkpoint holds."""
+
+    state: State
+    """The learner's state; with a leading axis [num_seeds] where several are trained."""
+    trace: Metrics
+    """Each metric at each step of the current epoch, [steps_per_epoch] or [num_seeds, ...]."""
+
+
+def root_keys(seeds: Sequence[int]) -> Keys:
+    """One key for one seed; a batch of keys for several, which `fit` trains in one program."""
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    return keys[0] if len(seeds) == 1 else keys
+
+
+def over_seeds(function: Callable[..., Any], keys: Keys) -> Callable[..., Any]:
+    """`function` itself for one key, and vmapped over its arguments for several."""
+    return jax.vmap(function, spmd_axis_name=SEED) if keys.ndim else function
+
+
+def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Array, " examples"]:
+    """The order in which an epoch visits the examples: each index once."""
+    key_order = jax.random.fold_in(named_key(key, "order"), epoch)
+    return jax.random.permutation(key_order, num_examples).astype(jnp.int32)
+
+
+def initial_carry(learner: Learner, keys: Keys, batch: Batch, length: int, state: State) -> Carry:
+    """The carry before the first step, from a given state or, where that is None, from init.
+
+    A given state is copied: a program that may reuse the carry's memory must not take the caller's.
+    """
+    if state is None:
+        init = over_seeds(lambda key: learner.init(named_key(key, "init")), keys)
+        state = jax.jit(init, compiler_options=RUN_ONCE)(keys)
+    else:
+        state = jax.tree.map(jnp.array, state)
+    seeds = keys.shape
+    batches = jnp.broadcast_to(batch, (*seeds, *batch.shape))
+    _, metrics = jax.eval_shape(over_seeds(learner.step, keys), state, batches, keys)
+    trace = {name: jnp.zeros((*seeds, length), jnp.float32) for name in metrics}
+    return Carry(state=state, trace=trace)
+
+
+def run_steps(
+    learner: Learner,
+    batch_size: int,
+    carry: Carry,
+    images: UInt8[Array, "examples height width channels"],
+    order: Int32[Array, "*seeds examples"],
+    keys: Keys,
+    epoch: Int32[Array, ""],
+    start: Int32[Array, ""],
+    stop: Int32[Array, ""],
+) -> tuple[Carry, Int32[Array, ""]]:
+    """Runs steps start <= s < stop of one epoch; ends right after a step with a bad metric.
+
+    Returns:
+        The new carry, and the number of the step after the last one that ran.
+    """
+
+    def one_step(carry: Carry, order: Array, key: PRNGKey, index: Array) -> tuple[Carry, Array]:
+        rows = jax.lax.dynamic_slice(order, (index * batch_size,), (batch_size,))
+        key_step = jax.random.fold_in(jax.random.fold_in(named_key(key, "step"), epoch), index)
+        state, metrics = learner.step(carry.state, images[rows], key_step)
+        trace = {name: carry.trace[name].at[index].set(metrics[name]) for name in metrics}
+        finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+        return Carry(state=state, trace=trace), finite
+
+    def body(loop: tuple[Carry, Array, Array]) -> tuple[Carry, Array, Array]:
+        carry, index, _ = loop
+        step = partial(one_step, index=index)
+        carry, finite = over_seeds(step, keys)(carry, order, keys)
+        return carry, index + 1, jnp.all(finite)
+
+    def going_on(loop: tuple[Carry, Array, Array]) -> Array:
+        _, index, finite = loop
+        return (index < stop) & finite
+
+    carry, index, _ = jax.lax.while_loop(going_on, body, (carry, start, jnp.array(True)))
+    return carry, index
+
+
+def run_steps_in_turn(
+    learner: Learner,
+    batch_size: int,
+    carry: Carry,
+    images: UInt8[Array, "examples height width channels"],
+    order: Int32[Array, "seeds examples"],
+    keys: Keys,
+    *bounds: Int32[Array, ""],
+) -> tuple[Carry, Int32[Array, ""]]:
+    """`run_steps` of several seeds, one after the other, to the least step that one reaches.
+
+    The CPU gains nothing from batched products, and this way a seed's bits are those it has alone.
+    """
+
+    def one_seed(own: tuple[Carry, Array, PRNGKey]) -> tuple[Carry, Array]:
+        carry, order, key = own
+        return run_steps(learner, batch_size, carry, images, order, key, *bounds)
+
+    carry, reached = jax.lax.map(one_seed, (carry, order, keys))
+    return carry, jnp.min(reached)

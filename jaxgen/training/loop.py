@@ -1,0 +1,216 @@
+"""`fit`: trains any learner, in chunks, with checkpoints and a finite check. It knows no model."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgen.errors import CheckpointError, NonFiniteError
+from jaxgen.learner import Learner, Metrics, State
+from jaxgen.training import checkpoint
+from jaxgen.training.epoch import Carry
+from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
+from jaxgen.training.sharding import local
+
+__all__ = ["Progress", "Result", "Schedule", "fit", "steps_in_epoch"]
+
+LEAST_CHUNK = 4
+"""Steps that a call runs at least, after the first: each call touches its temporary memory anew,
+700 MB for a DCGAN, which takes a tenth of a step of nearly two seconds."""
+
+
+class Schedule(NamedTuple):
+    """How long to train, in which portions, and how often to say so."""
+
+    num_epochs: int
+    batch_size: int
+    log_every: int = 100
+    """Steps over which metrics are averaged; the last interval of an epoch may be shorter."""
+    checkpoint_seconds: float = 10.0
+    """Least time between two checkpoints; the last state is saved in any case."""
+
+
+class Progress(NamedTuple):
+    """What a hook is told after each chunk. The state is valid until the hook returns."""
+
+    state: State
+    step: int
+    first_step: int
+    """The step this process started from."""
+    steps_per_epoch: int
+    num_steps: int
+    metrics: dict[str, np.ndarray] | None
+    """Means over the log interval that ends here; None inside an interval."""
+    train_s: float
+    """Seconds spent in training steps by this process."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of whole epochs done."""
+        return self.step // self.steps_per_epoch
+
+
+class Result(NamedTuple):
+    """What `fit` leaves behind."""
+
+    state: State
+    step: int
+    first_step: int
+    """The step this process started from: 0, or where the checkpoint was."""
+    finished: bool
+    """False where `should_stop` ended the run early; the state is saved then."""
+    compile_s: float
+    """Seconds before the first step: tracing and compiling."""
+    train_s: float
+    trace_s: float = 0.0
+    """The part of `compile_s` that tracing and lowering took."""
+
+
+def _check_finite(trace: Metrics, epoch: int, first: int, last: int) -> None:
+    """Raises NonFiniteError where a metric of the steps first <= s < last is not finite."""
+    for name, values in jax.device_get(trace).items():
+        window = np.atleast_2d(values)[:, first:last]
+        for seed_index, offset in np.argwhere(~np.isfinite(window)):
+            raise NonFiniteError(
+                expected="finite metrics",
+                found=f"{name} = {window[seed_index, offset]} at epoch {epoch}, "
+                f"step {first + offset} of the epoch",
+                remedy="lower --learning-rate; the last good checkpoint is kept",
+            )
+
+
+class _Chunk(NamedTuple):
+    """What one call of the compiled program did."""
+
+    carry: Carry
+    step: int
+    metrics: dict[str, np.ndarray] | None
+    seconds: float
+
+
+def _chunks(
+    program: Program, arrays: Arrays, span: range, length: int, every: int
+) -> Iterator[_Chunk]:
+    """Runs the steps of `span`, about a second at a time, never across a log interval's end.
+
+    The length of a chunk follows the first process's clock; what is computed does not depend on it.
+    """
+    carry, data, keys, placed = arrays
+    step, size, order = span.start, 1, None
+    while step < span.stop:
+        epoch, first = divmod(step, length)
+        if order is None or first == 0:
+            order = program.order_of(keys, np.int32(epoch))
+        window = first - first % every
+        window_end = min(window + every, length)
+        size = placed.first_says(size)
+        bounds = [np.int32(x) for x in (epoch, first, min(first + size, window_end))]
+        began = time.perf_counter()
+        carry, reached = program.run(carry, data, order, keys, *bounds)
+        last = int(reached)
+        seconds = time.perf_counter() - began
+        _check_finite(carry.trace, epoch, first, last)
+        metrics = None
+        if last == window_end:
+            trace = jax.device_get(carry.trace)
+            metrics = {name: x[..., window:last].mean(axis=-1) for name, x in trace.items()}
+        step += last - first
+        size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
+        yield _Chunk(carry, step, metrics, seconds)
+
+
+def _resumed(
+    arrays: Arrays, folder: Path | None, settings: checkpoint.Settings, num_steps: int
+) -> tuple[Arrays, int]:
+    """The arrays as the newest good checkpoint has them, and its step; as they are where none is.
+
+    The first process reads, and tells the others.
+    """
+    found = folder and checkpoint.restore(folder, arrays.carry, settings)
+    if found and found.step > num_steps:
+        raise CheckpointError(
+            expected=f"a checkpoint of at most step {num_steps}, where this run ends",
+            found=f"one of step {found.step} in {folder}",
+            remedy="ask for more --epochs, or for another --out",
+        )
+    step = arrays.placed.first_says(found.step if found else 0)
+    carry: Carry = found.tree if found else arrays.carry
+    return (arrays.begun_at(carry) if step else arrays), step
+
+
+def fit(
+    learner: Learner,
+    images: UInt8[np.ndarray, "examples height width channels"],
+    schedule: Schedule,
+    seeds: Sequence[int],
+    *,
+    state: State = None,
+    folder: Path | None = None,
+    settings: checkpoint.Settings = MappingProxyType({}),
+    devices: Sequence[jax.Device] = (),
+    on_start: Callable[[], None] = lambda: None,
+    hook: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Trains a learner for whole epochs, from its beginning or from its newest checkpoint.
+
+    Args:
+        learner: what to train.
+        images: the training set; it is copied to the device once.
+        schedule: epochs, batch size, log interval, checkpoint interval.
+        seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
+            several, every leaf of the state has a leading axis [num_seeds].
+        state: where to start instead of `learner.init`, with that leading axis for several seeds.
+        folder: where checkpoints are kept and looked for; None keeps none. Of several processes
+            the first alone reads and writes it, and tells the others.
+        settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
+        devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
+            processes where there are several; the default device alone where none is given.
+        on_start: called once, when settings and checkpoint are found to fit, before any step.
+        hook: called after every chunk, about a second of work, and before a checkpoint.
+        should_stop: asked after every chunk; True, in any process, saves the state and ends the
+            run.
+
+    Errors:
+        SettingError: an impossible batch size, or processes that are set differently.
+        CheckpointError: no usable checkpoint among those there, or one of another configuration.
+        NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
+    """
+    length = steps_in_epoch(len(images), schedule.batch_size)
+    num_steps = schedule.num_epochs * length
+    arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
+    arrays.placed.require_same(settings)
+    folder = folder if jax.process_index() == 0 else None
+    arrays, first_step = _resumed(arrays, folder, settings, num_steps)
+    on_start()
+    carry, step, train_s = arrays.carry, first_step, 0.0
+    if step == num_steps:
+        return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
+    program = compiled(learner, schedule.batch_size, arrays)
+    saved_at = time.monotonic()
+    for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+        carry, step = chunk.carry, chunk.step
+        train_s += chunk.seconds
+        shown = local(carry.state)
+        hook(Progress(shown, step, first_step, length, num_steps, chunk.metrics, train_s))
+        stopped = arrays.placed.any_says(should_stop())
+        due = time.monotonic() - saved_at > schedule.checkpoint_seconds
+        if folder and (due or stopped or step == num_steps):
+            checkpoint.save(folder, step, jax.device_get(local(carry)), settings)
+            saved_at = time.monotonic()
+        if stopped:
+            break
+    return Result(
+        state=local(carry.state),
+        step=step,
+        first_step=first_step,
+        finished=step == num_steps,
+        compile_s=program.trace_s + program.compile_s,
+        train_s=train_s,
+        trace_s=program.trace_s,
+    )

@@ -1,0 +1,118 @@
+"""A training program on its devices: what lies there before a step, and what runs the steps."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, UInt8
+
+from jaxgen.errors import SettingError
+from jaxgen.learner import Learner, State
+from jaxgen.training.epoch import (
+    Carry,
+    Keys,
+    epoch_order,
+    initial_carry,
+    over_seeds,
+    root_keys,
+    run_steps,
+    run_steps_in_turn,
+)
+from jaxgen.training.sharding import Layout, layout, place, sharing_batches
+
+
+class Arrays(NamedTuple):
+    """What lies on the devices of a program, and how."""
+
+    carry: Carry
+    data: UInt8[Array, "examples height width channels"]
+    keys: Keys
+    placed: Layout
+
+    @property
+    def by_seed(self) -> NamedSharding:
+        """Where the carry lies: spread over its seeds where there are several."""
+        return self.placed.by_seed if self.keys.ndim else self.placed.whole
+
+    def begun_at(self, carry: Carry) -> "Arrays":
+        """The same with another carry, the first process's where there are several."""
+        return self._replace(carry=place(self.placed.from_first(carry), self.by_seed))
+
+
+def steps_in_epoch(num_examples: int, batch_size: int) -> int:
+    """Whole batches in an epoch; the examples left over differ from epoch to epoch.
+
+    Errors:
+        SettingError: the batch is empty or larger than the data set.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise SettingError(
+            expected=f"a batch size from 1 to the {num_examples} training examples",
+            found=str(batch_size),
+            remedy="set --batch-size",
+        )
+    return num_examples // batch_size
+
+
+def begin(
+    learner: Learner,
+    images: UInt8[np.ndarray, "examples height width channels"],
+    batch_size: int,
+    seeds: Sequence[int],
+    state: State = None,
+    devices: Sequence[jax.Device] = (),
+) -> Arrays:
+    """The arrays before the first step; the arguments are those of `jaxgen.training.fit`."""
+    length = steps_in_epoch(len(images), batch_size)
+    placed = layout(devices or jax.devices()[:1], len(seeds), batch_size)
+    keys = root_keys(seeds)
+    carry = initial_carry(learner, keys, jnp.asarray(images[:batch_size]), length, state)
+    data = place(images, placed.whole)
+    arrays = Arrays(carry, data, place(keys, placed.whole), placed)
+    return arrays._replace(keys=place(keys, arrays.by_seed)).begun_at(carry)
+
+
+class Program(NamedTuple):
+    """The compiled functions of a run, and what making them took."""
+
+    order_of: Callable[[Keys, np.int32], Array]
+    """``(keys, epoch) -> order``, see `jaxgen.training.epoch.epoch_order`."""
+    run: Callable[..., tuple[Carry, Array]]
+    """``(carry, data, order, keys, epoch, start, stop)``, see `jaxgen.training.epoch.run_steps`."""
+    trace_s: float
+    """Seconds for tracing the functions and lowering them to what the compiler reads."""
+    compile_s: float
+    """Seconds for compiling that."""
+
+
+def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
+    """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
+    began = time.perf_counter()
+    carry, data, keys, placed = arrays
+    zero = np.int32(0)
+
+    def order_of(keys: Keys, epoch: Array) -> Array:
+        order: Array = over_seeds(lambda key: epoch_order(key, epoch, len(data)), keys)(keys)
+        return order
+
+    lowered_order = jax.jit(order_of, out_shardings=arrays.by_seed).lower(keys, zero)
+    in_turn = keys.ndim and placed.a_cpu_has_all_seeds
+    run = jax.jit(
+        partial(
+            run_steps_in_turn if in_turn else run_steps,
+            sharing_batches(learner, placed),
+            batch_size,
+        ),
+        donate_argnums=0,
+        out_shardings=(arrays.by_seed, placed.whole),
+    )
+    with jax.set_mesh(placed.mesh):
+        lowered_run = run.lower(carry, data, lowered_order.out_info, keys, zero, zero, zero)
+    traced = time.perf_counter()
+    functions = lowered_order.compile(), lowered_run.compile()
+    return Program(*functions, traced - began, time.perf_counter() - traced)

@@ -1,0 +1,197 @@
+"""The benchmark's plain Flax programs compute our iterations.
+
+Draws differ between programs, so each comparison is made where no draw matters: saturated units,
+codes without noise or without influence.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.benchmarking import cases as benchmark_cases
+from experiments.benchmarking import peers as benchmark_peers
+from experiments.benchmarking.baselines import (
+    flax_adversarial,
+    flax_dcgan,
+    flax_gan,
+    flax_rbm,
+    flax_vae,
+    flax_wake_sleep,
+)
+from jaxgen.models import adversarial, dcgan, gan, rbm, vae, wake_sleep
+
+KEY = jax.random.key(7)
+SHAPE = (4, 3, 1)
+
+
+def binary(num: int = 5) -> np.ndarray:
+    """Images whose pixels are 0 or 255: binarised they are what they were."""
+    shape = (num, *SHAPE)
+    return 255 * np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)
+
+
+def rows(images: np.ndarray) -> jax.Array:
+    """The same as units."""
+    return flax_rbm.in_memory(images)
+
+
+def assert_close(found, expected, rtol=1e-4, atol=1e-6):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def test_rbm():
+    """Weights so large that every probability is 0 or 1: CD-3 draws nothing by chance."""
+    config = rbm.Config(num_hidden=6, num_gibbs_steps=3, init_scale=300.0)
+    learner = rbm.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
+    model = flax_rbm.RBM(12, 6, 300.0)
+    variables = {"params": state.params}
+    update = jax.jit(flax_rbm.learn, static_argnums=(0, 4, 5))
+    found, _ = update(model, variables, rows(binary()), KEY, 3, config.learning_rate)
+    assert_close(found["params"], expected.params)
+    change = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), found["params"], state.params)
+    assert change["w"] > 0.01
+
+
+def test_wake_sleep():
+    config = wake_sleep.Config(hidden_sizes=(6, 4), init_scale=300.0, learning_rate=0.1)
+    learner = wake_sleep.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
+    layer, top = flax_rbm.RBM(12, 6, 300.0), flax_rbm.RBM(6, 4, 300.0)
+    up, down = state.recognition[0], state.generative[0]
+    full = {"b_visible": down["b_visible"], "b_hidden": up["b_hidden"]}
+    nets = ({"params": full | up}, {"params": full | down}, {"params": state.top.params})
+    update = jax.jit(flax_wake_sleep.update, static_argnums=(0, 1, 2))
+    found = update(layer, top, config, nets, rows(binary()), KEY)
+    params = [net["params"] for net in found]
+    assert_close({name: params[0][name] for name in up}, expected.recognition[0])
+    assert_close({name: params[1][name] for name in down}, expected.generative[0])
+    assert_close(params[2], expected.top.params)
+
+
+def test_vae():
+    """Codes whose log variance is -60 are their means."""
+    config = vae.Config(hidden_sizes=(7, 6), latent_size=3, epsilon=1e-3)
+    learner = vae.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    last = state.params["encoder"]["dense_2"]
+    last["kernel"] = last["kernel"].at[:, 3:].set(0.0)
+    last["bias"] = last["bias"].at[3:].set(-60.0)
+    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
+    start = flax_vae.start(config, 12)
+    assert_close(*(jax.tree.map(jnp.shape, p) for p in (start.params, state.params)))
+    update = jax.jit(flax_vae.update)
+    found, loss = update(start.replace(params=state.params), rows(binary()), KEY)
+    np.testing.assert_allclose(loss, -metrics["objective"], rtol=1e-4)
+    assert_close(found.params, expected.params, atol=1e-5)
+
+
+def as_flax(params: dict) -> dict:
+    """Our dense layers, in Flax's names."""
+    return {f"Dense_{i}": params[f"Dense_{i}"]["dense"] for i in range(len(params))}
+
+
+@pytest.mark.parametrize(("loss", "d_steps"), [("non_saturating", 1), ("minimax", 2)])
+def test_gan(loss, d_steps):
+    """A generator whose first weights are 0 makes one image of all codes."""
+    config = gan.Config(
+        *(3, loss, d_steps),
+        label_smoothing=0.1,
+        generator_sizes=(5,),
+        discriminator_sizes=(6, 4),
+        dropout=0.0,
+    )
+    learner = gan.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    first = state.generator.variables["params"]["Dense_0"]["dense"]
+    first["kernel"] = jnp.zeros_like(first["kernel"])
+    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
+    nets = (flax_gan.Generator(config, 12), flax_gan.Discriminator(config))
+    pixels = flax_gan.prepare(jnp.asarray(binary()))
+    players = flax_adversarial.start(config, nets, pixels[:1])
+    ours = [player.variables["params"] for player in (state.generator, state.discriminator)]
+    players = flax_adversarial.Players(
+        *(net.replace(params=as_flax(params)) for net, params in zip(players, ours, strict=True))
+    )
+    iteration = jax.jit(flax_adversarial.iteration, static_argnums=0)
+    found, losses = iteration(config, players, pixels, KEY)
+    for name, value in losses.items():
+        np.testing.assert_allclose(value, metrics[name], rtol=1e-5)
+    d_params = expected.discriminator.variables["params"]
+    assert_close(found.discriminator.params, as_flax(d_params), atol=1e-5)
+    g_params = as_flax(expected.generator.variables["params"])
+    assert_close(found.generator.params["Dense_1"], g_params["Dense_1"], atol=1e-5)
+
+
+def as_flax_net(params: dict, transposed: bool) -> dict:
+    """Our convolutions' and norms' parameters, in Flax's names and layouts."""
+    kind, found = "ConvTranspose" if transposed else "Conv", {}
+    for name, layer in params.items():
+        index = int(name.partition("_")[2]) if "_" in name else 0
+        if name.startswith("norm"):
+            found[f"BatchNorm_{index - (0 if transposed else 1)}"] = layer
+        elif transposed:
+            kernel = jnp.flip(layer["kernel"], (0, 1)).swapaxes(2, 3)
+            found[f"{kind}_{index}"] = layer | {"kernel": kernel}
+        else:
+            found[f"{kind}_{index}"] = layer
+    return found
+
+
+def drawn(shapes):
+    """Arrays of these shapes: weights for a net that no one has to initialise."""
+    rng = np.random.default_rng(2)
+    return jax.tree.map(lambda leaf: rng.normal(0.1, 0.1, leaf.shape).astype(np.float32), shapes)
+
+
+def test_dcgan_nets():
+    """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
+    config = dcgan.Config(width=1 / 32)
+    images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
+    real = flax_dcgan.prepare(jnp.asarray(images))
+    np.testing.assert_allclose(real, dcgan.enlarged(jnp.asarray(images)), atol=1e-6)
+    codes = jax.random.normal(KEY, (6, config.latent_size))
+    flax_nets = (flax_dcgan.Generator(config, 1), flax_dcgan.Discriminator(config))
+    for index, inputs in enumerate((codes, real)):
+        ours, flax_net = dcgan.nets(config, 1)[index], flax_nets[index]
+        variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
+        params = as_flax_net(variables["params"], transposed=index == 0)
+        shapes = jax.eval_shape(flax_net.init, KEY, inputs)
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes["params"])
+        net = partial(ours.apply, train=True, mutable=["batch_stats"])
+        expected, _ = jax.jit(net)(variables, inputs)
+        flax_variables = {"params": params, "batch_stats": drawn(shapes["batch_stats"])}
+        net = partial(flax_net.apply, mutable=["batch_stats"])
+        found, _ = jax.jit(net)(flax_variables, inputs)
+        assert np.std(expected) > 0.05
+        np.testing.assert_allclose(jnp.ravel(found), jnp.ravel(expected), atol=2e-4)
+
+
+def test_adam_of_both_programs_is_the_same():
+    """The optimisers' first updates, whatever the gradients are."""
+    config = dcgan.Config(width=1 / 16)
+    params = {"a": jnp.array([1.0, -2.0])}
+    grads = {"a": jnp.array([0.3, -1e-4])}
+    ours = adversarial.optimizer(config)
+    plain = optax.adam(config.learning_rate, b1=config.beta1, b2=config.beta2)
+    found = plain.update(grads, plain.init(params), params)[0]
+    assert_close(found, ours.update(grads, ours.init(params), params)[0])
+
+
+@pytest.mark.parametrize("name", ["dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
+def test_epochs_run(name):
+    """A Flax peer takes steps on bytes, as the benchmark asks it to."""
+    (case,) = benchmark_cases.cases([name])
+    case = benchmark_cases.changed(case, 10, 8, None)
+    images = np.random.default_rng(0).integers(0, 256, (25, 28, 28, 1), dtype=np.uint8)
+    epoch = benchmark_peers.runner(case, "flax", images, {})
+    epoch(1)
+    epoch(2)

@@ -1,0 +1,399 @@
+"""The benchmark's bookkeeping; its times are not tested."""
+
+import importlib.util
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from support.runs import only_line, read
+
+from experiments import benchmark, dcgan, gan, vae
+from experiments.benchmarking import cases as benchmark_cases
+from experiments.benchmarking import measure as benchmark_measure
+from experiments.benchmarking import page as benchmark_pages
+from experiments.benchmarking import peers as benchmark_peers
+from experiments.benchmarking import sweeps as benchmark_sweeps
+from jaxgen.errors import DataMissingError, SettingError
+from jaxgen.models import dcgan as dcgan_model
+from jaxgen.models import gan as gan_model
+from jaxgen.models.vae import Config
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="needs the extra benchmark"
+)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A machine without a data set, small matrices, and all rows from this process."""
+
+    def apart(settings):
+        path = tmp_path / "apart.json"
+        benchmark.run(replace(settings, json=path))
+        (row,) = read(path)
+        return row
+
+    def nowhere(args):
+        raise DataMissingError(expected="a data set", found="none", remedy="none")
+
+    for module in (benchmark, benchmark_measure, benchmark_pages):
+        monkeypatch.setattr(module, "NUM_IMAGES", 300)
+    monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
+    monkeypatch.setattr(benchmark.common, "load_dataset", nowhere)
+    monkeypatch.setattr(benchmark, "measured_apart", apart)
+
+
+def args(*only, **changes):
+    return benchmark.Args(only=only, **{"images": 300, "repeats": 2} | changes)
+
+
+def call(monkeypatch, *flags):
+    """The command line, in this process."""
+    monkeypatch.setattr(sys, "argv", ["benchmark", *flags])
+    return benchmark.main()
+
+
+# ---- a row
+
+
+def test_rows_have_what_they_promise(small, tmp_path):
+    path = tmp_path / "rows.json"
+    text = benchmark.run(args("rbm-lab", json=path))
+    (row,) = read(path)
+    assert row["name"] == "rbm-lab"
+    assert row["data"] == "noise"
+    assert row["precision"] == "float32"
+    assert (row["batch_size"], row["steps"], row["num_seeds"]) == (100, 3, 1)
+    assert row["operations_per_step"] == 5 * 2 * 100 * 784 * 100
+    assert row["step_s"] * 3 == pytest.approx(row["epoch_s"])
+    assert row["step_s_range"][0] <= row["step_s"] <= row["step_s_range"][1]
+    assert row["images_per_s"] * row["epoch_s"] == pytest.approx(300)
+    expected = row["operations_per_step"] / row["step_s"] / 1e9
+    assert row["gflops_per_s"] == pytest.approx(expected)
+    assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row["peak_gflops_per_s"])
+    for key in ("import_s", "trace_s", "compile_s", "first_step_s", "peak_rss_bytes"):
+        assert row[key] > 0
+    assert row["compile_s"] < row["first_step_s"]
+    assert row["peak_device_bytes"] is None  # the CPU does not say
+    assert not [key for key in row if key.startswith(("ratio", "torch", "flax"))]
+    assert "| rbm-lab | 100 |" in text
+    said = text.split("\n\n", 3)[3]  # after title, command and machine
+    for other in ("PyTorch", "Flax", "peer", "Winograd", "GAN", "dbn", "  ", ". \n"):
+        assert other not in said, other
+
+
+def test_peers_share_the_run_and_pay_for_every_seed(small):
+    changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
+    row = benchmark.measured_here(args("rbm-lab", against="flax", **changes))
+    assert row["num_seeds"] == 3
+    assert row["operations_per_step"] == 3 * 5 * 2 * 50 * 784 * 20
+    assert row["images_per_s"] == pytest.approx(3 * 50 / row["step_s"])
+    low, high = row["ratio_to_flax_range"]
+    assert 0 < low <= high
+    assert row["ratio_to_flax"] == pytest.approx(row["step_s"] / row["flax_step_s"])
+    assert (row["flax_steps"], row["flax_repeats"]) == (6, 3)
+    text = benchmark_pages.page([row])
+    assert "ratio to Flax (range)" in text
+    assert "Flax's programs are experiments/benchmarking/baselines/flax_*.py" in text
+    assert "PyTorch" not in text
+    peer = benchmark_peers.Peer("flax", lambda _: None, 3, [1.0, 2.0])
+    found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
+    assert found["flax_step_s"] == 3.0
+    assert found["ratio_to_flax_range"] == [1.0, 2.0]
+
+
+def test_the_page_explains_what_is_in_its_rows():
+    row = {"name": "rbm-lab", "precision": "float32"}
+    peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)
+    said = benchmark_pages.how([row | peers])
+    assert "torch_*.py: eager, and with torch.compile; Flax's are flax_*.py, the" in said
+    assert "autocast" not in said
+    convolutional = {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
+    said = benchmark_pages.how([row, convolutional | {"ratio_to_torch_channels_last": 1.0}])
+    assert "torch_*.py: eager, and with channels_last where there are convolutions. " in said
+    assert "Where our products are of bfloat16, PyTorch runs under autocast." in said
+    assert "Winograd" in said
+    assert "Flax" not in said
+
+
+def test_a_slow_peer_has_fewer_turns(monkeypatch):
+    monkeypatch.setattr(benchmark_peers, "PEER_S", 0.0)
+    taken = []
+    peer = benchmark_peers.Peer("flax", taken.append, 2, [])
+    for _ in range(7):
+        benchmark_peers.take_turn(peer)
+    assert taken == [2] * benchmark_peers.LEAST_REPEATS
+    row = {"ratio_to_flax": 2.0, "ratio_to_flax_range": [1.0, 3.0], "steps": 4, "repeats": 7}
+    row |= {"flax_steps": 2, "flax_repeats": 3}
+    text = benchmark_pages.ratio_text(row, "flax")
+    assert text == "2 (1 to 3); 2 of 4 steps, 3 of 7 times"
+
+
+def test_a_slow_peer_takes_fewer_steps(monkeypatch):
+    (case,) = benchmark_cases.cases(["rbm-lab"])
+    images = np.zeros((500, 2, 2, 1), np.uint8)
+    taken = []
+    monkeypatch.setattr(benchmark_peers, "runner", lambda *_: taken.append)
+    for budget, steps in ((1e9, 5), (0.0, 1)):
+        monkeypatch.setattr(benchmark_peers, "PEER_S", budget)
+        (peer,) = benchmark_peers.started(case, ("flax",), images, 3)
+        assert peer.num_steps == steps
+    assert taken == [1, 1, 5, 1, 1]
+
+
+def test_without_a_compiler_the_others_go_on(monkeypatch, caplog):
+    def runner(case, library, images, options):
+        def epoch(num_steps):
+            if options.get("compiled"):
+                raise RuntimeError("No working C++ compiler found\nand more")
+
+        return epoch
+
+    monkeypatch.setattr(benchmark_peers, "runner", runner)
+    (case,) = benchmark_cases.cases(["dcgan-lab"])
+    images = np.zeros((256, 2, 2, 1), np.uint8)
+    with caplog.at_level(logging.WARNING, "jaxgen"):
+        peers = benchmark_peers.started(case, ("torch", "flax"), images, 3)
+    assert [peer.name for peer in peers] == ["torch", "torch_channels_last", "flax"]
+    said = "dcgan-lab goes on without PyTorch compiled: No working C++ compiler found"
+    assert caplog.messages == [said]
+
+
+def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch):
+    def broken(num_steps):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(benchmark_peers, "runner", lambda *_: broken)
+    (case,) = benchmark_cases.cases(["rbm-lab"])
+    with pytest.raises(RuntimeError, match="a defect"):
+        benchmark_peers.started(case, ("flax",), np.zeros((100, 2, 2, 1), np.uint8), 3)
+
+
+@needs_torch
+def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch):
+    model = dcgan_model.Config(width=1 / 64, precision="bfloat16")
+    settings = replace(dcgan.PRESETS["lab"], batch_size=4, model=model)
+    peers = {k: v for k, v in benchmark_cases.CONVOLUTIONAL.items() if not v.get("compiled")}
+    subject = benchmark_cases.SUBJECTS["dcgan"]._replace(peers=peers)
+    monkeypatch.setitem(benchmark_cases.SUBJECTS, "dcgan", subject)
+    case = benchmark_cases.Case("dcgan", "lab", settings)
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
+    baseline = importlib.import_module("experiments.benchmarking.baselines.torch_dcgan")
+    asked = []
+    make = baseline.epoch_runner
+    monkeypatch.setattr(baseline, "epoch_runner", lambda *a, **k: asked.append(k) or make(*a, **k))
+    found = benchmark_peers.started(case, ("torch",), images, 1)
+    assert [(peer.name, peer.num_steps) for peer in found] == [(name, 2) for name in peers]
+    common = {"device": "cpu", "dtype": "bfloat16"}
+    assert asked == [common, common | {"memory_format": "channels_last"}]
+
+
+def test_a_share_is_of_the_peak_in_the_rows_precision(small):
+    (case,) = benchmark_cases.cases(["dcgan-lab"])
+    for precision in case.precisions:
+        chosen = benchmark_cases.changed(case, None, None, precision)
+        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], num_seeds=1)
+        key = {"float32": "", "bfloat16": "bfloat16_"}[precision] + "peak_gflops_per_s"
+        assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row[key])
+        assert (row["step_s"], row["epoch_s_range"]) == (2.0, [2.0, 6.0])  # 300 images: 2 steps
+    shown = {"name": "dcgan-lab", "precision": "bfloat16"}
+    assert benchmark_pages.name_of(shown) == "dcgan-lab, bfloat16"
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
+def test_against_all(small, name):
+    row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
+    for peer in benchmark_cases.cases([name])[0].subject.peers:
+        assert row[f"ratio_to_{peer}"] > 0
+
+
+# ---- which rows
+
+
+def test_a_process_of_its_own_gives_the_same_row():
+    setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision="float32")
+    row = benchmark.measured_apart(setting)
+    here = {"name", "import_s", "trace_s", "compile_s", "step_s", "peak_rss_bytes", "hidden_size"}
+    assert here < set(row)
+    assert row["data"] == "noise"
+    assert row["hidden_size"] == 8
+
+
+def test_flags_say_the_settings():
+    settings = benchmark.Args(
+        only=("rbm-lab", "vae-lab"),
+        against="all",
+        batch_size=3,
+        precision="float32",
+        synthetic=True,
+        sweep=("seeds",),
+        values=(1, 2),
+        json=Path("a b.json"),
+    )
+    assert tyro.cli(benchmark.Args, args=benchmark.flags(settings)) == settings
+    assert benchmark.flags(benchmark.Args()) == []
+
+
+def test_a_dcgan_has_a_row_for_each_precision():
+    found = benchmark.single(benchmark.Args(only=("dcgan-lab", "rbm-lab"), repeats=3))
+    assert [(a.only, a.precision) for _, a in found] == [
+        (("dcgan-lab",), "float32"),
+        (("dcgan-lab",), "bfloat16"),
+        (("rbm-lab",), "float32"),
+    ]
+    for sweep, setting in found:
+        assert benchmark.single(setting) == [(sweep, setting)]
+    (_, only), *others = benchmark.single(benchmark.Args(precision="bfloat16", only=("dcgan-lab",)))
+    assert only.precision == "bfloat16"
+    assert others == []
+    (case,) = benchmark_cases.cases(["dcgan-lab"])
+    changed = benchmark_cases.changed(case, None, 8, "bfloat16")
+    assert (changed.args.model.base_width, changed.args.batch_size) == (8, 128)
+    assert changed.precision == "bfloat16"
+
+
+def test_sweeps_give_one_row_per_value_and_a_plot(small, tmp_path):
+    page = tmp_path / "docs" / "sweeps.md"
+    for sweep, key, values in (
+        ("batch_size", "batch_size", (20, 60)),
+        ("seeds", "num_seeds", (1, 2)),
+    ):
+        rows = tmp_path / f"{sweep}.json"
+        settings = args(sweep=(sweep,), values=values, repeats=1, json=rows, markdown=page)
+        text = benchmark.run(settings)
+        assert [row[key] for row in read(rows)] == list(values)
+        assert {row["name"] for row in read(rows)} == {"rbm-lab"}
+        plot = page.parent / f"{sweep}-rbm-lab-float32.png"
+        assert plot.read_bytes()[:4] == b"\x89PNG"
+        assert f"]({plot.name})" in text
+        assert all(f"| {value} |" in text for value in values)
+
+
+def test_sweeps_are_drawn_against_what_is_ideal():
+    first = {"images_per_s": 100.0, "share_of_peak": 0.5, "num_devices": 1}
+    last = {"images_per_s": 150.0, "share_of_peak": 0.25, "num_devices": 4}
+    sweeps = benchmark_sweeps.SWEEPS
+    found = {name: sweep.ideal_rate(last, first) for name, sweep in sweeps.items()}
+    assert found == {"batch_size": 600.0, "hidden_size": 600.0, "seeds": 100.0, "devices": 400.0}
+    fields = {field.name for field in benchmark.fields(benchmark.Args)}
+    assert set(sweeps) < fields
+
+
+def test_several_sweeps_take_their_own_values():
+    found = benchmark.single(benchmark.Args(sweep=("seeds", "devices"), only=("rbm-lab",)))
+    values = [(sweep, a.seeds, a.devices) for sweep, a in found]
+    assert values == [("seeds", s, 1) for s in (1, 2, 4, 8, 16)] + [
+        ("devices", 1, d) for d in (1, 2)
+    ]
+
+
+def test_a_batch_size_takes_the_place_of_the_presets():
+    (case,) = benchmark_cases.cases(["vae-lab"])
+    assert case.args.batch_size == 1024
+    assert benchmark_cases.changed(case, 100, None, None).args.batch_size == 100
+    assert benchmark_cases.changed(case, None, None, None) == case
+
+
+def test_names_choose_cases_in_the_order_of_the_presets():
+    names = [case.name for case in benchmark_cases.cases(["vae-lab", "gan-small", "gan-deep"])]
+    assert names == ["gan-deep", "gan-small", "vae-lab"]
+    known = {case.name for case in benchmark_cases.cases()}
+    assert known >= {"rbm-lab", "dbn-lab", "wake_sleep-lab", "dcgan-lab", "dcgan-wide"}
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("rbm-lba", "rbm-lab"),
+        ("rbm", "rbm-lab"),
+        ("dcgan", "dcgan-lab or dcgan-wide"),
+        ("convolutions", "one of them"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_those_that_may_be_meant(monkeypatch, capsys, name, remedy):
+    assert call(monkeypatch, "--only", name) == 2
+    text = only_line(capsys.readouterr().err)
+    assert "to be among dbn-lab, dcgan-lab, " in text
+    assert text.endswith(f"; set it to {remedy}\n")
+
+
+def test_values_belong_to_one_sweep(monkeypatch, capsys):
+    assert call(monkeypatch, "--values", "1", "2") == 2
+    assert "--sweep" in only_line(capsys.readouterr().err)
+
+
+def test_a_precision_that_none_has(monkeypatch, capsys):
+    assert call(monkeypatch, "--only", "rbm-lab", "--precision", "bfloat16") == 2
+    assert "--precision float32" in only_line(capsys.readouterr().err)
+
+
+def test_more_devices_than_there_are(small, monkeypatch, capsys):
+    assert call(monkeypatch, "--only", "rbm-lab", "--devices", "1000") == 2
+    assert "--devices" in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("against", ["torch", "all"])
+def test_without_torch_it_says_what_to_type(monkeypatch, capsys, against):
+    monkeypatch.setattr(benchmark_peers.importlib.util, "find_spec", lambda _: None)
+    assert call(monkeypatch, "--only", "rbm-lab", "--against", against) == 2
+    assert "'.[benchmark]'" in only_line(capsys.readouterr().err)
+
+
+def test_what_to_run_against():
+    libraries = {a: benchmark.Args(against=a).libraries for a in ("none", "torch", "flax", "all")}
+    expected = {"none": (), "torch": ("torch",), "flax": ("flax",), "all": ("torch", "flax")}
+    assert libraries == expected
+
+
+# ---- operations
+
+
+def test_operations_of_a_small_net():
+    """Counted by hand: encoder 784-4-6, decoder 3-4-784, two images."""
+    args = replace(vae.PRESETS["lab"], batch_size=2, model=Config((4,), latent_size=3))
+    forward = 784 * 4 + 4 * 6 + 3 * 4 + 4 * 784
+    assert benchmark_cases.vae_operations(args) == 2 * 2 * (3 * forward - 784 * 4)
+
+
+def test_operations_of_a_small_gan():
+    """Counted by hand: G 3-4-784, D 784-5-1, two images; D(real), D(fake) and D again for G."""
+    model = gan_model.Config(latent_size=3, generator_sizes=(4,), discriminator_sizes=(5,))
+    args = replace(gan.PRESETS["small"], batch_size=2, model=model)
+    of_g, of_d = 3 * 4 + 4 * 784, 784 * 5 + 5
+    d_update = of_g + 2 * (of_d + of_d + 5)
+    g_update = 2 * of_d + of_g + 4 * 784
+    assert benchmark_cases.gan_operations(args) == 2 * 2 * (d_update + g_update)
+    twice = replace(args, model=replace(model, d_steps=2, fresh_noise=True))
+    counted = benchmark_cases.gan_operations(twice)
+    assert counted == 2 * 2 * (2 * d_update + of_g + g_update)
+
+
+def test_operations_of_the_labs_dcgan():
+    """About 290 GFLOP at batch 128: D's three large layers have 8.6 each, 11 times in all."""
+    counted = benchmark_cases.dcgan_operations(dcgan.PRESETS["lab"])
+    large = 2 * 128 * 16 * 16 * 16 * 64 * 128
+    assert 33 * large < counted < 34 * large
+
+
+# ---- what is trained on
+
+
+def test_images_come_from_the_data_set_that_is_named(digits_root):
+    name, images = benchmark.load_images(benchmark.Args(dataset="digits", data_dir=digits_root))
+    assert name == "digits"
+    assert images.shape[1:] == (28, 28, 1)
+
+
+def test_values_below_one_are_refused_by_their_name():
+    with pytest.raises(SettingError, match=r"--values of 1 or more, found \(0,\)"):
+        benchmark.Args(sweep=("seeds",), values=(0,))

@@ -1,0 +1,297 @@
+"""Finished runs read back and set side by side, as a user compares them; tiny ones, on digits."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.browser import shown
+from support.helpers import SMALL_CLASSIFIER
+from support.runs import contents, only_line, read
+
+from experiments import compare
+from experiments.comparison import judge
+from experiments.comparison import measures as compare_measures
+from experiments.running import finished
+from experiments.running.command_line import parse
+from jaxgen.errors import SettingError
+from jaxgen.export import safetensors
+from jaxgen.report import page as report
+from jaxgen.runs import folder as run_folder
+
+LITTLE = ("--num-samples", "100", "--num-labels", "50", "--ais-chains", "4")
+LITTLE = (*LITTLE, "--ais-temperatures", "10", "--bound-weights", "3")
+FLOORS = ["real test images", "real training images", "mixture of Bernoullis", "uniform noise"]
+
+
+def change(path: Path, **values: Any) -> None:
+    """Sets values in a JSON file."""
+    path.write_text(json.dumps(read(path) | values))
+
+
+@pytest.fixture(scope="module")
+def pair(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs that differ in their seeds, as far as their files say; tests leave them so."""
+    root = tmp_path_factory.mktemp("pair")
+    for seed in (0, 1):
+        shutil.copytree(finished, root / f"run{seed}")
+        for name in ("config.json", "summary.json"):
+            change(root / f"run{seed}" / name, seed=seed)
+    return root / "run0", root / "run1"
+
+
+@pytest.fixture(scope="module")
+def called(digits_root: Path) -> Any:
+    """Calls the command in this process, with a judge that is soon trained; returns its code."""
+
+    def call(*words: str | Path) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compare, "judge", functools.partial(judge.judge, config=SMALL_CLASSIFIER))
+            flags = ["--data-dir", str(digits_root)]
+            patch.setattr(sys, "argv", ["compare", *map(str, words), *flags, *LITTLE])
+            return compare.entry()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def compared(
+    pair: tuple[Path, Path], called: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a comparison of the pair."""
+    folder = tmp_path_factory.mktemp("compare") / "out"
+    assert called(*pair, "--out", folder) == 0
+    return folder
+
+
+def test_a_model_is_a_row_with_its_seeds_and_the_floors_follow(
+    compared: Path, pair: tuple[Path, Path]
+) -> None:
+    model, *floors = read(compared / "compare.json")
+    assert [row["name"] for row in floors] == FLOORS
+    assert [seed["seed"] for seed in model["seeds"]] == [0, 1]
+    assert model["seeds"][0]["digest"] == read(pair[0] / "summary.json")["digest"]
+    for measures, run in zip(model["measures"], pair, strict=True):
+        assert measures == read(run / "measures.json")
+    kinds = [each["kind"] for each in model["measures"][0]["likelihoods"]]
+    assert kinds == ["reverse AIS", "AIS"]
+    (noise,) = floors[3]["measures"]
+    assert noise["likelihoods"][0]["value"] == pytest.approx(-784 * np.log(2))
+    (mixture,) = floors[2]["measures"]
+    assert mixture["likelihoods"][0]["value"] > noise["likelihoods"][0]["value"] + 100
+    assert mixture["samples"]["parzen"]["value"] > noise["samples"]["parzen"]["value"]
+
+
+def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
+    lines = (compared / "compare.md").read_text().splitlines()
+    head = next(line for line in lines if line.startswith("| model | seeds |"))
+    row = next(line for line in lines if line.startswith("| rbm-lab, "))
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    values = [
+        measures["samples"]["frechet_distance"]["value"]
+        for measures in read(compared / "compare.json")[0]["measures"]
+    ]
+    mean, spread = (report.number(float(f(values)), n) for f, n in ((np.mean, 4), (std, 2)))
+    assert cells["Frechet distance"] == f"{mean} ± {spread}"
+    assert cells["seeds"] == "2"
+    found = read(compared / "compare.json")[0]["measures"]
+    gaps = [
+        abs(measures["likelihoods"][0]["value"] - measures["likelihoods"][1]["value"])
+        for measures in found
+    ]  # chains too few to meet
+    assert cells["by"] == f"AIS; reverse AIS {max(gaps):.1f} nats off"
+    digits = [np.mean([measures["digits"][digit] for measures in found]) for digit in range(10)]
+    assert sum(digits) == pytest.approx(1.0)
+    below = lines[lines.index("## Digits that the judge reads") :]
+    shown = next(line for line in below if line.startswith("| rbm-lab, "))
+    assert shown.split(" | ")[1:4] == [f"{share:.1%}" for share in digits[:3]]
+
+
+@pytest.mark.browser
+def test_the_page_shows_in_a_browser(
+    compared: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = shown(compared / "compare.html", tmp_path, 1280)
+    assert found["title"] == "All models on one yardstick"
+    assert min(found["images"]) > 300
+    assert found["width"] <= found["window"]
+    assert found["cells"] > 60
+    measures = shown(pair[0] / "measures.html", tmp_path, 500)
+    assert measures["width"] <= measures["window"]
+    run = shown(pair[0] / "report.html", tmp_path, 500)
+    assert "measures.html" in run["links"]
+
+
+def std(values: list[float]) -> float:
+    """Sample standard deviation."""
+    return float(np.std(values, ddof=1))
+
+
+def test_the_page_of_a_run_links_its_measures_once(
+    compared: Path, pair: tuple[Path, Path], called: Any
+) -> None:
+    assert called(pair[0], "--out", compared) == 0
+    page = (pair[0] / "report.html").read_text()
+    assert page.count('href="measures.html"') == 1
+    measures = (pair[0] / "measures.html").read_text()
+    assert read(pair[0] / "measures.json")["of"]["parameters"] in measures
+
+
+def test_measures_are_taken_once_and_anew_where_what_they_are_of_changes(
+    pair: tuple[Path, Path], called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, counted = tmp_path / "run", []
+    shutil.copytree(pair[0], run)
+    (run / "measures.json").unlink(missing_ok=True)
+    compute = compare_measures.compute
+
+    def counting(*args: Any) -> Any:
+        counted.append(args)
+        return compute(*args)
+
+    monkeypatch.setattr(compare_measures, "compute", counting)
+    monkeypatch.setattr(compare, "floors", lambda *_: {})
+    for expected in (1, 1):
+        assert called(run, "--out", tmp_path / "out") == 0
+        assert len(counted) == expected
+    change(run / "measures.json", of={"version": 0})
+    assert called(run, "--out", tmp_path / "out") == 0
+    assert len(counted) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "found"),
+    [
+        ("unfinished", 4, "found a run of rbm that has not ended; type its command again"),
+        ("summary", 4, "found a run of rbm whose summary.json is damaged"),
+        ("samples", 4, "samples.npz, found a damaged file"),
+        ("missing", 4, "found no such folder; name the folder"),
+        ("no run", 4, "found no run; name the folder"),
+        ("parameters", 4, "to have the digest"),
+        ("setting", 4, "model.colour, unknown here"),
+        ("data", 2, "on other data"),
+        ("twice", 2, "each seed of rbm-lab"),
+        ("in use", 6, "another run that is using it"),
+        ("out", 6, "to be a run folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_a_line(
+    damage: str,
+    code: int,
+    found: str,
+    pair: tuple[Path, Path],
+    called: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, other, out = tmp_path / "run", pair[1], tmp_path / "out"
+    shutil.copytree(pair[0], run)
+    if damage == "unfinished":
+        (run / "summary.json").unlink()
+    elif damage in ("summary", "samples"):
+        path = run / {"summary": "summary.json", "samples": "samples.npz"}[damage]
+        path.write_bytes(path.read_bytes()[:200])
+    elif damage == "missing":
+        shutil.rmtree(run)
+    elif damage == "no run":
+        (run / "config.json").unlink()
+        (run / "summary.json").unlink()
+    elif damage == "parameters":
+        arrays = safetensors.load_params(run / "params.safetensors")
+        arrays["w"] = arrays["w"] + 1
+        safetensors.save_params(run / "params.safetensors", arrays, {})
+    elif damage == "setting":
+        config = read(run / "config.json")
+        change(run / "config.json", model=config["model"] | {"colour": 1})
+    elif damage == "data":
+        change(run / "summary.json", data_digest="0" * 64)
+    elif damage == "twice":
+        other = run
+    elif damage == "out":
+        out = tmp_path / "full"
+        out.mkdir()
+        (out / "thesis.tex").write_text("mine")
+    before = contents(run)
+    in_use = run_folder.opened(run, resume=True, overwrite=False)
+    with in_use if damage == "in use" else contextlib.nullcontext():
+        assert called(run, other, "--out", out) == code
+    assert found in only_line(capsys.readouterr().err)
+    assert contents(run) == before
+
+
+def test_train_makes_the_runs_that_are_not_there(
+    pair: tuple[Path, Path],
+    called: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run stands for one that takes minutes; the second call finds it."""
+    started = []
+
+    def run(name: str, words: list[str], log: Path) -> None:
+        log.write_text("")
+        started.append((name, words))
+        shutil.copytree(pair[0], tmp_path / "out" / "runs" / name)
+
+    flags = finished.flags(read(pair[0] / "config.json")["model"])
+    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=60"))
+    monkeypatch.setattr(compare.reproduce_runs, "run", run)
+    monkeypatch.setattr(compare, "floors", lambda *_: {})
+    words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
+    for _ in range(2):
+        assert called(*words, "--out", tmp_path / "out") == 0
+    ((name, flags),) = started
+    assert name == "rbm"
+    assert {"--dataset=digits", "--resume", f"--out={tmp_path / 'out' / 'runs' / 'rbm'}"} <= {
+        *flags
+    }
+    assert flags[flags.index("--seeds") + 1] == "0"
+    assert read(tmp_path / "out" / "compare.json")[0]["name"].startswith("rbm-lab")
+    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=61"))
+    assert called(*words, "--out", tmp_path / "out") == 2
+    assert "epochs 61" in only_line(capsys.readouterr().err)
+
+
+def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called() == 2
+    assert "found neither" in only_line(capsys.readouterr().err)
+    assert called("runs/rbm", "--train") == 2
+    assert "found both" in only_line(capsys.readouterr().err)
+    assert called("runs/rbm", "--dataset", "mnist") == 2
+    assert "leave --dataset out" in only_line(capsys.readouterr().err)
+    with pytest.raises(SettingError, match="--num-samples from 100 to 10,000, found 10001"):
+        compare.Args((Path("run"),), num_samples=10_001)
+
+
+def test_a_label_says_what_was_changed_in_a_preset(finished_run: finished.Finished) -> None:
+    assert finished.label(finished_run).startswith("rbm-lab, num hidden 25, ")
+    assert finished.label(finished_run).endswith("epochs 60")
+    module = finished_run.module
+    lab = finished_run._replace(args=parse(module.PRESETS, {}, []))
+    assert finished.label(lab) == "rbm-lab"
+    falling = lab._replace(args=dataclasses.replace(lab.args, schedule="falling", seed=1))
+    assert finished.label(falling) == "rbm-lab, schedule falling"
+    assert [*finished.grouped([lab, falling])] == ["rbm-lab", "rbm-lab, schedule falling"]
+
+
+@pytest.fixture
+def finished_run(pair: tuple[Path, Path]) -> finished.Finished:
+    return finished.read(pair[0])
+
+
+def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> None:
+    member = tmp_path / "seed3" / "dbn"
+    for layer, seconds in ((1, 4.0), (2, 6.0)):
+        folder = member / f"layer{layer}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text(f'{{"train_s": 1.0}}\n{{"train_s": {seconds}}}\n')
+    assert finished.train_seconds(member) == 10.0
+    (tmp_path / "summary.json").write_text('{"experiment": "wake_sleep", "seeds": [3, 5]}')
+    assert finished.train_seconds(member) == 5.0

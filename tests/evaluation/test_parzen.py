@@ -1,0 +1,52 @@
+"""The Parzen window against SciPy's densities, and its width against the truth."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from jaxgen.errors import SettingError
+from jaxgen.evaluation import parzen
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("num", [3, 130])  # less than a block, and more
+def test_log_densities_against_scipy(num: int) -> None:
+    images = RNG.uniform(size=(num, 3, 4, 1)).astype(np.float32)
+    samples = RNG.uniform(size=(17, 3, 4, 1)).astype(np.float32)
+    found = parzen.log_densities(images, samples, [0.1, 0.7])
+    assert found.shape == (2, num)
+    for row, sigma in zip(found, (0.1, 0.7), strict=True):
+        each = norm.logpdf(images[:, None], samples[None], sigma).sum(axis=(2, 3, 4))
+        expected = logsumexp(each, axis=1) - np.log(len(samples))
+        np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_far_images_have_finite_densities() -> None:
+    found = parzen.log_densities(np.ones((1, 784)), np.zeros((2, 784)), [0.01])
+    assert found[0, 0] == pytest.approx(norm.logpdf(1.0, 0.0, 0.01) * 784, rel=1e-5)
+
+
+def test_the_width_is_chosen_on_held_out_images() -> None:
+    samples = RNG.normal(size=(400, 2))
+    held_out, test = samples[:50] + 0.001, RNG.normal(size=(30, 2))  # as copies, they ask for less
+    found = parzen.parzen(test, held_out, samples, sigmas=(0.001, 0.01, 0.3, 3.0))
+    assert found.sigma == 0.001
+    expected = parzen.log_densities(test, samples, [0.001])[0]
+    np.testing.assert_array_equal(found.log_densities, expected)
+    honest = parzen.parzen(test, RNG.normal(size=(50, 2)), samples, sigmas=(0.001, 0.01, 0.3, 3.0))
+    assert honest.sigma == 0.3
+    truth = norm.logpdf(test).sum(axis=1).mean()
+    assert honest.log_densities.mean() == pytest.approx(truth, abs=0.3)
+
+
+def test_the_default_widths_are_those_of_the_paper() -> None:
+    assert parzen.SIGMAS[0] == 0.1
+    assert parzen.SIGMAS[-1] == 1.0
+    assert len(parzen.SIGMAS) == 10
+
+
+def test_widths_are_positive() -> None:
+    with pytest.raises(SettingError, match="widths above 0"):
+        parzen.log_densities(np.ones((1, 2)), np.ones((1, 2)), [0.1, 0.0])

@@ -1,0 +1,84 @@
+"""Intervals of a mean, whose spread is known, and of a measure that depends on the set's size."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxgen.errors import SettingError
+from jaxgen.evaluation import precision_recall, resampling, sample_quality
+
+
+def mean(values: np.ndarray) -> float:
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+def test_the_interval_of_a_mean_has_its_known_width(way) -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    found = way(mean, [values], np.random.default_rng(1), 1000)
+    reach = 1.96 * values.std() / np.sqrt(len(values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - reach, abs=0.15 * reach)
+    assert found.high == pytest.approx(values.mean() + reach, abs=0.15 * reach)
+    assert (found.num_samples, found.num_resamples) == (400, 1000)
+
+
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+def test_sets_are_resampled_apart(way) -> None:
+    a, b = np.random.default_rng(2).normal(size=(2, 200))
+
+    def difference(a: np.ndarray, b: np.ndarray) -> float:
+        return mean(a) - mean(b)
+
+    found = way(difference, [a, b], np.random.default_rng(3), 1000)
+    reach = 1.96 * np.sqrt(a.var() / 200 + b.var() / 200)
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.15)
+
+
+def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
+    values = np.arange(100.0)
+
+    def num_different(values: np.ndarray) -> float:
+        return float(len(np.unique(values)))
+
+    found = resampling.half_sampled(num_different, [values], np.random.default_rng(4), 5)
+    assert found == (100.0, 100.0, 100.0, 100, 5)
+    assert resampling.bootstrap(num_different, [values], np.random.default_rng(4)).high < 80
+
+
+@pytest.mark.parametrize(
+    ("statistic", "apart", "widest"),
+    [
+        (sample_quality.frechet_distance, 1.0, 1.3),
+        (sample_quality.frechet_distance, 0.0, 2.2),
+        (lambda a, b: precision_recall.density_coverage(a, b)[0], 0.5, 1.6),
+        (lambda a, b: precision_recall.density_coverage(a, b)[1], 0.5, 1.6),
+    ],
+    ids=["distance", "least distance", "density", "coverage"],
+)
+def test_halves_scatter_as_new_sets_do_or_more(statistic, apart: float, widest: float) -> None:
+    """The spread over sets that are drawn anew, each with its own interval."""
+    rng = np.random.default_rng(6)
+
+    def drawn() -> list[np.ndarray]:
+        return [rng.normal(size=(150, 3)) + shift for shift in (apart, 0.0)]
+
+    found = [resampling.half_sampled(statistic, drawn(), rng, 20) for _ in range(60)]
+    spread = np.std([each.value for each in found], ddof=1)
+    reach = np.mean([(each.high - each.low) / 2 for each in found]) / stats.t.ppf(0.975, 19)
+    assert 0.8 < reach / spread < widest
+
+
+def test_an_interval_ends_where_the_statistic_does() -> None:
+    values = np.array([0.0] * 39 + [1.0])
+    free, kept = (
+        resampling.half_sampled(mean, [values], np.random.default_rng(5), within=within)
+        for within in ((-np.inf, np.inf), (0.0, 1.0))
+    )
+    assert free.low < 0.0
+    assert kept == free._replace(low=0.0)
+
+
+def test_too_few_samples() -> None:
+    with pytest.raises(SettingError, match="at least 4 samples"):
+        resampling.half_sampled(mean, [np.ones(3)], np.random.default_rng(0))

@@ -1,0 +1,289 @@
+"""`experiments.dbn` and `experiments.wake_sleep` as a user runs them."""
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support.runs import call, contents, lines_of, only_line, read, said_twice
+
+from experiments import dbn, wake_sleep
+from experiments.lab.dbn import study as dbn_study
+from experiments.running import common
+from experiments.running import progress as monitor
+from jaxgen.training import checkpoint
+
+SMALL = ("--hidden-sizes", "16", "12", "--num-sampling-steps", "5", "--generation-steps", "3")
+EPOCHS = ("--epochs", "6", "--log-every", "5")
+LENGTH = 6 * 15
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def run(digits_root: Path) -> Run:
+    """A small run on digits: experiment, folder and further flags -> exit code."""
+    where = ("--dataset", "digits", "--data-dir", str(digits_root))
+
+    def start(experiment, folder: Path, *flags: str) -> int:
+        return call(*where, *SMALL, *EPOCHS, "--out", str(folder), *flags, experiment=experiment)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def stack(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished DBN; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("stack") / "run"
+    assert run(dbn, folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(run: Run, stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that DBN's fine-tuning; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    assert run(wake_sleep, folder, "--dbn", str(stack)) == 0
+    return folder
+
+
+# ---- what a run leaves
+
+
+def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path):
+    assert {path.name for path in stack.iterdir() if path.name[0] != "."} == {
+        "config.json",
+        "figures",
+        "layer1",
+        "layer2",
+        "manifest.json",
+        "params.safetensors",
+        "report.html",
+        "samples.npz",
+        "summary.json",
+    }
+    for layer in ("layer1", "layer2"):
+        assert [line["step"] for line in lines_of(stack / layer)] == list(range(5, LENGTH + 1, 5))
+        assert list((stack / layer / "checkpoints").glob(f"step_{LENGTH:08d}"))
+    summary, params = read(stack / "summary.json"), load_file(stack / "params.safetensors")
+    assert summary["steps"] == 2 * LENGTH
+    assert summary["digest"] == checkpoint.digest(params)
+    assert {name: array.shape for name, array in params.items()} == {
+        "0.w": (784, 16),
+        "0.b_visible": (784,),
+        "0.b_hidden": (16,),
+        "1.w": (16, 12),
+        "1.b_visible": (16,),
+        "1.b_hidden": (12,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("fixture", "questions", "num_figures"),
+    [("stack", ("2.1", "2.2", "2.3"), 7), ("tuned", ("3.1", "3.2", "3.3"), 9)],
+)
+def test_report_answers_its_questions(fixture, questions, num_figures, request):
+    folder = request.getfixturevalue(fixture)
+    page = (folder / "report.html").read_text()
+    for question in questions:
+        assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+    assert page.count("data:image/png") == len(contents(folder / "figures")) == num_figures
+    assert read(folder / "summary.json")["digest"] in page
+    assert said_twice(folder) == []
+    with np.load(folder / "samples.npz") as file:
+        assert file["images"].shape == (100, 28, 28, 1)
+
+
+def test_fine_tuning_moves_both_directions_apart(stack: Path, tuned: Path):
+    before = load_file(stack / "params.safetensors")
+    after = load_file(tuned / "params.safetensors")
+    assert read(tuned / "summary.json")["digest"] == checkpoint.digest(after)
+    assert set(after) == {
+        "recognition.0.w",
+        "recognition.0.b_hidden",
+        "generative.0.w",
+        "generative.0.b_visible",
+        "top.w",
+        "top.b_visible",
+        "top.b_hidden",
+    }
+    distances = [
+        np.abs(after[a] - b).max()
+        for a, b in (
+            ("recognition.0.w", before["0.w"]),
+            ("generative.0.w", before["0.w"]),
+            ("recognition.0.w", after["generative.0.w"]),
+            ("top.w", before["1.w"]),
+        )
+    ]
+    assert min(distances) > 1e-3
+    assert max(distances) < 0.5
+    errors = [line["wake_error"] for line in lines_of(tuned)]
+    assert errors[-1] < errors[0]
+
+
+# ---- stopped, resumed, chained
+
+
+def stop_in(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Sends SIGTERM to this process half-way through the training that logs to a folder."""
+    write = monitor.Log.write
+
+    def write_and_stop(self, progress, values) -> None:
+        write(self, progress, values)
+        if self._path.parent == folder and progress.step > LENGTH // 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    patch.setattr(monitor.Log, "write", write_and_stop)
+
+
+def test_stopped_in_every_stage_and_resumed(run: Run, stack: Path, tuned: Path, tmp_path: Path):
+    """Without --dbn a DBN is trained first; a run stopped in each of the three equals the two."""
+    folder, reached = tmp_path / "run", []
+    flags = ("--dbn-epochs", "6", "--resume", "--checkpoint-seconds", "1000")
+    for stage in ("dbn/layer1", "dbn/layer2", "."):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_in(patch, folder / stage)
+            assert run(wake_sleep, folder, *flags) == 143
+        reached.append(lines_of(folder / stage)[-1]["step"])
+        assert not (folder / "summary.json").exists()
+    assert all(0 < step < LENGTH for step in reached), reached
+    assert run(wake_sleep, folder, *flags) == 0
+    for part, whole in ((folder / "dbn", stack), (folder, tuned)):
+        found, expected = read(part / "summary.json"), read(whole / "summary.json")
+        assert found["digest"] == expected["digest"]
+        assert found["metrics"] == expected["metrics"]
+    assert read(folder / "summary.json")["first_step"] == reached[-1]
+    assert read(folder / "dbn" / "config.json")["experiment"] == "dbn"
+    assert read(folder / "config.json")["experiment"] == "wake_sleep"
+
+
+def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(stack, folder)
+    before = contents(folder / "layer1" / "checkpoints")
+    assert run(dbn, folder, "--resume") == 0
+    summary = read(folder / "summary.json")
+    assert summary["first_step"] == summary["steps"] == 2 * LENGTH
+    assert summary["digest"] == read(stack / "summary.json")["digest"]
+    assert contents(folder / "layer1" / "checkpoints") == before
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--num-gibbs-steps", "1", "3"), "'model.num_gibbs_steps'"),
+        (("--epochs", "7"), "'model.epochs'"),
+        (("--hidden-sizes", "16", "13"), "'model.hidden_sizes'"),
+    ],
+)
+def test_resume_with_settings_of_another_layer(run, stack, tmp_path, capsys, flags, words):
+    """They are refused before the first layer, which they do not concern, is taken up."""
+    folder = tmp_path / "copy"
+    shutil.copytree(stack, folder)
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(dbn, folder, "--resume", *flags) == 4
+    assert words in only_line(capsys.readouterr().err)
+    assert contents(folder) == before
+
+
+def of_other_data(folder: Path) -> None:
+    path = folder / "summary.json"
+    summary = read(path) | {"dataset": "mnist", "data_digest": "0"}
+    path.write_text(json.dumps(summary))
+
+
+def damaged(folder: Path) -> None:
+    path = folder / "params.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "code", "words"),
+    [
+        (shutil.rmtree, (), 4, "a finished run of experiments.dbn"),
+        (lambda folder: (folder / "summary.json").write_text('{"experiment": "dbn"}'), (), 4, ""),
+        (lambda folder: (folder / "summary.json").unlink(), (), 4, "a finished run"),
+        (of_other_data, (), 2, "--dataset mnist"),
+        (damaged, (), 4, "sha256"),
+        (lambda _: None, ("--hidden-sizes", "12", "16"), 2, "--hidden-sizes 16 12"),
+        (lambda _: None, ("--hidden-sizes", "16"), 2, "two layers or more"),
+    ],
+)
+def test_dbn_that_cannot_be_fine_tuned(run, stack, tmp_path, capsys, change, flags, code, words):
+    folder = tmp_path / "dbn"
+    shutil.copytree(stack, folder)
+    change(folder)
+    capsys.readouterr()
+    assert run(wake_sleep, tmp_path / "run", "--dbn", str(folder), *flags) == code
+    assert words in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(run, stack, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(stack, folder)
+    shutil.copytree(stack, folder / "dbn")
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(wake_sleep, folder, "--dbn", str(folder / "dbn"), "--overwrite") == 2
+    assert "--out to another folder" in only_line(capsys.readouterr().err)
+    assert contents(folder) == before
+
+
+def test_resume_asks_for_the_same_dbn(run, stack, tuned, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(tuned, folder)
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(wake_sleep, folder, "--resume") == 2
+    assert f"set --dbn {stack}" in only_line(capsys.readouterr().err)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("experiment", "flags", "words"),
+    [
+        (dbn, ("--batch-size", "1501"), "found 1501"),
+        (dbn, ("--transposed-start",), "784 units in layer 2"),
+        (dbn, ("--generation-steps", "0"), "--generation-steps"),
+        (wake_sleep, ("--batch-size", "1501"), "found 1501"),
+    ],
+)
+def test_what_cannot_work_leaves_no_folder(run, tmp_path, capsys, experiment, flags, words):
+    assert run(experiment, tmp_path / "run", *flags) == 2
+    assert words in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- the comparisons
+
+
+@pytest.mark.slow
+def test_studies(run: Run, stack: Path, tmp_path: Path):
+    folder = tmp_path / "dbn"
+    shutil.copytree(stack, folder)
+    assert run(dbn, folder, "--resume", "--study") == 0
+    rows = {row["name"]: row for row in read(folder / "study.json")}
+    start, trained = (rows[f"{dbn_study.TRANSPOSED}{end}"] for end in (", start", ""))
+    assert start["distance_to_transposed"] == 0.0
+    assert trained["distance_to_transposed"] > 0.0
+    assert start["top_to_image"] < rows[f"{dbn_study.RANDOM}, start"]["top_to_image"] / 2
+    assert run(wake_sleep, tmp_path / "ws", "--dbn", str(stack), "--study") == 0
+    names = [row["name"] for row in read(tmp_path / "ws" / "study.json")]
+    assert names == ["DBN", "fine-tuned by probs", "fine-tuned by samples"]
+    assert common.Args().epochs == 100
+    for path in (folder, tmp_path / "ws"):
+        assert (path / "study.html").read_text().count("data:image/png") >= 5
+        assert (path / "study.md").read_text().count("\n| ") >= 4

@@ -1,0 +1,200 @@
+"""`experiments.gan` and `experiments.dcgan` as a user runs them, tiny."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from support.helpers import start_python
+from support.runs import (
+    call,
+    contents,
+    lines_of,
+    only_line,
+    read,
+    said_twice,
+    wait_until,
+    without_times,
+)
+
+from experiments import dcgan, gan
+from experiments.running import finished as finished_runs
+from jaxgen.training import checkpoint
+
+TINY = ("--generator-sizes", "16", "--discriminator-sizes", "16", "12", "8", "--latent-size", "5")
+EPOCHS = ("--epochs", "6", "--batch-size", "50", "--log-every", "10")
+QUESTIONS = ("5.4.1", "5.2, 5.3", "5.1.1", "5.4.2, 5.4.3", "5.4.4", "5.4.5", "5.4.6")
+
+
+def where(digits_root: Path, folder: Path) -> tuple[str, ...]:
+    return ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished GAN run; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("gan") / "run"
+    assert call(*where(digits_root, folder), *TINY, *EPOCHS, experiment=gan) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a finished VAE run holds that others use."""
+    folder = tmp_path_factory.mktemp("vae")
+    (folder / "summary.json").write_text('{"experiment": "vae", "dataset": "digits"}')
+    np.savez_compressed(folder / "samples.npz", images=np.full((100, 28, 28, 1), 0.5, np.float32))
+    return folder
+
+
+def test_every_log_line_tells_how_the_game_goes(finished: Path):
+    lines = lines_of(finished)
+    assert [line["step"] for line in lines] == list(range(10, 181, 10))
+    for line in lines:
+        assert 0 < line["d_real"] < 1
+        assert 0 < line["d_fake"] < 1
+        assert line["g_loss"] > 0
+        assert line["spread"] >= 0
+    measured = [line["epoch"] for line in lines if "sample_distance" in line]
+    assert measured == [1, 2, 3, 4, 5, 6]
+
+
+def test_fixed_codes_are_drawn_after_every_epoch(finished: Path):
+    names = [path.stem for path in sorted((finished / "progress").iterdir())]
+    assert names == [*(f"epoch_{epoch:04}" for epoch in range(1, 7)), "latest"]
+    sheets = [np.asarray(Image.open(finished / "progress" / f"{name}.png")) for name in names]
+    assert sheets[0].shape == (4 * 29 + 1, 4 * 29 + 1)  # 16 images of 28 with lines between them
+    assert not np.array_equal(sheets[0], sheets[-1])
+    np.testing.assert_array_equal(sheets[-2], sheets[-1])
+
+
+def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path):
+    params = load_file(finished / "params.safetensors")
+    assert read(finished / "summary.json")["digest"] == checkpoint.digest(params)
+    assert said_twice(finished) == []
+    assert params["generator.params.Dense_0.dense.kernel"].shape == (5, 16)
+    assert params["discriminator.params.Dense_3.dense.kernel"].shape == (8, 1)
+
+
+def test_report_answers_its_questions(finished: Path):
+    page = (finished / "report.html").read_text()
+    for question in QUESTIONS:
+        assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+    metrics = read(finished / "summary.json")["metrics"]
+    assert metrics["test_distance"] > 0
+    assert metrics["sample_distance"] == lines_of(finished)[-1]["sample_distance"]
+    assert "after epoch 1, 2, 5, 6" in page
+    assert "A VAE&#39;s samples are set beside these with --vae" in page
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(digits_root: Path, finished: Path, tmp_path: Path):
+    flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--resume")
+    command = ("-m", "experiments.gan", *flags, "--checkpoint-seconds", "0")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        count = len(lines_of(tmp_path / "run"))
+        with start_python(*command, cwd=tmp_path) as process:
+            wait_until(process, lambda count=count: len(lines_of(tmp_path / "run")) > count + 2)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        assert not (tmp_path / "run" / "summary.json").exists()
+    assert call(*flags, experiment=gan) == 0
+    here, there = (read(folder / "summary.json") for folder in (tmp_path / "run", finished))
+    assert here["digest"] == there["digest"]
+    assert here["metrics"] | {"s_per_iteration": 0} == there["metrics"] | {"s_per_iteration": 0}
+    assert without_times(lines_of(tmp_path / "run")) == without_times(lines_of(finished))
+
+
+@pytest.mark.parametrize("make", ["missing", "other", "damaged"])
+def test_a_vae_that_is_none_is_refused(make, digits_root, finished, vae_run, tmp_path, capsys):
+    vae = {"missing": tmp_path / "vae", "other": finished}.get(make, tmp_path / "damaged")
+    if make == "damaged":
+        shutil.copytree(vae_run, vae)
+        (vae / "samples.npz").write_bytes((vae_run / "samples.npz").read_bytes()[:200])
+    flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--vae", str(vae))
+    assert call(*flags, experiment=gan) == (4 if make == "damaged" else 2)
+    message = only_line(capsys.readouterr().err)
+    assert ("found a damaged file" if make == "damaged" else "python -m experiments.vae") in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vae_inside_the_folder_to_empty_is_refused(digits_root, vae_run, capsys):
+    before = contents(vae_run)
+    flags = (*where(digits_root, vae_run), *TINY, *EPOCHS, "--vae", str(vae_run), "--overwrite")
+    assert call(*flags, experiment=gan) == 2
+    assert "--out" in only_line(capsys.readouterr().err)
+    assert contents(vae_run) == before
+
+
+def test_the_small_preset_is_the_notebooks():
+    model = gan.PRESETS["small"].model
+    assert (model.latent_size, model.generator_sizes, model.dropout) == (64, (256, 256), 0.0)
+
+
+# ---- DCGAN
+
+WIDTH = ("--width", "0.02", "--epochs", "1", "--batch-size", "100", "--log-every", "5")
+
+
+@pytest.fixture(scope="module")
+def convolutional(digits_root: Path, vae_run: Path, tmp_path_factory) -> Path:
+    """The folder of a finished DCGAN run; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("dcgan") / "run"
+    flags = (*where(digits_root, folder), *WIDTH, "--vae", str(vae_run), "--tensorboard")
+    assert call(*flags, experiment=dcgan) == 0
+    return folder
+
+
+def test_a_dcgan_leaves_what_its_tasks_ask_for(convolutional: Path):
+    page = (convolutional / "report.html").read_text()
+    for question in (*QUESTIONS, "5.1.4"):
+        assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+    assert (convolutional / "figures" / "samples_vae.png").exists()
+    with np.load(convolutional / "samples.npz") as file:
+        assert file["images"].shape == (100, 64, 64, 1)
+    (events,) = (convolutional / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for tag in (b"d_loss", b"g_loss", b"d_real", b"d_fake", b"samples"):
+        assert tag in content, tag
+
+
+def test_the_generator_is_there_for_pytorch(convolutional: Path):
+    arrays = load_file(convolutional / "generator.safetensors")
+    assert arrays["main.0.weight"].shape == (100, 10, 4, 4)
+    assert arrays["main.12.weight"].shape == (1, 1, 4, 4)
+    assert int(arrays["main.1.num_batches_tracked"]) == 15
+    theirs = load_file(convolutional / "discriminator.safetensors")
+    assert int(theirs["main.3.num_batches_tracked"]) == 45
+    params = load_file(convolutional / "params.safetensors")
+    running = params["generator.batch_stats.norm_0.mean"]
+    np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
+
+
+def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path):
+    flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--epochs", "1000000")
+    with start_python("-m", "experiments.gan", *flags, cwd=tmp_path) as process:
+        wait_until(process, lambda: bool(lines_of(tmp_path / "run")))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert re.search(r"this run takes about \d+ h \d\d min; --epochs or --quick shorten it", err)
+
+
+@pytest.mark.slow
+def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolutional, tmp_path):
+    shutil.copytree(convolutional, tmp_path / "run")
+    flags = (*where(digits_root, tmp_path / "run"), *WIDTH, "--study", "--resume")
+    assert call(*flags, experiment=dcgan) == 0
+    rows = read(tmp_path / "run" / "study.json")
+    assert [row["name"][:5] for row in rows] == ["as se", "5.1.2", "5.1.2", "5.1.3", "Adam "]
+    assert all(np.isfinite(row["sample_distance"]) for row in rows)
+    arrays = load_file(tmp_path / "run" / "study" / "5_1_3_no_batch_norm" / "generator.safetensors")
+    assert not [name for name in arrays if "running" in name]
+    twice = tmp_path / "run" / "study" / "5_1_2_two_D_updates"
+    assert finished_runs.label(finished_runs.read(twice)).startswith("dcgan-lab, d steps 2, ")
+    for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
+        arrays = load_file(twice / f"{player}.safetensors")
+        assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num

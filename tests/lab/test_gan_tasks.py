@@ -1,0 +1,270 @@
+"""The numbers on a GAN's page, from a hand-made linear generator and a linear discriminator."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support.runs import read
+
+from experiments.dcgan import PRESETS, Args
+from experiments.lab.gan import dcgan_study
+from experiments.lab.gan import tasks as adversarial_tasks
+from experiments.lab.gan.page import Shown
+from experiments.lab.gan.training import Trained
+from experiments.running.artifacts import Drawing
+from experiments.running.session import Session, session_for
+from jaxgen.data import Dataset, Split
+from jaxgen.export import pytorch
+from jaxgen.models import adversarial, dcgan
+from jaxgen.models.adversarial import Nets, Player, State, rescaled
+
+SHAPE = (2, 2, 1)
+NUM_PIXELS = 4
+LINES = [{"epoch": 1.0, "sample_distance": 0.1, "sample_spread": 1.0}]
+
+
+class Linear(nn.Module):
+    """Codes to images: the products with a matrix, cut to [-1, 1]."""
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, train: bool) -> jax.Array:
+        """Images [B, 2, 2, 1]."""
+        del train
+        matrix = self.param("matrix", nn.initializers.ones, (codes.shape[1], NUM_PIXELS))
+        return jnp.clip(codes @ matrix, -1.0, 1.0).reshape(-1, *SHAPE)
+
+
+class Pixels(nn.Module):
+    """A discriminator that nothing here asks."""
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array, train: bool) -> jax.Array:
+        """The sum of the pixels."""
+        del train
+        return jnp.sum(pixels, axis=(1, 2, 3))
+
+
+def made(matrix: np.ndarray, folder: Path, train: np.ndarray, labels: np.ndarray) -> Trained:
+    """The generator with a matrix [L, 4], and data whose test images are darker training images."""
+    labels = labels.astype(np.int32)
+    dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none")
+    drawing = Drawing(dataset, folder)
+    generator = Player({"params": {"matrix": jnp.asarray(matrix, jnp.float32)}}, ())
+    state = State(generator, Player({"params": {}}, ()), None, jnp.int32(0))
+    return Trained(Nets(Linear(), Pixels(), rescaled), state, drawing, len(matrix))
+
+
+def images_by_hand(codes: Any, matrix: np.ndarray) -> np.ndarray:
+    """Images [..., 2, 2, 1] in [0, 1] in float64."""
+    codes = np.asarray(codes, np.float64)
+    return (0.5 * np.clip(codes @ matrix, -1, 1) + 0.5).reshape(*codes.shape[:-1], *SHAPE)
+
+
+def random_data(num: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (num, *SHAPE), dtype=np.uint8), np.arange(num) % 10
+
+
+MATRIX = np.random.default_rng(1).normal(0.0, 0.4, (3, NUM_PIXELS))
+
+
+def test_images_in_blocks_are_those_of_one_call(tmp_path: Path) -> None:
+    """250 codes are two whole blocks and a half; a grid of codes keeps its arrangement."""
+    trained = made(MATRIX, tmp_path, *random_data())
+    codes = trained.codes("blocks", 250)
+    images = trained.images(codes)
+    np.testing.assert_allclose(images, images_by_hand(codes, MATRIX), atol=1e-6)
+    np.testing.assert_array_equal(trained.images(codes.reshape(25, 10, 3))[24, 9], images[249])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "share", "distance"),
+    [([255, 255, 0, 0], 1.0, 0.0), ([255, 0, 255, 0], 0.0, np.sqrt(2.0))],
+    ids=["copies", "others"],
+)
+def test_near_samples(
+    pattern: list[int], share: float, distance: float, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Samples are one pattern or its negative: training images, or two pixels away from any."""
+    monkeypatch.setattr(adversarial_tasks.figures, "rows_of", lambda *_: None)
+    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    matrix = 1e6 * np.array([[1.0, 1.0, -1.0, -1.0]])
+    train = np.array([pattern, 255 - np.array(pattern)], np.uint8).reshape(2, *SHAPE)
+    trained = made(matrix, tmp_path, train, np.zeros(2))
+    _, measured = adversarial_tasks.neighbours(trained, LINES)
+    assert measured["sample_near_share"] == share
+    np.testing.assert_allclose(measured["sample_distance"], distance, atol=0.01)
+    np.testing.assert_allclose(measured["test_distance"], np.sqrt(2.0) * 128 / 255, atol=0.01)
+
+
+# ---- walks
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """What would be drawn as a sheet or as rows; nothing is."""
+    kept: list[Any] = []
+    for name in ("image_sheet", "rows_of"):
+        monkeypatch.setattr(
+            adversarial_tasks.figures, name, lambda images, *_, **__: kept.append(images)
+        )
+    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    return kept
+
+
+def test_walks_go_from_each_code_to_the_next(drawn: list[Any], tmp_path: Path) -> None:
+    trained = made(MATRIX, tmp_path, *random_data())
+    adversarial_tasks.walks(trained)
+    rows = drawn[0].reshape(10, 10, *SHAPE)
+    codes = np.asarray(trained.codes("walks", 10), np.float64)
+    ends = images_by_hand(codes * np.sqrt(3) / np.linalg.norm(codes, axis=1, keepdims=True), MATRIX)
+    np.testing.assert_allclose(rows[:, 0], ends, atol=1e-5)
+    np.testing.assert_allclose(rows[:, -1], np.roll(ends, -1, axis=0), atol=1e-5)
+
+
+def test_walks_of_a_constant_generator(drawn: list[Any], tmp_path: Path) -> None:
+    section = adversarial_tasks.walks(made(0.0 * MATRIX, tmp_path, *random_data()))
+    assert drawn[0].std() == 0.0
+    assert "The images do not change along any walk." in section.answer[0]
+
+
+def test_evenness() -> None:
+    """An even walk and a single jump; a walk that stands still is none."""
+    walks = np.zeros((3, 10, *SHAPE))
+    walks[0] += np.linspace(0.0, 1.0, 10).reshape(10, 1, 1, 1)
+    walks[1, 4:] = 1.0
+    for walk, jump in ((0, "1"), (1, "9")):
+        said = adversarial_tasks.evenness(walks[[walk]])
+        assert f"The largest of the 9 steps in pixels is {jump} times the mean one" in said
+    assert "is 5 times the mean one (median of the 2 walks" in adversarial_tasks.evenness(walks)
+
+
+# ---- sums of codes
+
+
+def test_sums_of_codes(drawn: list[Any], tmp_path: Path) -> None:
+    """Labels, mean codes, sums and their images once more, in float64; no image is a 9."""
+    train, _ = random_data()
+    labels = np.arange(len(train)) % 9
+    trained = made(MATRIX, tmp_path, train, labels)
+    adversarial_tasks.arithmetic(trained)
+    codes = np.asarray(trained.codes("labelled noise", 2000), np.float64)
+    images = images_by_hand(codes, MATRIX).reshape(-1, 1, NUM_PIXELS)
+    nearest = np.linalg.norm(images - train.reshape(1, -1, NUM_PIXELS) / 255, axis=2).argmin(axis=1)
+    known = np.bincount(labels[nearest], minlength=10) >= 20
+    assert known.sum() >= 5
+    means = np.stack([codes[labels[nearest] == label].sum(axis=0) for label in range(10)])
+    means /= np.maximum(np.bincount(labels[nearest], minlength=10), 1)[:, None]
+
+    def expected(sums: np.ndarray) -> np.ndarray:
+        lengths = np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+        return images_by_hand(sums / lengths * np.sqrt(3), MATRIX)
+
+    found = drawn[0]
+    np.testing.assert_allclose(found["mean"][known], expected(means)[known], atol=0.02)
+    np.testing.assert_allclose(found["mean"][9], 0.5, atol=1e-6)
+    for a, b in adversarial_tasks.DIFFERENCES:
+        sums = means[a] - means[b] + means
+        np.testing.assert_allclose(found[f"{a} - {b} + mean"], expected(sums), atol=0.05)
+
+
+# ---- smoothed labels
+
+
+@pytest.mark.parametrize(("smoothing", "chance"), [(0.0, "0.5"), (0.2, "0.4")])
+def test_chance(smoothing: float, chance: str) -> None:
+    """The constant c at which D's loss on images that are alike is least, found on a grid."""
+    grid = np.linspace(0.0005, 0.9995, 1999)
+    losses = -(1 - smoothing) * np.log(grid) - (1 + smoothing) * np.log(1 - grid)
+    assert f"{grid[losses.argmin()]:.3g}" == chance
+    said = adversarial_tasks.at_chance(smoothing)
+    assert f"gives {chance} to both" in said
+    assert f"{losses.min():.3f}" in said
+
+
+# ---- the DCGAN's study
+
+TINY = dcgan.Config(width=0.02, latent_size=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"d_steps": 2}, {"g_steps": 2}, {"d_steps": 2, "fresh_noise": True}],
+    ids=["plain", "two D", "two G", "fresh"],
+)
+def test_batches_that_the_nets_have_seen(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three iterations; the passes of one are counted while it is traced."""
+    config, passes = dataclasses.replace(TINY, **changes), []
+    original = adversarial.apply
+
+    def counted(net: nn.Module, *args: Any) -> Any:
+        passes.append(type(net).__name__.lower())
+        return original(net, *args)
+
+    monkeypatch.setattr(adversarial, "apply", counted)
+    made = dcgan.learner(config)
+    state = jax.eval_shape(made.init, jax.random.key(0))
+    batch = jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8)
+    jax.eval_shape(made.step, state, batch, jax.random.key(0))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    dcgan_study.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
+    for player, norm in (("generator", 1), ("discriminator", 3)):
+        arrays = load_file(tmp_path / f"{player}.safetensors")
+        assert int(arrays[f"main.{norm}.num_batches_tracked"]) == 3 * passes.count(player)
+    assert passes.count("discriminator") == 2 * config.d_steps + config.g_steps
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_the_page_names_convolutions_without_biases(name: str, use_bias: bool) -> None:
+    """PyTorch's have biases unless told otherwise; a state dict without them would not load."""
+    config = dataclasses.replace(PRESETS[name].model, width=0.02, use_bias=use_bias)
+    state = jax.eval_shape(dcgan.learner(config).init, jax.random.key(0))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state.generator.variables)
+    arrays = pytorch.to_pytorch(config, "generator", zeros)
+    kernels = [key for key in arrays if arrays[key].ndim == 4]
+    biases = [key for key in kernels if key.replace("weight", "bias") in arrays]
+    said = dcgan_study._sequence(config)
+    assert said.count("ConvTranspose2d") == 2
+    assert said.count("bias=False") == (0 if biases == kernels else 2)
+
+
+def test_the_study_leaves_out_what_the_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run without batch normalisation at 1e-3 has two variants left, and the log says so."""
+    model = dcgan.Config(batch_norm=False, learning_rate=1e-3)
+    measured = dict.fromkeys([*dcgan_study.COLUMNS, "test_distance"], 1.0)
+    trained: list[tuple[str, dcgan.Config]] = []
+
+    def train(args: Args, own: Session) -> None:
+        own.folder.mkdir(parents=True)
+        own.record()
+        assert read(own.folder / "config.json")["model"]["d_steps"] == args.model.d_steps
+        trained.append((own.part, args.model))
+
+    shown: Any = Shown(None, measured, [], tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(dcgan_study, "train", train)
+    monkeypatch.setattr(dcgan_study, "show", lambda *_: shown)
+    monkeypatch.setattr(dcgan_study, "comparison", lambda *_: None)
+    monkeypatch.setattr(dcgan_study.results, "write_study", lambda *args: args[-1])
+    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64)
+    args = dataclasses.replace(Args(), model=model)
+    session = session_for("dcgan", args, dataset, tmp_path)
+    with caplog.at_level(logging.INFO, "jaxgen"):
+        rows: Any = dcgan_study.study(args, session, shown)
+    expected = [("study/5_1_2_two_D_updates", 2, 1), ("study/5_1_2_two_G_updates", 1, 2)]
+    assert [(part, each.d_steps, each.g_steps) for part, each in trained] == expected
+    assert [row["name"] for row in rows] == ["as set", *list(dcgan_study.VARIANTS)[:2]]
+    assert "2 trainings follow, each takes about as long as the run: 5.1.2 two" in caplog.text
+    assert len(dcgan_study.variants(dcgan.Config())) == len(dcgan_study.VARIANTS)

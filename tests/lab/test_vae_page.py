@@ -1,0 +1,142 @@
+"""`experiments.vae` as a user runs it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support.runs import call, contents, lines_of, only_line, read, said_twice
+
+from experiments import vae
+from experiments.lab.vae import training as vae_training
+from jaxgen import data
+from jaxgen.models.vae import Config
+from jaxgen.training import checkpoint
+
+SMALL = ("--hidden-sizes", "12", "--latent-size", "3", "--bound-samples", "20")
+EPOCHS = ("--epochs", "4", "--batch-size", "100", "--log-every", "5")
+
+
+def run(digits_root: Path, folder: Path, *flags: str) -> int:
+    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(folder))
+    return call(*where, *SMALL, *EPOCHS, *flags, experiment=vae)
+
+
+@pytest.fixture(scope="module")
+def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("vae") / "run"
+    assert run(digits_root, folder) == 0
+    return folder
+
+
+def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished: Path):
+    lines = lines_of(finished)
+    assert [line["step"] for line in lines] == list(range(5, 61, 5))
+    for line in lines:
+        assert line["elbo"] == pytest.approx(line["reconstruction"] - line["kl"], rel=1e-5)
+        assert line["binarize"] == "sample"
+        assert 0 <= line["active_units"] <= 3
+    assert [line["epoch"] for line in lines if "test_elbo" in line] == [1, 2, 3, 4]
+
+
+def test_summary_states_both_bounds_with_their_errors(finished: Path):
+    summary = read(finished / "summary.json")
+    found = summary["metrics"]
+    assert found["test_elbo"] == pytest.approx(
+        found["test_reconstruction"] - found["test_kl"], rel=1e-5
+    )
+    slack = 4 * (found["test_elbo_error"] + found["test_bound_draws"])
+    assert found["test_bound"] > found["test_elbo"] - slack
+    assert 0 < found["test_bound_draws"] < found["test_bound_error"]
+    params = load_file(finished / "params.safetensors")
+    assert summary["digest"] == checkpoint.digest(params)
+    assert "decoder.dense_1.kernel" in params
+    assert said_twice(finished) == []
+
+
+def test_report_answers_its_questions(finished: Path):
+    page = (finished / "report.html").read_text()
+    for question in ("4.1", "4.2", "4.3", "4.4", "likelihood"):
+        assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+    assert page.count("data:image/png") == len(contents(finished / "figures")) == 13
+    assert "binarised by &#39;sample&#39;" in page
+    assert "are active" in page
+    assert "Published" not in page
+    assert "Dead: " in page
+    with np.load(finished / "samples.npz") as file:
+        assert file["images"].shape == (100, 28, 28, 1)
+
+
+def test_the_bound_does_not_depend_on_the_blocks(digits_root: Path, finished, monkeypatch):
+    dataset = data.load("digits", digits_root)
+    config = Config(hidden_sizes=(12,), latent_size=3)
+    flat = load_file(finished / "params.safetensors")
+    params: dict = {"encoder": {}, "decoder": {}}
+    for name, value in flat.items():
+        net, layer, kind = name.split(".")
+        params[net].setdefault(layer, {})[kind] = value
+    visible = vae_training.test_input(config, dataset)[:60]
+    whole = vae_training.bound(config, params, visible, 50)
+    monkeypatch.setattr(vae_training, "BLOCK", 25)
+    parts = vae_training.bound(config, params, visible, 50)
+    assert parts.log_mean_weight.shape == whole.log_mean_weight.shape == (60,)
+    np.testing.assert_allclose(whole.log_mean_weight, parts.log_mean_weight, rtol=1e-5)
+
+
+def test_schedule_of_burda_covers_all_epochs(digits_root: Path):
+    dataset = data.load("digits", digits_root)
+    args = vae.Args(schedule="burda", epochs=3280, batch_size=100)
+    config = vae_training.scheduled(args, dataset, args.model)
+    assert config.first_stage_steps == 15
+    short = vae.Args(schedule="burda", epochs=328, batch_size=10)
+    assert vae_training.scheduled(short, dataset, short.model).first_stage_steps == 15
+    assert vae_training.scheduled(vae.Args(), dataset, args.model) == args.model
+
+
+def test_presets():
+    lab, burda = (vae.PRESETS[name] for name in ("lab", "burda"))
+    assert (lab.epochs, lab.batch_size, lab.model.latent_size) == (100, 1024, 20)
+    assert (lab.model.activation, lab.model.learning_rate) == ("softplus", 3.24e-4)
+    assert (burda.epochs, burda.batch_size, burda.model.latent_size) == (3280, 20, 50)
+    assert (burda.model.activation, burda.model.epsilon) == ("tanh", 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--latent-size", "1"), "--latent-size of 2 or more, found 1"),
+        (("--bound-samples", "1"), "--bound-samples of 2 or more, found 1"),
+        (("--likelihood", "gaussian"), "--binarize none for a Gaussian decoder"),
+        (("--preset", "burdas"), "one of lab, burda"),
+        (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
+        (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
+        (("--epsilon", "nan"), "--epsilon above 0"),
+        (("--beta2", "1"), "--beta2 in [0, 1)"),
+        (("--min-log-var=-inf",), "--min-log-var finite"),
+        (("--schedule", "burda", "--first-stage-steps", "5"), "not beside --schedule burda"),
+    ],
+)
+def test_impossible_settings(digits_root, tmp_path, capsys, flags, words):
+    assert run(digits_root, tmp_path / "run", *flags) == 2
+    assert words in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path):
+    for index, flags in enumerate(
+        (
+            ("--likelihood", "gaussian", "--binarize", "none"),
+            ("--objective", "iwae", "--num-samples", "3", "--preset", "burda"),
+            ("--binarize", "none", "--kl-warmup-steps", "20"),
+        )
+    ):
+        assert run(digits_root, tmp_path / str(index), *flags) == 0
+        assert said_twice(tmp_path / str(index)) == []
+    assert run(digits_root, tmp_path / "study", "--study") == 0
+    rows = read(tmp_path / "study" / "study.json")
+    assert [row["name"].split()[0] for row in rows] == ["2", "3", "20"]
+    for size in (2, 20):
+        page = tmp_path / "study" / "study" / f"latent{size}" / "report.html"
+        assert "4.4" in page.read_text()

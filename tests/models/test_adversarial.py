@@ -1,0 +1,422 @@
+"""The iteration of two tiny nets: what is updated, by which gradient, on which images."""
+
+import dataclasses
+import functools
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support.helpers import one_line, same
+
+from jaxgen.errors import SettingError
+from jaxgen.models import adversarial
+from jaxgen.models.adversarial import Nets, Training
+from jaxgen.nn.layers import BatchNorm
+
+SHAPE = (2, 3, 1)
+PLAIN = Training(latent_size=3, learning_rate=0.01, beta1=0.5, beta2=0.9)
+MANY = dataclasses.replace(PLAIN, d_steps=2, g_steps=2, label_smoothing=0.1, loss="minimax")
+FRESH = dataclasses.replace(PLAIN, fresh_noise=True, ema_decay=0.7)
+
+
+class Generator(nn.Module):
+    """A net with batch normalisation."""
+
+    @nn.compact
+    def __call__(self, codes, train):
+        """Codes to images."""
+        x = nn.leaky_relu(
+            BatchNorm(nn.initializers.ones)(nn.Dense(5, use_bias=False)(codes), train)
+        )
+        return jnp.tanh(nn.Dense(6)(x)).reshape(-1, *SHAPE)
+
+
+class Discriminator(nn.Module):
+    """A net with batch normalisation and dropout."""
+
+    @nn.compact
+    def __call__(self, pixels, train):
+        """Images to logits."""
+        x = BatchNorm(nn.initializers.ones)(
+            nn.Dense(5, use_bias=False)(pixels.reshape(-1, 6)), train
+        )
+        x = nn.Dropout(0.3, deterministic=not train)(nn.leaky_relu(x, 0.2))
+        return nn.Dense(1)(x)[:, 0]
+
+
+class Table(nn.Module):
+    """A net with one weight for each of three pixels."""
+
+    @nn.compact
+    def __call__(self, pixels, train):
+        """Images to logits; the same in training."""
+        del train
+        return nn.Dense(1)(pixels.reshape(-1, 3))[:, 0]
+
+
+NETS = Nets(Generator(), Discriminator(), adversarial.rescaled)
+
+
+def batch(num=7):
+    return np.random.default_rng(0).integers(0, 256, (num, *SHAPE), dtype=np.uint8)
+
+
+def close(found, expected, rtol=1e-5, atol=1e-6):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), found, expected
+    )
+
+
+@functools.cache
+def start(config=PLAIN):
+    """The same players for every setting."""
+    state = jax.jit(adversarial.adversarial(PLAIN, NETS, SHAPE).init)(jax.random.key(0))
+    return state._replace(average=state.generator.variables) if config.ema_decay else state
+
+
+@functools.cache
+def recording(config):
+    """The compiled step with what went into and came out of each part, and the parts' names.
+
+    The parts are functions of `jaxgen.models.adversarial`, wrapped while the step is traced.
+    """
+    names = ("generate", "discriminator_update", "generator_update")
+    originals = {name: getattr(adversarial, name) for name in names}
+    order = []
+
+    def traced(state, images, key):
+        calls = []
+
+        def wrapper(name):
+            def call(config, nets, *args):
+                out = originals[name](config, nets, *args)
+                calls.append((args, out))
+                order.append(name)
+                return out
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in names:
+                patch.setattr(adversarial, name, wrapper(name))
+            result = adversarial.step(config, NETS, state, images, key)
+        return result, calls
+
+    return jax.jit(traced), order
+
+
+def step(config, state, seed=1):
+    """State and metrics after one iteration."""
+    return recording(config)[0](state, batch(), jax.random.key(seed))[0]
+
+
+@functools.cache
+def recorded(config):
+    """The first iteration: its result, and the name, arguments and result of every part."""
+    traced, order = recording(config)
+    result, calls = traced(start(config), batch(), jax.random.key(1))
+    return result, list(zip(order, calls, strict=True))
+
+
+def parts(config, name):
+    """The arguments and results of every call of one part in `recorded`."""
+    return [call for called, call in recorded(config)[1] if called == name]
+
+
+# ---- the order of things
+
+D_TURN, G_TURN = "discriminator_update", "generator_update"
+
+
+@pytest.mark.parametrize(
+    ("config", "order"),
+    [
+        (PLAIN, ["generate", D_TURN, G_TURN]),
+        (FRESH, ["generate", D_TURN, "generate", G_TURN]),
+        (MANY, ["generate", D_TURN, "generate", D_TURN, G_TURN, "generate", G_TURN]),
+    ],
+    ids=["plain", "fresh", "many"],
+)
+def test_an_iteration(config, order):
+    """Every update starts from the one before it, on the images that it should see."""
+    (state, metrics), calls = recorded(config)
+    assert [name for name, _ in calls] == order
+    generator, discriminator = start(config)[:2]
+    keys, drawn, told = [], [], {}
+    for name, (args, out) in calls:
+        keys.append(jax.random.key_data(args[-1]).tobytes())
+        if name == "generate":
+            assert same(args[0], generator)
+            assert args[1] == len(batch())
+            drawn.append(out.pixels)
+            generator = generator._replace(variables=generator.variables | out.stats)
+        elif name == D_TURN:
+            before, real, fake = args[:3]
+            assert same(before, discriminator)
+            np.testing.assert_allclose(real, batch() / 127.5 - 1, atol=1e-6)
+            assert same(fake, drawn[-1])
+            discriminator = out[0]
+            told |= out[1]
+        else:
+            before, fakes = args[:2]
+            assert same((before.generator, before.discriminator), (generator, discriminator))
+            assert same(fakes.pixels, drawn[-1])
+            generator, discriminator = out[0][:2]
+            told |= out[1]
+    assert same((state.generator, state.discriminator), (generator, discriminator))
+    assert state.step == 1
+    assert metrics.keys() == told.keys() | {"spread"}
+    assert all(same(metrics[name], value) for name, value in told.items())
+    assert len(set(keys)) == len(keys)
+    assert not any(np.allclose(a, b) for a, b in itertools.combinations(drawn, 2))
+
+
+def test_fresh_noise_changes_the_generators_update_alone():
+    (plain, told), (fresh, told_fresh) = (recorded(config)[0] for config in (PLAIN, FRESH))
+    close(fresh.discriminator.opt_state, plain.discriminator.opt_state)
+    close(fresh.discriminator.variables["params"], plain.discriminator.variables["params"])
+    np.testing.assert_allclose(told_fresh["d_loss"], told["d_loss"], rtol=1e-5)
+    assert abs(told_fresh["g_loss"] - told["g_loss"]) > 1e-3
+    moved = [first_gradient(state.generator)["Dense_1"]["kernel"] for state in (plain, fresh)]
+    assert not np.isclose(*moved).any()
+
+
+def test_each_update_leaves_the_other_player():
+    """D's update leaves G as it is after its pass; G's moves D's statistics, and no more of D."""
+    (state, *_), (after, _) = parts(PLAIN, G_TURN)[0]
+    assert same(state.generator.opt_state, start().generator.opt_state)
+    params, statistics = (
+        [player.variables[name] for player in (state.generator, start().generator)]
+        for name in ("params", "batch_stats")
+    )
+    assert same(*params)
+    assert not same(*statistics)
+    assert not same(
+        state.discriminator.variables["params"], start().discriminator.variables["params"]
+    )
+    before, behind = state.discriminator, after.discriminator
+    assert same(before.opt_state, behind.opt_state)
+    assert same(before.variables["params"], behind.variables["params"])
+    moved = jax.tree.map(np.equal, before.variables, behind.variables)["batch_stats"]
+    assert not any(x.any() for x in jax.tree.leaves(moved))
+    assert not same(after.generator.variables["params"], start().generator.variables["params"])
+
+
+# ---- gradients
+
+
+def logits_of(variables, pixels, key):
+    """D's logits in training, and its statistics after them, by the module itself."""
+    found, updated = Discriminator().apply(
+        variables, pixels, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+    )
+    return found, variables | updated
+
+
+def first_gradient(player):
+    """The gradient of the first update, from Adam's first moment: (1 - beta1) g."""
+    return jax.tree.map(lambda m: 2.0 * m, player.opt_state.inner_state[0].mu)
+
+
+@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1)])
+def test_gradient_of_the_discriminator(config, smoothing):
+    """Cross entropies written by optax; real images and fakes pass one after the other."""
+    (before, real, fake, key), (after, metrics) = parts(config, D_TURN)[0]
+    keys = jax.random.split(key)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(params):
+        on_real, variables = logits_of(before.variables | {"params": params}, real, keys[0])
+        on_fake, variables = logits_of(variables, fake, keys[1])
+        entropy = optax.sigmoid_binary_cross_entropy
+        total = entropy(on_real, 1.0 - smoothing).mean() + entropy(on_fake, 0.0).mean()
+        return total, (on_real, on_fake, variables)
+
+    (value, (on_real, on_fake, variables)), gradient = loss(before.variables["params"])
+    close(first_gradient(after), gradient)
+    close(after.variables["batch_stats"], variables["batch_stats"])
+    expected = {"d_loss": value, "d_real": nn.sigmoid(on_real).mean()}
+    close(metrics, expected | {"d_fake": nn.sigmoid(on_fake).mean()})
+
+
+@pytest.mark.parametrize("config", [PLAIN, MANY])
+def test_gradient_of_the_generator(config):
+    """Differentiated through both nets at once, on codes and dropout of the same keys."""
+    player, num, key_fakes = parts(config, "generate")[config.d_steps - 1][0]
+    (state, fakes, key), (after, metrics) = parts(config, G_TURN)[0]
+    codes = jax.random.normal(jax.random.split(key_fakes)[0], (num, 3))
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(params):
+        pixels, updated = Generator().apply(
+            player.variables | {"params": params}, codes, train=True, mutable=["batch_stats"]
+        )
+        logits, variables = logits_of(state.discriminator.variables, pixels, key)
+        probs = nn.sigmoid(logits)
+        value = -jnp.log(probs).mean() if config is PLAIN else jnp.log(1 - probs).mean()
+        return value, (pixels, updated, variables)
+
+    (value, (pixels, updated, variables)), gradient = loss(player.variables["params"])
+    close(fakes.pixels, pixels)
+    close(first_gradient(after.generator), gradient)
+    close(after.generator.variables["batch_stats"], updated["batch_stats"])
+    close(after.discriminator.variables, variables)
+    close(metrics, {"g_loss": value, "g_grad_norm": optax.tree.norm(gradient)})
+
+
+def test_adam():
+    """Two updates of D by the formulas of Kingma and Ba, 2015, algorithm 1."""
+    state, calls = start(), []
+    for seed in range(2):
+        state, _ = step(PLAIN, state, seed)
+        calls.append(state.discriminator)
+    gradients = [first_gradient(calls[0])]
+    second = [player.opt_state.inner_state[0].mu for player in calls]
+    gradients.append(jax.tree.map(lambda new, old: 2.0 * (new - 0.5 * old), second[1], second[0]))
+    assert calls[0].opt_state.hyperparams["learning_rate"] == np.float32(0.01)
+
+    def moved(x, first, then):
+        x, mean, square = (np.asarray(value, np.float64) for value in (x, 0 * x, 0 * x))
+        for index, gradient in enumerate((first, then), start=1):
+            gradient = np.asarray(gradient, np.float64)
+            mean = 0.5 * mean + 0.5 * gradient
+            square = 0.9 * square + 0.1 * gradient**2
+            x = x - 0.01 * mean / (1 - 0.5**index) / (np.sqrt(square / (1 - 0.9**index)) + 1e-8)
+        return x
+
+    expected = jax.tree.map(moved, start().discriminator.variables["params"], *gradients)
+    close(calls[1].variables["params"], expected)
+
+
+def test_spread():
+    """Variances over the images, averaged over pixels: of G's last fakes over the real images'."""
+    for config in (PLAIN, FRESH):
+        fakes = np.asarray(parts(config, "generate")[-1][1].pixels, np.float64)
+        real = batch() / 127.5 - 1
+        expected = fakes.var(axis=0).mean() / real.var(axis=0).mean()
+        np.testing.assert_allclose(recorded(config)[0][1]["spread"], expected, rtol=1e-5)
+    equal = np.repeat(batch(1), 7, axis=0)
+    (_, metrics), _ = recording(PLAIN)[0](start(), equal, jax.random.key(1))
+    assert np.isfinite(metrics["spread"])
+
+
+# ---- the moving average, and samples
+
+
+def test_moving_average():
+    """After n iterations: decay^n of the start and (1 - decay) decay^(n - i) of state i."""
+    state, seen = start(FRESH), []
+    for seed in range(4):
+        state, _ = step(FRESH, state, seed)
+        seen.append(state.generator.variables)
+    weights = [0.3 * 0.7 ** (3 - index) for index in range(4)]
+
+    def weighted(first, *others):
+        return 0.7**4 * first + sum(w * x for w, x in zip(weights, others, strict=True))
+
+    close(state.average, jax.tree.map(weighted, start().generator.variables, *seen))
+    assert same(state.params["average"], state.average)
+    assert step(PLAIN, start())[0].average is None
+    assert start().params.keys() == {"generator", "discriminator"}
+
+
+def test_the_moving_average_takes_no_part_in_training():
+    other = start(FRESH)._replace(
+        average=jax.tree.map(lambda x: -3.0 * x, start().generator.variables)
+    )
+    state, metrics = step(FRESH, other)
+    expected, expected_metrics = recorded(FRESH)[0]
+    assert same(state[:2], expected[:2])
+    assert same(metrics, expected_metrics)
+    assert not same(state.average, expected.average)
+
+
+def test_samples_show_the_average_in_evaluation_mode():
+    state = recorded(PLAIN)[0][0]
+    codes = jax.random.normal(jax.random.key(5), (4, 3))
+    images_of = jax.jit(functools.partial(adversarial.images_of, NETS))
+    pixels = jax.jit(functools.partial(Generator().apply, train=False))
+    expected = 0.5 + 0.5 * pixels(state.generator.variables, codes)
+    close(images_of(state, codes), expected)
+    close(images_of(state, codes)[:2], images_of(state, codes.at[2:].set(3.0))[:2])
+    averaged = state._replace(average=jax.tree.map(lambda x: 0.5 * x, state.generator.variables))
+    expected = 0.5 + 0.5 * pixels(averaged.average, codes)
+    close(images_of(averaged, codes), expected)
+    drawn = adversarial.sample(PLAIN, NETS, state, jax.random.key(5), 4)
+    close(drawn, images_of(state, codes))
+
+
+def test_start():
+    """Two nets that are the same module have other weights; Adam starts at zero."""
+    nets = Nets(Table(), Table(), lambda images: images)
+    learner = adversarial.adversarial(FRESH, nets, (3, 1, 1))
+    state = jax.jit(learner.init)(jax.random.key(0))
+    kernels = [player.variables["params"]["Dense_0"]["kernel"] for player in state[:2]]
+    assert not np.isclose(*kernels).any()
+    for player in state[:2]:
+        moments = player.opt_state.inner_state[0]
+        assert not any(x.any() for x in jax.tree.leaves((moments.mu, moments.nu)))
+    assert same(state.average, state.generator.variables)
+    assert state.step == 0
+
+
+# ---- theory
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_best_discriminator(smoothing):
+    """(1 - s) p_data / (p_data + p_fake): Goodfellow et al., proposition 1; Salimans et al., 3.4.
+
+    Three images, real ones in the shares 1/2, 1/3, 1/6 and fakes in the shares 1/3, 0, 2/3.
+    """
+    config = Training(latent_size=3, learning_rate=0.05, label_smoothing=smoothing)
+    three = np.float32(np.eye(3)).reshape(3, 1, 3, 1)
+
+    nets = Nets(Table(), Table(), lambda images: images)
+    state = adversarial.init(config, nets, three[:1], jax.random.key(0))
+    real, fake = three[[0, 0, 0, 1, 1, 2]], three[[0, 0, 2, 2, 2, 2]]
+
+    @jax.jit
+    def trained(player):
+        def update(_, player):
+            key = jax.random.key(0)
+            return adversarial.discriminator_update(config, nets, player, real, fake, key)[0]
+
+        return jax.lax.fori_loop(0, 1500, update, player)
+
+    player = trained(state.discriminator)
+    found = nn.sigmoid(nets.discriminator.apply(player.variables, three, train=False))
+    shares = [3 / 5, 1.0, 1 / 5]
+    np.testing.assert_allclose(found, (1 - smoothing) * np.array(shares), atol=0.01)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("flag", "settings"),
+    [
+        ("latent-size", {"latent_size": 0}),
+        ("d-steps", {"d_steps": 0}),
+        ("g-steps", {"g_steps": -1}),
+        ("learning-rate", {"learning_rate": 0.0}),
+        ("learning-rate", {"learning_rate": float("inf")}),
+        ("learning-rate", {"learning_rate": float("nan")}),
+        ("label-smoothing", {"label_smoothing": 1.0}),
+        ("label-smoothing", {"label_smoothing": -0.1}),
+        ("ema-decay", {"ema_decay": 1.0}),
+        ("beta1", {"beta1": 1.0}),
+        ("beta2", {"beta2": -0.5}),
+        ("loss one of non_saturating, minimax, found max", {"loss": "max"}),
+    ],
+)
+def test_impossible_settings(flag, settings):
+    with pytest.raises(SettingError, match=f"--{flag}") as error:
+        Training(**settings)
+    one_line(error)

@@ -1,0 +1,351 @@
+"""The DCGAN's shapes, sizes and start; two of its iterations against PyTorch."""
+
+import dataclasses
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+from support.helpers import FIXTURES, one_line
+
+from experiments.dcgan import PRESETS
+from jaxgen.errors import SettingError
+from jaxgen.models import adversarial, dcgan
+from jaxgen.models.adversarial import Nets, Player, State
+
+LAB, WIDE = (PRESETS[name].model for name in ("lab", "wide"))
+COLLECTIONS = ["intermediates", "features"]
+NO_NORM = dataclasses.replace(LAB, batch_norm=False)
+
+
+def started(config, num_channels=1, num=2):
+    """Shapes of the state and of images, of what each layer of both nets makes, by name."""
+    learner = dcgan.learner(config, (28, 28, num_channels))
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    nets = dcgan.nets(config, num_channels)
+    inputs = {
+        "generator": jnp.zeros((num, config.latent_size)),
+        "discriminator": jnp.zeros((num, 64, 64, num_channels)),
+    }
+    layers = {}
+    for name, x in inputs.items():
+        net = getattr(nets, name)
+        run = partial(net.apply, train=False, capture_intermediates=True, mutable=COLLECTIONS)
+        output, made = jax.eval_shape(run, state.params[name], x)
+        for collection in made.values():
+            for path, (value,) in flatten_dict(collection, sep=".").items():
+                layers[f"{name}.{path}"] = value.shape[1:]
+        del layers[f"{name}.__call__"]
+        layers[name] = output.shape[1:]
+    return state, layers
+
+
+def counted(params):
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+# ---- the lab's nets, as specified
+
+
+def conv_size(channels, bias=True):
+    """Weights of 4x4 kernels between consecutive channels, and biases of their outputs."""
+    return sum(16 * a * b + bias * b for a, b in itertools.pairwise(channels))
+
+
+def expected_layers(width, channels, stem):
+    """What the layers make: generator from [4, 4] to [64, 64], discriminator back."""
+    wide = [8 * width, 4 * width, 2 * width, width]
+    sizes = [4, 8, 16, 32]
+    expected = {"generator": (64, 64, channels), "discriminator": ()}
+    for index, (size, num) in enumerate(zip(sizes, wide, strict=True)):
+        if index > 0 or stem == "transposed":
+            expected[f"generator.conv_{index}.__call__"] = (size, size, num)
+            expected[f"generator.norm_{index}.__call__"] = (size, size, num)
+        back = 3 - index
+        expected[f"discriminator.conv_{back}.__call__"] = (size, size, num)
+        expected[f"discriminator.layer_{back}"] = (size, size, num)
+        if back > 0:
+            expected[f"discriminator.norm_{back}.__call__"] = (size, size, num)
+    expected["generator.conv_4.__call__"] = (64, 64, channels)
+    if stem == "transposed":
+        return expected | {"discriminator.conv_4.__call__": (1, 1, 1)}
+    return expected | {
+        "generator.stem.__call__": (16 * 8 * width,),
+        "generator.stem.dense.__call__": (16 * 8 * width,),
+        "discriminator.stem.__call__": (1,),
+        "discriminator.stem.dense.__call__": (1,),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_lab(channels):
+    """100-512-256-128-64-C and C-64-128-256-512-1, kernels 4x4, all with biases."""
+    state, layers = started(LAB, channels)
+    assert layers == expected_layers(64, channels, "transposed")
+    norms = 2 * (512 + 256 + 128 + 64)
+    sizes = {name: counted(variables["params"]) for name, variables in state.params.items()}
+    assert sizes["generator"] == conv_size([100, 512, 256, 128, 64, channels]) + norms
+    norms = 2 * (128 + 256 + 512)
+    assert sizes["discriminator"] == conv_size([channels, 64, 128, 256, 512, 1]) + norms
+    assert (LAB.learning_rate, LAB.beta1, LAB.beta2) == (2e-4, 0.5, 0.999)
+    assert (LAB.generator_activation, LAB.fresh_noise) == ("leaky_relu", False)
+    assert (PRESETS["lab"].batch_size, PRESETS["lab"].epochs) == (128, 20)
+
+
+def test_wide():
+    """Dense 100-1024*4*4, 1024-512-256-128-1 and 1-128-256-512-1024, dense -1; no conv biases."""
+    state, layers = started(WIDE)
+    assert layers == expected_layers(128, 1, "dense")
+    sizes = {name: counted(variables["params"]) for name, variables in state.params.items()}
+    dense = 101 * 1024 * 16
+    norms = 2 * (512 + 256 + 128)
+    assert sizes["generator"] == dense + conv_size([1024, 512, 256, 128, 1], bias=False) + norms
+    norms = 2 * (256 + 512 + 1024)
+    convs = conv_size([1, 128, 256, 512, 1024], bias=False)
+    assert sizes["discriminator"] == convs + norms + 1024 * 16 + 1
+    assert (WIDE.learning_rate, WIDE.beta1, WIDE.beta2) == (2e-4, 0.5, 0.999)
+    assert (WIDE.generator_activation, WIDE.fresh_noise) == ("relu", True)
+    preset = PRESETS["wide"]
+    assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
+
+
+def test_no_batch_norm():
+    state, _ = started(NO_NORM)
+    for variables in (state.generator.variables, state.discriminator.variables):
+        assert variables["batch_stats"] == {}
+        assert [name for name in variables["params"] if "norm" in name] == []
+    assert counted(state.generator.variables) == conv_size([100, 512, 256, 128, 64, 1])
+
+
+@pytest.mark.parametrize(("width", "channels"), [(0.5, 32), (1 / 16, 4), (1.5, 96), (0.001, 1)])
+def test_width(width, channels):
+    """A factor on the channels inside, rounded, at least 1."""
+    state, layers = started(dataclasses.replace(LAB, width=width), 3)
+    assert layers["discriminator.layer_0"] == (32, 32, channels)
+    assert layers["generator"] == (64, 64, 3)
+    widths = [max(1, round(64 * width * multiple)) for multiple in (8, 4, 2, 1)]
+    size = conv_size([100, *widths, 3]) + 2 * sum(widths)
+    assert counted(state.generator.variables["params"]) == size
+
+
+@pytest.mark.parametrize("config", [LAB, WIDE], ids=["lab", "wide"])
+def test_initial_weights(config):
+    """Convolutions N(0, 0.02^2), scales N(1, 0.02^2), biases 0; wide's dense layers uniform.
+
+    Drawn by XLA's own generator, which compiles faster than JAX's.
+    """
+    init = jax.jit(dcgan.learner(dataclasses.replace(config, width=0.25)).init)
+    state = init(jax.random.key(0, impl="rbg"))
+    eighth = dcgan.channels(dataclasses.replace(config, width=0.25), 8)
+    bounds = {"generator": 1 / np.sqrt(100), "discriminator": 1 / np.sqrt(16 * eighth)}
+    for net, bound in bounds.items():
+        for name, value in flatten_dict(state.params[net]["params"], sep=".").items():
+            found, num = np.asarray(value, np.float64), value.size
+            if "stem" in name:
+                assert np.abs(found).max() <= bound
+                assert num == 1 or np.abs(found).max() > 0.99 * bound
+                assert abs(found.std() / bound * np.sqrt(3) - 1) < 5 / np.sqrt(num)
+            elif name.endswith("bias"):
+                assert not found.any()
+            else:
+                found -= float(name.endswith("scale"))
+                assert abs(found.mean()) < 5 * 0.02 / np.sqrt(num), name
+                assert abs(found.std() / 0.02 - 1) < 5 / np.sqrt(2 * num), name
+
+
+# ---- what D is shown
+
+
+def bilinear(image, size):
+    """Half-pixel centres; beyond the outermost centre, the outermost pixel."""
+    height, width = image.shape[:2]
+    larger = np.zeros((size, size, image.shape[2]))
+    for i, j in np.ndindex(size, size):
+        r = min(max((i + 0.5) * height / size - 0.5, 0.0), height - 1.0)
+        s = min(max((j + 0.5) * width / size - 0.5, 0.0), width - 1.0)
+        top, left = int(r), int(s)
+        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        upper = (1 - s + left) * image[top, left] + (s - left) * image[top, right]
+        lower = (1 - s + left) * image[bottom, left] + (s - left) * image[bottom, right]
+        larger[i, j] = (1 - r + top) * upper + (r - top) * lower
+    return larger
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (7, 30, 3), (96, 64, 1)])
+def test_enlarged(shape):
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+    found = jax.jit(dcgan.enlarged)(images)
+    assert found.shape == (2, 64, 64, shape[2])
+    expected = [bilinear(image / 127.5 - 1, 64) for image in images]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+# ---- two iterations of PyTorch
+
+TINY = dcgan.Config(latent_size=6, base_width=2, learning_rate=1e-3)
+ROUNDING = 8.0
+"""How many times PyTorch's own rounding ours may be, its largest in a tensor."""
+LEAST = 3e-7
+"""Rounding that is granted to every tensor, in parts of its largest value: a few units of 2^-23."""
+NOISE = {"after": 0.005, "exp_avg": 1e-5, "exp_avg_sq": 1e-11}
+"""Bounds of what nothing but rounding determines: 0.005 by the fixture, moments of it near 0."""
+LAYERS = {
+    "generator": {"conv": [0, 3, 6, 9, 12], "norm": [1, 4, 7, 10]},
+    "discriminator": {"conv": [0, 2, 5, 8, 11], "norm": [None, 3, 6, 9]},
+}
+"""Index in PyTorch's sequence of each of our layers."""
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """See fixtures/make_dcgan_iteration.py."""
+    with np.load(FIXTURES / "dcgan_iteration.npz") as file:
+        return dict(file)
+
+
+def pytorch_names(net):
+    """Our paths and PyTorch's names of all parameters and statistics of a net."""
+    for kind, indices in LAYERS[net].items():
+        leaves = [("params", "bias", "bias")]
+        if kind == "conv":
+            leaves.append(("params", "kernel", "weight"))
+        else:
+            leaves.append(("params", "scale", "weight"))
+            leaves += [("batch_stats", name, f"running_{name}") for name in ("mean", "var")]
+        for number, index in enumerate(indices):
+            for collection, ours, theirs in leaves if index is not None else []:
+                yield (collection, f"{kind}_{number}", ours), f"{index}.{theirs}"
+
+
+def to_ours(array):
+    """Kernels [O, I, kh, kw] become [kh, kw, I, O]."""
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def loaded(stored, net):
+    """A player with PyTorch's weights at the start, of the shapes that ours should have."""
+    flat = {
+        path: jnp.asarray(to_ours(stored[f"{net}.before.{name}"]))
+        for path, name in pytorch_names(net)
+    }
+    variables = unflatten_dict(flat)
+    shapes = getattr(jax.eval_shape(dcgan.learner(TINY).init, jax.random.key(0)), net).variables
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
+    return Player(variables, adversarial.optimizer(TINY).init(variables["params"]))
+
+
+@pytest.fixture(scope="module")
+def iterations(stored):
+    """States, metrics and fakes of two iterations on the fixture's images and codes."""
+    plain = dcgan.nets(TINY, 1)
+    nets = Nets(plain.generator, plain.discriminator, lambda images: images)
+    learner = adversarial.adversarial(TINY, nets, (64, 64, 1))
+    players = {net: loaded(stored, net) for net in LAYERS}
+    state = State(**players, average=None, step=jnp.int32(0))
+    original = adversarial.generate
+
+    @jax.jit
+    def one(state, images, codes):
+        fakes = []
+
+        def generate(*args):
+            fakes.append(original(*args))
+            return fakes[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(adversarial, "normal", lambda _, shape: codes.reshape(shape))
+            patch.setattr(adversarial, "generate", generate)
+            after, metrics = learner.step(state, images, jax.random.key(0))
+        assert len(fakes) == 1
+        return after, metrics, fakes[0].pixels
+
+    results = []
+    for images, codes in zip(stored["images"], stored["noise"], strict=True):
+        results.append(one(state, images, codes))
+        state = results[-1][0]
+    return results
+
+
+def found_by_name(iterations):
+    """All that the fixture stores, by its names, in our layouts."""
+    found = {}
+    for number, (state, _, _) in enumerate(iterations, start=1):
+        for net in LAYERS:
+            player = getattr(state, net)
+            adam = player.opt_state.inner_state[0]
+            flat = flatten_dict(player.variables)
+            mean, square = (flatten_dict({"params": tree}) for tree in (adam.mu, adam.nu))
+            for path, name in pytorch_names(net):
+                found[f"{net}.after_{number}.{name}"] = flat[path]
+                if path[0] == "params":
+                    found[f"{net}.exp_avg_{number}.{name}"] = mean[path]
+                    found[f"{net}.exp_avg_sq_{number}.{name}"] = square[path]
+    for name in ("d_loss", "g_loss", "d_real", "d_fake"):
+        found[name] = np.stack([metrics[name] for _, metrics, _ in iterations])
+    found["fakes"] = np.stack([pixels[:2] for _, _, pixels in iterations])
+    return found
+
+
+def test_two_iterations_equal_those_of_pytorch(stored, iterations):
+    """Losses, fakes, weights, running statistics and Adam's moments, all at float32's rounding."""
+    found = found_by_name(iterations)
+    noisy = set(stored["noise_driven"])
+    compared = set()
+    for name, rounding in zip(stored["rounding_names"], stored["rounding"], strict=True):
+        if name.endswith("num_batches_tracked"):
+            continue
+        expected = stored[name] if name == "fakes" else to_ours(stored[name])
+        allowed = ROUNDING * rounding + LEAST * np.abs(expected).max()
+        if name in noisy:
+            allowed = NOISE[name.split(".")[1].rstrip("_12")]
+        np.testing.assert_allclose(found[name], expected, rtol=0, atol=allowed, err_msg=name)
+        compared.add(name)
+    assert len(compared) > 150
+    assert set(found) - compared == {n for n in found if ".exp_avg_sq_1." in n}
+
+
+def test_samples_do_not_depend_on_each_other(stored, iterations):
+    """G in evaluation mode, normalised by its running statistics; training mode is another."""
+    state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
+    nets = dcgan.nets(TINY, 1)
+    images_of = jax.jit(partial(adversarial.images_of, nets))
+    images = images_of(state, codes)
+    others = images_of(state, codes.at[1:].set(2.0))
+    np.testing.assert_allclose(images[0], others[0], atol=1e-6)
+    assert np.abs(images[1] - others[1]).max() > 0.01
+    assert images.shape == (5, 64, 64, 1)
+    assert np.abs(images - (0.5 + 0.5 * iterations[-1][2])).max() > 0.01
+
+
+def test_bfloat16_rounds_the_convolutions(stored, iterations):
+    """To about 2^-8 of the values, and no further; parameters stay float32."""
+    state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
+    exact, rounded = (
+        jax.jit(partial(adversarial.images_of, dcgan.nets(config, 1)))(state, codes)
+        for config in (TINY, dataclasses.replace(TINY, precision="bfloat16"))
+    )
+    assert rounded.dtype == jnp.float32
+    assert 1e-4 < np.abs(exact - rounded).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("flag", "settings"),
+    [
+        ("base-width", {"base_width": 0}),
+        ("width", {"width": 0.0}),
+        ("width", {"width": float("inf")}),
+        ("latent-size", {"latent_size": 0}),
+        ("beta1", {"beta1": 1.0}),
+        ("stem one of transposed, dense, found Dense", {"stem": "Dense"}),
+        ("generator-activation", {"generator_activation": "elu"}),
+        ("precision one of float32, bfloat16, found float16", {"precision": "float16"}),
+        ("loss", {"loss": "Minimax"}),
+    ],
+)
+def test_impossible_settings(flag, settings):
+    with pytest.raises(SettingError, match=f"--{flag}") as error:
+        dcgan.Config(**settings)
+    one_line(error)

@@ -1,0 +1,249 @@
+"""Up-down fine-tuning against the paper's algorithm in NumPy, and against enumeration."""
+
+import functools
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from support import reference
+from support import reference_dbn as truth
+from support.helpers import one_line, same
+from support.reference_dbn import SHAPES, SIZES, float32, images
+
+from jaxgen.errors import SettingError
+from jaxgen.models import dbn, rbm, wake_sleep
+from jaxgen.models.wake_sleep import Config
+from jaxgen.training.checkpoint import digest
+from jaxgen.training.loop import Schedule, fit
+
+NETS64 = {3: dbn.Net(*truth.untied(6, 4, 3)), 4: dbn.Net(*truth.untied(5, 4, 3, 2))}
+"""By the number of levels: one directed layer below the top pair, and two."""
+NUM = 8
+
+init = jax.jit(wake_sleep.init, static_argnums=(0, 1))
+
+
+def untied_state(config, levels):
+    """A state whose two directions differ."""
+    net = float32(NETS64[levels])
+    layers = tuple({**up, **down} for up, down in zip(*net[:2], strict=True))
+    state = init(config, np.prod(SHAPES[levels]), (*layers, net.top), jax.random.key(0))
+    recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in net.recognition)
+    generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in net.generative)
+    return state._replace(recognition=recognition, generative=generative)
+
+
+# ---- the start
+
+
+def test_both_directions_start_as_the_dbn():
+    layers = float32(truth.layers(6, 4, 3))
+    state = init(Config(SIZES[3]), 6, layers, jax.random.key(0))
+    for layer, up, down in zip(layers[:-1], state.recognition, state.generative, strict=True):
+        assert same(up, {"w": layer["w"], "b_hidden": layer["b_hidden"]})
+        assert same(down, {"w": layer["w"], "b_visible": layer["b_visible"]})
+    assert same(state.top.params, layers[-1])
+    assert int(state.top.step) == 0
+
+    @jax.jit
+    def use(net, key, visible, hidden):
+        return dbn.reconstruct(net, key, visible), dbn.generate(net, key, hidden, 3)
+
+    rows = float32((reference.states(6), reference.states(3)))
+    tied = use(dbn.tied(layers), jax.random.key(1), *rows)
+    assert same(use(state.params, jax.random.key(1), *rows), tied)
+
+
+def test_without_a_dbn_the_start_is_an_untrained_one():
+    @jax.jit
+    def start(key):
+        stack = dbn.Config((4, 3), init_scale=0.3)
+        first = dbn.init(stack, 6, (), key).params
+        config = Config((4, 3), init_scale=0.3)
+        return wake_sleep.init(config, 6, None, key), dbn.init(stack, 6, first, key)
+
+    state, (lower, upper) = start(jax.random.key(2))
+    np.testing.assert_array_equal(state.recognition[0]["w"], lower[0]["w"])
+    np.testing.assert_array_equal(state.generative[0]["w"], lower[0]["w"])
+    assert same(state.top.params, upper.params)
+
+
+# ---- one step
+
+
+def step_keys(key, levels, k, samples):
+    """The keys of a step's draws by name, as in the appendix, and width."""
+    names = ("vis", "hid", "pen", "top") if levels == 4 else ("vis", "pen", "top")
+    width = dict(zip(names, (np.prod(SHAPES[levels]), *SIZES[levels]), strict=True))
+    data, up, top, down, drawn = jax.random.split(key, 5)
+    pixels, wake, sleep = jax.random.split(drawn, 3)
+    keys = {("vis", "vis"): data}
+    if levels == 4:
+        keys["sleephid", "hid"] = jax.random.fold_in(down, 1)
+    if samples:
+        keys["sleepvis", "vis"] = pixels
+    for index, (lower, upper) in enumerate(itertools.pairwise(names[:-1])):
+        keys[f"wake{upper}", upper] = jax.random.fold_in(up, index)
+        if samples:
+            keys[f"p{lower}", lower] = jax.random.fold_in(wake, index)
+            keys[f"psleep{upper}", upper] = jax.random.fold_in(sleep, index)
+    for index in range(k):
+        both = jax.random.split(jax.random.fold_in(top, index))
+        keys[f"hidden {index}", "top"], keys[f"visible {index}", "pen"] = both
+    return {(name, width[units]): key for (name, units), key in keys.items()}
+
+
+def in_the_names_of_the_appendix(state):
+    lowest, highest = state.recognition[0], state.recognition[-1]
+    named = {
+        "penrecbiases": highest["b_hidden"],
+        "visgenbiases": state.generative[0]["b_visible"],
+        "pentop": state.top.params["w"],
+        "pengenbiases": state.top.params["b_visible"],
+        "topbiases": state.top.params["b_hidden"],
+    }
+    if len(state.recognition) == 1:
+        return named | {"vispen": lowest["w"], "penvis": state.generative[0]["w"].T}
+    return named | {
+        "vishid": lowest["w"],
+        "hidpen": highest["w"],
+        "hidrecbiases": lowest["b_hidden"],
+        "hidvis": state.generative[0]["w"].T,
+        "penhid": state.generative[1]["w"].T,
+        "hidgenbiases": state.generative[1]["b_visible"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("levels", "k", "prediction"),
+    [(3, 1, "probs"), (3, 2, "samples"), (4, 2, "probs"), (4, 1, "samples")],
+)
+def test_a_step_is_appendix_b(levels, k, prediction):
+    config = Config(SIZES[levels], num_gibbs_steps=k, learning_rate=0.3, prediction=prediction)
+    state = untied_state(Config(SIZES[levels], learning_rate=0.3), levels)
+    step = jax.jit(functools.partial(wake_sleep.step, config))
+    new, metrics = step(state, images(levels), jax.random.key(4))
+
+    keys = step_keys(jax.random.key(4), levels, k, prediction == "samples")
+    draw = truth.Draws(truth.uniforms(keys, NUM))
+    visible = draw("vis", images(levels).reshape(NUM, -1) / 255)
+    start = {n: np.asarray(x, np.float64) for n, x in in_the_names_of_the_appendix(state).items()}
+    up_down = truth.up_down if levels == 4 else truth.up_down_short
+    expected = up_down(start, visible, k, 0.3, draw, prediction == "samples")
+    assert not draw.left
+    errors = {name: metrics[name] for name in ("wake_error", "sleep_error")}
+    found = in_the_names_of_the_appendix(new) | errors
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    assert int(new.top.step) == 1
+
+
+def test_drawn_predictions_keep_the_mean_of_the_update():
+    """Gradients of many keys against those of the probabilities, given the same states."""
+    rng = np.random.default_rng(0)
+    layers = [{"w": p["w"], "b_hidden": p["b_hidden"]} for p in NETS64[4].recognition]
+    states = [rng.integers(0, 2, (NUM, size)).astype(np.float32) for size in (5, 4, 3)]
+
+    def gradient(key):
+        layers32 = float32(layers)
+        return wake_sleep.delta_rule(rbm.hidden_logits, layers32, states[:-1], states[1:], key)
+
+    num = 5_000
+    drawn, errors = jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(0), num))
+    exact, error = jax.jit(lambda: gradient(None))()
+    np.testing.assert_allclose(errors, error, rtol=1e-5)
+    for many, one in zip(jax.tree.leaves(drawn), jax.tree.leaves(exact), strict=True):
+        many = np.asarray(many, np.float64).reshape(num, -1)
+        deviation = many.std(axis=0)
+        difference = np.abs(many.mean(axis=0) - one.ravel())
+        assert (difference <= 5 * deviation / np.sqrt(num) + 1e-6).all()
+        assert deviation.min() > 0.01
+
+
+@pytest.mark.parametrize("upward", [True, False])
+def test_delta_rule_is_the_gradient_of_the_log_probability(upward):
+    """Of -mean log p(target|source), by central differences in float64."""
+    rng = np.random.default_rng(1)
+    (layer,) = NETS64[3].recognition if upward else NETS64[3].generative
+    visible, hidden = rng.uniform(size=(NUM, 6)), rng.integers(0, 2, (NUM, 4)).astype(float)
+    source, target = (visible, hidden) if upward else (hidden, visible.round())
+    bias = "b_hidden" if upward else "b_visible"
+    logits_of = rbm.hidden_logits if upward else rbm.visible_logits
+
+    def loss(w, b):
+        logits = source @ (w if upward else w.T) + b
+        probs = truth.sigmoid(logits)
+        return -np.log(np.where(target == 1, probs, 1 - probs)).sum(axis=1).mean()
+
+    arguments = float32(((layer,), [source], [target]))
+    ((found,), _) = wake_sleep.delta_rule(logits_of, *arguments, None)
+    for name in ("w", bias):
+        for index in np.ndindex(layer[name].shape):
+            moved = [{n: layer[n].copy() for n in ("w", bias)} for _ in range(2)]
+            moved[0][name][index] -= 1e-5
+            moved[1][name][index] += 1e-5
+            low, high = (loss(m["w"], m[bias]) for m in moved)
+            np.testing.assert_allclose(found[name][index], (high - low) / 2e-5, atol=1e-6)
+
+
+# ---- training through `fit`
+
+PATTERNS = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0]])
+DATA = np.repeat(255 * PATTERNS, (40, 80, 120), axis=0).astype(np.uint8).reshape(-1, *SHAPES[3])
+CONFIG = Config((4, 3), num_gibbs_steps=2, learning_rate=0.1)
+
+
+def mean_log_likelihood(net):
+    """Exact mean log p(v) of DATA, by enumeration of h1 and h2."""
+    net = jax.tree.map(lambda x: np.asarray(x, np.float64), net)
+    probs = truth.visible_distribution(net.generative, net.top)
+    return np.log(probs[truth.state_numbers(DATA.reshape(len(DATA), -1) / 255)]).mean()
+
+
+def train(num_epochs, log_every=6, **options):
+    state = untied_state(CONFIG, 3)
+    learner = wake_sleep.learner(CONFIG, SHAPES[3])
+    schedule = Schedule(num_epochs, 20, log_every)
+    return fit(learner, DATA, schedule, (0,), state=state, **options), state
+
+
+def test_training_raises_the_exact_log_likelihood():
+    result, state = train(200, log_every=12)
+    best = (np.log([1, 2, 3]) - np.log(6)) @ [1 / 6, 2 / 6, 3 / 6]  # minus the data's entropy
+    before, after = mean_log_likelihood(state.params), mean_log_likelihood(result.state.params)
+    assert before < -4.0
+    assert best - 0.3 < after < best
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
+    whole, _ = train(2)
+    part, _ = train(2, folder=tmp_path, should_stop=iter([False, False, True]).__next__)
+    assert 0 < part.step < 24
+    rest, start = train(2, folder=tmp_path)
+    assert (rest.first_step, rest.step, rest.finished) == (part.step, 24, True)
+    assert digest(rest.state) == digest(whole.state)
+    for before, after in zip(start.params, rest.state.params, strict=True):
+        assert not same(before, after)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"hidden_sizes": (4,)}, "--hidden-sizes of two layers or more.*found 4;"),
+        ({"hidden_sizes": (4, 0)}, "--hidden-sizes of .* at least 1, found 4 0;"),
+        ({"hidden_sizes": ()}, "--hidden-sizes of .*found none;"),
+        ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
+        ({"num_sampling_steps": -1}, "--num-sampling-steps"),
+        ({"binarize": "sampled"}, "--binarize one of sample, threshold, none, found sampled"),
+        ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
+    ],
+)
+def test_impossible_settings(bad, words):
+    with pytest.raises(SettingError, match=words) as error:
+        Config(**bad)
+    one_line(error)

@@ -1,0 +1,139 @@
+"""Batch normalisation against a transcription of PyTorch's in NumPy; layers with biases."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import reference_conv
+
+from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.layers import BatchNorm, Conv, ConvTranspose, leaky_relu
+
+RNG = np.random.default_rng(0)
+BATCHES = [2.0 * RNG.normal(size=(3, 2, 5, 4)) + [0.0, 3.0, -1.0, 10.0] for _ in range(4)]
+SCALE, BIAS = np.array([1.0, 0.5, -2.0, 1.5]), np.array([0.0, 1.0, -0.5, 3.0])
+WEIGHTS = {"scale": jnp.asarray(SCALE), "bias": jnp.asarray(BIAS)}
+START = {"mean": jnp.zeros(4), "var": jnp.ones(4)}
+norm = BatchNorm(nn.initializers.ones)
+
+
+def normalised(x, mean, var):
+    return SCALE * (x - mean) / np.sqrt(var + 1e-5) + BIAS
+
+
+@jax.jit
+def train(x, stats):
+    variables = {"params": WEIGHTS, "batch_stats": stats}
+    y, updated = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    return y, updated["batch_stats"]
+
+
+def single(x):
+    return np.asarray(x, np.float32)
+
+
+def test_batch_norm_as_pytorch_defines_it():
+    """BatchNorm2d: normalises by the biased variance, keeps the unbiased one; momentum 0.1."""
+    stats, mean, var = START, np.zeros(4), np.ones(4)
+    for x in BATCHES[:3]:
+        flat = x.reshape(-1, 4)
+        y, stats = train(single(x), stats)
+        expected = normalised(x, flat.mean(axis=0), flat.var(axis=0))
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
+        mean = 0.9 * mean + 0.1 * flat.mean(axis=0)
+        var = 0.9 * var + 0.1 * flat.var(axis=0, ddof=1)
+        np.testing.assert_allclose(stats["mean"], mean, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(stats["var"], var, rtol=1e-6)
+    evaluated = norm.apply({"params": WEIGHTS, "batch_stats": stats}, single(BATCHES[3]), False)
+    np.testing.assert_allclose(evaluated, normalised(BATCHES[3], mean, var), rtol=1e-5, atol=2e-5)
+
+
+def test_batch_norm_starts_with_mean_0_and_variance_1():
+    """And with the scales that it is told to draw; seeing a batch at the start moves nothing."""
+    layer = BatchNorm(lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape))
+    for is_training in (True, False):
+        made = layer.init(jax.random.key(0), single(BATCHES[0]), is_training)
+        np.testing.assert_array_equal(made["batch_stats"]["mean"], np.zeros(4))
+        np.testing.assert_array_equal(made["batch_stats"]["var"], np.ones(4))
+        np.testing.assert_array_equal(made["params"]["bias"], np.zeros(4))
+        assert len(set(np.asarray(made["params"]["scale"]).tolist())) == 4
+
+
+def test_evaluation_leaves_the_statistics():
+    variables = {"params": WEIGHTS, "batch_stats": START}
+    _, updated = norm.apply(variables, single(BATCHES[0]), False, mutable=["batch_stats"])
+    assert jax.tree.all(jax.tree.map(np.array_equal, updated["batch_stats"], START))
+
+
+def test_gradient_of_batch_norm():
+    """Ioffe and Szegedy, 2015, section 3: the batch's own mean and variance take part."""
+    x, dy = BATCHES[0], BATCHES[1]
+
+    @jax.jit
+    def gradients(x):
+        def total(x, params):
+            variables = {"params": params, "batch_stats": START}
+            y, _ = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+            return jnp.sum(y * single(dy))
+
+        return jax.grad(total, (0, 1))(x, WEIGHTS)
+
+    dx, weights = gradients(single(x))
+    axes = (0, 1, 2)
+    deviation = np.sqrt(x.var(axis=axes) + 1e-5)
+    hat = (x - x.mean(axis=axes)) / deviation
+    along = hat * (dy * hat).mean(axis=axes)
+    expected = SCALE / deviation * (dy - dy.mean(axis=axes) - along)
+    np.testing.assert_allclose(dx, expected, atol=1e-5)
+    np.testing.assert_allclose(weights["scale"], (dy * hat).sum(axis=axes), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(weights["bias"], dy.sum(axis=axes), rtol=1e-5, atol=1e-4)
+
+
+def test_variance_of_a_channel_far_from_zero():
+    """E[x^2] - E[x]^2 would lose all digits in float32 here."""
+    x = 1000.0 + np.random.default_rng(1).integers(-8, 9, (3, 2, 5, 4)) / 16
+    y, stats = train(single(x), START)
+    flat = x.reshape(-1, 4)
+    np.testing.assert_allclose(
+        y, normalised(x, flat.mean(axis=0), flat.var(axis=0)), rtol=0, atol=2e-3
+    )
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * flat.var(axis=0, ddof=1), rtol=1e-5)
+
+
+def test_one_number_per_channel_has_no_spread():
+    """PyTorch refuses; here the output is the bias, and the running variance stays finite."""
+    y, stats = train(jnp.ones((1, 1, 1, 4)), START)
+    np.testing.assert_allclose(y, BIAS.reshape(1, 1, 1, 4))
+    np.testing.assert_allclose(stats["var"], 0.9 * np.ones(4), rtol=1e-6)
+
+
+def test_leaky_relu_has_the_slopes_of_pytorch():
+    """At 0 too, which pixels and weights of few digits do reach."""
+    x = jnp.asarray([-2.0, 0.0, 3.0])
+    np.testing.assert_allclose(leaky_relu(x), [-0.4, 0.0, 3.0])
+    np.testing.assert_allclose(jax.vmap(jax.grad(leaky_relu))(x), [0.2, 0.2, 1.0])
+
+
+@pytest.mark.parametrize("kind", [Conv, ConvTranspose])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_convolutional_layers(kind, use_bias):
+    """The map of `jaxgen.nn.conv` with a bias per channel, or without."""
+    geometry, x = Geometry((2, 3), 1, 0), BATCHES[0][:, :2, :3]
+    layer = kind(3, geometry, nn.initializers.normal(0.5), use_bias)
+    params = layer.init(jax.random.key(0), single(x))["params"]
+    shape = (2, 3, 4, 3) if kind is Conv else (2, 3, 3, 4)
+    shapes = {name: value.shape for name, value in params.items()}
+    assert shapes == {"kernel": shape} | ({"bias": (3,)} if use_bias else {})
+    if use_bias:
+        assert not params["bias"].any()
+        params |= {"bias": jnp.asarray([1.0, -2.0, 0.5])}
+    kernel = np.asarray(params["kernel"], np.float64)
+    if kind is Conv:
+        maps = reference_conv.convolution(x, kernel, np.zeros((3, 1, 1, 3)), 1, 0)
+        expected = maps.forward
+    else:
+        maps = reference_conv.convolution(np.zeros((3, 3, 5, 3)), kernel, x, 1, 0)
+        expected = maps.input_gradient
+    expected = expected + np.asarray(params.get("bias", 0.0))
+    np.testing.assert_allclose(layer.apply({"params": params}, single(x)), expected, atol=1e-5)

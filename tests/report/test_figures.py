@@ -1,0 +1,65 @@
+"""Figures: what is drawn where, and that files are whole."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen.report import figures
+
+
+def test_tile_puts_each_image_in_its_place():
+    images = np.arange(5 * 2 * 3).reshape(5, 2, 3, 1) / 30.0
+    sheet = figures.tile(images, columns=3)
+    assert sheet.shape == (2 * 3 + 1, 3 * 4 + 1)
+    np.testing.assert_array_equal(sheet[1:3, 5:8], images[1, :, :, 0])
+    np.testing.assert_array_equal(sheet[4:6, 5:8], images[4, :, :, 0])
+    assert np.isnan(sheet[4:6, 9:12]).all()
+    assert np.isfinite(sheet).sum() == images.size
+
+
+def test_units_as_square():
+    squares = figures.as_square(np.arange(14.0).reshape(2, 7))
+    assert squares.shape == (2, 3, 3)
+    np.testing.assert_array_equal(squares[1, 0], [7, 8, 9])
+    assert np.isnan(squares[1, 2, 1:]).all()
+
+
+def test_missing_places_do_not_set_the_colour_scale():
+    units = np.linspace(-2.0, 2.0, 14).reshape(2, 7)
+    figure = figures.filter_sheet(figures.as_square(units), "units")
+    low, high = figure.axes[0].images[0].get_clim()
+    assert -low == high == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: figures.image_sheet(x, "images"),
+        lambda x: figures.filter_sheet(x - 0.5, "filters"),
+        lambda x: figures.filter_sheet(x * 0, "dead filters"),
+        lambda x: figures.heat_map(x[:, 0, 0, 0], "heat", "share"),
+        lambda x: figures.rows_of({"a": x, "units": x.reshape(12, -1)}, "rows"),
+        lambda x: figures.columns_of({"a": x, "units": x.reshape(12, -1)}, "columns"),
+        lambda x: figures.box_plots({"a": x[:, :, 0, 0], "b": x[:, :, 1, 0]}, "boxes"),
+        lambda x: figures.bars(x[:, 0, 0, 0], [True] + [False] * 11, "bars", "height", "dead"),
+        lambda x: figures.scatter(x[:, :2, 0, 0], [0, 1, 2] * 4, "points", "x", "y"),
+        lambda x: figures.curves(
+            {"a": ([0, 1], list(x[:2, 0, 0, 0])), "b": ([0], [3])}, "t", "x", "y"
+        ),
+    ],
+)
+def test_every_figure_becomes_a_picture(make, tmp_path):
+    images = np.random.default_rng(0).uniform(size=(12, 4, 4, 1))
+    path = figures.save(make(images), tmp_path / "figure.png")
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert pixels.std() > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(4, 4, 4, 1))
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        figures.save(figures.image_sheet(images, "images"), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()

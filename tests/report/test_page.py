@@ -1,0 +1,72 @@
+"""Pages, tables and files that are whole or not there."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from jaxgen.errors import WriteError
+from jaxgen.files import appearing_whole, write_atomically, write_json
+from jaxgen.report import figures
+from jaxgen.report import page as report
+
+
+def test_page_holds_everything_and_loads_nothing(tmp_path):
+    figure = figures.save(figures.image_sheet(np.eye(4)[None], "eye"), tmp_path / "eye.png")
+    table = report.Table(["name", "value"], [["a<b", "1"]])
+    section = report.Section("1.1", "Title & more", ["x < y"], [figure], table)
+    page = report.write_page(tmp_path / "page.html", "Run", {"seed": "0"}, [section]).read_text()
+    assert "Title &amp; more" in page
+    assert "x &lt; y" in page
+    assert "a&lt;b" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_markdown_table():
+    table = report.Table(["a", "b"], [["1", "2"], ["3", "4"]])
+    assert report.markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.014631, "0.01463"),
+        (-86.341, "-86.34"),
+        (91500.4, "91,500"),
+        (0.0, "0"),
+        (12345, "12,345"),
+    ],
+)
+def test_numbers(value, text):
+    assert report.number(value) == text
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def write_half(path, error):
+    with appearing_whole(path) as file:
+        file.write(b"half")
+        raise error
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(WriteError, match="No space left"):
+        write_half(path, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(KeyboardInterrupt):
+        write_half(path, KeyboardInterrupt())
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    write_atomically(tmp_path / "file", b"")
+    with pytest.raises(WriteError, match="expected to write"):
+        write_atomically(tmp_path / "file" / "below", b"")

@@ -1,0 +1,431 @@
+"""`experiments.reproduce`: flags from settings, verdicts from run folders, and real runs."""
+
+import dataclasses
+import importlib
+import json
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.helpers import AS_USERS, ROOT
+from support.runs import SMALL, contents, only_line, read, said_twice
+
+from experiments import reproduce
+from experiments.reproduction import runs as reproduce_runs
+from experiments.reproduction import verdict as reproduce_verdict
+from experiments.running import command_line, finished
+
+# ---- settings as flags
+
+
+def as_stored(args: Any) -> dict[str, Any]:
+    """The settings as `config.json` holds them."""
+    config = dataclasses.asdict(args)
+    shown = {name: str(x) if isinstance(x, Path) else x for name, x in config.items()}
+    return json.loads(json.dumps(shown))
+
+
+@pytest.mark.parametrize("name", finished.names())
+def test_flags_set_what_they_were_made_from(name: str):
+    module = importlib.import_module(f"experiments.{name}")
+    for preset, args in module.PRESETS.items():
+        quick = command_line.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
+        changed = dataclasses.replace(
+            args, data_dir=Path("a folder/--x"), seed=7, checkpoint_seconds=1e-5, tensorboard=True
+        )
+        for wanted in (args, quick, changed):
+            config = as_stored(wanted)
+            assert finished.misfits(args, config) == []
+            words = finished.flags(config)
+            assert command_line.parse(module.PRESETS, module.QUICK, words) == wanted
+
+
+def test_flags_of_a_model_with_nothing_left_as_it_was():
+    module = importlib.import_module("experiments.dbn")
+    model = dataclasses.replace(
+        module.Args().model, hidden_sizes=(5,), num_gibbs_steps=(3, 1), transposed_start=True
+    )
+    args = dataclasses.replace(module.Args(), model=model, gain=-2.5, out=Path("-b"))
+    assert command_line.parse(module.PRESETS, {}, finished.flags(as_stored(args))) == args
+
+
+def test_settings_that_an_experiment_lacks_or_has_besides():
+    args = importlib.import_module("experiments.rbm").Args()
+    config = as_stored(args) | {"colour": "red"}
+    del config["gain"], config["model"]["momentum"]
+    config["model"]["spin"] = 1
+    assert sorted(finished.misfits(args, config)) == [
+        "colour, unknown here",
+        "model.spin, unknown here",
+        "no gain",
+        "no model.momentum",
+    ]
+
+
+# ---- verdicts
+
+CPU = {"device": "cpu", "num_devices": 1, "several_cores": True} | {
+    "packages": {"jax": "1.0"},
+    "flags": {},
+}
+TWO_CPUS = CPU | {"num_devices": 2}
+GPU = CPU | {"device": "Some GPU"}
+STRICT = GPU | {
+    "flags": {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"},
+    "matmul_precision": "highest",
+}
+
+
+def made(folder: Path, **changes: Any) -> reproduce_verdict.Run:
+    """A run as an RBM of 900 steps leaves it, with the given changes, read back."""
+    parts = {
+        "config": {"experiment": "rbm", "out": str(folder), "model": {"learning_rate": 0.1}},
+        "manifest": {"environment": CPU, "git_commit": "c0", "data_digest": "d0"},
+        "summary": {"digest": "p0", "metrics": {"test_reconstruction_error": 0.01}, "train_s": 1.0},
+        "line": {"step": 900, "train_s": len(folder.name), "hidden_mean": 0.5},
+    }
+    for name, change in changes.items():
+        parts[name] = parts.get(name, {}) | change
+    folder.mkdir()
+    for name in ("config", "manifest", "summary"):
+        (folder / f"{name}.json").write_text(json.dumps(parts[name]))
+    (folder / "metrics.jsonl").write_text(json.dumps(parts["line"]) + "\n")
+    np.savez_compressed(folder / "samples.npz", **{"images": np.zeros(3)} | parts.get("npz", {}))
+    return reproduce_verdict.read(folder)
+
+
+OTHER_BITS = {"digest": "p1", "metrics": {"test_reconstruction_error": 0.0101}}
+FAR = {"digest": "p1", "metrics": {"test_reconstruction_error": 0.02}}
+NEWER = {"environment": CPU | {"packages": {"jax": "1.1"}}}
+CASES = {
+    "equal but for times and names": ({}, {}, "AA", "equal digests"),
+    "made in another way": ({}, {"config": {"resume": True, "checkpoint_seconds": 0}}, "AA", ""),
+    "other last bits": ({}, {"summary": OTHER_BITS}, "AB", "1.00% apart"),
+    "other samples": ({}, {"npz": {"images": np.ones(3)}}, "AB", "differ: samples"),
+    "another line in the log": ({}, {"line": {"hidden_mean": 0.6}}, "AB", "differ: log"),
+    "outside the band": ({}, {"summary": FAR}, "AC", "100.00% apart"),
+    "another version": ({}, {"manifest": NEWER, "summary": OTHER_BITS}, "BB", "jax: 1.0, now 1.1"),
+    "another version, outside": ({}, {"manifest": NEWER, "summary": FAR}, "BC", "100.00% apart"),
+    "another version, same bits": ({}, {"manifest": NEWER}, "BA", "jax: 1.0, now 1.1"),
+    "another setting": (
+        {},
+        {"config": {"model": {"learning_rate": 0.2}}, "summary": OTHER_BITS},
+        "CC",
+        "model.learning_rate: 0.1, now 0.2",
+    ),
+    "other data": ({}, {"manifest": {"data_digest": "d1"}, "summary": OTHER_BITS}, "CC", "d0, now"),
+    "another commit": ({}, {"manifest": {"git_commit": "c1"}}, "CA", "git_commit: c0, now c1"),
+    "changed sources": (
+        {"manifest": {"git_commit": "c0-dirty"}},
+        {"manifest": {"git_commit": "c0-dirty"}},
+        "AA",
+        "changes that no commit names",
+    ),
+    "accelerator": ({"manifest": {"environment": GPU}},) * 2 + ("BA", "--deterministic"),
+    "deterministic accelerator": ({"manifest": {"environment": STRICT}},) * 2 + ("AA", ""),
+    "one core": ({"manifest": {"environment": CPU | {"several_cores": False}}},) * 2
+    + ("BA", "one core"),
+    "one of several seeds": (
+        {"summary": {"digests": {"0": "p0", "3": "p3"}}},
+        {"summary": {"digests": {"0": "p0", "3": "p4"}}},
+        "AB",
+        "differ: parameters 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_classes(case: str, tmp_path: Path):
+    first, second, classes, said = CASES[case]
+    runs = made(tmp_path / "first", **first), made(tmp_path / "again", **second)
+    verdict = reproduce_verdict.judge(runs[0], {"again": runs[1]})
+    assert verdict.promised + verdict.found == classes
+    assert said in "\n".join(verdict.promised_why + verdict.found_why)
+    assert verdict.kept == (classes in ("AA", "BB", "BA", "CA"))
+
+
+def test_the_worst_of_several_runs_counts(tmp_path: Path):
+    first, again = made(tmp_path / "first"), made(tmp_path / "again")
+    killed = made(tmp_path / "killed", summary=OTHER_BITS)
+    verdict = reproduce_verdict.judge(first, {"again": again, "killed": killed})
+    assert (verdict.promised, verdict.found) == ("A", "B")
+    assert any(reason.startswith("killed: digests differ") for reason in verdict.found_why)
+    assert any(reason.startswith("again: equal digests") for reason in verdict.found_why)
+
+
+def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    for folder, digest in ((first, "q0"), (again, "q1")):
+        made(folder)
+        made(folder / "dbn", summary={"digest": digest})
+    verdict = reproduce_verdict.judge(
+        reproduce_verdict.read(first), {"again": reproduce_verdict.read(again)}
+    )
+    assert verdict.found_why[0] == "again: digests differ: dbn/parameters"
+
+
+@pytest.mark.parametrize(
+    ("environment", "promised"), [("CPU", "A"), ("TWO_CPUS", "B"), ("STRICT", "B")]
+)
+def test_what_a_seed_of_several_promises_to_one_alone(
+    environment: str, promised: str, tmp_path: Path
+):
+    """The bits where the seeds took turns, which they do on one CPU device."""
+    manifest = {"environment": globals()[environment]}
+    alone = made(tmp_path / "alone", manifest=manifest)
+    made(tmp_path / "root", config={"seeds": [0, 3]})
+    for seed, error in ((0, 0.01), (3, 0.02)):
+        metrics = {"metrics": {"test_reconstruction_error": error}}
+        folder = tmp_path / "root" / f"seed{seed}"
+        member = made(folder, summary=metrics, manifest=manifest)
+    verdict = reproduce_verdict.judge(member, {"now": alone})
+    assert verdict.promised == promised
+    said = "seeds_in_one_program: [0, 3], now absent" in verdict.promised_why
+    assert said == (promised == "B")
+    (tmp_path / "root" / "summary.json").write_text('{"digests": {"0": "p0", "3": "p0"}}')
+    root = reproduce_verdict.read(tmp_path / "root")
+    assert reproduce_verdict.main_metric(root) == pytest.approx(0.015)
+    assert root.digests["parameters 3"] == root.digests["seed3/parameters"] == "p0"
+
+
+def test_every_experiment_has_the_band_that_is_published():
+    assert set(reproduce_verdict.BANDS) == set(finished.names())
+    page = (ROOT / "docs" / "reproducibility.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \|.*\| (\d+) % \|$", page, re.MULTILINE)
+    published = {name: (metric, int(width) / 100) for name, metric, width in rows}
+    assert published == {name: tuple(band) for name, band in reproduce_verdict.BANDS.items()}
+
+
+# ---- what is refused
+
+
+DAMAGES = ["no folder", "no summary", "no JSON", "a list", "no settings", "cut log", "cut samples"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any):
+    run = tmp_path / "run"
+    if damage != "no folder":
+        made(run)
+    if damage == "no summary":
+        (run / "summary.json").unlink()
+    if damage == "no settings":
+        (run / "config.json").unlink()
+    if damage in ("no JSON", "a list"):
+        (run / "manifest.json").write_text("{" if damage == "no JSON" else "[]")
+    if damage == "cut log":
+        (run / "metrics.jsonl").write_text('{"step": 9')
+    if damage == "cut samples":
+        (run / "samples.npz").write_bytes((run / "samples.npz").read_bytes()[:40])
+    assert reproduce.main(["--verify", str(run)]) == 6
+    assert str(run) in only_line(capsys.readouterr().err)
+
+
+def test_verify_leaves_the_run_where_it_is(tmp_path: Path, capsys: Any):
+    made(tmp_path / "runs")
+    for out in (tmp_path / "runs", tmp_path):
+        argv = ["--verify", str(tmp_path / "runs"), "--out", str(out), "--overwrite"]
+        assert reproduce.main(argv) == 2
+        only_line(capsys.readouterr().err)
+
+
+def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any):
+    made(tmp_path / "run")
+    assert reproduce.main(["--verify", str(tmp_path / "run")]) == 8
+    text = only_line(capsys.readouterr().err)
+    assert "class C" in text
+    assert "no dataset; " in text
+    assert "check out commit c0" in text
+
+
+def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
+    run, source = tmp_path / "run", tmp_path / "dbn"
+    module = importlib.import_module("experiments.wake_sleep")
+    config = as_stored(dataclasses.replace(module.Args(), dbn=source))
+    made(run, config=config | {"experiment": "wake_sleep"})
+    (run / "config.json").write_text(json.dumps(config | {"experiment": "wake_sleep"}))
+    assert reproduce.main(["--verify", str(run)]) == 6
+    assert f"{source}/summary.json" in only_line(capsys.readouterr().err)
+    made(source)
+    checkpoint = run / "checkpoints" / "step_00000900" / "manifest.json"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text(json.dumps({"settings": {"model.dbn": "p9"}}))
+    assert reproduce.main(["--verify", str(run)]) == 8
+    text = only_line(capsys.readouterr().err)
+    assert "to have the digest p9, found class C (not comparable): p0" in text
+
+
+def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path):
+    module = importlib.import_module("experiments.vae")
+    config = as_stored(module.PRESETS["burda"]) | {"experiment": "vae"}
+    made(tmp_path / "run", config=config)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000900" / "manifest.json"
+    checkpoint.parent.mkdir(parents=True)
+    settings = {"model.first_stage_steps": "15", "model.epsilon": "0.0001"}
+    checkpoint.write_text(json.dumps({"settings": settings}))
+    assert said_twice(tmp_path / "run") == []
+    checkpoint.write_text(json.dumps({"settings": settings | {"model.epsilon": "0.001"}}))
+    assert said_twice(tmp_path / "run") == ["model.epsilon: 0.001, now 0.0001"]
+
+
+def test_command_lines_that_make_no_sense(capsys: Any):
+    for argv in ([], ["rbn"], ["--verify", "runs/x", "--epochs", "3"]):
+        assert reproduce.main(argv) == 2
+        only_line(capsys.readouterr().err)
+
+
+def test_a_run_does_not_outlive_an_interruption(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt), reproduce_runs.started("rbm", [], tmp_path / "log") as p:
+        raise KeyboardInterrupt
+    assert p.poll() == -signal.SIGTERM
+
+
+# ---- real runs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users() -> Iterator[None]:
+    """Runs start in processes of their own, where XLA compiles as it does for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS")
+        if own := AS_USERS["XLA_FLAGS"]:
+            patch.setenv("XLA_FLAGS", own)
+        yield
+
+
+@pytest.fixture(scope="module")
+def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
+    """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield ["--dataset", "digits", "--data-dir", str(digits_root), *SMALL]
+
+
+@pytest.fixture(scope="module")
+def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an RBM that was run, run again, killed once and resumed."""
+    folder = tmp_path_factory.mktemp("reproduced") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproduce_runs, "KILL_AT", (1 / 3,))
+        assert reproduce.main(["rbm", *flags, "--epochs", "100", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path):
+    found = read(reproduced / "reproduce.json")
+    assert (found["promised"], found["found"], found["kept"]) == ("A", "A", True)
+    assert list(found["runs"]) == ["first", "again", "killed"]
+    assert found["notes"] == []
+    (step,) = found["runs"]["killed"]["killed_at"]
+    assert 500 <= step < 1500
+    assert read(reproduced / "killed" / "summary.json")["first_step"] == step
+    digest = read(reproduced / "first" / "summary.json")["digest"]
+    for run in found["runs"].values():
+        assert run["digests"]["parameters"] == digest
+    assert "class A: bitwise" in (reproduced / "reproduce.md").read_text()
+
+
+def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any):
+    before = contents(reproduced)
+    assert reproduce.main(["rbm", "--out", str(reproduced)]) == 6
+    assert "--overwrite" in only_line(capsys.readouterr().err)
+    assert contents(reproduced) == before
+
+
+def test_verify_says_what_differs_and_finds_the_digest(
+    reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any
+):
+    run = tmp_path / "run"
+    shutil.copytree(reproduced / "first", run)
+    manifest = read(run / "manifest.json")
+    now = manifest["environment"]["packages"]["jax"]
+    manifest["environment"]["packages"]["jax"] = "0.0.1"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    before = contents(run)
+    assert reproduce.main(["--verify", str(run)]) == 0
+    said = capsys.readouterr().out
+    foreseen, _, found = said.partition("| run |")
+    assert "class B (within the band) can be promised:" in foreseen
+    assert f"- packages.jax: 0.0.1, now {now}" in foreseen
+    assert "class A: bitwise" in found
+    assert contents(run) == before
+
+
+def test_settings_changed_by_hand_are_found_before_anything_is_run(
+    reproduced: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+):
+    run = tmp_path / "run"
+    shutil.copytree(reproduced / "first", run)
+    assert said_twice(run) == []
+    monkeypatch.setattr(reproduce_runs, "run", lambda *_: pytest.fail("it is run all the same"))
+    config = read(run / "config.json")
+    for change, said in (
+        (
+            {"model": config["model"] | {"learning_rate": 0.05}},
+            "model.learning_rate: 0.1, now 0.05",
+        ),
+        ({"batch_size": 50}, "batch_size: 100, now 50"),
+        ({"epochs": 99}, "epochs: 100, now 99"),
+        ({"seed": 1, "preset": "x"}, "preset: lab, now x; seeds: (0,), now (1,)"),
+    ):
+        (run / "config.json").write_text(json.dumps(config | change))
+        assert reproduce.main(["--verify", str(run)]) == 8
+        text = only_line(capsys.readouterr().err)
+        assert f"found class C (not comparable): {said};" in text
+
+
+def test_a_broken_promise_has_its_exit_code(tmp_path: Path, monkeypatch: Any, capsys: Any):
+    """Without a real run: what the process would leave is made here."""
+    config = as_stored(importlib.import_module("experiments.rbm").Args())
+
+    def leave(experiment: str, words: list[str], log: Path, until: Any) -> None:
+        assert experiment == "rbm"
+        out = Path(words[-1].removeprefix("--out="))
+        made(out, config=config, summary=OTHER_BITS)
+        until()
+
+    monkeypatch.setattr(reproduce_runs, "run", leave)
+    made(tmp_path / "run", config=config)
+    argv = ["--verify", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert reproduce.main(argv) == 8
+    out, err = capsys.readouterr()
+    assert "class A (bitwise) can be promised" in out
+    assert "expected class A, found class B (within the band)" in only_line(err)
+    found = read(tmp_path / "out" / "reproduce.json")
+    assert (found["promised"], found["found"], found["kept"]) == ("A", "B", False)
+    assert "class B: within the band" in (tmp_path / "out" / "reproduce.md").read_text()
+
+
+@pytest.mark.slow
+def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(reproduced / "first", run)
+    shutil.rmtree(run / "checkpoints")  # they would tell beforehand
+    config = read(run / "config.json")
+    config["model"]["learning_rate"] = 0.05
+    (run / "config.json").write_text(json.dumps(config))
+    assert reproduce.main(["--verify", str(run), "--out", str(tmp_path / "out")]) == 8
+    out, err = capsys.readouterr()
+    assert "class A (bitwise) can be promised" in out
+    assert "now: digests differ: " in out
+    assert "expected class A, found class " in only_line(err)
+    found = read(tmp_path / "out" / "reproduce.json")
+    assert found["runs"]["then"]["digests"] != found["runs"]["now"]["digests"]
+
+
+def test_a_run_that_fails_passes_on_its_line_and_its_code(
+    flags: list[str], tmp_path: Path, capsys: Any
+):
+    out = tmp_path / "out"
+    argv = ["rbm", *flags, "--batch-size", "100000", "--out", str(out)]
+    assert reproduce.main(argv) == 2
+    assert "a batch size from 1 to the" in only_line(capsys.readouterr().err.lstrip("\n"))
+    assert contents(out) == {}
+    assert reproduce.main([*argv, "--no-such-flag"]) == 2  # again without --overwrite
+    assert "no-such-flag" in capsys.readouterr().err

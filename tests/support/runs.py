@@ -1,0 +1,110 @@
+"""Runs of experiments for the tests: small ones, in this process or in another."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from support.helpers import run_python, start_python
+
+from experiments import rbm
+from experiments.reproduction import checks as reproduce_checks
+from experiments.reproduction import verdict as reproduce_verdict
+from experiments.running import cli as launch
+
+SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
+"""An RBM that is soon trained and drawn."""
+EPOCHS = ("--epochs", "60")
+STEPS = 60 * 15
+
+
+class Command(NamedTuple):
+    """The command line of a small run on digits."""
+
+    data_root: Path
+    folder: Path
+
+    def args(self, *flags: str) -> list[str]:
+        """What follows the interpreter."""
+        common_flags = ("--dataset", "digits", "--data-dir", str(self.data_root))
+        return ["-m", "experiments.rbm", *common_flags, *SMALL, *flags]
+
+    def run(self, *flags: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        """Runs it to its end."""
+        return run_python(*self.args(*flags), cwd=self.folder, **env)
+
+    def start(self, *flags: str) -> "subprocess.Popen[str]":
+        """Starts it."""
+        return start_python(*self.args(*flags), cwd=self.folder)
+
+
+def read(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of the metrics log."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines less what differs between equal runs."""
+    return [{k: v for k, v in line.items() if k != "train_s"} for line in lines]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The sha256 of every file that is not hidden."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def only_line(text: str) -> str:
+    """The text, which is to be one error that a user can act on."""
+    assert text.count("\n") == 1, text
+    assert text.startswith("error: expected "), text
+    return text
+
+
+def wait_until(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
+    """Returns as soon as a running process has got somewhere."""
+    deadline = time.monotonic() + 60
+    while not reached():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the run ended or hung: {process.communicate()}")
+        time.sleep(0.005)
+
+
+def call(*flags: str, experiment: ModuleType = rbm) -> int:
+    """The same command inside this process, which saves imports and compilations."""
+    name = experiment.__name__.rpartition(".")[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *flags])
+        return launch.main(
+            name, experiment.train, experiment.report, experiment.PRESETS, experiment.QUICK
+        )
+
+
+def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tuple[int, str]:
+    """Exit code and message of a run on a folder whose content stays as it is."""
+    before = contents(finished)
+    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(finished))
+    code = call(*where, *SMALL, *EPOCHS, *flags)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert contents(finished) == before
+    return code, only_line(err)
+
+
+def said_twice(folder: Path) -> list[str]:
+    """The settings of a finished run that its checkpoints or its summary contradict."""
+    return [*reproduce_checks.changed(folder, reproduce_verdict.read_record(folder))]

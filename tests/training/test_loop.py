@@ -1,0 +1,509 @@
+"""Training: each example once an epoch, and the same numbers however a run is cut up."""
+
+import functools
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.helpers import same
+
+from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
+from jaxgen.learner import Learner, named_key
+from jaxgen.models import rbm, vae
+from jaxgen.training import checkpoint, loop
+from jaxgen.training.epoch import Carry, epoch_order, initial_carry, root_keys, run_steps
+from jaxgen.training.loop import Progress, Result, Schedule, fit
+
+MAX_STEPS = 40
+
+
+class Spy(NamedTuple):
+    """What a learner saw, step by step, and a number that feels every bit of it."""
+
+    seen: jax.Array
+    """The examples of each step [MAX_STEPS, batch]; -1 where no step was made."""
+    keys: jax.Array
+    """The key of each step [MAX_STEPS, 2]."""
+    losses: jax.Array
+    """The loss of each step [MAX_STEPS]."""
+    init_key: jax.Array
+    value: jax.Array
+    step: jax.Array
+
+
+def noise(key: Any) -> Any:
+    """Numbers in [0, 1) that depend on the key; random enough here, and compiled in no time."""
+    return (jax.random.key_data(key) % 9973) / jnp.float32(9973)
+
+
+def spy(batch_size: int, bad: Callable[[Any], Any] = lambda _: False) -> Learner:
+    """A learner that writes down what it is given; its loss is NaN where ``bad(state)``."""
+
+    def init(key):
+        return Spy(
+            seen=jnp.full((MAX_STEPS, batch_size), -1),
+            keys=jnp.zeros((MAX_STEPS, 2), jnp.uint32),
+            losses=jnp.zeros(MAX_STEPS),
+            init_key=jax.random.key_data(key),
+            value=noise(key),
+            step=jnp.zeros((), jnp.int32),
+        )
+
+    def step(state, batch, key):
+        value = 0.9 * state.value + noise(key) + jnp.mean(batch / 255)
+        loss = jnp.where(bad(state), jnp.nan, jnp.sum(value**2))
+        new_state = Spy(
+            seen=state.seen.at[state.step].set(batch[:, 0, 0, 0].astype(int)),
+            keys=state.keys.at[state.step].set(jax.random.key_data(key)),
+            losses=state.losses.at[state.step].set(loss),
+            init_key=state.init_key,
+            value=value,
+            step=state.step + 1,
+        )
+        return new_state, {"loss": loss, "first": value[0]}
+
+    def sample(state, key, num):
+        raise AssertionError("training draws no samples")
+
+    return Learner(init, step, sample)
+
+
+def numbered(num: int) -> np.ndarray:
+    """Images [num, 1, 1, 1], each its own number."""
+    return np.arange(num, dtype=np.uint8).reshape(num, 1, 1, 1)
+
+
+def grey(num: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num, 2, 3, 1), dtype=np.uint8)
+
+
+def tiny_rbm(**settings: Any) -> Learner:
+    return rbm.learner(rbm.Config(num_hidden=4, num_chains=5, **settings), (2, 3, 1))
+
+
+def saved(folder: Path, result: Result, learner: Learner, images: np.ndarray, seeds=(0,)) -> Any:
+    """The newest checkpoint: the state and the metrics of the epoch."""
+    batch, length = images[:3], len(images) // 3
+    like = initial_carry(learner, root_keys(seeds), batch, length, result.state)
+    found = checkpoint.restore(folder, like, "")
+    assert found is not None
+    assert found.step == result.step
+    return found.tree
+
+
+def stop_after(num_chunks: int) -> Callable[[], bool]:
+    """False for some chunks, then True."""
+    asked = itertools.count(1)
+    return lambda: next(asked) > num_chunks
+
+
+@pytest.fixture
+def erratic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which chunks take from a microsecond to 10 s, so that their lengths vary."""
+    rng = random.Random(0)
+
+    def ticks() -> Iterator[float]:
+        now = 0.0
+        while True:
+            yield now
+            now += 10 ** rng.uniform(-6, 1)
+
+    clock = functools.partial(next, ticks())
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=clock, monotonic=clock))
+
+
+# ---- which examples, in which order, with which keys
+
+
+@pytest.mark.parametrize(("num", "batch_size"), [(12, 3), (13, 5), (7, 7), (5, 1)])
+def test_each_example_once_an_epoch(num: int, batch_size: int):
+    length = num // batch_size
+    result = fit(spy(batch_size), numbered(num), Schedule(3, batch_size, log_every=2), (0,))
+    assert result.step == 3 * length
+    seen = np.asarray(result.state.seen)
+    for epoch in range(3):
+        visited = seen[epoch * length : (epoch + 1) * length].ravel()
+        assert len(visited) == len(set(visited)) == length * batch_size
+        assert set(visited) <= set(range(num))
+    assert (seen[3 * length :] == -1).all()
+
+
+def test_leftover_examples_differ_from_epoch_to_epoch():
+    result = fit(spy(5), numbered(13), Schedule(15, 5), (0,))
+    epochs = np.asarray(result.state.seen)[:30].reshape(15, 10)
+    assert set(epochs.ravel()) == set(range(13))
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    keys = root_keys([0, 1, 2])
+    orders = [tuple(np.asarray(epoch_order(k, e, 50))) for k in keys for e in range(4)]
+    assert len(set(orders)) == 12
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def test_an_epoch_follows_its_order():
+    seen = np.asarray(fit(spy(5), numbered(13), Schedule(2, 5), (4,)).state.seen)
+    for epoch in range(2):
+        expected = np.asarray(epoch_order(jax.random.key(4), epoch, 13))[:10]
+        np.testing.assert_array_equal(seen[2 * epoch : 2 * epoch + 2].ravel(), expected)
+
+
+def test_every_key_is_used_once():
+    state = fit(spy(2), numbered(8), Schedule(10, 2), (0, 1, 2)).state
+    keys = [tuple(key) for key in np.asarray(state.keys).reshape(-1, 2)]
+    keys += [tuple(key) for key in np.asarray(state.init_key)]
+    for root in root_keys([0, 1, 2]):
+        keys.append(tuple(np.asarray(jax.random.key_data(root))))
+        for name in ("init", "order", "step", "sample"):
+            stream = named_key(root, name)
+            if name != "init":  # the spy has it
+                keys.append(tuple(np.asarray(jax.random.key_data(stream))))
+            if name == "order":
+                for epoch in range(10):
+                    key = jax.random.fold_in(stream, epoch)
+                    keys.append(tuple(np.asarray(jax.random.key_data(key))))
+    assert len(keys) == 3 * (40 + 1 + 1 + 3 + 10)
+    assert len(set(keys)) == len(keys)
+
+
+def test_keys_are_those_the_module_documents():
+    state = fit(spy(2), numbered(8), Schedule(2, 2), (9,)).state
+    root = jax.random.key(9)
+    np.testing.assert_array_equal(state.init_key, jax.random.key_data(named_key(root, "init")))
+    for epoch, index in itertools.product(range(2), range(4)):
+        key = jax.random.fold_in(jax.random.fold_in(named_key(root, "step"), epoch), index)
+        found = state.keys[4 * epoch + index]
+        np.testing.assert_array_equal(found, jax.random.key_data(key))
+
+
+# ---- one program for every chunk
+
+
+@pytest.mark.parametrize("which", ["spy", "rbm", "pcd"])
+def test_chunked_equals_unchunked(which: str):
+    images = grey(24)
+    learner = {
+        "spy": spy(3),
+        "rbm": tiny_rbm(),
+        "pcd": tiny_rbm(
+            persistent=True, centred=True, momentum=0.5, weight_decay=0.01, decay_steps=12
+        ),
+    }[which]
+    key = root_keys([0])
+    order = epoch_order(key, 1, len(images))
+    start = initial_carry(learner, key, images[:3], 8, None)
+    data, zero = jnp.asarray(images), jnp.int32(0)
+    run = jax.jit(functools.partial(run_steps, learner, 3))
+    run = run.lower(start, data, order, key, zero, zero, zero).compile()
+
+    def in_chunks(*lengths: int) -> Carry:
+        carry, first = start, 0
+        for length in lengths:
+            bounds = map(jnp.int32, (1, first, first + length))
+            carry, reached = run(carry, data, order, key, *bounds)
+            first += length
+            assert int(reached) == first
+        return carry
+
+    whole = in_chunks(8)
+    assert not same(whole, start)
+    for lengths in [(4, 4), (3, 5), (1,) * 8, (0, 8, 0)]:
+        assert same(in_chunks(*lengths), whole)
+
+
+def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: None):
+    learner, images = spy(3), grey()
+    carries = []
+    for log_every in (100, 4, 1):
+        folder, schedule = tmp_path / str(log_every), Schedule(4, 3, log_every)
+        result = fit(learner, images, schedule, (0,), folder=folder)
+        carries.append(saved(folder, result, learner, images))
+    assert all(same(carry, carries[0]) for carry in carries)
+
+
+def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None):
+    learner, traced, chunks = spy(3), [], []
+
+    def step(state, batch, key):
+        traced.append(None)
+        return learner.step(state, batch, key)
+
+    counted = learner._replace(step=step)
+    hook = chunks.append
+    fit(counted, numbered(24), Schedule(4, 3, log_every=5), (0,), hook=hook)
+    assert len({chunk.step - before.step for before, chunk in itertools.pairwise(chunks)}) > 2
+    assert len(traced) == 2  # once for the names of the metrics, once to compile
+
+
+# ---- stop, resume
+
+
+@pytest.mark.parametrize("which", ["spy", "rbm"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 5)])
+def test_stopped_and_resumed_equals_uninterrupted(
+    tmp_path: Path, which: str, seeds: tuple[int, ...], erratic_clock: None
+):
+    pcd = tiny_rbm(persistent=True, momentum=0.5, centred=True, decay_steps=24)
+    learner, images = {"spy": spy(3), "rbm": pcd}[which], grey()
+    num_chunks = random.Random(which + str(seeds)).randint(1, 7)  # there are at least 8
+    run = functools.partial(fit, learner, images, Schedule(4, 3, log_every=4), seeds)
+    whole = run(folder=tmp_path / "whole")
+    part = run(folder=tmp_path / "cut", should_stop=stop_after(num_chunks))
+    assert not part.finished
+    assert 0 < part.step < whole.step == 24
+    rest = run(folder=tmp_path / "cut")
+    assert rest.finished
+    assert rest.first_step == part.step
+    assert checkpoint.digest(rest.state) == checkpoint.digest(whole.state)
+    ends = [saved(tmp_path / n, rest, learner, images, seeds) for n in ("whole", "cut")]
+    assert same(*ends)
+    assert same(ends[0].state, jax.device_get(whole.state))
+
+
+def test_stopped_after_every_chunk(tmp_path: Path):
+    run = functools.partial(fit, spy(3), grey(6), Schedule(2, 3, log_every=1), (0,))
+    first_steps = []
+    for _ in range(4):
+        result = run(folder=tmp_path, should_stop=lambda: True)
+        first_steps.append(result.first_step)
+    assert first_steps == list(range(4))
+    assert result.finished
+    assert same(result.state, run().state)
+
+
+def test_logged_metrics_of_a_resumed_run(tmp_path: Path):
+    run = functools.partial(fit, spy(3), numbered(21), Schedule(3, 3, log_every=5), (0,))
+    expected: list[Progress] = []
+    run(hook=lambda p: expected.append(p) if p.metrics else None)
+    found: dict[int, Any] = {}
+    stops = 0
+    while True:  # five chunks a process
+        result = run(
+            folder=tmp_path,
+            hook=lambda p: found.update({p.step: p.metrics}) if p.metrics else None,
+            should_stop=stop_after(4),
+        )
+        if result.finished:
+            break
+        stops += 1
+    assert stops > 0
+    assert found == {p.step: p.metrics for p in expected}
+    assert list(found) == [5, 7, 12, 14, 19, 21]
+
+
+def test_finished_run_is_left_as_it_is(tmp_path: Path):
+    run = functools.partial(fit, spy(3), numbered(21), Schedule(2, 3), (0,), folder=tmp_path)
+    first = run()
+    before = sorted(tmp_path.rglob("*"))
+    again = run(hook=lambda _: pytest.fail("there is nothing to train"))
+    assert (again.first_step, again.step, again.finished) == (14, 14, True)
+    assert same(again.state, first.state)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path):
+    learner, images = spy(3), grey()
+    fit(learner, images, Schedule(2, 3), (0,), folder=tmp_path)
+    longer = fit(learner, images, Schedule(5, 3), (0,), folder=tmp_path)
+    assert longer.first_step == 12
+    assert same(longer.state, fit(learner, images, Schedule(5, 3), (0,)).state)
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path):
+    run = functools.partial(fit, spy(3), numbered(21), seeds=(0,), folder=tmp_path)
+    run(schedule=Schedule(3, 3), settings={"rate": "a"})
+    started = []
+    for schedule, rate, words in [
+        (Schedule(3, 3), "b", "the setting 'rate' of .* to be b, found it to be a"),
+        (Schedule(2, 3), "a", "expected a checkpoint of at most step 14.*found one of step 21"),
+    ]:
+        with pytest.raises(CheckpointError, match=words):
+            run(schedule=schedule, settings={"rate": rate}, on_start=lambda: started.append(1))
+    assert started == []
+
+
+def test_on_start_comes_before_the_first_step():
+    events: list[str] = []
+    fit(
+        spy(3),
+        numbered(9),
+        Schedule(1, 3),
+        (0,),
+        on_start=lambda: events.append("start"),
+        hook=lambda _: events.append("chunk"),
+    )
+    assert events[0] == "start"
+    assert set(events[1:]) == {"chunk"}
+
+
+def test_checkpoints_follow_the_clock(tmp_path: Path):
+    steps: dict[float, list[str]] = {}
+    for seconds in (0.0, 1000.0):
+        folder = tmp_path / str(seconds)
+        names: list[str] = []
+        fit(
+            spy(3),
+            numbered(9),
+            Schedule(2, 3, log_every=1, checkpoint_seconds=seconds),
+            (0,),
+            folder=folder,
+            hook=lambda _, folder=folder, names=names: names.append(
+                max((path.name for path in folder.glob("step_*")), default="")
+            ),
+        )
+        steps[seconds] = names
+        assert max(path.name for path in folder.iterdir()) == "step_00000006"
+    # A hook runs before the checkpoint of its own chunk.
+    assert steps[0.0] == ["", *(f"step_{n:08d}" for n in range(1, 6))]
+    assert steps[1000.0] == [""] * 6
+
+
+# ---- several seeds in one program
+
+
+def test_each_member_follows_its_own_seed():
+    seeds = (3, 0)
+    together = fit(spy(3), numbered(21), Schedule(3, 3), seeds).state
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(together))
+    for member, seed in enumerate(seeds):
+        alone = fit(spy(3), numbered(21), Schedule(3, 3), (seed,)).state
+        for name in ("seen", "keys", "init_key", "step"):
+            np.testing.assert_array_equal(getattr(together, name)[member], getattr(alone, name))
+        np.testing.assert_allclose(together.losses[member], alone.losses, rtol=1e-5)
+
+
+def test_each_member_has_the_bits_of_its_own_training():
+    """Where the seeds take turns; batched products of a VAE round differently."""
+    learner, images = vae.learner(vae.Config((16,), latent_size=4), (2, 3, 1)), grey()
+    together = fit(learner, images, Schedule(6, 4), (3, 0)).state
+    for member, seed in enumerate((3, 0)):
+        alone = fit(learner, images, Schedule(6, 4), (seed,)).state
+        assert same(jax.tree.map(lambda leaf, i=member: leaf[i], together), alone)
+
+
+def test_a_given_state_replaces_init_and_is_left_whole():
+    learner, images = spy(3), grey()
+    given, copy = learner.init(jax.random.key(42)), learner.init(jax.random.key(42))
+    trained = fit(learner, images, Schedule(1, 3), (0,), state=given).state
+    assert same(given, copy)  # and its memory was not reused
+    np.testing.assert_array_equal(trained.init_key, copy.init_key)
+    other = fit(learner, images, Schedule(1, 3), (0,)).state
+    np.testing.assert_array_equal(trained.seen, other.seen)
+    assert not same(trained.value, other.value)
+    assert same(fit(learner, images, Schedule(0, 3), (0,), state=given).state, copy)
+
+
+def test_given_states_of_several_members_share_a_seed():
+    learner, images = tiny_rbm(), grey()
+    state = learner.init(jax.random.key(1))
+    rates = state.opt_state.hyperparams["learning_rate"] * jnp.array([1.0, 0.0])
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    opt_state = stacked.opt_state._replace(hyperparams={"learning_rate": rates})
+    given = stacked._replace(opt_state=opt_state)
+    trained = fit(learner, images, Schedule(2, 3), (5, 5), state=given).state
+    assert same(trained.params["w"][1], given.params["w"][1])
+    alone = fit(learner, images, Schedule(2, 3), (5,), state=state).state
+    np.testing.assert_allclose(trained.params["w"][0], alone.params["w"], atol=1e-6)
+
+
+# ---- what a hook is told
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]):
+    told: list[tuple[int, Any, Any]] = []
+
+    def hook(progress: Progress) -> None:
+        assert progress.num_steps == 14
+        assert progress.steps_per_epoch == 7
+        assert progress.epoch == progress.step // 7
+        if progress.metrics:
+            losses = np.asarray(progress.state.losses)
+            told.append((progress.step, progress.metrics["loss"], losses))
+
+    fit(spy(3), numbered(21), Schedule(2, 3, log_every=3), seeds, hook=hook)
+    assert [step for step, _, _ in told] == [3, 6, 7, 10, 13, 14]
+    for first, (step, found, losses) in zip([0, 3, 6, 7, 10, 13], told, strict=True):
+        expected = losses[..., first:step].mean(axis=-1)
+        assert expected.shape == found.shape == (() if len(seeds) == 1 else (2,))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_steps_of_the_hook_go_on_to_the_end():
+    steps: list[int] = []
+    result = fit(spy(3), numbered(21), Schedule(3, 3), (0,), hook=lambda p: steps.append(p.step))
+    assert steps == sorted(set(steps))
+    assert steps[-1] == result.step == 21
+    assert {7, 14, 21} <= set(steps)  # no chunk crosses the end of an epoch
+
+
+# ---- what cannot go on
+
+
+@pytest.mark.parametrize("bad_step", [0, 9])
+def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step: int):
+    learner = spy(3, bad=lambda state: state.step == bad_step)
+    schedule = Schedule(3, 3, log_every=4, checkpoint_seconds=0.0)
+    steps: list[int] = []
+    with pytest.raises(NonFiniteError) as error:
+        fit(
+            learner,
+            numbered(21),
+            schedule,
+            (0,),
+            folder=tmp_path,
+            hook=lambda p: steps.append(p.step),
+        )
+    epoch, index = divmod(bad_step, 7)
+    text = f"found loss = nan at epoch {epoch}, step {index} of the epoch;"
+    assert text in str(error.value)
+    assert error.value.exit_code == 5
+    assert all(step <= bad_step for step in steps)
+    stored = [json.loads(p.read_text())["step"] for p in tmp_path.glob("step_*/manifest.json")]
+    assert max(stored, default=0) <= bad_step
+    assert max(stored, default=0) == max(steps, default=0)
+    mended = fit(spy(3), numbered(21), schedule, (0,), folder=tmp_path)  # from what is there
+    assert mended.first_step == max(steps, default=0)
+    assert mended.finished
+    assert np.isfinite(mended.state.losses).all()
+
+
+def test_the_program_stops_right_after_a_bad_step():
+    key, zero = root_keys([0]), jnp.int32(0)
+    learner, data = spy(3, bad=lambda state: state.step == 2), jnp.asarray(numbered(21))
+    carry = initial_carry(learner, key, data[:3], 7, None)
+    run = jax.jit(functools.partial(run_steps, learner, 3))
+    carry, reached = run(carry, data, epoch_order(key, 0, 21), key, zero, zero, jnp.int32(7))
+    assert int(reached) == int(carry.state.step) == 3
+
+
+def test_the_member_that_is_not_finite_is_found():
+    def bad(state):
+        return (state.step == 8) & (state.init_key[0] == bad_key)
+
+    bad_key = np.asarray(jax.random.key_data(named_key(jax.random.key(6), "init")))[0]
+    for seeds in [(5, 6), (6, 5)]:
+        with pytest.raises(NonFiniteError, match="loss = nan at epoch 1, step 1 of the epoch"):
+            fit(spy(3, bad), numbered(21), Schedule(3, 3), seeds)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 22])
+def test_impossible_batch_size(batch_size: int):
+    with pytest.raises(SettingError, match=f"1 to the 21 training examples, found {batch_size};"):
+        fit(spy(3), numbered(21), Schedule(1, batch_size), (0,))
+
+
+def test_time_spent_is_told():
+    began = time.perf_counter()
+    result = fit(spy(3), numbered(21), Schedule(2, 3), (0,))
+    assert 0 < result.train_s < time.perf_counter() - began
+    assert 0 < result.compile_s < time.perf_counter() - began
