@@ -26,13 +26,13 @@ import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 
 from experiments.benchmarking import page as benchmark_pages  # noqa: E402
+from experiments.benchmarking.baseline import LIBRARIES, require_libraries  # noqa: E402
 from experiments.benchmarking.cases import Precision, cases, changed  # noqa: E402
 from experiments.benchmarking.measure import NUM_IMAGES, measure  # noqa: E402
-from experiments.benchmarking.peers import LIBRARIES, require_libraries  # noqa: E402
 from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page  # noqa: E402
-from experiments.running import common  # noqa: E402
+from experiments.running.args import RunArgs, load_dataset  # noqa: E402
+from experiments.running.cli import exit_code  # noqa: E402
 from experiments.running.cluster import use_devices  # noqa: E402
-from experiments.running.command_line import exit_code  # noqa: E402
 from jaxgen.errors import (  # noqa: E402
     DataMissingError,
     SettingError,
@@ -100,7 +100,7 @@ class Args:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Those of the peers."""
+        """Those of the baselines."""
         return {"all": LIBRARIES, "none": ()}.get(self.against, (self.against,))
 
 
@@ -148,7 +148,7 @@ def load_images(args: Args) -> tuple[str, np.ndarray]:
     if not args.synthetic:
         where = {name: getattr(args, name) for name in ("dataset", "data_dir", "manual_dir")}
         try:
-            dataset = common.load_dataset(common.Args(**where))
+            dataset = load_dataset(RunArgs(**where))
             return dataset.name, dataset.train.images
         except (ImportError, DataMissingError) as error:
             logger.warning("using noise, for no data set can be had: %s", error)
@@ -162,7 +162,7 @@ def measured_here(args: Args) -> dict[str, Any]:
     (case,) = cases(args.only)
     case = changed(case, args.batch_size, args.hidden_size, args.precision)
     name, images = load_images(args)
-    num = max(args.images or case.subject.num_images, case.args.batch_size)
+    num = max(args.images or case.declared.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
     said = " ".join(flags(replace(args, json=None, markdown=None)))

@@ -31,7 +31,8 @@ from experiments.comparison.reference import floors
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.running import finished
-from experiments.running.command_line import exit_code, parse
+from experiments.running.cli import exit_code, parse
+from experiments.running.experiment import Comparison, find, names
 from experiments.running.finished import Finished
 from jaxgen import data
 from jaxgen.data import Dataset
@@ -42,14 +43,12 @@ from jaxgen.files import write_json, writing
 from jaxgen.report.page import number
 from jaxgen.runs import folder as run_folder
 
-MODELS: dict[str, tuple[str, ...]] = {
-    "rbm": (),
-    "wake_sleep": (),
-    "vae": (),
-    "gan": ("--preset=small", "--epochs=100"),
-    "dcgan": ("--width=0.25",),
-}
-"""What `--train` runs, with its flags; `wake_sleep` trains the DBN that it starts from."""
+
+def trained() -> dict[str, Comparison]:
+    """The experiments that `--train` runs, in the order of the comparison."""
+    declared = {name: find(name).comparison for name in names()}
+    ordered = {name: x for name, x in declared.items() if x.order is not None}
+    return dict(sorted(ordered.items(), key=lambda item: (item[1].order, item[0])))
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Args:
     """Folder for the comparison; an earlier one in it is replaced."""
     train: bool = False
     """Make the runs first, in OUT/runs; what is there already goes on or is taken as it is."""
-    only: tuple[str, ...] = tuple(MODELS)
-    """With --train: which experiments."""
+    only: tuple[str, ...] = ()
+    """With --train: which experiments; all that the comparison runs where none is given."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """With --train: seeds of each."""
     dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] | None = None
@@ -94,8 +93,8 @@ class Args:
         for name in ("ais_chains", "ais_temperatures"):
             require(self, name, getattr(self, name) >= 2, "of 2 or more")
         require(self, "bound_weights", self.bound_weights >= 2, "of 2 or more")
-        if unknown := [name for name in self.only if name not in MODELS]:
-            expected = f"--only of {', '.join(MODELS)}"
+        if unknown := [name for name in self.only if name not in trained()]:
+            expected = f"--only of {', '.join(trained())}"
             raise SettingError(expected=expected, found=unknown[0], remedy="set --only")
         if bool(self.runs) == self.train:
             raise SettingError(
@@ -123,10 +122,11 @@ def train(args: Args) -> list[Path]:
     folders = []
     with writing(args.out):
         (args.out / "runs").mkdir(exist_ok=True)
-    for name in args.only:
+    for name in args.only or trained():
+        declared = trained()[name]
         folder = args.out / "runs" / name
         words = [f"--dataset={args.dataset or 'mnist'}", f"--out={folder}"]
-        words += ["--quick"] if args.quick else MODELS[name]
+        words += ["--quick"] if args.quick else declared.flags
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
@@ -135,8 +135,8 @@ def train(args: Args) -> list[Path]:
             _check_is_of(folder, words)
         else:
             reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
-        if name == "wake_sleep":
-            folders += [member / "dbn" for member in finished.members(folder)]
+        for member in finished.members(folder):
+            folders += [member / inner for inner in declared.inner_runs]
         folders.append(folder)
     return folders
 
@@ -144,7 +144,8 @@ def train(args: Args) -> list[Path]:
 def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     """Raises SettingError where a finished run was made with other settings than `words` say."""
     run = finished.read(finished.members(folder)[0])
-    wanted = parse(run.module.PRESETS, run.module.QUICK, words)
+    declared = find(run.experiment)
+    wanted = parse(declared.presets, declared.quick, words)
     summary = finished.summary(folder)
     there = [finished.label(run), summary["dataset"], *summary.get("seeds", [summary["seed"]])]
     asked = [finished.label(run._replace(args=wanted)), wanted.dataset, *wanted.seeds]

@@ -18,6 +18,8 @@ from typing import Literal
 
 import jax
 
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import examined_net
 from experiments.comparison.examined import Examined
 from experiments.lab.dbn import layers as dbn_layers
@@ -26,10 +28,12 @@ from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import artifacts as results
-from experiments.running import cli as launch
-from experiments.running import common, finished
+from experiments.running import cli, finished
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.finished import Finished
+from experiments.running.session import Session
 from jaxgen.data import Dataset
+from jaxgen.learner import Learner
 from jaxgen.models import dbn
 from jaxgen.report.page import number
 from jaxgen.training.loop import Result
@@ -78,13 +82,13 @@ PRESETS = {
 QUICK = {"epochs": 60, "dataset": "digits"}
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Trains the DBN, one layer after the other; the times are those of all layers."""
     args = rbm_training.with_decay(args, session.dataset)
     return results.total(dbn_layers.train(args, args.model, session))
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DBN, returns the page."""
     args = rbm_training.with_decay(args, session.dataset)
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
@@ -115,5 +119,24 @@ def examined(run: Finished, dataset: Dataset) -> Examined:
     return examined_net.examined(net, run.args.model, dataset)
 
 
+def second_layer(args: Args, image_shape: ImageShape) -> Learner:
+    """The second RBM of a DBN, above a first one at its start: what the benchmark times."""
+    first = dbn.learner(args.model, image_shape).init(jax.random.key(0))
+    return dbn.learner(args.model, image_shape, first.params)
+
+
+EXPERIMENT = Experiment(
+    *("dbn", PRESETS, QUICK, train, report),
+    band=Band("test_reconstruction_error", 0.09),
+    benchmark=Benchmark(
+        learner=second_layer,
+        flops=flops.of_second_layer,
+        baselines=DENSE,
+        presets=("lab",),
+        note="dbn-lab is the second layer, above a first one that stays as it is.",
+    ),
+    comparison=Comparison(order=None),  # wake_sleep trains it
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("dbn", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

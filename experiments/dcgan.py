@@ -21,21 +21,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import CONVOLUTIONAL
 from experiments.comparison import examined_gan
 from experiments.comparison.examined import Examined
 from experiments.lab.gan import dcgan_study
 from experiments.lab.gan import page as adversarial_pages
 from experiments.lab.gan import training as adversarial_training
-from experiments.running import cli as launch
-from experiments.running import common
+from experiments.running import cli
+from experiments.running.args import RunArgs
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.finished import Finished
+from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(RunArgs):
     """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
 
     preset: str = "lab"
@@ -52,6 +56,7 @@ class Args(common.Args):
     normalisation and at the learning rate 1e-3 as well, and compare."""
 
     shorten: ClassVar[str] = "--width, --epochs or --quick"
+    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
     check = adversarial_pages.check
 
 
@@ -73,12 +78,12 @@ PRESETS = {
 QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 0.125}}
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Trains the DCGAN."""
     return dcgan_study.train(args, session)
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DCGAN, returns the page."""
     shown = dcgan_study.show(args, session, result)
     return dcgan_study.study(args, session, shown) if args.study else shown.page
@@ -90,5 +95,12 @@ def examined(run: Finished, dataset: Dataset) -> Examined:
     return examined_gan.examined(run, dcgan.learner(config, shape), dcgan.nets(config, shape[-1]))
 
 
+EXPERIMENT = Experiment(
+    *("dcgan", PRESETS, QUICK, train, report),
+    band=Band("sample_distance", 0.45),
+    benchmark=Benchmark(flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512),
+    comparison=Comparison(order=4, flags=("--width=0.25",)),
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("dcgan", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

@@ -16,21 +16,26 @@ images 4.24), their spread 0.97 and 0.74 (docs/results/gan.md); 200 epochs are n
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import examined_gan
 from experiments.comparison.examined import Examined
 from experiments.lab.gan import page as adversarial_pages
 from experiments.lab.gan import training as adversarial_training
-from experiments.running import cli as launch
-from experiments.running import common
+from experiments.running import cli
+from experiments.running.args import RunArgs
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.finished import Finished
+from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.models import gan
 from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(RunArgs):
     """Train one of the lab's fully connected GANs and show what the notebooks ask for."""
 
     preset: str = "deep"
@@ -41,6 +46,7 @@ class Args(common.Args):
     """A VAE's run folder, whose samples are shown beside these."""
     model: gan.Config = field(default_factory=gan.Config)
 
+    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
     check = adversarial_pages.check
 
 
@@ -74,14 +80,14 @@ def described(config: gan.Config, num_pixels: int) -> str:
     return adversarial_training.described(config, what)
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Trains the GAN."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
     return adversarial_training.train(args, session, learner, nets)
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the notebooks' questions about one trained GAN, returns the page."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
@@ -98,5 +104,12 @@ def examined(run: Finished, dataset: Dataset) -> Examined:
     return examined_gan.examined(run, gan.learner(config, shape), gan.nets(config, shape))
 
 
+EXPERIMENT = Experiment(
+    *("gan", PRESETS, QUICK, train, report),
+    band=Band("sample_distance", 0.27),
+    benchmark=Benchmark(flops=flops.of_gan, baselines=DENSE, num_images=12_000),
+    comparison=Comparison(order=3, flags=("--preset=small", "--epochs=100")),
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("gan", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

@@ -20,17 +20,21 @@ from typing import Literal
 
 import jax
 
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import examined_net
 from experiments.comparison.examined import Examined
 from experiments.lab.rbm import study as rbm_study
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import artifacts as results
-from experiments.running import cli as launch
-from experiments.running import common
+from experiments.running import cli
 from experiments.running import progress as monitor
 from experiments.running import seeds as members
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.finished import Finished
+from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import number
@@ -85,7 +89,7 @@ PRESETS = {
 QUICK = {"epochs": 60, "dataset": "digits"}
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Trains the RBM."""
     args = rbm_training.with_decay(args, session.dataset)
     learner = rbm.learner(args.model, session.dataset.train.images.shape[1:])
@@ -95,12 +99,12 @@ def train(args: Args, session: common.Session) -> Result:
         settings |= {"base_rates": True}
         init = rbm_training.initial(args, args.model.binarize, learner, session.dataset)
         state = members.start(lambda key, _: init(key), session.seeds, ())
-    return common.train(
+    return train_in_session(
         args, learner, session, settings, lambda state: measured(state.params), state
     )
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained RBM, returns the page."""
     args = rbm_training.with_decay(args, session.dataset)
     config, folder = args.model, session.folder
@@ -131,5 +135,12 @@ def examined(run: Finished, dataset: Dataset) -> Examined:
     return examined_net.examined(dbn.tied((run.params,)), run.args.model, dataset)
 
 
+EXPERIMENT = Experiment(
+    *("rbm", PRESETS, QUICK, train, report),
+    band=Band("test_reconstruction_error", 0.06),
+    benchmark=Benchmark(flops=flops.of_rbm, baselines=DENSE, presets=("lab",)),
+    comparison=Comparison(order=0),
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("rbm", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

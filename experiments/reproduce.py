@@ -25,10 +25,10 @@ from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import require_repeatable
 from experiments.reproduction.runs import Timed, short
 from experiments.reproduction.verdict import (
-    BANDS,
     MEANING,
     Record,
     Verdict,
+    band_of,
     judge,
     main_metric,
     promise,
@@ -36,7 +36,8 @@ from experiments.reproduction.verdict import (
     read_record,
 )
 from experiments.running import finished
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
+from experiments.running.experiment import find
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, markdown, number
@@ -78,9 +79,10 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _table(runs: Mapping[str, Timed], experiment: str) -> Table:
+def _table(runs: Mapping[str, Timed]) -> Table:
     """The runs side by side: digests by their first digits, and the metric that has a band."""
-    metric = BANDS[experiment].metric
+    (first, *_) = runs.values()
+    metric = str(band_of(first.run).metric)
     rows = [
         [
             name,
@@ -99,7 +101,7 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
     (_, first), *others = runs.items()
     verdict = judge(first.run, {name: timed.run for name, timed in others})
     experiment = str(first.run.record.config["experiment"])
-    text = "\n".join([markdown(_table(runs, experiment)), *_lines(verdict), *notes, ""])
+    text = "\n".join([markdown(_table(runs)), *_lines(verdict), *notes, ""])
     print(f"\n{text}", flush=True)
     facts = {
         "experiment": experiment,
@@ -200,7 +202,7 @@ def main(argv: Sequence[str]) -> int:
         if args.verify:
             verify(args.verify, args)
         else:
-            reproduce(finished.require_experiment(args.experiment), rest, args)
+            reproduce(find(args.experiment).name, rest, args)
 
     try:
         return exit_code(act)

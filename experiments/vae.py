@@ -12,20 +12,24 @@ shrinks in proportion, to stages of whole steps).
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import examined_vae
 from experiments.lab.vae import page as vae_pages
 from experiments.lab.vae import training as vae_training
-from experiments.running import cli as launch
-from experiments.running import common
+from experiments.running import cli
+from experiments.running.args import RunArgs
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
+from experiments.running.session import Session
 from jaxgen.errors import require
 from jaxgen.models import vae
 from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(common.Args):
+class Args(RunArgs):
     """Train the lab's VAE and answer its tasks 4.1 to 4.4; --study compares 2 and 20 latents."""
 
     batch_size: int = 1024
@@ -37,6 +41,8 @@ class Args(common.Args):
     """Codes per test image in the importance-weighted bound."""
     study: bool = False
     """Train with 2 and with 20 latent variables as well and compare."""
+
+    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"bound_samples"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,16 +69,23 @@ QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "dig
 examined = examined_vae.examined
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Trains the VAE."""
     return vae_training.train(args, args.model, session)
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained VAE, returns the page."""
     shown = vae_pages.show(args, args.model, session, result)
     return vae_pages.study(args, session, shown) if args.study else shown.page
 
 
+EXPERIMENT = Experiment(
+    *("vae", PRESETS, QUICK, train, report),
+    band=Band("test_elbo", 0.02),
+    benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE),
+    comparison=Comparison(order=2),
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("vae", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

@@ -12,10 +12,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 
 from experiments import dbn
+from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import examined_net
 from experiments.comparison.examined import Examined
 from experiments.lab.dbn import fine_tuning as wake_sleep_tasks
@@ -23,12 +26,13 @@ from experiments.lab.dbn import layers as dbn_layers
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.running import artifacts as results
-from experiments.running import cli as launch
-from experiments.running import common, finished
+from experiments.running import cli, finished
 from experiments.running import progress as monitor
 from experiments.running import seeds as members
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.finished import Finished
-from experiments.running.session import session_for
+from experiments.running.session import Session, session_for
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require_positive
 from jaxgen.models import dbn as dbn_model
@@ -51,6 +55,8 @@ class Args(rbm_tasks.GenerationArgs):
     model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
     study: bool = False
     """Fine-tune with the other kind of --prediction as well and compare the two."""
+
+    immaterial: ClassVar[frozenset[str]] = rbm_tasks.GenerationArgs.immaterial | {"dbn"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +86,7 @@ PRESETS = {"lab": Args()}
 QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
 
 
-def train_dbn(args: Args, session: common.Session) -> Layers:
+def train_dbn(args: Args, session: Session) -> Layers:
     """Trains a DBN of the same sizes into its own run folder inside this run's; returns it."""
     part = session.within("dbn")
     names = [field.name for field in dataclasses.fields(rbm_tasks.GenerationArgs)]
@@ -108,13 +114,11 @@ def train_dbn(args: Args, session: common.Session) -> Layers:
     return layers
 
 
-def fine_tune(
-    args: Args, config: wake_sleep.Config, session: common.Session, layers: Layers
-) -> Result:
+def fine_tune(args: Args, config: wake_sleep.Config, session: Session, layers: Layers) -> Result:
     """Fine-tunes a DBN in the folder of the session; of several seeds each has its own."""
     measured = dbn_tasks.measurer(config.binarize, session.dataset)
     learner_from = partial(wake_sleep.learner, config, session.dataset.train.images.shape[1:])
-    return common.train(
+    return train_in_session(
         args,
         learner_from(),
         session,
@@ -124,7 +128,7 @@ def fine_tune(
     )
 
 
-def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_model.Net) -> Path:
+def study(args: Args, session: Session, layers: Layers, fine_tuned: dbn_model.Net) -> Path:
     """Fine-tunes with the other kind of prediction and compares the two."""
     mine = args.model.prediction
     other = "samples" if mine == "probs" else "probs"
@@ -144,7 +148,7 @@ def study(args: Args, session: common.Session, layers: Layers, fine_tuned: dbn_m
     return wake_sleep_tasks.comparison(args, session, nets, logs)
 
 
-def train(args: Args, session: common.Session) -> Result:
+def train(args: Args, session: Session) -> Result:
     """Fine-tunes the given DBN, the same for every seed, or a DBN of each seed's own."""
     if args.dbn:
         layers = dbn_layers.load(args.dbn, session.dataset)
@@ -154,7 +158,7 @@ def train(args: Args, session: common.Session) -> Result:
     return fine_tune(args, args.model, session, layers)
 
 
-def report(args: Args, session: common.Session, result: Result) -> Path:
+def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one fine-tuned DBN, returns the page."""
     config, drawing = args.model, results.Drawing(session.dataset, session.folder)
     folder = args.dbn or session.folder / "dbn"
@@ -203,5 +207,12 @@ def examined(run: Finished, dataset: Dataset) -> Examined:
     return examined_net.examined(net, run.args.model, dataset)
 
 
+EXPERIMENT = Experiment(
+    *("wake_sleep", PRESETS, QUICK, train, report),
+    band=Band("test_reconstruction_error", 0.06),
+    benchmark=Benchmark(flops=flops.of_wake_sleep, baselines=DENSE),
+    comparison=Comparison(order=1, inner_runs=("dbn",)),
+)
+
 if __name__ == "__main__":
-    launch.leave(launch.main("wake_sleep", train, report, PRESETS, QUICK))
+    cli.leave(cli.main(EXPERIMENT))

@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import importlib
 import inspect
-import pkgutil
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 import pytest
 from support.helpers import ROOT, same
 
-import experiments
-from experiments.running import command_line, common
+from experiments.running import cli, experiment
+from experiments.running.args import RunArgs
 from jaxgen import models
 from jaxgen.learner import Learner
 from jaxgen.training.epoch import RUN_ONCE
@@ -50,18 +49,9 @@ def imported(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("jaxgen", "experiments")}
 
 
-EXPERIMENTS = [
-    name
-    for name in (
-        f"experiments.{module.name}" for module in pkgutil.iter_modules(experiments.__path__)
-    )
-    if hasattr(importlib.import_module(name), "PRESETS")
-]
-
-
 def test_models_and_experiments_are_found():
     assert {*models.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
-    assert "experiments.rbm" in EXPERIMENTS
+    assert {*experiment.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
 
 
 # ---- the contract of a model
@@ -207,21 +197,24 @@ def test_vmap_over_keys(model: Model):
 # ---- the contract of an experiment
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", experiment.names())
 def test_experiment(name: str):
-    module = importlib.import_module(name)
-    presets: dict[str, common.Args] = module.PRESETS
-    assert next(iter(presets.values())) == module.Args()
-    for preset, args in presets.items():
+    declared = experiment.find(name)
+    module = importlib.import_module(f"experiments.{name}")
+    assert declared.name == name
+    assert name in models.names()
+    assert (declared.presets, declared.quick) == (module.PRESETS, module.QUICK)
+    assert (declared.train, declared.report) == (module.train, module.report)
+    assert declared.default == module.Args()
+    for preset, args in declared.presets.items():
         assert args.preset == preset
         assert type(args) is module.Args
-        assert isinstance(args, common.Args)
+        assert isinstance(args, RunArgs)
         assert args.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        quick = command_line.quickened(args, module.QUICK)
-        assert quick.dataset == "digits"
-    assert f"python -m {name}" in (module.__doc__ or "")
-    assert list(inspect.signature(module.train).parameters) == ["args", "session"]
-    assert list(inspect.signature(module.report).parameters) == ["args", "session", "result"]
+        assert cli.quickened(args, declared.quick).dataset == "digits"
+    assert f"python -m experiments.{name}" in (module.__doc__ or "")
+    assert list(inspect.signature(declared.train).parameters) == ["args", "session"]
+    assert list(inspect.signature(declared.report).parameters) == ["args", "session", "result"]
 
 
 # ---- the direction of imports

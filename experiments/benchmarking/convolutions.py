@@ -19,10 +19,10 @@ import jax
 import tyro
 from jaxtyping import Array
 
+from experiments.benchmarking.baseline import timed
 from experiments.benchmarking.cases import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
-from experiments.benchmarking.peers import timed
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen.files import write_atomically, write_json
 from jaxgen.nn import conv_winograd
 from jaxgen.nn.conv import FORMULATIONS, formulation

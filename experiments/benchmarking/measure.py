@@ -1,7 +1,7 @@
-"""How the benchmark times: our program as `fit` runs it, peers in turn with it, the device's peak.
+"""How the benchmark times: our program as `fit` runs it, baselines in turn, the device's peak.
 
-Peak memory is read when our first epoch is done, before any peer is built and before the products
-that tell the peak speed, so that it is ours alone as long as a process measures one case.
+Peak memory is read when our first epoch is done, before any baseline is built and before the
+products of the peak speed, so that it is ours alone as long as a process measures one case.
 """
 
 import statistics
@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarking.baseline import Baseline, started, take_turn, timed
 from experiments.benchmarking.cases import Case, Precision
-from experiments.benchmarking.peers import Peer, started, take_turn, timed
 from experiments.running.cluster import Cluster, chosen_devices
 from jaxgen.runs import folder as run_folder
 from jaxgen.training.loop import Progress, Schedule, fit
@@ -60,15 +60,15 @@ def measure(
     num_seeds: int = 1,
     num_devices: int = 1,
 ) -> dict[str, Any]:
-    """Times epochs of `fit` on the images, each followed by one of every peer.
+    """Times epochs of `fit` on the images, each followed by one of every baseline.
 
-    The first epoch warms up. Peers from `libraries` train one seed on one device.
+    The first epoch warms up. Baselines from `libraries` train one seed on one device.
     """
-    learner = case.subject.learner(case.args.model, images.shape[1:])
+    learner = case.learner(images.shape[1:])
     batch_size = case.args.batch_size
     ours: list[float] = []
     found: dict[str, Any] = {}
-    peers: list[Peer] = []
+    baselines: list[Baseline] = []
     began = mark = time.perf_counter()
 
     def hook(progress: Progress) -> None:
@@ -79,10 +79,10 @@ def measure(
         ours.append((time.perf_counter() - mark) / progress.steps_per_epoch)
         if len(ours) == 1:
             found.update(memory())
-            peers.extend(started(case, libraries, images, repeats))
+            baselines.extend(started(case, libraries, images, repeats))
         else:
-            for peer in peers:
-                take_turn(peer)
+            for baseline in baselines:
+                take_turn(baseline)
         mark = time.perf_counter()
 
     devices = chosen_devices(Cluster(devices=num_devices))
@@ -91,21 +91,22 @@ def measure(
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
     found |= {"num_seeds": num_seeds, "num_devices": num_devices}
     found |= {"steps": len(images) // batch_size, "repeats": repeats}
+    found |= {"images": len(images), "note": case.declared.note}
     row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
-    row |= rates(case, ours[1:], num_seeds)
-    for peer in peers:
-        row |= ratio(peer, ours[1:], num_seeds)
+    row |= rates(case, ours[1:], num_seeds, case.flops(images.shape[1:]))
+    for baseline in baselines:
+        row |= ratio(baseline, ours[1:], num_seeds)
     return row
 
 
-def rates(case: Case, step_s: list[float], num_seeds: int) -> dict[str, Any]:
+def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) -> dict[str, Any]:
     """What follows from the seconds that a step took; rates are of the median.
 
     A step with several seeds is one of each of them; an epoch is one of all `NUM_IMAGES`.
     """
     median = statistics.median(step_s)
     steps = NUM_IMAGES // case.args.batch_size
-    operations = num_seeds * case.subject.operations(case.args)
+    flops = None if flops is None else num_seeds * flops
     peaks = {dtype: matmul_peak(dtype) for dtype in ("float32", "bfloat16")}
     return {
         "step_s": median,
@@ -113,27 +114,27 @@ def rates(case: Case, step_s: list[float], num_seeds: int) -> dict[str, Any]:
         "epoch_s": median * steps,
         "epoch_s_range": [min(step_s) * steps, max(step_s) * steps],
         "images_per_s": num_seeds * case.args.batch_size / median,
-        "operations_per_step": operations,
-        "gflops_per_s": operations / median / 1e9,
+        "flops_per_step": flops,
+        "gflops_per_s": None if flops is None else flops / median / 1e9,
         "peak_gflops_per_s": peaks["float32"] / 1e9,
         "bfloat16_peak_gflops_per_s": peaks["bfloat16"] / 1e9,
-        "share_of_peak": operations / median / peaks[case.precision],
+        "share_of_peak": None if flops is None else flops / median / peaks[case.precision],
         "matmul_precision": jax.config.jax_default_matmul_precision or "default",
     }
 
 
-def ratio(peer: Peer, ours: list[float], num_seeds: int) -> dict[str, Any]:
-    """Our time over a peer's: of the medians, and the range over the pairs of epochs.
+def ratio(baseline: Baseline, ours: list[float], num_seeds: int) -> dict[str, Any]:
+    """Our time over a baseline's: of the medians, and the range over the pairs of epochs.
 
-    A peer trains several seeds one after the other.
+    A baseline trains several seeds one after the other.
     """
-    theirs = [num_seeds * seconds for seconds in peer.step_s]
-    ratios = [a / b for a, b in zip(ours, theirs, strict=False)]  # a slow peer has fewer turns
+    theirs = [num_seeds * seconds for seconds in baseline.step_s]
+    ratios = [a / b for a, b in zip(ours, theirs, strict=False)]  # a slow baseline has fewer turns
     return {
-        f"{peer.name}_steps": peer.num_steps,
-        f"{peer.name}_repeats": len(theirs),
-        f"{peer.name}_step_s": statistics.median(theirs),
-        f"{peer.name}_step_s_range": [min(theirs), max(theirs)],
-        f"ratio_to_{peer.name}": statistics.median(ours) / statistics.median(theirs),
-        f"ratio_to_{peer.name}_range": [min(ratios), max(ratios)],
+        f"{baseline.name}_steps": baseline.num_steps,
+        f"{baseline.name}_repeats": len(theirs),
+        f"{baseline.name}_step_s": statistics.median(theirs),
+        f"{baseline.name}_step_s_range": [min(theirs), max(theirs)],
+        f"ratio_to_{baseline.name}": statistics.median(ours) / statistics.median(theirs),
+        f"ratio_to_{baseline.name}_range": [min(ratios), max(ratios)],
     }

@@ -6,8 +6,8 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+from experiments.benchmarking.baseline import TITLES
 from experiments.benchmarking.measure import NUM_IMAGES, peak_size
-from experiments.benchmarking.peers import TITLES
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import folder as run_folder
 
@@ -15,6 +15,7 @@ Row = Mapping[str, Any]
 Columns = dict[str, Callable[[Row], str]]
 """What a column shows of a row, by its title."""
 
+FOLDER = "experiments/benchmarking/baselines"
 VARIANTS = {
     "torch": "eager",
     "torch_channels_last": "with channels_last where there are convolutions",
@@ -23,11 +24,11 @@ VARIANTS = {
 """PyTorch's programs, in words."""
 
 
-def peers_said(rows: list[dict[str, Any]]) -> str:
-    """How the peers in the rows are measured and what they are; nothing where there is none."""
-    peers = [name for name in TITLES if any(f"ratio_to_{name}" in row for row in rows)]
-    variants = [text for name, text in VARIANTS.items() if name in peers]
-    if {"torch_channels_last", "torch_compiled"} <= {*peers}:
+def baselines_said(rows: list[dict[str, Any]]) -> str:
+    """How the baselines in the rows are measured and what they are; nothing where there is none."""
+    baselines = [name for name in TITLES if any(f"ratio_to_{name}" in row for row in rows)]
+    variants = [text for name, text in VARIANTS.items() if name in baselines]
+    if {"torch_channels_last", "torch_compiled"} <= {*baselines}:
         variants[-1] += " (then with channels_last too)"
     programs, rounded, busy = [], [], ""
     if variants:
@@ -37,7 +38,7 @@ def peers_said(rows: list[dict[str, Any]]) -> str:
         )
         rounded.append("PyTorch runs under autocast")
         busy = "On a busy machine PyTorch's idle threads spin, and its times say little. "
-    if "flax" in peers:
+    if "flax" in baselines:
         programs.append(
             (
                 "Flax's are "
@@ -47,12 +48,12 @@ def peers_said(rows: list[dict[str, Any]]) -> str:
             + "flax_*.py, the straightforward program with a jitted step per batch"
         )
         rounded.append("Flax's convolutions have that dtype")
-    if not peers:
+    if not baselines:
         return ""
     said = (
-        " A peer's program runs in turn with ours, in the same process; the ratio is our time over "
-        "the peer's, its range over the pairs of repeats. A slow peer takes fewer steps, or fewer "
-        f"turns, which its cell says. {busy}{'; '.join(programs)}."
+        " A baseline runs in turn with ours, in the same process; the ratio is our time over the "
+        "baseline's, its range over the pairs of repeats. A slow baseline takes fewer steps, or "
+        f"fewer turns, which its cell says. {busy}{'; '.join(programs)}."
     )
     if any(row["precision"] == "bfloat16" for row in rows):
         said += f" Where our products are of bfloat16, {' and '.join(rounded)}."
@@ -61,18 +62,18 @@ def peers_said(rows: list[dict[str, Any]]) -> str:
 
 def how(rows: list[dict[str, Any]]) -> str:
     """What the columns of the rows hold, and how it is measured."""
-    peers = peers_said(rows)
+    baselines = baselines_said(rows)
     convolutional = any(row["name"].startswith("dcgan") for row in rows)
     counted = ", and convolutions as they are defined, of which Winograd's algorithm needs 9/16"
     return (
-        f"{peers}\n\n"
+        f"{baselines}\n\n"
         "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step "
         "is counted from the call of `fit`. GFLOP/s counts matrix products alone"
         f"{counted if convolutional else ''}; the "
         "share is of the product's peak in the row's precision. Each row comes from a process of "
         "its own; its peak memory (RSS) is read when our first epoch is done, "
-        f"{'before a peer is built, ' if peers else ''}and holds the data set and what compiling "
-        "took."
+        f"{'before a baseline is built, ' if baselines else ''}and holds the data set and what "
+        "compiling took."
     )
 
 
@@ -102,12 +103,17 @@ def name_of(row: Row) -> str:
 
 
 def ratios(rows: list[dict[str, Any]]) -> Columns:
-    """A column for each peer that has run."""
+    """A column for each baseline that has run."""
     return {
-        f"ratio to {title} (range)": partial(ratio_text, name=peer)
-        for peer, title in TITLES.items()
-        if any(f"ratio_to_{peer}" in row for row in rows)
+        f"ratio to {title} (range)": partial(ratio_text, name=baseline)
+        for baseline, title in TITLES.items()
+        if any(f"ratio_to_{baseline}" in row for row in rows)
     }
+
+
+def counted(value: float | None, digits: int) -> str:
+    """A number that rests on counted operations; empty where they are not counted."""
+    return "" if value is None else number(value, digits)
 
 
 def measures(rows: list[dict[str, Any]]) -> Columns:
@@ -119,8 +125,8 @@ def measures(rows: list[dict[str, Any]]) -> Columns:
         "first step s": lambda row: number(row["first_step_s"], 3),
         "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
         "images/s": lambda row: number(row["images_per_s"], 3),
-        "GFLOP/s": lambda row: number(row["gflops_per_s"], 3),
-        "share of peak": lambda row: number(row["share_of_peak"], 2),
+        "GFLOP/s": lambda row: counted(row["gflops_per_s"], 3),
+        "share of peak": lambda row: counted(row["share_of_peak"], 2),
         "peak RSS MB": lambda row: number(row["peak_rss_bytes"] / 1e6, 3),
     }
     if any(row["peak_device_bytes"] for row in rows):
@@ -161,12 +167,13 @@ def page(rows: list[dict[str, Any]]) -> str:
     """One row per learner and preset."""
     epoch: Columns = {"s/epoch": lambda row: number(row["epoch_s"], 3)}
     columns: Columns = {"name": name_of, "batch": lambda row: str(row["batch_size"])}
-    shown = {row["name"].partition("-")[0] for row in rows}
-    fewer = {"gan": "of a GAN (12,000)", "dcgan": "of a DCGAN (512)"}
-    said = [text for name, text in fewer.items() if name in shown]
-    notes = f"; fewer are timed {' and '.join(said)}." if said else "."
-    if "dbn" in shown:
-        notes += " dbn-lab is the second layer, above a first one that stays as it is."
+    fewer = {
+        f"{row['name'].partition('-')[0]} ({row['images']:,})": None
+        for row in rows
+        if row["images"] < NUM_IMAGES
+    }
+    notes = f"; fewer are timed of {' and '.join(fewer)}." if fewer else "."
+    notes = " ".join([notes, *dict.fromkeys(row["note"] for row in rows if row["note"])])
     return (
         f"{head('Speed', rows)} s/epoch is of {NUM_IMAGES:,} images{notes}\n\n"
         f"{table(rows, columns | epoch | measures(rows))}"

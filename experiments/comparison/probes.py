@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tyro
 
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.evaluation import probe

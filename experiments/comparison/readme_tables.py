@@ -16,7 +16,7 @@ from typing import NamedTuple
 import tyro
 
 from experiments.comparison.tables import PUBLISHED
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen.errors import DataError
 from jaxgen.files import write_atomically
 from jaxgen.report.page import Table, markdown

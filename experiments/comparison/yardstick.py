@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from experiments.comparison.judge import Judge, as_inputs, judge
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.evaluation import precision_recall, sample_quality

@@ -1,6 +1,5 @@
 """What must hold before a finished run is repeated; found out before anything is run."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from experiments.reproduction.verdict import Record, read_json
 from experiments.running import finished
+from experiments.running.experiment import find
 from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
 
@@ -34,7 +34,7 @@ def require_repeatable(run: Path, record: Record) -> str:
 
 def _require_known(run: Path, record: Record) -> str:
     """The experiment of a run, whose settings must be those that the experiment has today."""
-    experiment = finished.require_experiment(record.config.get("experiment"))
+    declared = find(record.config.get("experiment"))
     num_processes = record.config.get("cluster", {}).get("num_processes", 1)
     if num_processes != 1:
         raise SettingError(
@@ -42,15 +42,14 @@ def _require_known(run: Path, record: Record) -> str:
             found=f"one of {num_processes}",
             remedy="start its processes again, with another --out, and compare the summary.json",
         )
-    module = importlib.import_module(f"experiments.{experiment}")
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := finished.misfits(next(iter(module.PRESETS.values())), settings):
+    if wrong := finished.misfits(declared.default, settings):
         raise ReproduceError(
-            expected=f"{run} to have the settings of experiments.{experiment}",
+            expected=f"{run} to have the settings of experiments.{declared.name}",
             found=f"class C (not comparable): {'; '.join(wrong)}",
             remedy=f"check out commit {record.manifest.get('git_commit')}, which wrote it",
         )
-    return experiment
+    return declared.name
 
 
 def _require_unchanged(run: Path, record: Record) -> None:

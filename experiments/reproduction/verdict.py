@@ -10,6 +10,7 @@ C      not comparable: other settings, data or code; or numbers outside the band
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -17,32 +18,14 @@ from zipfile import BadZipFile
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from experiments.running.experiment import Band, find
 from jaxgen.errors import RunFolderError
-from jaxgen.runs.folder import HOW, earlier_config, fingerprint
+from jaxgen.runs.folder import PLACE, earlier_config, fingerprint
 from jaxgen.training.checkpoint import digest
 
 TIMES = {"train_s", "s_per_iteration"}
 """What equal runs differ in: seconds."""
 MEANING = {"A": "bitwise", "B": "within the band", "C": "not comparable"}
-
-
-class Band(NamedTuple):
-    """How far apart two runs may be that follow the same settings with other last bits."""
-
-    metric: str
-    width: float
-    """Largest distance, as a part of the first value."""
-
-
-BANDS = {
-    "rbm": Band("test_reconstruction_error", 0.06),
-    "dbn": Band("test_reconstruction_error", 0.09),
-    "wake_sleep": Band("test_reconstruction_error", 0.06),
-    "vae": Band("test_elbo", 0.02),
-    "gan": Band("sample_distance", 0.27),
-    "dcgan": Band("sample_distance", 0.45),
-}
-"""By experiment; docs/reproducibility.md has the spread over seeds that the widths stand on."""
 
 
 class Record(NamedTuple):
@@ -132,9 +115,15 @@ def read(folder: Path) -> Run:
     return Run(record, digests, metrics, whole.get("train_s", 0.0))
 
 
+def band_of(run: Run) -> Band:
+    """The band that the run's experiment declares, with a metric of the run."""
+    band = find(run.record.config["experiment"]).band
+    return band if band.metric else replace(band, metric=next(iter(run.metrics), ""))
+
+
 def main_metric(run: Run) -> float:
     """The metric that has a band: the run's, or the mean over its seeds; NaN if none."""
-    name = BANDS[str(run.record.config["experiment"])].metric
+    name = band_of(run).metric
     values = [x for found, x in run.metrics.items() if re.fullmatch(rf"(seed\d+/)?{name}", found)]
     return sum(values) / len(values) if values else float("nan")
 
@@ -180,7 +169,9 @@ def unpromised(environment: Mapping[str, Any]) -> list[str]:
 
 def promise(then: Record, now: Record) -> tuple[str, list[str]]:
     """The class that two runs can promise, from what they wrote down before their first step."""
-    settings = [{k: v for k, v in record.config.items() if k not in HOW} for record in (then, now)]
+    settings = [
+        {k: v for k, v in record.config.items() if k not in PLACE} for record in (then, now)
+    ]
     other = differences(*settings)
     for name in ("data_digest", "git_commit"):
         pair = [{name: record.manifest.get(name)} for record in (then, now)]
@@ -206,7 +197,7 @@ def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
     said = [f"digests differ: {', '.join(unequal)}"]
     if promised == "C":
         return "C", said
-    band = BANDS[str(first.record.config["experiment"])]
+    band = band_of(first)
     names = [name for name in first.metrics if name.rpartition("/")[2] == band.metric]
     within = bool(names)
     for name in names:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.running.common import Args, Session
+from experiments.running.args import RunArgs
+from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_atomically, write_json
@@ -98,7 +99,7 @@ def total(results: Sequence[Result]) -> Result:
     )
 
 
-def facts(args: Args, session: Session, result: Result, model: str) -> dict[str, str]:
+def facts(args: RunArgs, session: Session, result: Result, model: str) -> dict[str, str]:
     """The table at the head of a page."""
     steps = result.step - result.first_step
     train_s = f"{result.train_s:.1f} s for {steps} steps in this process"
@@ -113,7 +114,7 @@ def facts(args: Args, session: Session, result: Result, model: str) -> dict[str,
     }
 
 
-def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, float]) -> dict:
+def summary(args: RunArgs, session: Session, result: Result, metrics: Mapping[str, float]) -> dict:
     """The content of `summary.json`; times and rates are of this process alone."""
     steps = result.step - result.first_step
     return {
@@ -134,7 +135,7 @@ def summary(args: Args, session: Session, result: Result, metrics: Mapping[str, 
     }
 
 
-def write_samples(args: Args, session: Session, learner: Learner, result: Result) -> np.ndarray:
+def write_samples(args: RunArgs, session: Session, learner: Learner, result: Result) -> np.ndarray:
     """Draws the first samples of the run's seed, and keeps them in `samples.npz`."""
     key = named_key(jax.random.key(args.seed), "sample")
     images = jax.jit(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
@@ -154,7 +155,7 @@ def link_measures(folder: Path, digest: str) -> None:
 
 
 def write(
-    args: Args,
+    args: RunArgs,
     session: Session,
     result: Result,
     measured: Mapping[str, float],

@@ -6,28 +6,81 @@ exit codes (see jaxgen.errors).
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeVar
 
 import jax
+import tyro
 
 from experiments.running import seeds as members
+from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cluster import joined
-from experiments.running.command_line import exit_code, parse
-from experiments.running.common import Args, load_dataset
-from experiments.running.seeds import Report
-from experiments.running.session import Session, session_for
+from experiments.running.experiment import Experiment
+from experiments.running.session import session_for
 from experiments.running.signals import Stopped
+from jaxgen.errors import JaxgenError, SettingError, WriteError
 from jaxgen.runs import folder as run_folder
-from jaxgen.training.loop import Result
 
-Train: TypeAlias = Callable[[Any, Session], Result]
-"""Trains all that a model needs, for the seeds of the session."""
+AnyArgs = TypeVar("AnyArgs")
+
+
+def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
+    """The settings with the values of `quick`; a mapping replaces single fields of a part."""
+    values = {
+        name: dataclasses.replace(getattr(args, name), **value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in quick.items()
+    }
+    return dataclasses.replace(args, **values)
+
+
+def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
+    """Parses flags over a preset, the first where none is chosen; `quick` values lie between."""
+    name = next(iter(presets))
+    for index, flag in enumerate(argv):
+        if flag == "--preset":
+            name = "".join(argv[index + 1 : index + 2])
+        elif flag.startswith("--preset="):
+            name = flag.partition("=")[2]
+    if name not in presets:
+        raise SettingError(
+            expected=f"--preset to be one of {', '.join(presets)}",
+            found=repr(name),
+            remedy="set --preset to one of them",
+        )
+    default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
+    return tyro.cli(
+        type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
+    )
+
+
+def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it again") -> int:
+    """Runs `act`, returns its exit code, 0 for None; an error becomes one line (jaxgen.errors).
+
+    What jaxgen logs goes to stderr. A defect keeps its traceback. `after_interrupt`: what to do
+    after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        return act() or 0
+    except JaxgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WriteError.exit_code
 
 
 def make_deterministic() -> None:
@@ -37,7 +90,7 @@ def make_deterministic() -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def _session(experiment: str, args: Args, train: Train, report: Report) -> None:
+def execute(experiment: Experiment[Any], args: RunArgs) -> None:
     """Loads the data, owns the folder, trains and reports."""
     if args.deterministic:
         make_deterministic()
@@ -46,30 +99,25 @@ def _session(experiment: str, args: Args, train: Train, report: Report) -> None:
     with contextlib.ExitStack() as owned:
         with joined(args.cluster):
             dataset = load_dataset(args)
-            folder = args.out or Path("runs") / f"{experiment}-{dataset.name}-{_seeds_of(args)}"
+            name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
+            folder = args.out or Path("runs") / name
             args.check(dataset, folder)
             if args.cluster.first:
                 opened = run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite)
                 owned.enter_context(opened)
-            session = session_for(experiment, args, dataset, folder)
-            result = train(args, session)
+            session = session_for(experiment.name, args, dataset, folder)
+            result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            print(f"report: {members.report(args, session, result, report)}")
+            print(f"report: {members.report(args, session, result, experiment.report)}")
 
 
-def _seeds_of(args: Args) -> str:
+def _seeds_of(args: RunArgs) -> str:
     """The seeds as the name of a run folder has them."""
     return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
 
 
-def main(
-    experiment: str,
-    train: Train,
-    report: Report,
-    presets: Mapping[str, Args],
-    quick: Mapping[str, Any],
-) -> int:
+def main(experiment: Experiment[Any]) -> int:
     """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
 
     def stop(signum: int, _: Any) -> NoReturn:
@@ -77,7 +125,7 @@ def main(
         raise Stopped(signum)
 
     def act() -> None:
-        _session(experiment, parse(presets, quick, sys.argv[1:]), train, report)
+        execute(experiment, parse(experiment.presets, experiment.quick, sys.argv[1:]))
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

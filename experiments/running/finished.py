@@ -13,16 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from experiments.running.command_line import parse
-from jaxgen.errors import CheckpointError, SettingError
+from experiments.running.cli import parse
+from experiments.running.experiment import find, names
+from jaxgen.errors import CheckpointError
 from jaxgen.export import safetensors
 from jaxgen.runs import folder as run_folder
-from jaxgen.runs.folder import HOW
-
-NOT_TRAINED = {*HOW, "preset", "model", "dataset", "seed", "seeds", "quick", "study", "cluster"}
-NOT_TRAINED |= {"log_every", "deterministic", "generation_steps", "gain", "bound_samples"}
-NOT_TRAINED |= {"dbn", "vae"}
-"""Settings that do not tell one trained model from another; `model` does, field by field."""
 
 
 class Finished(NamedTuple):
@@ -112,16 +107,16 @@ def samples(folder: Path) -> np.ndarray:
 
 def _args(folder: Path, config: Mapping[str, Any]) -> Any:
     """The settings of a run; what an older version did not have takes today's default."""
-    module = importlib.import_module(f"experiments.{config['experiment']}")
+    declared = find(config["experiment"])
     given = {name: value for name, value in config.items() if name != "experiment"}
-    default = module.PRESETS.get(given.get("preset"), next(iter(module.PRESETS.values())))
+    default = declared.presets.get(str(given.get("preset")), declared.default)
     if unknown := [x for x in misfits(default, given) if "unknown" in x]:
         raise CheckpointError(
             expected=f"the settings in {folder} to be those of experiments.{config['experiment']}",
             found="; ".join(unknown),
             remedy="use the version of jaxgen that made the run",
         )
-    return parse(module.PRESETS, {}, flags(given))
+    return parse(declared.presets, {}, flags(given))
 
 
 def program(folder: Path) -> Path:
@@ -153,9 +148,9 @@ def changes(value: Any, default: Any) -> dict[str, Any]:
 
 def label(run: Finished) -> str:
     """What a run's model is called: experiment and preset, and what is changed in them."""
-    args, preset = run.args, run.module.PRESETS[run.args.preset]
+    args, preset = run.args, find(run.experiment).presets[run.args.preset]
     changed = changes(args.model, preset.model)
-    changed |= {n: v for n, v in changes(args, preset).items() if n not in NOT_TRAINED}
+    changed |= {n: v for n, v in changes(args, preset).items() if n not in args.immaterial}
     said = [f"{name.replace('_', ' ')} {_said(value)}" for name, value in changed.items()]
     return ", ".join([f"{run.experiment}-{args.preset}", *said])
 
@@ -170,23 +165,6 @@ def grouped(runs: list[Finished]) -> dict[str, list[Finished]]:
     for run in runs:
         groups.setdefault(label(run), []).append(run)
     return groups
-
-
-def names() -> list[str]:
-    """The experiments there are: files with a table of presets."""
-    files = sorted(Path(__file__).parents[1].glob("*.py"))
-    return [path.stem for path in files if "\nPRESETS = " in path.read_text()]
-
-
-def require_experiment(name: object) -> str:
-    """The name, if it is that of an experiment; raises SettingError otherwise."""
-    if name not in names():
-        raise SettingError(
-            expected=f"the name of an experiment: {', '.join(names())}",
-            found=repr(name),
-            remedy="type python -m experiments.reproduce rbm --quick, for example",
-        )
-    return str(name)
 
 
 def flags(config: Mapping[str, Any]) -> list[str]:

@@ -22,8 +22,8 @@ class Session(NamedTuple):
     root: Path
     seeds: tuple[int, ...]
     record: Callable[[], None]
-    """Writes down what is run and where; `common.train` calls it before the first step, once it is
-    clear that the settings and the checkpoints found fit together."""
+    """Writes down what is run and where; `train_in_session` calls it before the first step, once
+    the settings and the checkpoints found are known to fit together."""
     part: str = ""
     """What is trained or reported now, as a path in the root: "", "layer1", "dbn/layer1"."""
 

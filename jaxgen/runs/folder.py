@@ -27,8 +27,10 @@ LOCK = ".lock"
 """Hidden, as unfinished files are: hidden files make no run."""
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
-HOW = {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
-"""Settings that say where and how a run is made; they shape no number."""
+PLACE = frozenset(
+    {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
+)
+"""Settings of where and how a run is made; they shape no number."""
 
 
 def fingerprint(content: Any) -> str:
@@ -99,7 +101,7 @@ def recorded(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """
     try:
         config, manifest = (json.loads((folder / name).read_bytes()) for name in (CONFIG, MANIFEST))
-        settings = {name: value for name, value in config.items() if name not in HOW}
+        settings = {name: value for name, value in config.items() if name not in PLACE}
         found = {name: value for name, value in manifest.items() if name != "command"}
     except (OSError, ValueError, AttributeError):
         return None

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.benchmarking import baseline as benchmark_baseline
 from experiments.benchmarking import cases as benchmark_cases
-from experiments.benchmarking import peers as benchmark_peers
 from experiments.benchmarking.baselines import (
     flax_adversarial,
     flax_dcgan,
@@ -192,6 +192,6 @@ def test_epochs_run(name):
     (case,) = benchmark_cases.cases([name])
     case = benchmark_cases.changed(case, 10, 8, None)
     images = np.random.default_rng(0).integers(0, 256, (25, 28, 28, 1), dtype=np.uint8)
-    epoch = benchmark_peers.runner(case, "flax", images, {})
+    epoch = benchmark_baseline.runner(case, "flax", images, {})
     epoch(1)
     epoch(2)

@@ -11,11 +11,12 @@ import pytest
 import tyro
 from support.runs import only_line, read
 
-from experiments import benchmark, dcgan, gan, vae
+from experiments import benchmark, dcgan
+from experiments.benchmarking import baseline as benchmark_baseline
+from experiments.benchmarking import baselines, flops
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
-from experiments.benchmarking import peers as benchmark_peers
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from jaxgen.errors import DataMissingError, SettingError
 from jaxgen.models import dcgan as dcgan_model
@@ -43,7 +44,7 @@ def small(monkeypatch, tmp_path):
     for module in (benchmark, benchmark_measure, benchmark_pages):
         monkeypatch.setattr(module, "NUM_IMAGES", 300)
     monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
-    monkeypatch.setattr(benchmark.common, "load_dataset", nowhere)
+    monkeypatch.setattr(benchmark, "load_dataset", nowhere)
     monkeypatch.setattr(benchmark, "measured_apart", apart)
 
 
@@ -68,11 +69,11 @@ def test_rows_have_what_they_promise(small, tmp_path):
     assert row["data"] == "noise"
     assert row["precision"] == "float32"
     assert (row["batch_size"], row["steps"], row["num_seeds"]) == (100, 3, 1)
-    assert row["operations_per_step"] == 5 * 2 * 100 * 784 * 100
+    assert row["flops_per_step"] == 5 * 2 * 100 * 784 * 100
     assert row["step_s"] * 3 == pytest.approx(row["epoch_s"])
     assert row["step_s_range"][0] <= row["step_s"] <= row["step_s_range"][1]
     assert row["images_per_s"] * row["epoch_s"] == pytest.approx(300)
-    expected = row["operations_per_step"] / row["step_s"] / 1e9
+    expected = row["flops_per_step"] / row["step_s"] / 1e9
     assert row["gflops_per_s"] == pytest.approx(expected)
     assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row["peak_gflops_per_s"])
     for key in ("import_s", "trace_s", "compile_s", "first_step_s", "peak_rss_bytes"):
@@ -82,7 +83,7 @@ def test_rows_have_what_they_promise(small, tmp_path):
     assert not [key for key in row if key.startswith(("ratio", "torch", "flax"))]
     assert "| rbm-lab | 100 |" in text
     said = text.split("\n\n", 3)[3]  # after title, command and machine
-    for other in ("PyTorch", "Flax", "peer", "Winograd", "GAN", "dbn", "  ", ". \n"):
+    for other in ("PyTorch", "Flax", "baseline", "Winograd", "GAN", "dbn", "  ", ". \n"):
         assert other not in said, other
 
 
@@ -90,7 +91,7 @@ def test_peers_share_the_run_and_pay_for_every_seed(small):
     changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
     row = benchmark.measured_here(args("rbm-lab", against="flax", **changes))
     assert row["num_seeds"] == 3
-    assert row["operations_per_step"] == 3 * 5 * 2 * 50 * 784 * 20
+    assert row["flops_per_step"] == 3 * 5 * 2 * 50 * 784 * 20
     assert row["images_per_s"] == pytest.approx(3 * 50 / row["step_s"])
     low, high = row["ratio_to_flax_range"]
     assert 0 < low <= high
@@ -100,7 +101,7 @@ def test_peers_share_the_run_and_pay_for_every_seed(small):
     assert "ratio to Flax (range)" in text
     assert "Flax's programs are experiments/benchmarking/baselines/flax_*.py" in text
     assert "PyTorch" not in text
-    peer = benchmark_peers.Peer("flax", lambda _: None, 3, [1.0, 2.0])
+    peer = benchmark_baseline.Baseline("flax", lambda _: None, 3, [1.0, 2.0])
     found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
     assert found["flax_step_s"] == 3.0
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
@@ -121,12 +122,12 @@ def test_the_page_explains_what_is_in_its_rows():
 
 
 def test_a_slow_peer_has_fewer_turns(monkeypatch):
-    monkeypatch.setattr(benchmark_peers, "PEER_S", 0.0)
+    monkeypatch.setattr(benchmark_baseline, "BASELINE_S", 0.0)
     taken = []
-    peer = benchmark_peers.Peer("flax", taken.append, 2, [])
+    peer = benchmark_baseline.Baseline("flax", taken.append, 2, [])
     for _ in range(7):
-        benchmark_peers.take_turn(peer)
-    assert taken == [2] * benchmark_peers.LEAST_REPEATS
+        benchmark_baseline.take_turn(peer)
+    assert taken == [2] * benchmark_baseline.LEAST_REPEATS
     row = {"ratio_to_flax": 2.0, "ratio_to_flax_range": [1.0, 3.0], "steps": 4, "repeats": 7}
     row |= {"flax_steps": 2, "flax_repeats": 3}
     text = benchmark_pages.ratio_text(row, "flax")
@@ -137,10 +138,10 @@ def test_a_slow_peer_takes_fewer_steps(monkeypatch):
     (case,) = benchmark_cases.cases(["rbm-lab"])
     images = np.zeros((500, 2, 2, 1), np.uint8)
     taken = []
-    monkeypatch.setattr(benchmark_peers, "runner", lambda *_: taken.append)
+    monkeypatch.setattr(benchmark_baseline, "runner", lambda *_: taken.append)
     for budget, steps in ((1e9, 5), (0.0, 1)):
-        monkeypatch.setattr(benchmark_peers, "PEER_S", budget)
-        (peer,) = benchmark_peers.started(case, ("flax",), images, 3)
+        monkeypatch.setattr(benchmark_baseline, "BASELINE_S", budget)
+        (peer,) = benchmark_baseline.started(case, ("flax",), images, 3)
         assert peer.num_steps == steps
     assert taken == [1, 1, 5, 1, 1]
 
@@ -153,11 +154,11 @@ def test_without_a_compiler_the_others_go_on(monkeypatch, caplog):
 
         return epoch
 
-    monkeypatch.setattr(benchmark_peers, "runner", runner)
+    monkeypatch.setattr(benchmark_baseline, "runner", runner)
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     images = np.zeros((256, 2, 2, 1), np.uint8)
     with caplog.at_level(logging.WARNING, "jaxgen"):
-        peers = benchmark_peers.started(case, ("torch", "flax"), images, 3)
+        peers = benchmark_baseline.started(case, ("torch", "flax"), images, 3)
     assert [peer.name for peer in peers] == ["torch", "torch_channels_last", "flax"]
     said = "dcgan-lab goes on without PyTorch compiled: No working C++ compiler found"
     assert caplog.messages == [said]
@@ -167,27 +168,28 @@ def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch):
     def broken(num_steps):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(benchmark_peers, "runner", lambda *_: broken)
+    monkeypatch.setattr(benchmark_baseline, "runner", lambda *_: broken)
     (case,) = benchmark_cases.cases(["rbm-lab"])
     with pytest.raises(RuntimeError, match="a defect"):
-        benchmark_peers.started(case, ("flax",), np.zeros((100, 2, 2, 1), np.uint8), 3)
+        benchmark_baseline.started(case, ("flax",), np.zeros((100, 2, 2, 1), np.uint8), 3)
 
 
 @needs_torch
 def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch):
     model = dcgan_model.Config(width=1 / 64, precision="bfloat16")
     settings = replace(dcgan.PRESETS["lab"], batch_size=4, model=model)
-    peers = {k: v for k, v in benchmark_cases.CONVOLUTIONAL.items() if not v.get("compiled")}
-    subject = benchmark_cases.SUBJECTS["dcgan"]._replace(peers=peers)
-    monkeypatch.setitem(benchmark_cases.SUBJECTS, "dcgan", subject)
-    case = benchmark_cases.Case("dcgan", "lab", settings)
+    eager = {k: v for k, v in baselines.CONVOLUTIONAL.items() if "torch" in k}
+    eager = {k: v for k, v in eager.items() if not v.get("compiled")}
+    declared = replace(dcgan.EXPERIMENT.benchmark, baselines=eager)
+    experiment = replace(dcgan.EXPERIMENT, benchmark=declared)
+    case = benchmark_cases.Case(experiment, "lab", settings)
     images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
-    baseline = importlib.import_module("experiments.benchmarking.baselines.torch_dcgan")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_dcgan")
     asked = []
-    make = baseline.epoch_runner
-    monkeypatch.setattr(baseline, "epoch_runner", lambda *a, **k: asked.append(k) or make(*a, **k))
-    found = benchmark_peers.started(case, ("torch",), images, 1)
-    assert [(peer.name, peer.num_steps) for peer in found] == [(name, 2) for name in peers]
+    make = program.epoch_runner
+    monkeypatch.setattr(program, "epoch_runner", lambda *a, **k: asked.append(k) or make(*a, **k))
+    found = benchmark_baseline.started(case, ("torch",), images, 1)
+    assert [(peer.name, peer.num_steps) for peer in found] == [(name, 2) for name in eager]
     common = {"device": "cpu", "dtype": "bfloat16"}
     assert asked == [common, common | {"memory_format": "channels_last"}]
 
@@ -196,7 +198,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small):
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     for precision in case.precisions:
         chosen = benchmark_cases.changed(case, None, None, precision)
-        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], num_seeds=1)
+        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, chosen.flops((28, 28, 1)))
         key = {"float32": "", "bfloat16": "bfloat16_"}[precision] + "peak_gflops_per_s"
         assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row[key])
         assert (row["step_s"], row["epoch_s_range"]) == (2.0, [2.0, 6.0])  # 300 images: 2 steps
@@ -210,7 +212,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small):
 @pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
 def test_against_all(small, name):
     row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
-    for peer in benchmark_cases.cases([name])[0].subject.peers:
+    for peer in benchmark_cases.cases([name])[0].declared.baselines:
         assert row[f"ratio_to_{peer}"] > 0
 
 
@@ -344,7 +346,7 @@ def test_more_devices_than_there_are(small, monkeypatch, capsys):
 
 @pytest.mark.parametrize("against", ["torch", "all"])
 def test_without_torch_it_says_what_to_type(monkeypatch, capsys, against):
-    monkeypatch.setattr(benchmark_peers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(benchmark_baseline.importlib.util, "find_spec", lambda _: None)
     assert call(monkeypatch, "--only", "rbm-lab", "--against", against) == 2
     assert "'.[benchmark]'" in only_line(capsys.readouterr().err)
 
@@ -355,32 +357,31 @@ def test_what_to_run_against():
     assert libraries == expected
 
 
-# ---- operations
+# ---- flops
 
 
-def test_operations_of_a_small_net():
+def test_flops_of_a_small_net():
     """Counted by hand: encoder 784-4-6, decoder 3-4-784, two images."""
-    args = replace(vae.PRESETS["lab"], batch_size=2, model=Config((4,), latent_size=3))
+    config = Config((4,), latent_size=3)
     forward = 784 * 4 + 4 * 6 + 3 * 4 + 4 * 784
-    assert benchmark_cases.vae_operations(args) == 2 * 2 * (3 * forward - 784 * 4)
+    assert flops.of_vae(config, 2, (28, 28, 1)) == 2 * 2 * (3 * forward - 784 * 4)
 
 
-def test_operations_of_a_small_gan():
+def test_flops_of_a_small_gan():
     """Counted by hand: G 3-4-784, D 784-5-1, two images; D(real), D(fake) and D again for G."""
     model = gan_model.Config(latent_size=3, generator_sizes=(4,), discriminator_sizes=(5,))
-    args = replace(gan.PRESETS["small"], batch_size=2, model=model)
     of_g, of_d = 3 * 4 + 4 * 784, 784 * 5 + 5
     d_update = of_g + 2 * (of_d + of_d + 5)
     g_update = 2 * of_d + of_g + 4 * 784
-    assert benchmark_cases.gan_operations(args) == 2 * 2 * (d_update + g_update)
-    twice = replace(args, model=replace(model, d_steps=2, fresh_noise=True))
-    counted = benchmark_cases.gan_operations(twice)
+    assert flops.of_gan(model, 2, (28, 28, 1)) == 2 * 2 * (d_update + g_update)
+    twice = replace(model, d_steps=2, fresh_noise=True)
+    counted = flops.of_gan(twice, 2, (28, 28, 1))
     assert counted == 2 * 2 * (2 * d_update + of_g + g_update)
 
 
-def test_operations_of_the_labs_dcgan():
+def test_flops_of_the_labs_dcgan():
     """About 290 GFLOP at batch 128: D's three large layers have 8.6 each, 11 times in all."""
-    counted = benchmark_cases.dcgan_operations(dcgan.PRESETS["lab"])
+    counted = flops.of_dcgan(dcgan_model.Config(), 128, (28, 28, 1))
     large = 2 * 128 * 16 * 16 * 16 * 64 * 128
     assert 33 * large < counted < 34 * large
 

@@ -19,7 +19,8 @@ from experiments import compare
 from experiments.comparison import judge
 from experiments.comparison import measures as compare_measures
 from experiments.running import finished
-from experiments.running.command_line import parse
+from experiments.running.cli import parse
+from experiments.running.experiment import Comparison
 from jaxgen.errors import SettingError
 from jaxgen.export import safetensors
 from jaxgen.report import page as report
@@ -241,7 +242,7 @@ def test_train_makes_the_runs_that_are_not_there(
         shutil.copytree(pair[0], tmp_path / "out" / "runs" / name)
 
     flags = finished.flags(read(pair[0] / "config.json")["model"])
-    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=60"))
+    monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=60"))})
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
     monkeypatch.setattr(compare, "floors", lambda *_: {})
     words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
@@ -254,7 +255,7 @@ def test_train_makes_the_runs_that_are_not_there(
     }
     assert flags[flags.index("--seeds") + 1] == "0"
     assert read(tmp_path / "out" / "compare.json")[0]["name"].startswith("rbm-lab")
-    monkeypatch.setitem(compare.MODELS, "rbm", (*flags, "--epochs=61"))
+    monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=61"))})
     assert called(*words, "--out", tmp_path / "out") == 2
     assert "epochs 61" in only_line(capsys.readouterr().err)
 

@@ -13,7 +13,7 @@ from flax.traverse_util import unflatten_dict
 
 from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
 from experiments.comparison import examined, examined_gan, examined_net
-from experiments.running.command_line import parse
+from experiments.running.cli import parse
 from experiments.running.finished import Finished
 from jaxgen import data
 from jaxgen.evaluation.likelihood import rbm_log_likelihood, rbm_log_z

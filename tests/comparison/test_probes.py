@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.comparison import probes
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen import data
 
 

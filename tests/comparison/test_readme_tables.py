@@ -8,7 +8,7 @@ from support.runs import only_line
 
 from experiments.comparison import readme_tables
 from experiments.comparison.readme_tables import COMPARED, CUTS, REACHED
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen.errors import DataError
 
 

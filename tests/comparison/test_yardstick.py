@@ -9,7 +9,7 @@ import pytest
 from support.helpers import SMALL_CLASSIFIER, same
 
 from experiments.comparison import judge, yardstick
-from experiments.running.command_line import exit_code
+from experiments.running.cli import exit_code
 from jaxgen import data
 from jaxgen.evaluation import lenet
 from jaxgen.evaluation.resampling import Estimate

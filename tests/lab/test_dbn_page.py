@@ -14,8 +14,8 @@ from support.runs import call, contents, lines_of, only_line, read, said_twice
 
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import study as dbn_study
-from experiments.running import common
 from experiments.running import progress as monitor
+from experiments.running.args import RunArgs
 from jaxgen.training import checkpoint
 
 SMALL = ("--hidden-sizes", "16", "12", "--num-sampling-steps", "5", "--generation-steps", "3")
@@ -283,7 +283,7 @@ def test_studies(run: Run, stack: Path, tmp_path: Path):
     assert run(wake_sleep, tmp_path / "ws", "--dbn", str(stack), "--study") == 0
     names = [row["name"] for row in read(tmp_path / "ws" / "study.json")]
     assert names == ["DBN", "fine-tuned by probs", "fine-tuned by samples"]
-    assert common.Args().epochs == 100
+    assert RunArgs().epochs == 100
     for path in (folder, tmp_path / "ws"):
         assert (path / "study.html").read_text().count("data:image/png") >= 5
         assert (path / "study.md").read_text().count("\n| ") >= 4

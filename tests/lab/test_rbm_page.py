@@ -31,7 +31,7 @@ from support.runs import (
 
 from experiments import rbm
 from experiments.lab.rbm import training as rbm_training
-from experiments.running import common
+from experiments.running.args import load_dataset
 from jaxgen import data
 from jaxgen.data import sources
 from jaxgen.errors import RunFolderError
@@ -390,7 +390,7 @@ def test_auto_falls_back_to_digits(tmp_path, digits_root, monkeypatch, caplog):
         monkeypatch.setenv(name, "http://192.0.2.1:9")
     monkeypatch.setenv("no_proxy", "")
     args = rbm.Args(dataset="auto", data_dir=digits_root)
-    assert common.load_dataset(args).name == "digits"
+    assert load_dataset(args).name == "digits"
     (record,) = caplog.records
     assert "MNIST cannot be had" in record.message
     assert "\n" not in record.message

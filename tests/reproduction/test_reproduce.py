@@ -18,7 +18,7 @@ from support.runs import SMALL, contents, only_line, read, said_twice
 from experiments import reproduce
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction import verdict as reproduce_verdict
-from experiments.running import command_line, finished
+from experiments.running import cli, experiment, finished
 
 # ---- settings as flags
 
@@ -30,11 +30,11 @@ def as_stored(args: Any) -> dict[str, Any]:
     return json.loads(json.dumps(shown))
 
 
-@pytest.mark.parametrize("name", finished.names())
+@pytest.mark.parametrize("name", experiment.names())
 def test_flags_set_what_they_were_made_from(name: str):
     module = importlib.import_module(f"experiments.{name}")
     for preset, args in module.PRESETS.items():
-        quick = command_line.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
+        quick = cli.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
         changed = dataclasses.replace(
             args, data_dir=Path("a folder/--x"), seed=7, checkpoint_seconds=1e-5, tensorboard=True
         )
@@ -42,7 +42,7 @@ def test_flags_set_what_they_were_made_from(name: str):
             config = as_stored(wanted)
             assert finished.misfits(args, config) == []
             words = finished.flags(config)
-            assert command_line.parse(module.PRESETS, module.QUICK, words) == wanted
+            assert cli.parse(module.PRESETS, module.QUICK, words) == wanted
 
 
 def test_flags_of_a_model_with_nothing_left_as_it_was():
@@ -51,7 +51,7 @@ def test_flags_of_a_model_with_nothing_left_as_it_was():
         module.Args().model, hidden_sizes=(5,), num_gibbs_steps=(3, 1), transposed_start=True
     )
     args = dataclasses.replace(module.Args(), model=model, gain=-2.5, out=Path("-b"))
-    assert command_line.parse(module.PRESETS, {}, finished.flags(as_stored(args))) == args
+    assert cli.parse(module.PRESETS, {}, finished.flags(as_stored(args))) == args
 
 
 def test_settings_that_an_experiment_lacks_or_has_besides():
@@ -194,11 +194,11 @@ def test_what_a_seed_of_several_promises_to_one_alone(
 
 
 def test_every_experiment_has_the_band_that_is_published():
-    assert set(reproduce_verdict.BANDS) == set(finished.names())
     page = (ROOT / "docs" / "reproducibility.md").read_text()
     rows = re.findall(r"^\| (\w+) \| `(\w+)` \|.*\| (\d+) % \|$", page, re.MULTILINE)
     published = {name: (metric, int(width) / 100) for name, metric, width in rows}
-    assert published == {name: tuple(band) for name, band in reproduce_verdict.BANDS.items()}
+    bands = {name: experiment.find(name).band for name in experiment.names()}
+    assert published == {name: (band.metric, band.width) for name, band in bands.items()}
 
 
 # ---- what is refused

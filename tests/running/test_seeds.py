@@ -26,7 +26,7 @@ from support.runs import (
 )
 
 from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
-from experiments.running import command_line
+from experiments.running import cli
 from experiments.running import progress as monitor
 from experiments.running import seeds_page as members_page
 from experiments.running.seeds import report
@@ -222,7 +222,7 @@ def test_which_seeds_are_drawn_again(pair: Path, digits_root: Path, tmp_path: Pa
     folder, drawn = tmp_path / "run", []
     shutil.copytree(pair, folder)
     where = ["--dataset", "digits", "--data-dir", str(digits_root)]
-    args = command_line.parse(rbm.PRESETS, {}, [*where, *EPOCHS, *SMALL, *SEEDS])
+    args = cli.parse(rbm.PRESETS, {}, [*where, *EPOCHS, *SMALL, *SEEDS])
     session = session_for("rbm", args, data.load("digits", digits_root), folder)
     params = [load_file(member / "params.safetensors") for member in members(folder)]
     state = Params({name: np.stack([each[name] for each in params]) for name in params[0]})

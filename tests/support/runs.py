@@ -16,7 +16,7 @@ from support.helpers import run_python, start_python
 from experiments import rbm
 from experiments.reproduction import checks as reproduce_checks
 from experiments.reproduction import verdict as reproduce_verdict
-from experiments.running import cli as launch
+from experiments.running import cli
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
 """An RBM that is soon trained and drawn."""
@@ -86,12 +86,10 @@ def wait_until(process: "subprocess.Popen[str]", reached: Callable[[], bool]) ->
 
 def call(*flags: str, experiment: ModuleType = rbm) -> int:
     """The same command inside this process, which saves imports and compilations."""
-    name = experiment.__name__.rpartition(".")[2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [name, *flags])
-        return launch.main(
-            name, experiment.train, experiment.report, experiment.PRESETS, experiment.QUICK
-        )
+        patch.setattr(sys, "argv", [experiment.EXPERIMENT.name, *flags])
+        code: int = cli.main(experiment.EXPERIMENT)
+        return code
 
 
 def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tuple[int, str]:

@@ -1,1 +1,15 @@
-"""Plain PyTorch programs of the same updates, for the benchmark alone; torch is an extra."""
+"""Plain programs of the same updates in other libraries, for the benchmark alone.
+
+A file is called <library>_<experiment>.py and has a function ``epoch_runner(images, batch_size,
+model, **options)``. PyTorch is an extra.
+"""
+
+DENSE = {"torch": {}, "torch_compiled": {"compiled": True}, "flax": {}}
+"""Programs of a model without convolutions, with the options of each."""
+CONVOLUTIONAL = {
+    "torch": {},
+    "torch_channels_last": {"memory_format": "channels_last"},
+    "torch_compiled": {"compiled": True, "memory_format": "channels_last"},
+    "flax": {},
+}
+"""Programs of a model with convolutions."""

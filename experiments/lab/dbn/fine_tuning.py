@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.running import artifacts as results
-from experiments.running import common
 from experiments.running.artifacts import Drawing
+from experiments.running.session import Session
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
@@ -63,7 +63,7 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
 
 
 def comparison(
-    args: Any, session: common.Session, nets: Mapping[str, Net], logs: Mapping[str, Any]
+    args: Any, session: Session, nets: Mapping[str, Net], logs: Mapping[str, Any]
 ) -> Path:
     """A page about the DBN and its fine-tuning by probabilities and by drawn predictions."""
     drawing, binary = results.Drawing(session.dataset, session.folder), args.model.binarize

@@ -11,9 +11,11 @@ from flax.traverse_util import unflatten_dict
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm.training import at_base_rates, mean_visible, rate
 from experiments.running import artifacts as results
-from experiments.running import common, finished
+from experiments.running import finished
 from experiments.running import progress as monitor
 from experiments.running import seeds as members
+from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export import safetensors
@@ -27,7 +29,7 @@ from jaxgen.training.loop import Result
 logger = logging.getLogger("jaxgen")
 
 
-def described(config: dbn.Config, session: common.Session) -> str:
+def described(config: dbn.Config, session: Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
@@ -42,7 +44,7 @@ def name_of(layer: int) -> str:
     return f"layer{layer + 1}"
 
 
-def train_layer(args: Any, config: dbn.Config, session: common.Session, lower: Layers) -> Result:
+def train_layer(args: Any, config: dbn.Config, session: Session, lower: Layers) -> Result:
     """Trains the layer above `lower`, or finds it trained.
 
     The number of epochs is one of its settings: the layers above stand on the one that it ends as.
@@ -62,7 +64,7 @@ def train_layer(args: Any, config: dbn.Config, session: common.Session, lower: L
         state = learner_above(below).init(key)
         return state if mean is None else state._replace(top=at_base_rates(state.top, mean))
 
-    return common.train(
+    return train_in_session(
         args,
         learner_above(),
         session.within(name_of(len(lower))),
@@ -72,9 +74,7 @@ def train_layer(args: Any, config: dbn.Config, session: common.Session, lower: L
     )
 
 
-def train(
-    args: Any, config: dbn.Config, session: common.Session, lower: Layers = ()
-) -> list[Result]:
+def train(args: Any, config: dbn.Config, session: Session, lower: Layers = ()) -> list[Result]:
     """Trains all layers above `lower`, one after the other."""
     trained: list[Result] = []
     while len(lower) < len(config.hidden_sizes):

@@ -17,8 +17,8 @@ from experiments.lab.dbn import layers as dbn_layers
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm.tasks import binarized
 from experiments.running import artifacts as results
-from experiments.running import common
 from experiments.running import progress as monitor
+from experiments.running.session import Session
 from jaxgen.learner import named_key
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
@@ -108,7 +108,7 @@ def top_states(
 
 
 def train(
-    args: Any, session: common.Session, first: rbm.Params
+    args: Any, session: Session, first: rbm.Params
 ) -> tuple[dict[str, Layers], dict[str, Any]]:
     """Trains both variants; returns each at its start and trained, and their logs."""
     variants: dict[str, Layers] = {}
@@ -126,7 +126,7 @@ def train(
     return variants, logs
 
 
-def run(args: Any, session: common.Session, first: rbm.Params) -> Path:
+def run(args: Any, session: Session, first: rbm.Params) -> Path:
     """Trains both variants above the main run's first layer and compares them."""
     drawing, binary = results.Drawing(session.dataset, session.folder), args.model.binarize
     variants, logs = train(args, session, first)

@@ -14,8 +14,7 @@ from experiments.lab.gan import training as adversarial_training
 from experiments.lab.gan.page import Shown
 from experiments.lab.gan.tasks import failures_said
 from experiments.running import artifacts as results
-from experiments.running import common
-from experiments.running.session import variant
+from experiments.running.session import Session, variant
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
@@ -56,14 +55,14 @@ def described(config: dcgan.Config) -> str:
     return adversarial_training.described(config, what)
 
 
-def train(args: Any, session: common.Session) -> Result:
+def train(args: Any, session: Session) -> Result:
     """Trains one DCGAN, or those of several seeds."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
     return adversarial_training.train(args, session, learner, nets)
 
 
-def show(args: Any, session: common.Session, result: Result) -> Shown:
+def show(args: Any, session: Session, result: Result) -> Shown:
     """Measures one trained DCGAN and writes everything its run folder holds."""
     shape = adversarial_training.sizes(session.dataset)
     learner, nets = dcgan.learner(args.model, shape), dcgan.nets(args.model, shape[-1])
@@ -121,7 +120,7 @@ def variants(config: dcgan.Config) -> dict[str, dcgan.Config]:
     return {name: model for name, model in models.items() if model != config}
 
 
-def study(args: Any, session: common.Session, main: Shown) -> Path:
+def study(args: Any, session: Session, main: Shown) -> Path:
     """Trains the lab's variants of a DCGAN from the same seed, and compares all."""
     shown, models = {"as set": main}, variants(args.model)
     logger.info(

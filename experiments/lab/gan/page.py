@@ -9,8 +9,10 @@ import jax
 from experiments.lab.gan import tasks as adversarial_tasks
 from experiments.lab.gan.training import Trained
 from experiments.running import artifacts as results
-from experiments.running import common, finished
+from experiments.running import finished
 from experiments.running import progress as monitor
+from experiments.running.args import RunArgs
+from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import gan_diagnostics
@@ -35,7 +37,7 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
     Errors:
         CheckpointError: its samples cannot be read.
     """
-    common.Args.check(args, dataset, folder)
+    RunArgs.check(args, dataset, folder)
     require(args, "batch_size", args.batch_size >= 2, "of 2 or more, for fakes are compared")
     if not args.vae:
         return
@@ -61,7 +63,7 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
 
 def show(
     args: Any,
-    session: common.Session,
+    session: Session,
     result: Result,
     learner: Learner,
     trained: Trained,

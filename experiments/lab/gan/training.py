@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.running import common
 from experiments.running.artifacts import Drawing, task_key
+from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
 from jaxgen.learner import Learner
@@ -100,10 +101,10 @@ def measurer(trained: Trained) -> Callable[[State], dict[str, float]]:
     return measured
 
 
-def train(args: Any, session: common.Session, learner: Learner, nets: Nets) -> Result:
+def train(args: Any, session: Session, learner: Learner, nets: Nets) -> Result:
     """Trains a GAN in the folder of the session; draws the fixed codes' images all along."""
     shown = examined(args, session, nets, None)
-    return common.train(
+    return train_in_session(
         args,
         learner,
         session,
@@ -113,7 +114,7 @@ def train(args: Any, session: common.Session, learner: Learner, nets: Nets) -> R
     )
 
 
-def examined(args: Any, session: common.Session, nets: Nets, state: State) -> Trained:
+def examined(args: Any, session: Session, nets: Nets, state: State) -> Trained:
     """A state of the nets with what draws it."""
     drawing = Drawing(session.dataset, session.folder)
     return Trained(nets, state, drawing, args.model.latent_size)

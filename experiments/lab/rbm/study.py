@@ -19,7 +19,8 @@ import numpy as np
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import artifacts as results
-from experiments.running import common
+from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.learner import named_key
 from jaxgen.models import rbm
@@ -87,7 +88,7 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
 
 
 def train(
-    args: Any, session: common.Session, name: str, members: Mapping[str, rbm.Config]
+    args: Any, session: Session, name: str, members: Mapping[str, rbm.Config]
 ) -> list[Variant]:
     """Trains one program; several members share it by a leading axis of their states."""
     configs = list(members.values())
@@ -100,7 +101,7 @@ def train(
     ]  # as `fit` does
     state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
     logger.info("study: %s", ", ".join(members))
-    result = common.train(
+    result = train_in_session(
         args,
         learners[0],
         session.within(f"study/{name}"),
@@ -120,7 +121,7 @@ def train(
     ]
 
 
-def of_main(args: Any, session: common.Session, result: Result) -> Variant:
+def of_main(args: Any, session: Session, result: Result) -> Variant:
     """The main run as a variant: the one that every comparison starts from."""
     config, params = args.model, result.state.params
     name = f"{args.preset} (k = {config.num_gibbs_steps}, rate {config.learning_rate:g}, "
@@ -143,7 +144,7 @@ def table(variants: Sequence[Variant]) -> Table:
     return Table(["variant", *columns.values()], rows)
 
 
-def pictures(session: common.Session, name: str, variants: Sequence[Variant]) -> list[Path]:
+def pictures(session: Session, name: str, variants: Sequence[Variant]) -> list[Path]:
     """Reconstructions and samples of the variants, row by row from the same noise."""
     test = jnp.asarray(session.dataset.test.images[: results.NUM_SHOWN])
     keys = jax.random.split(named_key(jax.random.key(0), "study"), 3)
@@ -188,7 +189,7 @@ def nearest_to_zero(variants: Sequence[Variant], key: str, what: str) -> str:
     )
 
 
-def section(session: common.Session, name: str, title: str, variants: Sequence[Variant]) -> Section:
+def section(session: Session, name: str, title: str, variants: Sequence[Variant]) -> Section:
     """One question: the variants side by side, and what the measures say."""
     silent = [f"{v.name} {v.measured['never_on'] + v.measured['always_on']:.0%}" for v in variants]
     answer = [
@@ -206,7 +207,7 @@ def section(session: common.Session, name: str, title: str, variants: Sequence[V
     return Section(name, title, answer, paths, table(variants))
 
 
-def full_page(args: Any, session: common.Session, variant: Variant) -> Path:
+def full_page(args: Any, session: Session, variant: Variant) -> Path:
     """Tasks 1.1 to 1.3 and 1.7 again for one variant (task 1.8)."""
     folder = session.folder / "study" / f"hidden{variant.config.num_hidden}"
     drawing = results.Drawing(session.dataset, folder)
@@ -221,7 +222,7 @@ def full_page(args: Any, session: common.Session, variant: Variant) -> Path:
     return report.write_page(folder / "report.html", title, {}, sections)
 
 
-def run(args: Any, session: common.Session, result: Result) -> Path:
+def run(args: Any, session: Session, result: Result) -> Path:
     """Trains the variants, writes the comparison, returns its page."""
     lab = of_main(args, session, result)
     found = {
@@ -246,7 +247,7 @@ def run(args: Any, session: common.Session, result: Result) -> Path:
 
 
 def write(
-    args: Any, session: common.Session, sections: Sequence[Section], variants: Sequence[Variant]
+    args: Any, session: Session, sections: Sequence[Section], variants: Sequence[Variant]
 ) -> Path:
     """The comparison as a page, as markdown and as JSON."""
     title = f"RBM study on {session.dataset.name}"

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from experiments.running.args import RunArgs
 from experiments.running.artifacts import NUM_SHOWN, Drawing, task_key
-from experiments.running.common import Args
 from jaxgen.data import Dataset
 from jaxgen.errors import require_positive
 from jaxgen.evaluation.likelihood import (
@@ -84,13 +84,15 @@ ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x t
 
 
 @dataclass(frozen=True)
-class GenerationArgs(Args):
+class GenerationArgs(RunArgs):
     """The flags of every experiment that generates from set hidden states (1.7, 2.3, 3.3)."""
 
     generation_steps: int = 100
     """Gibbs steps from a set hidden or top state to the generated image."""
     gain: float = 1.0
     """Factor on the set state; 1 keeps it binary, the lab uses 10 to 20."""
+
+    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"generation_steps", "gain"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,10 +13,9 @@ from experiments.lab.vae import tasks as vae_tasks
 from experiments.lab.vae import training as vae_training
 from experiments.lab.vae.tasks import Trained
 from experiments.running import artifacts as results
-from experiments.running import common
 from experiments.running import progress as monitor
 from experiments.running.artifacts import NUM_SHOWN
-from experiments.running.session import variant
+from experiments.running.session import Session, variant
 from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.report import figures
@@ -70,7 +69,7 @@ def described(args: Any, dataset: Dataset, plain: vae.Config) -> str:
     return ", ".join(said)
 
 
-def show(args: Any, config: vae.Config, session: common.Session, result: Result) -> Shown:
+def show(args: Any, config: vae.Config, session: Session, result: Result) -> Shown:
     """Measures a trained VAE and writes everything its run folder holds."""
     params, drawing = result.state.params, results.Drawing(session.dataset, session.folder)
     trained = vae_tasks.examined(config, jax.device_get(params), drawing)
@@ -112,7 +111,7 @@ def sections(
     ]
 
 
-def study(args: Any, session: common.Session, main: Shown) -> Path:
+def study(args: Any, session: Session, main: Shown) -> Path:
     """Trains what the main run is not of 2 and 20 latent variables, and compares all."""
     shown = {args.model.latent_size: main}
     for size in SIZES:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments.running import common
 from experiments.running.artifacts import task_key
+from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
 from jaxgen.evaluation.likelihood import ImportanceBound, importance_bound, mean_over_examples
@@ -122,11 +123,11 @@ def scheduled(args: Any, dataset: Dataset, config: vae.Config) -> vae.Config:
     return dataclasses.replace(config, first_stage_steps=first)
 
 
-def train(args: Any, config: vae.Config, session: common.Session) -> Result:
+def train(args: Any, config: vae.Config, session: Session) -> Result:
     """Trains a VAE in the folder of the session."""
     config = scheduled(args, session.dataset, config)
     visible = test_input(config, session.dataset)
-    return common.train(
+    return train_in_session(
         args,
         vae.learner(config, session.dataset.train.images.shape[1:]),
         session,

@@ -1,4 +1,4 @@
-"""The programs that ours is compared with: PyTorch's and plain Flax's of the same iteration."""
+"""The programs that ours is compared with: PyTorch's and plain Flax's of the same update."""
 
 import importlib
 import logging
@@ -21,8 +21,8 @@ TITLES = {
     "torch_compiled": "PyTorch compiled",
     "flax": "Flax",
 }
-PEER_S = 120.0
-"""Seconds that one peer is timed for, about; of one that is slow, fewer steps and repeats."""
+BASELINE_S = 120.0
+"""Seconds that one baseline is timed for, about; of one that is slow, fewer steps and repeats."""
 LEAST_REPEATS = 3
 
 
@@ -33,7 +33,7 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-class Peer(NamedTuple):
+class Baseline(NamedTuple):
     """A program that has warmed up."""
 
     name: str
@@ -45,11 +45,13 @@ class Peer(NamedTuple):
     """Seconds a step of each repeat so far."""
 
 
-def take_turn(peer: Peer) -> None:
-    """Times a peer once more, unless it has had its time."""
-    spent = sum(peer.step_s) * peer.num_steps
-    if len(peer.step_s) < LEAST_REPEATS or spent < PEER_S:
-        peer.step_s.append(timed(lambda: peer.epoch(peer.num_steps)) / peer.num_steps)
+def take_turn(baseline: Baseline) -> None:
+    """Times a baseline once more, unless it has had its time."""
+    spent = sum(baseline.step_s) * baseline.num_steps
+    if len(baseline.step_s) < LEAST_REPEATS or spent < BASELINE_S:
+        baseline.step_s.append(
+            timed(lambda: baseline.epoch(baseline.num_steps)) / baseline.num_steps
+        )
 
 
 def require_libraries(libraries: Collection[str]) -> None:
@@ -98,27 +100,29 @@ def _torch_epoch(epoch: Callable[[int], None], device: str) -> Callable[[int], N
 def runner(
     case: Case, library: str, images: np.ndarray, options: Mapping[str, Any]
 ) -> Callable[[int], None]:
-    """A peer's program for a case, as a function that takes so many steps of an epoch."""
-    baseline = importlib.import_module(
-        f"experiments.benchmarking.baselines.{library}_{case.experiment}"
+    """A baseline's program for a case, as a function that takes so many steps of an epoch."""
+    program = importlib.import_module(
+        f"experiments.benchmarking.baselines.{library}_{case.experiment.name}"
     )
     batch_size, model = case.args.batch_size, case.args.model
     if library == "flax":
-        epoch: Callable[[int], None] = baseline.epoch_runner(images, batch_size, model, **options)
+        epoch: Callable[[int], None] = program.epoch_runner(images, batch_size, model, **options)
         return epoch
     device = _torch_device()
     dtype = {} if case.precision == "float32" else {"dtype": case.precision}
-    epoch = baseline.epoch_runner(images, batch_size, model, device=device, **options, **dtype)
+    epoch = program.epoch_runner(images, batch_size, model, device=device, **options, **dtype)
     return _torch_epoch(epoch, device)
 
 
-def started(case: Case, libraries: Collection[str], images: np.ndarray, repeats: int) -> list[Peer]:
-    """The peers of a case from these libraries, each built and warmed up.
+def started(
+    case: Case, libraries: Collection[str], images: np.ndarray, repeats: int
+) -> list[Baseline]:
+    """The baselines of a case from these libraries, each built and warmed up.
 
     Where torch.compile finds no compiler, one line says so and the others go on without it.
     """
-    peers = []
-    for name, options in case.subject.peers.items():
+    baselines = []
+    for name, options in case.declared.baselines.items():
         library = name.partition("_")[0]
         if library not in libraries:
             continue
@@ -131,9 +135,9 @@ def started(case: Case, libraries: Collection[str], images: np.ndarray, repeats:
             reason = str(error).strip().splitlines()[0]
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
-        affordable = int(PEER_S / repeats / timed(lambda epoch=epoch: epoch(1)))
+        affordable = int(BASELINE_S / repeats / timed(lambda epoch=epoch: epoch(1)))
         num_steps = max(1, min(len(images) // case.args.batch_size, affordable))
         if num_steps > 1:
             epoch(num_steps)
-        peers.append(Peer(name, epoch, num_steps, []))
-    return peers
+        baselines.append(Baseline(name, epoch, num_steps, []))
+    return baselines

@@ -1,0 +1,107 @@
+"""Floating-point operations of an update: multiplications and additions of its products alone."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from experiments.running.experiment import ImageShape
+from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
+
+
+def product(batch: int, rows: int, columns: int) -> int:
+    """Of a batch of vectors times a matrix."""
+    return 2 * batch * rows * columns
+
+
+def contrastive_divergence(
+    batch: int, num_visible: int, num_hidden: int, num_gibbs_steps: int
+) -> int:
+    """Of the 2k + 3 matrix products of a CD-k update.
+
+    Hidden from data; k times visible from hidden, and k - 1 times hidden from visible between
+    them; hidden from the last visible; two outer products for the gradient.
+    """
+    return (2 * num_gibbs_steps + 3) * product(batch, num_visible, num_hidden)
+
+
+def of_rbm(config: rbm.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one CD-k update."""
+    return contrastive_divergence(
+        batch, prod(image_shape), config.num_hidden, config.num_gibbs_steps
+    )
+
+
+def of_second_layer(config: dbn.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one update of a DBN's second layer: the up pass through the first, and CD-k."""
+    first, second = config.hidden_sizes[:2]
+    num_gibbs_steps = dbn.rbm_config(config, 1).num_gibbs_steps
+    up = product(batch, prod(image_shape), first)
+    return up + contrastive_divergence(batch, first, second, num_gibbs_steps)
+
+
+def of_wake_sleep(config: wake_sleep.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one up-down update: CD-k on top and six products for each layer below.
+
+    Upward, downward, both predictions, and the outer products of both corrections.
+    """
+    sizes = (prod(image_shape), *config.hidden_sizes)
+    directed = sum(product(batch, a, b) for a, b in pairwise(sizes[:-1]))
+    top = contrastive_divergence(batch, *sizes[-2:], num_gibbs_steps=config.num_gibbs_steps)
+    return 6 * directed + top
+
+
+def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one update with K codes: three products of each layer's size, K times in the decoder.
+
+    Forward, and for the gradient of the weights and of the layer's input; the encoder's first
+    layer needs no gradient of its input.
+    """
+    num_visible = prod(image_shape)
+    encoder = (num_visible, *config.hidden_sizes, 2 * config.latent_size)
+    outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
+    decoder = (config.latent_size, *reversed(config.hidden_sizes), outputs)
+    up = sum(product(batch, a, b) for a, b in pairwise(encoder))
+    down = sum(product(batch * config.num_samples, a, b) for a, b in pairwise(decoder))
+    return 3 * (up + down) - product(batch, *encoder[:2])
+
+
+def of_game(
+    config: adversarial.Training, generator: Sequence[int], discriminator: Sequence[int]
+) -> int:
+    """Of one iteration of a GAN, from the operations of each layer's forward pass.
+
+    An update of D: both nets forward, D twice; the gradient of weights and of inputs in both of
+    D's passes, but for the images. An update of G: D forward and its gradient of inputs, then G's
+    gradients of weights and of inputs, but for the codes; and G forward where fakes are new.
+    """
+    of_g, of_d = sum(generator), sum(discriminator)
+    d_update = of_g + 6 * of_d - 2 * discriminator[0]
+    g_update = 2 * of_d + 2 * of_g - generator[0]
+    new_fakes = config.g_steps - (0 if config.fresh_noise else 1)
+    return config.d_steps * d_update + config.g_steps * g_update + new_fakes * of_g
+
+
+def of_gan(config: gan.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one iteration of a fully connected GAN."""
+    generator = (config.latent_size, *config.generator_sizes, prod(image_shape))
+    discriminator = (prod(image_shape), *config.discriminator_sizes, 1)
+    return of_game(
+        config,
+        [product(batch, a, b) for a, b in pairwise(generator)],
+        [product(batch, a, b) for a, b in pairwise(discriminator)],
+    )
+
+
+def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:
+    """Of one iteration of a DCGAN, its convolutions computed as they are defined.
+
+    Winograd's algorithm makes do with 9/16 of them, so the share of the peak may pass 1.
+    """
+    widths = [image_shape[-1], *(dcgan.channels(config, multiple) for multiple in (1, 2, 4, 8))]
+    layers = [
+        product(batch * size * size, 16 * inputs, outputs)
+        for size, (inputs, outputs) in zip((32, 16, 8, 4), pairwise(widths), strict=True)
+    ]
+    last = 16 * widths[-1]
+    stem = product(batch, config.latent_size, last)
+    return of_game(config, [stem, *layers[::-1]], [*layers, product(batch, last, 1)])

@@ -1,0 +1,88 @@
+"""The flags that every experiment shares, and the data set that they name."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from experiments.running.cluster import Cluster, chosen_devices
+from jaxgen import data
+from jaxgen.errors import DataMissingError, SettingError, require, require_positive
+from jaxgen.runs.folder import PLACE
+from jaxgen.training import steps_in_epoch
+from jaxgen.training.sharding import layout
+
+logger = logging.getLogger("jaxgen")
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """Flags that every experiment shares."""
+
+    dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    """Data set. auto: MNIST where it can be had, otherwise the embedded digits."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; TFDS's own default where not given."""
+    manual_dir: Path | None = None
+    """A folder with the original files, or with one such folder per data set."""
+    out: Path | None = None
+    """Run folder; runs/<experiment>-<dataset>-seed<seed> where not given."""
+    preset: str = "lab"
+    """Named set of defaults; other flags change single values of it."""
+    epochs: int = 100
+    """Passes over the training set."""
+    batch_size: int = 100
+    """Images per update."""
+    seed: int = 0
+    """Root of all randomness."""
+    seeds: tuple[int, ...] = ()
+    """Train these seeds in one program, instead of --seed."""
+    resume: bool = False
+    """Go on from the newest good checkpoint in the run folder; start where there is none."""
+    overwrite: bool = False
+    """Replace an earlier run in the run folder."""
+    quick: bool = False
+    """The whole path in ten seconds to a minute: few epochs on the embedded digits."""
+    deterministic: bool = False
+    """Ask an accelerator for deterministic kernels and full float32 products."""
+    tensorboard: bool = False
+    """Write TensorBoard event files as well."""
+    log_every: int = 100
+    """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
+    checkpoint_seconds: float = 10.0
+    """Least time between two checkpoints."""
+    cluster: Cluster = field(default_factory=Cluster)
+
+    shorten: ClassVar[str] = "--epochs or --quick"
+    """Flags that a run which takes long names."""
+    immaterial: ClassVar[frozenset[str]] = PLACE | {
+        *("preset", "model", "dataset", "seed", "seeds", "quick", "study", "cluster", "log_every"),
+        "deterministic",
+    }
+    """Settings that do not tell two trained models apart; `model` does, field by field. An
+    experiment adds those that shape its report alone."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "log_every")
+        for flag, seed in (("--seed", self.seed), *(("--seeds", seed) for seed in self.seeds)):
+            if not 0 <= seed < 2**32:
+                expected = f"{flag} from 0 to 4294967295"
+                raise SettingError(expected=expected, found=str(seed), remedy=f"set {flag}")
+        require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
+
+    def check(self, dataset: data.Dataset, folder: Path) -> None:
+        """Raises where the settings cannot work on the data, before the run folder is touched."""
+        del folder  # for experiments that start from another run
+        steps_in_epoch(len(dataset.train.images), self.batch_size)
+        layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
+
+
+def load_dataset(args: RunArgs) -> data.Dataset:
+    """The data set that was asked for; with `auto`, MNIST where it can be had, else digits."""
+    if args.dataset != "auto":
+        return data.load(args.dataset, args.data_dir, args.manual_dir)
+    try:
+        return data.load("mnist", args.data_dir, args.manual_dir)
+    except DataMissingError as error:
+        logger.warning("using the embedded digits, for MNIST cannot be had: %s", error)
+        return data.load("digits", args.data_dir)

@@ -1,0 +1,129 @@
+"""What an experiment declares of itself, and the one way to find experiments.
+
+An experiment is a module directly in this package with a constant ``EXPERIMENT``. All that other
+programs need to know of it is declared there: the comparison, the benchmark and the check of
+reproducibility have no table of models. What is not declared takes the default below.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import experiments
+from experiments.running.args import RunArgs
+from experiments.running.session import Session
+from jaxgen import models
+from jaxgen.errors import SettingError
+from jaxgen.learner import Learner
+from jaxgen.training import Result
+
+A = TypeVar("A", bound=RunArgs)
+
+ImageShape: TypeAlias = tuple[int, int, int]
+"""[H, W, C] of a data set's images."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """How far apart two runs may be that follow the same settings with other last bits."""
+
+    metric: str | None = None
+    """Of `summary.json`; None is the first one there."""
+    width: float = 0.0
+    """Largest distance, as a part of the first value."""
+
+
+@dataclass(frozen=True)
+class Benchmark(Generic[A]):
+    """How the learner is timed; the update of a preset is compared with that of other programs."""
+
+    learner: Callable[[A, ImageShape], Learner] | None = None
+    """None is the learner of the model that has the experiment's name."""
+    flops: Callable[[Any, int, ImageShape], int] | None = None
+    """(model's settings, batch size, image shape) -> multiplications and additions of one update,
+    products alone; None is not counted."""
+    num_images: int = 60_000
+    """Images of an epoch that is timed: of long updates a few batches are enough."""
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Programs that ours is compared with: <library> or <library>_<variant>, with the options of
+    `epoch_runner` in experiments/benchmarking/baselines/<library>_<experiment>.py."""
+    presets: tuple[str, ...] | None = None
+    """Those that are timed, where not all."""
+    note: str = ""
+    """What a reader of the page has to know of its row."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the comparison of all models makes runs of the experiment with `--train`."""
+
+    order: int | None = 100
+    """Place among the experiments, small numbers first; None where another's runs hold its own."""
+    flags: tuple[str, ...] = ()
+    """Flags of the run besides seeds and data."""
+    inner_runs: tuple[str, ...] = ()
+    """Runs inside the run's folder that are compared as well."""
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[A]):
+    """An experiment, as the constant ``EXPERIMENT`` of its module."""
+
+    name: str
+    """Of the module here and of the model in `jaxgen.models`."""
+    presets: Mapping[str, A]
+    """Named settings; the first is the default."""
+    quick: Mapping[str, Any]
+    """What `--quick` changes in them; a mapping changes single fields of a part."""
+    train: Callable[[A, Session], Result]
+    """Trains all that the model needs, for the seeds of the session."""
+    report: Callable[[A, Session, Result], Path]
+    """Writes everything a run folder holds of one trained seed; returns its page."""
+    band: Band = field(default_factory=Band)
+    benchmark: Benchmark[A] = field(default_factory=Benchmark)
+    comparison: Comparison = field(default_factory=Comparison)
+
+    @property
+    def default(self) -> A:
+        """The settings of the first preset."""
+        return next(iter(self.presets.values()))
+
+    def learner(self, args: A, image_shape: ImageShape) -> Learner:
+        """The learner that the benchmark times."""
+        if self.benchmark.learner:
+            return self.benchmark.learner(args, image_shape)
+        learner: Learner = models.module(self.name).learner(args.model, image_shape)
+        return learner
+
+
+def names() -> list[str]:
+    """The experiments there are, in alphabetical order."""
+    return [name for name in _modules() if _declared(name)]
+
+
+def find(name: object) -> Experiment[Any]:
+    """The experiment of that name.
+
+    Errors:
+        SettingError: there is none.
+    """
+    if name in _modules() and (declared := _declared(str(name))):
+        return declared
+    raise SettingError(
+        expected=f"the name of an experiment: {', '.join(names())}",
+        found=repr(name)[:80],
+        remedy="type python -m experiments.rbm --help, for example",
+    )
+
+
+def _modules() -> list[str]:
+    """What lies directly in the package."""
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+
+
+def _declared(name: str) -> Experiment[Any] | None:
+    found = getattr(importlib.import_module(f"{experiments.__name__}.{name}"), "EXPERIMENT", None)
+    return found if isinstance(found, Experiment) else None

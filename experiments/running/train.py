@@ -1,0 +1,101 @@
+"""Training with everything a run folder needs: log, display, checkpoints, signals."""
+
+import logging
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from experiments.running import progress
+from experiments.running import seeds as members
+from experiments.running.args import RunArgs
+from experiments.running.cluster import chosen_devices
+from experiments.running.session import Session
+from experiments.running.signals import Stopped, stop_signals
+from jaxgen.learner import Learner, State
+from jaxgen.training import Result, Schedule, fit
+
+logger = logging.getLogger("jaxgen")
+
+
+def train_in_session(
+    args: RunArgs,
+    learner: Learner,
+    session: Session,
+    model: Mapping[str, Any],
+    evaluate: progress.Evaluate = lambda _: {},
+    state: State = None,
+    seeds: Sequence[int] | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
+    pictures: Callable[[State], np.ndarray] | None = None,
+) -> Result:
+    """Trains with everything a run folder needs: log, display, checkpoints, signals.
+
+    RunArgs:
+        args: the shared flags.
+        learner: what to train.
+        session: where, on what and with which seeds.
+        model: the learner's settings; with data, batch size and seeds they name the checkpoints.
+        evaluate: measured on the state of one seed, about twenty times in a run.
+        state: where to start instead of `learner.init`; of several seeds, with a leading axis.
+        seeds: the seeds of members trained in one program; the session's where not given.
+        notes: what every line of the log says besides its numbers.
+        pictures: images of the state of one seed, drawn after every log interval; see
+            `progress.Watch`.
+
+    Errors:
+        Stopped: SIGINT or SIGTERM came; the state is saved.
+    """
+    seeds = tuple(seeds or session.seeds)
+    identity = {
+        "experiment": session.experiment,
+        "data": session.dataset.digest,
+        "batch_size": args.batch_size,
+        "seeds": seeds,
+        "model": model,
+    }
+    devices = chosen_devices(args.cluster)
+    if len(devices) > 1:  # sums over several devices end in other last bits
+        identity["devices"] = len(devices)
+    settings = {name: str(value) for name, value in flatten_dict(identity, sep=".").items()}
+
+    first = args.cluster.first
+
+    def on_start() -> None:
+        if first:
+            session.record()
+            session.folder.mkdir(parents=True, exist_ok=True)
+
+    schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
+    watch = progress.Watch(
+        evaluate=members.evaluated(evaluate, len(seeds)),
+        every_epochs=max(1, args.epochs // 20),
+        pictures=members.pictured(pictures, session) if pictures else None,
+        tensorboard=args.tensorboard,
+        shorten=args.shorten,
+        notes=notes,
+    )
+    with stop_signals() as stopped, progress.watching(session.folder, watch) as hook:
+        result = fit(
+            learner,
+            session.dataset.train.images,
+            schedule,
+            seeds,
+            state=state,
+            folder=session.folder / "checkpoints",
+            settings=settings,
+            devices=devices,
+            on_start=on_start,
+            hook=hook if first else lambda _: None,
+            should_stop=lambda: stopped() is not None,
+        )
+        signum = stopped()
+    if signum is not None or not result.finished:
+        logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
+        raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
+    if first:
+        members.split_log(session, result.step)
+    return result
