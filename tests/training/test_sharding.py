@@ -11,7 +11,7 @@ from support.helpers import ROOT, run_python
 from jaxgen.errors import SettingError
 from jaxgen.training.sharding import layout
 
-SCRIPT = str(ROOT / "tests" / "several_devices.py")
+SCRIPT = str(ROOT / "tests" / "support" / "several_devices.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""A run on disk: its folder, its manifest, its log of metrics, and the trained model in it."""

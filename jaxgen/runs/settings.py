@@ -1,0 +1,170 @@
+"""Settings as data: a frozen dataclass as JSON holds it, and back, field by field.
+
+``rebuild(cls, stored)`` is ``cls(**stored)`` with every value checked against its field's type. It
+looks at data and calls the dataclass, and does nothing else: settings from a stranger can fail to
+be settings, and that is all.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from jaxgen.errors import RunFolderError, SettingError
+
+Settings = TypeVar("Settings")
+
+MAX_BYTES = 1 << 20
+"""Of a JSON file that holds settings or a summary; a larger one is none of ours."""
+MAX_INT = 2**63 - 1
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as plain data: nested dataclasses as mappings, tuples as lists, paths as text."""
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            plain[field.name] = to_json(value)
+        elif isinstance(value, tuple):
+            plain[field.name] = list(value)
+        else:
+            plain[field.name] = str(value) if isinstance(value, Path) else value
+    return plain
+
+
+def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") -> Settings:
+    """The dataclass whose fields have the stored values; a field not stored takes its default.
+
+    Args:
+        cls: a dataclass whose fields are numbers, texts, paths, booleans, Literals, tuples of
+            them, dataclasses, or None where the type says so.
+        stored: as `to_json` gives it.
+        where: what the settings are of, for the error's text.
+
+    Errors:
+        SettingError: a field is unknown, or a value is not of its field's type, or the dataclass
+            refuses the values.
+    """
+    hints = get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {}
+    for name, value in stored.items():
+        if name not in fields:
+            raise _misfit(where, f"fields of {cls.__name__}", f"{_shown(name)}, which it has not")
+        values[name] = _value(hints[name], value, f"{where}{name}")
+    return cls(**values)
+
+
+def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names that the dataclass has and the stored settings lack, or the other way round."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    found = [f"no {prefix}{name}" for name in names if name not in stored]
+    found += [f"{prefix}{_shown(name)}, unknown here" for name in stored if name not in names]
+    for name in names:
+        if dataclasses.is_dataclass(hints[name]) and isinstance(stored.get(name), Mapping):
+            found += unlike(hints[name], stored[name], f"{prefix}{name}.")
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run folder.
+
+    Errors:
+        RunFolderError: the file is missing, too large, or holds something else.
+    """
+    found = "something else"
+    content: Any = None
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            found = f"{path.stat().st_size:,} bytes"
+        else:
+            content = json.loads(path.read_bytes())
+    except OSError as error:
+        found = error.strerror or "none"
+    except (ValueError, RecursionError):
+        found = "no JSON"
+    if not isinstance(content, dict):
+        raise RunFolderError(
+            expected=f"a JSON object in {path}",
+            found=found,
+            remedy="name the folder of another run, or type the run's command again with --resume",
+        )
+    return content
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    """A stored value as a field of this type holds it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in arguments:
+            return None
+        (kind,) = (argument for argument in arguments if argument is not NoneType)
+        return _value(kind, value, name)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise _misfit(name, "a mapping", _shown(value))
+        return rebuild(kind, value, where=f"{name}.")
+    if origin is Literal:
+        if any(type(value) is type(choice) and value == choice for choice in arguments):
+            return value
+        raise _misfit(name, f"one of {', '.join(map(str, arguments))}", _shown(value))
+    if origin is tuple:
+        return _sequence(arguments, value, name)
+    if kind is float and type(value) in (int, float) and abs(value) <= MAX_INT:
+        return float(value)
+    if kind is float and type(value) is float and math.isfinite(value):
+        return value
+    if kind is int and type(value) is int and abs(value) <= MAX_INT:
+        return value
+    if kind in (bool, str) and type(value) is kind:
+        return value
+    if kind is Path and isinstance(value, str) and value and "\0" not in value:
+        return Path(value)
+    raise _misfit(name, _KINDS.get(kind, "another value"), _shown(value))
+
+
+_KINDS = {
+    float: "a finite number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+}
+
+
+def _sequence(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
+    """A list whose entries are of the types of a tuple: tuple[X, ...] or tuple[X, Y]."""
+    if not isinstance(value, list | tuple):
+        raise _misfit(name, "a list", _shown(value))
+    if kinds[1:] == (Ellipsis,):
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise _misfit(name, f"a list of {len(kinds)}", f"one of {len(value)}")
+    pairs = zip(kinds, value, strict=True)
+    return tuple(_value(kind, each, f"{name}[{i}]") for i, (kind, each) in enumerate(pairs))
+
+
+def _shown(value: Any) -> str:
+    """A stored value in an error's text, in one short line."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        return "a huge number"
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[:60])
+    return repr(text) if isinstance(value, str) else text
+
+
+def _misfit(where: str, expected: str, found: str) -> SettingError:
+    name = where.removesuffix(".")
+    return SettingError(
+        expected=f"{expected} for {name}" if name else expected,
+        found=found,
+        remedy="use the version of jaxgen that wrote the settings, or mend them",
+    )

@@ -1,0 +1,136 @@
+"""Settings as data: what is stored is rebuilt, and what a stranger stores can only be refused."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.helpers import one_line
+
+from experiments.running import experiment
+from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.runs import settings
+
+PRESETS = [
+    (name, preset) for name in experiment.names() for preset in experiment.find(name).presets
+]
+HOSTILE: dict[str, Any] = {
+    "mapping": {"tyro_write_completion": ["bash", "victim.txt"]},
+    "flags in a list": ["0", "--overwrite", "--out", "elsewhere"],
+    "huge number": 10**400,
+    "path outside": "../../../etc/passwd",
+    "NaN": float("nan"),
+    "infinity": float("inf"),
+    "nothing": None,
+}
+
+
+def fields_of(stored: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every value, and of every mapping, in stored settings."""
+    for name, value in stored.items():
+        yield (*path, name)
+        if isinstance(value, dict):
+            yield from fields_of(value, (*path, name))
+
+
+def changed(stored: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The settings with another value at one place."""
+    if not path:
+        return value  # type: ignore[no-any-return]
+    return stored | {path[0]: changed(stored[path[0]], path[1:], value)}
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_every_preset_is_rebuilt_from_json(name: str, preset: str) -> None:
+    args = experiment.find(name).presets[preset]
+    stored = json.loads(json.dumps(settings.to_json(args)))
+    assert settings.rebuild(type(args), stored) == args
+    assert settings.unlike(type(args), stored) == []
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("name", experiment.names())
+def test_no_field_takes_what_is_not_of_its_type(
+    name: str,
+    value: Any,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A value is refused in one line, or is one that the type has: a text, a path, a None."""
+    monkeypatch.chdir(tmp_path)
+    args = experiment.find(name).default
+    stored = settings.to_json(args)
+    refusals = []
+    for path in fields_of(stored):
+        try:
+            found: Any = settings.rebuild(type(args), changed(stored, path, value))
+        except SettingError as error:
+            refusals.append(str(error))
+            continue
+        for part in path:
+            found = getattr(found, part)
+        assert found == value or found == Path(str(value)) or found == tuple(value), path
+        assert not isinstance(value, dict | float | int), path
+        assert not isinstance(value, list) or path[-1] not in ("seeds", "hidden_sizes"), path
+    assert all("\n" not in text and len(text) < 400 for text in refusals)
+    assert capsys.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """A field of each kind that others do not have."""
+
+    pair: tuple[int, str] = (1, "a")
+    size: float = 1.0
+    maybe: int | None = None
+
+
+def test_numbers_and_tuples_keep_their_types() -> None:
+    found = settings.rebuild(Few, {"pair": [2, "b"], "size": 3, "maybe": None})
+    assert found == Few((2, "b"), 3.0, None)
+    assert type(found.size) is float
+    assert settings.rebuild(Few, {}) == Few()
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"sise": 1.0}, "fields of Few, found 'sise', which it has not"),
+        ({"pair": [1]}, "a list of 2 for pair, found one of 1"),
+        ({"pair": [1, 2]}, "a text for pair[1], found 2"),
+        ({"maybe": True}, "a whole number for maybe, found True"),
+        ({"size": "1"}, "a finite number for size, found '1'"),
+        ({"size": 10**30}, "a finite number for size, found a huge number"),
+        ({"a\nb": 1}, "fields of Few, found 'a?b', which it has not"),
+    ],
+)
+def test_what_is_refused_is_named(stored: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError) as error:
+        settings.rebuild(Few, stored)
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"[1]", "something else"),
+        (b"{", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b" " * (settings.MAX_BYTES + 1), "1,048,577 bytes"),
+    ],
+)
+def test_a_file_that_holds_no_settings(content: bytes, found: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError) as error:
+        settings.read_json(path)
+    assert f"found {found};" in one_line(error)
+    path.unlink()
+    with pytest.raises(RunFolderError) as error:
+        settings.read_json(path)
+    assert "No such file" in one_line(error)
