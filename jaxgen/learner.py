@@ -48,3 +48,8 @@ def named_key(key: PRNGKey, name: str) -> PRNGKey:
     program leaves the others as they were.
     """
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def task_key(name: str) -> PRNGKey:
+    """Derives the key of a task. It is the same for every model, so models meet equal noise."""
+    return named_key(jax.random.key(0), name)

@@ -13,7 +13,8 @@ from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_atomically, write_json
-from jaxgen.learner import Learner, PRNGKey, named_key
+from jaxgen.learner import Learner, named_key
+from jaxgen.learner import task_key as task_key
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
@@ -30,11 +31,6 @@ NUM_SAMPLES = 100
 """Images in `samples.npz`."""
 MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
 """What `experiments.compare` leaves in a run folder."""
-
-
-def task_key(name: str) -> PRNGKey:
-    """The key of a task. It is the same for every model, so models meet equal noise."""
-    return named_key(jax.random.key(0), name)
 
 
 class Drawing(NamedTuple):

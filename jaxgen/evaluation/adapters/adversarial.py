@@ -1,0 +1,78 @@
+"""A GAN or a DCGAN as an `EvaluatedModel`: samples, decoded codes and D's features.
+
+Neither has a likelihood, nor a code of an image.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from jaxgen.evaluation.model import EvaluatedModel
+from jaxgen.learner import Learner
+from jaxgen.models import adversarial, dcgan, gan
+from jaxgen.models.adversarial import Nets, Player, State
+
+MAX_FEATURES = 1024
+"""Features that a probe is given, at most; a layer with more is pooled."""
+
+
+def _player(variables: Mapping[str, Any]) -> Player:
+    """A net without its optimiser; a file holds no empty collection of statistics."""
+    return Player({"batch_stats": {}, **variables}, None)
+
+
+def state_of(params: Mapping[str, Any]) -> State:
+    """The part of the state that samples and features are made of."""
+    params = jax.tree.map(jnp.asarray, dict(params))
+    average = params.get("average")
+    return State(
+        generator=_player(params["generator"]),
+        discriminator=_player(params["discriminator"]),
+        average=average and _player(average).variables,
+        step=jnp.int32(0),
+    )
+
+
+def pooled(features: Float[Array, "batch *shape"]) -> Float[Array, "batch units"]:
+    """A layer as rows; one of maps [B, H, W, C] has the largest value of each of its patches.
+
+    H and W are halved until at most `MAX_FEATURES` are left.
+    """
+    while features.ndim == 4 and features[0].size > MAX_FEATURES and features.shape[1] > 1:
+        batch, height, width, num_channels = features.shape
+        patches = features.reshape(batch, height // 2, 2, width // 2, 2, num_channels)
+        features = jnp.max(patches, axis=(2, 4))
+    return features.reshape(len(features), -1)
+
+
+def _last_layer(nets: Nets, state: State, images: UInt8[Array, "batch *shape"]) -> Array:
+    """D's last hidden layer."""
+    layers = adversarial.features(nets, state, images)
+    return pooled(layers[max(layers, key=lambda name: int(name.removeprefix("layer_")))])
+
+
+def _model(learner: Learner, nets: Nets, params: Mapping[str, Any]) -> EvaluatedModel:
+    state = state_of(params)
+    return EvaluatedModel(
+        sample=partial(learner.sample, state),
+        features={"D's last hidden layer": partial(_last_layer, nets, state)},
+        decode=partial(adversarial.images_of, nets, state),
+    )
+
+
+def gan_model(
+    config: gan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
+) -> EvaluatedModel:
+    """A fully connected GAN."""
+    return _model(gan.learner(config, image_shape), gan.nets(config, image_shape), params)
+
+
+def dcgan_model(
+    config: dcgan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
+) -> EvaluatedModel:
+    """A DCGAN; its images are of 64x64."""
+    return _model(dcgan.learner(config, image_shape), dcgan.nets(config, image_shape[-1]), params)

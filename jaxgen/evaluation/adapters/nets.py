@@ -1,0 +1,202 @@
+"""An RBM, a DBN or a fine-tuned DBN as an `EvaluatedModel`: all are a net with an RBM on top."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.evaluation import ais
+from jaxgen.evaluation.ais import LogZEstimate
+from jaxgen.evaluation.dbn_bounds import log_weights, top_base_logits, variational_bound
+from jaxgen.evaluation.likelihood import (
+    MAX_ENUMERATED,
+    importance_bound,
+    rbm_log_likelihood,
+    rbm_log_z,
+)
+from jaxgen.evaluation.model import (
+    EvaluatedModel,
+    Likelihood,
+    LikelihoodBudget,
+    RawImages,
+    binary_input,
+    feature_input,
+    mean_likelihood,
+    stream,
+)
+from jaxgen.learner import Images, PRNGKey, named_key
+from jaxgen.models import dbn, rbm, wake_sleep
+from jaxgen.random import Binarize, bernoulli, binarize
+
+ImageShape = tuple[int, int, int]
+"""[H, W, C]."""
+NUM_REVERSE_STEPS = 1000
+"""Gibbs steps from random visible units to the start of a reverse chain."""
+NUM_DRAWS = 20
+"""Up passes per image in the variational bound."""
+
+
+def rbm_model(config: rbm.Config, image_shape: ImageShape, params: rbm.Params) -> EvaluatedModel:
+    """An RBM: a net without directed layers."""
+    net = dbn.tied((params,))
+    return _model(net, image_shape, config.binarize, config.num_sampling_steps)
+
+
+def dbn_model(
+    config: dbn.Config, image_shape: ImageShape, params: dbn.Layers | Mapping[str, rbm.Params]
+) -> EvaluatedModel:
+    """A DBN, with the same weights in both directions."""
+    net = dbn.tied(_layers(params))
+    return _model(net, image_shape, config.binarize, config.num_sampling_steps)
+
+
+def wake_sleep_model(
+    config: wake_sleep.Config, image_shape: ImageShape, params: dbn.Net | Mapping[str, Any]
+) -> EvaluatedModel:
+    """A fine-tuned DBN; its recognition net is the approximate posterior."""
+    parts: Mapping[str, Any] = params._asdict() if isinstance(params, dbn.Net) else params
+    net = dbn.Net(_layers(parts["recognition"]), _layers(parts["generative"]), parts["top"])
+    return _model(net, image_shape, config.binarize, config.num_sampling_steps)
+
+
+def _layers(parts: dbn.Layers | Mapping[str, rbm.Params]) -> dbn.Layers:
+    """Layers in order; in a file they lie under the names 0, 1, 2, ..."""
+    if isinstance(parts, tuple):
+        return parts
+    return tuple(parts[name] for name in sorted(parts, key=int))
+
+
+def _model(
+    net: dbn.Net, image_shape: ImageShape, binary: Binarize, num_sampling_steps: int
+) -> EvaluatedModel:
+    net = jax.tree.map(jnp.asarray, net)
+    num_layers = len(net.recognition) + 1
+    names = [f"hidden units {n}" for n in range(1, num_layers)]
+    names.append("top units" if num_layers > 1 else "hidden units")
+    return EvaluatedModel(
+        sample=partial(dbn.sample_net, num_sampling_steps, image_shape, net),
+        features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
+        likelihoods=None if binary == "none" else partial(_likelihoods, net, binary),
+        decode=partial(_decode, net, image_shape),
+        reconstruct=partial(_reconstruct, net, image_shape, binary),
+    )
+
+
+def _probs(
+    net: dbn.Net, binary: Binarize, layer: int, images: RawImages
+) -> Float[Array, "batch units"]:
+    """p(h=1) of a layer, each layer below handing up its probabilities."""
+    units = feature_input(images, binary)
+    for params in (*net.recognition, net.top)[: layer + 1]:
+        units = jax.nn.sigmoid(rbm.hidden_logits(params, units))
+    return units
+
+
+def _decode(net: dbn.Net, image_shape: ImageShape, hidden: Float[Array, "num hidden"]) -> Images:
+    """p(v=1) from the highest units, each layer above handing down its probabilities."""
+    units = hidden
+    for params in (net.top, *reversed(net.generative)):
+        units = jax.nn.sigmoid(rbm.visible_logits(params, units))
+    return units.reshape(-1, *image_shape)
+
+
+def _reconstruct(
+    net: dbn.Net, image_shape: ImageShape, binary: Binarize, key: PRNGKey, images: RawImages
+) -> Images:
+    """p(v=1|h_1) after an up pass to the top and a down pass back; all layers are drawn."""
+    key_data, key_pass = jax.random.split(key)
+    _, probs = dbn.reconstruct(net, key_pass, binarize(key_data, jnp.asarray(images), binary))
+    return probs.reshape(-1, *image_shape)
+
+
+def _likelihoods(
+    net: dbn.Net,
+    binary: Binarize,
+    images: RawImages,
+    budget: LikelihoodBudget = LikelihoodBudget(),  # noqa: B008
+    training_images: RawImages | None = None,
+    key: PRNGKey | None = None,
+) -> list[Likelihood]:
+    """Exact or by annealing for an RBM; bounds for a deeper net."""
+    visible = binary_input(images, binary, key)
+    train = visible if training_images is None else binary_input(training_images, binary, key)
+    found = (_of_deep if net.recognition else _of_rbm)(net, train, visible, budget, key)
+    return [each._replace(binary=binary) for each in found]
+
+
+def _enumerable(params: rbm.Params) -> bool:
+    return min(params["w"].shape) <= MAX_ENUMERATED
+
+
+def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
+    """The uncertainty of a likelihood by an estimate of log Z; `other` is from the other side."""
+    low, high = map(float, of.interval)
+    note = (
+        f"log Z {float(of.log_z):.2f} [{low:.2f}, {high:.2f}], "
+        f"{float(of.effective_sample_size):.3g} of {len(of.log_z_of_chains)} chains effective; "
+        f"from the other side {float(other.log_z):.2f}"
+    )
+    gap = abs(float(of.log_z - other.log_z))
+    return {"log_z_error": float(of.standard_error), "log_z_gap": gap, "note": note}
+
+
+def _anneal(
+    net: dbn.Net, train: Array, budget: LikelihoodBudget, key: PRNGKey | None
+) -> tuple[LogZEstimate, LogZEstimate]:
+    """Log Z of the top by AIS, and by reverse AIS from the ends of long Gibbs chains."""
+    params, base = net.top, top_base_logits(net, stream(key, "top input"), train)
+    chains = {"num_temperatures": budget.num_temperatures}
+    forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)
+    mixed = jax.jit(rbm.gibbs, static_argnums=3)
+    noise = bernoulli(stream(key, "reverse start"), jnp.full((budget.num_chains, len(base)), 0.5))
+    start = mixed(params, noise, stream(key, "mix"), NUM_REVERSE_STEPS)
+    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, start, **chains)
+    return forward, backward
+
+
+def _of_rbm(
+    net: dbn.Net, train: Array, visible: Array, budget: LikelihoodBudget, key: PRNGKey | None
+) -> list[Likelihood]:
+    """By reverse annealing, by annealing, and exactly where the RBM is small enough."""
+    forward, backward = _anneal(net, train, budget, key)
+    likelihood = partial(rbm_log_likelihood, net.top, visible=visible)
+    found = [
+        mean_likelihood(
+            likelihood(backward.log_z), "reverse AIS", **_uncertainty(backward, forward)
+        ),
+        mean_likelihood(likelihood(forward.log_z), "AIS", **_uncertainty(forward, backward)),
+    ]
+    if _enumerable(net.top):
+        found.append(mean_likelihood(likelihood(rbm_log_z(net.top)), "exact"))
+    return found
+
+
+@partial(jax.jit, static_argnums=4)
+def _bounds(
+    net: dbn.Net, log_z: Array, key: PRNGKey, visible: Array, num_weights: int
+) -> tuple[Array, Array]:
+    """Both bounds for every example."""
+    one = variational_bound(net, log_z, named_key(key, "one"), visible, NUM_DRAWS).bound
+    weights = log_weights(net, log_z)
+    many = importance_bound(weights, named_key(key, "many"), visible, num_weights)
+    return one, many.log_mean_weight
+
+
+def _of_deep(
+    net: dbn.Net, train: Array, visible: Array, budget: LikelihoodBudget, key: PRNGKey | None
+) -> list[Likelihood]:
+    """The variational bound and the importance-weighted one, with log Z of the top RBM."""
+    if _enumerable(net.top):
+        log_z, uncertainty, how = rbm_log_z(net.top), {}, "exact log Z on top"
+    else:
+        forward, backward = _anneal(net, train, budget, key)
+        log_z, uncertainty, how = forward.log_z, _uncertainty(forward, backward), "AIS on top"
+    one, many = _bounds(net, log_z, stream(key, "bound"), visible, budget.num_weights)
+    weighted = f"importance-weighted bound, {budget.num_weights:,} draws, {how}"
+    return [
+        mean_likelihood(one, f"variational bound, {how}", **uncertainty),
+        mean_likelihood(many, weighted, **uncertainty),
+    ]

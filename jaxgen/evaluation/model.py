@@ -1,0 +1,159 @@
+"""A trained model as the evaluation sees it: functions for samples, features and likelihoods.
+
+The measures know no model. `jaxgen.evaluation.adapters` makes an `EvaluatedModel` of the settings
+and the parameters of any of them.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from jaxgen.data import Dataset
+from jaxgen.learner import Images, PRNGKey, named_key
+from jaxgen.random import Binarize, binarize
+
+BLOCK = 500
+"""Images computed at a time."""
+
+RawImages = UInt8[Array | np.ndarray, "batch height width channels"]
+"""Raw images, 0 to 255."""
+
+binarized = jax.jit(binarize, static_argnums=2)
+
+
+class LikelihoodBudget(NamedTuple):
+    """How much is computed for likelihoods."""
+
+    num_chains: int = 100
+    """Chains of annealed importance sampling, in each direction."""
+    num_temperatures: int = 14_500
+    """Steps from the RBM without weights to the model."""
+    num_weights: int = 500
+    """Draws per image in an importance-weighted bound."""
+
+
+class Likelihood(NamedTuple):
+    """A mean log p(v) over images, or a bound of it, in nats per image."""
+
+    kind: str
+    """Exact, an estimate or a bound, and by what."""
+    value: float
+    standard_error: float
+    """From the choice of images, with the draws for each of them, and from log Z's chains."""
+    log_z_gap: float = 0.0
+    """How far log Z by annealing from the other side lies off, in nats; 0 where none is used."""
+    binary: Binarize = "sample"
+    """How grey pixels were made binary; likelihoods of other pixels are of other data."""
+    note: str = ""
+    """The estimate of log Z and its uncertainty, where there is one."""
+
+
+class Likelihoods(Protocol):
+    """A function from images to their likelihoods."""
+
+    def __call__(
+        self,
+        images: RawImages,
+        budget: LikelihoodBudget = ...,
+        training_images: RawImages | None = None,
+        key: PRNGKey | None = None,
+    ) -> list[Likelihood]:
+        """Computes every kind of likelihood that the model has, the best one last.
+
+        Args:
+            images: whose mean log likelihood is computed; binarised as the model's input is.
+            budget: how much is computed.
+            training_images: where annealing starts; `images` where none are given.
+            key: of all draws; without one they are those of the comparison.
+        """
+
+
+class EvaluatedModel(NamedTuple):
+    """A trained model; a part is None, or empty, where the model cannot do it."""
+
+    sample: Callable[[PRNGKey, int], Images]
+    """Key and number -> images in [0, 1], of the model's own size."""
+    features: Mapping[str, Callable[[RawImages], Float[Array, "batch units"]]] = {}
+    """Raw images -> units, by the name of the units; the highest ones last."""
+    likelihoods: Likelihoods | None = None
+    """None where the model gives no likelihood of the pixels that it is shown."""
+    decode: Callable[[Float[Array, "num units"]], Images] | None = None
+    """Codes, or the highest hidden units -> images; nothing is drawn."""
+    reconstruct: Callable[[PRNGKey, RawImages], Images] | None = None
+    """Key and raw images -> what the model makes of them, in [0, 1]."""
+
+
+def stream(key: PRNGKey | None, name: str) -> PRNGKey:
+    """Derives the key called `name`; without a key it is that of `jaxgen.learner.task_key`."""
+    return named_key(jax.random.key(0) if key is None else key, name)
+
+
+def binary_input(
+    images: RawImages, binary: Binarize, key: PRNGKey | None = None
+) -> Float[Array, "examples visible"]:
+    """Binarises images once: the same bits for every model and every measure."""
+    found: Array = binarized(stream(key, "test input"), jnp.asarray(images), binary)
+    return found
+
+
+def feature_input(images: RawImages, binary: Binarize) -> Float[Array, "batch visible"]:
+    """Images as features are made of them: grey, or with the threshold of the model's input."""
+    method: Binarize = "threshold" if binary == "threshold" else "none"
+    return binarize(stream(None, "features"), jnp.asarray(images), method)
+
+
+@partial(jax.jit, static_argnums=1)
+def in_size(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
+    """Images in [0, 1] in the size [H, W] of the data set, larger ones by cubic interpolation.
+
+    A model learned those from enlarged images, whose finer grid holds nothing that the data's grid
+    lacks; so there is nothing to guard against aliasing, and a widened kernel would only blur.
+    """
+    shape = (len(images), *size, images.shape[-1])
+    if images.shape == shape:
+        return images
+    return jnp.clip(jax.image.resize(images, shape, "cubic", antialias=False), 0.0, 1.0)
+
+
+def draw_samples(
+    model: EvaluatedModel, key: PRNGKey, num: int, size: tuple[int, int]
+) -> Float[np.ndarray, "num height width channels"]:
+    """Draws `num` samples and resizes them to [H, W]; those of a smaller number come first."""
+    draw = jax.jit(model.sample, static_argnums=1)
+    keys = (jax.random.fold_in(key, start) for start in range(0, num, BLOCK))
+    return np.concatenate([np.asarray(in_size(draw(key, BLOCK), size)) for key in keys])[:num]
+
+
+def compute_in_blocks(
+    function: Callable[[Array], Array], images: UInt8[np.ndarray, "num height width channels"]
+) -> np.ndarray:
+    """Applies a function with a row for each image to blocks of `BLOCK` images."""
+    padded = np.pad(images, ((0, -len(images) % BLOCK), (0, 0), (0, 0), (0, 0)))
+    blocks = [np.asarray(function(x)) for x in padded.reshape(-1, BLOCK, *images.shape[1:])]
+    return np.concatenate(blocks)[: len(images)]
+
+
+def compute_features(
+    model: EvaluatedModel, dataset: Dataset
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Computes the features of training and of test images, by name."""
+    found = {}
+    for name, function in model.features.items():
+        compiled = jax.jit(function)
+        train = compute_in_blocks(compiled, dataset.train.images)
+        found[name] = (train, compute_in_blocks(compiled, dataset.test.images))
+    return found
+
+
+def mean_likelihood(
+    values: Float[Array, " examples"], kind: str, log_z_error: float = 0.0, **more: Any
+) -> Likelihood:
+    """The mean of a log likelihood over examples; an error of log Z is the same in all of them."""
+    host = np.asarray(values, np.float64)
+    error = float(np.hypot(host.std(ddof=1) / np.sqrt(len(host)), log_z_error))
+    return Likelihood(kind, float(host.mean()), error, **more)

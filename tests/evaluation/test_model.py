@@ -1,0 +1,63 @@
+"""Samples and features are computed in blocks; a mean's error holds that of log Z."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxgen.data import Dataset, Split
+from jaxgen.evaluation.model import (
+    BLOCK,
+    EvaluatedModel,
+    compute_features,
+    draw_samples,
+    in_size,
+    mean_likelihood,
+)
+
+
+def test_the_error_of_a_mean_holds_that_of_log_z() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    alone = mean_likelihood(jnp.asarray(values), "exact")
+    assert alone.standard_error == pytest.approx(scipy.stats.sem(values), rel=1e-5)
+    both = mean_likelihood(jnp.asarray(values), "AIS", 0.3)
+    assert both.standard_error**2 == pytest.approx(alone.standard_error**2 + 0.09)
+
+
+def test_fewer_samples_are_the_first_of_more_and_take_the_size_asked_for() -> None:
+    def sample(key: Any, num: int) -> jax.Array:
+        return jax.random.uniform(key, (num, 8, 8, 1))
+
+    model = EvaluatedModel(sample)
+    few, many = (draw_samples(model, jax.random.key(0), num, (8, 8)) for num in (30, 700))
+    np.testing.assert_array_equal(few, many[:30])
+    assert len(np.unique(many.reshape(700, -1), axis=0)) == 700
+    assert draw_samples(model, jax.random.key(0), 3, (4, 4)).shape == (3, 4, 4, 1)
+
+
+def test_shrinking_keeps_what_was_enlarged() -> None:
+    images = np.linspace(0, 1, 2 * 6 * 6, dtype=np.float32).reshape(2, 6, 6, 1)
+    np.testing.assert_array_equal(in_size(jnp.asarray(images), (6, 6)), images)
+    larger = jax.image.resize(images, (2, 13, 13, 1), "bilinear", antialias=False)
+    back = np.asarray(in_size(larger, (6, 6)))
+    np.testing.assert_allclose(back[:, 1:-1, 1:-1], images[:, 1:-1, 1:-1], atol=0.01)
+
+
+def test_features_are_those_of_each_image_in_order() -> None:
+    rng = np.random.default_rng(0)
+    train, test = (
+        Split(rng.integers(0, 256, (num, 2, 2, 1), dtype=np.uint8), np.zeros(num, np.int32))
+        for num in (BLOCK + 3, 7)
+    )
+    dataset = Dataset("made up", train, test, "0" * 64)
+
+    def features(images: Any) -> jax.Array:
+        return images.reshape(len(images), -1).astype(jnp.float32)
+
+    model = EvaluatedModel(lambda key, num: jnp.zeros((num, 2, 2, 1)), {"pixels": features})
+    found = compute_features(model, dataset)["pixels"]
+    for rows, split in zip(found, (train, test), strict=True):
+        np.testing.assert_array_equal(rows, split.images.reshape(len(split.images), -1))
