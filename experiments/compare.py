@@ -1,13 +1,12 @@
-"""Every trained model on one yardstick: one table, one picture of samples, one page.
+"""All trained models side by side: one table, one picture of samples, one page.
 
     python -m experiments.compare runs/rbm-mnist-seed0 runs/vae-mnist-seeds0-1-2 --out runs/compare
 
-measures finished runs, one or several seeds each, by likelihood, by samples and by probes of
-features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. What
-was measured stays in the run's folder (`measures.json`, `measures.html`), so adding a run costs
-that run alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The
-first call on a data set trains its judge (`experiments.comparison.judge`), some minutes on two
-cores.
+evaluates finished runs, one or several seeds each, by likelihood, by samples and by probes of
+features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. The
+measures stay in the run's folder (`measures.json`, `measures.html`), so adding a run costs that run
+alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The first call
+on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
 import dataclasses
@@ -23,11 +22,9 @@ import numpy as np
 import tyro
 
 from experiments.comparison import page as compare_pages
-from experiments.comparison import published, yardstick
-from experiments.comparison.examined import Effort, in_size
-from experiments.comparison.judge import Judge, judge
-from experiments.comparison.measures import Settings, measured
-from experiments.comparison.reference import floors
+from experiments.comparison import published
+from experiments.comparison.measures import Settings, evaluate
+from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.running import finished
@@ -37,8 +34,11 @@ from experiments.running.finished import Finished
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
-from jaxgen.evaluation import sample_quality
+from jaxgen.evaluation import classifier as classifiers
+from jaxgen.evaluation import sample_quality, suite
+from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
+from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.files import write_json, writing
 from jaxgen.report.page import number
 from jaxgen.runs import folder as run_folder
@@ -53,7 +53,7 @@ def trained() -> dict[str, Comparison]:
 
 @dataclass(frozen=True)
 class Args:
-    """Measure finished runs on one yardstick and set them side by side."""
+    """Evaluate finished runs and set them side by side."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Folders of finished runs, of one seed or of several."""
@@ -87,7 +87,7 @@ class Args:
     """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs."""
 
     def __post_init__(self) -> None:
-        most = yardstick.NUM_FEATURES
+        most = suite.NUM_FEATURES
         expected = f"from 100 to {most:,}"
         require(self, "num_samples", 100 <= self.num_samples <= most, expected)
         for name in ("ais_chains", "ais_temperatures"):
@@ -112,9 +112,15 @@ class Args:
 
 def quickened(args: Args) -> Args:
     """The same with little of everything."""
-    quick = {"num_samples": 500, "ais_chains": 20, "ais_temperatures": 200, "bound_weights": 20}
-    dataset = "digits" if args.train else None
-    return dataclasses.replace(args, **quick, num_labels=(100,), dataset=dataset)
+    return dataclasses.replace(
+        args,
+        dataset="digits" if args.train else None,
+        num_samples=500,
+        num_labels=(100,),
+        ais_chains=20,
+        ais_temperatures=200,
+        bound_weights=20,
+    )
 
 
 def train(args: Args) -> list[Path]:
@@ -195,42 +201,42 @@ def sides(runs: Sequence[Finished], dataset: Dataset) -> set[int]:
 
 
 def compare(args: Args, folders: Sequence[Path]) -> Path:
-    """Measures the runs and writes the comparison, returns its page."""
+    """Evaluates the runs and writes the comparison, returns its page."""
     runs, dataset = read_all(folders, args)
     shrunk = sides(runs, dataset)  # reads all samples, before what takes minutes
-    judged = judge(dataset, args.data_dir)
-    effort = Effort(args.ais_chains, args.ais_temperatures, args.bound_weights)
-    settings = Settings(args.num_samples, args.num_labels, effort)
+    classifier = classifiers.load(dataset, args.data_dir)
+    budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
+    settings = Settings(args.num_samples, args.num_labels, budget)
     rows = []
     for name, group in finished.grouped(runs).items():
-        measures = [measured(run, dataset, judged, settings) for run in group]
+        measures = [evaluate(run, dataset, classifier, settings) for run in group]
         rows.append(Row(name, measures, first_images(group[0], dataset), group))
-    there = floors(dataset, judged, settings, args.out / "floors", shrunk)
-    rows += [Row(name, [floor.measures], floor.images) for name, floor in there.items()]
+    references = reference_rows(dataset, classifier, settings, args.out / "references", shrunk)
+    rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
     markdown = args.markdown or args.out / "compare.md"
-    head = facts(judged, dataset, args)
+    head = facts(classifier, dataset, args)
     known = published.FIGURES.get(dataset.name, ())
-    return compare_pages.write(rows, args.out, markdown, head, notes(judged), known)
+    return compare_pages.write(rows, args.out, markdown, head, notes(classifier), known)
 
 
-def facts(judged: Judge, dataset: Dataset, args: Args) -> dict[str, str]:
+def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str]:
     """The table at the head of the page."""
     return {
         "data set": f"{dataset.name}, sha256 {dataset.digest}",
-        "judge": f"LeNet, {judged.accuracy:.2%} of the test images right, weights "
-        f"sha256 {judged.digest[:16]}",
+        "classifier": f"LeNet, {classifier.accuracy:.2%} of the test images correct, weights "
+        f"sha256 {classifier.digest[:16]}",
         "samples": f"{args.num_samples:,} of each model, measured against "
         f"{len(dataset.test.images):,} real test images, nearest neighbours on up to "
-        f"{yardstick.NUM_NEIGHBOURS:,} of each",
+        f"{suite.NUM_NEIGHBOURS:,} of each",
         "log Z": f"exact up to {MAX_ENUMERATED} units on one side, else {args.ais_chains} chains "
         f"of {args.ais_temperatures:,} temperatures",
     }
 
 
-def notes(judged: Judge) -> str:
-    """What the judge makes of real test images."""
-    score = sample_quality.class_score(judged.test.probs)
-    return f"The class score of all real test images is {number(score)}."
+def notes(classifier: Classifier) -> str:
+    """The Inception score of real test images in a sentence."""
+    score = sample_quality.inception_score(classifier.test.probs)
+    return f"The {suite.TITLES['inception_score']} of all real test images is {number(score)}."
 
 
 def main(args: Args) -> int:

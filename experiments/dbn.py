@@ -20,17 +20,14 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import examined_net
-from experiments.comparison.examined import Examined
 from experiments.lab.dbn import layers as dbn_layers
 from experiments.lab.dbn import study as dbn_study
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import artifacts as results
-from experiments.running import cli, finished
+from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
-from experiments.running.finished import Finished
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.learner import Learner
@@ -111,12 +108,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     title, model = f"DBN on {session.dataset.name}", dbn_layers.described(config, session)
     page = results.write(args, session, result, values, title, model, sections)
     return dbn_study.run(args, session, layers[0]) if args.study else page
-
-
-def examined(run: Finished, dataset: Dataset) -> Examined:
-    """A finished run as the yardstick sees it."""
-    net = dbn.tied(finished.in_order(run.params))
-    return examined_net.examined(net, run.args.model, dataset)
 
 
 def second_layer(args: Args, image_shape: ImageShape) -> Learner:

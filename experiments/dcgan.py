@@ -23,17 +23,12 @@ from typing import ClassVar
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import CONVOLUTIONAL
-from experiments.comparison import examined_gan
-from experiments.comparison.examined import Examined
 from experiments.lab.gan import dcgan_study
 from experiments.lab.gan import page as adversarial_pages
-from experiments.lab.gan import training as adversarial_training
 from experiments.running import cli
 from experiments.running.args import RunArgs
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
-from experiments.running.finished import Finished
 from experiments.running.session import Session
-from jaxgen.data import Dataset
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
 
@@ -87,12 +82,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DCGAN, returns the page."""
     shown = dcgan_study.show(args, session, result)
     return dcgan_study.study(args, session, shown) if args.study else shown.page
-
-
-def examined(run: Finished, dataset: Dataset) -> Examined:
-    """A finished run as the yardstick sees it."""
-    config, shape = run.args.model, adversarial_training.sizes(dataset)
-    return examined_gan.examined(run, dcgan.learner(config, shape), dcgan.nets(config, shape[-1]))
 
 
 EXPERIMENT = Experiment(

@@ -20,16 +20,12 @@ from typing import ClassVar
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import examined_gan
-from experiments.comparison.examined import Examined
 from experiments.lab.gan import page as adversarial_pages
 from experiments.lab.gan import training as adversarial_training
 from experiments.running import cli
 from experiments.running.args import RunArgs
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
-from experiments.running.finished import Finished
 from experiments.running.session import Session
-from jaxgen.data import Dataset
 from jaxgen.models import gan
 from jaxgen.training.loop import Result
 
@@ -96,12 +92,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     model = described(args.model, shape[0] * shape[1] * shape[2])
     shown = adversarial_pages.show(args, session, result, learner, trained, title, model)
     return shown.page
-
-
-def examined(run: Finished, dataset: Dataset) -> Examined:
-    """A finished run as the yardstick sees it."""
-    config, shape = run.args.model, adversarial_training.sizes(dataset)
-    return examined_gan.examined(run, gan.learner(config, shape), gan.nets(config, shape))
 
 
 EXPERIMENT = Experiment(

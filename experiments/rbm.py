@@ -22,8 +22,6 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import examined_net
-from experiments.comparison.examined import Examined
 from experiments.lab.rbm import study as rbm_study
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
@@ -32,11 +30,9 @@ from experiments.running import cli
 from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
-from experiments.running.finished import Finished
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
-from jaxgen.data import Dataset
-from jaxgen.models import dbn, rbm
+from jaxgen.models import rbm
 from jaxgen.report.page import number
 from jaxgen.training.loop import Result
 
@@ -128,11 +124,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     model += f"binarisation {config.binarize}"
     page = results.write(args, session, result, values, title, model, sections)
     return rbm_study.run(args, session, result) if args.study else page
-
-
-def examined(run: Finished, dataset: Dataset) -> Examined:
-    """A finished run as the yardstick sees it: a net without directed layers."""
-    return examined_net.examined(dbn.tied((run.params,)), run.args.model, dataset)
 
 
 EXPERIMENT = Experiment(

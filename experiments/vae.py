@@ -16,7 +16,6 @@ from typing import ClassVar, Literal
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import examined_vae
 from experiments.lab.vae import page as vae_pages
 from experiments.lab.vae import training as vae_training
 from experiments.running import cli
@@ -66,9 +65,6 @@ PRESETS = {
 QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
 
 
-examined = examined_vae.examined
-
-
 def train(args: Args, session: Session) -> Result:
     """Trains the VAE."""
     return vae_training.train(args, args.model, session)
@@ -84,7 +80,13 @@ EXPERIMENT = Experiment(
     *("vae", PRESETS, QUICK, train, report),
     band=Band("test_elbo", 0.02),
     benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE),
-    comparison=Comparison(order=2),
+    comparison=Comparison(
+        order=2,
+        summary_likelihoods={
+            "test_elbo": "ELBO",
+            "test_bound": "importance-weighted bound, {bound_samples:,} codes",
+        },
+    ),
 )
 
 if __name__ == "__main__":

@@ -19,18 +19,15 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import examined_net
-from experiments.comparison.examined import Examined
 from experiments.lab.dbn import fine_tuning as wake_sleep_tasks
 from experiments.lab.dbn import layers as dbn_layers
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.running import artifacts as results
-from experiments.running import cli, finished
+from experiments.running import cli
 from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
-from experiments.running.finished import Finished
 from experiments.running.session import Session, session_for
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
@@ -197,14 +194,6 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
         f"{'probabilities' if config.prediction == 'probs' else 'samples'}, binarisation "
         f"{config.binarize}"
     )
-
-
-def examined(run: Finished, dataset: Dataset) -> Examined:
-    """A finished run as the yardstick sees it: the recognition net is the approximate posterior."""
-    parts = {name: run.params[name] for name in ("recognition", "generative")}
-    lower = {name: finished.in_order(part) for name, part in parts.items()}
-    net = dbn_model.Net(**lower, top=run.params["top"])
-    return examined_net.examined(net, run.args.model, dataset)
 
 
 EXPERIMENT = Experiment(

@@ -1,21 +1,23 @@
-"""All measures of one trained model, kept in its run folder until the model changes."""
+"""The measures of one finished run, kept in its folder until what they depend on changes."""
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from experiments.comparison import examined, yardstick
-from experiments.comparison.examined import Effort, Likelihood
-from experiments.comparison.judge import Judge
-from experiments.comparison.probes import probe_table
-from experiments.running.artifacts import MEASURES, MEASURES_PAGE, link_measures
+from experiments.running.artifacts import MEASURES, MEASURES_PAGE
+from experiments.running.experiment import find
 from experiments.running.finished import Finished, label
 from jaxgen.data import Dataset
-from jaxgen.evaluation import probe
+from jaxgen.evaluation import probes, suite
+from jaxgen.evaluation.adapters import evaluated_model
+from jaxgen.evaluation.classifier import Classifier
+from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
 from jaxgen.evaluation.resampling import Estimate
+from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import write_json
 from jaxgen.learner import named_key
 from jaxgen.report import page as report
@@ -24,43 +26,45 @@ from jaxgen.runs import folder as run_folder
 
 logger = logging.getLogger("jaxgen")
 
-VERSION = 3
-"""Of what is measured; another one makes the numbers kept in run folders old."""
+VERSION = 4
+"""Of the measures and their names; numbers of another one, kept in run folders, are old."""
 
-CLASSIFIED = (
+PROBED = (
     "Linear: multinomial logistic regression, its penalty chosen on a fifth of the labels. MLP: "
-    f"one hidden layer of {probe.MLP_HIDDEN} units, its settings the same for all features."
+    f"one hidden layer of {probes.MLP_HIDDEN} units, its settings the same for all features."
 )
-"""What the probes are."""
+"""A description of the probes."""
 
 Measures = dict[str, Any]
-"""``of``: what it was measured on; the rest: see `as_json`."""
+"""The numbers as JSON; ``of`` is what they depend on, for the rest see `as_json`."""
 
 
 class Settings(NamedTuple):
-    """How much is measured."""
+    """How much is computed."""
 
     num_samples: int
     num_labels: tuple[int, ...]
     """Numbers of labels for probes."""
-    effort: Effort
+    budget: LikelihoodBudget
 
 
-def identity(judged: Judge, dataset: Dataset, settings: Settings, digest: str) -> dict[str, Any]:
-    """What the numbers depend on, as JSON gives it back."""
+def identity(
+    classifier: Classifier, dataset: Dataset, settings: Settings, digest: str
+) -> dict[str, Any]:
+    """All that the numbers depend on, as JSON gives it back."""
     return {
         "version": VERSION,
         "data": dataset.digest,
-        "judge": judged.digest,
+        "classifier": classifier.digest,
         "parameters": digest,
         "num_samples": settings.num_samples,
         "num_labels": [*settings.num_labels],
-        **settings.effort._asdict(),
+        **settings.budget._asdict(),
     }
 
 
-def kept(path: Path, of: dict[str, Any]) -> Measures | None:
-    """The measures in a file, if they are of the same things."""
+def read(path: Path, of: dict[str, Any]) -> Measures | None:
+    """Reads measures from a file; None where there are none that depend on the same things."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -68,128 +72,146 @@ def kept(path: Path, of: dict[str, Any]) -> Measures | None:
     return found if isinstance(found, dict) and found.get("of") == of else None
 
 
-def as_json(
-    of: dict[str, Any],
-    likelihoods: list[Likelihood],
-    samples: yardstick.Measured,
-    probes: list[Any],
-) -> Measures:
+def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
     """Measures as they are kept."""
     rows = [
-        {
-            "features": row.name,
-            "classifier": row.classifier,
-            "num_labels": row.num_labels,
-            "spread": row.spread,
-        }
+        {"features": row.features, "probe": row.probe, "num_labels": row.num_labels}
+        | {"std": row.std}
         | row.accuracy._asdict()
-        for row in probes
+        for row in found.probes
     ]
+    estimates = found.samples.estimates
     return {
         "of": of,
-        "likelihoods": [each._asdict() for each in likelihoods],
-        "samples": {name: each._asdict() for name, each in samples.estimates.items()},
-        "digits": samples.digits,
+        "likelihoods": [each._asdict() for each in found.likelihoods],
+        "samples": {name: each._asdict() for name, each in estimates.items()},
+        "class_frequencies": found.samples.class_frequencies,
         "probes": rows,
     }
 
 
+def summary_likelihoods(run: Finished) -> list[Likelihood] | None:
+    """Likelihoods that the run computed itself, if its experiment declares any; else None."""
+    kinds = find(run.experiment).comparison.summary_likelihoods
+    metrics, settings = run.summary["metrics"], vars(run.args)
+    found = [
+        Likelihood(kind.format_map(settings), metrics[name], metrics[f"{name}_error"])
+        for name, kind in kinds.items()
+    ]
+    return found or None
+
+
 def compute(
-    run: Finished, dataset: Dataset, judged: Judge, settings: Settings, of: dict[str, Any]
+    run: Finished, dataset: Dataset, classifier: Classifier, settings: Settings, of: dict[str, Any]
 ) -> Measures:
-    """Likelihoods on test images, measures of samples, and probes of features."""
-    model = run.module.examined(run, dataset)
-    key = named_key(jax.random.key(run.summary["seed"]), "yardstick")
-    height, width, _ = dataset.test.images.shape[1:]
-    images = examined.samples(model, key, settings.num_samples, (height, width))
-    likelihoods = model.likelihoods(settings.effort)
-    probes = probe_table(examined.features(model, dataset), dataset, settings.num_labels)
-    return as_json(of, likelihoods, yardstick.measure(judged, images, dataset), probes)
+    """Likelihoods of test images, measures of samples, and probes of features."""
+    height, width, num_channels = dataset.test.images.shape[1:]
+    model = evaluated_model(run.args.model, (height, width, num_channels), run.params)
+    found = suite.evaluate(
+        model,
+        dataset,
+        classifier,
+        named_key(jax.random.key(run.summary["seed"]), "yardstick"),  # another name draws others
+        num_samples=settings.num_samples,
+        num_labels=settings.num_labels,
+        budget=settings.budget,
+        likelihoods=summary_likelihoods(run) if model.likelihoods else None,
+    )
+    return as_json(of, found)
 
 
-def measured(run: Finished, dataset: Dataset, judged: Judge, settings: Settings) -> Measures:
-    """The measures of a run, from its folder or taken now; its `report.html` then links them.
+def evaluate(
+    run: Finished, dataset: Dataset, classifier: Classifier, settings: Settings
+) -> Measures:
+    """The measures of a run, from its folder or computed now, and written with their page.
 
     Errors:
         RunFolderError: the run is in use.
         WriteError: its folder may not be written.
     """
-    of = identity(judged, dataset, settings, run.summary["digest"])
+    of = identity(classifier, dataset, settings, run.summary["digest"])
     with run_folder.opened(run.folder, resume=True, overwrite=False):
-        found = kept(run.folder / MEASURES, of)
+        found = read(run.folder / MEASURES, of)
         if found is None:
-            logger.info("measuring %s, seed %d, in %s", label(run), run.summary["seed"], run.folder)
-            found = compute(run, dataset, judged, settings, of)
+            seed = run.summary["seed"]
+            logger.info("evaluating %s, seed %d, in %s", label(run), seed, run.folder)
+            found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)
         write_page(run, found)
     return found
 
 
-def write_page(run: Finished, found: Measures) -> None:
-    """The measures of one run for a reader, and the way to them on the run's own page."""
+def write_page(run: Finished, found: Measures) -> Path:
+    """Writes the measures of one run for a reader; returns the page."""
     facts = {
         "model": label(run),
         "data set": f"{run.summary['dataset']}, sha256 {found['of']['data']}",
         "parameters": f"sha256 {found['of']['parameters']}",
-        "judge": f"sha256 {found['of']['judge']}",
+        "classifier": f"sha256 {found['of']['classifier']}",
         "command": run_folder.command(),
     }
-    sections = [of_likelihoods(found), of_samples(found), of_digits(found), of_probes(found)]
+    sections = [likelihoods_section(found), samples_section(found), classes_section(found)]
+    sections += [probes_section(found), RUN]
     title = f"Measures of {label(run)}, seed {run.summary['seed']}"
-    report.write_page(run.folder / MEASURES_PAGE, title, facts, [each for each in sections if each])
-    link_measures(run.folder, run.summary["digest"])
+    shown = [each for each in sections if each]
+    return report.write_page(run.folder / MEASURES_PAGE, title, facts, shown)
 
 
-def interval(found: dict[str, Any], digits: int = 4) -> str:
+RUN = Section("run", "The run", [], links={"The page of the run": "report.html"})
+"""The way back."""
+
+
+def interval(found: Mapping[str, Any], digits: int = 4) -> str:
     """A number with its 95 % interval."""
     value, low, high = (number(found[name], digits) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
-def of_likelihoods(found: Measures) -> Section | None:
-    """Nats per test image, each with what it is."""
+def likelihoods_section(found: Measures) -> Section | None:
+    """Nats per test image, each with its kind; None where the model has no likelihood."""
     if not found["likelihoods"]:
         return None
     rows = [
         [x["kind"], number(x["value"], 5), number(x["standard_error"], 2), x["note"]]
         for x in found["likelihoods"]
     ]
-    columns = ["log likelihood of test images", "nats per image", "standard error", "rests on"]
+    columns = ["log likelihood of test images", "nats per image", "standard error", "log Z"]
     return Section("likelihood", "Likelihood", [], (), Table(columns, rows))
 
 
-def of_samples(found: Measures) -> Section:
+def samples_section(found: Measures) -> Section:
     """The measures of samples, each with its interval."""
     estimates = {name: Estimate(**each) for name, each in found["samples"].items()}
     rows = [
         [
-            yardstick.TITLES[name],
+            suite.TITLES[name],
             interval(each._asdict()),
             str(each.num_samples),
-            yardstick.WHAT[name],
+            suite.DESCRIPTIONS[name],
         ]
         for name, each in estimates.items()
     ]
-    columns = ["measure", "value [95 % interval]", "samples", "what it is"]
+    columns = ["measure", "value [95 % interval]", "samples", "definition"]
     return Section("samples", "Samples", [], (), Table(columns, rows))
 
 
-def of_digits(found: Measures) -> Section:
-    """Which digits the judge reads in the samples."""
-    head = ["digit", *map(str, range(len(found["digits"])))]
-    row = ["share of samples", *map(percent, found["digits"])]
-    return Section("digits", "Digits", [], (), Table(head, [row]))
+def classes_section(found: Measures) -> Section:
+    """The classes of the samples, by the classifier."""
+    shares = found["class_frequencies"]
+    head = ["class", *map(str, range(len(shares)))]
+    row = ["share of samples", *map(percent, shares)]
+    return Section("classes", "Classes of the samples", [], (), Table(head, [row]))
 
 
-def of_probes(found: Measures) -> Section:
+def probes_section(found: Measures) -> Section:
     """Probes of the model's features."""
     rows = [
-        [x["features"], x["classifier"], f"{x['num_labels']:,}", accuracy(x), percent(x["spread"])]
+        [x["features"], x["probe"], f"{x['num_labels']:,}", accuracy(x), percent(x["std"])]
         for x in found["probes"]
     ]
-    columns = ["features", "classifier", "labels", "test accuracy [95 % interval]"]
-    columns.append("spread over draws of labels")
-    return Section("probes", "Probes", [CLASSIFIED], (), Table(columns, rows))
+    columns = ["features", "probe", "labels", "test accuracy [95 % interval]"]
+    columns.append("standard deviation over draws of labels")
+    return Section("probes", "Probes", [PROBED], (), Table(columns, rows))
 
 
 def percent(share: float | None) -> str:
@@ -197,6 +219,6 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
 
 
-def accuracy(found: dict[str, Any]) -> str:
+def accuracy(found: Mapping[str, Any]) -> str:
     """A share with its interval in percent."""
     return f"{percent(found['value'])} [{percent(found['low'])}, {percent(found['high'])}]"

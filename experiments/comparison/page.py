@@ -1,14 +1,18 @@
 """The comparison for its readers: one table, its parts, the samples; as page, markdown and JSON."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from experiments.comparison import tables, yardstick
-from experiments.comparison.measures import CLASSIFIED
+from experiments.comparison import tables
+from experiments.comparison.measures import PROBED
 from experiments.comparison.published import Published
 from experiments.comparison.tables import OTHERS, Row
+from experiments.running.artifacts import MEASURES_PAGE
 from experiments.running.finished import train_seconds
+from jaxgen.evaluation import suite
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
@@ -22,30 +26,45 @@ KINDS = (
     "too high, if anything; reverse AIS the other way round, as far as its chains start at "
     "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
     "number of effective chains does not tell of a mode that no chain found. Log Z stands with "
-    "what the mean weight gives at three standard errors below and above; of several seeds, it "
-    "is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but for "
-    "the error of log Z on top. Thresholded pixels are other data than drawn ones."
+    "the interval that the mean weight gives at three standard errors below and above; of several "
+    "seeds, it is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but "
+    "for the error of log Z on top. Thresholded pixels are other data than drawn ones."
 )
-"""What the kinds of likelihoods are worth."""
+"""The kinds of likelihoods and how far each can be relied on."""
 
 
-def parzen_said(published: Sequence[Published]) -> list[str]:
+def describe_parzen(published: Sequence[Published]) -> list[str]:
     """Published Parzen figures in a sentence, if there are any."""
     found = [x for x in published if x.measure == "parzen"]
     listed = "; ".join(f"{x.model} {number(x.value)} ({x.source})" for x in found)
-    said = f"Published Parzen figures: {listed}. They are of other widths and samples."
-    return [said] if found else []
+    sentence = f"Published Parzen figures: {listed}. They are of other widths and samples."
+    return [sentence] if found else []
+
+
+def links(rows: Sequence[Row], folder: Path) -> dict[str, str]:
+    """Addresses of the pages of the runs' measures, as seen from a page in the folder."""
+    return {
+        f"The measures of {row.name}, seed {run.summary['seed']}": quote(
+            os.path.relpath(run.folder / MEASURES_PAGE, folder).replace(os.sep, "/")
+        )
+        for row in rows
+        for run in row.runs
+    }
 
 
 def sections(
-    rows: Sequence[Row], picture: Path, one_line: str, published: Sequence[Published]
+    rows: Sequence[Row],
+    folder: Path,
+    picture: Path,
+    one_line: str,
+    published: Sequence[Published],
 ) -> list[Section]:
-    """The page in order; the samples of all models go to one picture."""
+    """The page in `folder` in order; the samples of all models go to one picture."""
     sheet = figures.rows_of(
         {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
         f"The first {NUM_SHOWN} samples, in the order drawn",
     )
-    said = [
+    text = [
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
@@ -54,16 +73,16 @@ def sections(
         "grey, as the models give them: of binary models, the probabilities of the last draw. They "
         "are measured against test images, real test images against training images; the labels "
         "of that row are read from pixels.",
-        *parzen_said(published),
+        *describe_parzen(published),
     ]
     meaning = Table(
-        ["measure", "what it is"],
-        [*([yardstick.TITLES[name], what] for name, what in yardstick.WHAT.items()), *OTHERS],
+        ["measure", "definition"],
+        [*([suite.TITLES[name], text] for name, text in suite.DESCRIPTIONS.items()), *OTHERS],
     )
     return [
-        Section("table", "Models and measures", said, (), tables.main_table(rows, published)),
+        Section("table", "Models and measures", text, (), tables.main_table(rows, published)),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
-        Section("digits", "Digits that the judge reads", [], (), tables.digit_table(rows)),
+        Section("classes", "Classes of the samples", [], (), tables.class_table(rows)),
         Section(
             "likelihood",
             "Log likelihood",
@@ -71,9 +90,9 @@ def sections(
             (),
             tables.likelihood_table(rows, published),
         ),
-        Section("probes", "Probes", [CLASSIFIED], (), tables.probe_table(rows)),
-        Section("measures", "What the measures are", [], (), meaning),
-        Section("runs", "Runs", [], (), tables.run_table(rows)),
+        Section("probes", "Probes", [PROBED], (), tables.probe_table(rows)),
+        Section("measures", "The measures", [], (), meaning),
+        Section("runs", "Runs", [], (), tables.run_table(rows), links(rows, folder)),
     ]
 
 
@@ -102,8 +121,8 @@ def write(
 ) -> Path:
     """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
     markdown.parent.mkdir(parents=True, exist_ok=True)
-    picture, title = markdown.with_suffix(".png"), "All models on one yardstick"
-    found = sections(rows, picture, one_line, published)
+    picture, title = markdown.with_suffix(".png"), "All models side by side"
+    found = sections(rows, folder, picture, one_line, published)
     facts = {**facts, "command": run_folder.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]

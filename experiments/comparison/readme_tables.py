@@ -15,19 +15,21 @@ from typing import NamedTuple
 
 import tyro
 
-from experiments.comparison.tables import PUBLISHED
+from experiments.comparison.tables import ESTIMATOR, PUBLISHED
 from experiments.running.cli import exit_code
 from jaxgen.errors import DataError
+from jaxgen.evaluation.suite import TITLES
 from jaxgen.files import write_atomically
 from jaxgen.report.page import Table, markdown
 
 COMPARED = (
-    *("model", "seeds", "log likelihood, nats", "by", "Frechet distance", "precision", "recall"),
-    *("coverage", "KL of digits", "class score", "1,000 labels, %"),
+    *("model", "seeds", "log likelihood, nats", ESTIMATOR, "Frechet distance"),
+    *("precision", "recall", "coverage", TITLES["class_kl"], TITLES["inception_score"]),
+    "1,000 labels, %",
 )
 """Columns that the README has of the comparison of the lab's models."""
 REACHED = (
-    *("model", "seeds", "log likelihood, nats", "by", PUBLISHED),
+    *("model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED),
     *("Frechet distance", "1,000 labels, %", "training, s"),
 )
 """Columns that it has of the presets that reach for published likelihoods."""
@@ -43,11 +45,11 @@ class Cut(NamedTuple):
     kept: Callable[[str], bool]
     """Whether it has another column, by its title."""
     cell: Callable[[str], str]
-    """What it has of a cell or of a title."""
+    """The part of a cell or of a title that it has."""
 
 
 def without_intervals(cell: str) -> str:
-    """What stands before the interval of a cell."""
+    """The part of a cell before its interval."""
     return cell.partition(" [")[0]
 
 
@@ -94,7 +96,7 @@ def table(cut: Cut, page: str) -> str:
         raise DataError(
             expected=f"a column {missing[0]!r} in the first table of {cut.page}",
             found=", ".join(titles) or "no table",
-            remedy="write the page anew",
+            remedy="write the page again",
         )
     kept = [i for i, title in enumerate(titles) if title in cut.needed or cut.kept(title)]
     columns = [cut.cell(titles[index]) for index in kept]
@@ -102,7 +104,7 @@ def table(cut: Cut, page: str) -> str:
 
 
 def parts(readme: str, mark: str) -> tuple[str, str, str]:
-    """What stands before, between and behind the marks; the marks belong to the outer two.
+    """The text before, between and behind the marks; the marks belong to the outer two.
 
     Errors:
         DataError: the marks are not there.

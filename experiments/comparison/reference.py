@@ -1,26 +1,41 @@
-"""What no model should miss, and what none can pass: the rows without a run folder.
+"""Reference rows of the comparison: the best that a model can reach, and what any should beat.
 
 Real images in the place of samples, a mixture of Bernoullis, whose likelihood is exact, and uniform
-noise. Each is measured once and kept in the folder of the comparison.
+noise. Each is evaluated once and kept in the folder of the comparison.
+
+    python -m experiments.comparison.reference --dataset mnist
+
+prints the test accuracy of the data set's classifier; what real training images attain in the place
+of samples, which is the best that a model can hope for, except that they count as copies; and how
+well probes predict the labels from pixels. The first call trains the classifier, some minutes on
+two CPU cores.
 """
 
 import logging
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
-from experiments.comparison import yardstick
-from experiments.comparison.examined import Likelihood, binary_input, in_size, mean_of
-from experiments.comparison.judge import Judge
-from experiments.comparison.measures import Measures, Settings, as_json, identity, kept
-from experiments.comparison.probes import pixels, probe_table
+from experiments.comparison.measures import Measures, Settings, as_json, identity, read
 from experiments.running.artifacts import NUM_SAMPLES
+from experiments.running.cli import exit_code
+from jaxgen import data
 from jaxgen.data import Dataset
+from jaxgen.evaluation import classifier as classifiers
+from jaxgen.evaluation import probes, sample_quality, suite
+from jaxgen.evaluation.classifier import Classifier
+from jaxgen.evaluation.model import Likelihood, binary_input, in_size, mean_likelihood
+from jaxgen.evaluation.probes import ProbeRow, pixels
+from jaxgen.evaluation.resampling import Estimate
+from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
 from jaxgen.models import mixture
@@ -28,15 +43,15 @@ from jaxgen.models import mixture
 logger = logging.getLogger("jaxgen")
 
 
-class Floor(NamedTuple):
-    """A row of the table: what it was measured at, and the images to show."""
+class Reference(NamedTuple):
+    """A row of the table: its measures, and the images to show."""
 
     measures: Measures
     images: np.ndarray
 
 
 class _Given(NamedTuple):
-    """What stands in the place of a model."""
+    """Images in the place of samples, and likelihoods."""
 
     images: np.ndarray
     likelihoods: tuple[Likelihood, ...] = ()
@@ -53,7 +68,7 @@ def _mixture(dataset: Dataset, num: int) -> _Given:
     values = [mixture.log_likelihood(params, jnp.asarray(x)) for x in blocks]
     drawn = mixture.sample(params, named_key(key, "sample"), num)
     note = f"{config.num_components} components, {config.num_iterations} iterations of EM"
-    likelihood = mean_of(jnp.concatenate(values), "exact", note=note)
+    likelihood = mean_likelihood(jnp.concatenate(values), "exact", note=note)
     return _Given(np.asarray(drawn).reshape(-1, *images.shape[1:]), (likelihood,))
 
 
@@ -65,8 +80,8 @@ def _noise(dataset: Dataset, num: int) -> _Given:
 
 
 def _training_images(dataset: Dataset, num: int) -> _Given:
-    """Real images that a model could at best have drawn; they are copies, and are measured so."""
-    return _Given(dataset.train.images[: -yardstick.num_held_out(dataset)][:num])
+    """Real images that a model could at best have drawn; they are copies."""
+    return _Given(dataset.train.images[: -suite.num_held_out(dataset)][:num])
 
 
 def _there_and_back(side: int, dataset: Dataset, num: int) -> _Given:
@@ -81,12 +96,14 @@ def _there_and_back(side: int, dataset: Dataset, num: int) -> _Given:
     return _Given(np.concatenate(back))
 
 
-def _kept(name: str, folder: Path, compute: Callable[[], Floor], of: dict[str, object]) -> Floor:
-    """A floor from the folder, or computed and left there."""
+def _read_or_compute(
+    name: str, folder: Path, compute: Callable[[], Reference], of: dict[str, object]
+) -> Reference:
+    """A reference row from the folder, or computed and left there."""
     measures, sheet = folder / f"{name}.json", folder / f"{name}.npz"
-    if (found := kept(measures, of)) and sheet.is_file():
-        return Floor(found, np.load(sheet)["images"])
-    logger.info("measuring %s", name.replace("_", " "))
+    if (found := read(measures, of)) and sheet.is_file():
+        return Reference(found, np.load(sheet)["images"])
+    logger.info("evaluating %s", name.replace("_", " "))
     computed = compute()
     with appearing_whole(sheet) as file:
         np.savez_compressed(file, images=computed.images)
@@ -94,27 +111,33 @@ def _kept(name: str, folder: Path, compute: Callable[[], Floor], of: dict[str, o
     return computed
 
 
-def floors(
-    dataset: Dataset, judged: Judge, settings: Settings, folder: Path, sides: set[int]
-) -> dict[str, Floor]:
+def probe_pixels(
+    dataset: Dataset, num_labels: tuple[int, ...] = probes.NUM_LABELS
+) -> list[ProbeRow]:
+    """Probes of the pixels, the baseline of all features."""
+    features = {"pixels": (pixels(dataset.train.images), pixels(dataset.test.images))}
+    return probes.evaluate_features(features, dataset, num_labels)
+
+
+def reference_rows(
+    dataset: Dataset, classifier: Classifier, settings: Settings, folder: Path, sides: set[int]
+) -> dict[str, Reference]:
     """The rows by their names; `sides` are the sizes of samples that had to be shrunk."""
-    of = identity(judged, dataset, settings, "")
+    of = identity(classifier, dataset, settings, "")
 
-    def real() -> Floor:
-        features = {"pixels": (pixels(dataset.train.images), pixels(dataset.test.images))}
-        probes = probe_table(features, dataset, settings.num_labels)
-        measured = yardstick.measure_test(judged, dataset)
+    def real() -> Reference:
+        samples = suite.evaluate_test_images(classifier, dataset)
+        found = Evaluation([], samples, probe_pixels(dataset, settings.num_labels))
         images = dataset.test.images[:NUM_SAMPLES] / np.float32(255)
-        return Floor(as_json(of, [], measured, probes), images)
+        return Reference(as_json(of, found), images)
 
-    def as_samples(given: Callable[[Dataset, int], _Given]) -> Floor:
-        found = given(dataset, settings.num_samples)
-        measured = yardstick.measure(judged, found.images, dataset)
-        scale = np.float32(255 if found.images.dtype == np.uint8 else 1)
-        shown = found.images[:NUM_SAMPLES] / scale
-        return Floor(as_json(of, list(found.likelihoods), measured, []), shown)
+    def as_samples(given: Callable[[Dataset, int], _Given]) -> Reference:
+        images, likelihoods = given(dataset, settings.num_samples)
+        samples = suite.evaluate_samples(classifier, images, dataset)
+        found = Evaluation(list(likelihoods), samples, [])
+        return Reference(as_json(of, found), classifiers.as_inputs(images, NUM_SAMPLES))
 
-    computed: dict[str, Callable[[], Floor]] = {
+    computed: dict[str, Callable[[], Reference]] = {
         "real test images": real,
         "real training images": partial(as_samples, _training_images),
         **{
@@ -127,6 +150,59 @@ def floors(
         "uniform noise": partial(as_samples, _noise),
     }
     return {
-        name: _kept(name.replace(" ", "_"), folder, compute, of)
+        name: _read_or_compute(name.replace(" ", "_"), folder, compute, of)
         for name, compute in computed.items()
     }
+
+
+def describe_measure(name: str, found: Estimate) -> str:
+    """One line: the number, its interval, its samples and its definition."""
+    return (
+        f"{suite.TITLES[name]} {found.value:.4g} [{found.low:.4g}, {found.high:.4g}],"
+        f" {found.num_samples} samples, {found.num_resamples} resamples:"
+        f" {suite.DESCRIPTIONS[name]}"
+    )
+
+
+def describe_probe(row: ProbeRow) -> str:
+    """One line: the accuracy, its interval and standard deviation, and the penalties."""
+    accuracy, std = row.accuracy, row.std
+    draws = "" if std is None else f", {std:.2%} over {len(row.penalties)} draws of labels"
+    return (
+        f"{row.features}, {row.probe}, {row.num_labels} labels: {accuracy.value:.2%}"
+        f" [{accuracy.low:.2%}, {accuracy.high:.2%}] of {accuracy.num_samples} test images{draws};"
+        f" l2 {', '.join(f'{l2:g}' for l2 in row.penalties)}"
+    )
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure real images and probe their pixels."""
+
+    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = "mnist"
+    """The data set."""
+    data_dir: Path | None = None
+    """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    num_labels: tuple[int, ...] = probes.NUM_LABELS
+    """Numbers of labels that probes are given; more than there are mean all."""
+
+
+def main(args: Args) -> None:
+    """Prints the classifier's accuracy, the measures of real images and the probes of pixels."""
+    dataset = data.load(args.dataset, args.data_dir)
+    classifier = classifiers.load(dataset, args.data_dir)
+    score = sample_quality.inception_score(classifier.test.probs)
+    print(
+        f"classifier of {dataset.name}, weights {classifier.digest[:16]}:"
+        f" {classifier.accuracy:.2%} of {len(classifier.test_correct)} test images correct;"
+        f" {suite.TITLES['inception_score']} of these {score:.4g}"
+    )
+    real = dataset.train.images[: -suite.num_held_out(dataset)]
+    for name, found in suite.evaluate_samples(classifier, real, dataset).estimates.items():
+        print(describe_measure(name, found))
+    for row in probe_pixels(dataset, args.num_labels):
+        print(describe_probe(row))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(tyro.cli(Args))))

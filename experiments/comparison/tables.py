@@ -1,4 +1,4 @@
-"""The tables of the comparison: a line for each model or floor, seeds drawn together in a cell."""
+"""The tables of the comparison: a line for each model or reference row, a cell for all seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,29 +7,31 @@ import numpy as np
 
 from experiments.comparison.measures import Measures, interval
 from experiments.comparison.published import Published
-from experiments.comparison.yardstick import TITLES
 from experiments.running.finished import Finished, program, train_seconds
+from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number
 
 MEET = 1.0
 """Nats; where log Z by AIS and by reverse AIS lie farther apart, neither is to be trusted."""
 PUBLISHED = "published, nats"
+ESTIMATOR = "estimator"
+"""Titles of columns."""
 PIXELS = {"sample": "drawn", "threshold": "thresholded"}
-"""What a likelihood is of, by how grey pixels were made binary."""
+"""The pixels that a likelihood is of, by how grey ones were made binary."""
 OTHERS = (
     [
-        "by",
+        ESTIMATOR,
         f"how the likelihood was found; and where AIS from its two sides is over {MEET:g} nat off",
     ],
     [PUBLISHED, "the figure that a model reaches for; its source stands under Log likelihood"],
     ["N labels, %", "test images that a linear probe of the highest features reads right"],
     ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
 )
-"""Columns that are no measure of samples, and what they are."""
+"""Columns that are no measure of samples, and their definitions."""
 
 
 class Row(NamedTuple):
-    """One line of the table: a model with all its seeds, or a floor."""
+    """One line of the table: a model with all its seeds, or a reference row."""
 
     name: str
     measures: Sequence[Measures]
@@ -37,7 +39,7 @@ class Row(NamedTuple):
     images: np.ndarray
     """Samples of the first seed."""
     runs: Sequence[Finished] = ()
-    """None for a floor."""
+    """None for a reference row."""
 
 
 def over_seeds(values: Sequence[float], digits: int = 4) -> str:
@@ -65,17 +67,17 @@ def _likelihood(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.2f} ± {number(found['standard_error'], 2)}"
 
 
-def by(measures: Sequence[Measures]) -> str:
-    """What the headline is of, and where reverse AIS is far off in one of the seeds."""
+def estimator(measures: Sequence[Measures]) -> str:
+    """The kind of the headline, and how far reverse AIS lies off in one of the seeds, if far."""
     best = [found for found in map(headline, measures) if found]
     if not best:
         return ""
-    said = [best[0]["kind"]]
+    parts = [best[0]["kind"]]
     if best[0]["binary"] == "threshold":
-        said.append("pixels thresholded")
+        parts.append("pixels thresholded")
     if (gap := max(found["log_z_gap"] for found in best)) > MEET:
-        said.append(f"reverse AIS {gap:.1f} nats off")
-    return "; ".join(said)
+        parts.append(f"reverse AIS {gap:.1f} nats off")
+    return "; ".join(parts)
 
 
 def in_percent(row: Mapping[str, Any]) -> dict[str, float]:
@@ -86,7 +88,7 @@ def in_percent(row: Mapping[str, Any]) -> dict[str, float]:
 def probe_of(measures: Measures, num_labels: int) -> Mapping[str, Any] | None:
     """The linear probe of the highest features with so many labels, in percent."""
     of = ("linear", num_labels)
-    found = [row for row in measures["probes"] if (row["classifier"], row["num_labels"]) == of]
+    found = [row for row in measures["probes"] if (row["probe"], row["num_labels"]) == of]
     return in_percent(found[-1]) if found else None
 
 
@@ -105,13 +107,13 @@ def beside(row: Row, published: Sequence[Published]) -> str:
 def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     """Models by measures."""
     numbers = label_numbers(rows)
-    columns = ["model", "seeds", "log likelihood, nats", "by", PUBLISHED, *TITLES.values()]
+    columns = ["model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED, *TITLES.values()]
     columns += [f"{num:,} labels, %" for num in numbers] + ["training, s"]
     lines = []
     for row in rows:
         best = [headline(each) for each in row.measures]
         line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
-        line += [by(row.measures), beside(row, published)]
+        line += [estimator(row.measures), beside(row, published)]
         for name in TITLES:
             found = [measures["samples"].get(name) for measures in row.measures]
             line.append(cell(found, lambda x: interval(x, 3)))
@@ -123,13 +125,13 @@ def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
 
 
 def training_time(runs: Sequence[Finished]) -> str:
-    """Seconds for a seed; the seeds of one program share its time, and have no spread."""
+    """Seconds for a seed; the seeds of one program share its time, so they are one value."""
     times = {program(run.folder): {"value": train_seconds(run.folder)} for run in runs}
     return cell([*times.values()], lambda x: number(x["value"], 3))
 
 
 def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
-    """Every kind of likelihood that was taken, then published figures."""
+    """Every kind of likelihood that was computed, then published figures."""
     lines = []
     for row in rows:
         for index, first in enumerate(row.measures[0]["likelihoods"]):
@@ -143,7 +145,7 @@ def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Tab
         if figure.measure == "log_likelihood":
             value = number(figure.value, 5)
             lines.append([figure.model, figure.how, value, "", "published", figure.source])
-    columns = ["model", "by", "nats per test image", "pixels", "rests on", "source"]
+    columns = ["model", ESTIMATOR, "nats per test image", "pixels", "log Z", "source"]
     return Table(columns, lines)
 
 
@@ -153,24 +155,24 @@ def probe_table(rows: Sequence[Row]) -> Table:
     lines = []
     for row in rows:
         probed = row.measures[0]["probes"]
-        for of in dict.fromkeys((x["features"], x["classifier"]) for x in probed):
+        for of in dict.fromkeys((x["features"], x["probe"]) for x in probed):
             line = [row.name, *of]
             for num in numbers:
                 found = [
                     in_percent(x)
                     for measures in row.measures
                     for x in measures["probes"]
-                    if (x["features"], x["classifier"], x["num_labels"]) == (*of, num)
+                    if (x["features"], x["probe"], x["num_labels"]) == (*of, num)
                 ]
                 line.append(cell(found, interval))
             lines.append(line)
-    columns = ["model", "features", "classifier", *(f"{num:,} labels, %" for num in numbers)]
+    columns = ["model", "features", "probe", *(f"{num:,} labels, %" for num in numbers)]
     return Table(columns, lines)
 
 
-def digit_table(rows: Sequence[Row]) -> Table:
-    """Share of each digit among the samples, the mean over seeds."""
-    found = [np.mean([each["digits"] for each in row.measures], axis=0) for row in rows]
+def class_table(rows: Sequence[Row]) -> Table:
+    """Share of each class among the samples, the mean over seeds."""
+    found = [np.mean([each["class_frequencies"] for each in row.measures], axis=0) for row in rows]
     lines = [
         [row.name, *(f"{share:.1%}" for share in shares)]
         for row, shares in zip(rows, found, strict=True)
@@ -179,7 +181,7 @@ def digit_table(rows: Sequence[Row]) -> Table:
 
 
 def run_table(rows: Sequence[Row]) -> Table:
-    """Which run each number is of."""
+    """The run of each number."""
     lines = [
         [row.name, str(run.summary["seed"]), str(run.folder), run.summary["digest"][:16]]
         for row in rows

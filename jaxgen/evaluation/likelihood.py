@@ -77,7 +77,7 @@ def pseudo_log_likelihood(
         log p(v_i | v_{-i}) = log sigmoid(F(v^i) - F(v)) = -softplus(F(v) - F(v^i)).
 
     Exact as a pseudo-likelihood, and V times as dear as a free energy. It is neither log p(v) nor a
-    bound of it: a monitor that tells whether training goes on, not a yardstick across models.
+    bound of it: a monitor of training, not a measure across models.
     Marlin, Swersky, Chen and de Freitas, "Inductive principles for restricted Boltzmann machine
     learning", AISTATS 2010, section 3.3. The units are binary.
     """

@@ -37,6 +37,9 @@ class LikelihoodBudget(NamedTuple):
     """Draws per image in an importance-weighted bound."""
 
 
+DEFAULT_BUDGET = LikelihoodBudget()
+
+
 class Likelihood(NamedTuple):
     """A mean log p(v) over images, or a bound of it, in nats per image."""
 
@@ -59,7 +62,7 @@ class Likelihoods(Protocol):
     def __call__(
         self,
         images: RawImages,
-        budget: LikelihoodBudget = ...,
+        budget: LikelihoodBudget = DEFAULT_BUDGET,
         training_images: RawImages | None = None,
         key: PRNGKey | None = None,
     ) -> list[Likelihood]:

@@ -1,8 +1,8 @@
-"""What can be said of samples from images alone; every function names what it compares with.
+"""Measures of samples from images alone; every function names what it compares with.
 
 Of images themselves: the nearest training images, whether samples are copies, and how much images
 differ. Of features and class probabilities, which a classifier trained here gives
-(`jaxgen.evaluation.lenet`): distances between two sets, and the digits drawn.
+(`jaxgen.evaluation.classifier`): distances between two sets, and the classes drawn.
 `jaxgen.evaluation.resampling` has the uncertainty of a number; `precision_recall` and `parzen`
 beside this file hold the measures that need more code.
 """
@@ -115,7 +115,7 @@ def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
     return total
 
 
-def kernel_distance(samples: Features, real: Features) -> float:
+def squared_mmd(samples: Features, real: Features) -> float:
     """The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3; unbiased.
 
         sum_{i != j} k(x_i, x_j) / m (m - 1) + the same of y - 2 sum_{i, j} k(x_i, y_j) / m n
@@ -142,7 +142,7 @@ def kernel_distance(samples: Features, real: Features) -> float:
     return within(a) + within(b) - 2.0 * _kernel_sum(a, b) / (len(a) * len(b))
 
 
-def label_shares(
+def class_frequencies(
     labels: Int[np.ndarray, " num"], num_classes: int = 10
 ) -> Float[np.ndarray, " classes"]:
     """The part of the labels that each class has."""
@@ -163,7 +163,7 @@ def kl_divergence(
     return float(np.sum(shares[held] * np.log(shares[held] / reference[held])))
 
 
-def class_score(probs: Float[np.ndarray, "num classes"]) -> float:
+def inception_score(probs: Float[np.ndarray, "num classes"]) -> float:
     """exp(mean_x KL(p(y|x) || p(y))), p(y) the mean over the samples x: from 1 to classes.
 
     The inception score of Salimans et al., "Improved techniques for training GANs", 2016, section
@@ -176,7 +176,7 @@ def class_score(probs: Float[np.ndarray, "num classes"]) -> float:
     return float(np.exp(np.mean(np.sum(rows * ratios, axis=1))))
 
 
-def copying_score(
+def memorisation_score(
     distances: Float[np.ndarray, " num"], test_distances: Float[np.ndarray, " tests"]
 ) -> float:
     """P(d of a sample < d of a test image) + P(=) / 2, d the distance to the training images.

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,19 +17,19 @@ from support.helpers import SMALL_CLASSIFIER
 from support.runs import contents, only_line, read
 
 from experiments import compare
-from experiments.comparison import judge
 from experiments.comparison import measures as compare_measures
 from experiments.running import finished
 from experiments.running.cli import parse
 from experiments.running.experiment import Comparison
 from jaxgen.errors import SettingError
+from jaxgen.evaluation import classifier
 from jaxgen.export import safetensors
 from jaxgen.report import page as report
 from jaxgen.runs import folder as run_folder
 
 LITTLE = ("--num-samples", "100", "--num-labels", "50", "--ais-chains", "4")
 LITTLE = (*LITTLE, "--ais-temperatures", "10", "--bound-weights", "3")
-FLOORS = ["real test images", "real training images", "mixture of Bernoullis", "uniform noise"]
+REFERENCES = ["real test images", "real training images", "mixture of Bernoullis", "uniform noise"]
 
 
 def change(path: Path, **values: Any) -> None:
@@ -49,11 +50,12 @@ def pair(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 @pytest.fixture(scope="module")
 def called(digits_root: Path) -> Any:
-    """Calls the command in this process, with a judge that is soon trained; returns its code."""
+    """Calls the command here, with a classifier that is soon trained; returns the exit code."""
 
     def call(*words: str | Path) -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compare, "judge", functools.partial(judge.judge, config=SMALL_CLASSIFIER))
+            load = functools.partial(classifier.load, config=SMALL_CLASSIFIER)
+            patch.setattr(compare.classifiers, "load", load)
             flags = ["--data-dir", str(digits_root)]
             patch.setattr(sys, "argv", ["compare", *map(str, words), *flags, *LITTLE])
             return compare.entry()
@@ -71,20 +73,20 @@ def compared(
     return folder
 
 
-def test_a_model_is_a_row_with_its_seeds_and_the_floors_follow(
+def test_a_model_is_a_row_with_its_seeds_and_reference_rows_follow(
     compared: Path, pair: tuple[Path, Path]
 ) -> None:
-    model, *floors = read(compared / "compare.json")
-    assert [row["name"] for row in floors] == FLOORS
+    model, *references = read(compared / "compare.json")
+    assert [row["name"] for row in references] == REFERENCES
     assert [seed["seed"] for seed in model["seeds"]] == [0, 1]
     assert model["seeds"][0]["digest"] == read(pair[0] / "summary.json")["digest"]
     for measures, run in zip(model["measures"], pair, strict=True):
         assert measures == read(run / "measures.json")
     kinds = [each["kind"] for each in model["measures"][0]["likelihoods"]]
     assert kinds == ["reverse AIS", "AIS"]
-    (noise,) = floors[3]["measures"]
+    (noise,) = references[3]["measures"]
     assert noise["likelihoods"][0]["value"] == pytest.approx(-784 * np.log(2))
-    (mixture,) = floors[2]["measures"]
+    (mixture,) = references[2]["measures"]
     assert mixture["likelihoods"][0]["value"] > noise["likelihoods"][0]["value"] + 100
     assert mixture["samples"]["parzen"]["value"] > noise["samples"]["parzen"]["value"]
 
@@ -106,12 +108,12 @@ def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
         abs(measures["likelihoods"][0]["value"] - measures["likelihoods"][1]["value"])
         for measures in found
     ]  # chains too few to meet
-    assert cells["by"] == f"AIS; reverse AIS {max(gaps):.1f} nats off"
-    digits = [np.mean([measures["digits"][digit] for measures in found]) for digit in range(10)]
-    assert sum(digits) == pytest.approx(1.0)
-    below = lines[lines.index("## Digits that the judge reads") :]
+    assert cells["estimator"] == f"AIS; reverse AIS {max(gaps):.1f} nats off"
+    shares = np.mean([measures["class_frequencies"] for measures in found], axis=0)
+    assert sum(shares) == pytest.approx(1.0)
+    below = lines[lines.index("## Classes of the samples") :]
     shown = next(line for line in below if line.startswith("| rbm-lab, "))
-    assert shown.split(" | ")[1:4] == [f"{share:.1%}" for share in digits[:3]]
+    assert shown.split(" | ")[1:4] == [f"{share:.1%}" for share in shares[:3]]
 
 
 @pytest.mark.browser
@@ -119,14 +121,13 @@ def test_the_page_shows_in_a_browser(
     compared: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     found = shown(compared / "compare.html", tmp_path, 1280)
-    assert found["title"] == "All models on one yardstick"
+    assert found["title"] == "All models side by side"
     assert min(found["images"]) > 300
     assert found["width"] <= found["window"]
     assert found["cells"] > 60
     measures = shown(pair[0] / "measures.html", tmp_path, 500)
     assert measures["width"] <= measures["window"]
-    run = shown(pair[0] / "report.html", tmp_path, 500)
-    assert "measures.html" in run["links"]
+    assert "report.html" in measures["links"]
 
 
 def std(values: list[float]) -> float:
@@ -134,17 +135,20 @@ def std(values: list[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def test_the_page_of_a_run_links_its_measures_once(
-    compared: Path, pair: tuple[Path, Path], called: Any
+def test_pages_link_each_other_and_a_page_that_is_there_stays(
+    compared: Path, pair: tuple[Path, Path], finished: Path
 ) -> None:
-    assert called(pair[0], "--out", compared) == 0
-    page = (pair[0] / "report.html").read_text()
-    assert page.count('href="measures.html"') == 1
-    measures = (pair[0] / "measures.html").read_text()
-    assert read(pair[0] / "measures.json")["of"]["parameters"] in measures
+    assert (pair[0] / "report.html").read_bytes() == (finished / "report.html").read_bytes()
+    page = (compared / "compare.html").read_text()
+    for run in pair:
+        measures = (run / "measures.html").read_text()
+        assert 'href="report.html"' in measures
+        assert read(run / "measures.json")["of"]["parameters"] in measures
+        link = os.path.relpath(run / "measures.html", compared)
+        assert page.count(f'href="{link}"') == 1
 
 
-def test_measures_are_taken_once_and_anew_where_what_they_are_of_changes(
+def test_measures_are_computed_again_only_where_they_depend_on_something_new(
     pair: tuple[Path, Path], called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, counted = tmp_path / "run", []
@@ -157,7 +161,7 @@ def test_measures_are_taken_once_and_anew_where_what_they_are_of_changes(
         return compute(*args)
 
     monkeypatch.setattr(compare_measures, "compute", counting)
-    monkeypatch.setattr(compare, "floors", lambda *_: {})
+    monkeypatch.setattr(compare, "reference_rows", lambda *_: {})
     for expected in (1, 1):
         assert called(run, "--out", tmp_path / "out") == 0
         assert len(counted) == expected
@@ -244,7 +248,7 @@ def test_train_makes_the_runs_that_are_not_there(
     flags = finished.flags(read(pair[0] / "config.json")["model"])
     monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=60"))})
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
-    monkeypatch.setattr(compare, "floors", lambda *_: {})
+    monkeypatch.setattr(compare, "reference_rows", lambda *_: {})
     words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
     for _ in range(2):
         assert called(*words, "--out", tmp_path / "out") == 0

@@ -42,7 +42,7 @@ def test_the_table_of_likelihoods_names_each_with_its_source():
     assert len(rows) == sum(figure.measure == "log_likelihood" for figure in FIGURES)
     assert all(row[4] == "published" and row[5] for row in rows)
     assert compare_tables.likelihood_table([], ()).rows == []
-    assert compare_pages.parzen_said(()) == []
+    assert compare_pages.describe_parzen(()) == []
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_the_table_says_where_annealing_does_not_meet_in_a_seed(
     def found(gap: float):
         return [{"kind": kind, "log_z_gap": gap, "binary": binary} for kind in kinds]
 
-    assert compare_tables.by([{"likelihoods": found(gap)} for gap in gaps]) == said
+    assert compare_tables.estimator([{"likelihoods": found(gap)} for gap in gaps]) == said

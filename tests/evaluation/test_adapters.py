@@ -307,6 +307,8 @@ class Config:
 
 
 class State(NamedTuple):
+    """Of that model."""
+
     params: dict[str, Any]
     step: jax.Array
 
@@ -321,7 +323,7 @@ def learner(config: Config, image_shape: tuple[int, int, int]) -> Learner:
     def init(key: Any) -> State:
         return State({"light": jnp.zeros(())}, jnp.int32(0))
 
-    return Learner(init=init, step=lambda state, batch, key: (state, {}), sample=sample)
+    return Learner(init=init, step=lambda state, *_: (state, {}), sample=sample)
 
 
 def test_a_model_without_an_adapter_samples_through_its_own_learner(

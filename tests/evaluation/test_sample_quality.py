@@ -77,7 +77,7 @@ def test_frechet_distance_of_equal_sets_is_zero() -> None:
         sample_quality.frechet_distance(rows[:1], rows)
 
 
-def test_kernel_distance_is_its_sum_over_pairs() -> None:
+def test_squared_mmd_is_its_sum_over_pairs() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)) + 0.5
 
@@ -89,16 +89,16 @@ def test_kernel_distance_is_its_sum_over_pairs() -> None:
         for s in (a, b)
     ]
     between = np.mean([kernel(x, y) for x in a for y in b])
-    assert sample_quality.kernel_distance(a, b) == pytest.approx(sum(within) - 2 * between)
+    assert sample_quality.squared_mmd(a, b) == pytest.approx(sum(within) - 2 * between)
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (1.0, 22.0)])
-def test_kernel_distance_is_unbiased(shift: float, expected: float) -> None:
+def test_squared_mmd_is_unbiased(shift: float, expected: float) -> None:
     # In one dimension it is 3 (difference of means)^2 + 3 (of squares)^2 + (of cubes)^2; the
     # moments of N(1, 1) are 1, 2 and 4, those of N(0, 1) are 0, 1 and 0: 3 + 3 + 16 = 22.
     rng = np.random.default_rng(4)
     found = [
-        sample_quality.kernel_distance(rng.normal(size=(40, 1)) + shift, rng.normal(size=(60, 1)))
+        sample_quality.squared_mmd(rng.normal(size=(40, 1)) + shift, rng.normal(size=(60, 1)))
         for _ in range(400)
     ]
     error = np.std(found) / np.sqrt(len(found))
@@ -107,16 +107,16 @@ def test_kernel_distance_is_unbiased(shift: float, expected: float) -> None:
     assert min(found) < expected < max(found)
 
 
-def test_kernel_distance_needs_two_of_each() -> None:
+def test_squared_mmd_needs_two_of_each() -> None:
     with pytest.raises(SettingError, match="at least 2 samples of each kind"):
-        sample_quality.kernel_distance(np.ones((1, 2)), np.ones((3, 2)))
+        sample_quality.squared_mmd(np.ones((1, 2)), np.ones((3, 2)))
 
 
 # ---- digits
 
 
 def test_shares_and_their_divergence_by_hand() -> None:
-    shares = sample_quality.label_shares(np.array([0, 0, 2, 2, 2, 3]), num_classes=4)
+    shares = sample_quality.class_frequencies(np.array([0, 0, 2, 2, 2, 3]), num_classes=4)
     np.testing.assert_allclose(shares, [1 / 3, 0, 1 / 2, 1 / 6])
     uniform = np.full(4, 0.25)
     expected = np.log(4 / 3) / 3 + np.log(2) / 2 + np.log(4 / 6) / 6
@@ -125,23 +125,23 @@ def test_shares_and_their_divergence_by_hand() -> None:
     assert sample_quality.kl_divergence(shares, shares) == 0.0
 
 
-def test_class_score_at_its_ends() -> None:
-    assert sample_quality.class_score(np.full((7, 5), 0.2)) == pytest.approx(1.0)
-    assert sample_quality.class_score(np.eye(5)[[0, 0, 0]]) == pytest.approx(
+def test_inception_score_at_its_ends() -> None:
+    assert sample_quality.inception_score(np.full((7, 5), 0.2)) == pytest.approx(1.0)
+    assert sample_quality.inception_score(np.eye(5)[[0, 0, 0]]) == pytest.approx(
         1.0
     )  # sure, but of one kind
-    assert sample_quality.class_score(np.tile(np.eye(5), (3, 1))) == pytest.approx(5.0)
+    assert sample_quality.inception_score(np.tile(np.eye(5), (3, 1))) == pytest.approx(5.0)
     rows = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])  # marginal 1/4, 1/2, 1/4
-    assert sample_quality.class_score(rows) == pytest.approx(np.exp(0.5 * np.log(2)))
+    assert sample_quality.inception_score(rows) == pytest.approx(np.exp(0.5 * np.log(2)))
 
 
 # ---- memorisation
 
 
-def test_copying_score_counts_pairs() -> None:
+def test_memorisation_score_counts_pairs() -> None:
     samples, tests = np.array([0.0, 2.0, 5.0]), np.array([1.0, 2.0, 3.0, 4.0])
     pairs = [(s < t) + 0.5 * (s == t) for s in samples for t in tests]
-    assert sample_quality.copying_score(samples, tests) == pytest.approx(np.mean(pairs))
-    assert sample_quality.copying_score(np.zeros(3), tests) == 1.0
-    assert sample_quality.copying_score(np.full(3, 9.0), tests) == 0.0
-    assert sample_quality.copying_score(tests, tests) == 0.5
+    assert sample_quality.memorisation_score(samples, tests) == pytest.approx(np.mean(pairs))
+    assert sample_quality.memorisation_score(np.zeros(3), tests) == 1.0
+    assert sample_quality.memorisation_score(np.full(3, 9.0), tests) == 0.0
+    assert sample_quality.memorisation_score(tests, tests) == 0.5

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.evaluation import lenet
+from jaxgen.evaluation import classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -19,7 +19,7 @@ FIXTURES = ROOT / "tests" / "fixtures"
 
 DIGITS = "223d063e9d8caaed2c32316a05259eb15a724a0cb13172944e1473e70b3d1fde"
 """The digest of the prepared digits."""
-SMALL_CLASSIFIER = lenet.Config(
+SMALL_CLASSIFIER = classifier.Config(
     channels=(4, 8), num_hidden=32, num_features=16, num_epochs=3, batch_size=25
 )
 """Settings of a classifier that is soon trained."""

@@ -18,6 +18,7 @@ from jaxgen.evaluation.likelihood import (
     rbm_log_z,
 )
 from jaxgen.evaluation.model import (
+    DEFAULT_BUDGET,
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
@@ -116,7 +117,7 @@ def _likelihoods(
     net: dbn.Net,
     binary: Binarize,
     images: RawImages,
-    budget: LikelihoodBudget = LikelihoodBudget(),  # noqa: B008
+    budget: LikelihoodBudget = DEFAULT_BUDGET,
     training_images: RawImages | None = None,
     key: PRNGKey | None = None,
 ) -> list[Likelihood]:

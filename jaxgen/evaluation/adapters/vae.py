@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxgen.evaluation.likelihood import importance_bound
 from jaxgen.evaluation.model import (
     BLOCK,
+    DEFAULT_BUDGET,
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
@@ -69,7 +70,7 @@ def _likelihoods(
     config: vae.Config,
     params: vae.Params,
     images: RawImages,
-    budget: LikelihoodBudget = LikelihoodBudget(),  # noqa: B008
+    budget: LikelihoodBudget = DEFAULT_BUDGET,
     training_images: RawImages | None = None,
     key: PRNGKey | None = None,
 ) -> list[Likelihood]:

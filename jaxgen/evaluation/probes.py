@@ -1,4 +1,4 @@
-"""Probes: how well a linear classifier, or a small MLP, reads the labels from a model's features.
+"""Probes: how well a linear map, or a small MLP, predicts the labels from a model's features.
 
 The linear one is
 
@@ -7,10 +7,12 @@ The linear one is
 
 Pixels are the baseline. The penalty is chosen on a held-out part of the labels given, never on test
 images; then the probe is fitted to all of them. The MLP, from scikit-learn, has fixed settings.
+`evaluate_features` fits both with several numbers of labels.
 """
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,11 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
+from jaxgen.data import Dataset
 from jaxgen.errors import SettingError
+from jaxgen.evaluation.resampling import Estimate, bootstrap
+
+logger = logging.getLogger("jaxgen")
 
 L2 = (1.0, 0.1, 0.01, 0.001)
 """Penalties tried by default, the strongest first: each fit starts where the one before ended."""
@@ -54,11 +60,11 @@ class Probe(NamedTuple):
     """Of L-BFGS; at the limit it has not converged."""
 
 
-class Probed(NamedTuple):
-    """What a probe attains."""
+class ProbeResult(NamedTuple):
+    """The answers of a fitted probe on test images."""
 
     correct: Bool[np.ndarray, " tests"]
-    """Whether each test image is told right; the mean is the accuracy."""
+    """Whether each answer is the label; the mean is the accuracy."""
     l2: float
     """The penalty chosen."""
     num_labels: int
@@ -67,7 +73,7 @@ class Probed(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """What L-BFGS carries from step to step."""
+    """The state of L-BFGS between two steps."""
 
     weights: Weights
     opt_state: Any
@@ -118,8 +124,8 @@ def _minimise(
 
 def _standards(features: Features) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of features; 1 for the deviation of those that do not vary."""
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    return mean, np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    return mean, np.where(std > 1e-6, std, 1.0).astype(np.float32)
 
 
 def fit_probe(
@@ -190,7 +196,7 @@ def linear_probe(
     *,
     l2: Sequence[float] = L2,
     num_classes: int = 10,
-) -> Probed:
+) -> ProbeResult:
     """Test accuracy of a probe that is given `num_labels` labels, drawn without replacement.
 
     A fifth of them, at most 5,000, chooses the penalty; of equally good ones the strongest. With
@@ -207,7 +213,7 @@ def linear_probe(
     scores = [np.mean(correct(probe, rows[held], targets[held])) for probe in probes]
     best = penalties[int(np.argmax(scores))]
     (probe,) = fit_probe(rows, targets, best, num_classes=num_classes)
-    return Probed(correct(probe, *test), best, num_labels, probe.num_steps)
+    return ProbeResult(correct(probe, *test), best, num_labels, probe.num_steps)
 
 
 def mlp_probe(
@@ -215,12 +221,12 @@ def mlp_probe(
     test: tuple[Features, Labels],
     num_labels: int,
     rng: np.random.Generator,
-) -> Probed:
+) -> ProbeResult:
     """Test accuracy of an MLP that is given `num_labels` labels, drawn without replacement.
 
-    One hidden layer on features standardised as for the linear probe, so it reads what is there but
-    not linearly; Adam at 1e-3, batches of 200 (scikit-learn's defaults). An `rng` in the same state
-    draws the labels that `linear_probe` draws.
+    One hidden layer on features standardised as for the linear probe, so it also reads what is
+    there but not linearly; Adam at 1e-3, batches of 200 (scikit-learn's defaults). An `rng` in the
+    same state draws the labels that `linear_probe` draws.
 
     Errors:
         SettingError: fewer than 5 labels, or more than there are.
@@ -238,4 +244,72 @@ def mlp_probe(
         mlp.fit((rows - mean) / scale, targets)
     features, labels = test
     found = np.asarray(mlp.predict((features - mean) / scale) == labels)
-    return Probed(found, MLP_L2, num_labels, mlp.n_iter_ * -(-num_labels // min(200, num_labels)))
+    return ProbeResult(
+        found, MLP_L2, num_labels, mlp.n_iter_ * -(-num_labels // min(200, num_labels))
+    )
+
+
+PROBES = {"linear": linear_probe, "MLP": mlp_probe}
+"""By the name of their kind."""
+NUM_DRAWS = 5
+"""Draws of the labels, each with its own probe, where not all are taken."""
+
+
+class ProbeRow(NamedTuple):
+    """Probes of one kind, of one kind of features, with one number of labels."""
+
+    features: str
+    probe: str
+    """One of `PROBES`."""
+    num_labels: int
+    accuracy: Estimate
+    """The mean over draws; the interval is of test images, the draws being given."""
+    std: float | None
+    """Standard deviation of the accuracy over draws of the labels; None with one draw."""
+    penalties: list[float]
+    """The one chosen in each draw."""
+
+
+def pixels(images: UInt8[np.ndarray, "num height width channels"]) -> Features:
+    """Raw images as rows in [0, 1]: the baseline."""
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)
+
+
+def _fit_row(
+    name: str,
+    probe: str,
+    both: tuple[Features, Features],
+    dataset: Dataset,
+    num_labels: int,
+    seed: int,
+) -> ProbeRow:
+    num_draws = 1 if num_labels == len(dataset.train.labels) else NUM_DRAWS
+    rngs = [np.random.default_rng([seed, num_labels, draw]) for draw in range(num_draws)]
+    pairs = (both[0], dataset.train.labels), (both[1], dataset.test.labels)
+    found = [PROBES[probe](*pairs, num_labels, rng) for rng in rngs]
+    shares = np.mean([each.correct for each in found], axis=0)  # of the probes, by test image
+    if probe == "linear" and max(each.num_steps for each in found) >= MAX_STEPS:
+        logger.warning("a probe of %s with %d labels has not converged", name, num_labels)
+    accuracy = bootstrap(lambda values: float(np.mean(values)), [shares], rngs[0])
+    means = [float(np.mean(each.correct)) for each in found]
+    std = float(np.std(means, ddof=1)) if num_draws > 1 else None
+    return ProbeRow(name, probe, num_labels, accuracy, std, [each.l2 for each in found])
+
+
+def evaluate_features(
+    features: Mapping[str, tuple[Features, Features]],
+    dataset: Dataset,
+    num_labels: Sequence[int] = NUM_LABELS,
+    seed: int = 0,
+) -> list[ProbeRow]:
+    """Probes each kind of features, given for train and test images, with each number of labels.
+
+    Every probe reads each kind, given the same labels. More labels than there are mean all.
+    """
+    numbers = sorted({min(num, len(dataset.train.labels)) for num in num_labels})
+    return [
+        _fit_row(name, probe, both, dataset, num, seed)
+        for name, both in features.items()
+        for probe in PROBES
+        for num in numbers
+    ]

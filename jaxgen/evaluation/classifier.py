@@ -1,14 +1,21 @@
-"""A LeNet for digits, trained here: its hidden units are the features samples are compared by.
+"""The classifier of a data set: a LeNet whose hidden units are the features samples have.
 
     [B, H, W, C] -> conv 5x5, pool -> conv 5x5, pool -> dense -> dense (features) -> logits
 
 as LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
 1998, section II.B, with ReLU for tanh, maxima for means in the pools, and a softmax for the
 distances at the end. It is trained with labels, so it is no `Learner`.
+
+`load` trains it once for each data set. Its weights are kept beside the data, in a file named after
+what they depend on: the data's digest and the net's settings. A file is used only if its own sha256
+matches; else the net is trained again.
 """
 
+import hashlib
+import logging
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,13 +23,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Bool, Float, Int32, UInt8
 
-from jaxgen.errors import SettingError, require, require_positive
+from jaxgen import data
+from jaxgen.data import Dataset
+from jaxgen.errors import CheckpointError, SettingError, WriteError, require, require_positive
+from jaxgen.export import safetensors
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import Geometry
 from jaxgen.nn.layers import Conv
 
+logger = logging.getLogger("jaxgen")
+
+SEED = 0
+"""Of the training that `load` does."""
 BLOCK = 500
 """Images that `classify` computes at once."""
 
@@ -31,7 +45,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Config:
-    """The net and its training; what is measured with it depends on every field."""
+    """The net and its training; numbers measured with it depend on every field."""
 
     channels: tuple[int, int] = (8, 32)
     """Channels of the two convolutions."""
@@ -55,8 +69,8 @@ class Config:
         require(self, "learning_rate", self.learning_rate > 0, "above 0")
 
 
-class Judged(NamedTuple):
-    """What the net says of images."""
+class Classification(NamedTuple):
+    """Features and class probabilities of images."""
 
     features: Float[np.ndarray, "num features"]
     """Units of the last hidden layer, after the ReLU."""
@@ -169,12 +183,106 @@ def classify(
     params: Params,
     images: UInt8[np.ndarray, "num height width channels"]
     | Float[np.ndarray | Array, "num height width channels"],
-) -> Judged:
+) -> Classification:
     """Features and class probabilities of images: bytes, or numbers in [0, 1]."""
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    pixels = np.asarray(images, np.float32) / np.float32(scale)
+    pixels = as_inputs(np.asarray(images), len(images))
     padded = np.pad(pixels, ((0, -len(pixels) % BLOCK), *[(0, 0)] * 3))
     blocks = padded.reshape(-1, BLOCK, *pixels.shape[1:])
     found = (np.asarray(each) for each in _classify(config, params, blocks))
     features, probs = (each.reshape(-1, each.shape[-1])[: len(pixels)] for each in found)
-    return Judged(features=features, probs=probs)
+    return Classification(features=features, probs=probs)
+
+
+class Classifier(NamedTuple):
+    """A trained net, and how well it classifies the data set's own test images."""
+
+    config: Config
+    params: Params
+    digest: str
+    """Of the weights: numbers measured with other weights do not compare."""
+    test: Classification
+    """Of the test images."""
+    test_correct: Bool[np.ndarray, " tests"]
+    """Whether it classifies each of them correctly; the mean is its accuracy."""
+
+    def __call__(self, images: np.ndarray) -> Classification:
+        """Features and class probabilities of images of the data's size."""
+        return classify(self.config, self.params, images)
+
+    @property
+    def accuracy(self) -> float:
+        """The part of test images that it classifies correctly."""
+        return float(np.mean(self.test_correct))
+
+
+def cache_path(dataset: Dataset, config: Config, data_dir: Path | None) -> Path:
+    """The file of the weights for this data and these settings."""
+    key = hashlib.sha256(f"{dataset.digest} {config!r} {SEED}".encode()).hexdigest()[:16]
+    folder, name = data.data_root(data_dir) / "jaxgen", f"{dataset.name}-{key}.safetensors"
+    earlier = folder / "judges" / name  # where version 0.1 left them
+    return earlier if earlier.is_file() else folder / "classifiers" / name
+
+
+def _like(dataset: Dataset, config: Config) -> Params:
+    _, *shape = dataset.train.images.shape
+    like: Params = jax.eval_shape(
+        lambda: init(config, jax.random.key(0), (shape[0], shape[1], shape[2]))
+    )
+    return like
+
+
+def _read(path: Path, like: Params) -> Params | None:
+    """The weights in a file; None where there are none, or, after a warning, no usable ones."""
+    if not path.is_file():
+        return None
+    try:
+        arrays = safetensors.load_params(path)
+    except CheckpointError as error:
+        logger.warning("the classifier is trained again: %s", error)
+        return None
+    wanted = safetensors.flatten(like)
+    shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+    if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
+        logger.warning("the classifier is trained again: %s holds another net", path)
+        return None
+    leaves = [arrays[name] for name in wanted]
+    params: Params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return params
+
+
+def _train_and_write(path: Path, dataset: Dataset, config: Config) -> Params:
+    """Trains the net and writes it; a failure to write costs the next run the time, no more."""
+    logger.info("training the classifier of %s, %d epochs", dataset.name, config.num_epochs)
+    params: Params = jax.device_get(train(config, *dataset.train, jax.random.key(SEED)))
+    metadata = {"dataset": dataset.digest, "config": repr(config), "seed": str(SEED)}
+    try:
+        safetensors.save_params(path, safetensors.flatten(params), metadata)
+    except WriteError as error:
+        logger.warning("the classifier could not be kept (%s)", error)
+    return params
+
+
+def load(
+    dataset: Dataset, data_dir: Path | None = None, config: Config | None = None
+) -> Classifier:
+    """The classifier of a data set, from its file or trained now: minutes on a CPU for MNIST.
+
+    Args:
+        dataset: its train split is learned; its test split gives the accuracy.
+        data_dir: the folder of the data, as for `data.load`.
+        config: of the net; None is the default.
+    """
+    config = Config() if config is None else config
+    path = cache_path(dataset, config, data_dir)
+    params = _read(path, _like(dataset, config))
+    if params is None:
+        params = _train_and_write(path, dataset, config)
+    test = classify(config, params, dataset.test.images)
+    correct = np.argmax(test.probs, axis=1) == dataset.test.labels
+    return Classifier(config, params, safetensors.digest(params), test, correct)
+
+
+def as_inputs(images: np.ndarray, num: int) -> Float[np.ndarray, "num height width channels"]:
+    """The first `num` images, bytes or numbers in [0, 1], as numbers in [0, 1]."""
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    return np.asarray(images[:num], np.float32) / np.float32(scale)

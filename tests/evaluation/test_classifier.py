@@ -1,0 +1,159 @@
+"""The LeNet learns digits, repeats its bits, and is kept and repaired; its layers are SciPy's."""
+
+import logging
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from support.helpers import SMALL_CLASSIFIER as SMALL
+from support.helpers import same
+
+from jaxgen import data
+from jaxgen.errors import SettingError
+from jaxgen.evaluation import classifier as lenet
+from jaxgen.export import safetensors
+
+
+@pytest.fixture(scope="module")
+def digits(digits_root: Path) -> data.Dataset:
+    return data.load("digits", digits_root)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("classifiers")
+
+
+@pytest.fixture(scope="module")
+def classifier(digits: data.Dataset, cache: Path) -> lenet.Classifier:
+    return lenet.load(digits, cache, SMALL)
+
+
+@pytest.fixture(scope="module")
+def params(classifier: lenet.Classifier) -> lenet.Params:
+    return classifier.params
+
+
+def test_it_learns_digits(digits: data.Dataset, classifier: lenet.Classifier) -> None:
+    found = classifier(digits.test.images)
+    accuracy = np.mean(np.argmax(found.probs, axis=1) == digits.test.labels)
+    assert classifier.accuracy == accuracy > 0.8
+    assert found.features.shape == (len(digits.test.images), 16)
+    assert found.features.min() >= 0
+    np.testing.assert_allclose(found.probs.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_bits_follow_the_key(digits: data.Dataset, params: lenet.Params) -> None:
+    assert same(lenet.train(SMALL, *digits.train, jax.random.key(0)), params)
+    assert not same(lenet.train(SMALL, *digits.train, jax.random.key(1)), params)
+
+
+def test_the_classification_of_an_image_depends_on_nothing_else(
+    digits: data.Dataset, params: lenet.Params
+) -> None:
+    images = np.tile(digits.test.images, (2, 1, 1, 1))[:501]  # more than a block
+    found = lenet.classify(SMALL, params, images)
+    as_numbers = lenet.classify(SMALL, params, images[-3:] / np.float32(255.0))
+    np.testing.assert_allclose(found.features[-3:], as_numbers.features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.probs[-3:], as_numbers.probs, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_against_scipy() -> None:
+    from scipy.signal import correlate
+
+    config = lenet.Config(channels=(2, 3), num_hidden=5, num_features=4, num_classes=3)
+    params = jax.device_get(lenet.init(config, jax.random.key(2), (17, 16, 1)))
+    x = np.random.default_rng(0).uniform(size=(17, 16, 1))
+    for name in ("Conv_0", "Conv_1"):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        outputs = range(kernel.shape[-1])
+        y = np.concatenate([correlate(x, kernel[..., o], "valid") for o in outputs], 2) + bias
+        rows, columns = range(y.shape[0] // 2), range(y.shape[1] // 2)
+        blocks = [[y[2 * i : 2 * i + 2, 2 * j : 2 * j + 2] for j in columns] for i in rows]
+        x = np.maximum(np.array([[b.max(axis=(0, 1)) for b in row] for row in blocks]), 0)
+    units = x.reshape(-1)
+    for name in ("Dense_0", "Dense_1"):
+        units = np.maximum(units @ params[name]["kernel"] + params[name]["bias"], 0)
+    logits = units @ params["Dense_2"]["kernel"] + params["Dense_2"]["bias"]
+    image = np.random.default_rng(0).uniform(size=(1, 17, 16, 1)).astype(np.float32)
+    found = lenet.classify(config, params, image)
+    np.testing.assert_allclose(found.features[0], units, rtol=1e-4, atol=1e-5)
+    expected = np.exp(logits) / sum(map(math.exp, logits))
+    np.testing.assert_allclose(found.probs[0], expected, rtol=1e-4)
+
+
+def test_impossible_settings(digits: data.Dataset) -> None:
+    with pytest.raises(SettingError, match="16x16 pixels or more, found 12x28"):
+        lenet.init(SMALL, jax.random.key(0), (12, 28, 1))
+    images, labels = (each[:20] for each in digits.train)
+    with pytest.raises(SettingError, match="at least 25 training images, found 20"):
+        lenet.train(SMALL, images, labels, jax.random.key(0))
+    for wrong in ({"num_epochs": 0}, {"channels": (0, 3)}, {"learning_rate": 0.0}):
+        with pytest.raises(SettingError):
+            lenet.Config(**wrong)
+
+
+def test_a_kept_classifier_is_not_trained_again(
+    digits: data.Dataset,
+    classifier: lenet.Classifier,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lenet, "train", None)
+    again = lenet.load(digits, cache, SMALL)
+    assert again.digest == classifier.digest
+    assert same(again.params, classifier.params)
+    with pytest.raises(TypeError):  # another setting, another net
+        lenet.load(digits, cache, lenet.Config(num_epochs=1))
+    with pytest.raises(TypeError):  # other data, another net
+        lenet.load(digits._replace(digest="0" * 64), cache, SMALL)
+
+
+def test_a_file_of_version_0_1_is_found(
+    digits: data.Dataset,
+    classifier: lenet.Classifier,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its name has been the same since then: a digest of data, settings and seed."""
+    path = lenet.cache_path(digits, SMALL, cache)
+    assert path.name == "digits-b22d109c0f42b422.safetensors"
+    earlier = tmp_path / "jaxgen" / "judges" / path.name
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(path.read_bytes())
+    monkeypatch.setattr(lenet, "train", None)
+    assert lenet.load(digits, tmp_path, SMALL).digest == classifier.digest
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "another net"])
+def test_a_damaged_classifier_is_trained_again_after_a_warning(
+    damage: str,
+    digits: data.Dataset,
+    classifier: lenet.Classifier,
+    cache: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = lenet.cache_path(digits, SMALL, cache)
+    whole = path.read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[-100] ^= 1
+    if damage == "another net":
+        wider = jax.tree.map(lambda leaf: np.append(leaf, leaf), classifier.params)
+        safetensors.save_params(path, safetensors.flatten(wider), {})
+        spoilt = bytearray(path.read_bytes())
+    path.write_bytes(spoilt[:-8] if damage == "truncate" else spoilt)
+    with caplog.at_level(logging.WARNING, "jaxgen"):
+        again = lenet.load(digits, cache, SMALL)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("the classifier is trained again: ")
+    assert again.digest == classifier.digest
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_classifier_of_mnist_is_right_99_times_in_100(mnist_root: Path) -> None:
+    assert lenet.load(data.load("mnist", mnist_root), mnist_root).accuracy > 0.99
