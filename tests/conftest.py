@@ -31,7 +31,7 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the prepared digits, and nothing else."""
+    """A data folder with the prepared digits, where classifiers of them are kept too."""
     root = tmp_path_factory.mktemp("digits")
     assert data.load("digits", root).digest == DIGITS
     return root

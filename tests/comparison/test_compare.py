@@ -22,7 +22,7 @@ from experiments.running import finished
 from experiments.running.cli import parse
 from experiments.running.experiment import Comparison
 from jaxgen.errors import SettingError
-from jaxgen.evaluation import classifier
+from jaxgen.evaluation import classifier, probes
 from jaxgen.export import safetensors
 from jaxgen.report import page as report
 from jaxgen.runs import folder as run_folder
@@ -56,6 +56,7 @@ def called(digits_root: Path) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             load = functools.partial(classifier.load, config=SMALL_CLASSIFIER)
             patch.setattr(compare.classifiers, "load", load)
+            patch.setattr(probes, "MLP_SEEN", 500)  # ten passes over the labels
             flags = ["--data-dir", str(digits_root)]
             patch.setattr(sys, "argv", ["compare", *map(str, words), *flags, *LITTLE])
             return compare.entry()

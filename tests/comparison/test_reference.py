@@ -22,6 +22,7 @@ def test_the_command_prints_accuracy_measures_and_probes(
     load = functools.partial(classifiers.load, config=SMALL_CLASSIFIER)
     monkeypatch.setattr(reference.classifiers, "load", load)
     monkeypatch.setattr(reference, "pixels", lambda images: probes.pixels(images[:, ::7, ::7]))
+    monkeypatch.setattr(probes, "MLP_SEEN", 100)
     given = []
 
     def evaluate_samples(classifier: object, images: np.ndarray, *_: object) -> SampleMeasures:

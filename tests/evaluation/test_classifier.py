@@ -22,13 +22,8 @@ def digits(digits_root: Path) -> data.Dataset:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("classifiers")
-
-
-@pytest.fixture(scope="module")
-def classifier(digits: data.Dataset, cache: Path) -> lenet.Classifier:
-    return lenet.load(digits, cache, SMALL)
+def classifier(digits: data.Dataset, digits_root: Path) -> lenet.Classifier:
+    return lenet.load(digits, digits_root, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -98,28 +93,28 @@ def test_impossible_settings(digits: data.Dataset) -> None:
 def test_a_kept_classifier_is_not_trained_again(
     digits: data.Dataset,
     classifier: lenet.Classifier,
-    cache: Path,
+    digits_root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lenet, "train", None)
-    again = lenet.load(digits, cache, SMALL)
+    again = lenet.load(digits, digits_root, SMALL)
     assert again.digest == classifier.digest
     assert same(again.params, classifier.params)
     with pytest.raises(TypeError):  # another setting, another net
-        lenet.load(digits, cache, lenet.Config(num_epochs=1))
+        lenet.load(digits, digits_root, lenet.Config(num_epochs=1))
     with pytest.raises(TypeError):  # other data, another net
-        lenet.load(digits._replace(digest="0" * 64), cache, SMALL)
+        lenet.load(digits._replace(digest="0" * 64), digits_root, SMALL)
 
 
 def test_a_file_of_version_0_1_is_found(
     digits: data.Dataset,
     classifier: lenet.Classifier,
-    cache: Path,
+    digits_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its name has been the same since then: a digest of data, settings and seed."""
-    path = lenet.cache_path(digits, SMALL, cache)
+    path = lenet.cache_path(digits, SMALL, digits_root)
     assert path.name == "digits-b22d109c0f42b422.safetensors"
     earlier = tmp_path / "jaxgen" / "judges" / path.name
     earlier.parent.mkdir(parents=True)
@@ -133,10 +128,10 @@ def test_a_damaged_classifier_is_trained_again_after_a_warning(
     damage: str,
     digits: data.Dataset,
     classifier: lenet.Classifier,
-    cache: Path,
+    digits_root: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    path = lenet.cache_path(digits, SMALL, cache)
+    path = lenet.cache_path(digits, SMALL, digits_root)
     whole = path.read_bytes()
     spoilt = bytearray(whole)
     spoilt[-100] ^= 1
@@ -146,7 +141,7 @@ def test_a_damaged_classifier_is_trained_again_after_a_warning(
         spoilt = bytearray(path.read_bytes())
     path.write_bytes(spoilt[:-8] if damage == "truncate" else spoilt)
     with caplog.at_level(logging.WARNING, "jaxgen"):
-        again = lenet.load(digits, cache, SMALL)
+        again = lenet.load(digits, digits_root, SMALL)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("the classifier is trained again: ")
     assert again.digest == classifier.digest

@@ -23,8 +23,8 @@ def digits(digits_root: Path) -> data.Dataset:
 
 
 @pytest.fixture(scope="module")
-def classifier(digits: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return classifiers.load(digits, tmp_path_factory.mktemp("classifiers"), SMALL_CLASSIFIER)
+def classifier(digits: data.Dataset, digits_root: Path) -> Classifier:
+    return classifiers.load(digits, digits_root, SMALL_CLASSIFIER)
 
 
 def test_measures_separate_real_images_from_noise_and_copies(
