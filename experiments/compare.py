@@ -148,7 +148,7 @@ def train(args: Args) -> list[Path]:
 
 
 def _check_is_of(folder: Path, words: Sequence[str]) -> None:
-    """Raises SettingError where a finished run was made with other settings than `words` say."""
+    """Raises SettingError if a finished run has other settings than those of `words`."""
     run = finished.read(finished.members(folder)[0])
     declared = find(run.experiment)
     wanted = parse(declared.presets, declared.quick, words)

@@ -25,7 +25,7 @@ KINDS = (
     "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "
     "too high, if anything; reverse AIS the other way round, as far as its chains start at "
     "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
-    "number of effective chains does not tell of a mode that no chain found. Log Z stands with "
+    "number of effective chains does not show a mode that no chain found. Log Z stands with "
     "the interval that the mean weight gives at three standard errors below and above; of several "
     "seeds, it is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but "
     "for the error of log Z on top. Thresholded pixels are other data than drawn ones."

@@ -73,4 +73,4 @@ _MNIST = (
 )
 
 FIGURES = {"mnist": _MNIST}
-"""By data set; where pixels are not said to be thresholded, they are drawn from the grey values."""
+"""By data set; unless a model has thresholded pixels, they are drawn from the grey values."""

@@ -153,8 +153,8 @@ def ais(
     """Log Z of an RBM from chains that start at the RBM without weights: log mean exp(l).
 
     Z itself is estimated without bias, save for the rounding of probabilities in `bernoulli`. So
-    log Z comes out too low in expectation, and a log likelihood made with it too high. Where the
-    chains miss a mode, the standard error does not tell: compare with `reverse_ais`.
+    log Z comes out too low in expectation, and a log likelihood made with it too high. The
+    standard error does not show a mode that all chains miss: compare with `reverse_ais`.
 
     Args:
         params: the target.

@@ -1,15 +1,14 @@
 """Lower bounds of a DBN's log likelihood, in nats per image, before and after up-down.
 
-With h_0 = v and the top RBM between h_{L-1} and h_L, summed over h_L, a net says
+With h_0 = v and the top RBM between h_{L-1} and h_L, summed over h_L, a net gives
 
     log p(v, h_1..h_{L-1}) = -F_top(h_{L-1}) - log Z_top + sum_l log p(h_{l-1}|h_l)
     log q(h_1..h_{L-1}|v)  = sum_l log q(h_l|h_{l-1}),                    l = 1, ..., L - 1,
 
 where p are the generative layers and q the recognition layers; in a DBN before up-down these share
-their weights. Log Z_top is exact (`likelihood.rbm_log_z`) or estimated
-(`annealing.ais` from `top_base_logits`). The bounds
-hold for the exact one: an error of log Z_top moves them by as much. AIS tends to err on the low
-side, which lifts them.
+their weights. Log Z_top is exact (`likelihood.rbm_log_z`) or estimated (`ais.ais` from
+`top_base_logits`). The bounds hold for the exact one: an error of log Z_top moves them by as much.
+AIS tends to err on the low side, which lifts them.
 
 Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks", ICML 2008,
 section 5.

@@ -1,8 +1,8 @@
 """Names the failures of a GAN's training from the run's own log.
 
 A log is cut into intervals, one line each, of means over some steps. A criterion is checked in
-every interval, so that a run that failed early and recovered is told from one that ends failed; it
-holds for the run where it does in at least half of the last quarter of the intervals.
+every interval, so that a run that failed early and recovered differs from one that ends failed; it
+holds for the run if it does in at least half of the last quarter of the intervals.
 
 What goes on within an interval is not seen, nor are the images: numbers of a log show that
 something is wrong, hardly ever that all is well. Metrics are those of
@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 LEAST_INTERVALS = 4
-"""With fewer, nothing can be told."""
+"""With fewer, every finding is open."""
 LEAST_FOR_OSCILLATION = 8
-"""With fewer, oscillation cannot be told."""
+"""With fewer, oscillation is open."""
 SWING = 0.4
 """A move of d_real - d_fake between two turning points that counts as a swing."""
 SWINGS = 4
@@ -35,7 +35,7 @@ is at most that: Salimans et al., "Improved techniques for training GANs", 2016,
 VANISHED = 0.01
 """The generator's gradient norm, as a part of its largest mean over an interval of the run."""
 CHANCE = 0.1
-"""D tells nothing apart where d_real and d_fake are nearer to each other than this."""
+"""D is at chance if d_real and d_fake are nearer to each other than this."""
 LIKE_REAL = (0.8, 1.25)
 """Spreads between which fakes may pass for real by their spread."""
 
@@ -43,17 +43,17 @@ METRICS = ("epoch", "d_loss", "d_real", "d_fake", "g_grad_norm", "spread")
 
 
 class Finding(NamedTuple):
-    """Whether a run fails in one way, with the numbers that say so."""
+    """Whether a run fails in one way, with the numbers for it."""
 
     name: str
     holds: bool | None
-    """Whether the run ends so; None where the numbers cannot tell."""
+    """Whether the run ends so; None if the numbers leave it open."""
     measured: dict[str, float]
-    """What the criterion looks at, in the last quarter of the intervals; empty without any."""
+    """The numbers of the criterion, in the last quarter of the intervals; empty without any."""
     criterion: str
     """When it holds in an interval, in words."""
     share: float | None
-    """Part of all intervals in which the criterion holds; None where that cannot be told."""
+    """Part of all intervals in which the criterion holds; None if there are too few."""
     first_epoch: float | None
     """Where the first of them ends; None without one."""
 
@@ -215,7 +215,7 @@ def diagnose(lines: Sequence[Mapping[str, float]], smoothing: float = 0.0) -> li
             left out.
         smoothing: s, where the discriminator's target for real images is 1 - s.
 
-    With fewer than `LEAST_INTERVALS` lines nothing can be told: `holds` is None in every finding.
+    With fewer than `LEAST_INTERVALS` lines `holds` is None in every finding.
     No number in a finding is NaN.
     """
     columns = _columns(lines)

@@ -85,7 +85,7 @@ def analogy(
 
 
 class LatentUse(NamedTuple):
-    """How much each latent variable says about the data."""
+    """How much each latent variable carries of the data."""
 
     mean_variance: Float[Array, " latent"]
     """Variance, over the data, of the mean of q(z|x)."""
@@ -102,7 +102,7 @@ class LatentUse(NamedTuple):
 def latent_use(
     mean: Float[Array, "examples latent"], log_var: Float[Array, "examples latent"]
 ) -> LatentUse:
-    """What a set of posteriors says about each latent variable.
+    """Measures how much of the data each latent variable carries, from a set of posteriors.
 
     A variable whose posterior is the prior for every example carries nothing: both numbers are 0.
     One whose posterior is the same for every example, but not the prior, carries nothing either,

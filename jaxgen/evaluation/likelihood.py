@@ -1,4 +1,4 @@
-"""Log likelihoods in nats per image; every function says whether it is exact or a bound.
+"""Log likelihoods in nats per image; every docstring has whether it is exact or a bound.
 
 The exact partition function of an RBM, by enumeration of its smaller side; its pseudo-likelihood,
 which needs none; and the importance-weighted bound of any model with latent variables and an
@@ -94,7 +94,7 @@ def stochastic_pseudo_log_likelihood(
 ) -> Float[Array, " batch"]:
     """An unbiased estimate of `pseudo_log_likelihood` at the price of two free energies, in nats.
 
-    V log p(v_i | v_{-i}) for one unit i per example, drawn uniformly. One example says little; the
+    V log p(v_i | v_{-i}) for one unit i per example, drawn uniformly. One example is noise; the
     mean over thousands is the monitor.
     """
     num_examples, num_units = visible.shape

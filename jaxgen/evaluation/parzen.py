@@ -85,7 +85,7 @@ def parzen(
 ) -> Parzen:
     """The log densities of test images, with the width that is best for held-out training images.
 
-    Test images have no part in the choice. A width at an end of the grid says that the grid is too
+    Test images have no part in the choice. A width at an end of the grid means that the grid is too
     short, and is warned of.
     """
     means = log_densities(held_out, samples, sigmas).mean(axis=1, dtype=np.float64)

@@ -29,7 +29,7 @@ def bootstrap(
     rng: np.random.Generator,
     num_resamples: int = 200,
 ) -> Estimate:
-    """The statistic and its percentile interval, every set drawn anew with replacement.
+    """The statistic and its percentile interval, every set drawn again with replacement.
 
     Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 13.3. It is for means
     and what is made of a few of them. A set drawn so holds copies, which makes every distance

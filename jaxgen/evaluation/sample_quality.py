@@ -93,9 +93,9 @@ def frechet_distance(samples: Features, real: Features) -> float:
 
     Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982. The
     last trace is the sum of the singular values of S1^(1/2) S2^(1/2), which keeps twice the digits
-    of a square root of eigenvalues. The features say what the number means: with Inception's it is
-    the FID, with others it is not and cannot be compared to one. It is biased upward, the more the
-    fewer samples there are; real test images against real training images are its floor.
+    of a square root of eigenvalues. With Inception's features the number is the FID; with others it
+    is not, and cannot be compared to one. It is biased upward, the more the fewer samples there
+    are; real test images against real training images are its floor.
 
     Errors:
         SettingError: a set of fewer than 2 samples.
