@@ -21,6 +21,7 @@ import tyro
 from experiments.running import seeds as members
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cluster import joined
+from experiments.running.console import write_error
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped
@@ -73,13 +74,13 @@ def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it aga
     try:
         return act() or 0
     except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"interrupted; {after_interrupt}", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(error)
         return WriteError.exit_code
 
 
