@@ -33,6 +33,7 @@ from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page  # noqa: E4
 from experiments.running.args import RunArgs, load_dataset  # noqa: E402
 from experiments.running.cli import exit_code  # noqa: E402
 from experiments.running.cluster import use_devices  # noqa: E402
+from experiments.running.console import write_error  # noqa: E402
 from jaxgen.errors import (  # noqa: E402
     DataMissingError,
     SettingError,
@@ -179,7 +180,7 @@ def measured_apart(args: Args) -> dict[str, Any]:
             [*command, *flags(replace(args, json=path))], stdout=subprocess.DEVNULL
         )
         if done.returncode < 0:
-            print(f"error: {args.only[0]} ended by signal {-done.returncode}", file=sys.stderr)
+            write_error(f"{args.only[0]} ended by signal {-done.returncode}")
         if done.returncode:
             raise SystemExit(abs(done.returncode))
         row: dict[str, Any]

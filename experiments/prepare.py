@@ -16,6 +16,7 @@ from typing import Literal
 
 import tyro
 
+from experiments.running.console import write_error
 from jaxgen import data
 from jaxgen.errors import JaxgenError
 
@@ -41,7 +42,7 @@ def main(config: Config) -> int:
         try:
             dataset = data.load(name, config.data_dir, config.manual_dir)
         except JaxgenError as error:
-            print(f"error: {error}", file=sys.stderr)
+            write_error(error)
             exit_code = error.exit_code
             continue
         print(

@@ -77,8 +77,8 @@ class ReproduceError(JaxgenError):
     exit_code = 8
 
 
-class PeerError(JaxgenError):
-    """A run of several processes that cannot go on, for one is missing or was lost."""
+class WorkerError(JaxgenError):
+    """A run of several workers that cannot go on, because one is missing or was lost."""
 
     exit_code = 9
 

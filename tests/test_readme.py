@@ -51,10 +51,11 @@ def test_install_commands_name_what_there_is():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    named = set(re.findall(r"\.\[(\w+)\]", README))
+    named = {name for names in re.findall(r"\.\[([\w,]+)\]", README) for name in names.split(",")}
     assert named <= set(extras)
     assert {"cuda12", "cuda13", "tpu"} <= set(extras)
-    assert "pip install -c constraints.txt -e . && python -m experiments.rbm" in blocks("bash")[0]
+    start = "pip install -c constraints.txt -e '.[experiments]' && python -m experiments.rbm"
+    assert start in blocks("bash")[0]
     assert "pip install -c constraints.txt -e '.[test]' && pytest" in blocks("bash")[1]
 
 

@@ -21,6 +21,7 @@ import tyro
 from experiments.running import seeds as members
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cluster import joined
+from experiments.running.console import write_error, write_line
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped
@@ -73,13 +74,13 @@ def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it aga
     try:
         return act() or 0
     except JaxgenError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        write_line(f"interrupted; {after_interrupt}")
         return 130
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(error)
         return WriteError.exit_code
 
 
@@ -121,7 +122,7 @@ def main(experiment: Experiment[Any]) -> int:
     """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
 
     def stop(signum: int, _: Any) -> NoReturn:
-        print("stopped; add --resume to go on", file=sys.stderr)
+        write_line("stopped; add --resume to go on")
         raise Stopped(signum)
 
     def act() -> None:

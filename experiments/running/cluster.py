@@ -1,27 +1,40 @@
-"""A run of several processes: how they meet, and what one says that has lost another.
+"""A run of several workers: how they meet, and how one ends that has lost another.
 
-Every process is started with the same flags but ``--process-id``. The first one, 0, listens at
-``--coordinator``; it alone reads and writes the run folder. JAX joins their devices.
+A worker is a process of the run, started with the same flags as the others but ``--process-id``.
+The first one, 0, listens at ``--coordinator``; it alone reads and writes the run folder. JAX joins
+their devices.
+
+The workers meet before JAX does and keep those connections. A thread of each notices the end of
+another at once, and its silence after ``--peer-timeout`` seconds; it writes one line and ends its
+own worker. JAX would abort, or wait for ever.
 """
 
 import contextlib
 import os
+import select
 import socket
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import jax
 
+from experiments.running.console import write_error
 from experiments.running.signals import Stopped
-from jaxgen.errors import NonFiniteError, PeerError, SettingError, require_positive
+from jaxgen.errors import NonFiniteError, SettingError, WorkerError, require_positive
+
+BEAT_S = 0.2
+"""Seconds between two signs of life."""
+GRACE_S = 5.0
+"""Seconds in which a worker ends by itself after another has announced its own end."""
+BEAT, LEAVING, READY = b".", b"x", b"!"
+"""Messages between workers: a sign of life, an end with a reason of its own, all have met."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which devices and which processes share a run."""
+    """The devices and the workers that share a run."""
 
     devices: int = 1
     """Devices of each process that share the seeds and the batches."""
@@ -70,7 +83,7 @@ def use_devices(num: int) -> None:
     """Makes the CPU that many devices; an accelerator has those it has."""
     if num > 1:
         with contextlib.suppress(RuntimeError):  # JAX has begun; `chosen_devices` takes what it has
-            jax.config.update("jax_num_cpu_devices", num)
+            jax.config.update("jax_num_cpu_devices", num)  # type: ignore[no-untyped-call]
 
 
 def chosen_devices(cluster: Cluster) -> list[jax.Device]:
@@ -98,110 +111,208 @@ def _address(cluster: Cluster) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _check_free(cluster: Cluster) -> None:
-    """Raises where the coordinator's port cannot be listened at; JAX would abort."""
+def _listener(cluster: Cluster) -> socket.socket:
+    """A socket at which the first worker waits for the others."""
     host, port = _address(cluster)
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
-            0
-        ]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place, family=family)
     except OSError as error:
+        # Python adds the address to the system's text, and numbers of name servers are negative.
+        number = error.errno or 0
         raise SettingError(
             expected=f"to listen at {cluster.coordinator}",
-            found=error.strerror or str(error),
+            found=os.strerror(number) if number > 0 else error.strerror or str(error),
             remedy="set --coordinator to an address of this machine with a free port",
         ) from error
 
 
-def _wait_for_first(cluster: Cluster) -> None:
-    """Returns when the first process listens; JAX would abort where it never does."""
+def _greeting(cluster: Cluster, process_id: int) -> bytes:
+    return f"jaxgen {process_id:>8} of {cluster.num_processes:>8}\n".encode()
+
+
+def _receive(link: socket.socket, num_bytes: int) -> bytes:
+    """Reads from a connection: fewer bytes if it ends, or its timeout passes, before."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while len(data) < num_bytes and (more := link.recv(num_bytes - len(data))):
+            data += more
+    return data
+
+
+def _await_others(cluster: Cluster) -> list[socket.socket]:
+    """Connections of the first worker to all others; whoever greets otherwise is turned away."""
+    deadline = time.monotonic() + cluster.peer_timeout
+    awaited = {_greeting(cluster, number): number for number in range(1, cluster.num_processes)}
+    links = []
+    with _listener(cluster) as listener:
+        while awaited:
+            listener.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                link, _ = listener.accept()
+            except TimeoutError as error:
+                missing = ", ".join(map(str, awaited.values()))
+                raise WorkerError(
+                    expected=f"{cluster.num_processes} processes to meet at {cluster.coordinator}",
+                    found=f"none with --process-id {missing} for {cluster.peer_timeout} s",
+                    remedy="start all of them with the same flags but --process-id",
+                ) from error
+            link.settimeout(min(cluster.peer_timeout, GRACE_S))
+            greeting = _receive(link, len(next(iter(awaited))))
+            if greeting in awaited:
+                del awaited[greeting]
+                links.append(link)
+            else:
+                link.close()
+    for link in links:  # not before the port is free again, for JAX
+        with contextlib.suppress(OSError):
+            link.sendall(READY)
+    return links
+
+
+def _find_first(cluster: Cluster) -> socket.socket:
+    """A connection to the first worker, once all have met."""
     host, port = _address(cluster)
     deadline = time.monotonic() + cluster.peer_timeout
     while True:
         try:
-            socket.create_connection((host, port), timeout=1.0).close()
+            link = socket.create_connection((host, port), timeout=1.0)
+            break
         except OSError as error:
             if time.monotonic() > deadline:
-                raise PeerError(
+                raise WorkerError(
                     expected=f"process 0 to listen at {cluster.coordinator}",
                     found=f"{error.strerror or error} for {cluster.peer_timeout} s",
                     remedy="start it with the same flags and --process-id 0",
                 ) from error
-            time.sleep(0.2)
-        else:
-            return
+            time.sleep(BEAT_S)
+    with contextlib.suppress(OSError):
+        link.sendall(_greeting(cluster, cluster.process_id))
+    link.settimeout(cluster.peer_timeout + GRACE_S)  # the first one's deadline comes before
+    if _receive(link, 1) != READY:
+        link.close()
+        raise WorkerError(
+            expected=f"process 0 at {cluster.coordinator} to wait for {cluster.num_processes} "
+            f"processes, --process-id {cluster.process_id} among them",
+            found="that it did not",
+            remedy="start all of them with the same flags but --process-id",
+        )
+    return link
 
 
-def lost(cluster: Cluster, found: str) -> PeerError:
-    """What is said by a process that cannot go on without another."""
-    return PeerError(
+def lost(cluster: Cluster, found: str) -> WorkerError:
+    """The error of a worker that cannot go on without another."""
+    return WorkerError(
         expected=f"{cluster.num_processes} processes to answer at {cluster.coordinator}",
         found=found,
         remedy="start all of them again, each with its own --process-id, and --resume to go on",
     )
 
 
-def _explain_aborts(cluster: Cluster) -> None:
-    """Has one line said where JAX ends this process, for it does so with a page of C++ frames.
+def watch(
+    links: Sequence[socket.socket],
+    timeout: float,
+    over: threading.Event,
+    end: Callable[[str], None],
+) -> None:
+    """Sends signs of life and listens for them, until `over` is set or another worker is lost.
 
-    From here on a small process passes on what this one writes to its standard error.
+    Args:
+        links: connections to other workers.
+        timeout: seconds of silence after which the other counts as lost.
+        over: set when this worker needs the others no longer.
+        end: called once, with a description of the loss.
     """
-    text = str(lost(cluster, f"one that did not within {cluster.peer_timeout} s"))
-    reading, writing = os.pipe()
-    subprocess.Popen([sys.executable, "-m", "experiments.running.peer_watch", text], stdin=reading)
-    os.dup2(writing, 2)
-    os.close(reading)
-    os.close(writing)
+    beat = time.monotonic()
+    heard = dict.fromkeys(links, beat)
+    while not over.is_set():
+        now = time.monotonic()
+        if now >= beat:
+            beat = now + BEAT_S
+            for link in links:
+                with contextlib.suppress(OSError):  # what is wrong is seen where it is read
+                    link.send(BEAT)
+        for link in select.select(links, [], [], max(beat - time.monotonic(), 0.0))[0]:
+            data = _receive(link, 1)
+            if data == LEAVING:
+                if not over.wait(GRACE_S):
+                    end("one that ended")
+                return
+            if not data:
+                end("one that was lost")
+                return
+            heard[link] = time.monotonic()
+        if now - min(heard.values()) > timeout:
+            end(f"one that did not within {timeout} s")
+            return
 
 
-def _keep_stdout() -> None:
-    """Leaves standard output to Python: what C++ prints there goes to standard error from here on.
+@contextlib.contextmanager
+def _watched(cluster: Cluster) -> Iterator[threading.Thread]:
+    """Inside the `with` block a thread ends this process, in one line, if another is lost."""
 
-    Gloo prints a line each time it connects; `peer_watch` has them pass no further.
-    """
-    sys.stdout.flush()
-    encoding, errors = sys.stdout.encoding, sys.stdout.errors
-    own = os.dup(1)
-    os.dup2(2, 1)
-    # Stays open to the end; line by line, as Python does on a terminal.
-    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
+    def end(found: str) -> None:
+        error = lost(cluster, found)
+        write_error(error)
+        os._exit(error.exit_code)
+
+    links = _await_others(cluster) if cluster.first else [_find_first(cluster)]
+    for link in links:
+        link.settimeout(BEAT_S)
+    over = threading.Event()
+    thread = threading.Thread(
+        target=watch, args=(links, cluster.peer_timeout, over, end), daemon=True
+    )
+    thread.start()
+    try:
+        yield thread
+    finally:
+        over.set()
+        thread.join()
+        for link in links:
+            with contextlib.suppress(OSError):
+                link.send(LEAVING)
+        # JAX aborts the others as soon as the first one is gone.
+        deadline = time.monotonic() + 2 * GRACE_S
+        for link in links:
+            while cluster.first and time.monotonic() < deadline:
+                if select.select([link], [], [], BEAT_S)[0] and not _receive(link, 1):
+                    break
+            link.close()
 
 
 @contextlib.contextmanager
 def joined(cluster: Cluster) -> Iterator[None]:
-    """Inside the `with` block the devices of all processes are JAX's; after it only our own.
+    """Inside the `with` block the devices of all workers are JAX's; after it only our own.
 
     Errors:
         SettingError: the coordinator's port is in use.
-        PeerError: another process is missing, or was lost.
+        WorkerError: another worker is missing, or was lost.
     """
     use_devices(cluster.devices)
     if not cluster.several:
         yield
         return
-    (_check_free if cluster.first else _wait_for_first)(cluster)
-    _explain_aborts(cluster)
-    _keep_stdout()
-    jax.distributed.initialize(
-        cluster.coordinator,
-        cluster.num_processes,
-        cluster.process_id,
-        initialization_timeout=cluster.peer_timeout,
-        heartbeat_timeout_seconds=cluster.peer_timeout,
-        shutdown_timeout_seconds=cluster.peer_timeout,
-        coordinator_bind_address=cluster.coordinator,
-    )
-    try:
-        yield
-    except (Stopped, NonFiniteError):  # the other processes end likewise, as a rule
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.distributed.shutdown()
-        raise
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if isinstance(error, ValueError) and "Gloo" not in str(error):
+    with _watched(cluster) as watching:
+        try:
+            jax.distributed.initialize(
+                cluster.coordinator,
+                cluster.num_processes,
+                cluster.process_id,
+                initialization_timeout=cluster.peer_timeout,
+                # JAX aborts a worker that has lost another; our own line comes before that.
+                heartbeat_timeout_seconds=2 * cluster.peer_timeout + int(GRACE_S),
+                shutdown_timeout_seconds=cluster.peer_timeout,
+                coordinator_bind_address=cluster.coordinator,
+            )
+            yield
+        except (Stopped, NonFiniteError):  # the other workers end likewise, as a rule
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                jax.distributed.shutdown()  # type: ignore[no-untyped-call]
             raise
-        raise lost(cluster, "one that was lost") from error
-    jax.distributed.shutdown()
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            if isinstance(error, ValueError) and "Gloo" not in str(error):
+                raise
+            watching.join(cluster.peer_timeout)  # it ends this process where another is lost
+            raise lost(cluster, "one that did not") from error
+        jax.distributed.shutdown()  # type: ignore[no-untyped-call]

@@ -108,7 +108,7 @@ def _chunks(
             order = program.order_of(keys, np.int32(epoch))
         window = first - first % every
         window_end = min(window + every, length)
-        size = placed.first_says(size)
+        size = int(placed.broadcast_from_host0(size))
         bounds = [np.int32(x) for x in (epoch, first, min(first + size, window_end))]
         began = time.perf_counter()
         carry, reached = program.run(carry, data, order, keys, *bounds)
@@ -138,7 +138,7 @@ def _resumed(
             found=f"one of step {found.step} in {folder}",
             remedy="ask for more --epochs, or for another --out",
         )
-    step = arrays.placed.first_says(found.step if found else 0)
+    step = int(arrays.placed.broadcast_from_host0(found.step if found else 0))
     carry: Carry = found.tree if found else arrays.carry
     return (arrays.begun_at(carry) if step else arrays), step
 
@@ -198,7 +198,7 @@ def fit(
         train_s += chunk.seconds
         shown = local(carry.state)
         hook(Progress(shown, step, first_step, length, num_steps, chunk.metrics, train_s))
-        stopped = arrays.placed.any_says(should_stop())
+        stopped = arrays.placed.any_process(should_stop())
         due = time.monotonic() - saved_at > schedule.checkpoint_seconds
         if folder and (due or stopped or step == num_steps):
             checkpoint.save(folder, step, jax.device_get(local(carry)), settings)

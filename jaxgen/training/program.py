@@ -41,7 +41,7 @@ class Arrays(NamedTuple):
 
     def begun_at(self, carry: Carry) -> "Arrays":
         """The same with another carry, the first process's where there are several."""
-        return self._replace(carry=place(self.placed.from_first(carry), self.by_seed))
+        return self._replace(carry=place(self.placed.broadcast_from_host0(carry), self.by_seed))
 
 
 def steps_in_epoch(num_examples: int, batch_size: int) -> int:

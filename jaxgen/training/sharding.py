@@ -7,7 +7,7 @@ and its statistics in batch normalisation, are those of the whole batch. Random 
 depend on the mesh either; what differs is the order of additions.
 
 Devices may belong to several processes. All of them run the same program; the first one decides
-what depends on clocks and files, and tells the others.
+what depends on clocks and files, and sends it to the others.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ class Layout(NamedTuple):
         on_cpu: bool = self.mesh.devices.flat[0].platform == "cpu"
         return on_cpu and self.mesh.shape[SEED] == 1
 
-    def from_first(self, tree: Tree) -> Tree:
-        """What the first process has in place of a tree of arrays, bit for bit."""
+    def broadcast_from_host0(self, tree: Tree) -> Tree:
+        """The first process's tree of arrays, or of numbers, in every process, bit for bit."""
         if not self.shared:
             return tree
         leaves, structure = jax.tree.flatten(jax.device_get(tree))
@@ -68,11 +68,7 @@ class Layout(NamedTuple):
         same: Tree = jax.tree.unflatten(structure, found)
         return same
 
-    def first_says(self, value: int) -> int:
-        """The first process's value."""
-        return int(self.from_first(np.asarray(value)))
-
-    def any_says(self, flag: bool) -> bool:
+    def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if not self.shared:
             return flag
@@ -82,7 +78,7 @@ class Layout(NamedTuple):
         """Raises SettingError in a process whose settings are not the first one's."""
         text = "\n".join(f"{name} = {value}" for name, value in sorted(settings.items()))
         mine = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-        if np.any(mine != self.from_first(mine)):
+        if np.any(mine != self.broadcast_from_host0(mine)):
             raise SettingError(
                 expected="the same settings and data in every process of a run",
                 found="others than the first process has",
