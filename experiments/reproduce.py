@@ -42,6 +42,7 @@ from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
     print(f"\n{text}", flush=True)
     facts = {
         "experiment": experiment,
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         **{name: first.run.record.manifest.get(name) for name in ("environment", "git_commit")},
         **verdict._asdict(),
         "kept": verdict.kept,

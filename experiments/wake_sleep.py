@@ -70,7 +70,7 @@ class Args(rbm_tasks.GenerationArgs):
                     remedy="set --out to another folder",
                 )
             dbn_model.require_sizes(dbn_layers.load(self.dbn, dataset), self.model.hidden_sizes)
-        earlier = run_folder.earlier_config(folder).get("dbn") if self.resume else None
+        earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
             raise SettingError(
                 expected="--dbn as in the run to go on with",
@@ -99,7 +99,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
     alone = session_for("dbn", inner, session.dataset, session.root, part.part)
 
     def record() -> None:
-        if not run_folder.earlier_config(session.folder):  # makes it a run that can be resumed
+        if not run_folder.read_config(session.folder):  # makes it a run that can be resumed
             session.record()
         alone.record()
 

@@ -23,6 +23,7 @@ from jaxgen.learner import named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 logger = logging.getLogger("jaxgen")
 
@@ -148,7 +149,7 @@ def write_page(run: Finished, found: Measures) -> Path:
         "data set": f"{run.summary['dataset']}, sha256 {found['of']['data']}",
         "parameters": f"sha256 {found['of']['parameters']}",
         "classifier": f"sha256 {found['of']['classifier']}",
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
     }
     sections = [likelihoods_section(found), samples_section(found), classes_section(found)]
     sections += [probes_section(found), RUN]

@@ -17,7 +17,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
@@ -123,7 +123,7 @@ def write(
     markdown.parent.mkdir(parents=True, exist_ok=True)
     picture, title = markdown.with_suffix(".png"), "All models side by side"
     found = sections(rows, folder, picture, one_line, published)
-    facts = {**facts, "command": run_folder.command()}
+    facts = {**facts, "command": run_manifest.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]
     for section in found:

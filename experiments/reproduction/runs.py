@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.reproduction.verdict import Run, read
-from jaxgen.runs.folder import fingerprint
+from jaxgen.runs.manifest import fingerprint
 
 POLL_SECONDS = 0.02
 KILL_AT = (1 / 3, 2 / 3)

@@ -20,7 +20,8 @@ from flax.traverse_util import flatten_dict
 
 from experiments.running.experiment import Band, find
 from jaxgen.errors import RunFolderError
-from jaxgen.runs.folder import PLACE, earlier_config, fingerprint
+from jaxgen.runs.folder import read_config
+from jaxgen.runs.manifest import PLACE, fingerprint
 from jaxgen.training.checkpoint import digest
 
 TIMES = {"train_s", "s_per_iteration"}
@@ -89,7 +90,7 @@ def read_record(folder: Path) -> Record:
     manifest, config = (read_json(folder / name) for name in ("manifest.json", "config.json"))
     environment = manifest.get("environment", {})
     in_turn = environment.get("device") == "cpu" and environment.get("num_devices") == 1
-    if (seeds := earlier_config(folder.parent).get("seeds")) and not in_turn:
+    if (seeds := read_config(folder.parent).get("seeds")) and not in_turn:
         manifest = {**manifest, "environment": {**environment, "seeds_in_one_program": seeds}}
     return Record(config, manifest)
 

@@ -60,7 +60,7 @@ def read(folder: Path) -> Finished:
         CheckpointError: there is none, its parameters are damaged or not those that its summary
             names, or its settings are unknown here.
     """
-    found, config = summary(folder), run_folder.earlier_config(folder)
+    found, config = summary(folder), run_folder.read_config(folder)
     if not found or config.get("experiment") not in names():
         raise _unfinished(folder, config)
     arrays = safetensors.load_params(folder / "params.safetensors")

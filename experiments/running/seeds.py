@@ -19,7 +19,7 @@ from experiments.running import progress as monitor
 from experiments.running import seeds_page as members_page
 from experiments.running.session import Session, member_root, session_for
 from jaxgen.learner import PRNGKey, State, named_key
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.training.loop import Result
@@ -129,10 +129,10 @@ def _already_reported(args: Any, member: Session, state: State) -> bool:
     summary, and what `--vae` names may have changed, so with them nothing is taken as reported.
     """
     folder = member.folder
-    before, digest = run_folder.recorded(folder), _reported_digest(folder)
+    before, digest = run_manifest.read_record(folder), _reported_digest(folder)
     member.record()
     further = getattr(args, "study", False) or getattr(args, "vae", None)
-    same = not further and before == run_folder.recorded(folder)
+    same = not further and before == run_manifest.read_record(folder)
     if same and digest == checkpoint.digest(state.params):
         return True
     (folder / "summary.json").unlink(missing_ok=True)  # or half a report would count as whole

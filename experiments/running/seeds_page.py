@@ -14,7 +14,7 @@ from jaxgen.files import write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
 
@@ -45,7 +45,7 @@ def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
         "first_step": result.first_step,
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),
-        "peak_rss_bytes": run_folder.peak_memory(),
+        "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": spread(found),
     }
 
@@ -60,8 +60,8 @@ def write(args: Any, session: Session, result: Result) -> Path:
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seeds {seeds} in one program",
         "time": f"compilation {result.compile_s:.1f} s, training {result.train_s:.1f} s for "
         f"{steps} steps of all seeds in this process",
-        "memory": f"{run_folder.peak_memory() / 1e6:,.0f} MB at most in this process",
-        "command": run_folder.command(),
+        "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
+        "command": run_manifest.command(),
     }
     title = f"{session.experiment} on {session.dataset.name}: seeds {seeds}"
     sections = [

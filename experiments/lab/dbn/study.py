@@ -25,7 +25,7 @@ from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 COLUMNS = {
     **dbn_tasks.COLUMNS,
@@ -148,7 +148,7 @@ def run(args: Any, session: Session, first: rbm.Params) -> Path:
     ]
     title = f"DBN study on {session.dataset.name}: a top as wide as the image"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "model": dbn_layers.described(configs(args.model, first["w"].shape[0])[RANDOM], session),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}; the second "
         "layer of both stands on the first layer of the main run",

@@ -20,7 +20,7 @@ from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -128,7 +128,7 @@ def study(args: Any, session: Session, main: Shown) -> Path:
     compared = [comparison(drawing, shown, table), planes(shown)]
     title = f"VAE study on {session.dataset.name}: the number of latent variables"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "model": described(args, session.dataset, args.model),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
         "bound": f"{args.bound_samples} codes per test image, all test images",
