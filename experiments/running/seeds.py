@@ -20,6 +20,7 @@ from experiments.running import seeds_page as members_page
 from experiments.running.session import Session, member_root, session_for
 from jaxgen.learner import PRNGKey, State, named_key
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.training.loop import Result
@@ -89,13 +90,13 @@ def split_log(session: Session, last_step: int) -> None:
     """Gives each of several seeds its own numbers of the log; the times are those of all."""
     if len(session.seeds) == 1:
         return
-    lines = monitor.earlier_lines(session.folder / "metrics.jsonl", last_step)
+    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", last_step)
     for index, folder in enumerate(session.member_folders):
         own = [
             {name: value[index] if isinstance(value, list) else value for name, value in x.items()}
             for x in lines
         ]
-        monitor.write_lines(folder / "metrics.jsonl", own)
+        metrics_log.write_lines(folder / "metrics.jsonl", own)
 
 
 # ---- when they are trained

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.running import progress as monitor
 from experiments.running.session import Session
 from jaxgen.files import write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -111,7 +111,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     folder.mkdir(exist_ok=True)
     for log in (log.relative_to(first) for log in logs):
         lines = {
-            f"seed {seed}": monitor.earlier_lines(one / log, last_step)
+            f"seed {seed}": metrics_log.read_lines(one / log, last_step)
             for seed, one in zip(session.seeds, session.member_folders, strict=True)
         }
         names = {name for line in lines[f"seed {session.seeds[0]}"] for name in line}

@@ -297,7 +297,9 @@ def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> No
     for layer, seconds in ((1, 4.0), (2, 6.0)):
         folder = member / f"layer{layer}"
         folder.mkdir(parents=True)
-        (folder / "metrics.jsonl").write_text(f'{{"train_s": 1.0}}\n{{"train_s": {seconds}}}\n')
+        (folder / "metrics.jsonl").write_text(
+            f'{{"step": 1, "train_s": 1.0}}\n{{"step": 2, "train_s": {seconds}}}\n'
+        )
     assert finished.train_seconds(member) == 10.0
     (tmp_path / "summary.json").write_text('{"experiment": "wake_sleep", "seeds": [3, 5]}')
     assert finished.train_seconds(member) == 5.0

@@ -12,7 +12,6 @@ from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm.training import at_base_rates, mean_visible, rate
 from experiments.running import artifacts as results
 from experiments.running import finished
-from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -23,6 +22,7 @@ from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -86,7 +86,7 @@ def train(args: Any, config: dbn.Config, session: Session, lower: Layers = ()) -
 def training(drawing: results.Drawing, num_layers: int, last_step: int) -> Section:
     """How the test reconstruction error fell, layer by layer."""
     logs = {
-        f"layer {layer + 1}": monitor.earlier_lines(
+        f"layer {layer + 1}": metrics_log.read_lines(
             drawing.folder / name_of(layer) / "metrics.jsonl", last_step
         )
         for layer in range(num_layers)

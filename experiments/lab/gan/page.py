@@ -10,7 +10,6 @@ from experiments.lab.gan import tasks as adversarial_tasks
 from experiments.lab.gan.training import Trained
 from experiments.running import artifacts as results
 from experiments.running import finished
-from experiments.running import progress as monitor
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
 from jaxgen.data import Dataset
@@ -19,6 +18,7 @@ from jaxgen.evaluation import gan_diagnostics
 from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.learner import Learner
 from jaxgen.report.page import Section, number
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -74,7 +74,7 @@ def show(
     """Measures a trained GAN and writes everything its run folder holds."""
     trained = trained._replace(state=jax.device_get(result.state))
     images = results.write_samples(args, session, learner, result)
-    logged = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
+    logged = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     smoothing = args.model.label_smoothing
     failures = gan_diagnostics.diagnose(logged, smoothing)
     neighbours, measured = adversarial_tasks.neighbours(trained, logged)

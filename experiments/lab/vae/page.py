@@ -13,7 +13,6 @@ from experiments.lab.vae import tasks as vae_tasks
 from experiments.lab.vae import training as vae_training
 from experiments.lab.vae.tasks import Trained
 from experiments.running import artifacts as results
-from experiments.running import progress as monitor
 from experiments.running.artifacts import NUM_SHOWN
 from experiments.running.session import Session, variant
 from jaxgen.data import Dataset
@@ -21,6 +20,7 @@ from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -79,7 +79,7 @@ def show(args: Any, config: vae.Config, session: Session, result: Result) -> Sho
     print(f"step {result.step}: {said}; drawing the report", flush=True)
     learner = vae.learner(config, session.dataset.train.images.shape[1:])
     samples = results.write_samples(args, session, learner, result)
-    lines = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
+    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     found = sections(trained, lines, measured, num_samples, samples)
     if args.preset == "burda" and session.dataset.name == "mnist":
         found[1].answer.append(PUBLISHED)
