@@ -122,6 +122,7 @@ def summary(args: RunArgs, session: Session, result: Result, metrics: Mapping[st
         "steps": result.step,
         "digest": checkpoint.digest(result.state.params),
         "data_digest": session.dataset.digest,
+        "image_shape": [*session.dataset.train.images.shape[1:]],
         "first_step": result.first_step,
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),

@@ -42,6 +42,7 @@ def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
         "steps": result.step,
         "digests": {str(x["seed"]): x["digest"] for x in found},
         "data_digest": session.dataset.digest,
+        "image_shape": [*session.dataset.train.images.shape[1:]],
         "first_step": result.first_step,
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),

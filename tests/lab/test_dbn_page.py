@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.runs import call, contents, lines_of, only_line, read, said_twice
+from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import study as dbn_study
@@ -287,3 +287,9 @@ def test_studies(run: Run, stack: Path, tmp_path: Path):
     for path in (folder, tmp_path / "ws"):
         assert (path / "study.html").read_text().count("data:image/png") >= 5
         assert (path / "study.md").read_text().count("\n| ") >= 4
+
+
+@pytest.mark.parametrize("fixture", ["stack", "tuned"])
+def test_it_reads_back(fixture, request):
+    run = assert_reads_back(request.getfixturevalue(fixture))
+    assert run.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, run.config.hidden_sizes[-1])
