@@ -24,14 +24,13 @@ import tyro
 from experiments.comparison import page as compare_pages
 from experiments.comparison import published
 from experiments.comparison.measures import Settings, evaluate
+from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
-from experiments.running import finished
 from experiments.running.cli import exit_code, parse
 from experiments.running.experiment import Comparison, find, names
-from experiments.running.finished import Finished
-from jaxgen import data
+from jaxgen import data, runs
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import classifier as classifiers
@@ -41,7 +40,10 @@ from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.files import write_json, writing
 from jaxgen.report.page import number
+from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs.settings import shown
+from jaxgen.runs.summary import read_summary, seed_folders
 
 
 def trained() -> dict[str, Comparison]:
@@ -137,11 +139,11 @@ def train(args: Args) -> list[Path]:
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
         print(f"training {name}: python -m experiments.{name} {' '.join(words)}", flush=True)
-        if finished.summary(folder):
+        if read_summary(folder):
             _check_is_of(folder, words)
         else:
             reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
-        for member in finished.members(folder):
+        for member in seed_folders(folder):
             folders += [member / inner for inner in declared.inner_runs]
         folders.append(folder)
     return folders
@@ -149,12 +151,11 @@ def train(args: Args) -> list[Path]:
 
 def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     """Raises SettingError if a finished run has other settings than those of `words`."""
-    run = finished.read(finished.members(folder)[0])
-    declared = find(run.experiment)
+    run = runs.load(folder)
+    declared = find(run.model)
     wanted = parse(declared.presets, declared.quick, words)
-    summary = finished.summary(folder)
-    there = [finished.label(run), summary["dataset"], *summary.get("seeds", [summary["seed"]])]
-    asked = [finished.label(run._replace(args=wanted)), wanted.dataset, *wanted.seeds]
+    there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
+    asked = [label(declared, wanted), wanted.dataset, *wanted.seeds]
     if there != asked:
         raise SettingError(
             expected=f"{folder} to be of {', '.join(map(str, asked))}",
@@ -163,54 +164,53 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
         )
 
 
-def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Finished], Dataset]:
+def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     """The runs of all seeds, and their data set, which must be the same.
 
     Errors:
         SettingError: two runs are of different data sets, or a run is named twice.
     """
-    runs = [finished.read(folder) for given in folders for folder in finished.members(given)]
-    first = runs[0].summary
-    dataset = data.load(first["dataset"], args.data_dir, args.manual_dir)
-    for run in runs:
-        if run.summary["data_digest"] != dataset.digest:
+    read = [one for run in map(runs.load, folders) for one in run.seeds or (run,)]
+    dataset = data.load(read[0].dataset_name, args.data_dir, args.manual_dir)
+    for run in read:
+        if run.dataset_digest != dataset.digest:
             raise SettingError(
                 expected=f"runs on {dataset.name}, sha256 {dataset.digest[:16]}",
-                found=f"{run.folder} on other data, {run.summary['data_digest'][:16]}",
+                found=f"{run.folder} on other data, {shown(run.dataset_digest[:16])}",
                 remedy="compare the runs of one data set",
             )
-    for name, group in finished.grouped(runs).items():
-        seeds = [run.summary["seed"] for run in group]
+    for name, same in group(read).items():
+        seeds = [run.seed for run in same]
         if len({*seeds}) < len(seeds):
             raise SettingError(
                 expected=f"each seed of {name} once", found=str(seeds), remedy="name each run once"
             )
-    return runs, dataset
+    return read, dataset
 
 
-def first_images(run: Finished, dataset: Dataset) -> np.ndarray:
+def first_images(run: Run, dataset: Dataset) -> np.ndarray:
     """The samples that the run left, in the size of the data set."""
     height, width, _ = dataset.test.images.shape[1:]
-    return np.asarray(in_size(finished.samples(run.folder), (height, width)))
+    return np.asarray(in_size(run.stored_samples(), (height, width)))
 
 
-def sides(runs: Sequence[Finished], dataset: Dataset) -> set[int]:
+def sides(read: Sequence[Run], dataset: Dataset) -> set[int]:
     """Sizes of samples that are not the data set's."""
-    heights = {finished.samples(run.folder).shape[1] for run in runs}
+    heights = {run.stored_samples().shape[1] for run in read}
     return heights - {dataset.test.images.shape[1]}
 
 
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Evaluates the runs and writes the comparison, returns its page."""
-    runs, dataset = read_all(folders, args)
-    shrunk = sides(runs, dataset)  # reads all samples, before what takes minutes
+    read, dataset = read_all(folders, args)
+    shrunk = sides(read, dataset)  # reads all samples, before what takes minutes
     classifier = classifiers.load(dataset, args.data_dir)
     budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
     settings = Settings(args.num_samples, args.num_labels, budget)
     rows = []
-    for name, group in finished.grouped(runs).items():
-        measures = [evaluate(run, dataset, classifier, settings) for run in group]
-        rows.append(Row(name, measures, first_images(group[0], dataset), group))
+    for name, same in group(read).items():
+        measures = [evaluate(run, dataset, classifier, settings) for run in same]
+        rows.append(Row(name, measures, first_images(same[0], dataset), same))
     references = reference_rows(dataset, classifier, settings, args.out / "references", shrunk)
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
     markdown = args.markdown or args.out / "compare.md"

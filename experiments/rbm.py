@@ -27,13 +27,13 @@ from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import artifacts as results
 from experiments.running import cli
-from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.models import rbm
 from jaxgen.report.page import number
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -112,7 +112,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     trained = rbm_tasks.Trained(config, params, drawing, args.generation_steps, args.gain)
     learner = rbm.learner(config, session.dataset.train.images.shape[1:])
     samples = results.write_samples(args, session, learner, result)
-    log = {"test": monitor.earlier_lines(folder / "metrics.jsonl", result.step)}
+    log = {"test": metrics_log.read_lines(folder / "metrics.jsonl", result.step)}
     sections = [
         results.training(drawing, log, "test_reconstruction_error", rbm_tasks.ERROR),
         *rbm_tasks.tasks(trained, values, samples),

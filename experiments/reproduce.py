@@ -4,12 +4,14 @@
     python -m experiments.reproduce --verify runs/rbm-mnist-seed0
 
 Flags after the name are the experiment's; every run is a process of its own. `--verify` repeats a
-finished run from its own config.json and says beforehand what differs in the environment. The
-classes A, B and C are explained in docs/reproducibility.md. Exit code 0 where the runs agree as
-promised, 8 where they do not, otherwise that of the run which failed.
+finished run from its own config.json, except for where the data sets lie, and says beforehand what
+differs in the environment. The classes A, B and C are explained in docs/reproducibility.md. Exit
+code 0 where the runs agree as promised, 8 where they do not, otherwise that of the run which
+failed.
 """
 
 import contextlib
+import dataclasses
 import shutil
 import signal
 import sys
@@ -35,13 +37,13 @@ from experiments.reproduction.verdict import (
     read,
     read_record,
 )
-from experiments.running import finished
 from experiments.running.cli import exit_code
 from experiments.running.experiment import find
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class Args:
     """Replace what an earlier call left there."""
     verify: Path | None = None
     """Folder of a finished run to repeat, instead of an experiment and its flags."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; TFDS's own default where not given. The run's own is not used
+    by --verify."""
+    manual_dir: Path | None = None
+    """A folder with the original files, or with one such folder per data set."""
+
+    @property
+    def data_flags(self) -> list[str]:
+        """The flags of an experiment that say where its data lie."""
+        given = {"--data-dir": self.data_dir, "--manual-dir": self.manual_dir}
+        return [f"{flag}={folder}" for flag, folder in given.items() if folder]
 
 
 @contextlib.contextmanager
@@ -105,7 +118,7 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
     print(f"\n{text}", flush=True)
     facts = {
         "experiment": experiment,
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         **{name: first.run.record.manifest.get(name) for name in ("environment", "git_commit")},
         **verdict._asdict(),
         "kept": verdict.kept,
@@ -162,10 +175,15 @@ def verify(run: Path, args: Args) -> None:
             remedy="set --out to another folder",
         )
     stored = read(run)
-    experiment = require_repeatable(run, stored.record)
-    here = {"resume": False, "overwrite": False}
-    config = {k: v for k, v in stored.record.config.items() if k not in ("experiment", "out")}
-    flags = finished.flags(config | here)
+    experiment, settings = require_repeatable(run, stored.record)
+    here = dataclasses.replace(
+        settings,
+        resume=False,
+        overwrite=False,
+        cluster=settings.cluster.alone(),
+        data_dir=args.data_dir,
+        manual_dir=args.manual_dir,
+    )
     with contextlib.ExitStack() as stack:
         out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = stack.enter_context(_opened(out, {"of": str(run)}, args.overwrite))
@@ -178,7 +196,7 @@ def verify(run: Path, args: Args) -> None:
                 print("\n" + "\n".join(said), flush=True)
             return False
 
-        now = reproduce_runs.once("now", experiment, flags, folder, compare)
+        now = reproduce_runs.repeat("now", experiment, here, folder, compare)
         _conclude({"then": Timed(stored, 0.0), "now": now}, folder)
 
 
@@ -202,7 +220,7 @@ def main(argv: Sequence[str]) -> int:
         if args.verify:
             verify(args.verify, args)
         else:
-            reproduce(find(args.experiment).name, rest, args)
+            reproduce(find(args.experiment).name, [*rest, *args.data_flags], args)
 
     try:
         return exit_code(act)

@@ -25,7 +25,6 @@ from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm import tasks as rbm_tasks
 from experiments.running import artifacts as results
 from experiments.running import cli
-from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session, session_for
@@ -37,6 +36,7 @@ from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import number
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -70,7 +70,7 @@ class Args(rbm_tasks.GenerationArgs):
                     remedy="set --out to another folder",
                 )
             dbn_model.require_sizes(dbn_layers.load(self.dbn, dataset), self.model.hidden_sizes)
-        earlier = run_folder.earlier_config(folder).get("dbn") if self.resume else None
+        earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
             raise SettingError(
                 expected="--dbn as in the run to go on with",
@@ -99,7 +99,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
     alone = session_for("dbn", inner, session.dataset, session.root, part.part)
 
     def record() -> None:
-        if not run_folder.earlier_config(session.folder):  # makes it a run that can be resumed
+        if not run_folder.read_config(session.folder):  # makes it a run that can be resumed
             session.record()
         alone.record()
 
@@ -139,7 +139,7 @@ def study(args: Args, session: Session, layers: Layers, fine_tuned: dbn_model.Ne
         names[other]: jax.device_get(result.state.params),
     }
     logs = {
-        names[kind]: monitor.earlier_lines(where / "metrics.jsonl", result.step)
+        names[kind]: metrics_log.read_lines(where / "metrics.jsonl", result.step)
         for kind, where in ((mine, session.folder), (other, part.folder))
     }
     return wake_sleep_tasks.comparison(args, session, nets, logs)
@@ -171,7 +171,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
     learner = wake_sleep.learner(config, session.dataset.train.images.shape[1:])
     results.write_samples(args, session, learner, result)
-    log = {"fine-tuning": monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)}
+    log = {"fine-tuning": metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)}
     steps, gain = args.generation_steps, args.gain
     generated, judged = dbn_tasks.generated(drawing, "3.3", nets, steps, gain)
     sections = [

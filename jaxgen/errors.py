@@ -28,7 +28,8 @@ class JaxgenError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *, expected: str, found: str, remedy: str) -> None:
-        super().__init__(f"expected {expected}, found {found}; {remedy}")
+        text = f"expected {expected}, found {found}; {remedy}"
+        super().__init__("".join(each if each.isprintable() else "?" for each in text))
 
 
 class SettingError(JaxgenError):

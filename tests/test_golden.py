@@ -9,7 +9,7 @@ from support.helpers import AS_USERS, ROOT, run_python
 
 from jaxgen import models
 from jaxgen.models import rbm
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 LEARNERS = golden.learners()
 
@@ -29,7 +29,7 @@ def test_every_model_has_one():
     assert set(golden.stored()["moments"]) == names
     for entry in golden.stored()["environments"]:
         assert set(entry["digests"]) == names
-        assert entry["hash"] == run_folder.fingerprint(entry["environment"])
+        assert entry["hash"] == run_manifest.fingerprint(entry["environment"])
 
 
 @pytest.mark.parametrize("name", LEARNERS)

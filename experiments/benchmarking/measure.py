@@ -17,7 +17,7 @@ import numpy as np
 from experiments.benchmarking.baseline import Baseline, started, take_turn, timed
 from experiments.benchmarking.cases import Case, Precision
 from experiments.running.cluster import Cluster, chosen_devices
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 
 NUM_IMAGES = 60_000
@@ -47,7 +47,7 @@ def memory() -> dict[str, int | None]:
     """
     stats = jax.devices()[0].memory_stats() or {}
     return {
-        "peak_rss_bytes": run_folder.peak_memory(),
+        "peak_rss_bytes": run_manifest.peak_memory(),
         "peak_device_bytes": stats.get("peak_bytes_in_use"),
     }
 

@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
+from experiments.comparison.naming import label_of
 from experiments.running.artifacts import MEASURES, MEASURES_PAGE
-from experiments.running.experiment import find
-from experiments.running.finished import Finished, label
+from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
+from jaxgen.errors import CheckpointError
 from jaxgen.evaluation import probes, suite
-from jaxgen.evaluation.adapters import evaluated_model
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
 from jaxgen.evaluation.resampling import Estimate
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import write_json
-from jaxgen.learner import named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 logger = logging.getLogger("jaxgen")
 
@@ -90,69 +89,68 @@ def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
     }
 
 
-def summary_likelihoods(run: Finished) -> list[Likelihood] | None:
+def summary_likelihoods(run: Run) -> list[Likelihood] | None:
     """Likelihoods that the run computed itself, if its experiment declares any; else None."""
-    kinds = find(run.experiment).comparison.summary_likelihoods
-    metrics, settings = run.summary["metrics"], vars(run.args)
+    experiment, args = rebuild_args(run.settings, str(run.folder))
+    kinds, metrics = experiment.comparison.summary_likelihoods, run.summary["metrics"]
+    if missing := [name for name in kinds if not {name, f"{name}_error"} <= {*metrics}]:
+        raise CheckpointError(
+            expected=f"{', '.join(missing)} with their errors in the summary of {run.folder}",
+            found="others",
+            remedy="type the run's command again with --resume",
+        )
     found = [
-        Likelihood(kind.format_map(settings), metrics[name], metrics[f"{name}_error"])
+        Likelihood(kind.format_map(vars(args)), metrics[name], metrics[f"{name}_error"])
         for name, kind in kinds.items()
     ]
     return found or None
 
 
 def compute(
-    run: Finished, dataset: Dataset, classifier: Classifier, settings: Settings, of: dict[str, Any]
+    run: Run, dataset: Dataset, classifier: Classifier, settings: Settings, of: dict[str, Any]
 ) -> Measures:
     """Likelihoods of test images, measures of samples, and probes of features."""
-    height, width, num_channels = dataset.test.images.shape[1:]
-    model = evaluated_model(run.args.model, (height, width, num_channels), run.params)
-    found = suite.evaluate(
-        model,
+    found = run.evaluate(
         dataset,
         classifier,
-        named_key(jax.random.key(run.summary["seed"]), "yardstick"),  # another name draws others
         num_samples=settings.num_samples,
         num_labels=settings.num_labels,
         budget=settings.budget,
-        likelihoods=summary_likelihoods(run) if model.likelihoods else None,
+        likelihoods=summary_likelihoods(run) if run.evaluated.likelihoods else None,
     )
     return as_json(of, found)
 
 
-def evaluate(
-    run: Finished, dataset: Dataset, classifier: Classifier, settings: Settings
-) -> Measures:
+def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Settings) -> Measures:
     """The measures of a run, from its folder or computed now, and written with their page.
 
     Errors:
         RunFolderError: the run is in use.
         WriteError: its folder may not be written.
     """
-    of = identity(classifier, dataset, settings, run.summary["digest"])
+    of = identity(classifier, dataset, settings, run.digest)
     with run_folder.opened(run.folder, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
         if found is None:
-            seed = run.summary["seed"]
-            logger.info("evaluating %s, seed %d, in %s", label(run), seed, run.folder)
+            logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)
             found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)
         write_page(run, found)
     return found
 
 
-def write_page(run: Finished, found: Measures) -> Path:
+def write_page(run: Run, found: Measures) -> Path:
     """Writes the measures of one run for a reader; returns the page."""
     facts = {
-        "model": label(run),
-        "data set": f"{run.summary['dataset']}, sha256 {found['of']['data']}",
+        "model": label_of(run),
+        "data set": f"{run.dataset_name}, sha256 {found['of']['data']}",
         "parameters": f"sha256 {found['of']['parameters']}",
         "classifier": f"sha256 {found['of']['classifier']}",
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
     }
     sections = [likelihoods_section(found), samples_section(found), classes_section(found)]
     sections += [probes_section(found), RUN]
-    title = f"Measures of {label(run)}, seed {run.summary['seed']}"
+    title = f"Measures of {label_of(run)}, seed {run.seed}"
     shown = [each for each in sections if each]
     return report.write_page(run.folder / MEASURES_PAGE, title, facts, shown)
 

@@ -11,13 +11,12 @@ from experiments.comparison.measures import PROBED
 from experiments.comparison.published import Published
 from experiments.comparison.tables import OTHERS, Row
 from experiments.running.artifacts import MEASURES_PAGE
-from experiments.running.finished import train_seconds
 from jaxgen.evaluation import suite
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
@@ -44,7 +43,7 @@ def describe_parzen(published: Sequence[Published]) -> list[str]:
 def links(rows: Sequence[Row], folder: Path) -> dict[str, str]:
     """Addresses of the pages of the runs' measures, as seen from a page in the folder."""
     return {
-        f"The measures of {row.name}, seed {run.summary['seed']}": quote(
+        f"The measures of {row.name}, seed {run.seed}": quote(
             os.path.relpath(run.folder / MEASURES_PAGE, folder).replace(os.sep, "/")
         )
         for row in rows
@@ -101,10 +100,8 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             "name": row.name,
-            "seeds": [
-                {"seed": run.summary["seed"], "digest": run.summary["digest"]} for run in row.runs
-            ],
-            "train_s": [round(train_seconds(run.folder), 2) for run in row.runs],
+            "seeds": [{"seed": run.seed, "digest": run.digest} for run in row.runs],
+            "train_s": [round(run.train_seconds, 2) for run in row.runs],
             "measures": list(row.measures),
         }
         for row in rows
@@ -123,7 +120,7 @@ def write(
     markdown.parent.mkdir(parents=True, exist_ok=True)
     picture, title = markdown.with_suffix(".png"), "All models side by side"
     found = sections(rows, folder, picture, one_line, published)
-    facts = {**facts, "command": run_folder.command()}
+    facts = {**facts, "command": run_manifest.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]
     for section in found:

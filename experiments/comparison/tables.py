@@ -7,9 +7,10 @@ import numpy as np
 
 from experiments.comparison.measures import Measures, interval
 from experiments.comparison.published import Published
-from experiments.running.finished import Finished, program, train_seconds
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number
+from jaxgen.runs import Run
+from jaxgen.runs.summary import program_folder
 
 MEET = 1.0
 """Nats; where log Z by AIS and by reverse AIS lie farther apart, neither is to be trusted."""
@@ -38,7 +39,7 @@ class Row(NamedTuple):
     """One for each seed."""
     images: np.ndarray
     """Samples of the first seed."""
-    runs: Sequence[Finished] = ()
+    runs: Sequence[Run] = ()
     """None for a reference row."""
 
 
@@ -124,9 +125,9 @@ def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     return Table(columns, lines)
 
 
-def training_time(runs: Sequence[Finished]) -> str:
+def training_time(runs: Sequence[Run]) -> str:
     """Seconds for a seed; the seeds of one program share its time, so they are one value."""
-    times = {program(run.folder): {"value": train_seconds(run.folder)} for run in runs}
+    times = {program_folder(run.folder): {"value": run.train_seconds} for run in runs}
     return cell([*times.values()], lambda x: number(x["value"], 3))
 
 
@@ -183,7 +184,7 @@ def class_table(rows: Sequence[Row]) -> Table:
 def run_table(rows: Sequence[Row]) -> Table:
     """The run of each number."""
     lines = [
-        [row.name, str(run.summary["seed"]), str(run.folder), run.summary["digest"][:16]]
+        [row.name, str(run.seed), str(run.folder), run.digest[:16]]
         for row in rows
         for run in row.runs
     ]

@@ -6,50 +6,70 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict
 
-from experiments.reproduction.verdict import Record, read_json
-from experiments.running import finished
+from experiments.reproduction.verdict import Record, mapping
+from experiments.running.args import RunArgs
 from experiments.running.experiment import find
+from experiments.running.stored import rebuild_args
 from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
+from jaxgen.runs.run import load
+from jaxgen.runs.settings import printable, read_json, unlike
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"
+MOST_DEVICES = 256
+"""Of one process; each is made before anything is computed."""
+MOST_SHOWN = 5
+"""Settings named in an error."""
 SUMMED_UP = ("dataset", "preset", "epochs")
 """Settings that a summary repeats."""
 
 
-def require_repeatable(run: Path, record: Record) -> str:
-    """The experiment of a run that `--verify` can repeat.
+def require_repeatable(run: Path, record: Record) -> tuple[str, RunArgs]:
+    """The experiment of a run that `--verify` can repeat, and the run's settings.
 
     Errors:
-        SettingError: no experiment's, or of several processes.
+        SettingError: no experiment's, or of several processes, or impossible.
         ReproduceError: its settings are not those of today's experiment, or not those that it was
             trained with, or the run it started from is another one now.
         RunFolderError: a file of it, or of the run it started from, is missing or damaged.
+        CheckpointError: its parameters are not those that its settings make.
     """
-    experiment = _require_known(run, record)
+    experiment, args = _require_known(run, record)
     _require_unchanged(run, record)
-    _require_inputs(run, record)
-    return experiment
+    _require_inputs(run, record, args)
+    load(run)
+    return experiment, args
 
 
-def _require_known(run: Path, record: Record) -> str:
-    """The experiment of a run, whose settings must be those that the experiment has today."""
+def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
+    """The settings of a run, which must be those that the experiment has today."""
     declared = find(record.config.get("experiment"))
-    num_processes = record.config.get("cluster", {}).get("num_processes", 1)
-    if num_processes != 1:
-        raise SettingError(
-            expected=f"{run} to be a run of one process, which --verify can start",
-            found=f"one of {num_processes}",
-            remedy="start its processes again, with another --out, and compare the summary.json",
-        )
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := finished.misfits(declared.default, settings):
+    if wrong := unlike(type(declared.default), settings):
         raise ReproduceError(
             expected=f"{run} to have the settings of experiments.{declared.name}",
-            found=f"class C (not comparable): {'; '.join(wrong)}",
-            remedy=f"check out commit {record.manifest.get('git_commit')}, which wrote it",
+            found=f"class C (not comparable): {'; '.join(wrong[:MOST_SHOWN])}",
+            remedy=f"check out commit {shown_commit(record)}, which wrote it",
         )
-    return declared.name
+    _, args = rebuild_args(record.config, str(run))
+    if args.cluster.num_processes != 1:
+        raise SettingError(
+            expected=f"{run} to be a run of one process, which --verify can start",
+            found=f"one of {args.cluster.num_processes}",
+            remedy="start its processes again, with another --out, and compare the summary.json",
+        )
+    if args.cluster.devices > MOST_DEVICES:
+        raise SettingError(
+            expected=f"{run} to be a run of at most {MOST_DEVICES} devices",
+            found=str(args.cluster.devices),
+            remedy="start it again, with another --out, and compare the summary.json",
+        )
+    return declared.name, args
+
+
+def shown_commit(record: Record) -> str:
+    """The commit that wrote a run, in a short line."""
+    return printable(str(record.manifest.get("git_commit")), 60)
 
 
 def _require_unchanged(run: Path, record: Record) -> None:
@@ -81,24 +101,27 @@ def changed(run: Path, record: Record) -> Iterator[str]:
 
 def _as_text(value: Any) -> str:
     """A setting as a checkpoint's settings have it, where what JSON lists was a tuple."""
-    return str(tuple(value) if isinstance(value, list) else value)
+    return printable(str(tuple(value) if isinstance(value, list) else value))
 
 
 def trained_with(run: Path) -> dict[str, str]:
     """The settings in the newest checkpoint, of a DBN in its first layer's; empty where is none."""
     stored = sorted(run.glob(CHECKPOINTS)) or sorted(run.glob(f"layer1/{CHECKPOINTS}"))
-    return read_json(stored[-1]).get("settings", {}) if stored else {}
+    if not stored:
+        return {}
+    found = mapping(read_json(stored[-1]), "settings", stored[-1])
+    return {name: printable(str(value)) for name, value in found.items()}
 
 
-def _require_inputs(run: Path, record: Record) -> None:
+def _require_inputs(run: Path, record: Record, args: RunArgs) -> None:
     """The runs that a run started from must be there, and what they were.
 
     Where their parameters shape the numbers of a single seed, the checkpoints' settings name them.
     """
-    settings = {} if record.config.get("seeds") else trained_with(run)
+    settings = {} if args.seeds else trained_with(run)
     for name in [name for name in ("dbn", "vae") if record.config.get(name)]:
         source = Path(record.config[name])
-        found = read_json(source / "summary.json").get("digest")
+        found = printable(str(read_json(source / "summary.json").get("digest")))
         if (wanted := settings.get(f"model.{name}", found)) != found:
             raise ReproduceError(
                 expected=f"{source}, from which {run} started, to have the digest {wanted}",

@@ -1,6 +1,11 @@
-"""Runs of experiments in processes of their own: started, killed, resumed, described by flags."""
+"""Runs of experiments in processes of their own: started, killed, resumed.
+
+A program is a module in the package `experiments`: an experiment with the flags that it is given,
+or `experiments.reproduction.worker` with a file of settings that `repeat` wrote.
+"""
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -12,9 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.reproduction.verdict import Run, read
-from jaxgen.runs.folder import fingerprint
+from experiments.running.args import RunArgs
+from jaxgen.files import write_json
+from jaxgen.runs.manifest import fingerprint
+from jaxgen.runs.settings import to_json
 
 POLL_SECONDS = 0.02
+WORKER = "reproduction.worker"
 KILL_AT = (1 / 3, 2 / 3)
 """Parts of the training after which a run is killed."""
 
@@ -38,9 +47,9 @@ class Timed(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(experiment: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """An experiment in a process that does not outlive the `with` block."""
-    command = [sys.executable, "-m", f"experiments.{experiment}", *words]
+def started(program: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a process that does not outlive the `with` block."""
+    command = [sys.executable, "-m", f"experiments.{program}", *words]
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
     try:
@@ -52,14 +61,14 @@ def started(experiment: str, words: Sequence[str], log: Path) -> Iterator[subpro
 
 
 def run(
-    experiment: str, words: Sequence[str], log: Path, until: Callable[[], bool] = lambda: False
+    program: str, words: Sequence[str], log: Path, until: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Runs an experiment to its end, or kills it once `until` holds; returns whether it was killed.
+    """Runs a program to its end, or kills it once `until` holds; returns whether it was killed.
 
     Errors:
         Failed: it ended with another exit code than 0.
     """
-    with started(experiment, words, log) as process:
+    with started(program, words, log) as process:
         while process.poll() is None:
             if until():
                 process.kill()
@@ -112,6 +121,18 @@ def once(
     print(f"{name}: running", end="", flush=True)
     began = time.monotonic()
     run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
+    return _told(Timed(read(folder / name), time.monotonic() - began))
+
+
+def repeat(
+    name: str, experiment: str, args: RunArgs, folder: Path, watch: Callable[[], bool]
+) -> Timed:
+    """One undisturbed run with these settings, which reach its process as data."""
+    print(f"{name}: running", end="", flush=True)
+    began, file = time.monotonic(), folder / f"{name}.json"
+    settings = to_json(dataclasses.replace(args, out=folder / name))
+    write_json(file, {"experiment": experiment, **settings})
+    run(WORKER, [str(file)], folder / f"{name}.log", watch)
     return _told(Timed(read(folder / name), time.monotonic() - began))
 
 

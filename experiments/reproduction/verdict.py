@@ -8,19 +8,22 @@ C      not comparable: other settings, data or code; or numbers outside the band
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.running.experiment import Band, find
-from jaxgen.errors import RunFolderError
-from jaxgen.runs.folder import PLACE, earlier_config, fingerprint
+from jaxgen.errors import CheckpointError, RunFolderError
+from jaxgen.runs.folder import read_config
+from jaxgen.runs.manifest import PLACE, fingerprint
+from jaxgen.runs.samples import read_arrays
+from jaxgen.runs.settings import printable, read_json, shown
 from jaxgen.training.checkpoint import digest
 
 TIMES = {"train_s", "s_per_iteration"}
@@ -60,46 +63,64 @@ class Verdict(NamedTuple):
         return self.found != "C" and self.found <= self.promised
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a run.
+def _is_json(content: Any) -> bool:
+    """Whether this can be written again: JSON has no NaN, though Python reads it."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def mapping(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """A part of a JSON file that is a mapping; empty where it is missing.
 
     Errors:
-        RunFolderError: it is missing or damaged.
+        RunFolderError: it is something else.
     """
-    try:
-        content = json.loads(path.read_bytes())
-        found = "something else"
-    except (OSError, ValueError) as error:
-        content, found = None, error.strerror or "none" if isinstance(error, OSError) else "no JSON"
-    if not isinstance(content, dict):
+    found = content.get(name, {})
+    if not isinstance(found, dict):
         raise RunFolderError(
-            expected=f"a finished run with its settings in {path}",
-            found=found,
-            remedy="name the folder of another run, or end that one with --resume",
+            expected=f"a mapping for {name} in {path}",
+            found=shown(found),
+            remedy="name the folder of another run",
         )
-    return content
+    return found
 
 
 def read_record(folder: Path) -> Record:
-    """What the run in a folder wrote down when it began; errors as `read_json`.
+    """The settings and the manifest that a run wrote when it began.
+
+    Errors:
+        RunFolderError: one of them is missing or damaged.
 
     A run that is one of several seeds was made by their common program. Where that batches their
     products, XLA may round in another way than for one seed: it counts as part of the environment.
     """
     manifest, config = (read_json(folder / name) for name in ("manifest.json", "config.json"))
-    environment = manifest.get("environment", {})
+    environment = mapping(manifest, "environment", folder / "manifest.json")
+    if not _is_json(manifest):
+        raise RunFolderError(
+            expected=f"finite numbers in {folder / 'manifest.json'}",
+            found="others",
+            remedy="name the folder of another run",
+        )
     in_turn = environment.get("device") == "cpu" and environment.get("num_devices") == 1
-    if (seeds := earlier_config(folder.parent).get("seeds")) and not in_turn:
+    if (seeds := read_config(folder.parent).get("seeds")) and not in_turn:
         manifest = {**manifest, "environment": {**environment, "seeds_in_one_program": seeds}}
     return Record(config, manifest)
 
 
 def read(folder: Path) -> Run:
-    """A finished run; errors as `read_json`."""
+    """A finished run.
+
+    Errors:
+        RunFolderError: one of its files is missing or damaged.
+    """
     record, whole = read_record(folder), read_json(folder / "summary.json")
     try:
-        digests, metrics = dict(_file_digests(folder)), {}
-    except (OSError, ValueError, AttributeError, BadZipFile) as error:
+        digests, metrics = dict(_file_digests(folder)), dict[str, float]()
+    except (OSError, ValueError, AttributeError, RecursionError, CheckpointError) as error:
         raise RunFolderError(
             expected=f"whole logs and samples in {folder}",
             found=str(error).partition("\n")[0],
@@ -107,12 +128,18 @@ def read(folder: Path) -> Run:
         ) from error
     for path in sorted(folder.rglob("summary.json")):
         summary, where = read_json(path), _where(path, folder)
-        members = summary.get("digests", {"": summary.get("digest")})
-        digests |= {f"{where}parameters {seed}".strip(): str(d) for seed, d in members.items()}
-        values = {name: x for name, x in summary.get("metrics", {}).items() if name not in TIMES}
-        metrics |= {where + name: x for name, x in values.items() if isinstance(x, float)}
+        of_seeds = mapping(summary, "digests", path) or {"": summary.get("digest")}
+        digests |= {f"{where}parameters {seed}".strip(): str(d) for seed, d in of_seeds.items()}
+        found = mapping(summary, "metrics", path)
+        values = {name: x for name, x in found.items() if name not in TIMES}
+        metrics |= {where + name: x for name, x in values.items() if _is_finite(x)}
         digests[f"{where}metrics"] = fingerprint(values)
-    return Run(record, digests, metrics, whole.get("train_s", 0.0))
+    seconds = whole.get("train_s")
+    return Run(record, digests, metrics, seconds if isinstance(seconds, float) else 0.0)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def band_of(run: Run) -> Band:
@@ -123,8 +150,8 @@ def band_of(run: Run) -> Band:
 
 def main_metric(run: Run) -> float:
     """The metric that has a band: the run's, or the mean over its seeds; NaN if none."""
-    name = band_of(run).metric
-    values = [x for found, x in run.metrics.items() if re.fullmatch(rf"(seed\d+/)?{name}", found)]
+    pattern = rf"(seed\d+/)?{re.escape(str(band_of(run).metric))}"
+    values = [x for found, x in run.metrics.items() if re.fullmatch(pattern, found)]
     return sum(values) / len(values) if values else float("nan")
 
 
@@ -138,8 +165,7 @@ def _where(path: Path, folder: Path) -> str:
 def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
     """Name and sha256 of the samples and of the logs, the latter without their times."""
     for path in sorted(folder.rglob("samples.npz")):
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            yield f"{_where(path, folder)}samples", digest(dict(arrays))
+        yield f"{_where(path, folder)}samples", digest(read_arrays(path))
     for path in sorted(folder.rglob("metrics.jsonl")):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         kept = [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
@@ -150,7 +176,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two nested mappings, one line each: name, old value, new value."""
     flat, other = (flatten_dict({**content}, sep=".") for content in (then, now))
     return [
-        f"{name}: {flat.get(name, 'absent')}, now {other.get(name, 'absent')}"
+        printable(f"{name}: {flat.get(name, 'absent')}, now {other.get(name, 'absent')}")
         for name in [*flat, *(name for name in other if name not in flat)]
         if flat.get(name, "absent") != other.get(name, "absent")
     ]

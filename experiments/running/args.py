@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from experiments.running.cluster import Cluster, chosen_devices
 from jaxgen import data
 from jaxgen.errors import DataMissingError, SettingError, require, require_positive
-from jaxgen.runs.folder import PLACE
+from jaxgen.runs.manifest import PLACE
 from jaxgen.training import steps_in_epoch
 from jaxgen.training.sharding import layout
 

@@ -18,7 +18,7 @@ from jaxgen.learner import task_key as task_key
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -104,9 +104,9 @@ def facts(args: RunArgs, session: Session, result: Result, model: str) -> dict[s
         "model": model,
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}",
         "time": f"compilation {result.compile_s:.1f} s, training {train_s}",
-        "memory": f"{run_folder.peak_memory() / 1e6:,.0f} MB at most in this process",
+        "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "parameters": f"sha256 {checkpoint.digest(result.state.params)}",
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
     }
 
 
@@ -122,11 +122,12 @@ def summary(args: RunArgs, session: Session, result: Result, metrics: Mapping[st
         "steps": result.step,
         "digest": checkpoint.digest(result.state.params),
         "data_digest": session.dataset.digest,
+        "image_shape": [*session.dataset.train.images.shape[1:]],
         "first_step": result.first_step,
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),
         "steps_per_s": round(steps / result.train_s, 2) if steps else 0.0,
-        "peak_rss_bytes": run_folder.peak_memory(),
+        "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": {name: float(value) for name, value in metrics.items()},
     }
 

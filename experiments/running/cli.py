@@ -118,15 +118,19 @@ def _seeds_of(args: RunArgs) -> str:
     return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
 
 
-def main(experiment: Experiment[Any]) -> int:
-    """Runs an experiment from the command line; returns its exit code (see jaxgen.errors)."""
+def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
+    """Runs an experiment from the command line; returns its exit code (see jaxgen.errors).
+
+    Given settings take the place of the command line.
+    """
 
     def stop(signum: int, _: Any) -> NoReturn:
         write_line("stopped; add --resume to go on")
         raise Stopped(signum)
 
     def act() -> None:
-        execute(experiment, parse(experiment.presets, experiment.quick, sys.argv[1:]))
+        flags = sys.argv[1:]
+        execute(experiment, args or parse(experiment.presets, experiment.quick, flags))
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

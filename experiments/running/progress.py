@@ -1,12 +1,11 @@
 """What a person sees while a run trains: a progress bar or plain lines, a log, TensorBoard."""
 
 import contextlib
-import json
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxgen.errors import NonFiniteError
-from jaxgen.files import write_atomically, writing
 from jaxgen.learner import State
 from jaxgen.report import figures
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Progress
 
 logger = logging.getLogger("jaxgen")
@@ -48,50 +47,6 @@ class Watch(NamedTuple):
     """Flags that make the run shorter, for one that takes long."""
     notes: Mapping[str, str] = MappingProxyType({})
     """What every line of the log says besides its numbers."""
-
-
-def earlier_lines(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """The whole lines of a metrics log up to a step; what came after is trained again."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
-    return [line for line in lines if line["step"] <= last_step]
-
-
-def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a whole metrics log."""
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
-
-
-class Log:
-    """`metrics.jsonl`: one JSON object per line, appended as it happens.
-
-    A resumed run first drops the lines after its checkpoint, so the log reads as if the run had
-    never stopped; `train_s` goes on from the last line that is kept.
-    """
-
-    def __init__(self, path: Path, first_step: int, notes: Mapping[str, str]) -> None:
-        """Keeps the lines of the steps that are not trained again."""
-        self._notes = notes
-        kept = earlier_lines(path, first_step)
-        self.earlier_s = kept[-1]["train_s"] if kept else 0.0
-        write_lines(path, kept)
-        self._path = path
-
-    def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
-        """Appends one line: step, epoch, train_s, the notes and the given values."""
-        line = {
-            "step": progress.step,
-            "epoch": round(progress.step / progress.steps_per_epoch, 4),
-            "train_s": round(self.earlier_s + progress.train_s, 4),
-            **self._notes,
-            **{name: np.asarray(value).tolist() for name, value in values.items()},
-        }
-        with writing(self._path), self._path.open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def _check_finite(values: Mapping[str, Any], step: int) -> None:
@@ -190,13 +145,13 @@ def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
 @contextlib.contextmanager
 def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]:
     """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder."""
-    log: Log | None = None
+    log: metrics_log.Log | None = None
     display, writer = Display(watch.shorten), None
 
     def hook(progress: Progress) -> None:
         nonlocal log, writer
         if log is None:
-            log = Log(folder / "metrics.jsonl", progress.first_step, watch.notes)
+            log = metrics_log.Log(folder / metrics_log.NAME, progress.first_step, watch.notes)
             writer = _tensorboard_writer(folder) if watch.tensorboard else None
         display.update(progress)
         values = dict(progress.metrics or {})

@@ -19,7 +19,8 @@ from experiments.running import progress as monitor
 from experiments.running import seeds_page as members_page
 from experiments.running.session import Session, member_root, session_for
 from jaxgen.learner import PRNGKey, State, named_key
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.training.loop import Result
@@ -89,13 +90,13 @@ def split_log(session: Session, last_step: int) -> None:
     """Gives each of several seeds its own numbers of the log; the times are those of all."""
     if len(session.seeds) == 1:
         return
-    lines = monitor.earlier_lines(session.folder / "metrics.jsonl", last_step)
+    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", last_step)
     for index, folder in enumerate(session.member_folders):
         own = [
             {name: value[index] if isinstance(value, list) else value for name, value in x.items()}
             for x in lines
         ]
-        monitor.write_lines(folder / "metrics.jsonl", own)
+        metrics_log.write_lines(folder / "metrics.jsonl", own)
 
 
 # ---- when they are trained
@@ -129,10 +130,10 @@ def _already_reported(args: Any, member: Session, state: State) -> bool:
     summary, and what `--vae` names may have changed, so with them nothing is taken as reported.
     """
     folder = member.folder
-    before, digest = run_folder.recorded(folder), _reported_digest(folder)
+    before, digest = run_manifest.read_record(folder), _reported_digest(folder)
     member.record()
     further = getattr(args, "study", False) or getattr(args, "vae", None)
-    same = not further and before == run_folder.recorded(folder)
+    same = not further and before == run_manifest.read_record(folder)
     if same and digest == checkpoint.digest(state.params):
         return True
     (folder / "summary.json").unlink(missing_ok=True)  # or half a report would count as whole

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.running import progress as monitor
 from experiments.running.session import Session
 from jaxgen.files import write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -42,10 +42,11 @@ def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
         "steps": result.step,
         "digests": {str(x["seed"]): x["digest"] for x in found},
         "data_digest": session.dataset.digest,
+        "image_shape": [*session.dataset.train.images.shape[1:]],
         "first_step": result.first_step,
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),
-        "peak_rss_bytes": run_folder.peak_memory(),
+        "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": spread(found),
     }
 
@@ -60,8 +61,8 @@ def write(args: Any, session: Session, result: Result) -> Path:
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seeds {seeds} in one program",
         "time": f"compilation {result.compile_s:.1f} s, training {result.train_s:.1f} s for "
         f"{steps} steps of all seeds in this process",
-        "memory": f"{run_folder.peak_memory() / 1e6:,.0f} MB at most in this process",
-        "command": run_folder.command(),
+        "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
+        "command": run_manifest.command(),
     }
     title = f"{session.experiment} on {session.dataset.name}: seeds {seeds}"
     sections = [
@@ -111,7 +112,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     folder.mkdir(exist_ok=True)
     for log in (log.relative_to(first) for log in logs):
         lines = {
-            f"seed {seed}": monitor.earlier_lines(one / log, last_step)
+            f"seed {seed}": metrics_log.read_lines(one / log, last_step)
             for seed, one in zip(session.seeds, session.member_folders, strict=True)
         }
         names = {name for line in lines[f"seed {session.seeds[0]}"] for name in line}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxgen.data import Dataset
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 
 class Session(NamedTuple):
@@ -55,7 +55,7 @@ def session_for(
     """A session whose record is the `config.json` and the `manifest.json` of the part's folder."""
     config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
     seeds = args.seeds or (args.seed,)
-    record = partial(run_folder.record, root / part, config, dataset.digest, seeds)
+    record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
     return Session(experiment, dataset, root, seeds, record, part)
 
 

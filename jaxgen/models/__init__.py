@@ -2,11 +2,24 @@
 
 A model is a module of this package with a frozen dataclass ``Config`` and a function
 ``learner(config, image_shape) -> jaxgen.learner.Learner``; `names` finds them by that.
+
+Where the state that the learner begins with does not have all parameters of the trained model, the
+module has a function ``init_params(config, image_shape, key)`` that returns them untrained; where
+``state._replace(params=params)`` is not the state with other parameters, it has a function
+``from_params(config, image_shape, params)`` that returns it.
 """
 
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Any, TypeAlias
+
+import jax
+
+from jaxgen.learner import State
+
+ImageShape: TypeAlias = tuple[int, int, int]
+"""[H, W, C] of a data set's images."""
 
 
 def names() -> list[str]:
@@ -24,6 +37,30 @@ def module(name: str) -> ModuleType:
     if name not in names():
         raise KeyError(name)
     return _imported(name)
+
+
+def params_shape(name: str, config: Any, image_shape: ImageShape) -> Any:
+    """Shapes and dtypes of a model's parameters, in their structure; nothing is computed.
+
+    Returns:
+        A tree of `jax.ShapeDtypeStruct`.
+    """
+    model = module(name)
+
+    def init_params(key: jax.Array) -> Any:
+        if hasattr(model, "init_params"):
+            return model.init_params(config, image_shape, key)
+        return model.learner(config, image_shape).init(key).params
+
+    return jax.eval_shape(init_params, jax.random.key(0))
+
+
+def state_of(name: str, config: Any, image_shape: ImageShape, params: Any) -> State:
+    """The learner's state that holds trained parameters; all else is as before the first step."""
+    model = module(name)
+    if hasattr(model, "from_params"):
+        return model.from_params(config, image_shape, params)
+    return model.learner(config, image_shape).init(jax.random.key(0))._replace(params=params)
 
 
 def _imported(name: str) -> ModuleType:

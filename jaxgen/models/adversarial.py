@@ -169,6 +169,21 @@ def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
     return State(generator=players[0], discriminator=players[1], average=average, step=jnp.int32(0))
 
 
+def from_params(
+    config: Training, image_shape: tuple[int, int, int], params: dict[str, Variables]
+) -> State:
+    """The state with the variables of trained nets, each with an optimiser before its first step.
+
+    The same for any two nets: what they own says all about them.
+    """
+    del image_shape
+    generator, discriminator = (
+        Player(params[name], optimizer(config).init(params[name]["params"]))
+        for name in ("generator", "discriminator")
+    )
+    return State(generator, discriminator, params.get("average"), step=jnp.int32(0))
+
+
 def _updated(config: Training, player: Player, grads: Any, stats: Variables) -> Player:
     """A player after one Adam update, with the given batch statistics."""
     params = player.variables["params"]

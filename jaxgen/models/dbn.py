@@ -215,6 +215,26 @@ def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State
     return State(lower=lower, top=top)
 
 
+def init_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
+    """An untrained stack of all layers, each with the numbers it has before its first update."""
+    layers: Layers = ()
+    for _ in config.hidden_sizes:
+        layers = init(config, num_visible, layers, key).params
+    return layers
+
+
+def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> Layers:
+    """The layers for images of `image_shape`; see `init_layers`."""
+    return init_layers(config, math.prod(image_shape), key)
+
+
+def from_params(config: Config, image_shape: tuple[int, int, int], params: Layers) -> State:
+    """The state with these layers, the highest in training; the rest as before its first update."""
+    *lower, top = params
+    start = init(config, math.prod(image_shape), tuple(lower), jax.random.key(0))
+    return start._replace(top=start.top._replace(params=top))
+
+
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One update of the highest layer from a batch of uint8 images; metrics as in `rbm.learn`.
 

@@ -164,3 +164,6 @@ def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> 
     """
     shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
     return adversarial.adversarial(config, nets(config, image_shape[-1]), shape)
+
+
+from_params = adversarial.from_params

@@ -84,3 +84,6 @@ def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
     """The GAN as three pure functions, for images of `image_shape` [H, W, C]."""
     return adversarial.adversarial(config, nets(config, image_shape), image_shape)
+
+
+from_params = adversarial.from_params

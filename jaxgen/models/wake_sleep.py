@@ -98,10 +98,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 def random_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
     """An untrained DBN, for wake-sleep learning without a greedy start."""
     stack = dbn.Config(hidden_sizes=config.hidden_sizes, init_scale=config.init_scale)
-    layers: Layers = ()
-    for _ in config.hidden_sizes:
-        layers = dbn.init(stack, num_visible, layers, key).params
-    return layers
+    return dbn.init_layers(stack, num_visible, key)
 
 
 def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) -> State:
@@ -117,6 +114,18 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
         generative=generative,
         top=rbm.init(top_config(config), num_below, key)._replace(params=layers[-1]),
         opt_state=optimizer(config).init((recognition, generative)),
+    )
+
+
+def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
+    """The state with this net; the rest as before the first update."""
+    del image_shape  # the layers have their sizes
+    key, num_below = jax.random.key(0), params.top["w"].shape[0]
+    return State(
+        recognition=params.recognition,
+        generative=params.generative,
+        top=rbm.init(top_config(config), num_below, key)._replace(params=params.top),
+        opt_state=optimizer(config).init((params.recognition, params.generative)),
     )
 
 

@@ -8,6 +8,7 @@ be settings, and that is all.
 import dataclasses
 import json
 import math
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,6 +20,8 @@ Settings = TypeVar("Settings")
 
 MAX_BYTES = 1 << 20
 """Of a JSON file that holds settings or a summary; a larger one is none of ours."""
+MAX_DEPTH = 16
+"""Of mappings and lists inside each other in such a file."""
 MAX_INT = 2**63 - 1
 
 
@@ -54,7 +57,7 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     values = {}
     for name, value in stored.items():
         if name not in fields:
-            raise _misfit(where, f"fields of {cls.__name__}", f"{_shown(name)}, which it has not")
+            raise _misfit(where, f"fields of {cls.__name__}", f"{shown(name)}, which it has not")
         values[name] = _value(hints[name], value, f"{where}{name}")
     return cls(**values)
 
@@ -64,7 +67,7 @@ def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     found = [f"no {prefix}{name}" for name in names if name not in stored]
-    found += [f"{prefix}{_shown(name)}, unknown here" for name in stored if name not in names]
+    found += [f"{prefix}{shown(name)}, unknown here" for name in stored if name not in names]
     for name in names:
         if dataclasses.is_dataclass(hints[name]) and isinstance(stored.get(name), Mapping):
             found += unlike(hints[name], stored[name], f"{prefix}{name}.")
@@ -80,14 +83,19 @@ def read_json(path: Path) -> dict[str, Any]:
     found = "something else"
     content: Any = None
     try:
-        if path.stat().st_size > MAX_BYTES:
-            found = f"{path.stat().st_size:,} bytes"
+        there = path.stat()
+        if not stat.S_ISREG(there.st_mode):
+            found = "no file"
+        elif there.st_size > MAX_BYTES:
+            found = f"{there.st_size:,} bytes"
         else:
             content = json.loads(path.read_bytes())
     except OSError as error:
         found = error.strerror or "none"
     except (ValueError, RecursionError):
         found = "no JSON"
+    if isinstance(content, dict) and _depth(content) > MAX_DEPTH:
+        content, found = None, "too many mappings inside each other"
     if not isinstance(content, dict):
         raise RunFolderError(
             expected=f"a JSON object in {path}",
@@ -95,6 +103,17 @@ def read_json(path: Path) -> dict[str, Any]:
             remedy="name the folder of another run, or type the run's command again with --resume",
         )
     return content
+
+
+def _depth(content: dict[str, Any]) -> int:
+    """How many mappings and lists lie inside each other; counting ends above `MAX_DEPTH`."""
+    level: list[Any] = [content]
+    depth = 0
+    while level and depth <= MAX_DEPTH:
+        parts = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [x for part in parts for x in part if isinstance(x, dict | list)]
+        depth += 1
+    return depth
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
@@ -107,12 +126,12 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return _value(kind, value, name)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, Mapping):
-            raise _misfit(name, "a mapping", _shown(value))
+            raise _misfit(name, "a mapping", shown(value))
         return rebuild(kind, value, where=f"{name}.")
     if origin is Literal:
         if any(type(value) is type(choice) and value == choice for choice in arguments):
             return value
-        raise _misfit(name, f"one of {', '.join(map(str, arguments))}", _shown(value))
+        raise _misfit(name, f"one of {', '.join(map(str, arguments))}", shown(value))
     if origin is tuple:
         return _sequence(arguments, value, name)
     if kind is float and type(value) in (int, float) and abs(value) <= MAX_INT:
@@ -125,7 +144,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return value
     if kind is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
-    raise _misfit(name, _KINDS.get(kind, "another value"), _shown(value))
+    raise _misfit(name, _KINDS.get(kind, "another value"), shown(value))
 
 
 _KINDS = {
@@ -140,7 +159,7 @@ _KINDS = {
 def _sequence(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
     """A list whose entries are of the types of a tuple: tuple[X, ...] or tuple[X, Y]."""
     if not isinstance(value, list | tuple):
-        raise _misfit(name, "a list", _shown(value))
+        raise _misfit(name, "a list", shown(value))
     if kinds[1:] == (Ellipsis,):
         kinds = kinds[:1] * len(value)
     if len(kinds) != len(value):
@@ -149,7 +168,7 @@ def _sequence(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
     return tuple(_value(kind, each, f"{name}[{i}]") for i, (kind, each) in enumerate(pairs))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A stored value in an error's text, in one short line."""
     if isinstance(value, Mapping):
         return "a mapping"
@@ -157,8 +176,13 @@ def _shown(value: Any) -> str:
         return "a list"
     if isinstance(value, int) and abs(value) > MAX_INT:
         return "a huge number"
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[:60])
+    text = printable(str(value), 60)
     return repr(text) if isinstance(value, str) else text
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A stranger's text in one line of at most so many letters, without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
 
 
 def _misfit(where: str, expected: str, found: str) -> SettingError:

@@ -16,16 +16,18 @@ from support.browser import shown
 from support.helpers import SMALL_CLASSIFIER
 from support.runs import contents, only_line, read
 
-from experiments import compare
+from experiments import compare, rbm
 from experiments.comparison import measures as compare_measures
-from experiments.running import finished
-from experiments.running.cli import parse
+from experiments.comparison import naming
 from experiments.running.experiment import Comparison
+from jaxgen import runs
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import classifier, probes
 from jaxgen.export import safetensors
 from jaxgen.report import page as report
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs.settings import to_json
+from jaxgen.runs.summary import train_seconds
 
 LITTLE = ("--num-samples", "100", "--num-labels", "50", "--ais-chains", "4")
 LITTLE = (*LITTLE, "--ais-temperatures", "10", "--bound-weights", "3")
@@ -246,7 +248,8 @@ def test_train_makes_the_runs_that_are_not_there(
         started.append((name, words))
         shutil.copytree(pair[0], tmp_path / "out" / "runs" / name)
 
-    flags = finished.flags(read(pair[0] / "config.json")["model"])
+    model = read(pair[0] / "config.json")["model"]
+    flags = [f"--{n.replace('_', '-')}={x}" for n, x in model.items() if type(x) is not bool]
     monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=60"))})
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
     monkeypatch.setattr(compare, "reference_rows", lambda *_: {})
@@ -276,20 +279,17 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
         compare.Args((Path("run"),), num_samples=10_001)
 
 
-def test_a_label_says_what_was_changed_in_a_preset(finished_run: finished.Finished) -> None:
-    assert finished.label(finished_run).startswith("rbm-lab, num hidden 25, ")
-    assert finished.label(finished_run).endswith("epochs 60")
-    module = finished_run.module
-    lab = finished_run._replace(args=parse(module.PRESETS, {}, []))
-    assert finished.label(lab) == "rbm-lab"
-    falling = lab._replace(args=dataclasses.replace(lab.args, schedule="falling", seed=1))
-    assert finished.label(falling) == "rbm-lab, schedule falling"
-    assert [*finished.grouped([lab, falling])] == ["rbm-lab", "rbm-lab, schedule falling"]
-
-
-@pytest.fixture
-def finished_run(pair: tuple[Path, Path]) -> finished.Finished:
-    return finished.read(pair[0])
+def test_a_label_says_what_was_changed_in_a_preset(pair: tuple[Path, Path]) -> None:
+    run = runs.load(pair[0])
+    assert naming.label_of(run).startswith("rbm-lab, num hidden 25, ")
+    assert naming.label_of(run).endswith("epochs 60")
+    lab = rbm.PRESETS["lab"]
+    falling = dataclasses.replace(lab, schedule="falling", seed=1)
+    names = ["rbm-lab", "rbm-lab, schedule falling"]
+    assert [naming.label(rbm.EXPERIMENT, args) for args in (lab, falling)] == names
+    settings = [to_json(args) | {"experiment": "rbm"} for args in (lab, falling, lab)]
+    made = [dataclasses.replace(run, settings=each) for each in settings]
+    assert naming.group(made) == {names[0]: [made[0], made[2]], names[1]: [made[1]]}
 
 
 def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> None:
@@ -297,7 +297,9 @@ def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> No
     for layer, seconds in ((1, 4.0), (2, 6.0)):
         folder = member / f"layer{layer}"
         folder.mkdir(parents=True)
-        (folder / "metrics.jsonl").write_text(f'{{"train_s": 1.0}}\n{{"train_s": {seconds}}}\n')
-    assert finished.train_seconds(member) == 10.0
+        (folder / "metrics.jsonl").write_text(
+            f'{{"step": 1, "train_s": 1.0}}\n{{"step": 2, "train_s": {seconds}}}\n'
+        )
+    assert train_seconds(member) == 10.0
     (tmp_path / "summary.json").write_text('{"experiment": "wake_sleep", "seeds": [3, 5]}')
-    assert finished.train_seconds(member) == 5.0
+    assert train_seconds(member) == 5.0

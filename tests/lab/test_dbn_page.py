@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.runs import call, contents, lines_of, only_line, read, said_twice
+from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import study as dbn_study
-from experiments.running import progress as monitor
 from experiments.running.args import RunArgs
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 
 SMALL = ("--hidden-sizes", "16", "12", "--num-sampling-steps", "5", "--generation-steps", "3")
@@ -132,14 +132,14 @@ def test_fine_tuning_moves_both_directions_apart(stack: Path, tuned: Path):
 
 def stop_in(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Sends SIGTERM to this process half-way through the training that logs to a folder."""
-    write = monitor.Log.write
+    write = metrics_log.Log.write
 
     def write_and_stop(self, progress, values) -> None:
         write(self, progress, values)
         if self._path.parent == folder and progress.step > LENGTH // 2:
             signal.raise_signal(signal.SIGTERM)
 
-    patch.setattr(monitor.Log, "write", write_and_stop)
+    patch.setattr(metrics_log.Log, "write", write_and_stop)
 
 
 def test_stopped_in_every_stage_and_resumed(run: Run, stack: Path, tuned: Path, tmp_path: Path):
@@ -287,3 +287,9 @@ def test_studies(run: Run, stack: Path, tmp_path: Path):
     for path in (folder, tmp_path / "ws"):
         assert (path / "study.html").read_text().count("data:image/png") >= 5
         assert (path / "study.md").read_text().count("\n| ") >= 4
+
+
+@pytest.mark.parametrize("fixture", ["stack", "tuned"])
+def test_it_reads_back(fixture, request):
+    run = assert_reads_back(request.getfixturevalue(fixture))
+    assert run.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, run.config.hidden_sizes[-1])

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from support.helpers import start_python
 from support.runs import (
+    assert_reads_back,
     call,
     contents,
     lines_of,
@@ -22,7 +23,8 @@ from support.runs import (
 )
 
 from experiments import dcgan, gan
-from experiments.running import finished as finished_runs
+from experiments.comparison.naming import label_of
+from jaxgen import runs
 from jaxgen.training import checkpoint
 
 TINY = ("--generator-sizes", "16", "--discriminator-sizes", "16", "12", "8", "--latent-size", "5")
@@ -194,7 +196,12 @@ def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolution
     arrays = load_file(tmp_path / "run" / "study" / "5_1_3_no_batch_norm" / "generator.safetensors")
     assert not [name for name in arrays if "running" in name]
     twice = tmp_path / "run" / "study" / "5_1_2_two_D_updates"
-    assert finished_runs.label(finished_runs.read(twice)).startswith("dcgan-lab, d steps 2, ")
+    assert label_of(runs.load(twice)).startswith("dcgan-lab, d steps 2, ")
     for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
         arrays = load_file(twice / f"{player}.safetensors")
         assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num
+
+
+@pytest.mark.parametrize("fixture", ["finished", "convolutional"])
+def test_it_reads_back(fixture, request):
+    assert assert_reads_back(request.getfixturevalue(fixture)).features

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.runs import call, contents, lines_of, only_line, read, said_twice
+from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import vae
 from experiments.lab.vae import training as vae_training
@@ -140,3 +140,7 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path):
     for size in (2, 20):
         page = tmp_path / "study" / "study" / f"latent{size}" / "report.html"
         assert "4.4" in page.read_text()
+
+
+def test_it_reads_back(finished: Path):
+    assert assert_reads_back(finished).features == ("mean codes",)

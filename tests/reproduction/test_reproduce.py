@@ -1,4 +1,4 @@
-"""`experiments.reproduce`: flags from settings, verdicts from run folders, and real runs."""
+"""`experiments.reproduce`: verdicts from run folders, what is refused, and real runs."""
 
 import dataclasses
 import importlib
@@ -18,54 +18,8 @@ from support.runs import SMALL, contents, only_line, read, said_twice
 from experiments import reproduce
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction import verdict as reproduce_verdict
-from experiments.running import cli, experiment, finished
-
-# ---- settings as flags
-
-
-def as_stored(args: Any) -> dict[str, Any]:
-    """The settings as `config.json` holds them."""
-    config = dataclasses.asdict(args)
-    shown = {name: str(x) if isinstance(x, Path) else x for name, x in config.items()}
-    return json.loads(json.dumps(shown))
-
-
-@pytest.mark.parametrize("name", experiment.names())
-def test_flags_set_what_they_were_made_from(name: str):
-    module = importlib.import_module(f"experiments.{name}")
-    for preset, args in module.PRESETS.items():
-        quick = cli.parse(module.PRESETS, module.QUICK, [f"--preset={preset}", "--quick"])
-        changed = dataclasses.replace(
-            args, data_dir=Path("a folder/--x"), seed=7, checkpoint_seconds=1e-5, tensorboard=True
-        )
-        for wanted in (args, quick, changed):
-            config = as_stored(wanted)
-            assert finished.misfits(args, config) == []
-            words = finished.flags(config)
-            assert cli.parse(module.PRESETS, module.QUICK, words) == wanted
-
-
-def test_flags_of_a_model_with_nothing_left_as_it_was():
-    module = importlib.import_module("experiments.dbn")
-    model = dataclasses.replace(
-        module.Args().model, hidden_sizes=(5,), num_gibbs_steps=(3, 1), transposed_start=True
-    )
-    args = dataclasses.replace(module.Args(), model=model, gain=-2.5, out=Path("-b"))
-    assert cli.parse(module.PRESETS, {}, finished.flags(as_stored(args))) == args
-
-
-def test_settings_that_an_experiment_lacks_or_has_besides():
-    args = importlib.import_module("experiments.rbm").Args()
-    config = as_stored(args) | {"colour": "red"}
-    del config["gain"], config["model"]["momentum"]
-    config["model"]["spin"] = 1
-    assert sorted(finished.misfits(args, config)) == [
-        "colour, unknown here",
-        "model.spin, unknown here",
-        "no gain",
-        "no model.momentum",
-    ]
-
+from experiments.running import experiment
+from jaxgen.runs.settings import to_json
 
 # ---- verdicts
 
@@ -246,7 +200,7 @@ def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any):
 def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
     run, source = tmp_path / "run", tmp_path / "dbn"
     module = importlib.import_module("experiments.wake_sleep")
-    config = as_stored(dataclasses.replace(module.Args(), dbn=source))
+    config = to_json(dataclasses.replace(module.Args(), dbn=source))
     made(run, config=config | {"experiment": "wake_sleep"})
     (run / "config.json").write_text(json.dumps(config | {"experiment": "wake_sleep"}))
     assert reproduce.main(["--verify", str(run)]) == 6
@@ -262,7 +216,7 @@ def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
 
 def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path):
     module = importlib.import_module("experiments.vae")
-    config = as_stored(module.PRESETS["burda"]) | {"experiment": "vae"}
+    config = to_json(module.PRESETS["burda"]) | {"experiment": "vae"}
     made(tmp_path / "run", config=config)
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000900" / "manifest.json"
     checkpoint.parent.mkdir(parents=True)
@@ -347,8 +301,11 @@ def test_verify_says_what_differs_and_finds_the_digest(
     now = manifest["environment"]["packages"]["jax"]
     manifest["environment"]["packages"]["jax"] = "0.0.1"
     (run / "manifest.json").write_text(json.dumps(manifest))
+    config = read(run / "config.json")  # whoever wrote it says nothing of folders here
+    (run / "config.json").write_text(json.dumps(config | {"data_dir": str(tmp_path / "strange")}))
     before = contents(run)
-    assert reproduce.main(["--verify", str(run)]) == 0
+    assert reproduce.main(["--verify", str(run), *flags[2:4]]) == 0
+    assert not (tmp_path / "strange").exists()
     said = capsys.readouterr().out
     foreseen, _, found = said.partition("| run |")
     assert "class B (within the band) can be promised:" in foreseen
@@ -372,7 +329,7 @@ def test_settings_changed_by_hand_are_found_before_anything_is_run(
         ),
         ({"batch_size": 50}, "batch_size: 100, now 50"),
         ({"epochs": 99}, "epochs: 100, now 99"),
-        ({"seed": 1, "preset": "x"}, "preset: lab, now x; seeds: (0,), now (1,)"),
+        ({"seed": 1, "preset": "cd25"}, "preset: lab, now cd25; seeds: (0,), now (1,)"),
     ):
         (run / "config.json").write_text(json.dumps(config | change))
         assert reproduce.main(["--verify", str(run)]) == 8
@@ -380,20 +337,27 @@ def test_settings_changed_by_hand_are_found_before_anything_is_run(
         assert f"found class C (not comparable): {said};" in text
 
 
-def test_a_broken_promise_has_its_exit_code(tmp_path: Path, monkeypatch: Any, capsys: Any):
-    """Without a real run: what the process would leave is made here."""
-    config = as_stored(importlib.import_module("experiments.rbm").Args())
+def test_a_broken_promise_has_its_exit_code(
+    finished: Path, digits_root: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+):
+    """Without a second run: what the process would leave is made here."""
 
-    def leave(experiment: str, words: list[str], log: Path, until: Any) -> None:
-        assert experiment == "rbm"
-        out = Path(words[-1].removeprefix("--out="))
-        made(out, config=config, summary=OTHER_BITS)
+    def leave(program: str, words: list[str], log: Path, until: Any) -> None:
+        assert program == "reproduction.worker"
+        (file,) = words
+        settings = read(Path(file))
+        assert settings["experiment"] == "rbm"
+        assert settings["data_dir"] == str(digits_root)
+        shutil.copytree(finished, settings["out"])
+        path = Path(settings["out"]) / "summary.json"
+        summary = read(path)
+        summary["metrics"]["test_reconstruction_error"] *= 1.01
+        path.write_text(json.dumps(summary | {"digest": "p1"}))
         until()
 
     monkeypatch.setattr(reproduce_runs, "run", leave)
-    made(tmp_path / "run", config=config)
-    argv = ["--verify", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
-    assert reproduce.main(argv) == 8
+    argv = ["--verify", str(finished), "--data-dir", str(digits_root)]
+    assert reproduce.main([*argv, "--out", str(tmp_path / "out")]) == 8
     out, err = capsys.readouterr()
     assert "class A (bitwise) can be promised" in out
     assert "expected class A, found class B (within the band)" in only_line(err)
@@ -410,7 +374,8 @@ def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_pat
     config = read(run / "config.json")
     config["model"]["learning_rate"] = 0.05
     (run / "config.json").write_text(json.dumps(config))
-    assert reproduce.main(["--verify", str(run), "--out", str(tmp_path / "out")]) == 8
+    argv = ["--verify", str(run), *flags[2:4], "--out", str(tmp_path / "out")]
+    assert reproduce.main(argv) == 8
     out, err = capsys.readouterr()
     assert "class A (bitwise) can be promised" in out
     assert "now: digests differ: " in out

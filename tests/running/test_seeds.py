@@ -27,13 +27,13 @@ from support.runs import (
 
 from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
 from experiments.running import cli
-from experiments.running import progress as monitor
 from experiments.running import seeds_page as members_page
 from experiments.running.seeds import report
 from experiments.running.session import Session, session_for
 from jaxgen import data
 from jaxgen.models import dbn as dbn_model
 from jaxgen.models.wake_sleep import Config
+from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result, Schedule, fit
 
@@ -175,7 +175,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path):
 
 
 def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path):
-    folder, write = tmp_path / "run", monitor.Log.write
+    folder, write = tmp_path / "run", metrics_log.Log.write
     flags = (*SMALL, *SEEDS, "--resume", "--checkpoint-seconds", "1000")
 
     def write_and_stop(self, progress, values) -> None:
@@ -184,7 +184,7 @@ def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Pa
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor.Log, "write", write_and_stop)
+        patch.setattr(metrics_log.Log, "write", write_and_stop)
         assert run(rbm, folder, *flags) == 143
     assert not (folder / "summary.json").exists()
     assert run(rbm, folder, *flags) == 0

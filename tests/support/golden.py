@@ -14,7 +14,7 @@ import numpy as np
 from jaxgen.export import safetensors
 from jaxgen.learner import Learner
 from jaxgen.models import dbn, dcgan, gan, rbm, vae, wake_sleep
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Schedule, fit
 
@@ -68,7 +68,7 @@ def trained(learner: Learner, seed: int = 0) -> Any:
 
 def environment() -> dict[str, Any]:
     """The part of a run's environment that the CPU's bits depend on."""
-    found = run_folder.environment()
+    found = run_manifest.environment()
     kept = {name: found[name] for name in ("machine", "processor", "instructions", "several_cores")}
     flags = {name: text for name, text in found["flags"].items() if name != "JAX_PLATFORMS"}
     packages = {name: found["packages"][name] for name in PACKAGES}
@@ -105,7 +105,7 @@ def described(params: dict[str, Any]) -> dict[str, Any]:
     """An environment with its hash and its digests, as the file holds it."""
     here = environment()
     digests = {name: checkpoint.digest(tree) for name, tree in params.items()}
-    return {"hash": run_folder.fingerprint(here), "environment": here, "digests": digests}
+    return {"hash": run_manifest.fingerprint(here), "environment": here, "digests": digests}
 
 
 def main() -> None:

@@ -10,13 +10,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import pytest
 from support.helpers import run_python, start_python
 
+import jaxgen
 from experiments import rbm
 from experiments.reproduction import checks as reproduce_checks
 from experiments.reproduction import verdict as reproduce_verdict
 from experiments.running import cli
+from jaxgen.export import safetensors
+from jaxgen.learner import named_key
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
 """An RBM that is soon trained and drawn."""
@@ -101,6 +106,20 @@ def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tupl
     assert out == ""
     assert contents(finished) == before
     return code, only_line(err)
+
+
+def assert_reads_back(folder: Path) -> jaxgen.Run:
+    """A finished run of an experiment gives its own numbers when it is loaded; returns it."""
+    run = jaxgen.load(folder)
+    summary = read(folder / "summary.json")
+    assert safetensors.digest(run.params) == summary["digest"] == run.digest
+    assert run.summary["metrics"] == summary["metrics"]
+    with np.load(folder / "samples.npz") as file:
+        stored = file["images"]
+    drawn = run.sample(named_key(jax.random.key(run.seed), "sample"), len(stored))
+    np.testing.assert_array_equal(drawn, stored)
+    np.testing.assert_array_equal(run.stored_samples(), stored)
+    return run
 
 
 def said_twice(folder: Path) -> list[str]:

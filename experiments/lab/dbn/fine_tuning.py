@@ -13,7 +13,7 @@ from experiments.running.session import Session
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 WHAT = (
     "The delta rules compare what they predict with what was drawn. The paper predicts with "
@@ -83,7 +83,7 @@ def comparison(
     ]
     title = f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}, rate "
         f"{args.model.learning_rate}, from the same DBN",
         "error": dbn_tasks.ERROR,

@@ -6,23 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flax.traverse_util import unflatten_dict
-
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm.training import at_base_rates, mean_visible, rate
 from experiments.running import artifacts as results
-from experiments.running import finished
-from experiments.running import progress as monitor
 from experiments.running import seeds as members
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
+from jaxgen import runs
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, SettingError
-from jaxgen.export import safetensors
 from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
+from jaxgen.runs import metrics_log
+from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -86,7 +84,7 @@ def train(args: Any, config: dbn.Config, session: Session, lower: Layers = ()) -
 def training(drawing: results.Drawing, num_layers: int, last_step: int) -> Section:
     """How the test reconstruction error fell, layer by layer."""
     logs = {
-        f"layer {layer + 1}": monitor.earlier_lines(
+        f"layer {layer + 1}": metrics_log.read_lines(
             drawing.folder / name_of(layer) / "metrics.jsonl", last_step
         )
         for layer in range(num_layers)
@@ -102,7 +100,7 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
         SettingError: the run is of another data set.
     """
-    summary = finished.summary(folder)
+    summary = read_summary(folder)
     if "digests" in summary:
         raise CheckpointError(
             expected=f"a run of one seed in {folder}",
@@ -122,5 +120,5 @@ def load(folder: Path, dataset: Dataset) -> Layers:
             found=f"one trained on {summary['dataset']} in {folder}",
             remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
         )
-    params = unflatten_dict(safetensors.load_params(folder / "params.safetensors"), sep=".")
-    return finished.in_order(params)
+    layers: Layers = runs.load(folder).params
+    return layers

@@ -17,7 +17,6 @@ from experiments.lab.dbn import layers as dbn_layers
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.rbm.tasks import binarized
 from experiments.running import artifacts as results
-from experiments.running import progress as monitor
 from experiments.running.session import Session
 from jaxgen.learner import named_key
 from jaxgen.models import dbn, rbm
@@ -25,7 +24,8 @@ from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 
 COLUMNS = {
     **dbn_tasks.COLUMNS,
@@ -122,7 +122,7 @@ def train(
         layers = jax.device_get((start.params, result.state.params))
         variants |= dict(zip((f"{name}, start", name), layers, strict=True))
         log = part.folder / dbn_layers.name_of(1) / "metrics.jsonl"
-        logs[name] = monitor.earlier_lines(log, result.step)
+        logs[name] = metrics_log.read_lines(log, result.step)
     return variants, logs
 
 
@@ -148,7 +148,7 @@ def run(args: Any, session: Session, first: rbm.Params) -> Path:
     ]
     title = f"DBN study on {session.dataset.name}: a top as wide as the image"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "model": dbn_layers.described(configs(args.model, first["w"].shape[0])[RANDOM], session),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}; the second "
         "layer of both stands on the first layer of the main run",

@@ -20,7 +20,7 @@ from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
 logger = logging.getLogger("jaxgen")
@@ -137,7 +137,7 @@ def study(args: Any, session: Session, main: Shown) -> Path:
     table = Table(["variant", *COLUMNS.values()], cells)
     title = f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "model": described(args.model),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
         "samples": f"{adversarial_training.NUM_MEASURED} of each, from the same codes",

@@ -9,8 +9,6 @@ import jax
 from experiments.lab.gan import tasks as adversarial_tasks
 from experiments.lab.gan.training import Trained
 from experiments.running import artifacts as results
-from experiments.running import finished
-from experiments.running import progress as monitor
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
 from jaxgen.data import Dataset
@@ -19,6 +17,9 @@ from jaxgen.evaluation import gan_diagnostics
 from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.learner import Learner
 from jaxgen.report.page import Section, number
+from jaxgen.runs import metrics_log
+from jaxgen.runs.samples import read_samples
+from jaxgen.runs.summary import read_summary
 from jaxgen.training.loop import Result
 
 
@@ -41,7 +42,7 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
     require(args, "batch_size", args.batch_size >= 2, "of 2 or more, for fakes are compared")
     if not args.vae:
         return
-    summary, found = finished.summary(args.vae), "no finished run"
+    summary, found = read_summary(args.vae), "no finished run"
     if summary:
         seeds = ", of several seeds" if "digests" in summary else ""
         found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
@@ -52,7 +53,7 @@ def check(args: Any, dataset: Dataset, folder: Path) -> None:
             found=found,
             remedy=f"type python -m experiments.vae --dataset {dataset.name} and set --vae {made}",
         )
-    finished.samples(args.vae)
+    read_samples(args.vae)
     if args.overwrite and folder.resolve() in (args.vae.resolve(), *args.vae.resolve().parents):
         raise SettingError(
             expected="--vae outside the run folder that --overwrite empties",
@@ -74,7 +75,7 @@ def show(
     """Measures a trained GAN and writes everything its run folder holds."""
     trained = trained._replace(state=jax.device_get(result.state))
     images = results.write_samples(args, session, learner, result)
-    logged = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
+    logged = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     smoothing = args.model.label_smoothing
     failures = gan_diagnostics.diagnose(logged, smoothing)
     neighbours, measured = adversarial_tasks.neighbours(trained, logged)

@@ -13,13 +13,13 @@ from jaxtyping import Array
 
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, Trained
 from experiments.lab.vae.space import DIFFERENCES
-from experiments.running import finished
 from experiments.running.artifacts import Drawing
 from experiments.running.progress import EARLY_EPOCHS
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
 from jaxgen.models import adversarial
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs.samples import read_samples
 
 NUM_LABELLED = 2000
 """Generated images whose classes give the mean codes."""
@@ -106,7 +106,7 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
     paths = [drawing.save("samples", figures.image_sheet(images, title))]
     answer = [f"The first {len(images)} samples, in the order in which they came."]
     if vae:
-        others = finished.samples(vae)
+        others = read_samples(vae)
         sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
         paths.append(drawing.save("samples_vae", sheet))
         answer.append(

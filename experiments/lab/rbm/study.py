@@ -28,7 +28,7 @@ from jaxgen.random import binarize
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
 logger = logging.getLogger("jaxgen")
@@ -252,7 +252,7 @@ def write(
     """The comparison as a page, as markdown and as JSON."""
     title = f"RBM study on {session.dataset.name}"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
         "error": "mean over the pixels of all test images of (x - p(v=1|h))^2 after one step",
         "free-energy gap": "mean F(test) - mean F(as many training images)",

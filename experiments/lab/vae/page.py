@@ -13,14 +13,14 @@ from experiments.lab.vae import tasks as vae_tasks
 from experiments.lab.vae import training as vae_training
 from experiments.lab.vae.tasks import Trained
 from experiments.running import artifacts as results
-from experiments.running import progress as monitor
 from experiments.running.artifacts import NUM_SHOWN
 from experiments.running.session import Session, variant
 from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -79,7 +79,7 @@ def show(args: Any, config: vae.Config, session: Session, result: Result) -> Sho
     print(f"step {result.step}: {said}; drawing the report", flush=True)
     learner = vae.learner(config, session.dataset.train.images.shape[1:])
     samples = results.write_samples(args, session, learner, result)
-    lines = monitor.earlier_lines(session.folder / "metrics.jsonl", result.step)
+    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     found = sections(trained, lines, measured, num_samples, samples)
     if args.preset == "burda" and session.dataset.name == "mnist":
         found[1].answer.append(PUBLISHED)
@@ -128,7 +128,7 @@ def study(args: Any, session: Session, main: Shown) -> Path:
     compared = [comparison(drawing, shown, table), planes(shown)]
     title = f"VAE study on {session.dataset.name}: the number of latent variables"
     facts = {
-        "command": run_folder.command(),
+        "command": run_manifest.command(),
         "model": described(args, session.dataset, args.model),
         "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
         "bound": f"{args.bound_samples} codes per test image, all test images",

@@ -1,0 +1,46 @@
+"""Names of runs in the comparison: experiment and preset, and what is changed in them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.running.args import RunArgs
+from experiments.running.experiment import Experiment
+from experiments.running.stored import rebuild_args
+from jaxgen.runs import Run
+
+
+def label(experiment: Experiment[Any], args: RunArgs) -> str:
+    """The name of a model that is trained with these settings, the same for every seed."""
+    preset = experiment.presets[args.preset]
+    changed = changes(args.model, preset.model)  # type: ignore[attr-defined]
+    changed |= {n: v for n, v in changes(args, preset).items() if n not in args.immaterial}
+    words = [f"{name.replace('_', ' ')} {_text(value)}" for name, value in changed.items()]
+    return ", ".join([f"{experiment.name}-{args.preset}", *words])
+
+
+def label_of(run: Run) -> str:
+    """The name of a run's model.
+
+    Errors:
+        SettingError, CheckpointError: its settings are none of its experiment's.
+    """
+    return label(*rebuild_args(run.settings, str(run.folder)))
+
+
+def changes(value: Any, default: Any) -> dict[str, Any]:
+    """The fields in which two settings of the same kind differ, with the first one's values."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
+
+
+def _text(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def group(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seeds alone, by their common name, in the order of the first."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(label_of(run), []).append(run)
+    return groups

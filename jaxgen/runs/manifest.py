@@ -1,0 +1,132 @@
+"""What a run writes down of itself: its settings, and where and from what it is made."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxgen.files import write_json
+from jaxgen.runs.folder import CONFIG
+
+MANIFEST = "manifest.json"
+PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+"""What computes or stores numbers; their versions are part of the environment."""
+FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS")
+"""Environment variables that may change numbers; no other variable is recorded."""
+PLACE = frozenset(
+    {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
+)
+"""Settings of where and how a run is made; they shape no number."""
+
+
+def fingerprint(content: Any) -> str:
+    """sha256 of a JSON document with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What shapes the run in a folder, as it was written down: settings and manifest.
+
+    Without where and how it was made; None where nothing whole was written down.
+    """
+    try:
+        config, manifest = (json.loads((folder / name).read_bytes()) for name in (CONFIG, MANIFEST))
+        settings = {name: value for name, value in config.items() if name not in PLACE}
+        found = {name: value for name, value in manifest.items() if name != "command"}
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return settings, found
+
+
+def processor() -> str:
+    """The processor's name as the operating system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """The processor's vector instructions, for which XLA compiles; names alone do not tell them."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, words = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                kinds = ("avx", "fma", "amx", "asimd", "sve")
+                return sorted(word for word in words.split() if word.startswith(kinds))
+    return []
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with a mark when it has changes; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            [*command, "--abbrev=40", "--exclude=*"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def environment() -> dict[str, Any]:
+    """What bitwise equality depends on besides the configuration and the code."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "machine": platform.machine(),
+        "processor": processor(),
+        "instructions": instructions(),
+        "several_cores": (os.cpu_count() or 1) > 1,
+        "device": devices[0].device_kind,
+        "num_devices": len(devices),
+        "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+    }
+
+
+def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """Where and from what a run is made; `environment_hash` names the environment."""
+    found = environment()
+    return {
+        "environment": found,
+        "environment_hash": fingerprint(found),
+        "num_cores": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "data_digest": data_digest,
+        **({"seed": seeds[0]} if len(seeds) == 1 else {"seeds": [*seeds]}),
+        "command": command(),
+    }
+
+
+def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequence[int]) -> None:
+    """Writes `config.json`, every setting of the run, and `manifest.json`."""
+    shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
+    write_json(folder / CONFIG, shown)
+    write_json(folder / MANIFEST, manifest(data_digest, seeds))
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def command() -> str:
+    """The command line as it can be typed again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else ["python", sys.argv[0]]
+    return shlex.join([*program, *sys.argv[1:]])

@@ -1,0 +1,79 @@
+"""The metrics log: whole lines are read, a cut end is dropped, other damage is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.helpers import one_line
+
+from jaxgen.errors import RunFolderError
+from jaxgen.runs import metrics_log
+
+FIRST = {"step": 100, "epoch": 1.0, "free_energy_contrast": -1.5, "train_s": 0.5}
+SECOND = FIRST | {"step": 200, "binarisation": "sample", "train_s": 1.0, "test_error": 0.25}
+
+
+def text_of(*lines: object) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def log_with(content: bytes, folder: Path) -> Path:
+    path = folder / metrics_log.NAME
+    path.write_bytes(content)
+    return path
+
+
+def test_lines_up_to_a_step(tmp_path: Path):
+    path = log_with(text_of(FIRST, SECOND), tmp_path)
+    assert metrics_log.read_lines(path) == [FIRST, SECOND]
+    assert metrics_log.read_lines(path, 199) == [FIRST]
+    assert metrics_log.read_lines(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b'{"step": 200, "f', b"\0" * 64, b'{"step": 200, "x\xff": 1}\n']
+)
+def test_an_end_that_was_cut_off_is_dropped(end: bytes, tmp_path: Path):
+    assert metrics_log.read_lines(log_with(text_of(FIRST) + end, tmp_path)) == [FIRST]
+
+
+DAMAGES = {
+    "an empty object": text_of(FIRST, {}),
+    "null": text_of(FIRST, None),
+    "a number": text_of(FIRST, 12),
+    "a line twice": text_of(FIRST, FIRST),
+    "an earlier step": text_of(SECOND, FIRST),
+    "a step in words": text_of(FIRST | {"step": "100"}),
+    "no time": text_of({"step": 100}),
+    "a half line inside": text_of(FIRST) + b'{"step": 2\n' + text_of(SECOND),
+    "deep nesting": b"[" * 100_000 + b"\n" + text_of(FIRST),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_other_damage_is_refused_in_one_line(damage: str, tmp_path: Path):
+    path = log_with(DAMAGES[damage], tmp_path)
+    with pytest.raises(RunFolderError) as error:
+        metrics_log.read_lines(path)
+    assert str(path) in one_line(error)
+
+
+def test_series_have_steps_and_values_by_name():
+    found = metrics_log.series([FIRST, SECOND])
+    assert set(found) == {"epoch", "free_energy_contrast", "train_s", "test_error"}
+    steps, values = found["test_error"]
+    assert (steps.tolist(), values.tolist()) == ([200], [0.25])
+    of_seeds = metrics_log.series([FIRST | {"test_error": [0.5, 0.25]}])
+    assert of_seeds["test_error"][1].shape == (1, 2)
+
+
+@pytest.mark.parametrize("value", ["nan", True, None, {}, [1, "x"], [[1.0]], float("nan"), 10**400])
+def test_what_is_no_number_is_in_no_series(value: object):
+    assert "odd" not in metrics_log.series([FIRST | {"odd": value}])
+
+
+def test_numbers_of_changing_shape_are_in_no_series():
+    lines = [FIRST | {"odd": [1.0, 2.0]}, SECOND | {"odd": 1.0}]
+    assert "odd" not in metrics_log.series(lines)
+    assert np.isfinite(metrics_log.series(lines)["train_s"][1]).all()

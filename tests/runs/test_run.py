@@ -1,0 +1,447 @@
+"""A run read back: what every model does, what it cannot, and what a stranger's folder does not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.helpers import ROOT, one_line, same
+from support.runs import assert_reads_back, read
+
+import jaxgen
+from jaxgen import data, models
+from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError
+from jaxgen.evaluation.model import LikelihoodBudget
+from jaxgen.export import safetensors
+from jaxgen.learner import named_key
+from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.runs.settings import to_json
+
+SHAPE = (28, 28, 1)
+LITTLE = LikelihoodBudget(num_chains=4, num_temperatures=10, num_weights=3)
+CONFIGS: dict[str, Any] = {
+    "rbm": rbm.Config(num_hidden=5, persistent=True, centred=True, num_sampling_steps=3),
+    "dbn": dbn.Config(hidden_sizes=(6, 5), num_sampling_steps=3),
+    "wake_sleep": wake_sleep.Config(hidden_sizes=(6, 5), num_sampling_steps=3),
+    "vae": vae.Config(hidden_sizes=(6,), latent_size=3),
+    "gan": gan.Config(latent_size=3, generator_sizes=(6,), discriminator_sizes=(7,), ema_decay=0.5),
+    "dcgan": dcgan.Config(width=1 / 64, latent_size=3),
+}
+CAN = {
+    "rbm": {"encode", "decode", "reconstruct", "log_likelihood"},
+    "dbn": {"encode", "decode", "reconstruct", "log_likelihood"},
+    "wake_sleep": {"encode", "decode", "reconstruct", "log_likelihood"},
+    "vae": {"encode", "decode", "reconstruct", "log_likelihood"},
+    "gan": {"encode", "decode"},
+    "dcgan": {"encode", "decode"},
+}
+UNITS = {"rbm": 5, "dbn": 5, "wake_sleep": 5, "vae": 3, "gan": 7}
+
+
+def trained(name: str) -> Any:
+    """A state that is not the one every learner begins with."""
+    config, key = CONFIGS[name], jax.random.key(5)
+    if name == "dbn":
+        return models.state_of(name, config, SHAPE, dbn.init_params(config, SHAPE, key))
+    return jax.jit(models.module(name).learner(config, SHAPE).init)(key)
+
+
+def write(folder: Path, name: str, seed: int = 0, **summary: Any) -> Path:
+    """The files of a finished run of one seed that say what was trained; returns its folder."""
+    folder.mkdir(parents=True)
+    state, learner = trained(name), models.module(name).learner(CONFIGS[name], SHAPE)
+    key = named_key(jax.random.key(seed), "sample")
+    images = jax.jit(learner.sample, static_argnums=2)(state, key, 4)
+    np.savez_compressed(folder / "samples.npz", images=images)
+    params = safetensors.flatten(jax.device_get(state.params))
+    safetensors.save_params(folder / "params.safetensors", params, {})
+    line = {"step": 3, "epoch": 1.0, "train_s": 0.5, "test_error": 0.25, "binarisation": "sample"}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    content: dict[str, Any] = {"experiment": name, "dataset": "digits", "seed": seed}
+    config = content | {"model": to_json(CONFIGS[name]), "seeds": []}
+    (folder / "config.json").write_text(json.dumps(config))
+    content |= {"digest": safetensors.digest(params), "data_digest": "d0"} | summary
+    (folder / "summary.json").write_text(json.dumps({"metrics": {"test_error": 0.25}} | content))
+    return folder
+
+
+@pytest.fixture(scope="module", params=models.names())
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The name of a model, and the folder of a run of it; tests leave it as it is."""
+    return request.param, write(tmp_path_factory.mktemp("made") / "run", request.param)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, *SHAPE), dtype=np.uint8)
+
+
+def change(path: Path, **values: Any) -> None:
+    """Sets values in a JSON file."""
+    path.write_text(json.dumps(read(path) | values))
+
+
+# ---- what a run gives
+
+
+def test_every_model_has_an_example():
+    assert set(CONFIGS) == set(CAN) == set(models.names())
+
+
+def test_a_run_has_what_was_trained(made: tuple[str, Path]):
+    name, folder = made
+    run = assert_reads_back(folder)
+    assert (run.model, run.config, run.image_shape) == (name, CONFIGS[name], SHAPE)
+    assert (run.seed, run.seeds, run.dataset_name, run.dataset_digest) == (0, (), "digits", "d0")
+    steps, values = run.metrics["test_error"]
+    assert (steps.tolist(), values.tolist()) == ([3], [0.25])
+    assert "binarisation" not in run.metrics
+    assert run.train_seconds == 0.5
+    assert str(folder) in repr(run)
+
+
+def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]):
+    name, folder = made
+    run, state = jaxgen.load(str(folder)), trained(name)
+    assert same(run.params, jax.device_get(state.params))
+    assert same(jax.tree.map(np.asarray, run.state.params), jax.device_get(state.params))
+    assert jax.tree.map(jnp.shape, run.state) == jax.tree.map(jnp.shape, state)
+
+
+def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.ndarray):
+    name, folder = made
+    if name == "dcgan":
+        pytest.skip("its state is made as a GAN's is, and takes half a minute to compile")
+    run = jaxgen.load(folder)
+    result = jaxgen.fit(run.learner, images, jaxgen.Schedule(1, 3), (0,), state=run.state)
+    assert result.step == 2
+    assert not same(jax.device_get(result.state.params), run.params)
+
+
+def test_encode_and_decode(made: tuple[str, Path], images: np.ndarray):
+    name, folder = made
+    run = jaxgen.load(folder)
+    codes = run.encode(images)
+    assert codes.shape == (len(images), UNITS.get(name, codes.shape[1]))
+    np.testing.assert_array_equal(run.encode(images, run.features[-1]), codes)
+    np.testing.assert_allclose(run.encode(images[:2]), codes[:2], rtol=1e-4, atol=1e-6)
+    size = 3 if "latent_size" in to_json(run.config) else UNITS[name]
+    drawn = np.random.default_rng(1).normal(size=(4, size))
+    found = run.decode(drawn)
+    assert found.shape == (4, *run.stored_samples().shape[1:])
+    np.testing.assert_array_equal(run.decode(drawn), found)
+    with pytest.raises(SettingError) as error:
+        run.decode(np.zeros((4, 99)))
+    assert "codes" in one_line(error)
+
+
+def test_codes_of_a_gan_give_its_generators_images():
+    config = CONFIGS["gan"]
+    codes = jax.random.normal(jax.random.key(1), (4, 3))
+    state = trained("gan")
+    wanted = adversarial.images_of(gan.nets(config, SHAPE), state, codes)
+    run = jaxgen.runs.Run(
+        Path(), "gan", config, {}, {"seed": 0}, SHAPE, arrays=jax.device_get(state.params)
+    )
+    np.testing.assert_allclose(run.decode(codes), wanted, atol=1e-6)
+
+
+def test_units_of_another_name(made: tuple[str, Path], images: np.ndarray):
+    run = jaxgen.load(made[1])
+    with pytest.raises(SettingError) as error:
+        run.encode(images, "ears")
+    assert run.features[-1] in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, *SHAPE), np.float32), np.zeros((2, 784), np.uint8), np.zeros(SHAPE)]
+)
+def test_images_of_another_kind(wrong: np.ndarray, made: tuple[str, Path]):
+    with pytest.raises(SettingError) as error:
+        jaxgen.load(made[1]).encode(wrong)
+    assert "uint8 from 0 to 255, [num, 28, 28, 1]" in one_line(error)
+
+
+def test_reconstruct_and_log_likelihood_or_why_not(made: tuple[str, Path], images: np.ndarray):
+    name, folder = made
+    run, key = jaxgen.load(folder), jax.random.key(2)
+    calls: dict[str, Callable[[], Any]] = {
+        "reconstruct": lambda: run.reconstruct(key, images),
+        "log_likelihood": lambda: run.log_likelihood(key, images, LITTLE, images),
+    }
+    for what, call in calls.items():
+        if what in CAN[name]:
+            call()
+            continue
+        with pytest.raises(SettingError) as error:
+            call()
+        assert f"a model with {what}" in one_line(error)
+        assert f"a {name}, which has sample, encode, decode;" in one_line(error)
+    if "reconstruct" in CAN[name]:
+        found = np.asarray(run.reconstruct(key, images))
+        assert found.shape == images.shape
+        assert np.all((found >= 0) & (found <= 1))
+        likelihood = run.log_likelihood(key, images, LITTLE)
+        assert likelihood.value < 0
+        assert likelihood.kind
+
+
+def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray):
+    folder = write(tmp_path / "run", "rbm")
+    model = read(folder / "config.json")["model"]
+    change(folder / "config.json", model=model | {"binarize": "none"})
+    with pytest.raises(SettingError) as error:
+        jaxgen.load(folder).log_likelihood(jax.random.key(0), images)
+    assert "which has sample, encode, decode, reconstruct;" in one_line(error)
+
+
+def test_settings_that_the_run_was_made_without_have_their_defaults(tmp_path: Path):
+    folder = write(tmp_path / "run", "vae")
+    model = read(folder / "config.json")["model"]
+    del model["beta2"]
+    change(folder / "config.json", model=model)
+    assert jaxgen.load(folder).config == CONFIGS["vae"]
+
+
+def test_the_data_set_is_the_one_it_was_trained_on(finished: Path, digits_root: Path):
+    run = assert_reads_back(finished)
+    assert run.dataset(digits_root).digest == run.dataset_digest
+    other = jaxgen.Run(
+        run.folder, "rbm", run.config, {}, dict(run.summary) | {"data_digest": "d1"}, SHAPE
+    )
+    with pytest.raises(SettingError) as error:
+        other.dataset(digits_root)
+    assert "sha256 'd1'" in one_line(error)
+
+
+def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path):
+    """The log's last measures are those of the summary, and the exact likelihood follows."""
+    run = jaxgen.load(finished)
+    test = data.load("digits", digits_root).test.images
+    for name, value in run.summary["metrics"].items():
+        assert run.metrics[name][1][-1] == value
+    kinds = {run.log_likelihood(jax.random.key(0), test, LITTLE).kind}
+    assert kinds <= {"exact", "AIS"}
+    assert run.image_shape == SHAPE
+
+
+def test_several_seeds_are_runs_of_their_own(tmp_path: Path):
+    root = tmp_path / "run"
+    folders = [write(root / f"seed{seed}", "rbm", seed) for seed in (3, 5)]
+    shutil.copy(folders[0] / "config.json", root)
+    change(root / "config.json", seeds=[3, 5], seed=0)
+    summary = read(folders[0] / "summary.json") | {"seeds": [3, 5], "metrics": {}}
+    del summary["seed"], summary["digest"]
+    (root / "summary.json").write_text(json.dumps(summary))
+    run = jaxgen.load(root)
+    assert [one.seed for one in run.seeds] == [3, 5]
+    assert [one.folder for one in run.seeds] == folders
+    assert "seeds 3, 5" in repr(run)
+    key = jax.random.key(0)
+    for call in (
+        lambda: run.params,
+        lambda: run.state,
+        lambda: run.seed,
+        lambda: run.sample(key, 2),
+        lambda: run.encode(np.zeros((1, *SHAPE), np.uint8)),
+        lambda: run.stored_samples(),
+        lambda: run.evaluate(),
+    ):
+        with pytest.raises(SettingError) as error:
+            call()
+        assert "take run.seeds[0]" in one_line(error)
+    change(folders[1] / "summary.json", data_digest="d1")
+    with pytest.raises(CheckpointError) as error2:
+        jaxgen.load(root)
+    assert "seed 5" in one_line(error2)
+
+
+# ---- a stranger's folder
+
+
+def replace_params(folder: Path, act: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the parameters, and the digest that the summary has of them."""
+    path = folder / "params.safetensors"
+    arrays = act(safetensors.load_params(path))
+    safetensors.save_params(path, arrays, {})
+    change(folder / "summary.json", digest=safetensors.digest(arrays))
+
+
+def with_nan(arrays: dict[str, Any]) -> dict[str, Any]:
+    w = arrays["w"].copy()
+    w[0, 0] = np.nan
+    return arrays | {"w": w}
+
+
+def nested(folder: Path) -> None:
+    (folder / "config.json").write_text('{"a": ' * 50_000 + "1" + "}" * 50_000)
+
+
+def deeper(folder: Path) -> None:
+    (folder / "config.json").write_text('{"a": ' * 20 + "1" + "}" * 20)
+
+
+def in_model(folder: Path, **values: Any) -> None:
+    model = read(folder / "config.json")["model"]
+    change(folder / "config.json", model=model | values)
+
+
+STRANGE: dict[str, Callable[[Path], Any]] = {
+    "transposed": lambda f: replace_params(f, lambda a: a | {"w": a["w"].T}),
+    "another dtype": lambda f: replace_params(f, lambda a: a | {"w": np.float64(a["w"])}),
+    "a part missing": lambda f: replace_params(f, lambda a: {"w": a["w"]}),
+    "a part besides": lambda f: replace_params(f, lambda a: a | {"x\n": np.zeros(2)}),
+    "NaN": lambda f: replace_params(f, with_nan),
+    "other parameters": lambda f: change(f / "summary.json", digest="d\n\x1b[2J"),
+    "no digest": lambda f: change(f / "summary.json", digest=None),
+    "no parameters": lambda f: (f / "params.safetensors").unlink(),
+    "half the parameters": lambda f: os.truncate(f / "params.safetensors", 4000),
+    "a huge file": lambda f: os.truncate(f / "params.safetensors", 1 << 34),
+    "a file without an end": lambda f: (
+        (f / "config.json").unlink(),
+        (f / "config.json").symlink_to("/dev/zero"),
+    ),
+    "1,000,000,000 hidden units": lambda f: in_model(f, num_hidden=10**9),
+    "1,000,000,000 chains": lambda f: in_model(f, num_chains=10**9),
+    "a number beyond 32 bits": lambda f: in_model(f, num_sampling_steps=2**40),
+    "a size below 1": lambda f: in_model(f, num_hidden=0),
+    "a size that is a text": lambda f: in_model(f, num_hidden="5"),
+    "an unknown setting": lambda f: in_model(f, colour="red"),
+    "seed in words": lambda f: change(f / "summary.json", seed="0; rm"),
+    "another seed in the settings": lambda f: change(f / "config.json", seed=1),
+    "seeds in words": lambda f: change(f / "summary.json", seeds=["../../elsewhere"]),
+    "seeds that are not there": lambda f: (
+        change(f / "summary.json", seeds=[1, 2]),
+        change(f / "config.json", seeds=[1, 2]),
+    ),
+    "a preset that is a list": lambda f: change(f / "config.json", preset=["lab"]),
+    "epochs in a mapping": lambda f: change(f / "config.json", epochs={"help": True}),
+    "another experiment": lambda f: change(f / "config.json", experiment="vae"),
+    "an experiment that is a path": lambda f: change(f / "summary.json", experiment="../rbm"),
+    "an experiment that is a list": lambda f: change(f / "summary.json", experiment=["rbm"]),
+    "a model that is a list": lambda f: change(f / "config.json", model=[1, 2]),
+    "a data set that is a list": lambda f: change(f / "summary.json", dataset=["digits"]),
+    "metrics that are a list": lambda f: change(f / "summary.json", metrics=[1.0]),
+    "a metric in words": lambda f: change(f / "summary.json", metrics={"error": "low"}),
+    "an image of no size": lambda f: change(f / "summary.json", image_shape=[28, 28]),
+    "a huge image": lambda f: change(f / "summary.json", image_shape=[10**6, 10**6, 1]),
+    "an image of another size": lambda f: change(f / "summary.json", image_shape=[32, 32, 1]),
+    "deep nesting": nested,
+    "deeper than any settings": deeper,
+    "a list": lambda f: (f / "summary.json").write_text("[]"),
+    "no settings": lambda f: (f / "config.json").unlink(),
+    "no folder": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path):
+    folder = write(tmp_path / "run", "rbm")
+    STRANGE[case](folder)
+    with pytest.raises((CheckpointError, SettingError, RunFolderError)) as error:
+        jaxgen.load(folder)
+    assert one_line(error).isprintable()
+
+
+@pytest.mark.parametrize("sizes", [[5] * 65, [10**9, 10**9], [2**31 - 1] * 2, []])
+def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path):
+    folder = write(tmp_path / "run", "dbn")
+    in_model(folder, hidden_sizes=sizes)
+    with pytest.raises(JaxgenError) as error:
+        jaxgen.load(folder)
+    assert one_line(error)
+
+
+def test_a_width_that_no_array_has(tmp_path: Path):
+    folder = write(tmp_path / "run", "dcgan")
+    in_model(folder, width=1e30)
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(folder)
+    assert "settings that make a model" in one_line(error)
+
+
+def bomb(folder: Path, num: int) -> None:
+    """A small file that unpacks to `num` bytes, with the header of as many images."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (num // 4 // 784, *SHAPE)}
+    path = folder / "samples.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w", force_zip64=True) as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(num // (1 << 20)):
+            file.write(bytes(1 << 20))
+
+
+def claim(folder: Path) -> None:
+    """A file whose header has more images than the file."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**9, *SHAPE)}
+    with (
+        zipfile.ZipFile(folder / "samples.npz", "w") as archive,
+        archive.open("images.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def store(folder: Path, images: Any) -> None:
+    np.savez(folder / "samples.npz", images=images)
+
+
+SAMPLES: dict[str, Callable[[Path], Any]] = {
+    "a bomb": lambda f: bomb(f, 600 << 20),
+    "a claim": claim,
+    "objects": lambda f: store(f, np.array([{}], object)),
+    "texts": lambda f: store(f, np.array(["x"])),
+    "another size": lambda f: store(f, np.zeros((4, 64, 64, 1), np.float32)),
+    "above 1": lambda f: store(f, np.full((4, *SHAPE), 2, np.float32)),
+    "NaN": lambda f: store(f, np.full((4, *SHAPE), np.nan, np.float32)),
+    "none": lambda f: store(f, np.zeros((0, *SHAPE), np.float32)),
+    "no file": lambda f: (f / "samples.npz").unlink(),
+    "half a file": lambda f: os.truncate(f / "samples.npz", 300),
+}
+
+
+@pytest.mark.parametrize("case", SAMPLES)
+def test_samples_of_a_stranger(case: str, tmp_path: Path):
+    folder = write(tmp_path / "run", "rbm")
+    SAMPLES[case](folder)
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(folder).stored_samples()
+    assert "samples.npz" in one_line(error)
+
+
+# ---- the package
+
+
+def test_importing_the_package_imports_no_jax():
+    code = (
+        "import sys, jaxgen; assert 'jax' not in sys.modules and 'numpy' not in sys.modules; "
+        "assert {'load', 'fit', 'models', '__version__'} <= {*dir(jaxgen)}; jaxgen.__version__; "
+        "import jaxgen.runs; assert 'jax' not in sys.modules; "
+        "assert jaxgen.runs.load is jaxgen.load"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there():
+    for name in jaxgen.__all__:
+        assert getattr(jaxgen, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = jaxgen.nothing
