@@ -99,7 +99,8 @@ class Experiment(Generic[A]):
         """The learner that the benchmark times."""
         if self.benchmark.learner:
             return self.benchmark.learner(args, image_shape)
-        learner: Learner = models.module(self.name).learner(args.model, image_shape)
+        config = args.model  # type: ignore[attr-defined] # each experiment's own dataclass
+        learner: Learner = models.module(self.name).learner(config, image_shape)
         return learner
 
 
