@@ -76,11 +76,12 @@ def run(study: Study[A, M], session: Session, main: Mapping[str, M]) -> Path:
     programs: dict[str, list[Variant[A]]] = {}
     for variant in study.variants:
         programs.setdefault(variant.folder, []).append(variant)
-    logger.info(
-        "study: %d trainings follow, each takes about as long as the run: %s",
-        len(programs),
-        ", ".join(variant.name for variant in study.variants),
-    )
+    if len(programs) > 1:
+        logger.info(
+            "study: %d trainings follow, each takes about as long as the run: %s",
+            len(programs),
+            ", ".join(variant.name for variant in study.variants),
+        )
     rows = dict(main)
     for folder, variants in programs.items():
         logger.info("study: %s", ", ".join(variant.name for variant in variants))

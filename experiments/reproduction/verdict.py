@@ -98,7 +98,7 @@ def read(folder: Path) -> Run:
     """A finished run; errors as `read_json`."""
     record, whole = read_record(folder), read_json(folder / "summary.json")
     try:
-        digests, metrics = dict(_file_digests(folder)), {}
+        digests, metrics = dict(_file_digests(folder)), dict[str, Any]()
     except (OSError, ValueError, AttributeError, BadZipFile) as error:
         raise RunFolderError(
             expected=f"whole logs and samples in {folder}",

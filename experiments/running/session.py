@@ -1,4 +1,4 @@
-"""The place of a run: its root, the part of it that is trained now, and the folders of its seeds."""
+"""The place of a run: its root, the part that is trained now, and the folders of its seeds."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Session(NamedTuple):
     """Writes `config.json` and `manifest.json`; `train_in_session` calls it before the first step,
     if the settings and the checkpoints fit together."""
     part: str = ""
-    """The part that is trained or reported now, as a path in the root: "", "layer1", "dbn/layer1"."""
+    """The part that is trained or reported now, a path in the root: "", "layer1", "dbn/layer1"."""
 
     @property
     def folder(self) -> Path:

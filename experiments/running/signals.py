@@ -27,7 +27,9 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
         signal.signal(signum, previous[signum])
         logger.warning("stopping after this chunk of steps; once more to stop at once")
 
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     for number in previous:
         signal.signal(number, note)
     try:
