@@ -4,7 +4,7 @@
 
 trains the preset `lab` (channels 64 to 512, batch 128, 20 epochs; Adam 2e-4 with beta1 0.5, as in
 the DCGAN paper, because at the lab's 1e-3 D wins after some epochs: docs/results/gan.md). An epoch
-takes about 11 minutes on two cores (docs/results/speed.md), so the run says after its first steps
+takes about 11 minutes on two cores (docs/results/speed.md), so the run logs after its first steps
 how long it will take; with `--width 0.25` it is 2 minutes, `--quick` takes a minute. Expected of
 seed 0 on MNIST: samples at a mean distance of 4.62 to the nearest training image after 6 epochs
 (test images 3.87), their spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and

@@ -1,4 +1,4 @@
-"""Training with everything a run folder needs: log, display, checkpoints, signals."""
+"""Training in a run folder, with log, display, checkpoints and signals."""
 
 import logging
 import signal

@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "5.1.3 no batch norm": {"batch_norm": False},
     "Adam at 1e-3": {"learning_rate": 1e-3},
 }
-"""What the lab compares its DCGAN with, and its own learning rate, by the settings that differ."""
+"""Variants that the lab compares with its DCGAN, and its own learning rate, by what differs."""
 COLUMNS = {
     "sample_distance": "distance to nearest",
     "sample_spread": "spread",

@@ -175,7 +175,7 @@ def walks(trained: TrainedGAN) -> Section:
 
 
 def evenness(images: np.ndarray) -> str:
-    """How even the steps between the images of walks [walks, steps, H, W, C] are, in words."""
+    """The evenness of the steps between images of walks [walks, steps, H, W, C], in words."""
     flat = images.reshape(*images.shape[:2], -1)
     lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
     lengths = lengths[lengths.max(axis=1) > 0.0]

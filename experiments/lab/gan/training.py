@@ -81,7 +81,7 @@ def _check_vae(folder: Path, dataset: Dataset) -> None:
 
 @partial(jax.jit, static_argnums=1)
 def resized(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
-    """Images resized to [H, W], bilinearly; where they shrink, the kernel widens accordingly.
+    """Images resized to [H, W], bilinearly; if they shrink, the kernel widens accordingly.
 
     A run shrinks its samples and the test images beside them by this, so its distances compare with
     each other. `experiments.compare` shrinks cubically and with no wider kernel: its distances are

@@ -21,7 +21,7 @@ from jaxgen.report.page import Section, number
 from jaxgen.training.loop import Result
 
 PUBLISHED = (
-    "Published for MNIST, sampled anew at every visit, after 3,280 epochs at batch 20, with 50 "
+    "Published for MNIST, sampled at every visit, after 3,280 epochs at batch 20, with 50 "
     "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the "
     "ELBO, -84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
 )
