@@ -16,6 +16,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import folder as run_folder
+from jaxgen.training.loop import Result
 
 logger = logging.getLogger("jaxgen")
 
@@ -55,7 +56,7 @@ class Study(NamedTuple, Generic[A, M]):
 
     title: str
     facts: Mapping[str, str]
-    """The table at the head of the page, below the command."""
+    """The head of the page, besides command, training and the number of seeds."""
     variants: Sequence[Variant[A]]
     train: Callable[[Sequence[Variant[A]], Session], Mapping[str, M]]
     """Trains the variants of one program in the folder of the session; returns rows by name."""
@@ -71,7 +72,7 @@ class Study(NamedTuple, Generic[A, M]):
     """Sorts the rows; rows of equal keys stay in the order of their training."""
 
 
-def run(study: Study[A, M], session: Session, main: Mapping[str, M]) -> Path:
+def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) -> Path:
     """Trains the variants, sets them beside the rows of the run and returns the page."""
     programs: dict[str, list[Variant[A]]] = {}
     for variant in study.variants:
@@ -89,14 +90,32 @@ def run(study: Study[A, M], session: Session, main: Mapping[str, M]) -> Path:
     rows = dict(sorted(rows.items(), key=lambda row: study.order(row[1])))
     measures = {name: row.measures for name, row in rows.items()}
     table = tabulate(measures, study.columns, study.heading, study.digits)
-    return _write(study, session.folder, measures, table, study.sections(rows, table))
+    facts = {
+        "command": run_folder.command(),
+        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
+        **study.facts,
+        "spread": "one seed",
+    }
+    text = [f"# {study.title}\n", *(f"- {name}: {fact}" for name, fact in facts.items()), ""]
+    markdown = "\n".join([*text, report.markdown(table)])
+    write_atomically(session.folder / "study.md", markdown.encode())
+    lines = [{"name": name, **values} for name, values in measures.items()]
+    write_json(session.folder / "study.json", lines)
+    page = session.folder / "study.html"
+    return report.write_page(page, study.title, facts, study.sections(rows, table))
 
 
-def own_run(variant: Variant[A], session: Session) -> Session:
-    """The session of a variant as a whole run with a record of its own settings."""
-    return session_for(
-        session.experiment, variant.args, session.dataset, session.root, session.part
-    )
+def as_own_run(
+    train: Callable[[A, Session], Result], write: Callable[[A, Session, Result], M]
+) -> Callable[[Sequence[Variant[A]], Session], Mapping[str, M]]:
+    """Returns the training of a variant as a whole run, with a record of its own settings."""
+
+    def train_variant(variants: Sequence[Variant[A]], place: Session) -> dict[str, M]:
+        (variant,) = variants
+        own = session_for(place.experiment, variant.args, place.dataset, place.root, place.part)
+        return {variant.name: write(variant.args, own, train(variant.args, own))}
+
+    return train_variant
 
 
 def tabulate(
@@ -111,19 +130,3 @@ def tabulate(
         for name, values in measures.items()
     ]
     return Table([heading, *columns.values()], cells)
-
-
-def _write(
-    study: Study[A, M],
-    folder: Path,
-    measures: Mapping[str, Mapping[str, float]],
-    table: Table,
-    sections: Sequence[Section],
-) -> Path:
-    """Writes the comparison as a page, as markdown and as JSON."""
-    facts = {"command": run_folder.command(), **study.facts}
-    lines = [f"# {study.title}\n"] + [f"- {name}: {text}" for name, text in facts.items()] + [""]
-    text = "\n".join(lines) + "\n" + report.markdown(table)
-    write_atomically(folder / "study.md", text.encode())
-    write_json(folder / "study.json", [{"name": n, **values} for n, values in measures.items()])
-    return report.write_page(folder / "study.html", study.title, facts, sections)

@@ -69,7 +69,7 @@ def test_the_runner_trains_each_program_once_and_writes_every_row(
         order=lambda row: -row.measures["x"],
     )
     with caplog.at_level(logging.INFO, "jaxgen"):
-        page = run(study, session, {"the run": Row({"x": 3.0})})
+        page = run(study, args, session, {"the run": Row({"x": 3.0})})
     assert trained == [(["a"], "study/one"), (["bbb", "bb"], "study/both")]
     assert "2 trainings follow, each takes about as long as the run: a, bbb, bb" in caplog.text
     assert "the run, a, bb, bbb" in page.read_text()

@@ -123,12 +123,10 @@ def compare(
     study = Study(
         title=f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples",
         facts={
-            "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}, rate "
-            f"{args.model.learning_rate}, from the same DBN",
+            "start": f"the same DBN, rate {args.model.learning_rate}",
             "error": tasks.ERROR,
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
             "top units on",
-            "spread": "one seed",
         },
         variants=[variant],
         train=partial(fine_tune_variant, fine_tune),
@@ -137,4 +135,4 @@ def compare(
         heading="",
         digits=3,
     )
-    return run(study, session, {"DBN": dbn, names[mine]: tuned})
+    return run(study, args, session, {"DBN": dbn, names[mine]: tuned})

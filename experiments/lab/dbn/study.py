@@ -153,14 +153,12 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
         title=f"DBN study on {session.dataset.name}: a top as wide as the image",
         facts={
             "model": layers.described(both[1].args.model, session),
-            "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}; the "
-            "second layer of both stands on the first layer of the main run",
+            "start": "the second layer of both stands on the first layer of the main run",
             "error": tasks.ERROR,
             "(p(h2) - image)^2": "mean over units and the first "
             f"{tasks.NUM_MEASURED} test images at most, the top units laid out as the pixels",
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
             "top units on",
-            "spread": "one seed",
         },
         variants=both,
         train=partial(train_variant, first),
@@ -169,4 +167,4 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
         heading="",
         digits=3,
     )
-    return run(study, session, {})
+    return run(study, args, session, {})

@@ -50,23 +50,16 @@ reconstruct = jax.jit(dbn.reconstruct)
 generate = jax.jit(dbn.generate, static_argnums=(3, 4))
 
 
-class Generated(NamedTuple):
-    """Images of a net from set top states, and their measures."""
+class TrainedNet(NamedTuple):
+    """A trained net, images that it generates from set top states, and the measures of both."""
 
+    net: Net
     states: np.ndarray
     """Top states [NUM_SHOWN, units] from which the shown images come."""
     shown: np.ndarray
     samples: np.ndarray
     measures: dict[str, float]
-    """Of the samples."""
-
-
-class TrainedNet(NamedTuple):
-    """A trained net with its images, and the measures of both."""
-
-    net: Net
-    generated: Generated
-    measures: dict[str, float]
+    """Those of `COLUMNS`."""
 
 
 Nets = Mapping[str, TrainedNet]
@@ -167,27 +160,21 @@ def measure_samples(images: np.ndarray, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def generate_from(drawing: Drawing, net: Net, steps: int, gain: float) -> Generated:
-    """Images of a net from `set_states`, after so many Gibbs steps of its top pair.
-
-    Nets with as many top units start from the same states.
-    """
-    shown, measured = set_states(len(net.top["b_hidden"]))
-    start = jnp.concatenate([shown, measured])
-    _, probs = generate(net, task_key("generation"), start, steps, gain)
-    first, samples = np.split(drawing.images(probs), [NUM_SHOWN])
-    measures = measure_samples(samples, drawing.dataset)
-    return Generated(np.asarray(shown), first, samples, measures)
-
-
 def trained_nets(
     args: GenerationArgs, drawing: Drawing, binary: Binarize, nets: Mapping[str, Net]
 ) -> dict[str, TrainedNet]:
-    """Nets with their images and measures."""
+    """Nets with their measures and images, after some Gibbs steps of the top pair.
+
+    Nets with as many top units start from the same states.
+    """
     evaluate, found = make_evaluator(net_monitors, binary, drawing.dataset), {}
     for name, net in nets.items():
-        generated = generate_from(drawing, net, args.generation_steps, args.gain)
-        found[name] = TrainedNet(net, generated, evaluate(net) | generated.measures)
+        states, measured = set_states(len(net.top["b_hidden"]))
+        start = jnp.concatenate([states, measured])
+        _, probs = generate(net, task_key("generation"), start, args.generation_steps, args.gain)
+        shown, samples = np.split(drawing.images(probs), [NUM_SHOWN])
+        measures = evaluate(net) | measure_samples(samples, drawing.dataset)
+        found[name] = TrainedNet(net, np.asarray(states), shown, samples, measures)
     return found
 
 
@@ -196,18 +183,18 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
     dataset, file, steps = drawing.dataset, file_name(name), args.generation_steps
     strips: dict[str, np.ndarray] = {}
     sheets = []
-    widths = {each.generated.states.shape[1] for each in nets.values()}
+    widths = {each.states.shape[1] for each in nets.values()}
     for label, each in nets.items():
         state = "set state" if len(widths) == 1 else f"set state, {label}"
-        strips |= {state: each.generated.states, label: each.generated.shown}
+        strips |= {state: each.states, label: each.shown}
         title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
-        sheet = figures.image_sheet(each.generated.samples[:100], title)
+        sheet = figures.image_sheet(each.samples[:100], title)
         sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet))
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
     paths = [drawing.save(file, figures.rows_of(strips, title)), *sheets]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
     measures = {"test images": measure_samples(test, dataset)}
-    measures |= {label: each.generated.measures for label, each in nets.items()}
+    measures |= {label: each.measures for label, each in nets.items()}
     table = tabulate(measures, SAMPLE_COLUMNS)
     return Section(name, "Generated images", _in_words(measures, args.gain), paths, table)
 

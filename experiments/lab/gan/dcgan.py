@@ -5,9 +5,8 @@ Each variant of the comparison is a whole run of its own.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +18,7 @@ from experiments.lab.gan import page, training
 from experiments.lab.gan.page import GANReport
 from experiments.lab.gan.tasks import failures_in_words
 from experiments.lab.gan.training import GANArgs
-from experiments.lab.study import Study, StudyArgs, Variant, own_run, run
+from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
@@ -120,48 +119,32 @@ def _sequence(config: dcgan.Config) -> str:
 
 def variants(args: A) -> list[Variant[A]]:
     """The variants without those that are the run's own settings."""
-    models = {name: dataclasses.replace(args.model, **x) for name, x in VARIANTS.items()}
-    return [
-        Variant(name, re.sub(r"[^\w]+", "_", name), _changed(args, model))
-        for name, model in models.items()
-        if model != args.model
-    ]
-
-
-def _changed(args: A, model: dcgan.Config) -> A:
-    """The settings of the run with another model."""
-    return dataclasses.replace(args, model=model, study=False)
+    found = []
+    for name, changes in VARIANTS.items():
+        model = dataclasses.replace(args.model, **changes)
+        if model != args.model:
+            changed = dataclasses.replace(args, model=model, study=False)
+            found.append(Variant(name, re.sub(r"[^\w]+", "_", name), changed))
+    return found
 
 
 def compare(
     args: A, session: Session, main: GANReport, train: Callable[[A, Session], Result]
 ) -> Path:
     """Trains the lab's variants by `train` from the same seed, compares all, returns the page."""
-
-    def train_variant(variants: Sequence[Variant[A]], place: Session) -> dict[str, GANReport]:
-        (variant,) = variants
-        own = own_run(variant, place)
-        return {variant.name: write(variant.args, own, train(variant.args, own))}
-
+    drawing = Drawing(session.dataset, session.folder)
     study = Study(
         title=f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam",
         facts={
             "model": described(args.model),
-            "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
             "samples": f"{training.NUM_MEASURED} of each, from the same codes",
-            "spread": "one seed",
         },
         variants=variants(args),
-        train=train_variant,
-        sections=partial(sections, session),
+        train=as_own_run(train, write),
+        sections=lambda rows, table: [comparison(drawing, rows, table)],
         columns=COLUMNS,
     )
-    return run(study, session, {"as set": main})
-
-
-def sections(session: Session, rows: Mapping[str, GANReport], table: Table) -> list[Section]:
-    """The variants side by side."""
-    return [comparison(Drawing(session.dataset, session.folder), rows, table)]
+    return run(study, args, session, {"as set": main})
 
 
 def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) -> Section:

@@ -233,13 +233,12 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
     name = f"{args.preset} (k = {config.num_gibbs_steps}, rate {config.learning_rate:g}, "
     name += f"{config.num_hidden} hidden)"
     facts = {
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
+        "programs": "the learning rates are trained in one vmapped program",
         "error": "mean over the pixels of all test images of (x - p(v=1|h))^2 after one step",
         "free-energy gap": "mean F(test) - mean F(as many training images)",
         "drift": f"mean F of test images (the first {NUM_DRIFT} at most) - mean F after "
         f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
         "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
-        "spread": "one seed; the learning rates are trained in one vmapped program",
     }
     study = Study(
         title=f"RBM study on {session.dataset.name}",
@@ -250,4 +249,4 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         columns=COLUMNS,
         digits=3,
     )
-    return run(study, session, {name: trained(args, result.state.params, session)})
+    return run(study, args, session, {name: trained(args, result.state.params, session)})

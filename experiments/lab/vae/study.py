@@ -1,15 +1,14 @@
 """The lab's task 4.4: 2 and 20 latent variables side by side; each is a whole run of its own."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import jax
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.study import Study, Variant, own_run, run
+from experiments.lab.study import Study, Variant, as_own_run, run
 from experiments.lab.vae import page
 from experiments.lab.vae.page import VAEReport
 from experiments.lab.vae.training import VAEArgs
@@ -53,33 +52,21 @@ def compare(
     args: A, session: Session, main: VAEReport, train: Callable[[A, Session], Result]
 ) -> Path:
     """Trains the variants by `train`, compares all sizes and returns the page."""
-
-    def train_variant(variants: Sequence[Variant[A]], place: Session) -> dict[str, VAEReport]:
-        (variant,) = variants
-        own = own_run(variant, place)
-        return {variant.name: page.write(variant.args, own, train(variant.args, own))}
-
+    drawing = Drawing(session.dataset, session.folder)
     study = Study(
         title=f"VAE study on {session.dataset.name}: the number of latent variables",
         facts={
             "model": page.described(args, session.dataset),
-            "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
             "bound": f"{args.bound_samples} codes per test image, all test images",
-            "spread": "one seed",
         },
         variants=variants(args),
-        train=train_variant,
-        sections=partial(sections, session),
+        train=as_own_run(train, page.write),
+        sections=lambda rows, table: [comparison(drawing, rows, table), planes(rows)],
         columns=COLUMNS,
         heading="nats per test image",
         order=lambda each: each.trained.config.latent_size,
     )
-    return run(study, session, {name_of(args.model.latent_size): main})
-
-
-def sections(session: Session, rows: Mapping[str, VAEReport], table: Table) -> list[Section]:
-    """The sizes side by side, and their planes."""
-    return [comparison(Drawing(session.dataset, session.folder), rows, table), planes(rows)]
+    return run(study, args, session, {name_of(args.model.latent_size): main})
 
 
 def comparison(drawing: Drawing, rows: Mapping[str, VAEReport], table: Table) -> Section:
