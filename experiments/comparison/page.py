@@ -11,12 +11,12 @@ from experiments.comparison.measures import PROBED
 from experiments.comparison.published import Published
 from experiments.comparison.tables import OTHERS, Row
 from experiments.running.artifacts import MEASURES_PAGE
-from experiments.running.finished import train_seconds
+from experiments.running.finished import Finished, train_seconds
 from jaxgen.evaluation import suite
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import folder as run_folder
 
 NUM_SHOWN = 20
@@ -41,15 +41,18 @@ def describe_parzen(published: Sequence[Published]) -> list[str]:
     return [sentence] if found else []
 
 
-def links(rows: Sequence[Row], folder: Path) -> dict[str, str]:
-    """Addresses of the pages of the runs' measures, as seen from a page in the folder."""
-    return {
-        f"The measures of {row.name}, seed {run.summary['seed']}": quote(
-            os.path.relpath(run.folder / MEASURES_PAGE, folder).replace(os.sep, "/")
-        )
+def links(rows: Sequence[Row], folder: Path) -> list[Link]:
+    """Links to the pages of the runs' measures, as seen from a page in the folder."""
+
+    def address(run: Finished) -> str:
+        relative = os.path.relpath(run.folder / MEASURES_PAGE, folder)
+        return quote(relative.replace(os.sep, "/"))
+
+    return [
+        Link(f"The measures of {row.name}, seed {run.summary['seed']}", address(run))
         for row in rows
         for run in row.runs
-    }
+    ]
 
 
 def sections(
