@@ -119,7 +119,7 @@ def flags(args: Args) -> list[str]:
 
 def single(args: Args) -> list[tuple[str | None, Args]]:
     """The sweep and the settings of every row."""
-    changes: list[tuple[str | None, dict[str, int]]] = [(None, {})]
+    changes: list[tuple[str | None, dict[str, Any]]] = [(None, {})]
     if args.sweep:
         args = replace(args, only=args.only or ("rbm-lab",))
         changes = [
@@ -127,7 +127,13 @@ def single(args: Args) -> list[tuple[str | None, Args]]:
             for name in args.sweep
             for value in args.values or SWEEPS[name].values
         ]
-    parts = {"sweep": (), "values": (), "json": None, "markdown": None, "plots": None}
+    parts: dict[str, Any] = {
+        "sweep": (),
+        "values": (),
+        "json": None,
+        "markdown": None,
+        "plots": None,
+    }
     found = [
         (sweep, replace(args, **parts, only=(case.name,), precision=precision, **change))
         for case in cases(args.only)

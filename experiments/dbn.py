@@ -12,21 +12,18 @@ layer. Its second layer starts as the first one turned upside down, so that the 
 RBM's likelihood. About 70 minutes on two cores.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.dbn import layers as dbn_layers
-from experiments.lab.dbn import study as dbn_study
-from experiments.lab.dbn import tasks as dbn_tasks
-from experiments.lab.rbm import tasks as rbm_tasks
-from experiments.lab.rbm import training as rbm_training
-from experiments.running import artifacts as results
-from experiments.running import cli
+from experiments.lab.dbn import layers, study, tasks
+from experiments.lab.dbn.layers import DBNArgs
+from experiments.lab.drawing import Drawing
+from experiments.lab.rbm.training import with_decay
+from experiments.running import artifacts, cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.session import Session
 from jaxgen.data import Dataset
@@ -37,25 +34,14 @@ from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(rbm_tasks.GenerationArgs):
+class Args(DBNArgs):
     """Train the lab's DBN layer by layer and answer its tasks 2.1 to 2.3; --study adds 2.4."""
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; two500: 784-500-784,
     CD-25 in both layers, the second one started as the first turned upside down."""
-    epochs: int = 100
-    """Passes over the training set, for each layer."""
-    model: dbn.Config = field(default_factory=dbn.Config)
-    schedule: Literal["constant", "falling"] = "constant"
-    """Learning rate: constant, or falling to 0 over the second half of the epochs of each layer."""
-    base_rates: bool = False
-    """Start the lowest biases at the log odds of the mean training pixels instead of at 0."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rbm_training.require_one_decay(self)
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
@@ -81,33 +67,29 @@ QUICK = {"epochs": 60, "dataset": "digits"}
 
 def train(args: Args, session: Session) -> Result:
     """Trains the DBN, one layer after the other; the times are those of all layers."""
-    args = rbm_training.with_decay(args, session.dataset)
-    return results.total(dbn_layers.train(args, args.model, session))
+    return layers.train_layers(with_decay(args, session.dataset), session)
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DBN, returns the page."""
-    args = rbm_training.with_decay(args, session.dataset)
-    config, drawing = args.model, results.Drawing(session.dataset, session.folder)
-    layers = jax.device_get(result.state.params)
-    nets = {"RBM": dbn.tied(layers[:1]), "DBN": dbn.tied(layers)}
-    measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
-    error = number(measured["DBN"]["test_reconstruction_error"])
+    args = with_decay(args, session.dataset)
+    config, drawing = args.model, Drawing(session.dataset, session.folder)
+    params = jax.device_get(result.state.params)
+    stages = {"RBM": dbn.tied(params[:1]), "DBN": dbn.tied(params)}
+    nets = tasks.trained_nets(args, drawing, config.binarize, stages)
+    measures = nets["DBN"].measures
+    error = number(measures["test_reconstruction_error"])
     print(f"test_reconstruction_error {error}; drawing the report", flush=True)
-    learner = dbn.learner(config, session.dataset.train.images.shape[1:])
-    results.write_samples(args, session, learner, result)
-    steps, gain = args.generation_steps, args.gain
-    generated, judged = dbn_tasks.generated(drawing, "2.3", nets, steps, gain)
+    artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
     sections = [
-        dbn_layers.training(drawing, len(layers), result.step),
-        dbn_tasks.top_filters(drawing, layers),
-        dbn_tasks.reconstructions(drawing, "2.2", nets, config.binarize, measured),
-        generated,
+        layers.layer_curves(drawing, len(params), result.step),
+        tasks.top_filters(drawing, params),
+        tasks.reconstructions(drawing, "2.2", nets, config.binarize),
+        tasks.generated_images(args, drawing, "2.3", nets),
     ]
-    values = measured["DBN"] | judged["DBN"]
-    title, model = f"DBN on {session.dataset.name}", dbn_layers.described(config, session)
-    page = results.write(args, session, result, values, title, model, sections)
-    return dbn_study.run(args, session, layers[0]) if args.study else page
+    title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
+    page = artifacts.write(args, session, result, measures, title, model, sections)
+    return study.compare(args, session, params[0]) if args.study else page
 
 
 def second_layer(args: Args, image_shape: ImageShape) -> Learner:

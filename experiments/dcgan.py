@@ -3,8 +3,8 @@
     python -m experiments.dcgan
 
 trains the preset `lab` (channels 64 to 512, batch 128, 20 epochs; Adam 2e-4 with beta1 0.5, as in
-the DCGAN paper, for at the lab's 1e-3 D wins after some epochs: docs/results/gan.md). An epoch
-takes about 11 minutes on two cores (docs/results/speed.md), so the run says after its first steps
+the DCGAN paper, because at the lab's 1e-3 D wins after some epochs: docs/results/gan.md). An epoch
+takes about 11 minutes on two cores (docs/results/speed.md), so the run logs after its first steps
 how long it will take; with `--width 0.25` it is 2 minutes, `--quick` takes a minute. Expected of
 seed 0 on MNIST: samples at a mean distance of 4.62 to the nearest training image after 6 epochs
 (test images 3.87), their spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
@@ -17,24 +17,27 @@ normalisation, and at 1e-3, each about as long as the run. `--preset wide` is th
 version: 128 to 1024 channels, batch 100, 200 epochs.
 """
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import CONVOLUTIONAL
-from experiments.lab.gan import dcgan_study
-from experiments.lab.gan import page as adversarial_pages
+from experiments.lab.drawing import Drawing
+from experiments.lab.gan import dcgan as lab
+from experiments.lab.gan.dcgan import DCGANArgs
+from experiments.lab.gan.training import TrainedGAN, make_evaluator
 from experiments.running import cli
-from experiments.running.args import RunArgs
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(RunArgs):
+class Args(DCGANArgs):
     """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
 
     preset: str = "lab"
@@ -43,16 +46,11 @@ class Args(RunArgs):
     """Passes over the training set."""
     batch_size: int = 128
     """Images per update."""
-    vae: Path | None = None
-    """A VAE's run folder, whose samples are shown beside these."""
-    model: dcgan.Config = field(default_factory=dcgan.Config)
     study: bool = False
     """Train with two D updates per G update, two G updates per D update, without batch
     normalisation and at the learning rate 1e-3 as well, and compare."""
 
     shorten: ClassVar[str] = "--width, --epochs or --quick"
-    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
-    check = adversarial_pages.check
 
 
 PRESETS = {
@@ -74,14 +72,24 @@ QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 
 
 
 def train(args: Args, session: Session) -> Result:
-    """Trains the DCGAN."""
-    return dcgan_study.train(args, session)
+    """Trains the DCGAN and draws the images of the fixed codes all along."""
+    game = dcgan.game(args.model, session.image_shape)
+    drawing = Drawing(session.dataset, session.folder)
+    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
+    return train_in_session(
+        args,
+        game.learner,
+        session,
+        dataclasses.asdict(args.model),
+        make_evaluator(trained),
+        pictures=lambda state: trained._replace(state=state).fixed(),
+    )
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained DCGAN, returns the page."""
-    shown = dcgan_study.show(args, session, result)
-    return dcgan_study.study(args, session, shown) if args.study else shown.page
+    written = lab.write(args, session, result)
+    return lab.compare(args, session, written, train) if args.study else written.page
 
 
 EXPERIMENT = Experiment(

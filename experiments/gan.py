@@ -14,36 +14,33 @@ distance of samples to the nearest training image 4.96 with `deep` and 4.05 with
 images 4.24), their spread 0.97 and 0.74 (docs/results/gan.md); 200 epochs are not measured.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.gan import page as adversarial_pages
-from experiments.lab.gan import training as adversarial_training
+from experiments.lab.drawing import Drawing
+from experiments.lab.gan import page, training
+from experiments.lab.gan.training import GANArgs, TrainedGAN
 from experiments.running import cli
-from experiments.running.args import RunArgs
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.models import gan
 from jaxgen.training.loop import Result
 
 
 @dataclass(frozen=True)
-class Args(RunArgs):
+class Args(GANArgs):
     """Train one of the lab's fully connected GANs and show what the notebooks ask for."""
 
     preset: str = "deep"
     """Named set of defaults: deep or small; other flags change single values of it."""
     epochs: int = 200
     """Passes over the training set."""
-    vae: Path | None = None
-    """A VAE's run folder, whose samples are shown beside these."""
     model: gan.Config = field(default_factory=gan.Config)
-
-    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
-    check = adversarial_pages.check
 
 
 PRESETS = {
@@ -71,27 +68,32 @@ def described(config: gan.Config, num_pixels: int) -> str:
     """The model in a line."""
     generator = (config.latent_size, *config.generator_sizes, num_pixels)
     discriminator = (num_pixels, *config.discriminator_sizes, 1)
-    what = f"G {'-'.join(map(str, generator))} ({config.generator_activation}), "
-    what += f"D {'-'.join(map(str, discriminator))} (dropout {config.dropout:g})"
-    return adversarial_training.described(config, what)
+    nets = f"G {'-'.join(map(str, generator))} ({config.generator_activation}), "
+    nets += f"D {'-'.join(map(str, discriminator))} (dropout {config.dropout:g})"
+    return training.described(config, nets)
 
 
 def train(args: Args, session: Session) -> Result:
-    """Trains the GAN."""
-    shape = adversarial_training.sizes(session.dataset)
-    learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
-    return adversarial_training.train(args, session, learner, nets)
+    """Trains the GAN and draws the images of the fixed codes all along."""
+    game = gan.game(args.model, session.image_shape)
+    drawing = Drawing(session.dataset, session.folder)
+    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
+    return train_in_session(
+        args,
+        game.learner,
+        session,
+        dataclasses.asdict(args.model),
+        training.make_evaluator(trained),
+        pictures=lambda state: trained._replace(state=state).fixed(),
+    )
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the notebooks' questions about one trained GAN, returns the page."""
-    shape = adversarial_training.sizes(session.dataset)
-    learner, nets = gan.learner(args.model, shape), gan.nets(args.model, shape)
-    trained = adversarial_training.examined(args, session, nets, result.state)
+    game = gan.game(args.model, session.image_shape)
     title = f"GAN ({args.preset}) on {session.dataset.name}"
-    model = described(args.model, shape[0] * shape[1] * shape[2])
-    shown = adversarial_pages.show(args, session, result, learner, trained, title, model)
-    return shown.page
+    model = described(args.model, math.prod(session.image_shape))
+    return page.write(args, session, result, game, title, model).page
 
 
 EXPERIMENT = Experiment(

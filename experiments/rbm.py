@@ -14,47 +14,37 @@ PCD, pixels thresholded as PyDeep has them), whose likelihood is exact and in su
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.rbm import study as rbm_study
-from experiments.lab.rbm import tasks as rbm_tasks
-from experiments.lab.rbm import training as rbm_training
-from experiments.running import artifacts as results
-from experiments.running import cli
-from experiments.running import seeds as members
+from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.rbm import study, tasks
+from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator, rate, with_decay
+from experiments.running import artifacts, cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
+from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.models import rbm
 from jaxgen.report.page import number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
+from jaxgen.training.seeds import start_from
 
 
 @dataclass(frozen=True)
-class Args(rbm_tasks.GenerationArgs):
+class Args(RBMArgs):
     """Train the lab's RBM and answer its tasks 1.1 to 1.3 and 1.7; --study adds the others."""
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; cd25, pcd500: 500 hidden
     units, CD-25 or centred PCD; pcd16, pcd16_centred: 16 hidden units, PCD, exact likelihood."""
-    model: rbm.Config = field(default_factory=rbm.Config)
-    schedule: Literal["constant", "falling"] = "constant"
-    """Learning rate: constant, or falling to 0 over the second half of the epochs."""
-    base_rates: bool = False
-    """Start the visible biases at the log odds of the mean training pixels instead of at 0."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rbm_training.require_one_decay(self)
 
 
 _CD25 = rbm.Config(
@@ -87,43 +77,42 @@ QUICK = {"epochs": 60, "dataset": "digits"}
 
 def train(args: Args, session: Session) -> Result:
     """Trains the RBM."""
-    args = rbm_training.with_decay(args, session.dataset)
-    learner = rbm.learner(args.model, session.dataset.train.images.shape[1:])
-    measured = rbm_tasks.measurer(args.model.binarize, session.dataset)
+    args = with_decay(args, session.dataset)
+    learner = rbm.learner(args.model, session.image_shape)
+    evaluate = make_evaluator(rbm_monitors, args.model.binarize, session.dataset)
     settings, state = dataclasses.asdict(args.model), None
     if args.base_rates:
         settings |= {"base_rates": True}
-        init = rbm_training.initial(args, args.model.binarize, learner, session.dataset)
-        state = members.start(lambda key, _: init(key), session.seeds, ())
+        init = initializer(args, learner, session.dataset)
+        state = start_from(lambda key, _: init(key), session.seeds, ())
     return train_in_session(
-        args, learner, session, settings, lambda state: measured(state.params), state
+        args, learner, session, settings, lambda state: evaluate(state.params), state
     )
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained RBM, returns the page."""
-    args = rbm_training.with_decay(args, session.dataset)
+    args = with_decay(args, session.dataset)
     config, folder = args.model, session.folder
-    values = rbm_tasks.measurer(config.binarize, session.dataset)(result.state.params)
-    error = number(float(values["test_reconstruction_error"]))
+    measures = make_evaluator(rbm_monitors, config.binarize, session.dataset)(result.state.params)
+    error = number(measures["test_reconstruction_error"])
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
-    drawing = results.Drawing(session.dataset, folder)
-    params = jax.device_get(result.state.params)
-    trained = rbm_tasks.Trained(config, params, drawing, args.generation_steps, args.gain)
-    learner = rbm.learner(config, session.dataset.train.images.shape[1:])
-    samples = results.write_samples(args, session, learner, result)
+    drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
+    trained = tasks.TrainedRBM(config, params, measures, drawing, args.generation_steps, args.gain)
+    learner = rbm.learner(config, session.image_shape)
+    samples = artifacts.write_samples(args, session, learner, result)
     log = {"test": metrics_log.read_lines(folder / "metrics.jsonl", result.step)}
     sections = [
-        results.training(drawing, log, "test_reconstruction_error", rbm_tasks.ERROR),
-        *rbm_tasks.tasks(trained, values, samples),
+        training_curve(drawing, log, "test_reconstruction_error", tasks.ERROR),
+        *tasks.tasks(trained, samples),
     ]
-    title = f"RBM on {session.dataset.name}"
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
-    model = f"{config.num_hidden} hidden units, {rule}, {rbm_training.rate(config)}, "
+    model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}, "
     model += f"binarisation {config.binarize}"
-    page = results.write(args, session, result, values, title, model, sections)
-    return rbm_study.run(args, session, result) if args.study else page
+    title = f"RBM on {session.dataset.name}"
+    page = artifacts.write(args, session, result, measures, title, model, sections)
+    return study.compare(args, session, result) if args.study else page
 
 
 EXPERIMENT = Experiment(

@@ -9,7 +9,7 @@ folder `dbn` of its own run. `--study` compares probabilities with drawn predict
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -19,18 +19,17 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.dbn import fine_tuning as wake_sleep_tasks
-from experiments.lab.dbn import layers as dbn_layers
-from experiments.lab.dbn import tasks as dbn_tasks
-from experiments.lab.rbm import tasks as rbm_tasks
-from experiments.running import artifacts as results
-from experiments.running import cli
-from experiments.running import seeds as members
+from experiments.lab.dbn import fine_tuning, layers, tasks
+from experiments.lab.dbn.fine_tuning import TuningArgs
+from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.rbm.training import GenerationArgs, make_evaluator
+from experiments.running import artifacts, cli, seeds
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session, session_for
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require_positive
+from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.models import dbn as dbn_model
 from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers
@@ -39,21 +38,21 @@ from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
+from jaxgen.training.seeds import stack_seeds, start_from
 
 
 @dataclass(frozen=True)
-class Args(rbm_tasks.GenerationArgs):
+class Args(TuningArgs):
     """Fine-tune a DBN by the up-down algorithm and answer the lab's tasks 3.1 to 3.3."""
 
     dbn: Path | None = None
-    """Run folder of the DBN to fine-tune; one is trained first where not given."""
+    """Run folder of the DBN to fine-tune; one is trained first if not given."""
     dbn_epochs: int = 100
     """Passes over the training set, for each layer of a DBN that is trained first."""
-    model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
     study: bool = False
     """Fine-tune with the other kind of --prediction as well and compare the two."""
 
-    immaterial: ClassVar[frozenset[str]] = rbm_tasks.GenerationArgs.immaterial | {"dbn"}
+    immaterial: ClassVar[frozenset[str]] = TuningArgs.immaterial | {"dbn"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +68,7 @@ class Args(rbm_tasks.GenerationArgs):
                     found=f"{self.dbn} in {folder}",
                     remedy="set --out to another folder",
                 )
-            dbn_model.require_sizes(dbn_layers.load(self.dbn, dataset), self.model.hidden_sizes)
+            dbn_model.require_sizes(layers.load(self.dbn, dataset), self.model.hidden_sizes)
         earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
             raise SettingError(
@@ -86,7 +85,7 @@ QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
 def train_dbn(args: Args, session: Session) -> Layers:
     """Trains a DBN of the same sizes into its own run folder inside this run's; returns it."""
     part = session.within("dbn")
-    names = [field.name for field in dataclasses.fields(rbm_tasks.GenerationArgs)]
+    names = [field.name for field in dataclasses.fields(GenerationArgs)]
     shared = {name: getattr(args, name) for name in names}
     shared |= {"epochs": args.dbn_epochs, "out": part.folder, "preset": "lab"}
     model = dbn_model.Config(
@@ -106,84 +105,65 @@ def train_dbn(args: Args, session: Session) -> Layers:
     inner_session = alone._replace(record=record)
     result = dbn.train(inner, inner_session)
     if args.cluster.first:
-        members.report(inner, inner_session, result, dbn.report)
-    layers: Layers = result.state.params
-    return layers
+        seeds.report(inner, inner_session, result, dbn.report)
+    trained: Layers = result.state.params
+    return trained
 
 
-def fine_tune(args: Args, config: wake_sleep.Config, session: Session, layers: Layers) -> Result:
+def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
     """Fine-tunes a DBN in the folder of the session; of several seeds each has its own."""
-    measured = dbn_tasks.measurer(config.binarize, session.dataset)
-    learner_from = partial(wake_sleep.learner, config, session.dataset.train.images.shape[1:])
+    config = args.model
+    evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
+    learner_from = partial(wake_sleep.learner, config, session.image_shape)
     return train_in_session(
         args,
         learner_from(),
         session,
-        dataclasses.asdict(config) | {"dbn": checkpoint.digest(layers)},
-        lambda state: measured(state.params),
-        members.start(lambda key, given: learner_from(given).init(key), session.seeds, layers),
+        dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
+        lambda state: evaluate(state.params),
+        start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
     )
-
-
-def study(args: Args, session: Session, layers: Layers, fine_tuned: dbn_model.Net) -> Path:
-    """Fine-tunes with the other kind of prediction and compares the two."""
-    mine = args.model.prediction
-    other = "samples" if mine == "probs" else "probs"
-    part = session.within(f"study/{other}")
-    config = dataclasses.replace(args.model, prediction=other)
-    result = fine_tune(args, config, part, layers)
-    names = {kind: f"fine-tuned by {kind}" for kind in (mine, other)}
-    nets = {
-        "DBN": dbn_model.tied(layers),
-        names[mine]: fine_tuned,
-        names[other]: jax.device_get(result.state.params),
-    }
-    logs = {
-        names[kind]: metrics_log.read_lines(where / "metrics.jsonl", result.step)
-        for kind, where in ((mine, session.folder), (other, part.folder))
-    }
-    return wake_sleep_tasks.comparison(args, session, nets, logs)
 
 
 def train(args: Args, session: Session) -> Result:
     """Fine-tunes the given DBN, the same for every seed, or a DBN of each seed's own."""
     if args.dbn:
-        layers = dbn_layers.load(args.dbn, session.dataset)
-        layers = members.repeated(layers, len(session.seeds))
+        stack = stack_seeds([layers.load(args.dbn, session.dataset)] * len(session.seeds))
     else:
-        layers = train_dbn(args, session)
-    return fine_tune(args, args.model, session, layers)
+        stack = train_dbn(args, session)
+    return fine_tune(stack, args, session)
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one fine-tuned DBN, returns the page."""
-    config, drawing = args.model, results.Drawing(session.dataset, session.folder)
+    config, drawing = args.model, Drawing(session.dataset, session.folder)
     folder = args.dbn or session.folder / "dbn"
-    layers = dbn_layers.load(folder, session.dataset)
+    stack = layers.load(folder, session.dataset)
     fine_tuned = jax.device_get(result.state.params)
-    nets = {
-        "RBM": dbn_model.tied(layers[:1]),
-        "DBN": dbn_model.tied(layers),
+    stages = {
+        "RBM": dbn_model.tied(stack[:1]),
+        "DBN": dbn_model.tied(stack),
         "fine-tuned DBN": fine_tuned,
     }
-    measured = dbn_tasks.measure_all(config.binarize, session.dataset, nets)
-    error = number(measured["fine-tuned DBN"]["test_reconstruction_error"])
+    nets = tasks.trained_nets(args, drawing, config.binarize, stages)
+    measures = nets["fine-tuned DBN"].measures
+    error = number(measures["test_reconstruction_error"])
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
-    learner = wake_sleep.learner(config, session.dataset.train.images.shape[1:])
-    results.write_samples(args, session, learner, result)
+    learner = wake_sleep.learner(config, session.image_shape)
+    artifacts.write_samples(args, session, learner, result)
     log = {"fine-tuning": metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)}
-    steps, gain = args.generation_steps, args.gain
-    generated, judged = dbn_tasks.generated(drawing, "3.3", nets, steps, gain)
     sections = [
-        results.training(drawing, log, "test_reconstruction_error", dbn_tasks.ERROR),
-        wake_sleep_tasks.untied_weights(drawing, layers, fine_tuned),
-        dbn_tasks.reconstructions(drawing, "3.2", nets, config.binarize, measured),
-        generated,
+        training_curve(drawing, log, "test_reconstruction_error", tasks.ERROR),
+        fine_tuning.untied_weights(drawing, stack, fine_tuned),
+        tasks.reconstructions(drawing, "3.2", nets, config.binarize),
+        tasks.generated_images(args, drawing, "3.3", nets),
     ]
-    values = measured["fine-tuned DBN"] | judged["fine-tuned DBN"]
     title, model = f"Up-down fine-tuning on {session.dataset.name}", described(config, folder)
-    page = results.write(args, session, result, values, title, model, sections)
-    return study(args, session, layers, fine_tuned) if args.study else page
+    page = artifacts.write(args, session, result, measures, title, model, sections)
+    if not args.study:
+        return page
+    before, after = nets["DBN"], nets["fine-tuned DBN"]
+    return fine_tuning.compare(args, session, before, after, partial(fine_tune, stack))
 
 
 def described(config: wake_sleep.Config, dbn_folder: Path) -> str:

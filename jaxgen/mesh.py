@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
 SEED, DATA = "seed", "data"
-WHOLE, BY_SEED, BY_IMAGE = (PartitionSpec(*axes) for axes in ((), (SEED,), (DATA,)))  # type: ignore[no-untyped-call]
+WHOLE, BY_SEED, BY_IMAGE = (PartitionSpec(*axes) for axes in ((), (SEED,), (DATA,)))
 
 
 def _shares_batches() -> bool:
@@ -41,7 +41,7 @@ def sum_over_own_images(
         return function
 
     def summed(a: Array, b: Array) -> Array:
-        total: Array = jax.lax.psum(function(a, b), DATA)  # type: ignore[no-untyped-call]
+        total: Array = jax.lax.psum(function(a, b), DATA)
         return total
 
     own: Callable[[Array, Array], Array] = jax.shard_map(

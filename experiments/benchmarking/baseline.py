@@ -4,6 +4,7 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -80,10 +81,16 @@ def _torch_device() -> str:
             found=f"PyTorch {torch.__version__}",
             remedy="install that of the accelerator, or set --against flax",
         )
-    precise = jax.config.jax_default_matmul_precision in ("highest", "float32")
+    precise = matmul_precision() in ("highest", "float32")
     torch.set_float32_matmul_precision("highest" if precise else "high")
     torch.backends.cudnn.allow_tf32 = not precise
     return "cuda"
+
+
+def matmul_precision() -> str | None:
+    """JAX's precision of products; None is the default of the device."""
+    precision: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return precision
 
 
 def _torch_epoch(epoch: Callable[[int], None], device: str) -> Callable[[int], None]:
@@ -135,7 +142,7 @@ def started(
             reason = str(error).strip().splitlines()[0]
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
-        affordable = int(BASELINE_S / repeats / timed(lambda epoch=epoch: epoch(1)))
+        affordable = int(BASELINE_S / repeats / timed(partial(epoch, 1)))
         num_steps = max(1, min(len(images) // case.args.batch_size, affordable))
         if num_steps > 1:
             epoch(num_steps)

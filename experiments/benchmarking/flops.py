@@ -46,7 +46,7 @@ def of_wake_sleep(config: wake_sleep.Config, batch: int, image_shape: ImageShape
     """
     sizes = (prod(image_shape), *config.hidden_sizes)
     directed = sum(product(batch, a, b) for a, b in pairwise(sizes[:-1]))
-    top = contrastive_divergence(batch, *sizes[-2:], num_gibbs_steps=config.num_gibbs_steps)
+    top = contrastive_divergence(batch, sizes[-2], sizes[-1], config.num_gibbs_steps)
     return 6 * directed + top
 
 

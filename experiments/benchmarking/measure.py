@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarking.baseline import Baseline, started, take_turn, timed
+from experiments.benchmarking.baseline import (
+    Baseline,
+    matmul_precision,
+    started,
+    take_turn,
+    timed,
+)
 from experiments.benchmarking.cases import Case, Precision
 from experiments.running.cluster import Cluster, chosen_devices
 from jaxgen.runs import manifest as run_manifest
@@ -119,7 +125,7 @@ def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) ->
         "peak_gflops_per_s": peaks["float32"] / 1e9,
         "bfloat16_peak_gflops_per_s": peaks["bfloat16"] / 1e9,
         "share_of_peak": None if flops is None else flops / median / peaks[case.precision],
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "matmul_precision": matmul_precision() or "default",
     }
 
 

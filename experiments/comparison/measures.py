@@ -18,7 +18,7 @@ from jaxgen.evaluation.resampling import Estimate
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import write_json
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
@@ -155,7 +155,7 @@ def write_page(run: Run, found: Measures) -> Path:
     return report.write_page(run.folder / MEASURES_PAGE, title, facts, shown)
 
 
-RUN = Section("run", "The run", [], links={"The page of the run": "report.html"})
+RUN = Section("run", "The run", [], links=[Link("The page of the run", "report.html")])
 """The way back."""
 
 

@@ -15,7 +15,7 @@ from jaxgen.evaluation import suite
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
@@ -40,15 +40,16 @@ def describe_parzen(published: Sequence[Published]) -> list[str]:
     return [sentence] if found else []
 
 
-def links(rows: Sequence[Row], folder: Path) -> dict[str, str]:
-    """Addresses of the pages of the runs' measures, as seen from a page in the folder."""
-    return {
-        f"The measures of {row.name}, seed {run.seed}": quote(
-            os.path.relpath(run.folder / MEASURES_PAGE, folder).replace(os.sep, "/")
+def links(rows: Sequence[Row], folder: Path) -> list[Link]:
+    """Links to the pages of the runs' measures, as seen from a page in the folder."""
+    return [
+        Link(
+            f"The measures of {row.name}, seed {run.seed}",
+            quote(os.path.relpath(run.folder / MEASURES_PAGE, folder).replace(os.sep, "/")),
         )
         for row in rows
         for run in row.runs
-    }
+    ]
 
 
 def sections(

@@ -1,1 +1,1 @@
-"""What the lab asks to see of each family of models: measures, figures and answers."""
+"""Measures, figures and answers that the lab asks for, a folder per family of models."""

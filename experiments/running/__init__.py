@@ -1,1 +1,1 @@
-"""What every experiment shares, from the command line to the exit code."""
+"""The common part of all experiments, from the command line to the exit code."""

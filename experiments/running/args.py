@@ -20,13 +20,13 @@ class RunArgs:
     """Flags that every experiment shares."""
 
     dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
-    """Data set. auto: MNIST where it can be had, otherwise the embedded digits."""
+    """Data set. auto: MNIST if it can be had, otherwise the embedded digits."""
     data_dir: Path | None = None
-    """Where prepared data sets lie; TFDS's own default where not given."""
+    """Folder of prepared data sets; TFDS's own default if not given."""
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     out: Path | None = None
-    """Run folder; runs/<experiment>-<dataset>-seed<seed> where not given."""
+    """Run folder; runs/<experiment>-<dataset>-seed<seed> if not given."""
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it."""
     epochs: int = 100
@@ -38,7 +38,7 @@ class RunArgs:
     seeds: tuple[int, ...] = ()
     """Train these seeds in one program, instead of --seed."""
     resume: bool = False
-    """Go on from the newest good checkpoint in the run folder; start where there is none."""
+    """Go on from the newest good checkpoint in the run folder; start if there is none."""
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
     quick: bool = False
@@ -59,7 +59,7 @@ class RunArgs:
         *("preset", "model", "dataset", "seed", "seeds", "quick", "study", "cluster", "log_every"),
         "deterministic",
     }
-    """Settings that do not tell two trained models apart; `model` does, field by field. An
+    """Settings in which runs of the same model may differ; `model` is compared field by field. An
     experiment adds those that shape its report alone."""
 
     def __post_init__(self) -> None:
@@ -71,18 +71,18 @@ class RunArgs:
         require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
     def check(self, dataset: data.Dataset, folder: Path) -> None:
-        """Raises where the settings cannot work on the data, before the run folder is touched."""
+        """Raises if the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
         steps_in_epoch(len(dataset.train.images), self.batch_size)
         layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
 
 
 def load_dataset(args: RunArgs) -> data.Dataset:
-    """The data set that was asked for; with `auto`, MNIST where it can be had, else digits."""
+    """Loads the data set of the flags; with `auto`, MNIST if it can be had, else digits."""
     if args.dataset != "auto":
         return data.load(args.dataset, args.data_dir, args.manual_dir)
     try:
         return data.load("mnist", args.data_dir, args.manual_dir)
     except DataMissingError as error:
-        logger.warning("using the embedded digits, for MNIST cannot be had: %s", error)
+        logger.warning("using the embedded digits, because MNIST cannot be had: %s", error)
         return data.load("digits", args.data_dir)

@@ -13,12 +13,12 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import jax
 import tyro
 
-from experiments.running import seeds as members
+from experiments.running import seeds
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cluster import joined
 from experiments.running.console import write_error, write_line
@@ -28,7 +28,10 @@ from experiments.running.signals import Stopped
 from jaxgen.errors import JaxgenError, SettingError, WriteError
 from jaxgen.runs import folder as run_folder
 
-AnyArgs = TypeVar("AnyArgs")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
 
 
 def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
@@ -43,7 +46,7 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
 
 
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
-    """Parses flags over a preset, the first where none is chosen; `quick` values lie between."""
+    """Parses flags over a preset, by default the first one; `quick` values stand between."""
     name = next(iter(presets))
     for index, flag in enumerate(argv):
         if flag == "--preset":
@@ -65,7 +68,7 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
 def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it again") -> int:
     """Runs `act`, returns its exit code, 0 for None; an error becomes one line (jaxgen.errors).
 
-    What jaxgen logs goes to stderr. A defect keeps its traceback. `after_interrupt`: what to do
+    The log of jaxgen goes to stderr. A defect keeps its traceback. `after_interrupt` is the advice
     after Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -110,11 +113,11 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
             result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            print(f"report: {members.report(args, session, result, experiment.report)}")
+            print(f"report: {seeds.report(args, session, result, experiment.report)}")
 
 
 def _seeds_of(args: RunArgs) -> str:
-    """The seeds as the name of a run folder has them."""
+    """The seeds in the name of a run folder."""
     return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
 
 
@@ -147,8 +150,8 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    At once after Ctrl-C, for XLA may be compiling, and after an error beside other processes, for
-    JAX would wait for them.
+    At once after Ctrl-C, because XLA may be compiling, and after an error beside other processes,
+    because JAX would wait for them.
     """
     if code == 128 + signal.SIGINT or (code and jax.distributed.is_initialized()):
         sys.stdout.flush()

@@ -83,7 +83,7 @@ def use_devices(num: int) -> None:
     """Makes the CPU that many devices; an accelerator has those it has."""
     if num > 1:
         with contextlib.suppress(RuntimeError):  # JAX has begun; `chosen_devices` takes what it has
-            jax.config.update("jax_num_cpu_devices", num)  # type: ignore[no-untyped-call]
+            jax.config.update("jax_num_cpu_devices", num)
 
 
 def chosen_devices(cluster: Cluster) -> list[jax.Device]:
@@ -308,11 +308,11 @@ def joined(cluster: Cluster) -> Iterator[None]:
             yield
         except (Stopped, NonFiniteError):  # the other workers end likewise, as a rule
             with contextlib.suppress(jax.errors.JaxRuntimeError):
-                jax.distributed.shutdown()  # type: ignore[no-untyped-call]
+                jax.distributed.shutdown()
             raise
         except (jax.errors.JaxRuntimeError, ValueError) as error:
             if isinstance(error, ValueError) and "Gloo" not in str(error):
                 raise
             watching.join(cluster.peer_timeout)  # it ends this process where another is lost
             raise lost(cluster, "one that did not") from error
-        jax.distributed.shutdown()  # type: ignore[no-untyped-call]
+        jax.distributed.shutdown()

@@ -1,4 +1,4 @@
-"""What an experiment declares of itself, and the one way to find experiments.
+"""The declaration of an experiment, and the one way to find experiments.
 
 An experiment is a module directly in this package with a constant ``EXPERIMENT``. All that other
 programs need to know of it is declared there: the comparison, the benchmark and the check of
@@ -28,7 +28,7 @@ ImageShape: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Band:
-    """How far apart two runs may be that follow the same settings with other last bits."""
+    """The distance that two runs of the same settings may have if their last bits differ."""
 
     metric: str | None = None
     """Of `summary.json`; None is the first one there."""
@@ -38,7 +38,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Benchmark(Generic[A]):
-    """How the learner is timed; the update of a preset is compared with that of other programs."""
+    """The timing of the learner; the update of a preset is compared with that of other programs."""
 
     learner: Callable[[A, ImageShape], Learner] | None = None
     """None is the learner of the model that has the experiment's name."""
@@ -51,14 +51,14 @@ class Benchmark(Generic[A]):
     """Programs that ours is compared with: <library> or <library>_<variant>, with the options of
     `epoch_runner` in experiments/benchmarking/baselines/<library>_<experiment>.py."""
     presets: tuple[str, ...] | None = None
-    """Those that are timed, where not all."""
+    """Those that are timed; None is all."""
     note: str = ""
-    """What a reader of the page has to know of its row."""
+    """A note for readers of its row."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the comparison of all models makes runs of the experiment with `--train`."""
+    """The runs of the experiment that the comparison of all models makes with `--train`."""
 
     order: int | None = 100
     """Place among the experiments, small numbers first; None where another's runs hold its own."""
@@ -81,11 +81,11 @@ class Experiment(Generic[A]):
     presets: Mapping[str, A]
     """Named settings; the first is the default."""
     quick: Mapping[str, Any]
-    """What `--quick` changes in them; a mapping changes single fields of a part."""
+    """Changes of `--quick`; a mapping changes single fields of a part."""
     train: Callable[[A, Session], Result]
     """Trains all that the model needs, for the seeds of the session."""
     report: Callable[[A, Session, Result], Path]
-    """Writes everything a run folder holds of one trained seed; returns its page."""
+    """Writes the run folder of one trained seed; returns its page."""
     band: Band = field(default_factory=Band)
     benchmark: Benchmark[A] = field(default_factory=Benchmark)
     comparison: Comparison = field(default_factory=Comparison)
@@ -99,7 +99,8 @@ class Experiment(Generic[A]):
         """The learner that the benchmark times."""
         if self.benchmark.learner:
             return self.benchmark.learner(args, image_shape)
-        learner: Learner = models.module(self.name).learner(args.model, image_shape)
+        config = args.model  # type: ignore[attr-defined] # each experiment's own dataclass
+        learner: Learner = models.module(self.name).learner(config, image_shape)
         return learner
 
 
@@ -124,7 +125,7 @@ def find(name: object) -> Experiment[Any]:
 
 
 def _modules() -> list[str]:
-    """What lies directly in the package."""
+    """The modules directly in the package."""
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a progress bar or plain lines, a log, TensorBoard."""
+"""The view of a run in training: a progress bar or plain lines, a log, TensorBoard."""
 
 import contextlib
 import logging
@@ -22,9 +22,9 @@ from jaxgen.training.loop import Progress
 logger = logging.getLogger("jaxgen")
 
 LINE_SECONDS = 10.0
-"""Least time between two plain lines, where there is no terminal for a bar."""
+"""Least time between two plain lines, if there is no terminal for a bar."""
 LONG_SECONDS = 1800.0
-"""A run that takes longer says so as soon as it knows."""
+"""A run that takes longer is announced as soon as its time is known."""
 EARLY_EPOCHS = (1, 5)
 """Epochs after which a state is measured in any case: each example seen once, and a few times."""
 
@@ -32,7 +32,7 @@ Evaluate = Callable[[State], Mapping[str, float]]
 
 
 class Watch(NamedTuple):
-    """What is looked at while a run trains."""
+    """Measures and pictures of a run in training, and where they go."""
 
     evaluate: Evaluate = lambda _: {}
     """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and the last."""
@@ -46,11 +46,11 @@ class Watch(NamedTuple):
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
     notes: Mapping[str, str] = MappingProxyType({})
-    """What every line of the log says besides its numbers."""
+    """Text in every line of the log besides its numbers."""
 
 
 def _check_finite(values: Mapping[str, Any], step: int) -> None:
-    """Raises NonFiniteError where something measured after a step is not finite."""
+    """Raises NonFiniteError if a measure after a step is not finite."""
     for name, value in values.items():
         if not np.all(np.isfinite(value)):
             raise NonFiniteError(
@@ -62,9 +62,9 @@ def _check_finite(values: Mapping[str, Any], step: int) -> None:
 
 def _text(values: Mapping[str, Any]) -> str:
     """Metrics as one short line; of several seeds, their means."""
-    said = [f"{name} {np.mean(value):.4g}" for name, value in values.items()]
+    words = [f"{name} {np.mean(value):.4g}" for name, value in values.items()]
     num_seeds = max((np.size(value) for value in values.values()), default=1)
-    return "  ".join([f"mean of {num_seeds}:", *said] if num_seeds > 1 else said)
+    return "  ".join([f"mean of {num_seeds}:", *words] if num_seeds > 1 else words)
 
 
 class Display:
@@ -78,7 +78,7 @@ class Display:
         self._first: tuple[int, float] | None = None
 
     def update(self, progress: Progress) -> None:
-        """Shows where the run is; says once how long it takes if that is long."""
+        """Shows the step of the run, and once a warning if it takes long."""
         self._foresee(progress)
         if sys.stderr.isatty():
             self._update_bar(progress)
@@ -86,7 +86,7 @@ class Display:
             self._print_line(progress)
 
     def _foresee(self, progress: Progress) -> None:
-        """The first chunk warms up; from the second on the time left is known."""
+        """Warns of a long run. The first chunk warms up; the second one gives the time left."""
         if self._first is None:
             self._first = (progress.step, progress.train_s)
             if progress.first_step:
@@ -106,7 +106,7 @@ class Display:
             self._shorten = None
 
     def _seconds_per_step(self, progress: Progress) -> float:
-        """What a step took since the first chunk."""
+        """Seconds per step since the first chunk."""
         assert self._first is not None
         return (progress.train_s - self._first[1]) / max(progress.step - self._first[0], 1)
 
@@ -135,7 +135,7 @@ class Display:
 
 
 def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
-    """Writes images of the state as a sheet: the latest, and one an epoch."""
+    """Writes images of the state as a sheet: the latest, and one per epoch."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
     (folder / "progress").mkdir(exist_ok=True, parents=True)
     for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
@@ -154,7 +154,7 @@ def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]
             log = metrics_log.Log(folder / metrics_log.NAME, progress.first_step, watch.notes)
             writer = _tensorboard_writer(folder) if watch.tensorboard else None
         display.update(progress)
-        values = dict(progress.metrics or {})
+        values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
         due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
         if rest == 0 and (due or progress.step == progress.num_steps):
@@ -188,7 +188,7 @@ def _to_tensorboard(
 
 
 def _tensorboard_writer(folder: Path) -> Any:
-    """An event file writer; imported only here, for it is slow to import."""
+    """An event file writer; imported only here, because its import is slow."""
     from tensorboardX import SummaryWriter
 
     return SummaryWriter(str(folder / "tensorboard"))

@@ -1,4 +1,4 @@
-"""Several seeds in one program: the state, the measures and the run folder of each.
+"""Several seeds in one program: the measures, the log and the run folder of each.
 
 Every leaf of the program's state has a leading axis [num_seeds], and every metric in its log is a
 list. Each seed is measured alone, and an experiment's own `report` writes its run folder, so no
@@ -8,90 +8,60 @@ experiment knows whether its seed was alone. The root gets `summary.json` and `r
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 
-from experiments.running import progress as monitor
-from experiments.running import seeds_page as members_page
-from experiments.running.session import Session, member_root, session_for
-from jaxgen.learner import PRNGKey, State, named_key
+from experiments.running import progress, seeds_page
+from experiments.running.args import RunArgs
+from experiments.running.session import Session, seed_root, session_for
+from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
-from jaxgen.training.epoch import RUN_ONCE, over_seeds, root_keys
 from jaxgen.training.loop import Result
+from jaxgen.training.seeds import unstack_seeds
 
 logger = logging.getLogger("jaxgen")
 
-Tree = TypeVar("Tree")
 Report: TypeAlias = Callable[[Any, Session, Result], Path]
-"""Writes everything a run folder holds about one trained seed; returns its page."""
-
-
-def each(tree: Tree, num_seeds: int) -> list[Tree]:
-    """The tree of each of several seeds, as NumPy arrays; that of one is the tree itself."""
-    if num_seeds == 1:
-        return [tree]
-    host = jax.device_get(tree)
-    return [jax.tree.map(lambda leaf, i=index: leaf[i], host) for index in range(num_seeds)]
-
-
-def repeated(tree: Tree, num_seeds: int) -> Tree:
-    """A tree that all seeds share, with a leading axis where they are several."""
-    if num_seeds == 1:
-        return tree
-    return jax.tree.map(lambda leaf: np.stack([leaf] * num_seeds), tree)
-
-
-def start(init: Callable[[PRNGKey, Any], State], seeds: Sequence[int], given: Any) -> State:
-    """What `fit` starts from where a start depends on trained arrays: ``init(key, given)``.
-
-    Of several seeds each has its own part of `given`, along a leading axis [num_seeds].
-    """
-
-    def start_one(key: PRNGKey, given: Any) -> State:
-        return init(named_key(key, "init"), given)  # the key that `fit` hands to `Learner.init`
-
-    keys = root_keys(seeds)
-    return jax.jit(over_seeds(start_one, keys), compiler_options=RUN_ONCE)(keys, given)
+"""Writes the run folder of one trained seed; returns its page."""
 
 
 # ---- while they train
 
 
-def evaluated(evaluate: monitor.Evaluate, num_seeds: int) -> monitor.Evaluate:
-    """The same measures of each seed: arrays [num_seeds] where they are several."""
+def evaluate_each(evaluate: progress.Evaluate, num_seeds: int) -> progress.Evaluate:
+    """Lifts measures of one seed to all seeds: to arrays [num_seeds] if they are several."""
     if num_seeds == 1:
         return evaluate
 
-    def of_all(state: State) -> dict[str, np.ndarray]:
-        measured = [evaluate(one) for one in each(state, num_seeds)]
-        return {name: np.stack([values[name] for values in measured]) for name in measured[0]}
+    def evaluate_all(state: State) -> dict[str, Any]:
+        measures = [evaluate(one) for one in unstack_seeds(state, num_seeds)]
+        return {name: np.stack([values[name] for values in measures]) for name in measures[0]}
 
-    return of_all
+    return evaluate_all
 
 
-def pictured(
+def draw_each(
     pictures: Callable[[State], np.ndarray], session: Session
 ) -> Callable[[State], dict[Path, np.ndarray]]:
-    """The images of each seed, by its folder."""
-    folders = session.member_folders
+    """Lifts images of one seed to all seeds, by their folders."""
+    folders = session.seed_folders
     return lambda state: {
         folder: pictures(one)
-        for folder, one in zip(folders, each(state, len(folders)), strict=True)
+        for folder, one in zip(folders, unstack_seeds(state, len(folders)), strict=True)
     }
 
 
 def split_log(session: Session, last_step: int) -> None:
-    """Gives each of several seeds its own numbers of the log; the times are those of all."""
+    """Writes the log of each of several seeds, with its own numbers and the times of all."""
     if len(session.seeds) == 1:
         return
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", last_step)
-    for index, folder in enumerate(session.member_folders):
+    for index, folder in enumerate(session.seed_folders):
         own = [
             {name: value[index] if isinstance(value, list) else value for name, value in x.items()}
             for x in lines
@@ -102,36 +72,37 @@ def split_log(session: Session, last_step: int) -> None:
 # ---- when they are trained
 
 
-def report(args: Any, session: Session, result: Result, report_one: Report) -> Path:
-    """Writes the run folder of each seed and, of several, what they say together; the page."""
+def report(args: RunArgs, session: Session, result: Result, report_one: Report) -> Path:
+    """Writes the run folder of each seed and, of several, the summary of all; returns the page."""
     if len(session.seeds) == 1:
         return report_one(args, session, result)
     if getattr(args, "study", False):
         logger.info("the study is run for one seed after the other, %d times", len(session.seeds))
-    states = each(result.state, len(session.seeds))
-    for seed, folder, state in zip(session.seeds, session.member_folders, states, strict=True):
+    states = unstack_seeds(result.state, len(session.seeds))
+    for seed, folder, state in zip(session.seeds, session.seed_folders, states, strict=True):
         alone = dataclasses.replace(args, seed=seed, seeds=(), out=folder)
-        root = member_root(session.root, seed)
-        member = session_for(session.experiment, alone, session.dataset, root, session.part)
-        if _already_reported(alone, member, state):
+        root = seed_root(session.root, seed)
+        own = session_for(session.experiment, alone, session.dataset, root, session.part)
+        if _already_reported(alone, own, state):
             note = "finished, left as it is; remove its summary.json to have it drawn again"
             print(f"seed {seed}, in {folder}: {note}", flush=True)
             continue
         print(f"seed {seed}, in {folder}:", flush=True)
-        report_one(alone, member, result._replace(state=state))
-    return members_page.write(args, session, result)
+        report_one(alone, own, result._replace(state=state))
+    return seeds_page.write(args, session, result)
 
 
-def _already_reported(args: Any, member: Session, state: State) -> bool:
-    """Records the run of a seed; whether its folder holds the whole report of this very run.
+def _already_reported(args: RunArgs, session: Session, state: State) -> bool:
+    """Records the run of a seed; True if its folder holds the whole report of this very run.
 
-    That is so where settings, data, code and environment are those that were written down before
+    That is so if settings, data, code and environment are those that were written down before
     and the summary, which is written last, has the digest of the state. A study comes after the
-    summary, and what `--vae` names may have changed, so with them nothing is taken as reported.
+    summary, and the run that `--vae` names may have changed, so with them nothing counts as
+    reported.
     """
-    folder = member.folder
+    folder = session.folder
     before, digest = run_manifest.read_record(folder), _reported_digest(folder)
-    member.record()
+    session.record()
     further = getattr(args, "study", False) or getattr(args, "vae", None)
     same = not further and before == run_manifest.read_record(folder)
     if same and digest == checkpoint.digest(state.params):
@@ -141,7 +112,7 @@ def _already_reported(args: Any, member: Session, state: State) -> bool:
 
 
 def _reported_digest(folder: Path) -> str | None:
-    """The digest of the parameters that a finished report of one seed is about."""
+    """The digest of the parameters in the summary of one seed; None without a summary."""
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
         return str(summary["digest"])

@@ -1,4 +1,4 @@
-"""What several seeds say together: mean, standard deviation and curves, on a page and in JSON."""
+"""The summary of several seeds: mean, standard deviation and curves, on a page and in JSON."""
 
 import json
 import os
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from experiments.running.args import RunArgs
 from experiments.running.session import Session
 from jaxgen.files import write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
@@ -30,9 +31,9 @@ def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
+def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
     """The content of the root's `summary.json`; times are of this process, for all seeds."""
-    found = [json.loads((f / "summary.json").read_bytes()) for f in session.member_folders]
+    found = [json.loads((f / "summary.json").read_bytes()) for f in session.seed_folders]
     return {
         "experiment": session.experiment,
         "dataset": session.dataset.name,
@@ -51,8 +52,8 @@ def summary(args: Any, session: Session, result: Result) -> dict[str, Any]:
     }
 
 
-def write(args: Any, session: Session, result: Result) -> Path:
-    """Writes the page about all seeds and, last, their summary: where it is, the run is whole."""
+def write(args: RunArgs, session: Session, result: Result) -> Path:
+    """Writes the page of all seeds and, last, their summary, whose presence marks a whole run."""
     found = summary(args, session, result)
     metrics, seeds = found["metrics"], ", ".join(map(str, session.seeds))
     steps = result.step - result.first_step
@@ -72,8 +73,8 @@ def write(args: Any, session: Session, result: Result) -> Path:
     ]
     page = report.write_page(session.folder / "report.html", title, facts, sections)
     write_json(session.folder / "summary.json", found)
-    said = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
-    print(f"mean and standard deviation over seeds {seeds}: {', '.join(said)}", flush=True)
+    means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
+    print(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}", flush=True)
     return page
 
 
@@ -93,11 +94,11 @@ def measures(session: Session, metrics: Mapping[str, Mapping[str, Any]]) -> Sect
 
 
 def pages(session: Session, digests: Mapping[str, str]) -> Section:
-    """The parameters of each seed by their digests, and the way to its page."""
-    links = {}
-    for seed, folder in zip(session.seeds, session.member_folders, strict=True):
+    """The parameters of each seed by their digests, and a link to its page."""
+    links = []
+    for seed, folder in zip(session.seeds, session.seed_folders, strict=True):
         where = os.path.relpath(folder, session.folder)
-        links |= {f"report of seed {seed}": f"{where}/report.html"}
+        links.append(Link(f"report of seed {seed}", f"{where}/report.html"))
     rows = [[f"seed {seed}", digest] for seed, digest in digests.items()]
     answer = "Each seed has a whole run folder with a page of its own."
     table = Table(["", "sha256 of the parameters"], rows)
@@ -105,15 +106,15 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
 
 
 def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
-    """How each measure that is in a log as well went, one curve per seed."""
-    first, *_ = session.member_folders
+    """Each measure that is in a log as well over the epochs, one curve per seed."""
+    first, *_ = session.seed_folders
     logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
     folder, paths = session.folder / "figures", []
     folder.mkdir(exist_ok=True)
     for log in (log.relative_to(first) for log in logs):
         lines = {
             f"seed {seed}": metrics_log.read_lines(one / log, last_step)
-            for seed, one in zip(session.seeds, session.member_folders, strict=True)
+            for seed, one in zip(session.seeds, session.seed_folders, strict=True)
         }
         names = {name for line in lines[f"seed {session.seeds[0]}"] for name in line}
         for name in (name for name in metrics if name in names):
@@ -126,6 +127,6 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
 
 
 def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """The epochs at which a measure was taken, and its values."""
+    """The epochs of a measure, and its values."""
     taken = [line for line in lines if name in line]
     return [line["epoch"] for line in taken], [line[name] for line in taken]

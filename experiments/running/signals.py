@@ -19,7 +19,7 @@ class Stopped(Exception):  # noqa: N818 (a request, not an error)
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Yields a function that tells which of SIGINT and SIGTERM has come; a second one kills."""
+    """Yields a function that returns the signal that came, or None; a second signal kills."""
     received: list[int] = []
 
     def note(signum: int, _: Any) -> None:
@@ -27,7 +27,9 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
         signal.signal(signum, previous[signum])
         logger.warning("stopping after this chunk of steps; once more to stop at once")
 
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     for number in previous:
         signal.signal(number, note)
     try:

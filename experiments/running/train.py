@@ -1,4 +1,4 @@
-"""Training with everything a run folder needs: log, display, checkpoints, signals."""
+"""Training in a run folder, with log, display, checkpoints and signals."""
 
 import logging
 import signal
@@ -10,9 +10,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.running import progress
-from experiments.running import seeds as members
 from experiments.running.args import RunArgs
 from experiments.running.cluster import chosen_devices
+from experiments.running.seeds import draw_each, evaluate_each, split_log
 from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
 from jaxgen.learner import Learner, State
@@ -32,17 +32,17 @@ def train_in_session(
     notes: Mapping[str, str] = MappingProxyType({}),
     pictures: Callable[[State], np.ndarray] | None = None,
 ) -> Result:
-    """Trains with everything a run folder needs: log, display, checkpoints, signals.
+    """Trains a learner in a run folder, with log, display, checkpoints and signals.
 
-    RunArgs:
+    Args:
         args: the shared flags.
-        learner: what to train.
-        session: where, on what and with which seeds.
+        learner: the learner to train.
+        session: folder, data and seeds.
         model: the learner's settings; with data, batch size and seeds they name the checkpoints.
-        evaluate: measured on the state of one seed, about twenty times in a run.
-        state: where to start instead of `learner.init`; of several seeds, with a leading axis.
-        seeds: the seeds of members trained in one program; the session's where not given.
-        notes: what every line of the log says besides its numbers.
+        evaluate: measures of the state of one seed, taken about twenty times in a run.
+        state: the start instead of `learner.init`; of several seeds, with a leading axis.
+        seeds: the seeds of one program, if they are not those of the session.
+        notes: text in every line of the log besides its numbers.
         pictures: images of the state of one seed, drawn after every log interval; see
             `progress.Watch`.
 
@@ -60,8 +60,8 @@ def train_in_session(
     devices = chosen_devices(args.cluster)
     if len(devices) > 1:  # sums over several devices end in other last bits
         identity["devices"] = len(devices)
-    settings = {name: str(value) for name, value in flatten_dict(identity, sep=".").items()}
-
+    named = flatten_dict(identity, sep=".")
+    settings = {name: str(value) for name, value in named.items()}
     first = args.cluster.first
 
     def on_start() -> None:
@@ -71,9 +71,9 @@ def train_in_session(
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     watch = progress.Watch(
-        evaluate=members.evaluated(evaluate, len(seeds)),
+        evaluate=evaluate_each(evaluate, len(seeds)),
         every_epochs=max(1, args.epochs // 20),
-        pictures=members.pictured(pictures, session) if pictures else None,
+        pictures=draw_each(pictures, session) if pictures else None,
         tensorboard=args.tensorboard,
         shorten=args.shorten,
         notes=notes,
@@ -97,5 +97,5 @@ def train_in_session(
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
     if first:
-        members.split_log(session, result.step)
+        split_log(session, result.step)
     return result

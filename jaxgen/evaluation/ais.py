@@ -76,17 +76,6 @@ def inverse_temperatures(num_temperatures: int = NUM_TEMPERATURES) -> Float[np.n
     return np.interp(steps, [0, 500, 4_500, 14_500], [0.0, 0.5, 0.9, 1.0]).astype(np.float32)
 
 
-def base_rate_logits(
-    mean_visible: Float[Array, " visible"], smoothing: float = 0.05
-) -> Float[Array, " visible"]:
-    """Visible biases c of the RBM without weights: log p / (1 - p) of the data's mean units.
-
-    With p = (mean + smoothing) / (1 + 2 smoothing) no unit of the data is impossible at the start.
-    """
-    probs = (mean_visible + smoothing) / (1.0 + 2.0 * smoothing)
-    return jnp.log(probs) - jnp.log1p(-probs)
-
-
 def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[Array, ""]:
     """Log Z_0 = sum_i softplus(c_i) + H log 2."""
     return jnp.sum(jax.nn.softplus(base_logits)) + len(params["b_hidden"]) * jnp.log(2.0)
@@ -159,7 +148,7 @@ def ais(
     Args:
         params: the target.
         key: used once.
-        base_logits: c, from `base_rate_logits`; the nearer to the data, the smaller the error.
+        base_logits: c, from `rbm.base_rate_logits`; the nearer to the data, the smaller the error.
         num_chains: weights in the mean; they share the temperatures and are computed side by side.
         num_temperatures: see `inverse_temperatures`.
     """

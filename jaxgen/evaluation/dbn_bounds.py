@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.evaluation.ais import base_rate_logits
 from jaxgen.evaluation.likelihood import LogWeights
 from jaxgen.learner import PRNGKey
 from jaxgen.losses import bernoulli_log_prob, sigmoid, softplus
@@ -45,7 +44,7 @@ def top_base_logits(
     The examples are training data: they set where the chains start, not what is estimated. For an
     RBM alone it is their own mean.
     """
-    return base_rate_logits(jnp.mean(dbn.up(net.recognition, key, visible)[-1], axis=0))
+    return rbm.base_rate_logits(jnp.mean(dbn.up(net.recognition, key, visible)[-1], axis=0))
 
 
 def log_joint(

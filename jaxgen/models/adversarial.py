@@ -73,6 +73,13 @@ class Nets(NamedTuple):
     """Raw images, uint8, to what the discriminator sees."""
 
 
+class Game(NamedTuple):
+    """Two nets, and the learner that trains them against each other."""
+
+    learner: Learner
+    nets: Nets
+
+
 def rescaled(images: Batch) -> Pixels:
     """Raw images, 0 to 255, in [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1.0
@@ -324,3 +331,8 @@ def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int])
         step=partial(step, config, nets),
         sample=partial(sample, config, nets),
     )
+
+
+def game(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Game:
+    """Any two nets with their learner; `image_shape` [H, W, C] is of what D sees."""
+    return Game(adversarial(config, nets, image_shape), nets)

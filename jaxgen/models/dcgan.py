@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from jaxgen.errors import require, require_positive
 from jaxgen.learner import Batch, Learner, PRNGKey
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Codes, Nets, Pixels, rescaled
+from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
 from jaxgen.nn.conv_spec import Geometry
 from jaxgen.nn.layers import ACTIVATIONS, BatchNorm, Conv, ConvTranspose, Dense
 
@@ -157,13 +157,18 @@ def nets(config: Config, num_channels: int) -> Nets:
     return Nets(Generator(config, num_channels), Discriminator(config), enlarged)
 
 
+def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
+    """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
+    shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
+    return adversarial.game(config, nets(config, image_shape[-1]), shape)
+
+
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
     """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
 
     Samples are of 64x64, whatever the images' size.
     """
-    shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
-    return adversarial.adversarial(config, nets(config, image_shape[-1]), shape)
+    return game(config, image_shape).learner
 
 
 from_params = adversarial.from_params

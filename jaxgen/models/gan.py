@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxgen.errors import require
 from jaxgen.learner import Learner
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Codes, Nets, Pixels, rescaled
+from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
 from jaxgen.nn.layers import ACTIVATIONS, Dense
 
 
@@ -81,9 +81,14 @@ def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
     return Nets(Generator(config, image_shape), Discriminator(config), rescaled)
 
 
+def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
+    """Both nets with their learner, for images of `image_shape` [H, W, C]."""
+    return adversarial.game(config, nets(config, image_shape), image_shape)
+
+
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
     """The GAN as three pure functions, for images of `image_shape` [H, W, C]."""
-    return adversarial.adversarial(config, nets(config, image_shape), image_shape)
+    return game(config, image_shape).learner
 
 
 from_params = adversarial.from_params

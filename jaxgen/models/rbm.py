@@ -23,8 +23,9 @@ from typing import NamedTuple, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from jaxgen.errors import require, require_choices, require_positive
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
@@ -34,6 +35,9 @@ Visible: TypeAlias = Float[Array, "*batch visible"]
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
 Params: TypeAlias = dict[str, Array]
 """w [V, H], b_visible [V] (a above), b_hidden [H] (b above)."""
+
+BASE_RATE_SMOOTHING = 0.005
+"""Of the base rates at the start of a training: no pixel's bias starts beyond 5.3."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,39 @@ def init(config: Config, num_visible: int, key: PRNGKey) -> State:
         chains=chains,
         means=means,
     )
+
+
+def mean_pixels(
+    images: UInt8[np.ndarray, "examples *shape"], binary: Binarize
+) -> Float[np.ndarray, " visible"]:
+    """Share of the images in which each visible unit is on; of grey input, its mean value."""
+    pixels = images.reshape(len(images), -1)
+    on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
+    mean: np.ndarray = on.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def base_rate_logits(
+    mean_visible: Float[Array | np.ndarray, " visible"], smoothing: float = 0.05
+) -> Float[Array, " visible"]:
+    """Visible biases c of the RBM without weights: log p / (1 - p) of the data's mean units.
+
+    With p = (mean + smoothing) / (1 + 2 smoothing) no unit of the data is impossible at the start.
+    """
+    probs = (mean_visible + smoothing) / (1.0 + 2.0 * smoothing)
+    return jnp.log(probs) - jnp.log1p(-probs)
+
+
+def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visible"]) -> State:
+    """The state with visible biases, and centred means if there are any, of the mean pixels.
+
+    From biases of 0 an RBM draws every pixel with probability 1/2 at first. The gradient then is
+    the same for all hidden units, drives them all on, and PCD with few units may never recover.
+    Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 8.1.
+    """
+    params = state.params | {"b_visible": base_rate_logits(mean_visible, BASE_RATE_SMOOTHING)}
+    means = None if state.means is None else (jnp.asarray(mean_visible), state.means[1])
+    return state._replace(params=params, means=means)
 
 
 def negative_phase(config: Config, state: State, data: Visible, key: PRNGKey) -> Visible:

@@ -1,18 +1,23 @@
-"""What a run leaves for its reader: `report.html` and markdown tables.
+"""Pages and tables for the reader of a run: `report.html` and markdown.
 
 The page is one self-contained file: figures are embedded, nothing is loaded from elsewhere.
 """
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
 
 from jaxgen.files import write_atomically
+
+
+class Link(NamedTuple):
+    """A text that leads to an address relative to the page."""
+
+    text: str
+    address: str
 
 
 class Table(NamedTuple):
@@ -23,7 +28,7 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One question with its measured answer, its figures and, where there is one, its table."""
+    """One question with its measured answer, its figures and, if there is one, its table."""
 
     name: str
     title: str
@@ -31,12 +36,11 @@ class Section(NamedTuple):
     """Paragraphs."""
     figures: Sequence[Path] = ()
     table: Table | None = None
-    links: Mapping[str, str] = MappingProxyType({})
-    """Addresses relative to the page, by what is said of them."""
+    links: Sequence[Link] = ()
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number with `digits` significant digits, without an exponent where that reads well."""
+    """A number with `digits` significant digits, and without an exponent if it is large."""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
@@ -52,18 +56,10 @@ def _embedded(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def add_link(page: Path, said: str, address: str) -> None:
-    """Adds a link to the navigation of a page that is there, unless it has it already."""
-    link = f'<a href="{html.escape(address)}">{html.escape(said)}</a>'
-    text = page.read_text()
-    if link not in text:
-        write_atomically(page, text.replace("</nav>", f"{link}</nav>", 1).encode())
-
-
 def write_page(
-    path: Path, title: str, facts: Mapping[str, str], sections: Sequence[Section]
+    path: Path, title: str, facts: Mapping[str, str | Link], sections: Sequence[Section]
 ) -> Path:
-    """Writes a page: a title, a table of facts and one section per question."""
+    """Writes a page: a title, a table of facts and one section per question; returns its path."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxgen.report", "templates"),
         autoescape=True,

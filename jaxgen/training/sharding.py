@@ -114,7 +114,7 @@ def sharing_batches(learner: Learner, placed: Layout) -> Learner:
     """The learner with every batch spread over the devices that share it."""
 
     def step(state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-        spread = jax.lax.with_sharding_constraint(batch, placed.by_image)  # type: ignore[no-untyped-call]
+        spread = jax.lax.with_sharding_constraint(batch, placed.by_image)
         return learner.step(state, spread, key)
 
     return learner._replace(step=step)

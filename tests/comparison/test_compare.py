@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.browser import shown
 from support.helpers import SMALL_CLASSIFIER
-from support.runs import contents, only_line, read
+from support.runs import EPOCHS, Command, call, contents, only_line, read
 
 from experiments import compare, rbm
 from experiments.comparison import measures as compare_measures
@@ -149,6 +149,28 @@ def test_pages_link_each_other_and_a_page_that_is_there_stays(
         assert read(run / "measures.json")["of"]["parameters"] in measures
         link = os.path.relpath(run / "measures.html", compared)
         assert page.count(f'href="{link}"') == 1
+
+
+def test_the_page_of_a_run_links_its_measures_when_it_is_drawn_again(
+    compared: Path, pair: tuple[Path, Path], tmp_path: Path, digits_root: Path
+) -> None:
+    """No page is changed after it was written; measures of other parameters are not linked."""
+    folder = tmp_path / "run"
+    shutil.copytree(pair[0], folder)
+    command = "python -m experiments.compare"
+    page = (folder / "report.html").read_text()
+    assert (page.count('href="measures.html"'), page.count(f"{command} ")) == (0, 1)
+    assert (
+        read(folder / "measures.json")["of"]["parameters"] in (folder / "measures.html").read_text()
+    )
+    flags = (*EPOCHS, "--log-every", "10", "--out", str(folder), "--resume")
+    for digest, counts in (("", (1, 0)), ("another", (0, 1))):
+        if digest:
+            of = read(folder / "measures.json")["of"] | {"parameters": digest}
+            change(folder / "measures.json", of=of)
+        assert call(*Command(digits_root, folder).args(*flags)[2:]) == 0
+        page = (folder / "report.html").read_text()
+        assert (page.count('href="measures.html"'), page.count(f"{command} ")) == counts
 
 
 def test_measures_are_computed_again_only_where_they_depend_on_something_new(

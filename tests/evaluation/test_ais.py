@@ -13,7 +13,7 @@ from support.helpers import one_line, same
 from support.reference_dbn import float32
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation.ais import ais, base_rate_logits, inverse_temperatures, reverse_ais
+from jaxgen.evaluation.ais import ais, inverse_temperatures, reverse_ais
 from jaxgen.models import rbm
 
 # ---- schedule and start
@@ -35,11 +35,6 @@ def test_no_temperature_is_refused():
     with pytest.raises(SettingError, match="at least 1 temperature, found 0") as error:
         inverse_temperatures(0)
     one_line(error)
-
-
-def test_base_rates_of_units_that_never_change_are_finite():
-    found = base_rate_logits(jnp.array([0.0, 0.3, 1.0]), smoothing=0.1)
-    np.testing.assert_allclose(found, special.logit([1 / 12, 1 / 3, 11 / 12]), rtol=1e-5)
 
 
 # ---- the truth
@@ -90,7 +85,7 @@ def trained():
 
     params = train(jax.random.key(0))
     assert np.abs(params["w"]).max() > 1.0
-    return params, base_rate_logits(jnp.asarray(images.mean(axis=0), jnp.float32))
+    return params, rbm.base_rate_logits(jnp.asarray(images.mean(axis=0), jnp.float32))
 
 
 def exact_log_z(params):

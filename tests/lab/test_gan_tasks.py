@@ -15,11 +15,12 @@ from safetensors.numpy import load_file
 from support.runs import read
 
 from experiments.dcgan import PRESETS, Args
-from experiments.lab.gan import dcgan_study
-from experiments.lab.gan import tasks as adversarial_tasks
-from experiments.lab.gan.page import Shown
-from experiments.lab.gan.training import Trained
-from experiments.running.artifacts import Drawing
+from experiments.lab import study as runner
+from experiments.lab.drawing import Drawing
+from experiments.lab.gan import dcgan as dcgan_lab
+from experiments.lab.gan import tasks
+from experiments.lab.gan.page import GANReport
+from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.export import pytorch
@@ -52,14 +53,14 @@ class Pixels(nn.Module):
         return jnp.sum(pixels, axis=(1, 2, 3))
 
 
-def made(matrix: np.ndarray, folder: Path, train: np.ndarray, labels: np.ndarray) -> Trained:
+def made(matrix: np.ndarray, folder: Path, train: np.ndarray, labels: np.ndarray) -> TrainedGAN:
     """The generator with a matrix [L, 4], and data whose test images are darker training images."""
     labels = labels.astype(np.int32)
     dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none")
     drawing = Drawing(dataset, folder)
     generator = Player({"params": {"matrix": jnp.asarray(matrix, jnp.float32)}}, ())
     state = State(generator, Player({"params": {}}, ()), None, jnp.int32(0))
-    return Trained(Nets(Linear(), Pixels(), rescaled), state, drawing, len(matrix))
+    return TrainedGAN(Nets(Linear(), Pixels(), rescaled), state, drawing, len(matrix))
 
 
 def images_by_hand(codes: Any, matrix: np.ndarray) -> np.ndarray:
@@ -94,12 +95,12 @@ def test_near_samples(
     pattern: list[int], share: float, distance: float, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Samples are one pattern or its negative: training images, or two pixels away from any."""
-    monkeypatch.setattr(adversarial_tasks.figures, "rows_of", lambda *_: None)
+    monkeypatch.setattr(tasks.figures, "rows_of", lambda *_: None)
     monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
     matrix = 1e6 * np.array([[1.0, 1.0, -1.0, -1.0]])
     train = np.array([pattern, 255 - np.array(pattern)], np.uint8).reshape(2, *SHAPE)
     trained = made(matrix, tmp_path, train, np.zeros(2))
-    _, measured = adversarial_tasks.neighbours(trained, LINES)
+    _, measured = tasks.neighbours(trained, LINES)
     assert measured["sample_near_share"] == share
     np.testing.assert_allclose(measured["sample_distance"], distance, atol=0.01)
     np.testing.assert_allclose(measured["test_distance"], np.sqrt(2.0) * 128 / 255, atol=0.01)
@@ -113,16 +114,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """What would be drawn as a sheet or as rows; nothing is."""
     kept: list[Any] = []
     for name in ("image_sheet", "rows_of"):
-        monkeypatch.setattr(
-            adversarial_tasks.figures, name, lambda images, *_, **__: kept.append(images)
-        )
+        monkeypatch.setattr(tasks.figures, name, lambda images, *_, **__: kept.append(images))
     monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
     return kept
 
 
 def test_walks_go_from_each_code_to_the_next(drawn: list[Any], tmp_path: Path) -> None:
     trained = made(MATRIX, tmp_path, *random_data())
-    adversarial_tasks.walks(trained)
+    tasks.walks(trained)
     rows = drawn[0].reshape(10, 10, *SHAPE)
     codes = np.asarray(trained.codes("walks", 10), np.float64)
     ends = images_by_hand(codes * np.sqrt(3) / np.linalg.norm(codes, axis=1, keepdims=True), MATRIX)
@@ -131,7 +130,7 @@ def test_walks_go_from_each_code_to_the_next(drawn: list[Any], tmp_path: Path) -
 
 
 def test_walks_of_a_constant_generator(drawn: list[Any], tmp_path: Path) -> None:
-    section = adversarial_tasks.walks(made(0.0 * MATRIX, tmp_path, *random_data()))
+    section = tasks.walks(made(0.0 * MATRIX, tmp_path, *random_data()))
     assert drawn[0].std() == 0.0
     assert "The images do not change along any walk." in section.answer[0]
 
@@ -142,9 +141,9 @@ def test_evenness() -> None:
     walks[0] += np.linspace(0.0, 1.0, 10).reshape(10, 1, 1, 1)
     walks[1, 4:] = 1.0
     for walk, jump in ((0, "1"), (1, "9")):
-        said = adversarial_tasks.evenness(walks[[walk]])
+        said = tasks.evenness(walks[[walk]])
         assert f"The largest of the 9 steps in pixels is {jump} times the mean one" in said
-    assert "is 5 times the mean one (median of the 2 walks" in adversarial_tasks.evenness(walks)
+    assert "is 5 times the mean one (median of the 2 walks" in tasks.evenness(walks)
 
 
 # ---- sums of codes
@@ -155,7 +154,7 @@ def test_sums_of_codes(drawn: list[Any], tmp_path: Path) -> None:
     train, _ = random_data()
     labels = np.arange(len(train)) % 9
     trained = made(MATRIX, tmp_path, train, labels)
-    adversarial_tasks.arithmetic(trained)
+    tasks.arithmetic(trained)
     codes = np.asarray(trained.codes("labelled noise", 2000), np.float64)
     images = images_by_hand(codes, MATRIX).reshape(-1, 1, NUM_PIXELS)
     nearest = np.linalg.norm(images - train.reshape(1, -1, NUM_PIXELS) / 255, axis=2).argmin(axis=1)
@@ -171,7 +170,7 @@ def test_sums_of_codes(drawn: list[Any], tmp_path: Path) -> None:
     found = drawn[0]
     np.testing.assert_allclose(found["mean"][known], expected(means)[known], atol=0.02)
     np.testing.assert_allclose(found["mean"][9], 0.5, atol=1e-6)
-    for a, b in adversarial_tasks.DIFFERENCES:
+    for a, b in tasks.DIFFERENCES:
         sums = means[a] - means[b] + means
         np.testing.assert_allclose(found[f"{a} - {b} + mean"], expected(sums), atol=0.05)
 
@@ -185,7 +184,7 @@ def test_chance(smoothing: float, chance: str) -> None:
     grid = np.linspace(0.0005, 0.9995, 1999)
     losses = -(1 - smoothing) * np.log(grid) - (1 + smoothing) * np.log(1 - grid)
     assert f"{grid[losses.argmin()]:.3g}" == chance
-    said = adversarial_tasks.at_chance(smoothing)
+    said = tasks.at_chance(smoothing)
     assert f"gives {chance} to both" in said
     assert f"{losses.min():.3f}" in said
 
@@ -217,7 +216,7 @@ def test_batches_that_the_nets_have_seen(
     batch = jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8)
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
-    dcgan_study.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
+    dcgan_lab.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
     for player, norm in (("generator", 1), ("discriminator", 3)):
         arrays = load_file(tmp_path / f"{player}.safetensors")
         assert int(arrays[f"main.{norm}.num_batches_tracked"]) == 3 * passes.count(player)
@@ -234,7 +233,7 @@ def test_the_page_names_convolutions_without_biases(name: str, use_bias: bool) -
     arrays = pytorch.to_pytorch(config, "generator", zeros)
     kernels = [key for key in arrays if arrays[key].ndim == 4]
     biases = [key for key in kernels if key.replace("weight", "bias") in arrays]
-    said = dcgan_study._sequence(config)
+    said = dcgan_lab._sequence(config)
     assert said.count("ConvTranspose2d") == 2
     assert said.count("bias=False") == (0 if biases == kernels else 2)
 
@@ -244,27 +243,27 @@ def test_the_study_leaves_out_what_the_run_is(
 ) -> None:
     """A run without batch normalisation at 1e-3 has two variants left, and the log says so."""
     model = dcgan.Config(batch_norm=False, learning_rate=1e-3)
-    measured = dict.fromkeys([*dcgan_study.COLUMNS, "test_distance"], 1.0)
+    measures = dict.fromkeys([*dcgan_lab.COLUMNS, "test_distance"], 1.0)
     trained: list[tuple[str, dcgan.Config]] = []
 
-    def train(args: Args, own: Session) -> None:
+    def train(args: Args, own: Session) -> Any:
         own.folder.mkdir(parents=True)
         own.record()
         assert read(own.folder / "config.json")["model"]["d_steps"] == args.model.d_steps
         trained.append((own.part, args.model))
 
-    shown: Any = Shown(None, measured, [], tmp_path)  # type: ignore[arg-type]
-    monkeypatch.setattr(dcgan_study, "train", train)
-    monkeypatch.setattr(dcgan_study, "show", lambda *_: shown)
-    monkeypatch.setattr(dcgan_study, "comparison", lambda *_: None)
-    monkeypatch.setattr(dcgan_study.results, "write_study", lambda *args: args[-1])
+    written: Any = GANReport(None, measures, [], tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
+    monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
+    monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
     dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64)
     args = dataclasses.replace(Args(), model=model)
     session = session_for("dcgan", args, dataset, tmp_path)
     with caplog.at_level(logging.INFO, "jaxgen"):
-        rows: Any = dcgan_study.study(args, session, shown)
+        dcgan_lab.compare(args, session, written, train)
     expected = [("study/5_1_2_two_D_updates", 2, 1), ("study/5_1_2_two_G_updates", 1, 2)]
     assert [(part, each.d_steps, each.g_steps) for part, each in trained] == expected
-    assert [row["name"] for row in rows] == ["as set", *list(dcgan_study.VARIANTS)[:2]]
+    rows = read(tmp_path / "study.json")
+    assert [row["name"] for row in rows] == ["as set", *list(dcgan_lab.VARIANTS)[:2]]
     assert "2 trainings follow, each takes about as long as the run: 5.1.2 two" in caplog.text
-    assert len(dcgan_study.variants(dcgan.Config())) == len(dcgan_study.VARIANTS)
+    assert len(dcgan_lab.variants(Args())) == len(dcgan_lab.VARIANTS)

@@ -1,27 +1,84 @@
-"""The RBM study: every variant is trained, measured and shown; slow, for it trains eleven RBMs."""
+"""The runner of studies, and the RBM study, which is slow because it trains eleven RBMs."""
 
 import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from support.runs import Command, call
 
 from experiments.lab.rbm import study as rbm_study
+from experiments.lab.study import Study, Variant, run
+from experiments.rbm import Args
+from experiments.running.session import Session, session_for
+from jaxgen.data import Dataset, Split
 from jaxgen.models import rbm
+from jaxgen.report.page import Section, Table
 
 
-def test_programs_change_one_thing_each():
+def test_variants_change_one_thing_each():
     lab = rbm.Config()
-    members = {n: c for program in rbm_study.programs(lab).values() for n, c in program.items()}
+    variants = {each.name: each for each in rbm_study.variants(Args())}
+    models = {name: each.args.model for name, each in variants.items()}
     changed = {
         name: [f for f in lab.__dataclass_fields__ if getattr(config, f) != getattr(lab, f)]
-        for name, config in members.items()
+        for name, config in models.items()
     }
     assert all(len(fields) == 1 for fields in changed.values())
-    steps = {c.num_gibbs_steps for c in members.values()} | {lab.num_gibbs_steps}
+    steps = {c.num_gibbs_steps for c in models.values()} | {lab.num_gibbs_steps}
     assert steps == {1, 2, 5, 10}
-    assert len({c.learning_rate for c in members.values()} | {lab.learning_rate}) >= 5
-    assert {25, 400} <= {c.num_hidden for c in members.values()}
-    assert "none" in {c.binarize for c in members.values()}
+    assert len({c.learning_rate for c in models.values()} | {lab.learning_rate}) >= 5
+    assert {25, 400} <= {c.num_hidden for c in models.values()}
+    assert "none" in {c.binarize for c in models.values()}
+    one_program = [name for name, each in variants.items() if each.folder == "rates"]
+    assert all(changed[name] == ["learning_rate"] for name in one_program)
+    assert len({each.folder for each in variants.values()}) == len(variants) - len(one_program) + 1
+
+
+class Row(NamedTuple):
+    """A model of a study that is nothing but its measures."""
+
+    measures: dict[str, float]
+
+
+def test_the_runner_trains_each_program_once_and_writes_every_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Two variants of one folder are one program; rows stand in the order of their measure."""
+    trained: list[tuple[list[str], str]] = []
+    args, dataset = Args(), Dataset("tiny", Split(None, None), Split(None, None), "0" * 64)  # type: ignore[arg-type]
+    session = session_for("rbm", args, dataset, tmp_path)
+
+    def train(variants: Sequence[Variant[Args]], place: Session) -> dict[str, Row]:
+        trained.append(([each.name for each in variants], place.part))
+        return {each.name: Row({"x": 1.0 / (1 + len(each.name))}) for each in variants}
+
+    def sections(rows: Mapping[str, Row], table: Table) -> list[Section]:
+        return [Section("one", "The rows", [", ".join(rows)], (), table)]
+
+    names = {"a": "one", "bbb": "both", "bb": "both"}
+    study = Study(
+        title="A study",
+        facts={"spread": "none"},
+        variants=[Variant(name, folder, args) for name, folder in names.items()],
+        train=train,
+        sections=sections,
+        columns={"x": "the measure"},
+        order=lambda row: -row.measures["x"],
+    )
+    with caplog.at_level(logging.INFO, "jaxgen"):
+        page = run(study, args, session, {"the run": Row({"x": 3.0})})
+    assert trained == [(["a"], "study/one"), (["bbb", "bb"], "study/both")]
+    assert "2 trainings follow, each takes about as long as the run: a, bbb, bb" in caplog.text
+    assert "the run, a, bb, bbb" in page.read_text()
+    rows = json.loads((tmp_path / "study.json").read_text())
+    assert rows[:2] == [{"name": "the run", "x": 3.0}, {"name": "a", "x": 0.5}]
+    markdown = (tmp_path / "study.md").read_text()
+    assert "- spread: none" in markdown
+    assert "| variant | the measure |" in markdown
+    assert "| bb | 0.3333 |" in markdown
 
 
 @pytest.mark.slow

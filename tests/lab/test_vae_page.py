@@ -88,11 +88,11 @@ def test_the_bound_does_not_depend_on_the_blocks(digits_root: Path, finished, mo
 def test_schedule_of_burda_covers_all_epochs(digits_root: Path):
     dataset = data.load("digits", digits_root)
     args = vae.Args(schedule="burda", epochs=3280, batch_size=100)
-    config = vae_training.scheduled(args, dataset, args.model)
+    config = vae_training.scheduled(args, dataset)
     assert config.first_stage_steps == 15
     short = vae.Args(schedule="burda", epochs=328, batch_size=10)
-    assert vae_training.scheduled(short, dataset, short.model).first_stage_steps == 15
-    assert vae_training.scheduled(vae.Args(), dataset, args.model) == args.model
+    assert vae_training.scheduled(short, dataset).first_stage_steps == 15
+    assert vae_training.scheduled(vae.Args(), dataset) == args.model
 
 
 def test_presets():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from support import reference
 from support.helpers import same
 
@@ -293,3 +294,11 @@ def test_impossible_settings(bad):
     flag = next(iter(bad)).replace("_", "-")
     with pytest.raises(SettingError, match=f"--{flag}"):
         rbm.Config(**bad)
+
+
+# ---- base rates
+
+
+def test_base_rates_of_units_that_never_change_are_finite():
+    found = rbm.base_rate_logits(jnp.array([0.0, 0.3, 1.0]), smoothing=0.1)
+    np.testing.assert_allclose(found, special.logit([1 / 12, 1 / 3, 11 / 12]), rtol=1e-5)

@@ -24,6 +24,16 @@ def test_page_holds_everything_and_loads_nothing(tmp_path):
     assert "<script" not in page
 
 
+def test_facts_and_sections_may_lead_elsewhere(tmp_path):
+    """An address is relative to the page; text and address are escaped."""
+    section = report.Section("1.1", "Title", [], links=[report.Link("all <of> it", "a/b.html")])
+    facts = {"seed": "0 <", "measures": report.Link("numbers & more", "measures.html?a&b")}
+    page = report.write_page(tmp_path / "page.html", "Run", facts, [section]).read_text()
+    assert "<td>0 &lt;</td>" in page
+    assert '<td><a href="measures.html?a&amp;b">numbers &amp; more</a></td>' in page
+    assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page
+
+
 def test_markdown_table():
     table = report.Table(["a", "b"], [["1", "2"], ["3", "4"]])
     assert report.markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"

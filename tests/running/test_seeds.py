@@ -26,8 +26,7 @@ from support.runs import (
 )
 
 from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
-from experiments.running import cli
-from experiments.running import seeds_page as members_page
+from experiments.running import cli, seeds_page
 from experiments.running.seeds import report
 from experiments.running.session import Session, session_for
 from jaxgen import data
@@ -226,7 +225,7 @@ def test_which_seeds_are_drawn_again(pair: Path, digits_root: Path, tmp_path: Pa
     session = session_for("rbm", args, data.load("digits", digits_root), folder)
     params = [load_file(member / "params.safetensors") for member in members(folder)]
     state = Params({name: np.stack([each[name] for each in params]) for name in params[0]})
-    monkeypatch.setattr(members_page, "write", lambda *_: folder / "report.html")
+    monkeypatch.setattr(seeds_page, "write", lambda *_: folder / "report.html")
 
     def report_one(alone: rbm.Args, member: Session, _: Result) -> Path:
         assert not (member.folder / "summary.json").exists()  # or half a report would count

@@ -13,7 +13,10 @@ from flax.training import train_state
 
 from experiments.benchmarking.baselines.flax_rbm import epoch_of
 
-ACTIVATIONS = {"relu": nn.relu, "leaky_relu": partial(nn.leaky_relu, negative_slope=0.2)}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": partial(nn.leaky_relu, negative_slope=0.2),
+}
 
 
 class TrainState(train_state.TrainState):
@@ -32,7 +35,8 @@ class Players(NamedTuple):
 def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
     """The mean over the batch, in nats; all examples have the same target."""
     logits = logits.astype(jnp.float32)
-    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)).mean()
+    entropy: jax.Array = optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target))
+    return entropy.mean()
 
 
 def generator_loss(logits: jax.Array, loss: str) -> jax.Array:
@@ -111,7 +115,9 @@ def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> 
         variables = jax.jit(net.init)(keys, inputs)
         params, stats = variables["params"], variables.get("batch_stats", {})
         states.append(
-            TrainState.create(apply_fn=net.apply, params=params, tx=adam, batch_stats=stats)
+            TrainState.create(  # type: ignore[no-untyped-call]
+                apply_fn=net.apply, params=params, tx=adam, batch_stats=stats
+            )
         )
     return Players(*states)
 

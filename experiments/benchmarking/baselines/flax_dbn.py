@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarking.baselines.flax_rbm import RBM, epoch_of, in_memory, learn, start
+from experiments.benchmarking.baselines.flax_rbm import (
+    RBM,
+    epoch_of,
+    in_memory,
+    learn,
+    probs,
+    start,
+)
 from jaxgen.models import dbn
 
 
@@ -23,8 +30,8 @@ def epoch_runner(images: np.ndarray, batch_size: int, config: dbn.Config) -> Cal
     def step(variables: Any, grey: jax.Array, key: jax.Array) -> Any:
         key_visible, key_data, key_gibbs = jax.random.split(key, 3)
         visible = jax.random.bernoulli(key_visible, grey).astype(jnp.float32)
-        probs = first.apply(lower, visible, method="up")
-        data = jax.random.bernoulli(key_data, probs).astype(jnp.float32)
+        on = probs(first, lower, visible, "up")
+        data = jax.random.bernoulli(key_data, on).astype(jnp.float32)
         return learn(second, variables, data, key_gibbs, num_gibbs_steps, config.learning_rate)[0]
 
     return epoch_of(pixels, batch_size, start(second, 1), step)

@@ -37,7 +37,9 @@ def normalised(config: Any, x: jax.Array) -> jax.Array:
     """Batch normalisation in training, where the net has it."""
     if not config.batch_norm:
         return x
-    return nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, scale_init=scattered(1.0))(x)
+    norm = nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, scale_init=scattered(1.0))
+    normed: jax.Array = norm(x)
+    return normed
 
 
 class Generator(nn.Module):
@@ -77,14 +79,16 @@ class Discriminator(nn.Module):
             x = adversarial.ACTIVATIONS["leaky_relu"](x)
         if config.stem == "dense":
             return nn.Dense(1)(x.reshape(len(x), -1))
-        return conv(1, (4, 4), padding="VALID")(x).reshape(-1, 1)
+        logits: jax.Array = conv(1, (4, 4), padding="VALID")(x)
+        return logits.reshape(-1, 1)
 
 
 def prepare(images: jax.Array) -> jax.Array:
     """Bytes [N, H, W, C] as images of 64x64 in [-1, 1]."""
     shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, images.shape[-1])
     pixels = images.astype(jnp.float32) / 127.5 - 1.0
-    return jax.image.resize(pixels, shape, "bilinear", antialias=False)
+    larger: jax.Array = jax.image.resize(pixels, shape, "bilinear", antialias=False)
+    return larger
 
 
 def epoch_runner(images: np.ndarray, batch_size: int, config: Any) -> Callable[..., None]:

@@ -39,17 +39,23 @@ def start(model: RBM, seed: int) -> Any:
     return model.init(jax.random.key(seed), jnp.zeros((1, model.num_visible)), method="up")
 
 
+def probs(model: RBM, variables: Any, units: jax.Array, method: str) -> jax.Array:
+    """p(h=1|v) with the method "up", p(v=1|h) with "down"."""
+    found: jax.Array = model.apply(variables, units, method=method)  # type: ignore[assignment]
+    return found
+
+
 def learn(
     model: RBM, variables: Any, data: jax.Array, key: jax.Array, num_gibbs_steps: int, rate: float
 ) -> tuple[Any, jax.Array]:
     """One CD-k update; also returns the visible units at the end of the chain."""
-    hidden_data = hidden = model.apply(variables, data, method="up")
+    hidden_data = hidden = probs(model, variables, data, "up")
     for _ in range(num_gibbs_steps):
         key, key_hidden, key_visible = jax.random.split(key, 3)
         drawn = jax.random.bernoulli(key_hidden, hidden).astype(jnp.float32)
-        probs = model.apply(variables, drawn, method="down")
-        visible = jax.random.bernoulli(key_visible, probs).astype(jnp.float32)
-        hidden = model.apply(variables, visible, method="up")
+        on = probs(model, variables, drawn, "down")
+        visible = jax.random.bernoulli(key_visible, on).astype(jnp.float32)
+        hidden = probs(model, variables, visible, "up")
     gradient = {
         "w": (data.T @ hidden_data - visible.T @ hidden) / len(data),
         "b_visible": (data - visible).mean(0),

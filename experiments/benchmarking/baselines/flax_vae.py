@@ -55,7 +55,8 @@ def start(config: vae.Config, num_visible: int) -> TrainState:
     key = jax.random.key(0)
     params = model.init(key, jnp.zeros((1, num_visible)), key)["params"]
     adam = optax.adam(config.learning_rate, b2=config.beta2, eps=config.epsilon)
-    return TrainState.create(apply_fn=model.apply, params=params, tx=adam)
+    state: TrainState = TrainState.create(apply_fn=model.apply, params=params, tx=adam)
+    return state
 
 
 def update(state: TrainState, visible: jax.Array, key: jax.Array) -> tuple[TrainState, jax.Array]:
@@ -65,7 +66,8 @@ def update(state: TrainState, visible: jax.Array, key: jax.Array) -> tuple[Train
         logits, mean, log_var = state.apply_fn({"params": params}, visible, key)
         entropy = optax.sigmoid_binary_cross_entropy(logits, visible).sum()
         kl = 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1.0).sum()
-        return (entropy + kl) / len(visible)
+        mean_loss: jax.Array = (entropy + kl) / len(visible)
+        return mean_loss
 
     value, grads = jax.value_and_grad(loss)(state.params)
     return state.apply_gradients(grads=grads), value

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarking.baselines.flax_rbm import RBM, epoch_of, in_memory, learn, start
+from experiments.benchmarking.baselines.flax_rbm import (
+    RBM,
+    epoch_of,
+    in_memory,
+    learn,
+    probs,
+    start,
+)
 from jaxgen.models import wake_sleep
 
 
@@ -26,14 +33,14 @@ def update(
     """
     recognition, generative, pair = nets
     key_up, key_top = jax.random.split(key)
-    probs = layer.apply(recognition, visible, method="up")
-    wake = jax.random.bernoulli(key_up, probs).astype(jnp.float32)
+    on = probs(layer, recognition, visible, "up")
+    wake = jax.random.bernoulli(key_up, on).astype(jnp.float32)
     rate = config.learning_rate
     pair, dream = learn(top, pair, wake, key_top, config.num_gibbs_steps, rate)
-    dreamt = layer.apply(generative, dream, method="down")
-    error = visible - layer.apply(generative, wake, method="down")
+    dreamt = probs(layer, generative, dream, "down")
+    error = visible - probs(layer, generative, wake, "down")
     generative = moved(generative, rate, w=error.T @ wake / len(visible), b_visible=error.mean(0))
-    error = dream - layer.apply(recognition, dreamt, method="up")
+    error = dream - probs(layer, recognition, dreamt, "up")
     recognition = moved(
         recognition, rate, w=dreamt.T @ error / len(visible), b_hidden=error.mean(0)
     )

@@ -1,7 +1,8 @@
-"""What the PyTorch baselines of the GANs share: losses, updates, iterations, epochs."""
+"""The common part of the GANs' PyTorch baselines: losses, updates, iterations, epochs."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,12 @@ def update(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
 
 
 def iteration(
-    generator: nn.Module, discriminator: nn.Module, config, batch_size: int, device, dtype: str
+    generator: nn.Module,
+    discriminator: nn.Module,
+    config: Any,
+    batch_size: int,
+    device: str,
+    dtype: str,
 ) -> Callable[[torch.Tensor], None]:
     """A function of real images that makes d_steps updates of D, then g_steps of G."""
     betas = (config.beta1, config.beta2)
@@ -70,11 +76,11 @@ def iteration(
 
 
 def epoch_runner(
-    nets: tuple[nn.Module, nn.Module],
+    nets: Sequence[nn.Module],
     pixels: torch.Tensor,
     prepare: Callable[[torch.Tensor], torch.Tensor],
     batch_size: int,
-    config,
+    config: Any,
     *,
     memory_format: str = "contiguous",
     device: str = "cpu",
@@ -99,5 +105,6 @@ def epoch_runner(
     if compiled:
         nets = [torch.compile(net) for net in nets]
     pixels = pixels.to(device)
-    step = iteration(*nets, config, batch_size, device, dtype)
+    generator, discriminator = nets
+    step = iteration(generator, discriminator, config, batch_size, device, dtype)
     return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch)))

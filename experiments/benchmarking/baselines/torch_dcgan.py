@@ -1,6 +1,8 @@
 """The DCGAN as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +14,12 @@ from experiments.benchmarking.baselines import torch_adversarial as adversarial
 IMAGE_SIZE = 64
 
 
-def channels(config) -> list[int]:
+def channels(config: Any) -> list[int]:
     """The discriminator's channels after each layer; the generator's in reverse."""
     return [max(1, round(config.width * config.base_width * factor)) for factor in (1, 2, 4, 8)]
 
 
-def make_generator(config, image_channels: int) -> nn.Sequential:
+def make_generator(config: Any, image_channels: int) -> nn.Sequential:
     """[N, latent] to [N, C, 64, 64] in [-1, 1]."""
     sizes = [*channels(config)[::-1], image_channels]
     bias = config.use_bias
@@ -38,10 +40,10 @@ def make_generator(config, image_channels: int) -> nn.Sequential:
     return nn.Sequential(*layers, last, nn.Tanh())
 
 
-def make_discriminator(config, image_channels: int) -> nn.Sequential:
+def make_discriminator(config: Any, image_channels: int) -> nn.Sequential:
     """[N, C, 64, 64] to one logit each, [N, 1]."""
     sizes = [image_channels, *channels(config)]
-    layers = []
+    layers: list[nn.Module] = []
     for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Conv2d(size_in, size_out, 4, 2, 1, bias=config.use_bias))
         if config.batch_norm and index > 0:
@@ -62,8 +64,13 @@ def draw_weights(module: nn.Module) -> None:
 
 
 def epoch_runner(
-    images: np.ndarray, batch_size: int, config, *, memory_format: str = "contiguous", **options
-):
+    images: np.ndarray,
+    batch_size: int,
+    config: Any,
+    *,
+    memory_format: str = "contiguous",
+    **options: Any,
+) -> Callable[..., None]:
     """A function epoch(num_steps=None); images are bytes, [N, H, W, C].
 
     Config has what torch_adversarial.epoch_runner needs, whose options these are, and base_width,

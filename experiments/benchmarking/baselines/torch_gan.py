@@ -1,6 +1,8 @@
 """The fully connected GAN as one writes it in PyTorch: tensors in memory, autograd, Adam."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,20 +11,20 @@ from torch import nn
 from experiments.benchmarking.baselines import torch_adversarial as adversarial
 
 
-def make_generator(config, num_pixels: int) -> nn.Sequential:
+def make_generator(config: Any, num_pixels: int) -> nn.Sequential:
     """[N, latent] to [N, pixels] in [-1, 1]."""
     sizes = [config.latent_size, *config.generator_sizes]
-    layers = []
+    layers: list[nn.Module] = []
     for size_in, size_out in itertools.pairwise(sizes):
         activation = adversarial.ACTIVATIONS[config.generator_activation]()
         layers += [nn.Linear(size_in, size_out), activation]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], num_pixels), nn.Tanh())
 
 
-def make_discriminator(config, num_pixels: int) -> nn.Sequential:
+def make_discriminator(config: Any, num_pixels: int) -> nn.Sequential:
     """[N, pixels] to one logit each, [N, 1]."""
     sizes = [num_pixels, *config.discriminator_sizes]
-    layers = []
+    layers: list[nn.Module] = []
     for size_in, size_out in itertools.pairwise(sizes):
         layers += [nn.Linear(size_in, size_out), adversarial.ACTIVATIONS["leaky_relu"]()]
         if config.dropout > 0.0:
@@ -30,7 +32,9 @@ def make_discriminator(config, num_pixels: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
 
-def epoch_runner(images: np.ndarray, batch_size: int, config, **options):
+def epoch_runner(
+    images: np.ndarray, batch_size: int, config: Any, **options: Any
+) -> Callable[..., None]:
     """A function epoch(num_steps=None); images are bytes, [N, H, W, C].
 
     Config has what torch_adversarial.epoch_runner needs, whose options these are, and

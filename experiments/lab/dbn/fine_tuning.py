@@ -1,25 +1,45 @@
-"""What fine-tuning does to the weights (task 3.1), and the two kinds of prediction compared."""
+"""The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
-from collections.abc import Mapping
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import jax
 import numpy as np
 
-from experiments.lab.dbn import tasks as dbn_tasks
-from experiments.running import artifacts as results
-from experiments.running.artifacts import Drawing
+from experiments.lab.dbn import tasks
+from experiments.lab.dbn.tasks import Nets, TrainedNet
+from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.rbm.training import GenerationArgs
+from experiments.lab.study import Study, Variant, run
 from experiments.running.session import Session
+from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
-from jaxgen.runs import manifest as run_manifest
+from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import metrics_log
+from jaxgen.training.loop import Result
 
-WHAT = (
+PREDICTIONS = (
     "The delta rules compare what they predict with what was drawn. The paper predicts with "
     "probabilities; the lab draws its predictions from them, and the dream's pixels too, which "
     "leaves the mean of an update as it is but for the dream, and adds noise."
 )
+
+
+@dataclass(frozen=True)
+class TuningArgs(GenerationArgs):
+    """The flags that shape a fine-tuning."""
+
+    model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
+
+
+FineTune = Callable[[TuningArgs, Session], Result]
+"""Fine-tunes a DBN in the folder of the session."""
 
 
 def relative_change(after: np.ndarray, before: np.ndarray) -> float:
@@ -62,33 +82,57 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
     return Section("3.1", "Weights of the two directions", answer, paths)
 
 
-def comparison(
-    args: Any, session: Session, nets: Mapping[str, Net], logs: Mapping[str, Any]
-) -> Path:
-    """A page about the DBN and its fine-tuning by probabilities and by drawn predictions."""
-    drawing, binary = results.Drawing(session.dataset, session.folder), args.model.binarize
-    measured = dbn_tasks.measure_all(binary, session.dataset, nets)
-    steps, gain = args.generation_steps, args.gain
-    generated, judged = dbn_tasks.generated(drawing, "prediction samples", nets, steps, gain)
-    measured = {name: values | judged[name] for name, values in measured.items()}
-    curve = results.training(
-        drawing, logs, "test_reconstruction_error", dbn_tasks.ERROR, "prediction_curve"
-    )
-    table = dbn_tasks.table(measured, dbn_tasks.COLUMNS)
-    sections = [
-        Section("prediction", "The numbers side by side", [WHAT], (), table),
-        curve,
-        dbn_tasks.reconstructions(drawing, "prediction pictures", nets, binary, measured),
-        generated,
+def fine_tune_variant(
+    fine_tune: FineTune, variants: Sequence[Variant[TuningArgs]], session: Session
+) -> dict[str, TrainedNet]:
+    """Fine-tunes the DBN with the other kind of prediction."""
+    (variant,) = variants
+    net = jax.device_get(fine_tune(variant.args, session).state.params)
+    drawing = Drawing(session.dataset, session.folder)
+    binary = variant.args.model.binarize
+    return tasks.trained_nets(variant.args, drawing, binary, {variant.name: net})
+
+
+def sections(
+    args: TuningArgs, session: Session, folders: Mapping[str, Path], nets: Nets, table: Table
+) -> list[Section]:
+    """The numbers, curves, reconstructions and samples of the DBN and both fine-tunings."""
+    drawing, error = Drawing(session.dataset, session.folder), "test_reconstruction_error"
+    logs = {n: metrics_log.read_lines(f / "metrics.jsonl", sys.maxsize) for n, f in folders.items()}
+    return [
+        Section("prediction", "The numbers side by side", [PREDICTIONS], (), table),
+        training_curve(drawing, logs, error, tasks.ERROR, "prediction_curve"),
+        tasks.reconstructions(drawing, "prediction pictures", nets, args.model.binarize),
+        tasks.generated_images(args, drawing, "prediction samples", nets),
     ]
-    title = f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples"
-    facts = {
-        "command": run_manifest.command(),
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}, rate "
-        f"{args.model.learning_rate}, from the same DBN",
-        "error": dbn_tasks.ERROR,
-        "samples": f"{dbn_tasks.NUM_JUDGED}, {steps} Gibbs steps from 10 % of top units on",
-        "spread": "one seed",
+
+
+def compare(
+    args: TuningArgs, session: Session, dbn: TrainedNet, tuned: TrainedNet, fine_tune: FineTune
+) -> Path:
+    """Fine-tunes with the other kind of prediction, compares the two and returns the page."""
+    mine = args.model.prediction
+    other: Literal["probs", "samples"] = "samples" if mine == "probs" else "probs"
+    names = {kind: f"fine-tuned by {kind}" for kind in (mine, other)}
+    model = dataclasses.replace(args.model, prediction=other)
+    variant = Variant(names[other], other, dataclasses.replace(args, model=model))
+    folders = {
+        names[mine]: session.folder,
+        names[other]: session.folder / "study" / variant.folder,
     }
-    rows = [{"name": name, **values} for name, values in measured.items()]
-    return results.write_study(session.folder, title, facts, sections, table, rows)
+    study = Study(
+        title=f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples",
+        facts={
+            "start": f"the same DBN, rate {args.model.learning_rate}",
+            "error": tasks.ERROR,
+            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
+            "top units on",
+        },
+        variants=[variant],
+        train=partial(fine_tune_variant, fine_tune),
+        sections=partial(sections, args, session, folders),
+        columns=tasks.COLUMNS,
+        heading="",
+        digits=3,
+    )
+    return run(study, args, session, {"DBN": dbn, names[mine]: tuned})

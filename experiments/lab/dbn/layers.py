@@ -2,29 +2,40 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from experiments.lab.dbn import tasks as dbn_tasks
-from experiments.lab.rbm.training import at_base_rates, mean_visible, rate
-from experiments.running import artifacts as results
-from experiments.running import seeds as members
+from experiments.lab.dbn import tasks
+from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.rbm.training import LayerArgs, make_evaluator, rate
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen import runs
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import PRNGKey
-from jaxgen.models import dbn
+from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
 from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
+from jaxgen.training.seeds import start_from
 
 logger = logging.getLogger("jaxgen")
+
+
+@dataclass(frozen=True)
+class DBNArgs(LayerArgs):
+    """The flags that shape a DBN."""
+
+    epochs: int = 100
+    """Passes over the training set, for each layer."""
+    model: dbn.Config = field(default_factory=dbn.Config)
 
 
 def described(config: dbn.Config, session: Session) -> str:
@@ -42,55 +53,69 @@ def name_of(layer: int) -> str:
     return f"layer{layer + 1}"
 
 
-def train_layer(args: Any, config: dbn.Config, session: Session, lower: Layers) -> Result:
+def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     """Trains the layer above `lower`, or finds it trained.
 
-    The number of epochs is one of its settings: the layers above stand on the one that it ends as.
+    The number of epochs is one of its settings, because the layers above stand on its last state.
     Of several seeds each stands on its own layers, along a leading axis [num_seeds] of `lower`.
     """
+    config = args.model
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
-    measured = dbn_tasks.measurer(config.binarize, session.dataset)
-    learner_above = partial(dbn.learner, config, session.dataset.train.images.shape[1:])
+    evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
+    learner_above = partial(dbn.learner, config, session.image_shape)
     settings = dataclasses.asdict(config) | {
         "epochs": args.epochs,
         "lower": checkpoint.digest(lower),
     }
     at_rates = not lower and args.base_rates
-    mean = mean_visible(config.binarize, session.dataset) if at_rates else None
+    images = session.dataset.train.images
+    mean = rbm.mean_pixels(images, config.binarize) if at_rates else None
 
     def init(key: PRNGKey, below: Layers) -> dbn.State:
-        state = learner_above(below).init(key)
-        return state if mean is None else state._replace(top=at_base_rates(state.top, mean))
+        state: dbn.State = learner_above(below).init(key)
+        return state if mean is None else state._replace(top=rbm.at_base_rates(state.top, mean))
 
     return train_in_session(
         args,
         learner_above(),
         session.within(name_of(len(lower))),
         settings | ({"base_rates": True} if at_rates else {}),
-        lambda state: measured(dbn.tied(state.params)),
-        members.start(init, session.seeds, lower),
+        lambda state: evaluate(dbn.tied(state.params)),
+        start_from(init, session.seeds, lower),
     )
 
 
-def train(args: Any, config: dbn.Config, session: Session, lower: Layers = ()) -> list[Result]:
-    """Trains all layers above `lower`, one after the other."""
-    trained: list[Result] = []
-    while len(lower) < len(config.hidden_sizes):
-        trained.append(train_layer(args, config, session, lower))
-        lower = trained[-1].state.params
-    return trained
+def train_layers(args: DBNArgs, session: Session, lower: Layers = ()) -> Result:
+    """Trains all layers above `lower`, one after the other; the times are those of all."""
+    results: list[Result] = []
+    while len(lower) < len(args.model.hidden_sizes):
+        results.append(train_layer(args, session, lower))
+        lower = results[-1].state.params
+    return _joined(results)
 
 
-def training(drawing: results.Drawing, num_layers: int, last_step: int) -> Section:
-    """How the test reconstruction error fell, layer by layer."""
+def _joined(results: Sequence[Result]) -> Result:
+    """Several trainings, one after the other, as one; its state is the last one's."""
+    return Result(
+        state=results[-1].state,
+        step=sum(result.step for result in results),
+        first_step=sum(result.first_step for result in results),
+        finished=all(result.finished for result in results),
+        compile_s=sum(result.compile_s for result in results),
+        train_s=sum(result.train_s for result in results),
+    )
+
+
+def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
+    """The test reconstruction error over the epochs, layer by layer."""
     logs = {
         f"layer {layer + 1}": metrics_log.read_lines(
             drawing.folder / name_of(layer) / "metrics.jsonl", last_step
         )
         for layer in range(num_layers)
     }
-    what = f"{dbn_tasks.ERROR}; of each layer in training, with those below it"
-    return results.training(drawing, logs, "test_reconstruction_error", what)
+    meaning = f"{tasks.ERROR}; of each layer in training, with those below it"
+    return training_curve(drawing, logs, "test_reconstruction_error", meaning)
 
 
 def load(folder: Path, dataset: Dataset) -> Layers:

@@ -1,83 +1,81 @@
 """The lab's task 2.4: a second layer as wide as the image, started at W1 transposed or at random.
 
-Both variants stand on the first layer of the main run. All of it lies in the run folder:
-`study.html`, `study.md`, `study.json`, and a folder with checkpoints and log per variant.
+Both variants stand on the first layer of the main run.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.dbn import layers as dbn_layers
-from experiments.lab.dbn import tasks as dbn_tasks
+from experiments.lab.dbn import layers, tasks
+from experiments.lab.dbn.layers import DBNArgs
+from experiments.lab.dbn.tasks import Nets, TrainedNet
+from experiments.lab.drawing import NUM_SHOWN, Drawing, training_curve
 from experiments.lab.rbm.tasks import binarized
-from experiments.running import artifacts as results
+from experiments.lab.study import Study, Variant, run
 from experiments.running.session import Session
-from jaxgen.learner import named_key
+from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
-from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
-from jaxgen.runs import manifest as run_manifest
+from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import metrics_log
 
 COLUMNS = {
-    **dbn_tasks.COLUMNS,
+    **tasks.COLUMNS,
     "top_to_image": "(p(h2) - image)^2",
     "distance_to_transposed": "norm of W2 - W1', relative",
 }
 TRANSPOSED, RANDOM = "W2 from W1 transposed", "W2 from noise"
+FOLDERS = {TRANSPOSED: "transposed", RANDOM: "noise"}
 
 up = jax.jit(dbn.up)
 top_probs = jax.jit(lambda top, below: jax.nn.sigmoid(rbm.hidden_logits(top, below)))
 
 
-def configs(config: dbn.Config, num_visible: int) -> dict[str, dbn.Config]:
-    """The two variants: both have a top as wide as the image."""
-    wide = dataclasses.replace(config, hidden_sizes=(config.hidden_sizes[0], num_visible))
-    return {
-        TRANSPOSED: dataclasses.replace(wide, transposed_start=True),
-        RANDOM: dataclasses.replace(wide, transposed_start=False),
-    }
+def variants(args: DBNArgs, num_visible: int) -> list[Variant[DBNArgs]]:
+    """Both variants, with a top as wide as the image."""
+    sizes = (args.model.hidden_sizes[0], num_visible)
+    found = []
+    for name, folder in FOLDERS.items():
+        turned = name == TRANSPOSED
+        model = dataclasses.replace(args.model, hidden_sizes=sizes, transposed_start=turned)
+        found.append(Variant(name, folder, dataclasses.replace(args, model=model)))
+    return found
 
 
-def top_images(drawing: results.Drawing, binary: Binarize, layers: Layers) -> np.ndarray:
+def top_images(drawing: Drawing, binary: Binarize, net: dbn.Net) -> np.ndarray:
     """p(h_2=1|h_1) of the first test images, each top unit at the place of its pixel."""
-    key_data, key_up = jax.random.split(results.task_key("top images"))
-    images = jnp.asarray(drawing.dataset.test.images[: dbn_tasks.NUM_JUDGED])
-    below = up(layers[:-1], key_up, binarized(key_data, images, binary))[-1]
-    return drawing.images(top_probs(layers[-1], below))
+    key_data, key_up = jax.random.split(task_key("top images"))
+    images = jnp.asarray(drawing.dataset.test.images[: tasks.NUM_MEASURED])
+    below = up(net.recognition, key_up, binarized(key_data, images, binary))[-1]
+    return drawing.images(top_probs(net.top, below))
 
 
-def measure(drawing: results.Drawing, binary: Binarize, layers: Layers) -> dict[str, float]:
-    """How far a variant is from the first layer turned upside down, in states and in weights."""
-    tops = top_images(drawing, binary, layers)
+def measure(drawing: Drawing, binary: Binarize, net: dbn.Net) -> dict[str, float]:
+    """Distance of a variant from the first layer turned upside down, in states and in weights."""
+    tops = top_images(drawing, binary, net)
     images = drawing.dataset.test.images[: len(tops)] / 255.0
-    turned = np.asarray(layers[0]["w"]).T
-    distance = np.linalg.norm(layers[1]["w"] - turned) / np.linalg.norm(turned)
+    turned = np.asarray(net.recognition[0]["w"]).T
+    distance = np.linalg.norm(net.top["w"] - turned) / np.linalg.norm(turned)
     return {
         "top_to_image": float(np.mean(np.square(tops - images))),
         "distance_to_transposed": float(distance),
     }
 
 
-def top_states(
-    drawing: results.Drawing,
-    binary: Binarize,
-    variants: Mapping[str, Layers],
-    measured: Mapping[str, Mapping[str, float]],
-) -> Section:
-    """2.4: the top states laid out as images, and how far W2 went from W1 transposed."""
-    num = results.NUM_SHOWN
-    strips = {"test image": drawing.dataset.test.images[:num] / 255.0}
-    for name, layers in variants.items():
-        strips[name] = top_images(drawing, binary, layers)[:num]
+def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> Section:
+    """2.4: the top states laid out as images, and the distance of W2 from W1 transposed."""
+    strips = {"test image": drawing.dataset.test.images[:NUM_SHOWN] / 255.0}
+    for name, each in nets.items():
+        strips[name] = top_images(drawing, binary, each.net)[:NUM_SHOWN]
+    measured = {name: each.measures for name, each in nets.items()}
     before, after = measured[f"{TRANSPOSED}, start"], measured[TRANSPOSED]
     chance = measured[f"{RANDOM}, start"]["top_to_image"]
     key = "test_reconstruction_error"
@@ -96,7 +94,8 @@ def top_states(
         f"reconstruction error goes from {number(before[key], 3)} to {number(after[key], 3)}; from "
         f"noise it ends at {number(measured[RANDOM][key], 3)}.",
     ]
-    first, second = (np.asarray(layer["w"]) for layer in variants[TRANSPOSED])
+    net = nets[TRANSPOSED].net
+    first, second = np.asarray(net.recognition[0]["w"]), np.asarray(net.top["w"])
     trained = figures.filter_sheet(drawing.images(second), f"{TRANSPOSED}, after training")
     change = figures.filter_sheet(drawing.images(second - first.T), "W2 - W1 transposed")
     paths = [
@@ -104,61 +103,68 @@ def top_states(
         drawing.save("2_4_w2", trained),
         drawing.save("2_4_change", change),
     ]
-    return Section("2.4", "Top states as images", answer, paths, dbn_tasks.table(measured, COLUMNS))
+    return Section("2.4", "Top states as images", answer, paths, table)
 
 
-def train(
-    args: Any, session: Session, first: rbm.Params
-) -> tuple[dict[str, Layers], dict[str, Any]]:
-    """Trains both variants; returns each at its start and trained, and their logs."""
-    variants: dict[str, Layers] = {}
-    logs: dict[str, Any] = {}
-    shape = session.dataset.train.images.shape[1:]
+def train_variant(
+    first: rbm.Params, variants: Sequence[Variant[DBNArgs]], session: Session
+) -> dict[str, TrainedNet]:
+    """Trains one variant above the first layer; returns it at its start and trained."""
+    (variant,) = variants
+    args, drawing = variant.args, Drawing(session.dataset, session.folder)
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
-    for name, config in configs(args.model, first["w"].shape[0]).items():
-        start = jax.jit(dbn.learner(config, shape, (first,)).init)(key_init)
-        part = session.within(f"study/{'transposed' if config.transposed_start else 'noise'}")
-        (result,) = dbn_layers.train(args, config, part, (first,))
-        layers = jax.device_get((start.params, result.state.params))
-        variants |= dict(zip((f"{name}, start", name), layers, strict=True))
-        log = part.folder / dbn_layers.name_of(1) / "metrics.jsonl"
-        logs[name] = metrics_log.read_lines(log, result.step)
-    return variants, logs
-
-
-def run(args: Any, session: Session, first: rbm.Params) -> Path:
-    """Trains both variants above the main run's first layer and compares them."""
-    drawing, binary = results.Drawing(session.dataset, session.folder), args.model.binarize
-    variants, logs = train(args, session, first)
-    nets = {name: dbn.tied(layers) for name, layers in variants.items()}
-    steps, gain = args.generation_steps, args.gain
-    generated, judged = dbn_tasks.generated(drawing, "2.4 samples", nets, steps, gain)
-    measured = dbn_tasks.measure_all(binary, session.dataset, nets)
-    measured = {
-        name: measured[name] | judged[name] | measure(drawing, binary, layers)
-        for name, layers in variants.items()
+    start = jax.jit(dbn.learner(args.model, session.image_shape, (first,)).init)(key_init)
+    result = layers.train_layers(args, session, (first,))
+    stages = {f"{variant.name}, start": start.params, variant.name: result.state.params}
+    nets = {name: dbn.tied(jax.device_get(params)) for name, params in stages.items()}
+    binary = args.model.binarize
+    return {
+        name: each._replace(measures=each.measures | measure(drawing, binary, each.net))
+        for name, each in tasks.trained_nets(args, drawing, binary, nets).items()
     }
-    compared = {"RBM": dbn.tied((first,)), RANDOM: nets[RANDOM], TRANSPOSED: nets[TRANSPOSED]}
-    errors = {name: measured[name] for name in (RANDOM, TRANSPOSED)}
-    sections = [
-        results.training(drawing, logs, "test_reconstruction_error", dbn_tasks.ERROR, "2_4_curve"),
-        top_states(drawing, binary, variants, measured),
-        dbn_tasks.reconstructions(drawing, "2.4 reconstructions", compared, binary, errors),
-        generated,
+
+
+def sections(
+    args: DBNArgs, session: Session, first: rbm.Params, nets: Nets, table: Table
+) -> list[Section]:
+    """Curves, top states, reconstructions and samples of both variants."""
+    drawing, binary = Drawing(session.dataset, session.folder), args.model.binarize
+    logs = {
+        name: metrics_log.read_lines(
+            session.folder / "study" / folder / layers.name_of(1) / "metrics.jsonl", sys.maxsize
+        )
+        for name, folder in FOLDERS.items()
+    }
+    error = "test_reconstruction_error"
+    trained = {name: nets[name] for name in (RANDOM, TRANSPOSED)}
+    start = {"RBM": dbn.tied((first,))}
+    return [
+        training_curve(drawing, logs, error, tasks.ERROR, "2_4_curve"),
+        top_states(drawing, binary, nets, table),
+        tasks.reconstructions(drawing, "2.4 reconstructions", trained, binary, start),
+        tasks.generated_images(args, drawing, "2.4 samples", nets),
     ]
-    title = f"DBN study on {session.dataset.name}: a top as wide as the image"
-    facts = {
-        "command": run_manifest.command(),
-        "model": dbn_layers.described(configs(args.model, first["w"].shape[0])[RANDOM], session),
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}; the second "
-        "layer of both stands on the first layer of the main run",
-        "error": dbn_tasks.ERROR,
-        "(p(h2) - image)^2": "mean over units and the first "
-        f"{dbn_tasks.NUM_JUDGED} test images at most, the top units laid out as the pixels",
-        "samples": f"{dbn_tasks.NUM_JUDGED}, {steps} Gibbs steps from 10 % of top units on",
-        "spread": "one seed",
-    }
-    rows = [{"name": name, **values} for name, values in measured.items()]
-    return results.write_study(
-        session.folder, title, facts, sections, dbn_tasks.table(measured, COLUMNS), rows
+
+
+def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
+    """Trains both variants above the main run's first layer, compares them, returns the page."""
+    both = variants(args, first["w"].shape[0])
+    study = Study(
+        title=f"DBN study on {session.dataset.name}: a top as wide as the image",
+        facts={
+            "model": layers.described(both[1].args.model, session),
+            "start": "the second layer of both stands on the first layer of the main run",
+            "error": tasks.ERROR,
+            "(p(h2) - image)^2": "mean over units and the first "
+            f"{tasks.NUM_MEASURED} test images at most, the top units laid out as the pixels",
+            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
+            "top units on",
+        },
+        variants=both,
+        train=partial(train_variant, first),
+        sections=partial(sections, args, session, first),
+        columns=COLUMNS,
+        heading="",
+        digits=3,
     )
+    return run(study, args, session, {})

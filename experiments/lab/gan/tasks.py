@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, Trained
+from experiments.lab.drawing import Drawing
+from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, TrainedGAN
 from experiments.lab.vae.space import DIFFERENCES
-from experiments.running.artifacts import Drawing
 from experiments.running.progress import EARLY_EPOCHS
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
 from jaxgen.models import adversarial
@@ -42,20 +42,21 @@ def training(
     found: Sequence[gan_diagnostics.Finding],
     smoothing: float,
 ) -> Section:
-    """5.4.1: how the game went, and which of the known failures it shows."""
+    """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
     paths = []
     epochs = [line["epoch"] for line in lines]
     for name, (title, unit, measures) in CURVES.items():
         curves = {
-            said: (epochs, [line[measure] for line in lines]) for measure, said in measures.items()
+            label: (epochs, [line[measure] for line in lines])
+            for measure, label in measures.items()
         }
         figure = figures.curves(curves, title, "epoch", unit)
         paths.append(drawing.save(f"training_{name}", figure))
     rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
     answer = (
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
-        "that tells nothing apart. Failures that this run shows at its end: "
-        f"{failures_said(found)}. These criteria look at losses and pixels; which digits are "
+        "that cannot tell them apart. Failures that this run shows at its end: "
+        f"{failures_in_words(found)}. These criteria look at losses and pixels; which digits are "
         "drawn, and whether some are missing, is counted under 5.4.6."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
@@ -63,7 +64,7 @@ def training(
 
 
 def at_chance(smoothing: float) -> str:
-    """What the best D gives to real and generated images that are alike, and its loss, in words.
+    """The output of the best D for images that are alike, and its loss, in words.
 
     With labels smoothed by s it gives c = (1 - s) / 2, and its loss is twice the entropy of c.
     """
@@ -77,13 +78,13 @@ def at_chance(smoothing: float) -> str:
     )
 
 
-def failures_said(found: Sequence[gan_diagnostics.Finding]) -> str:
+def failures_in_words(found: Sequence[gan_diagnostics.Finding]) -> str:
     """The failures that a run shows at its end, by name."""
     return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
 
 
-def progress(trained: Trained) -> Section:
-    """Real images once, and what the fixed codes became from epoch to epoch."""
+def progress(trained: TrainedGAN) -> Section:
+    """Real images once, and the images of the fixed codes from epoch to epoch."""
     images = trained.drawing.dataset.train.images[:NUM_FIXED]
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
     figures_of = trained.drawing.folder / "figures"
@@ -101,7 +102,7 @@ def progress(trained: Trained) -> Section:
 
 
 def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
-    """5.1.1: the run's first samples, beside those of a VAE where there are some."""
+    """5.1.1: the run's first samples, beside those of a VAE if there are some."""
     title = f"First {len(images)} samples: codes from N(0, I)"
     paths = [drawing.save("samples", figures.image_sheet(images, title))]
     answer = [f"The first {len(images)} samples, in the order in which they came."]
@@ -118,7 +119,9 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
     return Section("5.1.1", "Samples", answer, paths)
 
 
-def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Section, dict]:
+def neighbours(
+    trained: TrainedGAN, lines: Sequence[Mapping[str, Any]]
+) -> tuple[Section, dict[str, float]]:
     """5.4.2, 5.4.3: the nearest training images, and distances set against those of test images."""
     dataset, num = trained.drawing.dataset, 20
     images = trained.images(trained.codes("measured noise", NUM_MEASURED))
@@ -156,7 +159,7 @@ def neighbours(trained: Trained, lines: Sequence[Mapping[str, Any]]) -> tuple[Se
     return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [path], table), measured
 
 
-def walks(trained: Trained) -> Section:
+def walks(trained: TrainedGAN) -> Section:
     """5.4.4: images along arcs between codes, and how even the steps are."""
     ends = _lengthened(trained.codes("walks", NUM_WALKS))
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
@@ -165,14 +168,14 @@ def walks(trained: Trained) -> Section:
     sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
     answer = (
         "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
-        "so that the steps of the arcs between them are equal angles. Where a walk is smooth and "
+        "so that the steps of the arcs between them are equal angles. If a walk is smooth and "
         f"passes through digits, codes between two images are images too. {evenness(images)}"
     )
     return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
 
 
 def evenness(images: np.ndarray) -> str:
-    """How even the steps between the images of walks [walks, steps, H, W, C] are, in words."""
+    """The evenness of the steps between images of walks [walks, steps, H, W, C], in words."""
     flat = images.reshape(*images.shape[:2], -1)
     lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
     lengths = lengths[lengths.max(axis=1) > 0.0]
@@ -186,8 +189,8 @@ def evenness(images: np.ndarray) -> str:
     )
 
 
-def filters(trained: Trained) -> Section:
-    """5.4.5: what D's filters respond to, by guided backpropagation to the pixels."""
+def filters(trained: TrainedGAN) -> Section:
+    """5.4.5: the patterns to which D's filters respond, by guided backpropagation."""
     images = trained.drawing.dataset.test.images[:NUM_MEASURED]
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
@@ -215,7 +218,7 @@ def filters(trained: Trained) -> Section:
     return Section("5.4.5", "What D responds to", [answer], [path])
 
 
-def arithmetic(trained: Trained) -> Section:
+def arithmetic(trained: TrainedGAN) -> Section:
     """5.4.6: mean codes of the digits, and sums with them."""
     dataset = trained.drawing.dataset
     codes = trained.codes("labelled noise", NUM_LABELLED)
@@ -237,7 +240,7 @@ def arithmetic(trained: Trained) -> Section:
         f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
         "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
         f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the "
-        "mean code 0, so cells and rows that use it say nothing."
+        "mean code 0, so cells and rows that use it carry no information."
     )
     return Section("5.4.6", "Sums of codes", [answer], [path])
 

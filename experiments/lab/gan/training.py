@@ -1,25 +1,27 @@
-"""Training a GAN: what is measured and drawn meanwhile, and what both experiments say of it."""
+"""A GAN in training: its settings, its measures and pictures meanwhile, the game in words."""
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.running.artifacts import Drawing, task_key
-from experiments.running.session import Session
-from experiments.running.train import train_in_session
+from experiments.lab.drawing import Drawing
+from experiments.running.args import RunArgs
 from jaxgen.data import Dataset
+from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import sample_quality
-from jaxgen.learner import Learner
+from jaxgen.learner import State, task_key
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Nets, State
+from jaxgen.models.adversarial import Nets
 from jaxgen.random import normal
-from jaxgen.training.loop import Result
+from jaxgen.runs.samples import read_samples
+from jaxgen.runs.summary import read_summary
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -31,19 +33,66 @@ BLOCK = 100
 images_of = jax.jit(adversarial.images_of, static_argnums=0)
 
 
+@dataclass(frozen=True)
+class GANArgs(RunArgs):
+    """The flags that shape a GAN and its report."""
+
+    vae: Path | None = None
+    """A VAE's run folder, whose samples are shown beside these."""
+    model: adversarial.Training = field(default_factory=adversarial.Training)
+
+    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
+
+    def check(self, dataset: Dataset, folder: Path) -> None:
+        """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
+
+        Errors:
+            CheckpointError: its samples cannot be read.
+        """
+        super().check(dataset, folder)
+        expected = "of 2 or more, because fakes are compared"
+        require(self, "batch_size", self.batch_size >= 2, expected)
+        if not self.vae:
+            return
+        _check_vae(self.vae, dataset)
+        if self.overwrite and folder.resolve() in (self.vae.resolve(), *self.vae.resolve().parents):
+            raise SettingError(
+                expected="--vae outside the run folder that --overwrite empties",
+                found=f"{self.vae} in {folder}",
+                remedy="set --out to another folder",
+            )
+
+
+def _check_vae(folder: Path, dataset: Dataset) -> None:
+    """Raises if a folder holds no finished VAE run on the data set with samples."""
+    summary, found = read_summary(folder), "no finished run"
+    if summary:
+        seeds = ", of several seeds" if "digests" in summary else ""
+        found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
+    name = dataset.name
+    if found != f"one of vae on {name}":
+        command = f"python -m experiments.vae --dataset {name}"
+        raise SettingError(
+            expected=f"a finished run of vae on {name} in the folder of --vae, {folder}",
+            found=found,
+            remedy=f"type {command} and set --vae runs/vae-{name}-seed0",
+        )
+    read_samples(folder)
+
+
 @partial(jax.jit, static_argnums=1)
 def resized(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
-    """Images resized to [H, W], bilinearly; where they shrink, the kernel widens accordingly.
+    """Images resized to [H, W], bilinearly; if they shrink, the kernel widens accordingly.
 
     A run shrinks its samples and the test images beside them by this, so its distances compare with
-    each other. `experiments.compare` shrinks by `examined.in_size`, cubically and with no wider
-    kernel: its distances are others.
+    each other. `experiments.compare` shrinks cubically and with no wider kernel: its distances are
+    others.
     """
     shape = (len(images), *size, images.shape[-1])
     return jax.image.resize(images, shape, "bilinear") if images.shape != shape else images
 
 
-class Trained(NamedTuple):
+class TrainedGAN(NamedTuple):
     """A generator and a discriminator in some state, and where their figures go."""
 
     nets: Nets
@@ -76,10 +125,10 @@ class Trained(NamedTuple):
         return self.as_data(0.5 * self.nets.pixels(jnp.asarray(images)) + 0.5)
 
 
-def measurer(trained: Trained) -> Callable[[State], dict[str, float]]:
-    """What a GAN is judged by while it trains; all from the same codes, in evaluation mode.
+def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
+    """Returns ``state -> measures``, all from the same codes, in evaluation mode.
 
-    Returns:
+    Measures:
         sample_distance: mean Euclidean distance of samples to the nearest training image, both in
             the data's size and in [0, 1].
         sample_spread: variance of a pixel over the samples, averaged over pixels, as a part of
@@ -87,59 +136,35 @@ def measurer(trained: Trained) -> Callable[[State], dict[str, float]]:
     """
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
-    spread = sample_quality.pixel_variance(trained.as_generated(dataset.test.images[:NUM_MEASURED]))
+    real = trained.as_generated(dataset.test.images[:NUM_MEASURED])
+    real_variance = sample_quality.pixel_variance(real)
 
-    def measured(state: State) -> dict[str, float]:
+    def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
         images = samples.as_data(samples.images(codes))
         distances = sample_quality.nearest_distance(images, dataset.train.images)
         return {
             "sample_distance": float(distances.mean()),
-            "sample_spread": sample_quality.pixel_variance(images) / spread,
+            "sample_spread": sample_quality.pixel_variance(images) / real_variance,
         }
 
-    return measured
+    return evaluate
 
 
-def train(args: Any, session: Session, learner: Learner, nets: Nets) -> Result:
-    """Trains a GAN in the folder of the session; draws the fixed codes' images all along."""
-    shown = examined(args, session, nets, None)
-    return train_in_session(
-        args,
-        learner,
-        session,
-        dataclasses.asdict(args.model),
-        measurer(shown),
-        pictures=lambda state: shown._replace(state=state).fixed(),
-    )
-
-
-def examined(args: Any, session: Session, nets: Nets, state: State) -> Trained:
-    """A state of the nets with what draws it."""
-    drawing = Drawing(session.dataset, session.folder)
-    return Trained(nets, state, drawing, args.model.latent_size)
-
-
-def described(config: adversarial.Training, what: str) -> str:
-    """The game in a line, after what the nets are."""
-    said = [
-        what,
+def described(config: adversarial.Training, nets: str) -> str:
+    """The game in a line, after the nets."""
+    words = [
+        nets,
         f"codes of {config.latent_size}",
         f"{config.loss.replace('_', '-')} loss",
         f"Adam {config.learning_rate:g}, betas {config.beta1:g} and {config.beta2:g}",
     ]
     if (config.d_steps, config.g_steps) != (1, 1):
-        said.append(f"{config.d_steps} updates of D and {config.g_steps} of G an iteration")
+        words.append(f"{config.d_steps} updates of D and {config.g_steps} of G an iteration")
     if config.label_smoothing:
-        said.append(f"target {1 - config.label_smoothing:g} for real images")
+        words.append(f"target {1 - config.label_smoothing:g} for real images")
     if config.fresh_noise:
-        said.append("new fakes for G's update")
+        words.append("new fakes for G's update")
     if config.ema_decay:
-        said.append(f"samples from G's moving average, decay {config.ema_decay:g}")
-    return ", ".join(said)
-
-
-def sizes(dataset: Dataset) -> tuple[int, int, int]:
-    """[H, W, C] of the data set's images."""
-    height, width, num_channels = dataset.train.images.shape[1:]
-    return height, width, num_channels
+        words.append(f"samples from G's moving average, decay {config.ema_decay:g}")
+    return ", ".join(words)

@@ -1,265 +1,252 @@
 """The lab's comparisons 1.4 to 1.6 and 1.8: one change to the RBM at a time, measured alike.
 
 Every variant starts from the seed of the main run. Variants that differ in their learning rate
-alone are trained in one vmapped program. All of it lies in the run folder: `study.html`,
-`study.md`, `study.json`, and a folder with checkpoints and log per program.
+alone are trained in one vmapped program.
 """
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.rbm import tasks as rbm_tasks
-from experiments.lab.rbm import training as rbm_training
-from experiments.running import artifacts as results
+from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab.rbm import tasks
+from experiments.lab.rbm.tasks import TrainedRBM
+from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator
+from experiments.lab.study import Study, Variant, run, tabulate
+from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
-from jaxgen.learner import named_key
+from jaxgen.evaluation.monitors import rbm_monitors
+from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.random import binarize
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
+from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
-logger = logging.getLogger("jaxgen")
-
-GIBBS_STEPS = (2, 5, 10)
-RATES = (0.01, 0.03, 0.3, 1.0)
-NUM_HIDDEN = (25, 400)
+GREY = "grey input"
+GIBBS_STEPS = {f"k = {k}": k for k in (2, 5, 10)}
+RATES = {f"rate {rate:g}": rate for rate in (0.01, 0.03, 0.3, 1.0)}
+NUM_HIDDEN = {f"{num} hidden": num for num in (25, 400)}
 DRIFT_STEPS = 1000
 NUM_DRIFT = 1000
+COLUMNS = {
+    "test_reconstruction_error": "error, sampled input",
+    "test_reconstruction_error_grey": "error, grey input",
+    "free_energy_gap": "free-energy gap, nats",
+    "drift": "drift, nats",
+    "never_on": "never on",
+    "always_on": "always on",
+    "mean_abs_weight": "mean abs. weight",
+}
 
+Rows = Mapping[str, TrainedRBM]
+"""RBMs of the study by the names of their rows."""
 
 gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
 
-class Variant(NamedTuple):
-    """A trained RBM of the study, with what was measured of it."""
+def variants(args: RBMArgs) -> list[Variant[RBMArgs]]:
+    """One change at a time: grey input, k of CD-k, learning rate, number of hidden units."""
 
-    name: str
-    config: rbm.Config
-    params: rbm.Params
-    measured: Mapping[str, float]
+    def change(name: str, folder: str, **setting: Any) -> Variant[RBMArgs]:
+        model = dataclasses.replace(args.model, **setting)
+        return Variant(name, folder, dataclasses.replace(args, model=model))
 
-
-def programs(config: rbm.Config) -> dict[str, dict[str, rbm.Config]]:
-    """The programs of the study by name, each with its named members."""
-    change = partial(dataclasses.replace, config)
-    return {
-        "grey": {"grey input": change(binarize="none")},
-        **{f"k{k}": {f"k = {k}": change(num_gibbs_steps=k)} for k in GIBBS_STEPS},
-        "rates": {f"rate {rate:g}": change(learning_rate=rate) for rate in RATES},
-        **{f"hidden{n}": {f"{n} hidden": change(num_hidden=n)} for n in NUM_HIDDEN},
-    }
+    return [
+        change(GREY, "grey", binarize="none"),
+        *(change(name, f"k{k}", num_gibbs_steps=k) for name, k in GIBBS_STEPS.items()),
+        *(change(name, "rates", learning_rate=rate) for name, rate in RATES.items()),
+        *(change(name, f"hidden{num}", num_hidden=num) for name, num in NUM_HIDDEN.items()),
+    ]
 
 
 def drift(config: rbm.Config, params: rbm.Params, test: jax.Array) -> jax.Array:
     """Mean F(v) of test images minus that after 1,000 Gibbs steps from them, in nats.
 
-    A model that fits the data stays near 0. A large value says that the chain leaves the data for
-    states that the model thinks far more probable, and that are no images.
+    A model that fits the data stays near 0. A large value means that the chain leaves the data for
+    states that are far more probable to the model, and that are no images.
     """
-    key_data, key_chain = jax.random.split(named_key(jax.random.key(0), "drift"))
+    key_data, key_chain = jax.random.split(task_key("drift"))
     visible = binarize(key_data, test[:NUM_DRIFT], config.binarize)
     after = gibbs(params, visible, key_chain, DRIFT_STEPS)
     return jnp.mean(rbm.free_energy(params, visible)) - jnp.mean(rbm.free_energy(params, after))
 
 
 def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[str, float]:
-    """What the table shows: every variant on sampled input, whatever it was trained on."""
-    sampled = rbm_tasks.measurer("sample", dataset)(params)
-    grey = rbm_tasks.measurer("none", dataset)(params)
-    measured = sampled | {
+    """Measures every variant on sampled input, whatever it was trained on."""
+    sampled = make_evaluator(rbm_monitors, "sample", dataset)(params)
+    grey = make_evaluator(rbm_monitors, "none", dataset)(params)
+    measures = {
+        **sampled,
         "test_reconstruction_error_grey": grey["test_reconstruction_error"],
         "drift": jax.jit(partial(drift, config))(params, dataset.test.images),
         "mean_abs_weight": jnp.mean(jnp.abs(params["w"])),
     }
-    return {name: float(value) for name, value in measured.items()}
+    return {name: float(value) for name, value in measures.items()}
 
 
-def train(
-    args: Any, session: Session, name: str, members: Mapping[str, rbm.Config]
-) -> list[Variant]:
-    """Trains one program; several members share it by a leading axis of their states."""
-    configs = list(members.values())
-    shape = session.dataset.train.images.shape[1:]
-    learners = [rbm.learner(config, shape) for config in configs]
-    key_init = named_key(jax.random.key(args.seed), "init")
+def trained(args: RBMArgs, params: rbm.Params, session: Session) -> TrainedRBM:
+    """An RBM in the folder of the session, measured for the study."""
+    return TrainedRBM(
+        config=args.model,
+        params=params,
+        measures=measure(args.model, params, session.dataset),
+        drawing=Drawing(session.dataset, session.folder),
+        generation_steps=args.generation_steps,
+        gain=args.gain,
+    )
+
+
+def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dict[str, TrainedRBM]:
+    """Trains one program; several variants share it by a leading axis of their states."""
+    learners = [rbm.learner(each.args.model, session.image_shape) for each in variants]
+    args = variants[0].args
+    key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
     states = [
-        jax.jit(rbm_training.initial(args, config.binarize, learner, session.dataset))(key_init)
-        for config, learner in zip(configs, learners, strict=True)
-    ]  # as `fit` does
-    state = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
-    logger.info("study: %s", ", ".join(members))
+        jax.jit(initializer(each.args, learner, session.dataset))(key_init)
+        for each, learner in zip(variants, learners, strict=True)
+    ]
     result = train_in_session(
         args,
         learners[0],
-        session.within(f"study/{name}"),
-        {member: dataclasses.asdict(config) for member, config in members.items()},
-        state=state,
-        seeds=(args.seed,) * len(configs),
+        session,
+        {each.name: dataclasses.asdict(each.args.model) for each in variants},
+        state=stack_seeds(states),
+        seeds=(args.seed,) * len(variants),
     )
-    params = result.state.params
-    each = (
-        [params]
-        if len(configs) == 1
-        else [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(len(configs))]
-    )
-    return [
-        Variant(member, config, values, measure(config, values, session.dataset))
-        for (member, config), values in zip(members.items(), each, strict=True)
-    ]
-
-
-def of_main(args: Any, session: Session, result: Result) -> Variant:
-    """The main run as a variant: the one that every comparison starts from."""
-    config, params = args.model, result.state.params
-    name = f"{args.preset} (k = {config.num_gibbs_steps}, rate {config.learning_rate:g}, "
-    name += f"{config.num_hidden} hidden)"
-    return Variant(name, config, params, measure(config, params, session.dataset))
-
-
-def table(variants: Sequence[Variant]) -> Table:
-    """One row per variant."""
-    columns = {
-        "test_reconstruction_error": "error, sampled input",
-        "test_reconstruction_error_grey": "error, grey input",
-        "free_energy_gap": "free-energy gap, nats",
-        "drift": "drift, nats",
-        "never_on": "never on",
-        "always_on": "always on",
-        "mean_abs_weight": "mean abs. weight",
+    params = unstack_seeds(result.state.params, len(variants))
+    return {
+        each.name: trained(each.args, own, session)
+        for each, own in zip(variants, params, strict=True)
     }
-    rows = [[v.name, *(number(v.measured[key], 3) for key in columns)] for v in variants]
-    return Table(["variant", *columns.values()], rows)
 
 
-def pictures(session: Session, name: str, variants: Sequence[Variant]) -> list[Path]:
+def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
     """Reconstructions and samples of the variants, row by row from the same noise."""
-    test = jnp.asarray(session.dataset.test.images[: results.NUM_SHOWN])
-    keys = jax.random.split(named_key(jax.random.key(0), "study"), 3)
-    shape = session.dataset.test.images.shape[1:]
-    reconstructed: dict[str, Any] = {"test image": np.asarray(test) / 255.0}
-    sampled: dict[str, Any] = {}
-    for variant in variants:
-        visible = rbm_tasks.binarized(keys[0], test, variant.config.binarize)
-        _, probs = rbm_tasks.reconstruct(variant.params, keys[1], visible)
-        reconstructed[variant.name] = np.asarray(probs).reshape(-1, *shape)
-        after = gibbs(variant.params, visible, keys[2], DRIFT_STEPS)
-        _, probs = rbm_tasks.reconstruct(variant.params, keys[1], after)
-        sampled[variant.name] = np.asarray(probs).reshape(-1, *shape)
-    folder = session.folder / "figures"
-    folder.mkdir(exist_ok=True)
+    drawing = Drawing(session.dataset, session.folder)
+    test = jnp.asarray(session.dataset.test.images[:NUM_SHOWN])
+    keys = jax.random.split(task_key("study"), 3)
+    reconstructed = {"test image": np.asarray(test) / 255.0}
+    sampled = {}
+    for label, each in rows.items():
+        visible = tasks.binarized(keys[0], test, each.config.binarize)
+        _, probs = tasks.reconstruct(each.params, keys[1], visible)
+        reconstructed[label] = drawing.images(probs)
+        after = gibbs(each.params, visible, keys[2], DRIFT_STEPS)
+        _, probs = tasks.reconstruct(each.params, keys[1], after)
+        sampled[label] = drawing.images(probs)
     title = f"After {DRIFT_STEPS} Gibbs steps from the first test images"
+    sheet = figures.rows_of(reconstructed, "Reconstructions p(v=1|h)")
     return [
-        figures.save(
-            figures.rows_of(reconstructed, "Reconstructions p(v=1|h)"),
-            folder / f"{name}_reconstructions.png",
-        ),
-        figures.save(figures.rows_of(sampled, title), folder / f"{name}_samples.png"),
+        drawing.save(f"{name}_reconstructions", sheet),
+        drawing.save(f"{name}_samples", figures.rows_of(sampled, title)),
     ]
 
 
-def extremes(variants: Sequence[Variant], key: str, what: str) -> str:
-    """One sentence: for which variant a measure is lowest and highest."""
-    low, high = (choose(variants, key=lambda v: v.measured[key]) for choose in (min, max))
+def extremes(rows: Rows, key: str, title: str) -> str:
+    """One sentence: the variants with the lowest and the highest value of a measure."""
+    low, high = (choose(rows, key=lambda name: rows[name].measures[key]) for choose in (min, max))
     return (
-        f"{what} is lowest for {low.name} ({number(low.measured[key], 3)}) and highest for "
-        f"{high.name} ({number(high.measured[key], 3)})."
+        f"{title} is lowest for {low} ({number(rows[low].measures[key], 3)}) and highest for "
+        f"{high} ({number(rows[high].measures[key], 3)})."
     )
 
 
-def nearest_to_zero(variants: Sequence[Variant], key: str, what: str) -> str:
-    """One sentence: for which variant a measure is nearest to zero, where zero is best."""
-    near, far = (choose(variants, key=lambda v: abs(v.measured[key])) for choose in (min, max))
+def nearest_to_zero(rows: Rows, key: str, title: str) -> str:
+    """One sentence: the variants nearest to zero and farthest from it, zero being the best."""
+    near, far = (
+        choose(rows, key=lambda name: abs(rows[name].measures[key])) for choose in (min, max)
+    )
     return (
-        f"{what} is nearest to zero, the best value, for {near.name} "
-        f"({number(near.measured[key], 3)}) and farthest for {far.name} "
-        f"({number(far.measured[key], 3)})."
+        f"{title} is nearest to zero, the best value, for {near} "
+        f"({number(rows[near].measures[key], 3)}) and farthest for {far} "
+        f"({number(rows[far].measures[key], 3)})."
     )
 
 
-def section(session: Session, name: str, title: str, variants: Sequence[Variant]) -> Section:
-    """One question: the variants side by side, and what the measures say."""
-    silent = [f"{v.name} {v.measured['never_on'] + v.measured['always_on']:.0%}" for v in variants]
+def section(session: Session, name: str, title: str, rows: Rows) -> Section:
+    """One question: the variants side by side, and the differences between their measures."""
+    measures = {label: each.measures for label, each in rows.items()}
+    idle = [f"{label} {x['never_on'] + x['always_on']:.0%}" for label, x in measures.items()]
     answer = [
         " ".join(
             [
-                extremes(variants, "test_reconstruction_error", "Reconstruction error"),
-                extremes(variants, "free_energy_gap", "The free-energy gap of test over train"),
-                nearest_to_zero(variants, "drift", "Drift"),
-                extremes(variants, "mean_abs_weight", "The mean absolute weight"),
+                extremes(rows, "test_reconstruction_error", "Reconstruction error"),
+                extremes(rows, "free_energy_gap", "The free-energy gap of test over train"),
+                nearest_to_zero(rows, "drift", "Drift"),
+                extremes(rows, "mean_abs_weight", "The mean absolute weight"),
             ]
         ),
-        f"Share of units that say nothing, on in under 1% or over 99%: {', '.join(silent)}.",
+        f"Share of units that carry no information, on in under 1% or over 99%: {', '.join(idle)}.",
     ]
-    paths = pictures(session, name.replace(".", "_"), variants)
-    return Section(name, title, answer, paths, table(variants))
+    paths = pictures(session, name.replace(".", "_"), rows)
+    return Section(name, title, answer, paths, tabulate(measures, COLUMNS, "variant"))
 
 
-def full_page(args: Any, session: Session, variant: Variant) -> Path:
-    """Tasks 1.1 to 1.3 and 1.7 again for one variant (task 1.8)."""
-    folder = session.folder / "study" / f"hidden{variant.config.num_hidden}"
-    drawing = results.Drawing(session.dataset, folder)
-    trained = rbm_tasks.Trained(
-        variant.config, variant.params, drawing, args.generation_steps, args.gain
-    )
-    learner = rbm.learner(variant.config, session.dataset.train.images.shape[1:])
+def write_page(name: str, variant: TrainedRBM) -> Path:
+    """Writes a page with tasks 1.1 to 1.3 and 1.7 for one variant (task 1.8)."""
+    dataset = variant.drawing.dataset
+    learner = rbm.learner(variant.config, dataset.train.images.shape[1:])
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
-    samples = jax.jit(learner.sample, static_argnums=2)(state, results.task_key("sample"), 100)
-    sections = rbm_tasks.tasks(trained, variant.measured, np.asarray(samples))
-    title = f"RBM with {variant.name} units on {session.dataset.name}"
-    return report.write_page(folder / "report.html", title, {}, sections)
+    draw = jax.jit(learner.sample, static_argnums=2)
+    samples = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
+    title = f"RBM with {name} units on {dataset.name}"
+    path = variant.drawing.folder / "report.html"
+    return report.write_page(path, title, {}, tasks.tasks(variant, samples))
 
 
-def run(args: Any, session: Session, result: Result) -> Path:
-    """Trains the variants, writes the comparison, returns its page."""
-    lab = of_main(args, session, result)
-    found = {
-        name: train(args, session, name, members) for name, members in programs(args.model).items()
-    }
-    by_rate = sorted([lab, *found["rates"]], key=lambda v: v.config.learning_rate)
-    by_size = sorted(
-        [lab, *(v for n in NUM_HIDDEN for v in found[f"hidden{n}"])],
-        key=lambda v: v.config.num_hidden,
-    )
-    by_steps = [lab, *(v for k in GIBBS_STEPS for v in found[f"k{k}"])]
-    sections = [
-        section(session, "1.4", "Grey values instead of sampled ones", [lab, *found["grey"]]),
-        section(session, "1.5", "CD-k with larger k", by_steps),
+def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
+    """The questions 1.4 to 1.6 and 1.8; each sets some of the variants beside the run, row 0."""
+    lab = next(iter(rows))
+
+    def beside(names: Sequence[str]) -> Rows:
+        return {name: rows[name] for name in (lab, *names)}
+
+    def by(field: str, chosen: Rows) -> Rows:
+        return dict(sorted(chosen.items(), key=lambda row: getattr(row[1].config, field)))
+
+    for name in NUM_HIDDEN:
+        write_page(name, rows[name])
+    by_rate = by("learning_rate", beside([*RATES]))
+    by_size = by("num_hidden", beside([*NUM_HIDDEN]))
+    return [
+        section(session, "1.4", "Grey values instead of sampled ones", beside([GREY])),
+        section(session, "1.5", "CD-k with larger k", beside([*GIBBS_STEPS])),
         section(session, "1.6", "Other learning rates", by_rate),
         section(session, "1.8", "Fewer and more hidden units", by_size),
     ]
-    for variant in by_size:
-        if variant is not lab:
-            full_page(args, session, variant)
-    return write(args, session, sections, [lab, *(v for vs in found.values() for v in vs)])
 
 
-def write(
-    args: Any, session: Session, sections: Sequence[Section], variants: Sequence[Variant]
-) -> Path:
-    """The comparison as a page, as markdown and as JSON."""
-    title = f"RBM study on {session.dataset.name}"
+def compare(args: RBMArgs, session: Session, result: Result) -> Path:
+    """Trains the variants, writes the comparison and returns its page."""
+    config = args.model
+    name = f"{args.preset} (k = {config.num_gibbs_steps}, rate {config.learning_rate:g}, "
+    name += f"{config.num_hidden} hidden)"
     facts = {
-        "command": run_manifest.command(),
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
+        "programs": "the learning rates are trained in one vmapped program",
         "error": "mean over the pixels of all test images of (x - p(v=1|h))^2 after one step",
         "free-energy gap": "mean F(test) - mean F(as many training images)",
         "drift": f"mean F of test images (the first {NUM_DRIFT} at most) - mean F after "
         f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
         "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
-        "spread": "one seed; the learning rates are trained in one vmapped program",
     }
-    rows = [{"name": variant.name, **variant.measured} for variant in variants]
-    return results.write_study(session.folder, title, facts, sections, table(variants), rows)
+    study = Study(
+        title=f"RBM study on {session.dataset.name}",
+        facts=facts,
+        variants=variants(args),
+        train=train_program,
+        sections=partial(sections, session),
+        columns=COLUMNS,
+        digits=3,
+    )
+    return run(study, args, session, {name: trained(args, result.state.params, session)})

@@ -1,78 +1,21 @@
-"""What an RBM is judged by, and the lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
+"""The lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
 
-from experiments.running.args import RunArgs
-from experiments.running.artifacts import NUM_SHOWN, Drawing, task_key
-from jaxgen.data import Dataset
-from jaxgen.errors import require_positive
-from jaxgen.evaluation.likelihood import (
-    MAX_ENUMERATED,
-    rbm_log_likelihood,
-    rbm_log_z,
-    stochastic_pseudo_log_likelihood,
-)
-from jaxgen.learner import named_key
+from experiments.lab.drawing import NUM_SHOWN, Drawing
+from jaxgen.learner import task_key
 from jaxgen.models import rbm
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.random import bernoulli, binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@partial(jax.jit, static_argnums=0)
-def measure(
-    binary: Binarize, params: rbm.Params, train: UInt8[Array, "..."], test: UInt8[Array, "..."]
-) -> dict[str, Array]:
-    """What an RBM is judged by, on the first training images and on the whole test set.
-
-    Returns:
-        test_reconstruction_error: mean over pixels of (x - p(v=1|h))^2, x the grey image, after
-            one step from the input as the RBM is trained on it.
-        free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
-        never_on, always_on: share of hidden units on in less than 1 %, more than 99 % of the
-            test images; both say nothing about the image.
-        test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
-            likelihood; only for binary input.
-        test_log_likelihood: exact, nats per image; only for enumerable RBMs.
-    """
-    key = named_key(jax.random.key(0), "measure")
-    key_train, key_test, key_hidden = jax.random.split(key, 3)
-    visible = binarize(key_test, test, binary)
-    hidden, probs = rbm.reconstruct(params, key_hidden, visible)
-    grey = test.reshape(visible.shape) / 255.0
-    train_energy = jnp.mean(rbm.free_energy(params, binarize(key_train, train, binary)))
-    often = jnp.mean(hidden, axis=0)
-    measured = {
-        "test_reconstruction_error": jnp.mean(jnp.square(grey - probs)),
-        "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,
-        "never_on": jnp.mean(often < 0.01),
-        "always_on": jnp.mean(often > 0.99),
-    }
-    if binary != "none":
-        pseudo = stochastic_pseudo_log_likelihood(params, named_key(key, "pixel"), visible)
-        measured["test_pseudo_log_likelihood"] = jnp.mean(pseudo)
-    if min(params["w"].shape) <= MAX_ENUMERATED:
-        exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
-        measured["test_log_likelihood"] = jnp.mean(exact)
-    return measured
-
-
-def measurer(binary: Binarize, dataset: Dataset) -> Callable[[rbm.Params], dict[str, Any]]:
-    """`measure` for a data set, which it holds on the device: params -> dict of numbers."""
-    test = jax.device_put(dataset.test.images)
-    train = jax.device_put(dataset.train.images[: len(test)])
-    return lambda params: jax.device_get(measure(binary, params, train, test))
 
 
 reconstruct = jax.jit(rbm.reconstruct)
@@ -83,33 +26,18 @@ binarized = jax.jit(binarize, static_argnums=2)
 ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
 
 
-@dataclass(frozen=True)
-class GenerationArgs(RunArgs):
-    """The flags of every experiment that generates from set hidden states (1.7, 2.3, 3.3)."""
-
-    generation_steps: int = 100
-    """Gibbs steps from a set hidden or top state to the generated image."""
-    gain: float = 1.0
-    """Factor on the set state; 1 keeps it binary, the lab uses 10 to 20."""
-
-    immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"generation_steps", "gain"}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "generation_steps")
-
-
-class Trained(NamedTuple):
-    """A trained RBM and what its tasks need besides."""
+class TrainedRBM(NamedTuple):
+    """A trained RBM with its measures, and the settings of its tasks."""
 
     config: rbm.Config
     params: rbm.Params
+    measures: Mapping[str, float]
     drawing: Drawing
     generation_steps: int
     gain: float
 
 
-def filters(trained: Trained) -> Section:
+def filters(trained: TrainedRBM) -> Section:
     """1.1: the weights as a sheet, and how local they are."""
     weights = np.asarray(trained.params["w"]).T
     noise = _half_of_noise(weights.shape[1])
@@ -131,7 +59,7 @@ def filters(trained: Trained) -> Section:
 
 
 def _locality(half: float, noise: int) -> str:
-    """How local filters are that have half of their squared weight on so many pixels."""
+    """The locality of filters with half of their squared weight on so many pixels, in words."""
     if half < noise / 2:
         return "are strokes and blobs at one place."
     if half < noise:
@@ -146,7 +74,7 @@ def _half_of_noise(num: int) -> int:
     return round(float(((energy < energy[:, -1:] / 2).sum(axis=1) + 1).mean()))
 
 
-def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
+def reconstructions(trained: TrainedRBM) -> Section:
     """1.2: the first test images, their hidden states, their reconstructions, one built up."""
     images = trained.drawing.dataset.test.images[:NUM_SHOWN]
     key_data, key_hidden = jax.random.split(task_key("reconstruction"))
@@ -161,9 +89,9 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     title = f"The first {len(images)} test images and their reconstructions"
     answer = (
         "Mean squared error against the grey image over the whole test set: "
-        f"{number(measured['test_reconstruction_error'])} per pixel. Below, the first image is "
-        "built up: the biases alone, then one active unit's filter after the other is added, in "
-        "the order of the units."
+        f"{number(trained.measures['test_reconstruction_error'])} per pixel. Below, the first "
+        "image is built up: the biases alone, then one active unit's filter after the other is "
+        "added, in the order of the units."
     )
     paths = [
         trained.drawing.save("1_2_reconstructions", figures.rows_of(strips, title)),
@@ -172,7 +100,7 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     return Section("1.2", "Reconstructions", [answer], paths)
 
 
-def build_up(trained: Trained, hidden: np.ndarray) -> "Figure":
+def build_up(trained: TrainedRBM, hidden: np.ndarray) -> "Figure":
     """p(v=1) from the biases alone, then with each active unit's filter added in turn."""
     active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
@@ -182,7 +110,7 @@ def build_up(trained: Trained, hidden: np.ndarray) -> "Figure":
     return figures.image_sheet(trained.drawing.images(probs), title)
 
 
-def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
+def usage(trained: TrainedRBM) -> Section:
     """1.3: how often each unit is on over the test set, and the filters in that order."""
     key_data, key_hidden = jax.random.split(task_key("usage"))
     test = jnp.asarray(trained.drawing.dataset.test.images)
@@ -195,9 +123,9 @@ def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     answer = (
         f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
         f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. "
-        f"{measured['never_on']:.0%} of the units are on in less than 1% of the images and "
-        f"{measured['always_on']:.0%} in more than 99%; such units would say nothing about the "
-        "image."
+        f"{trained.measures['never_on']:.0%} of the units are on in less than 1% of the images "
+        f"and {trained.measures['always_on']:.0%} in more than 99%; such units would carry no "
+        "information about the image."
     )
     frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
     sorted_title = "Filters, the unit that is on most often first"
@@ -208,7 +136,7 @@ def usage(trained: Trained, measured: Mapping[str, float]) -> Section:
     return Section("1.3", "How often each hidden unit is on", [answer], paths)
 
 
-def generated(trained: Trained, samples: np.ndarray) -> Section:
+def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     """1.7: images from set hidden states, and the samples of a long chain."""
     key_start, key_chain = jax.random.split(task_key("generation"))
     num_units = trained.config.num_hidden
@@ -218,7 +146,7 @@ def generated(trained: Trained, samples: np.ndarray) -> Section:
     steps, gain = trained.generation_steps, trained.gain
     final, probs = generate(trained.params, key_chain, start, steps, gain)
     strips = {
-        "set state": start,
+        "set state": np.asarray(start),
         "final state": np.asarray(final),
         "image": trained.drawing.images(probs),
     }
@@ -251,11 +179,11 @@ def generated(trained: Trained, samples: np.ndarray) -> Section:
     return Section("1.7", "Generated images", answer, paths)
 
 
-def tasks(trained: Trained, measured: Mapping[str, float], samples: np.ndarray) -> list[Section]:
+def tasks(trained: TrainedRBM, samples: np.ndarray) -> list[Section]:
     """The tasks that concern one model, in the lab's order."""
     return [
         filters(trained),
-        reconstructions(trained, measured),
-        usage(trained, measured),
+        reconstructions(trained),
+        usage(trained),
         generated(trained, samples),
     ]

@@ -1,33 +1,70 @@
-"""What training RBMs takes from the data: how long the rate falls, where the biases start."""
+"""The settings of RBM experiments, and the part of a training that depends on the data.
+
+The data set decides how long a falling rate falls and where the biases start.
+"""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Literal, TypeVar
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+import jax
+from jaxtyping import Array, UInt8
 
+from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
-from jaxgen.errors import require
-from jaxgen.evaluation.ais import base_rate_logits
-from jaxgen.learner import Learner, PRNGKey
-from jaxgen.models import rbm
+from jaxgen.errors import require, require_positive
+from jaxgen.learner import Learner, PRNGKey, task_key
+from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
-from jaxgen.training.loop import steps_in_epoch
-
-SMOOTHING = 0.005
-"""Of the base rates, so that no pixel's bias starts beyond 5.3."""
+from jaxgen.training import steps_in_epoch
 
 
-def require_one_decay(args: Any) -> None:
-    """Raises SettingError where `--schedule` and `--decay-steps` both say how the rate falls."""
-    if args.schedule == "falling":
-        none = not args.model.decay_steps
-        require(args.model, "decay_steps", none, "0 beside --schedule falling")
+@dataclass(frozen=True)
+class GenerationArgs(StudyArgs):
+    """The flags of every experiment that generates from set hidden states (1.7, 2.3, 3.3)."""
+
+    generation_steps: int = 100
+    """Gibbs steps from a set hidden or top state to the generated image."""
+    gain: float = 1.0
+    """Factor on the set state; 1 keeps it binary, the lab uses 10 to 20."""
+
+    immaterial: ClassVar[frozenset[str]] = StudyArgs.immaterial | {"generation_steps", "gain"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "generation_steps")
 
 
-def with_decay(args: Any, dataset: Dataset) -> Any:
+@dataclass(frozen=True)
+class LayerArgs(GenerationArgs):
+    """The flags of every experiment that trains layers by contrastive divergence."""
+
+    model: rbm.Config | dbn.Config = field(default_factory=rbm.Config)
+    schedule: Literal["constant", "falling"] = "constant"
+    """Learning rate: constant, or falling to 0 over the second half of the epochs of a layer."""
+    base_rates: bool = False
+    """Start the lowest biases at the log odds of the mean training pixels instead of at 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule == "falling":
+            none = not self.model.decay_steps
+            require(self.model, "decay_steps", none, "0 beside --schedule falling")
+
+
+@dataclass(frozen=True)
+class RBMArgs(LayerArgs):
+    """The flags that shape an RBM."""
+
+    model: rbm.Config = field(default_factory=rbm.Config)
+
+
+A = TypeVar("A", bound=LayerArgs)
+
+
+def with_decay(args: A, dataset: Dataset) -> A:
     """The flags with `--schedule falling` as the number of updates in the model's settings."""
     if args.schedule == "constant":
         return args
@@ -36,35 +73,47 @@ def with_decay(args: Any, dataset: Dataset) -> Any:
     return dataclasses.replace(args, schedule="constant", model=model)
 
 
-def rate(config: Any) -> str:
+def rate(config: rbm.Config | dbn.Config) -> str:
     """The learning rate in words."""
     return f"rate {config.learning_rate}{' falling to 0' if config.decay_steps else ''}"
 
 
-def mean_visible(binary: Binarize, dataset: Dataset) -> Float[np.ndarray, " visible"]:
-    """How often each visible unit is on over the training set, or its mean grey value."""
-    pixels = dataset.train.images.reshape(len(dataset.train.images), -1)
-    on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
-    return on.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def at_base_rates(state: rbm.State, mean: Float[Array, " visible"]) -> rbm.State:
-    """The state with visible biases, and centred means if there are any, of the mean pixels.
-
-    From biases of 0 an RBM draws every pixel with probability 1/2 at first. The gradient then is
-    the same for all hidden units, drives them all on, and PCD with few units may never recover.
-    Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 8.1.
-    """
-    params = state.params | {"b_visible": base_rate_logits(mean, SMOOTHING)}
-    means = None if state.means is None else (jnp.asarray(mean), state.means[1])
-    return state._replace(params=params, means=means)
-
-
-def initial(
-    args: Any, binary: Binarize, learner: Learner, dataset: Dataset
+def initializer(
+    args: RBMArgs, learner: Learner, dataset: Dataset
 ) -> Callable[[PRNGKey], rbm.State]:
-    """`learner.init`, or with `--base-rates` the same at the base rates."""
+    """Returns `learner.init`, or with `--base-rates` the same at the base rates."""
     if not args.base_rates:
         return learner.init
-    mean = mean_visible(binary, dataset)
-    return lambda key: at_base_rates(learner.init(key), mean)
+    mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
+    return lambda key: rbm.at_base_rates(learner.init(key), mean)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(
+    monitors: Callable[..., dict[str, Array]],
+    binary: Binarize,
+    params: Any,
+    train: UInt8[Array, "..."],
+    test: UInt8[Array, "..."],
+) -> dict[str, Array]:
+    return monitors(params, task_key("measure"), train, test, binary)
+
+
+def make_evaluator(
+    monitors: Callable[..., dict[str, Array]], binary: Binarize, dataset: Dataset
+) -> Callable[[Any], dict[str, float]]:
+    """Returns ``parameters -> measures`` for a data set, which it holds on the device.
+
+    Args:
+        monitors: `rbm_monitors` or `net_monitors` of `jaxgen.evaluation.monitors`.
+        binary: how grey pixels become input.
+        dataset: all its test images count, and as many training images.
+    """
+    test = jax.device_put(dataset.test.images)
+    train = jax.device_put(dataset.train.images[: len(test)])
+
+    def evaluate(params: Any) -> dict[str, float]:
+        measures = jax.device_get(_evaluate(monitors, binary, params, train, test))
+        return {name: float(value) for name, value in measures.items()}
+
+    return evaluate

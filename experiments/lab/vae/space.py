@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.vae.tasks import Trained
+from experiments.lab.vae.tasks import TrainedVAE
 from jaxgen.evaluation import latent
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
@@ -14,19 +14,19 @@ DIFFERENCES = ((7, 1), (9, 4), (8, 3))
 """Digits whose mean codes' difference is added to every digit's mean code."""
 
 
-def scatter(trained: Trained) -> Section:
+def scatter(trained: TrainedVAE) -> Section:
     """4.3: test images as points in two latent variables, and for more than two a t-SNE map."""
     labels = trained.drawing.dataset.test.labels
     first, second = trained.shown
     points = np.asarray(trained.mean)[:, [first, second]]
     title = f"Posterior means of {len(points)} test images"
-    figure = figures.scatter(points, labels, title, f"latent {first}", f"latent {second}")
+    figure = figures.scatter(points, labels.tolist(), title, f"latent {first}", f"latent {second}")
     paths = [trained.drawing.save("4_3", figure)]
     kl = np.asarray(trained.use.kl)
     answer = [
         f"Latent variables {first} and {second} have the largest divergence, "
         f"{number(float(kl[first]), 3)} and {number(float(kl[second]), 3)} nats. "
-        f"{_neighbours_said(points, labels, 'these two variables')}"
+        f"{_same_label(points, labels, 'these two variables')}"
     ]
     if trained.config.latent_size > 2:
         from sklearn.manifold import TSNE
@@ -34,17 +34,17 @@ def scatter(trained: Trained) -> Section:
         num = min(NUM_EMBEDDED, len(labels))
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
         title = f"t-SNE of the posterior means of the first {num} test images"
-        figure = figures.scatter(mapped, labels[:num], title, "", "")
+        figure = figures.scatter(mapped, labels[:num].tolist(), title, "", "")
         paths.append(trained.drawing.save("4_3_tsne", figure))
         answer.append(
-            f"{_neighbours_said(np.asarray(trained.mean), labels, 'all variables')} t-SNE maps "
+            f"{_same_label(np.asarray(trained.mean), labels, 'all variables')} t-SNE maps "
             "neighbourhoods; distances between its clusters and their sizes mean nothing."
         )
     return Section("4.3", "Digits in the latent space", answer, paths)
 
 
-def _neighbours_said(points: np.ndarray, labels: np.ndarray, which: str) -> str:
-    """How often the nearest other point has the same label."""
+def _same_label(points: np.ndarray, labels: np.ndarray, which: str) -> str:
+    """The share of points whose nearest other point has the same label, in words."""
     from sklearn.neighbors import NearestNeighbors
 
     num = min(NUM_EMBEDDED, len(points))
@@ -54,7 +54,7 @@ def _neighbours_said(points: np.ndarray, labels: np.ndarray, which: str) -> str:
     return f"In {which} the nearest of {num} test images has the same label in {share:.0%}."
 
 
-def grids(trained: Trained) -> Section:
+def grids(trained: TrainedVAE) -> Section:
     """4.4: images decoded from a plane of the latent space, the other variables at 0."""
     first, second = trained.shown
     paths = []
@@ -74,7 +74,7 @@ def grids(trained: Trained) -> Section:
     return Section("4.4", "Decoded planes", [answer], paths)
 
 
-def walks(trained: Trained) -> Section:
+def walks(trained: TrainedVAE) -> Section:
     """Straight lines between the codes of test images, and arithmetic on the classes' means."""
     num, labels = 10, jnp.asarray(trained.drawing.dataset.test.labels)
     ends = trained.mean[:num]

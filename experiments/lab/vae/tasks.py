@@ -1,4 +1,4 @@
-"""One trained VAE: how it trained, its likelihood, and the lab's tasks 4.1 and 4.2."""
+"""One trained VAE: its training, its likelihood, and the lab's tasks 4.1 and 4.2."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.vae import training as vae_training
-from experiments.running.artifacts import NUM_SHOWN, Drawing
+from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab.vae.training import test_input
 from jaxgen.evaluation import latent
 from jaxgen.models import vae
 from jaxgen.report import figures
@@ -19,7 +19,7 @@ encode = jax.jit(vae.encode, static_argnums=1)
 decode = jax.jit(vae.decoded_means, static_argnums=1)
 
 
-class Trained(NamedTuple):
+class TrainedVAE(NamedTuple):
     """A trained VAE, its posteriors of the test images, and where its figures go."""
 
     config: vae.Config
@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
     @property
     def use(self) -> latent.LatentUse:
-        """What each latent variable says about the test set."""
+        """The divergence and the activity of each latent variable over the test set."""
         return latent.latent_use(self.mean, self.log_var)
 
     @property
@@ -49,10 +49,10 @@ class Trained(NamedTuple):
         return decoded.reshape(*codes.shape[:-1], *shape)
 
 
-def examined(config: vae.Config, params: vae.Params, drawing: Drawing) -> Trained:
+def encoded(config: vae.Config, params: vae.Params, drawing: Drawing) -> TrainedVAE:
     """A trained VAE with the test set encoded."""
-    visible = vae_training.test_input(config, drawing.dataset)
-    return Trained(config, params, drawing, visible, *encode(params, config, visible))
+    visible = test_input(config, drawing.dataset)
+    return TrainedVAE(config, params, drawing, visible, *encode(params, config, visible))
 
 
 def code_strip(mean: Array) -> np.ndarray:
@@ -60,7 +60,7 @@ def code_strip(mean: Array) -> np.ndarray:
     return np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
 
 
-def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
+def reconstructions(trained: TrainedVAE, measured: Mapping[str, float]) -> Section:
     """4.1: the first test images, their codes, and what the means of the codes decode to."""
     images = trained.drawing.dataset.test.images[:NUM_SHOWN]
     mean = trained.mean[:NUM_SHOWN]
@@ -84,7 +84,7 @@ def reconstructions(trained: Trained, measured: Mapping[str, float]) -> Section:
     return Section("4.1", "Reconstructions and codes", [answer], [path])
 
 
-def latent_boxes(trained: Trained) -> Section:
+def latent_boxes(trained: TrainedVAE) -> Section:
     """4.2: posterior means, variances and outgoing weights by latent variable; dead ones named."""
     use = trained.use
     active = np.asarray(use.active)
@@ -99,35 +99,37 @@ def latent_boxes(trained: Trained) -> Section:
     answer = [
         f"{active.sum()} of {len(active)} latent variables are active: the variance of their "
         f"posterior mean over the test set is above {vae.ACTIVE_VARIANCE}. Dead: {dead}. A dead "
-        "variable says nothing about an image; where its posterior is the prior it costs nothing "
-        "either, and its boxes show means near 0 and variances near 1.",
-        f"Mean absolute weight into the decoder: {_weights_said(weights, active)}.",
+        "variable carries no information about an image; if its posterior is the prior it costs "
+        "nothing either, and its boxes show means near 0 and variances near 1.",
+        f"Mean absolute weight into the decoder: {_mean_weights(weights, active)}.",
         f"The divergence is {number(float(kl.sum()))} nats per image, by variable from "
         f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
     ]
     boxes = figures.box_plots(
         panels, "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
     )
-    chart = figures.bars(kl, ~active, "Divergence by latent variable", "KL, nats per image", "dead")
+    chart = figures.bars(
+        kl, (~active).tolist(), "Divergence by latent variable", "KL, nats per image", "dead"
+    )
     paths = [trained.drawing.save("4_2", boxes), trained.drawing.save("4_2_kl", chart)]
     return Section("4.2", "The latent variables", answer, paths)
 
 
-def _weights_said(weights: np.ndarray, active: np.ndarray) -> str:
+def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
     """The mean absolute weight of active and of dead variables, as far as there are both."""
     size = np.abs(weights).mean(axis=1)
-    said = [
+    words = [
         f"{number(float(size[which].mean()), 3)} of {name} variables"
         for name, which in (("active", active), ("dead", ~active))
         if which.any()
     ]
-    return " and ".join(said)
+    return " and ".join(words)
 
 
 def training(
     drawing: Drawing, lines: Sequence[Mapping[str, Any]], measured: Mapping[str, float]
 ) -> Section:
-    """How both parts of the ELBO went, on training batches and on the test set."""
+    """The ELBO over the epochs, on training batches and on the test set, and its two parts."""
     tested = [line for line in lines if "test_elbo" in line]
     curves = {
         "train": ([line["epoch"] for line in lines], [line["elbo"] for line in lines]),
@@ -151,7 +153,7 @@ def training(
 
 
 def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: int) -> Section:
-    """The bounds of the test log likelihood, with what they are uncertain by."""
+    """The bounds of the test log likelihood, with their standard errors."""
     rows = [
         ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
         [f"importance-weighted, {num_samples:,} codes", "test_bound", "test_bound_error"],

@@ -1,24 +1,26 @@
-"""Training a VAE, the measures taken meanwhile, and the tighter bound at the end."""
+"""The settings of a VAE's training, its measures, and the tighter bound at the end."""
 
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments.running.artifacts import task_key
-from experiments.running.session import Session
-from experiments.running.train import train_in_session
+from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
-from jaxgen.evaluation import latent
+from jaxgen.errors import require
 from jaxgen.evaluation.likelihood import ImportanceBound, importance_bound, mean_over_examples
+from jaxgen.evaluation.monitors import vae_monitors
+from jaxgen.learner import State, task_key
 from jaxgen.models import vae
 from jaxgen.random import binarize
-from jaxgen.training.loop import Result, steps_in_epoch
+from jaxgen.training import steps_in_epoch
 
 logger = logging.getLogger("jaxgen")
 
@@ -31,33 +33,51 @@ NUM_PASSES = 3280
 binarized = jax.jit(binarize, static_argnums=2)
 
 
+@dataclass(frozen=True)
+class VAEArgs(StudyArgs):
+    """The flags that shape a VAE and its report."""
+
+    model: vae.Config = field(default_factory=vae.Config)
+    schedule: Literal["constant", "burda"] = "constant"
+    """Learning rate: constant, or falling in the stages of Burda et al. over all epochs."""
+    bound_samples: int = 5000
+    """Codes per test image in the importance-weighted bound."""
+
+    immaterial: ClassVar[frozenset[str]] = StudyArgs.immaterial | {"bound_samples"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.model, "latent_size", self.model.latent_size >= 2, "of 2 or more")
+        require(self, "bound_samples", self.bound_samples >= 2, "of 2 or more")
+        if self.schedule == "burda":
+            stages = self.model.first_stage_steps
+            require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")
+
+
 def test_input(config: vae.Config, dataset: Dataset) -> Float[Array, "examples visible"]:
-    """The test set as the VAE sees it, binarised once for all measures and figures."""
-    return binarized(task_key("test input"), jnp.asarray(dataset.test.images), config.binarize)
+    """The test set as input of the VAE, binarised once for all measures and figures."""
+    visible: Array = binarized(
+        task_key("test input"), jnp.asarray(dataset.test.images), config.binarize
+    )
+    return visible
 
 
 @partial(jax.jit, static_argnums=0)
-def measure(
+def _monitors(
     config: vae.Config, params: vae.Params, visible: Float[Array, "examples visible"]
 ) -> dict[str, Array]:
-    """What a VAE is judged by while it trains: one code per test image.
+    return vae_monitors(params, config, task_key("measure"), visible)
 
-    Returns:
-        test_elbo, test_reconstruction, test_kl: means over the test set, nats per image.
-        test_elbo_error: standard error of the first, from the choice of images and codes.
-        test_active_units: latent variables whose posterior mean has a variance above 0.01.
-    """
-    found = vae.terms(params, config, task_key("measure"), visible, 1)
-    reconstruction = found.reconstruction[0]
-    elbo = reconstruction - found.kl
-    use = latent.latent_use(*vae.encode(params, config, visible))
-    return {
-        "test_elbo": jnp.mean(elbo),
-        "test_elbo_error": jnp.std(elbo) / jnp.sqrt(len(elbo)),
-        "test_reconstruction": jnp.mean(reconstruction),
-        "test_kl": jnp.mean(found.kl),
-        "test_active_units": jnp.sum(use.active).astype(jnp.float32),
-    }
+
+def make_evaluator(config: vae.Config, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
+    """Returns ``state -> measures`` by `jaxgen.evaluation.monitors.vae_monitors`."""
+    visible = test_input(config, dataset)
+
+    def evaluate(state: vae.State) -> dict[str, Any]:
+        measures: dict[str, Any] = jax.device_get(_monitors(config, state.params, visible))
+        return measures
+
+    return evaluate
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -72,7 +92,7 @@ def _block_bound(
 def bound(
     config: vae.Config, params: vae.Params, visible: Array, num_samples: int
 ) -> ImportanceBound:
-    """The importance-weighted bound of every test image, a block at a time; says how long."""
+    """The importance-weighted bound of every test image, a block at a time; logs the time left."""
     blocks, began = [], 0.0
     starts = range(0, len(visible), BLOCK)
     for index, start in enumerate(starts):
@@ -95,15 +115,15 @@ def bound(
 def likelihoods(
     config: vae.Config, params: vae.Params, visible: Array, num_samples: int
 ) -> dict[str, float]:
-    """Both bounds of the test set, in nats per image; see `measure` for those of the ELBO.
+    """Both bounds of the test set, in nats per image.
 
-    Returns, besides:
+    Returns, besides `vae_monitors`:
         test_bound: importance-weighted bound with `num_samples` codes per image.
         test_bound_error: its standard error from the choice of images, the draws included.
-        test_bound_draws: the part of it that the draws of the codes make up.
+        test_bound_draws: the part of it that comes from the draws of the codes.
         test_bound_samples: `num_samples`.
     """
-    found: dict[str, Any] = jax.device_get(measure(config, params, visible))
+    found: dict[str, Any] = jax.device_get(_monitors(config, params, visible))
     estimate = mean_over_examples(bound(config, params, visible, num_samples))
     found |= {
         "test_bound": estimate.mean,
@@ -114,24 +134,10 @@ def likelihoods(
     return {name: float(value) for name, value in found.items()}
 
 
-def scheduled(args: Any, dataset: Dataset, config: vae.Config) -> vae.Config:
-    """The settings with the first stage of a falling learning rate in steps."""
+def scheduled(args: VAEArgs, dataset: Dataset) -> vae.Config:
+    """The model's settings with the first stage of a falling learning rate in steps."""
     if args.schedule == "constant":
-        return config
+        return args.model
     length = steps_in_epoch(len(dataset.train.images), args.batch_size)
     first = max(1, round(args.epochs * length / NUM_PASSES))
-    return dataclasses.replace(config, first_stage_steps=first)
-
-
-def train(args: Any, config: vae.Config, session: Session) -> Result:
-    """Trains a VAE in the folder of the session."""
-    config = scheduled(args, session.dataset, config)
-    visible = test_input(config, session.dataset)
-    return train_in_session(
-        args,
-        vae.learner(config, session.dataset.train.images.shape[1:]),
-        session,
-        dataclasses.asdict(config),
-        lambda state: jax.device_get(measure(config, state.params, visible)),
-        notes={"binarize": config.binarize},
-    )
+    return dataclasses.replace(args.model, first_stage_steps=first)

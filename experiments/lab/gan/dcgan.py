@@ -1,0 +1,171 @@
+"""The DCGAN's own part of the page, and the lab's comparisons 5.1.2 and 5.1.3.
+
+Each variant of the comparison is a whole run of its own.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import jax
+import numpy as np
+
+from experiments.lab.drawing import Drawing
+from experiments.lab.gan import page, training
+from experiments.lab.gan.page import GANReport
+from experiments.lab.gan.tasks import failures_in_words
+from experiments.lab.gan.training import GANArgs
+from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run
+from experiments.running.session import Session
+from jaxgen.export import pytorch, safetensors
+from jaxgen.models import adversarial, dcgan
+from jaxgen.models.adversarial import State
+from jaxgen.report import figures
+from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.training.loop import Result
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "5.1.2 two D updates": {"d_steps": 2, "g_steps": 1},
+    "5.1.2 two G updates": {"d_steps": 1, "g_steps": 2},
+    "5.1.3 no batch norm": {"batch_norm": False},
+    "Adam at 1e-3": {"learning_rate": 1e-3},
+}
+"""Variants that the lab compares with its DCGAN, and its own learning rate, by what differs."""
+COLUMNS = {
+    "sample_distance": "distance to nearest",
+    "sample_spread": "spread",
+    "d_real": "D(x)",
+    "d_fake": "D(G(z))",
+    "d_loss": "D loss",
+    "g_loss": "G loss",
+    "s_per_iteration": "s per iteration",
+}
+NUM_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class DCGANArgs(GANArgs, StudyArgs):
+    """The flags that shape a DCGAN and its report."""
+
+    model: dcgan.Config = field(default_factory=dcgan.Config)
+
+
+A = TypeVar("A", bound=DCGANArgs)
+
+
+def described(config: dcgan.Config) -> str:
+    """The model in a line."""
+    nets = f"DCGAN, {dcgan.channels(config, 1)} to {dcgan.channels(config, 8)} channels"
+    nets += f" (width {config.width:g}), {config.stem} stem, "
+    nets += f"{config.generator_activation.replace('_', ' ')} in G, "
+    nets += f"{'batch' if config.batch_norm else 'no batch'} normalisation"
+    nets += "" if config.use_bias else ", convolutions without biases"
+    nets += "" if config.precision == "float32" else f", {config.precision} products"
+    return training.described(config, nets)
+
+
+def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
+    """Measures one trained DCGAN and writes the files of its run."""
+    game = dcgan.game(args.model, session.image_shape)
+    title = f"DCGAN ({args.preset}) on {session.dataset.name}"
+    state = jax.device_get(result.state)
+    further = [exported(args.model, state, session.folder), compared(args.study)]
+    return page.write(args, session, result, game, title, described(args.model), further)
+
+
+def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
+    """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples."""
+    nets = jax.device_get({**state.params, "generator": adversarial.sampler(state)})
+    passes: dict[Literal["generator", "discriminator"], int] = {
+        "generator": config.d_steps + config.g_steps - 1 + int(config.fresh_noise),
+        "discriminator": 2 * config.d_steps + config.g_steps,
+    }
+    for player, times in passes.items():
+        num_batches = int(state.step) * times
+        arrays = pytorch.to_pytorch(config, player, nets[player], num_batches=num_batches)
+        safetensors.save_params(folder / f"{player}.safetensors", arrays, {"experiment": "dcgan"})
+    answer = (
+        "generator.safetensors and discriminator.safetensors hold the nets in PyTorch's names and "
+        "layouts. A generator of the same channels, an nn.Module whose self.main is an "
+        f"nn.Sequential of {_sequence(config)}, takes them by "
+        "load_state_dict(safetensors.torch.load_file('generator.safetensors')). After eval() its "
+        "images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all names."
+    )
+    return Section("5.1.4", "For PyTorch", [answer])
+
+
+def compared(study: bool) -> Section:
+    """5.1.2, 5.1.3: a link to the comparison, or the flag that makes it."""
+    title = "Update ratios, batch normalisation, Adam"
+    if not study:
+        answer = "--study trains the variants of the lab as well and compares them in study.html."
+        return Section("5.1.2, 5.1.3", title, [answer])
+    return Section("5.1.2, 5.1.3", title, [], links=[Link("The comparison", "study.html")])
+
+
+def _sequence(config: dcgan.Config) -> str:
+    """PyTorch's layers of the generator, in words."""
+    norm = ", BatchNorm2d" if config.batch_norm else ""
+    layer = "ConvTranspose2d" if config.use_bias else "ConvTranspose2d(bias=False)"
+    activation = "LeakyReLU(0.2)" if config.generator_activation == "leaky_relu" else "ReLU"
+    layers = f"{layer}{norm}, {activation}, ..., {layer}, Tanh"
+    if config.stem == "dense":
+        return f"{layers}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
+    return layers
+
+
+def variants(args: A) -> list[Variant[A]]:
+    """The variants without those that are the run's own settings."""
+    found = []
+    for name, changes in VARIANTS.items():
+        model = dataclasses.replace(args.model, **changes)
+        if model != args.model:
+            changed = dataclasses.replace(args, model=model, study=False)
+            found.append(Variant(name, re.sub(r"[^\w]+", "_", name), changed))
+    return found
+
+
+def compare(
+    args: A, session: Session, main: GANReport, train: Callable[[A, Session], Result]
+) -> Path:
+    """Trains the lab's variants by `train` from the same seed, compares all, returns the page."""
+    drawing = Drawing(session.dataset, session.folder)
+    study = Study(
+        title=f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam",
+        facts={
+            "model": described(args.model),
+            "samples": f"{training.NUM_MEASURED} of each, from the same codes",
+        },
+        variants=variants(args),
+        train=as_own_run(train, write),
+        sections=lambda rows, table: [comparison(drawing, rows, table)],
+        columns=COLUMNS,
+    )
+    return run(study, args, session, {"as set": main})
+
+
+def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) -> Section:
+    """Samples of all variants from the same codes, and their measures."""
+    codes = rows["as set"].trained.codes("study samples", 2 * NUM_COLUMNS)
+    strips: dict[str, np.ndarray] = {}
+    for name, each in rows.items():
+        images = each.trained.images(codes)
+        strips[name] = images[:NUM_COLUMNS]
+        strips[f"{name} "] = images[NUM_COLUMNS:]
+    path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
+    reference = rows["as set"].measures["test_distance"]
+    answer = [
+        "Each variant is trained for the same number of iterations from the same start. Distance: "
+        "mean Euclidean distance of samples to the nearest training image, where test images have "
+        f"{number(reference)}; far below it, samples are blurs or copies, far above it, no digits. "
+        "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
+        "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
+        "variant is a whole run in the folder study, which python -m experiments.compare measures "
+        "like any model. Failures at the end, by the criteria of 5.4.1:",
+        *(f"{name}: {failures_in_words(each.failures)}." for name, each in rows.items()),
+    ]
+    title = "Update ratios, batch normalisation, Adam"
+    return Section("5.1.2, 5.1.3", title, answer, [path], table)

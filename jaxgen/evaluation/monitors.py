@@ -1,0 +1,139 @@
+"""Cheap measures of a model while it trains; they monitor, and rank no models.
+
+Each function returns a dict of scalars that starts at the images, and can be compiled with
+`jax.jit`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from jaxgen.evaluation import latent
+from jaxgen.evaluation.likelihood import (
+    MAX_ENUMERATED,
+    rbm_log_likelihood,
+    rbm_log_z,
+    stochastic_pseudo_log_likelihood,
+)
+from jaxgen.learner import PRNGKey, named_key
+from jaxgen.models import dbn, rbm, vae
+from jaxgen.random import Binarize, binarize
+
+RARE = 0.01
+"""A unit that is on in less than this share of the images counts as never on."""
+
+
+def reconstruction_error(
+    images: UInt8[Array, "examples *shape"], probs: Float[Array, "examples visible"]
+) -> Float[Array, ""]:
+    """Mean over images and pixels of (x - p)^2, x the grey image in [0, 1]."""
+    return jnp.mean(jnp.square(images.reshape(probs.shape) / 255.0 - probs))
+
+
+def idle_units(hidden: Float[Array, "examples units"]) -> dict[str, Float[Array, ""]]:
+    """Shares of units that carry no information about the images, from their binary states.
+
+    Returns:
+        never_on, always_on: share of units on in less than 1 %, more than 99 % of the images.
+    """
+    often = jnp.mean(hidden, axis=0)
+    return {"never_on": jnp.mean(often < RARE), "always_on": jnp.mean(often > 1.0 - RARE)}
+
+
+def net_monitors(
+    net: dbn.Net,
+    key: PRNGKey,
+    train: UInt8[Array, "..."],
+    test: UInt8[Array, "..."],
+    binary: Binarize,
+) -> dict[str, Float[Array, ""]]:
+    """Measures a net of directed layers with an RBM on top.
+
+    Args:
+        net: an RBM, a DBN or a fine-tuned DBN.
+        key: used once.
+        train: training images, as many as test images or fewer.
+        test: test images.
+        binary: how grey pixels become input.
+
+    Returns:
+        test_reconstruction_error: `reconstruction_error` of p(v=1|h_1) after an up pass from the
+            input to the top and a down pass back.
+        free_energy_gap: mean F(test) - mean F(train) of the top RBM, at the states that the up pass
+            draws; nats per image. It grows with overfitting.
+        never_on, always_on: `idle_units` of the top.
+    """
+    key_train, key_test, key_up, key_pass = jax.random.split(key, 4)
+    visible = binarize(key_test, test, binary)
+    hidden, probs = dbn.reconstruct(net, key_pass, visible)
+
+    def top_energy(visible: Array) -> Array:
+        return jnp.mean(rbm.free_energy(net.top, dbn.up(net.recognition, key_up, visible)[-1]))
+
+    return {
+        "test_reconstruction_error": reconstruction_error(test, probs),
+        "free_energy_gap": top_energy(visible) - top_energy(binarize(key_train, train, binary)),
+        **idle_units(hidden),
+    }
+
+
+def rbm_monitors(
+    params: rbm.Params,
+    key: PRNGKey,
+    train: UInt8[Array, "..."],
+    test: UInt8[Array, "..."],
+    binary: Binarize,
+) -> dict[str, Float[Array, ""]]:
+    """Measures an RBM; arguments as in `net_monitors`.
+
+    Returns:
+        test_reconstruction_error: `reconstruction_error` of p(v=1|h) after one step from the input.
+        free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
+        never_on, always_on: `idle_units`.
+        test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
+            likelihood; only for binary input.
+        test_log_likelihood: exact, nats per image; only for enumerable RBMs.
+    """
+    key_train, key_test, key_hidden = jax.random.split(key, 3)
+    visible = binarize(key_test, test, binary)
+    hidden, probs = rbm.reconstruct(params, key_hidden, visible)
+    train_energy = jnp.mean(rbm.free_energy(params, binarize(key_train, train, binary)))
+    found = {
+        "test_reconstruction_error": reconstruction_error(test, probs),
+        "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,
+        **idle_units(hidden),
+    }
+    if binary != "none":
+        pseudo = stochastic_pseudo_log_likelihood(params, named_key(key, "pixel"), visible)
+        found["test_pseudo_log_likelihood"] = jnp.mean(pseudo)
+    if min(params["w"].shape) <= MAX_ENUMERATED:
+        exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
+        found["test_log_likelihood"] = jnp.mean(exact)
+    return found
+
+
+def vae_monitors(
+    params: vae.Params,
+    config: vae.Config,
+    key: PRNGKey,
+    visible: Float[Array, "examples visible"],
+) -> dict[str, Float[Array, ""]]:
+    """Measures a VAE with one code per test image.
+
+    Returns:
+        test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
+            KL(q(z|x) || p(z)), means over the images, nats per image.
+        test_elbo_error: standard error of the ELBO, from the choice of images and codes.
+        test_active_units: latent variables whose posterior mean has a variance above 0.01.
+    """
+    found = vae.terms(params, config, key, visible, 1)
+    reconstruction = found.reconstruction[0]
+    elbo = reconstruction - found.kl
+    use = latent.latent_use(*vae.encode(params, config, visible))
+    return {
+        "test_elbo": jnp.mean(elbo),
+        "test_elbo_error": jnp.std(elbo) / jnp.sqrt(len(elbo)),
+        "test_reconstruction": jnp.mean(reconstruction),
+        "test_kl": jnp.mean(found.kl),
+        "test_active_units": jnp.sum(use.active).astype(jnp.float32),
+    }
