@@ -20,7 +20,7 @@ import tyro
 from jaxtyping import Array
 
 from experiments.benchmarking.baseline import timed
-from experiments.benchmarking.cases import product
+from experiments.benchmarking.flops import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code
 from jaxgen.files import write_atomically, write_json
