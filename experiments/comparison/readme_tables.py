@@ -1,9 +1,10 @@
-"""Cuts the README's tables from the pages that the benchmark and the comparison wrote.
+"""Cuts the tables of the README and of its guides from pages that were measured.
 
     python -m experiments.comparison.readme_tables
 
-replaces what stands between the marks in README.md by columns of docs/results/speed.md and of the
-comparisons docs/results/compare.md and docs/results/presets.md.
+replaces the lines between the marks in README.md, docs/comparison.md and docs/benchmark.md by
+columns of docs/results/speed.md and of the comparisons docs/results/compare.md and
+docs/results/presets.md; the README has some rows alone.
 """
 
 import re
@@ -27,25 +28,26 @@ COMPARED = (
     *("precision", "recall", "coverage", TITLES["class_kl"], TITLES["inception_score"]),
     "1,000 labels, %",
 )
-"""Columns that the README has of the comparison of the lab's models."""
+"""Columns that the guide has of the comparison of the lab's models."""
 REACHED = (
     *("model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED),
     *("Frechet distance", "1,000 labels, %", "training, s"),
 )
 """Columns that it has of the presets that reach for published likelihoods."""
+HEADLINES = (
+    *("model", "seeds", "log likelihood, nats", ESTIMATOR, "Frechet distance", "recall"),
+    "1,000 labels, %",
+)
+"""Columns that the README has of the comparison."""
 
 
-class Cut(NamedTuple):
-    """One table of the README."""
+def _no_column(title: str) -> bool:
+    del title
+    return False
 
-    page: str
-    """The page whose first table it is cut from, seen from the README."""
-    needed: Sequence[str]
-    """Titles of columns that it has."""
-    kept: Callable[[str], bool]
-    """Whether it has another column, by its title."""
-    cell: Callable[[str], str]
-    """The part of a cell or of a title that it has."""
+
+def _is_ratio(title: str) -> bool:
+    return title.startswith("ratio to ")
 
 
 def without_intervals(cell: str) -> str:
@@ -53,22 +55,48 @@ def without_intervals(cell: str) -> str:
     return cell.partition(" [")[0]
 
 
+def without_ranges(cell: str) -> str:
+    """The part of a cell, or of a title, before its range: the median."""
+    return cell.partition(" (")[0]
+
+
+class Cut(NamedTuple):
+    """One table that is cut from another page."""
+
+    page: str
+    """The page whose first table it is cut from, seen from the root."""
+    into: str
+    """The page that has it, between marks."""
+    needed: Sequence[str]
+    """Titles of columns that it has."""
+    cell: Callable[[str], str]
+    """Maps a cell, or a title, to the part of it that is kept."""
+    kept: Callable[[str], bool] = _no_column
+    """Whether it has another column, by its title."""
+    rows: Sequence[str] = ()
+    """First cells of the rows that it has; all of them if none is named."""
+
+
+_PRESET_ROWS = ("rbm-lab", "vae-lab", "dcgan-lab")
+_MODEL_ROWS = (
+    *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab"),
+    *("gan-deep, epochs 100", "dcgan-lab, width 0.25"),
+)
+SPEED, COMPARE = "docs/results/speed.md", "docs/results/compare.md"
+TIMED = ("name", "images/s")
 CUTS = {
-    "speed": Cut(
-        "docs/results/speed.md",
-        ("name", "images/s"),
-        lambda title: title.startswith("ratio to "),
-        lambda cell: cell.partition(" (")[0],  # medians alone
-    ),
-    "compare": Cut("docs/results/compare.md", COMPARED, lambda _: False, without_intervals),
-    "presets": Cut("docs/results/presets.md", REACHED, lambda _: False, without_intervals),
+    "results": Cut(COMPARE, "README.md", HEADLINES, without_intervals, rows=_MODEL_ROWS),
+    "fast": Cut(SPEED, "README.md", TIMED, without_ranges, _is_ratio, _PRESET_ROWS),
+    "speed": Cut(SPEED, "docs/benchmark.md", TIMED, without_ranges, _is_ratio),
+    "compare": Cut(COMPARE, "docs/comparison.md", COMPARED, without_intervals),
+    "presets": Cut("docs/results/presets.md", "docs/comparison.md", REACHED, without_intervals),
 }
 """The tables by their marks."""
 
 
 @dataclass(frozen=True)
 class Args:
-    """Cut the README's tables from the pages that the benchmark and the comparison wrote."""
+    """Cut the tables of the README and of its guides from pages that were measured."""
 
     root: Path = Path()
     """The folder with README.md and docs."""
@@ -85,36 +113,43 @@ def table_of(page: str) -> Table:
     return Table(cells[0], cells[2:]) if cells else Table([], [])
 
 
-def table(cut: Cut, page: str) -> str:
-    """The README's part of a page's table, as markdown.
-
-    Errors:
-        DataError: the page's table lacks a column.
-    """
-    titles, rows = table_of(page)
-    if missing := [title for title in cut.needed if title not in titles]:
+def _require_all(cut: Cut, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Raises DataError for the first wanted column or row that the page's table lacks."""
+    if missing := [name for name in wanted if name not in there]:
         raise DataError(
-            expected=f"a column {missing[0]!r} in the first table of {cut.page}",
-            found=", ".join(titles) or "no table",
+            expected=f"a {what} {missing[0]!r} in the first table of {cut.page}",
+            found=", ".join(there) or "no table",
             remedy="write the page again",
         )
+
+
+def table(cut: Cut, page: str) -> str:
+    """The part of a page's table that is cut, as markdown.
+
+    Errors:
+        DataError: the page's table lacks a column or a row.
+    """
+    titles, rows = table_of(page)
+    _require_all(cut, "column", cut.needed, titles)
+    _require_all(cut, "row", cut.rows, [row[0] for row in rows])
+    chosen = [row for row in rows if not cut.rows or row[0] in cut.rows]
     kept = [i for i, title in enumerate(titles) if title in cut.needed or cut.kept(title)]
     columns = [cut.cell(titles[index]) for index in kept]
-    return markdown(Table(columns, [[cut.cell(row[index]) for index in kept] for row in rows]))
+    return markdown(Table(columns, [[cut.cell(row[index]) for index in kept] for row in chosen]))
 
 
-def parts(readme: str, mark: str) -> tuple[str, str, str]:
+def parts(text: str, mark: str) -> tuple[str, str, str]:
     """The text before, between and behind the marks; the marks belong to the outer two.
 
     Errors:
         DataError: the marks are not there.
     """
     marks = [f"<!-- {mark}:{side} -->\n" for side in ("begin", "end")]
-    before, begin, rest = readme.partition(marks[0])
+    before, begin, rest = text.partition(marks[0])
     between, end, after = rest.partition(marks[1])
     if not (begin and end):
         raise DataError(
-            expected=f"{marks[0].strip()} and {marks[1].strip()} in the README",
+            expected=f"{marks[0].strip()} and {marks[1].strip()} around a table",
             found="not both",
             remedy="write them around the table",
         )
@@ -122,13 +157,13 @@ def parts(readme: str, mark: str) -> tuple[str, str, str]:
 
 
 def main(args: Args) -> None:
-    """Rewrites the README."""
-    path = args.root / "README.md"
-    text = path.read_text()
+    """Rewrites the README and the guides, all of them or none."""
+    texts = {cut.into: (args.root / cut.into).read_text() for cut in CUTS.values()}
     for mark, cut in CUTS.items():
-        before, _, after = parts(text, mark)
-        text = before + table(cut, (args.root / cut.page).read_text()) + after
-    write_atomically(path, text.encode())
+        before, _, after = parts(texts[cut.into], mark)
+        texts[cut.into] = before + table(cut, (args.root / cut.page).read_text()) + after
+    for into, text in texts.items():
+        write_atomically(args.root / into, text.encode())
 
 
 if __name__ == "__main__":
