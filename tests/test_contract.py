@@ -294,6 +294,32 @@ def test_public_names_have_docstrings(path: Path):
     assert missing == []
 
 
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
+
+
+def test_tests_mirror_the_rooms():
+    """A folder of tests has the name of a room; what concerns several rooms stands beside them."""
+    rooms = {room(name).partition(".")[2] for name in NAMES}
+    folders = {path.relative_to(ROOT / "tests").parts[0] for path in TESTS if path.parents[1] != ROOT}
+    assert folders - {"support", "fixtures"} <= rooms
+    strangers = [path for path in TESTS if path.parent.name == "support"]
+    assert not [path for path in strangers if path.name.startswith("test_")]
+
+
+@pytest.mark.parametrize(
+    "path", TESTS, ids=lambda path: path.relative_to(ROOT / "tests").as_posix()
+)
+def test_tests_are_annotated(path: Path):
+    """Every argument of a test has a type, and a test returns None."""
+    bare = []
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if node.returns is None or any(each.annotation is None for each in arguments):
+                bare.append(node.name)
+    assert bare == []
+
+
 def test_top_level_is_as_planned():
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

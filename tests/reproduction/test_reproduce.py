@@ -253,8 +253,8 @@ def as_users() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
-    """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
+def flags(digits_root: Path) -> Iterator[list[str]]:
+    """The flags of a small RBM, for processes on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -263,9 +263,24 @@ def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an RBM that was run, run again, killed once and resumed."""
-    folder = tmp_path_factory.mktemp("reproduced") / "runs"
+    """The folder of an RBM that was run, run again, killed once and resumed.
+
+    The first run and the second compile for themselves, so that their bits are those of two
+    compilations; the third takes the programs of the second.
+    """
+    root = tmp_path_factory.mktemp("reproduced")
+    folder, run = root / "runs", reproduce_runs.run
+
+    def run_cached(experiment: str, words: list[str], log: Path, *until: Any) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            if log.stem != "first":
+                patch.setenv("JAX_COMPILATION_CACHE_DIR", str(root / "compiled"))
+            if log.stem == "again":  # a killed process would write half a file
+                patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+            return run(experiment, words, log, *until)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproduce_runs, "run", run_cached)
         patch.setattr(reproduce_runs, "KILL_AT", (1 / 3,))
         assert reproduce.main(["rbm", *flags, "--epochs", "100", "--out", str(folder)]) == 0
     return folder
@@ -293,9 +308,11 @@ def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any):
 
 
 def test_verify_says_what_differs_and_finds_the_digest(
-    reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any
+    reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any
 ):
     run = tmp_path / "run"
+    # The run's own bits are those of another compilation, of the first of the three.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(reproduced.parent / "compiled"))
     shutil.copytree(reproduced / "first", run)
     manifest = read(run / "manifest.json")
     now = manifest["environment"]["packages"]["jax"]

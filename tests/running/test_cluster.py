@@ -56,11 +56,24 @@ def ended(*processes: Process) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """Programs of two processes, which the undisturbed ones write and the others take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield patch
+
+
 @pytest.fixture(scope="module")
-def undisturbed(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(
+    digits_root: Path, compiled: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    for number, process in enumerate(start_both(digits_root, folder)):
+    with compiled.context() as patch:
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        both = start_both(digits_root, folder)
+    for number, process in enumerate(both):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         (folder.parent / f"{number}.out").write_text(out)
