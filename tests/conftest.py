@@ -12,6 +12,7 @@ from support.runs import EPOCHS, Command, call
 
 from jaxgen import data
 from jaxgen.data.sources import registered_files
+from jaxgen.report import figures
 
 # Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
@@ -49,6 +50,12 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_figures() -> None:
+    """Draws figures of few pixels: sheets of images take a third of the time."""
+    figures.DPI = 30
 
 
 def shared(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:

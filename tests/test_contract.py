@@ -300,10 +300,12 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 def test_tests_mirror_the_rooms():
     """A folder of tests has the name of a room; what concerns several rooms stands beside them."""
     rooms = {room(name).partition(".")[2] for name in NAMES}
-    folders = {path.relative_to(ROOT / "tests").parts[0] for path in TESTS if path.parents[1] != ROOT}
+    folders = {
+        path.relative_to(ROOT / "tests").parts[0] for path in TESTS if path.parents[1] != ROOT
+    }
     assert folders - {"support", "fixtures"} <= rooms
-    strangers = [path for path in TESTS if path.parent.name == "support"]
-    assert not [path for path in strangers if path.name.startswith("test_")]
+    helpers = [path.name for path in TESTS if path.parent.name == "support"]
+    assert not [name for name in helpers if name.startswith("test_")]
 
 
 @pytest.mark.parametrize(

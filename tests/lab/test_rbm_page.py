@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from scipy.special import expit
-from support.helpers import run_python, same
+from support.helpers import AS_USERS, run_python, same
 from support.runs import (
     EPOCHS,
+    SMALL,
     STEPS,
     Command,
     call,
@@ -31,6 +32,7 @@ from support.runs import (
 
 from experiments import rbm
 from experiments.lab.rbm import training as rbm_training
+from experiments.running import cli
 from experiments.running.args import load_dataset
 from jaxgen import data
 from jaxgen.data import sources
@@ -186,6 +188,9 @@ def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, c
     monkeypatch.setenv("TFDS_DATA_DIR", str(root))
     monkeypatch.setattr(sources, "is_reachable", lambda _: False)
     monkeypatch.chdir(tmp_path)
+    small = cli.parse(rbm.PRESETS, rbm.QUICK, SMALL)  # its own net is trained by --quick below
+    declared = dataclasses.replace(rbm.EXPERIMENT, presets=rbm.PRESETS | {"lab": small})
+    monkeypatch.setattr(rbm, "EXPERIMENT", declared)
     assert call() == 0
     assert capsys.readouterr().out.endswith("report: runs/rbm-digits-seed0/report.html\n")
     fallback = [text for text in caplog.messages if "MNIST cannot be had" in text]
@@ -228,9 +233,9 @@ def test_presets_are_what_they_are_called():
 
 
 def test_quick_takes_the_whole_path(command: Command):
-    """In a process of its own, which takes what the bare command above compiled."""
+    """In a process of its own, in which XLA compiles as it does for users."""
     args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
-    done = run_python(*args, cwd=command.folder)
+    done = run_python(*args, cwd=command.folder, **AS_USERS)
     assert (done.returncode, done.stderr) == (0, "")
     folder = command.folder / "runs" / "rbm-digits-seed0"
     assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
