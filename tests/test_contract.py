@@ -5,7 +5,6 @@ import dataclasses
 import importlib
 import inspect
 import subprocess
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +19,6 @@ from experiments.running import cli, experiment
 from experiments.running.args import RunArgs
 from jaxgen import models
 from jaxgen.learner import Learner
-from jaxgen.training.epoch import RUN_ONCE
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 
@@ -58,9 +56,6 @@ def test_models_and_experiments_are_found():
 
 SHAPE = (28, 28, 1)
 
-jit = partial(jax.jit, compiler_options=RUN_ONCE)
-"""Compiles in less time; a contract holds for any machine code."""
-
 
 def batch(num: int = 6) -> np.ndarray:
     images = np.random.default_rng(0).integers(0, 256, (num, *SHAPE), dtype=np.uint8)
@@ -87,9 +82,9 @@ class Model:
         self.config = narrow(module.Config())
         self.sample_shape = sample_shape(module)
         self.learner = module.learner(self.config)
-        self.init = jit(self.learner.init)
-        self.step = jit(self.learner.step)
-        self.sample = jit(self.learner.sample, static_argnums=2)
+        self.init = jax.jit(self.learner.init)
+        self.step = jax.jit(self.learner.step)
+        self.sample = jax.jit(self.learner.sample, static_argnums=2)
         self.start = self.init(jax.random.key(0))
         self.state, self.metrics = self.step(self.start, batch(), jax.random.key(1))
 
@@ -180,7 +175,7 @@ def test_sample(model: Model):
 
 def test_vmap_over_keys(model: Model):
     keys = jax.random.split(jax.random.key(0), 2)
-    states = jit(jax.vmap(model.learner.init))(keys)
+    states = jax.jit(jax.vmap(model.learner.init))(keys)
     for member, key in enumerate(keys):
         found = jax.tree.map(lambda leaf, member=member: leaf[member], states)
         expected = model.init(key)
