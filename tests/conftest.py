@@ -13,11 +13,9 @@ from support.runs import EPOCHS, Command, call
 from jaxgen import data
 from jaxgen.data.sources import registered_files
 from jaxgen.report import figures
-from jaxgen.training.epoch import RUN_ONCE
 
 # Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
-RUN_ONCE.clear()  # asks for more than these flags do
 
 LONGEST = (
     "lab/test_gan_page.py",
