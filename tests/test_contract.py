@@ -47,7 +47,7 @@ def imported(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("jaxgen", "experiments")}
 
 
-def test_models_and_experiments_are_found():
+def test_models_and_experiments_are_found() -> None:
     assert {*models.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
     assert {*experiment.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
 
@@ -94,7 +94,7 @@ def model(request: pytest.FixtureRequest) -> Model:
     return Model(models.module(request.param))
 
 
-def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model):
+def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model) -> None:
     kind = type(model.config)
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
@@ -106,7 +106,7 @@ def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model):
             assert isinstance(after, ast.Expr), f"{ast.unparse(field)} has no description"
 
 
-def test_learner_is_three_functions(model: Model):
+def test_learner_is_three_functions(model: Model) -> None:
     assert type(model.learner) is Learner
     assert all(callable(function) for function in model.learner)
 
@@ -124,14 +124,14 @@ def assert_only_arrays(tree: Any, path: str) -> None:
         assert not jnp.issubdtype(tree.dtype, jax.dtypes.prng_key), f"{path} is a key"
 
 
-def test_state_is_a_named_tuple_of_arrays(model: Model):
+def test_state_is_a_named_tuple_of_arrays(model: Model) -> None:
     for state in (model.start, model.state):
         assert isinstance(state, tuple)
         assert isinstance(state._fields, tuple)
         assert_only_arrays(state, "state")
 
 
-def test_a_step_keeps_structure_shapes_and_dtypes(model: Model):
+def test_a_step_keeps_structure_shapes_and_dtypes(model: Model) -> None:
     before, after = (
         jax.tree.map(lambda x: (x.shape, x.dtype), state) for state in (model.start, model.state)
     )
@@ -139,7 +139,7 @@ def test_a_step_keeps_structure_shapes_and_dtypes(model: Model):
     assert not same(model.start, model.state)
 
 
-def test_metrics_are_finite_scalars(model: Model):
+def test_metrics_are_finite_scalars(model: Model) -> None:
     assert model.metrics
     for name, value in model.metrics.items():
         assert isinstance(name, str)
@@ -148,12 +148,12 @@ def test_metrics_are_finite_scalars(model: Model):
         assert np.isfinite(value)
 
 
-def test_init_is_pure_and_follows_its_key(model: Model):
+def test_init_is_pure_and_follows_its_key(model: Model) -> None:
     assert same(model.init(jax.random.key(0)), model.start)
     assert not same(model.init(jax.random.key(1)), model.start)
 
 
-def test_step_is_pure_and_follows_its_key_and_batch(model: Model):
+def test_step_is_pure_and_follows_its_key_and_batch(model: Model) -> None:
     images, key = batch(), jax.random.key(1)
     again = model.step(model.start, images, key)
     assert same(again, (model.state, model.metrics))
@@ -163,7 +163,7 @@ def test_step_is_pure_and_follows_its_key_and_batch(model: Model):
     assert not same(model.step(model.start, 255 - images, key)[0], model.state)
 
 
-def test_sample(model: Model):
+def test_sample(model: Model) -> None:
     images = model.sample(model.state, jax.random.key(3), 5)
     assert images.shape == (5, *model.sample_shape)
     assert images.dtype == jnp.float32
@@ -173,7 +173,7 @@ def test_sample(model: Model):
     assert not same(model.sample(model.state, jax.random.key(4), 5), images)
 
 
-def test_vmap_over_keys(model: Model):
+def test_vmap_over_keys(model: Model) -> None:
     keys = jax.random.split(jax.random.key(0), 2)
     states = jax.jit(jax.vmap(model.learner.init))(keys)
     for member, key in enumerate(keys):
@@ -193,7 +193,7 @@ def test_vmap_over_keys(model: Model):
 
 
 @pytest.mark.parametrize("name", experiment.names())
-def test_experiment(name: str):
+def test_experiment(name: str) -> None:
     declared = experiment.find(name)
     module = importlib.import_module(f"experiments.{name}")
     assert declared.name == name
@@ -243,7 +243,7 @@ def room(name: str) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_room_imports_only_what_it_may(path: Path):
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
     here = room(name_of(path))
     if here == ENTRY or name_of(path) == BASE:
         return  # an entry point may import anything; the package names what it offers
@@ -256,12 +256,12 @@ def test_a_room_imports_only_what_it_may(path: Path):
         assert not {*rooms} & SEPARATE, rooms
 
 
-def test_every_room_has_a_rule():
+def test_every_room_has_a_rule() -> None:
     rooms = {room(name) for name in NAMES if name.startswith("jaxgen")}
     assert rooms == {*READS}
 
 
-def test_imports_have_no_circle():
+def test_imports_have_no_circle() -> None:
     graph = {name: imported(path) - {name} for name, path in NAMES.items()}
     while leaves := [name for name in graph if not graph[name] & set(graph)]:
         for name in leaves:
@@ -273,7 +273,7 @@ def test_imports_have_no_circle():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_public_names_have_docstrings(path: Path):
+def test_public_names_have_docstrings(path: Path) -> None:
     tree = parsed(path)
     assert ast.get_docstring(tree), "the module has none"
     missing = []
@@ -292,7 +292,7 @@ def test_public_names_have_docstrings(path: Path):
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 
-def test_tests_mirror_the_rooms():
+def test_tests_mirror_the_rooms() -> None:
     """A folder of tests has the name of a room; what concerns several rooms stands beside them."""
     rooms = {room(name).partition(".")[2] for name in NAMES}
     folders = {
@@ -306,7 +306,7 @@ def test_tests_mirror_the_rooms():
 @pytest.mark.parametrize(
     "path", TESTS, ids=lambda path: path.relative_to(ROOT / "tests").as_posix()
 )
-def test_tests_are_annotated(path: Path):
+def test_tests_are_annotated(path: Path) -> None:
     """Every argument of a test has a type, and a test returns None."""
     bare = []
     for node in ast.walk(parsed(path)):
@@ -317,7 +317,7 @@ def test_tests_are_annotated(path: Path):
     assert bare == []
 
 
-def test_top_level_is_as_planned():
+def test_top_level_is_as_planned() -> None:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:

@@ -5,6 +5,8 @@ import runpy
 import shlex
 import sys
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.helpers import ROOT
@@ -22,14 +24,16 @@ def commands():
     return sorted({command.strip() for command in found})
 
 
-def test_commands_are_found():
+def test_commands_are_found() -> None:
     assert "python -m experiments.rbm" in commands()
     assert len(commands()) >= 6
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning:runpy")
 @pytest.mark.parametrize("command", commands())
-def test_command_line_is_understood(command, monkeypatch, capsys):
+def test_command_line_is_understood(
+    command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every flag exists: --help behind them prints the help instead of an error."""
     _, _, module, *flags = shlex.split(command)
     monkeypatch.setattr(sys, "argv", [module, *flags, "--help"])
@@ -39,7 +43,7 @@ def test_command_line_is_understood(command, monkeypatch, capsys):
     assert "usage" in capsys.readouterr().out
 
 
-def test_python_code_runs(digits_root, monkeypatch):
+def test_python_code_runs(digits_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(digits_root))
     code = "\n".join(blocks("python"))
     names: dict = {}
@@ -47,7 +51,7 @@ def test_python_code_runs(digits_root, monkeypatch):
     assert names["images"].shape == (10, 28, 28, 1)
 
 
-def test_install_commands_name_what_there_is():
+def test_install_commands_name_what_there_is() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
@@ -59,13 +63,13 @@ def test_install_commands_name_what_there_is():
     assert "pip install -c constraints.txt -e '.[test]' && pytest" in blocks("bash")[1]
 
 
-def test_constraints_hold_names_and_versions_only():
+def test_constraints_hold_names_and_versions_only() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = [line for line in lines if line and not line.startswith("#")]
     assert len(pinned) > 20
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[\w.+!]+( ; .*)?", line) for line in pinned)
 
 
-def test_linked_files_exist():
+def test_linked_files_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

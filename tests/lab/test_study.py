@@ -9,7 +9,7 @@ from experiments.lab.rbm import study as rbm_study
 from jaxgen.models import rbm
 
 
-def test_programs_change_one_thing_each():
+def test_programs_change_one_thing_each() -> None:
     lab = rbm.Config()
     members = {n: c for program in rbm_study.programs(lab).values() for n, c in program.items()}
     changed = {
@@ -25,7 +25,7 @@ def test_programs_change_one_thing_each():
 
 
 @pytest.mark.slow
-def test_study_on_digits(command: Command, monkeypatch: pytest.MonkeyPatch):
+def test_study_on_digits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rbm_study, "DRIFT_STEPS", 20)
     folder = command.folder / "run"
     flags = command.args("--out", str(folder), "--epochs", "2", "--study")[2:]
