@@ -22,7 +22,7 @@ LONGEST = (
     "reproduction/test_reproduce.py",
     "running/test_seeds.py",
     "running/test_cluster.py",
-    "comparison/test_examined.py",
+    "evaluation/test_adapters.py",
     "lab/test_rbm_page.py",
     "test_golden.py",
     "training/test_loop.py",
@@ -35,6 +35,7 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, and leaves all others in their order."""
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in rank), rank
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
