@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -10,9 +12,31 @@ from support.runs import EPOCHS, Command, call
 
 from jaxgen import data
 from jaxgen.data.sources import registered_files
+from jaxgen.report import figures
 
 # Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
+
+LONGEST = (
+    "lab/test_gan_page.py",
+    "reproduction/test_reproduce.py",
+    "running/test_seeds.py",
+    "running/test_cluster.py",
+    "evaluation/test_adapters.py",
+    "lab/test_rbm_page.py",
+    "test_golden.py",
+    "training/test_loop.py",
+    "lab/test_dbn_page.py",
+    "comparison/test_compare.py",
+)
+"""Files that take half the time: they start first, and short ones fill the end of either worker."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, and leaves all others in their order."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in rank), rank
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,12 +53,34 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coarse_figures() -> None:
+    """Draws figures of few pixels: sheets of images take a third of the time."""
+    figures.DPI = 30
+
+
+def shared(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """A folder that the first process of the session to ask fills; the others wait for it."""
+    own = factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder, full = root / name, root / f"{name}.full"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not full.exists():
+            folder.mkdir()
+            fill(folder)
+            full.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the prepared digits, where classifiers of them are kept too."""
-    root = tmp_path_factory.mktemp("digits")
-    assert data.load("digits", root).digest == DIGITS
-    return root
+
+    def fill(root: Path) -> None:
+        assert data.load("digits", root).digest == DIGITS
+
+    return shared(tmp_path_factory, "shared_digits", fill)
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +96,11 @@ def mnist_dir() -> Path:
 @pytest.fixture(scope="session")
 def mnist_root(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the prepared MNIST."""
-    root = tmp_path_factory.mktemp("mnist")
-    data.load("mnist", root, mnist_dir)
-    return root
+
+    def fill(root: Path) -> None:
+        data.load("mnist", root, mnist_dir)
+
+    return shared(tmp_path_factory, "shared_mnist", fill)
 
 
 @pytest.fixture
@@ -63,7 +111,9 @@ def command(digits_root: Path, tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed; tests leave it as it is."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    flags = (*EPOCHS, "--log-every", "10", "--out", str(folder))
-    assert call(*Command(digits_root, folder).args(*flags)[2:]) == 0
-    return folder
+
+    def fill(root: Path) -> None:
+        flags = (*EPOCHS, "--log-every", "10", "--out", str(root / "run"))
+        assert call(*Command(digits_root, root).args(*flags)[2:]) == 0
+
+    return shared(tmp_path_factory, "shared_finished", fill) / "run"

@@ -5,7 +5,6 @@ import dataclasses
 import importlib
 import inspect
 import subprocess
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +19,6 @@ from experiments.running import cli, experiment
 from experiments.running.args import RunArgs
 from jaxgen import models
 from jaxgen.learner import Learner
-from jaxgen.training.epoch import RUN_ONCE
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 
@@ -49,7 +47,7 @@ def imported(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("jaxgen", "experiments")}
 
 
-def test_models_and_experiments_are_found():
+def test_models_and_experiments_are_found() -> None:
     assert {*models.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
     assert {*experiment.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
 
@@ -57,9 +55,6 @@ def test_models_and_experiments_are_found():
 # ---- the contract of a model
 
 SHAPE = (28, 28, 1)
-
-jit = partial(jax.jit, compiler_options=RUN_ONCE)
-"""Compiles in less time; a contract holds for any machine code."""
 
 
 def batch(num: int = 6) -> np.ndarray:
@@ -87,9 +82,9 @@ class Model:
         self.config = narrow(module.Config())
         self.sample_shape = sample_shape(module)
         self.learner = module.learner(self.config)
-        self.init = jit(self.learner.init)
-        self.step = jit(self.learner.step)
-        self.sample = jit(self.learner.sample, static_argnums=2)
+        self.init = jax.jit(self.learner.init)
+        self.step = jax.jit(self.learner.step)
+        self.sample = jax.jit(self.learner.sample, static_argnums=2)
         self.start = self.init(jax.random.key(0))
         self.state, self.metrics = self.step(self.start, batch(), jax.random.key(1))
 
@@ -99,7 +94,7 @@ def model(request: pytest.FixtureRequest) -> Model:
     return Model(models.module(request.param))
 
 
-def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model):
+def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model) -> None:
     kind = type(model.config)
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
@@ -111,7 +106,7 @@ def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model):
             assert isinstance(after, ast.Expr), f"{ast.unparse(field)} has no description"
 
 
-def test_learner_is_three_functions(model: Model):
+def test_learner_is_three_functions(model: Model) -> None:
     assert type(model.learner) is Learner
     assert all(callable(function) for function in model.learner)
 
@@ -129,14 +124,14 @@ def assert_only_arrays(tree: Any, path: str) -> None:
         assert not jnp.issubdtype(tree.dtype, jax.dtypes.prng_key), f"{path} is a key"
 
 
-def test_state_is_a_named_tuple_of_arrays(model: Model):
+def test_state_is_a_named_tuple_of_arrays(model: Model) -> None:
     for state in (model.start, model.state):
         assert isinstance(state, tuple)
         assert isinstance(state._fields, tuple)
         assert_only_arrays(state, "state")
 
 
-def test_a_step_keeps_structure_shapes_and_dtypes(model: Model):
+def test_a_step_keeps_structure_shapes_and_dtypes(model: Model) -> None:
     before, after = (
         jax.tree.map(lambda x: (x.shape, x.dtype), state) for state in (model.start, model.state)
     )
@@ -144,7 +139,7 @@ def test_a_step_keeps_structure_shapes_and_dtypes(model: Model):
     assert not same(model.start, model.state)
 
 
-def test_metrics_are_finite_scalars(model: Model):
+def test_metrics_are_finite_scalars(model: Model) -> None:
     assert model.metrics
     for name, value in model.metrics.items():
         assert isinstance(name, str)
@@ -153,12 +148,12 @@ def test_metrics_are_finite_scalars(model: Model):
         assert np.isfinite(value)
 
 
-def test_init_is_pure_and_follows_its_key(model: Model):
+def test_init_is_pure_and_follows_its_key(model: Model) -> None:
     assert same(model.init(jax.random.key(0)), model.start)
     assert not same(model.init(jax.random.key(1)), model.start)
 
 
-def test_step_is_pure_and_follows_its_key_and_batch(model: Model):
+def test_step_is_pure_and_follows_its_key_and_batch(model: Model) -> None:
     images, key = batch(), jax.random.key(1)
     again = model.step(model.start, images, key)
     assert same(again, (model.state, model.metrics))
@@ -168,7 +163,7 @@ def test_step_is_pure_and_follows_its_key_and_batch(model: Model):
     assert not same(model.step(model.start, 255 - images, key)[0], model.state)
 
 
-def test_sample(model: Model):
+def test_sample(model: Model) -> None:
     images = model.sample(model.state, jax.random.key(3), 5)
     assert images.shape == (5, *model.sample_shape)
     assert images.dtype == jnp.float32
@@ -178,9 +173,9 @@ def test_sample(model: Model):
     assert not same(model.sample(model.state, jax.random.key(4), 5), images)
 
 
-def test_vmap_over_keys(model: Model):
+def test_vmap_over_keys(model: Model) -> None:
     keys = jax.random.split(jax.random.key(0), 2)
-    states = jit(jax.vmap(model.learner.init))(keys)
+    states = jax.jit(jax.vmap(model.learner.init))(keys)
     for member, key in enumerate(keys):
         found = jax.tree.map(lambda leaf, member=member: leaf[member], states)
         expected = model.init(key)
@@ -198,7 +193,7 @@ def test_vmap_over_keys(model: Model):
 
 
 @pytest.mark.parametrize("name", experiment.names())
-def test_experiment(name: str):
+def test_experiment(name: str) -> None:
     declared = experiment.find(name)
     module = importlib.import_module(f"experiments.{name}")
     assert declared.name == name
@@ -248,7 +243,7 @@ def room(name: str) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_room_imports_only_what_it_may(path: Path):
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
     here = room(name_of(path))
     if here == ENTRY or name_of(path) == BASE:
         return  # an entry point may import anything; the package names what it offers
@@ -261,12 +256,12 @@ def test_a_room_imports_only_what_it_may(path: Path):
         assert not {*rooms} & SEPARATE, rooms
 
 
-def test_every_room_has_a_rule():
+def test_every_room_has_a_rule() -> None:
     rooms = {room(name) for name in NAMES if name.startswith("jaxgen")}
     assert rooms == {*READS}
 
 
-def test_imports_have_no_circle():
+def test_imports_have_no_circle() -> None:
     graph = {name: imported(path) - {name} for name, path in NAMES.items()}
     while leaves := [name for name in graph if not graph[name] & set(graph)]:
         for name in leaves:
@@ -278,7 +273,7 @@ def test_imports_have_no_circle():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_public_names_have_docstrings(path: Path):
+def test_public_names_have_docstrings(path: Path) -> None:
     tree = parsed(path)
     assert ast.get_docstring(tree), "the module has none"
     missing = []
@@ -294,7 +289,35 @@ def test_public_names_have_docstrings(path: Path):
     assert missing == []
 
 
-def test_top_level_is_as_planned():
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """A folder of tests has the name of a room; what concerns several rooms stands beside them."""
+    rooms = {room(name).partition(".")[2] for name in NAMES}
+    folders = {
+        path.relative_to(ROOT / "tests").parts[0] for path in TESTS if path.parents[1] != ROOT
+    }
+    assert folders - {"support", "fixtures"} <= rooms
+    helpers = [path.name for path in TESTS if path.parent.name == "support"]
+    assert not [name for name in helpers if name.startswith("test_")]
+
+
+@pytest.mark.parametrize(
+    "path", TESTS, ids=lambda path: path.relative_to(ROOT / "tests").as_posix()
+)
+def test_tests_are_annotated(path: Path) -> None:
+    """Every argument of a test has a type, and a test returns None."""
+    bare = []
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if node.returns is None or any(each.annotation is None for each in arguments):
+                bare.append(node.name)
+    assert bare == []
+
+
+def test_top_level_is_as_planned() -> None:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:

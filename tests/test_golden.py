@@ -23,7 +23,7 @@ def found() -> dict[str, Any]:
     return answer
 
 
-def test_every_model_has_one():
+def test_every_model_has_one() -> None:
     names = {*models.names()}
     assert set(LEARNERS) == names
     assert set(golden.stored()["moments"]) == names
@@ -33,7 +33,7 @@ def test_every_model_has_one():
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]):
+def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]) -> None:
     assert found["strayed"][name] == []
     here, known = found["here"], {e["hash"]: e for e in golden.stored()["environments"]}
     if here["hash"] in known:
@@ -43,7 +43,7 @@ def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]
 @pytest.mark.parametrize(
     "change", [{"learning_rate": 0.105}, {"init_scale": 0.101}, {"num_gibbs_steps": 2}]
 )
-def test_a_small_change_strays(change: dict[str, Any]):
+def test_a_small_change_strays(change: dict[str, Any]) -> None:
     """What the comparison without digests notices."""
     learner = rbm.learner(rbm.Config(num_hidden=12, **change), golden.SHAPE)
     assert golden.strayed(golden.trained(learner), golden.stored()["moments"]["rbm"])

@@ -15,7 +15,7 @@ bernoulli_log_prob = jax.jit(losses.bernoulli_log_prob)
 gaussian_log_prob = jax.jit(losses.gaussian_log_prob)
 
 
-def test_softplus_and_its_derivatives():
+def test_softplus_and_its_derivatives() -> None:
     x = np.concatenate([np.linspace(-30, 30, 2001), [-1e4, -100.0, 100.0, 1e4]])
     expected = np.logaddexp(0.0, x)
     sigmoid = 1.0 / (1.0 + np.exp(-np.clip(x, -700, 700)))
@@ -31,7 +31,7 @@ def test_softplus_and_its_derivatives():
     np.testing.assert_allclose(curvature, sigmoid * (1 - sigmoid), atol=1e-6)
 
 
-def test_bernoulli_log_prob():
+def test_bernoulli_log_prob() -> None:
     logits = RNG.normal(0.0, 3.0, (7, 5))
     visible = RNG.integers(0, 2, (7, 5))
     expected = stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(visible).sum(axis=-1)
@@ -39,26 +39,26 @@ def test_bernoulli_log_prob():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_bernoulli_probabilities_of_all_outcomes_sum_to_one():
+def test_bernoulli_probabilities_of_all_outcomes_sum_to_one() -> None:
     outcomes = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=8)))
     logits = jnp.broadcast_to(jnp.asarray(RNG.normal(0.0, 2.0, 8), jnp.float32), outcomes.shape)
     total = np.exp(bernoulli_log_prob(outcomes, logits)).sum()
     np.testing.assert_allclose(total, 1.0, rtol=1e-5)
 
 
-def test_bernoulli_log_prob_of_sure_and_impossible_outcomes():
+def test_bernoulli_log_prob_of_sure_and_impossible_outcomes() -> None:
     logits = jnp.asarray([[-1e4, 1e4], [1e4, 1e4]])
     found = bernoulli_log_prob(jnp.asarray([[0.0, 1.0], [0.0, 1.0]]), logits)
     np.testing.assert_allclose(found, [0.0, -1e4])
 
 
-def test_bernoulli_gradient_is_outcome_minus_probability():
+def test_bernoulli_gradient_is_outcome_minus_probability() -> None:
     logits, visible = RNG.normal(size=6).astype(np.float32), np.float32([0, 1, 1, 0, 1, 0])
     found = jax.jit(jax.grad(losses.bernoulli_log_prob, argnums=1))(visible, logits)
     np.testing.assert_allclose(found, visible - 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
-def test_gaussian_log_probs():
+def test_gaussian_log_probs() -> None:
     x, mean, log_var = RNG.normal(size=(3, 6, 4))
     found = gaussian_log_prob(*(jnp.asarray(a, jnp.float32) for a in (x, mean, log_var)))
     expected = stats.norm(mean, np.exp(0.5 * log_var)).logpdf(x).sum(axis=-1)
@@ -67,7 +67,7 @@ def test_gaussian_log_probs():
     np.testing.assert_allclose(standard, stats.norm.logpdf(x).sum(axis=-1), rtol=1e-5)
 
 
-def test_samples_share_one_outcome():
+def test_samples_share_one_outcome() -> None:
     """Several logits [num, batch, units] for each outcome [batch, units]."""
     visible = RNG.integers(0, 2, (4, 5)).astype(np.float32)
     logits = RNG.normal(size=(3, 4, 5)).astype(np.float32)
@@ -77,7 +77,7 @@ def test_samples_share_one_outcome():
 
 
 @pytest.mark.parametrize(("mean", "log_var"), [(0.0, 0.0), (1.3, -1.0), (-0.4, 0.9), (2.0, -4.0)])
-def test_gaussian_kl_is_the_integral(mean, log_var):
+def test_gaussian_kl_is_the_integral(mean: float, log_var: float) -> None:
     scale = np.exp(0.5 * log_var)
     posterior = stats.norm(mean, scale)
 
@@ -128,7 +128,7 @@ ADVERSARIAL = {
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_adversarial_losses(name):
+def test_adversarial_losses(name: str) -> None:
     """One number per example, finite however sure the discriminator is."""
     loss, value, slope = ADVERSARIAL[name]
     found = jax.jit(loss)(jnp.asarray(FAR, jnp.float32))
@@ -139,7 +139,7 @@ def test_adversarial_losses(name):
 
 
 @pytest.mark.parametrize("name", ["non-saturating", "minimax"])
-def test_a_generator_far_behind_still_learns(name):
+def test_a_generator_far_behind_still_learns(name: str) -> None:
     """At D = 1e-13 its gradients are as small as they should be, not zero."""
     loss, _, slope = ADVERSARIAL[name]
     x = np.array([-60.0, -30.0, -17.0])
@@ -148,7 +148,7 @@ def test_a_generator_far_behind_still_learns(name):
     assert (np.abs(found) > 0).all()
 
 
-def test_smoothed_loss_is_least_at_the_target():
+def test_smoothed_loss_is_least_at_the_target() -> None:
     logits = jnp.linspace(-6, 6, 2401)
     least = logits[jnp.argmin(losses.real_loss(logits, 0.9))]
     np.testing.assert_allclose(1 / (1 + np.exp(-least)), 0.9, atol=1e-3)

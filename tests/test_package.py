@@ -25,7 +25,7 @@ def without(modules: Iterable[str], code: str) -> "subprocess.CompletedProcess[s
     return run_python("-c", f"import sys; sys.modules.update(dict.fromkeys({[*modules]}))\n{code}")
 
 
-def test_the_library_imports_without_the_extra_and_without_tfds():
+def test_the_library_imports_without_the_extra_and_without_tfds() -> None:
     """All of it but two modules of `jaxgen.data`; TFDS itself has a progress bar."""
     code = """
 import jaxgen
@@ -41,13 +41,13 @@ for module in pkgutil.walk_packages(jaxgen.__path__, "jaxgen."):
     assert {"jaxgen.models.rbm", "jaxgen.training.loop"} <= {*done.stdout.split()}
 
 
-def test_the_library_imports_without_jax():
+def test_the_library_imports_without_jax() -> None:
     done = run_python("-c", "import jaxgen, sys; sys.exit('jax' in sys.modules)")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", ["rbm", "compare", "prepare"])
-def test_an_experiment_without_the_extra_says_what_to_type(command: str):
+def test_an_experiment_without_the_extra_says_what_to_type(command: str) -> None:
     code = f"import runpy; runpy.run_module('experiments.{command}', run_name='__main__')"
     done = without(experiments.EXTRA, code)
     assert done.returncode == 2
@@ -57,7 +57,7 @@ def test_an_experiment_without_the_extra_says_what_to_type(command: str):
     assert done.stderr.endswith("type: pip install tyro tqdm tensorboardX\n")
 
 
-def test_the_extra_is_what_the_experiments_ask_for():
+def test_the_extra_is_what_the_experiments_ask_for() -> None:
     extras = project()["optional-dependencies"]
     names = [re.split(r"[>=]", requirement)[0] for requirement in extras["experiments"]]
     assert tuple(names) == experiments.EXTRA
@@ -65,7 +65,7 @@ def test_the_extra_is_what_the_experiments_ask_for():
     assert "jaxgen[experiments]" in extras["test"]
 
 
-def test_package_data_is_there():
+def test_package_data_is_there() -> None:
     """A wheel without the template trains, and then fails to draw its page."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = table["package-data"]["jaxgen"]
@@ -80,7 +80,7 @@ def test_package_data_is_there():
     assert ROOT / "jaxgen/report/templates/report.html" in shipped
 
 
-def test_citation_names_the_version():
+def test_citation_names_the_version() -> None:
     text = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {project()['version']}\n" in text
     assert f"\nlicense: {project()['license']}\n" in text

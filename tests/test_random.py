@@ -1,5 +1,7 @@
 """Bernoulli sampling: JAX's own bits, a bias below what matters, and how units come from pixels."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,20 +20,20 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 + 5])
-def test_blocks_are_those_of_jax(seed):
+def test_blocks_are_those_of_jax(seed: Any) -> None:
     key = jax.random.key(seed)
     words = threefry2x32(jax.random.key_data(key), jnp.arange(1000, dtype=jnp.uint32))
     expected = jax.random.bits(key, (1000,), jnp.uint32)
     np.testing.assert_array_equal(words[0] ^ words[1], expected)
 
 
-def test_known_answers_of_the_published_cipher():
+def test_known_answers_of_the_published_cipher() -> None:
     """The test vectors that come with Random123, for zero and for all-ones key and counter."""
     zero = threefry2x32(jnp.zeros(2, jnp.uint32), jnp.zeros(1, jnp.uint32))
     assert [int(word[0]) for word in zero] == [0x6B200159, 0x99BA4EFE]
 
 
-def test_golden_values_of_jax_random():
+def test_golden_values_of_jax_random() -> None:
     """A canary: these streams are equal in jax 0.6 to 0.12; a change would change every digest."""
     key = jax.random.key(0)
     assert jax.random.key_data(jax.random.fold_in(key, 7)).tolist() == GOLDEN["fold_in"]
@@ -42,14 +44,14 @@ def test_golden_values_of_jax_random():
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (4, 5), (2, 3, 7)])
-def test_shapes_and_values(shape):
+def test_shapes_and_values(shape: tuple[int, ...]) -> None:
     draws = bernoulli(jax.random.key(3), jnp.full(shape, 0.5))
     assert draws.shape == shape
     assert draws.dtype == jnp.float32
     assert set(np.unique(draws)) <= {0.0, 1.0}
 
 
-def test_probability_is_rounded_to_the_stated_resolution():
+def test_probability_is_rounded_to_the_stated_resolution() -> None:
     """Exactly: count the 16-bit integers for which a probability gives 1."""
     rng = np.random.default_rng(0)
     probs = np.concatenate([np.arange(256) / 255.0, rng.uniform(size=200)]).astype(np.float32)
@@ -61,13 +63,13 @@ def test_probability_is_rounded_to_the_stated_resolution():
 
 
 @pytest.mark.parametrize("prob", [1 / 255, 0.1, 0.5, 0.9])
-def test_frequency_over_two_million_draws(prob):
+def test_frequency_over_two_million_draws(prob: Any) -> None:
     num = 2_000_000
     mean = float(bernoulli(jax.random.key(5), jnp.full((num,), prob)).mean())
     assert abs(mean - prob) < 4.5 * np.sqrt(prob * (1 - prob) / num)
 
 
-def test_neighbours_are_uncorrelated():
+def test_neighbours_are_uncorrelated() -> None:
     """The four draws of one block, and equal places of different keys, are independent."""
     draws = np.asarray(bernoulli(jax.random.key(11), jnp.full((500_000, 4), 0.5)))
     other = np.asarray(bernoulli(jax.random.key(12), jnp.full((500_000, 4), 0.5)))
@@ -75,12 +77,12 @@ def test_neighbours_are_uncorrelated():
     assert np.abs(correlation).max() < 5.0 / np.sqrt(500_000)
 
 
-def test_sure_events():
+def test_sure_events() -> None:
     assert float(bernoulli(jax.random.key(0), jnp.ones(100_000)).min()) == 1.0
     assert float(bernoulli(jax.random.key(0), jnp.zeros(100_000)).max()) == 0.0
 
 
-def test_vmap_over_keys_equals_single_calls():
+def test_vmap_over_keys_equals_single_calls() -> None:
     keys = jax.random.split(jax.random.key(1), 3)
     probs = jnp.full((7, 5), 0.4)
     together = jax.vmap(bernoulli, in_axes=(0, None))(keys, probs)
@@ -88,12 +90,12 @@ def test_vmap_over_keys_equals_single_calls():
         np.testing.assert_array_equal(bernoulli(key, probs), draws)
 
 
-def test_other_generators_are_refused():
+def test_other_generators_are_refused() -> None:
     with pytest.raises(ValueError, match="threefry2x32"):
         bernoulli(jax.random.key(0, impl="rbg"), jnp.ones(3))
 
 
-def test_binarize():
+def test_binarize() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     key = jax.random.key(0)
     np.testing.assert_allclose(binarize(key, images, "none")[0], np.arange(256) / 255.0, rtol=1e-6)
@@ -105,7 +107,7 @@ def test_binarize():
     assert np.all(np.abs(mean - prob) <= 5.0 * np.sqrt(prob * (1 - prob) / 4000) + 1e-9)
 
 
-def test_normal_is_that_of_jax_and_normal():
+def test_normal_is_that_of_jax_and_normal() -> None:
     """The documented tail is that of the least uniform number, -1 + 2^-24."""
     draws = np.asarray(normal(jax.random.key(2), (1000, 200)))
     np.testing.assert_array_equal(draws, jax.random.normal(jax.random.key(2), (1000, 200)))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Sheet = Float[np.ndarray, "rows columns"]
 
+DPI = 110
+"""Pixels per inch of every figure."""
 PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 """Colour map: the colour of the lines between its panels (NaN), neither its black nor white."""
 
@@ -38,7 +40,7 @@ def _figure(width: float, height: float) -> "Figure":
 def save(figure: "Figure", path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all, without a date in it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     write_atomically(path, buffer.getvalue())
     return path
 

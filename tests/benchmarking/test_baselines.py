@@ -45,7 +45,7 @@ def assert_close(found, expected, rtol=1e-4, atol=1e-6):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-def test_rbm():
+def test_rbm() -> None:
     """Weights so large that every probability is 0 or 1: CD-3 draws nothing by chance."""
     config = rbm.Config(num_hidden=6, num_gibbs_steps=3, init_scale=300.0)
     learner = rbm.learner(config, SHAPE)
@@ -60,7 +60,7 @@ def test_rbm():
     assert change["w"] > 0.01
 
 
-def test_wake_sleep():
+def test_wake_sleep() -> None:
     config = wake_sleep.Config(hidden_sizes=(6, 4), init_scale=300.0, learning_rate=0.1)
     learner = wake_sleep.learner(config, SHAPE)
     state = jax.jit(learner.init)(KEY)
@@ -77,7 +77,7 @@ def test_wake_sleep():
     assert_close(params[2], expected.top.params)
 
 
-def test_vae():
+def test_vae() -> None:
     """Codes whose log variance is -60 are their means."""
     config = vae.Config(hidden_sizes=(7, 6), latent_size=3, epsilon=1e-3)
     learner = vae.learner(config, SHAPE)
@@ -100,7 +100,7 @@ def as_flax(params: dict) -> dict:
 
 
 @pytest.mark.parametrize(("loss", "d_steps"), [("non_saturating", 1), ("minimax", 2)])
-def test_gan(loss, d_steps):
+def test_gan(loss: str, d_steps: int) -> None:
     """A generator whose first weights are 0 makes one image of all codes."""
     config = gan.Config(
         *(3, loss, d_steps),
@@ -152,7 +152,7 @@ def drawn(shapes):
     return jax.tree.map(lambda leaf: rng.normal(0.1, 0.1, leaf.shape).astype(np.float32), shapes)
 
 
-def test_dcgan_nets():
+def test_dcgan_nets() -> None:
     """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
     config = dcgan.Config(width=1 / 32)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
@@ -175,7 +175,7 @@ def test_dcgan_nets():
         np.testing.assert_allclose(jnp.ravel(found), jnp.ravel(expected), atol=2e-4)
 
 
-def test_adam_of_both_programs_is_the_same():
+def test_adam_of_both_programs_is_the_same() -> None:
     """The optimisers' first updates, whatever the gradients are."""
     config = dcgan.Config(width=1 / 16)
     params = {"a": jnp.array([1.0, -2.0])}
@@ -187,7 +187,7 @@ def test_adam_of_both_programs_is_the_same():
 
 
 @pytest.mark.parametrize("name", ["dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
-def test_epochs_run(name):
+def test_epochs_run(name: str) -> None:
     """A Flax peer takes steps on bytes, as the benchmark asks it to."""
     (case,) = benchmark_cases.cases([name])
     case = benchmark_cases.changed(case, 10, 8, None)

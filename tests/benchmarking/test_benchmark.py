@@ -5,6 +5,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def call(monkeypatch, *flags):
 # ---- a row
 
 
-def test_rows_have_what_they_promise(small, tmp_path):
+def test_rows_have_what_they_promise(small: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     text = benchmark.run(args("rbm-lab", json=path))
     (row,) = read(path)
@@ -87,7 +88,7 @@ def test_rows_have_what_they_promise(small, tmp_path):
         assert other not in said, other
 
 
-def test_peers_share_the_run_and_pay_for_every_seed(small):
+def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
     row = benchmark.measured_here(args("rbm-lab", against="flax", **changes))
     assert row["num_seeds"] == 3
@@ -107,7 +108,7 @@ def test_peers_share_the_run_and_pay_for_every_seed(small):
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
 
 
-def test_the_page_explains_what_is_in_its_rows():
+def test_the_page_explains_what_is_in_its_rows() -> None:
     row = {"name": "rbm-lab", "precision": "float32"}
     peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)
     said = benchmark_pages.how([row | peers])
@@ -121,7 +122,7 @@ def test_the_page_explains_what_is_in_its_rows():
     assert "Flax" not in said
 
 
-def test_a_slow_peer_has_fewer_turns(monkeypatch):
+def test_a_slow_peer_has_fewer_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_baseline, "BASELINE_S", 0.0)
     taken = []
     peer = benchmark_baseline.Baseline("flax", taken.append, 2, [])
@@ -134,7 +135,7 @@ def test_a_slow_peer_has_fewer_turns(monkeypatch):
     assert text == "2 (1 to 3); 2 of 4 steps, 3 of 7 times"
 
 
-def test_a_slow_peer_takes_fewer_steps(monkeypatch):
+def test_a_slow_peer_takes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     (case,) = benchmark_cases.cases(["rbm-lab"])
     images = np.zeros((500, 2, 2, 1), np.uint8)
     taken = []
@@ -146,7 +147,9 @@ def test_a_slow_peer_takes_fewer_steps(monkeypatch):
     assert taken == [1, 1, 5, 1, 1]
 
 
-def test_without_a_compiler_the_others_go_on(monkeypatch, caplog):
+def test_without_a_compiler_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def runner(case, library, images, options):
         def epoch(num_steps):
             if options.get("compiled"):
@@ -164,7 +167,7 @@ def test_without_a_compiler_the_others_go_on(monkeypatch, caplog):
     assert caplog.messages == [said]
 
 
-def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch):
+def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(num_steps):
         raise RuntimeError("a defect")
 
@@ -175,7 +178,7 @@ def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch):
 
 
 @needs_torch
-def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch):
+def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     model = dcgan_model.Config(width=1 / 64, precision="bfloat16")
     settings = replace(dcgan.PRESETS["lab"], batch_size=4, model=model)
     eager = {k: v for k, v in baselines.CONVOLUTIONAL.items() if "torch" in k}
@@ -194,7 +197,7 @@ def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch):
     assert asked == [common, common | {"memory_format": "channels_last"}]
 
 
-def test_a_share_is_of_the_peak_in_the_rows_precision(small):
+def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     for precision in case.precisions:
         chosen = benchmark_cases.changed(case, None, None, precision)
@@ -210,7 +213,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
-def test_against_all(small, name):
+def test_against_all(small: Any, name: str) -> None:
     row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
     for peer in benchmark_cases.cases([name])[0].declared.baselines:
         assert row[f"ratio_to_{peer}"] > 0
@@ -219,7 +222,7 @@ def test_against_all(small, name):
 # ---- which rows
 
 
-def test_a_process_of_its_own_gives_the_same_row():
+def test_a_process_of_its_own_gives_the_same_row() -> None:
     setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision="float32")
     row = benchmark.measured_apart(setting)
     here = {"name", "import_s", "trace_s", "compile_s", "step_s", "peak_rss_bytes", "hidden_size"}
@@ -228,7 +231,7 @@ def test_a_process_of_its_own_gives_the_same_row():
     assert row["hidden_size"] == 8
 
 
-def test_flags_say_the_settings():
+def test_flags_say_the_settings() -> None:
     settings = benchmark.Args(
         only=("rbm-lab", "vae-lab"),
         against="all",
@@ -243,7 +246,7 @@ def test_flags_say_the_settings():
     assert benchmark.flags(benchmark.Args()) == []
 
 
-def test_a_dcgan_has_a_row_for_each_precision():
+def test_a_dcgan_has_a_row_for_each_precision() -> None:
     found = benchmark.single(benchmark.Args(only=("dcgan-lab", "rbm-lab"), repeats=3))
     assert [(a.only, a.precision) for _, a in found] == [
         (("dcgan-lab",), "float32"),
@@ -261,7 +264,7 @@ def test_a_dcgan_has_a_row_for_each_precision():
     assert changed.precision == "bfloat16"
 
 
-def test_sweeps_give_one_row_per_value_and_a_plot(small, tmp_path):
+def test_sweeps_give_one_row_per_value_and_a_plot(small: Any, tmp_path: Path) -> None:
     page = tmp_path / "docs" / "sweeps.md"
     for sweep, key, values in (
         ("batch_size", "batch_size", (20, 60)),
@@ -278,7 +281,7 @@ def test_sweeps_give_one_row_per_value_and_a_plot(small, tmp_path):
         assert all(f"| {value} |" in text for value in values)
 
 
-def test_sweeps_are_drawn_against_what_is_ideal():
+def test_sweeps_are_drawn_against_what_is_ideal() -> None:
     first = {"images_per_s": 100.0, "share_of_peak": 0.5, "num_devices": 1}
     last = {"images_per_s": 150.0, "share_of_peak": 0.25, "num_devices": 4}
     sweeps = benchmark_sweeps.SWEEPS
@@ -288,7 +291,7 @@ def test_sweeps_are_drawn_against_what_is_ideal():
     assert set(sweeps) < fields
 
 
-def test_several_sweeps_take_their_own_values():
+def test_several_sweeps_take_their_own_values() -> None:
     found = benchmark.single(benchmark.Args(sweep=("seeds", "devices"), only=("rbm-lab",)))
     values = [(sweep, a.seeds, a.devices) for sweep, a in found]
     assert values == [("seeds", s, 1) for s in (1, 2, 4, 8, 16)] + [
@@ -296,14 +299,14 @@ def test_several_sweeps_take_their_own_values():
     ]
 
 
-def test_a_batch_size_takes_the_place_of_the_presets():
+def test_a_batch_size_takes_the_place_of_the_presets() -> None:
     (case,) = benchmark_cases.cases(["vae-lab"])
     assert case.args.batch_size == 1024
     assert benchmark_cases.changed(case, 100, None, None).args.batch_size == 100
     assert benchmark_cases.changed(case, None, None, None) == case
 
 
-def test_names_choose_cases_in_the_order_of_the_presets():
+def test_names_choose_cases_in_the_order_of_the_presets() -> None:
     names = [case.name for case in benchmark_cases.cases(["vae-lab", "gan-small", "gan-deep"])]
     assert names == ["gan-deep", "gan-small", "vae-lab"]
     known = {case.name for case in benchmark_cases.cases()}
@@ -322,36 +325,46 @@ def test_names_choose_cases_in_the_order_of_the_presets():
         ("convolutions", "one of them"),
     ],
 )
-def test_an_unknown_name_is_answered_by_those_that_may_be_meant(monkeypatch, capsys, name, remedy):
+def test_an_unknown_name_is_answered_by_those_that_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, remedy: str
+) -> None:
     assert call(monkeypatch, "--only", name) == 2
     text = only_line(capsys.readouterr().err)
     assert "to be among dbn-lab, dcgan-lab, " in text
     assert text.endswith(f"; set it to {remedy}\n")
 
 
-def test_values_belong_to_one_sweep(monkeypatch, capsys):
+def test_values_belong_to_one_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "--values", "1", "2") == 2
     assert "--sweep" in only_line(capsys.readouterr().err)
 
 
-def test_a_precision_that_none_has(monkeypatch, capsys):
+def test_a_precision_that_none_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "--only", "rbm-lab", "--precision", "bfloat16") == 2
     assert "--precision float32" in only_line(capsys.readouterr().err)
 
 
-def test_more_devices_than_there_are(small, monkeypatch, capsys):
+def test_more_devices_than_there_are(
+    small: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "--only", "rbm-lab", "--devices", "1000") == 2
     assert "--devices" in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("against", ["torch", "all"])
-def test_without_torch_it_says_what_to_type(monkeypatch, capsys, against):
+def test_without_torch_it_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], against: str
+) -> None:
     monkeypatch.setattr(benchmark_baseline.importlib.util, "find_spec", lambda _: None)
     assert call(monkeypatch, "--only", "rbm-lab", "--against", against) == 2
     assert "'.[benchmark]'" in only_line(capsys.readouterr().err)
 
 
-def test_what_to_run_against():
+def test_what_to_run_against() -> None:
     libraries = {a: benchmark.Args(against=a).libraries for a in ("none", "torch", "flax", "all")}
     expected = {"none": (), "torch": ("torch",), "flax": ("flax",), "all": ("torch", "flax")}
     assert libraries == expected
@@ -360,14 +373,14 @@ def test_what_to_run_against():
 # ---- flops
 
 
-def test_flops_of_a_small_net():
+def test_flops_of_a_small_net() -> None:
     """Counted by hand: encoder 784-4-6, decoder 3-4-784, two images."""
     config = Config((4,), latent_size=3)
     forward = 784 * 4 + 4 * 6 + 3 * 4 + 4 * 784
     assert flops.of_vae(config, 2, (28, 28, 1)) == 2 * 2 * (3 * forward - 784 * 4)
 
 
-def test_flops_of_a_small_gan():
+def test_flops_of_a_small_gan() -> None:
     """Counted by hand: G 3-4-784, D 784-5-1, two images; D(real), D(fake) and D again for G."""
     model = gan_model.Config(latent_size=3, generator_sizes=(4,), discriminator_sizes=(5,))
     of_g, of_d = 3 * 4 + 4 * 784, 784 * 5 + 5
@@ -379,7 +392,7 @@ def test_flops_of_a_small_gan():
     assert counted == 2 * 2 * (2 * d_update + of_g + g_update)
 
 
-def test_flops_of_the_labs_dcgan():
+def test_flops_of_the_labs_dcgan() -> None:
     """About 290 GFLOP at batch 128: D's three large layers have 8.6 each, 11 times in all."""
     counted = flops.of_dcgan(dcgan_model.Config(), 128, (28, 28, 1))
     large = 2 * 128 * 16 * 16 * 16 * 64 * 128
@@ -389,12 +402,12 @@ def test_flops_of_the_labs_dcgan():
 # ---- what is trained on
 
 
-def test_images_come_from_the_data_set_that_is_named(digits_root):
+def test_images_come_from_the_data_set_that_is_named(digits_root: Path) -> None:
     name, images = benchmark.load_images(benchmark.Args(dataset="digits", data_dir=digits_root))
     assert name == "digits"
     assert images.shape[1:] == (28, 28, 1)
 
 
-def test_values_below_one_are_refused_by_their_name():
+def test_values_below_one_are_refused_by_their_name() -> None:
     with pytest.raises(SettingError, match=r"--values of 1 or more, found \(0,\)"):
         benchmark.Args(sweep=("seeds",), values=(0,))

@@ -12,11 +12,11 @@ from experiments.comparison import tables as compare_tables
 FIGURES = published.FIGURES["mnist"]
 
 
-def test_each_figure_stands_once():
+def test_each_figure_stands_once() -> None:
     assert len({(figure.model, figure.measure, figure.how) for figure in FIGURES}) == len(FIGURES)
 
 
-def test_each_stands_beside_models_that_there_are():
+def test_each_stands_beside_models_that_there_are() -> None:
     names = {name for figure in FIGURES for name in figure.beside} - {"mixture of Bernoullis"}
     for name in names:
         experiment, _, preset = name.partition("-")
@@ -26,18 +26,18 @@ def test_each_stands_beside_models_that_there_are():
     assert compare_tables.beside(row._replace(name="rbm-cd2"), FIGURES) == ""
 
 
-def test_figures_are_in_the_units_of_their_measure():
+def test_figures_are_in_the_units_of_their_measure() -> None:
     """A log likelihood of binary units is negative; a window's density may be above 1."""
     for figure in FIGURES:
         assert {"log_likelihood": figure.value < 0, "parzen": figure.value > 0}[figure.measure]
 
 
-def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known():
+def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known() -> None:
     both = {figure.model for figure in FIGURES if figure.how == "reverse AIS"}
     assert both <= {figure.model for figure in FIGURES if figure.how == "AIS"}
 
 
-def test_the_table_of_likelihoods_names_each_with_its_source():
+def test_the_table_of_likelihoods_names_each_with_its_source() -> None:
     rows = compare_tables.likelihood_table([], FIGURES).rows
     assert len(rows) == sum(figure.measure == "log_likelihood" for figure in FIGURES)
     assert all(row[4] == "published" and row[5] for row in rows)
@@ -63,7 +63,7 @@ def test_the_table_of_likelihoods_names_each_with_its_source():
 )
 def test_the_table_says_where_annealing_does_not_meet_in_a_seed(
     kinds: tuple[str, ...], gaps: tuple[float, float], binary: str, said: str
-):
+) -> None:
     def found(gap: float):
         return [{"kind": kind, "log_z_gap": gap, "binary": binary} for kind in kinds]
 

@@ -28,7 +28,7 @@ def digits_copy(digits_root: Path, tmp_path: Path) -> Path:
 # ---- digits, end to end
 
 
-def test_digits_are_scaled_scans_in_tfds_order(digits_root: Path):
+def test_digits_are_scaled_scans_in_tfds_order(digits_root: Path) -> None:
     from sklearn.datasets import load_digits
 
     digits = data.load("digits", digits_root)
@@ -50,7 +50,7 @@ def test_digits_are_scaled_scans_in_tfds_order(digits_root: Path):
     assert not frame.any()
 
 
-def test_stock_tfds_reads_what_we_write(digits_root: Path):
+def test_stock_tfds_reads_what_we_write(digits_root: Path) -> None:
     digits = data.load("digits", digits_root)
     builder = tfds.builder_from_directory(str(data.find_prepared("digits", digits_root)))
     source = builder.as_data_source("test")
@@ -60,7 +60,7 @@ def test_stock_tfds_reads_what_we_write(digits_root: Path):
         assert source[row]["label"] == digits.test.labels[row]
 
 
-def test_digest_covers_names_shapes_dtypes_and_contents(digits_root: Path):
+def test_digest_covers_names_shapes_dtypes_and_contents(digits_root: Path) -> None:
     digits = data.load("digits", digits_root)
     expected = hashlib.sha256()
     names = ("train_images", "train_labels", "test_images", "test_labels")
@@ -69,7 +69,7 @@ def test_digest_covers_names_shapes_dtypes_and_contents(digits_root: Path):
     assert digits.digest == expected.hexdigest() == DIGITS
 
 
-def test_cached_load_imports_neither_tfds_nor_jax(digits_root: Path):
+def test_cached_load_imports_neither_tfds_nor_jax(digits_root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from jaxgen import data\n"
         f"data.load('digits', Path({str(digits_root)!r}))\n"
@@ -78,14 +78,14 @@ def test_cached_load_imports_neither_tfds_nor_jax(digits_root: Path):
     assert run_python("-c", code).stdout == "[]\n"
 
 
-def test_default_data_dir_is_that_of_tfds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_default_data_dir_is_that_of_tfds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert data.data_root(None) == tmp_path
     monkeypatch.delenv("TFDS_DATA_DIR")
     assert data.data_root(None) == Path.home() / "tensorflow_datasets"
 
 
-def test_unknown_name():
+def test_unknown_name() -> None:
     with pytest.raises(SettingError) as error:
         data.load("../mnist")
     assert "mnist or fashion_mnist" in one_line(error)
@@ -95,7 +95,9 @@ def test_unknown_name():
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "garbage", "header"])
-def test_damaged_cache_is_rebuilt(digits_copy: Path, damage: str, caplog: pytest.LogCaptureFixture):
+def test_damaged_cache_is_rebuilt(
+    digits_copy: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = digits_copy / "jaxgen" / "cache" / "digits.npy"
     whole = bytearray(cache.read_bytes())
     damaged = {
@@ -113,7 +115,7 @@ def test_damaged_cache_is_rebuilt(digits_copy: Path, damage: str, caplog: pytest
 
 def test_load_goes_on_when_the_cache_cannot_be_written(
     digits_copy: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     cache = digits_copy / "jaxgen" / "cache"
     (cache / "digits.npy").unlink()
     cache.rmdir()
@@ -123,7 +125,7 @@ def test_load_goes_on_when_the_cache_cannot_be_written(
     assert [path.name for path in (digits_copy / "jaxgen").glob("*.tmp")] == []
 
 
-def test_damaged_prepared_files_are_never_read_as_something_else(digits_copy: Path):
+def test_damaged_prepared_files_are_never_read_as_something_else(digits_copy: Path) -> None:
     (digits_copy / "jaxgen" / "cache" / "digits.npy").unlink()
     folder = data.find_prepared("digits", digits_copy)
     assert folder is not None
@@ -149,7 +151,7 @@ def test_damaged_prepared_files_are_never_read_as_something_else(digits_copy: Pa
 
 
 @pytest.mark.parametrize("file", ["features.json", "digits-test.array_record-00000-of-00001"])
-def test_missing_prepared_file(digits_copy: Path, file: str):
+def test_missing_prepared_file(digits_copy: Path, file: str) -> None:
     (digits_copy / "jaxgen" / "cache" / "digits.npy").unlink()
     (digits_copy / "jaxgen" / "digits" / "1.0.0" / file).unlink()
     with pytest.raises(DataError) as error:
@@ -160,7 +162,7 @@ def test_missing_prepared_file(digits_copy: Path, file: str):
 # ---- racing, interrupted and impossible writes
 
 
-def test_two_processes_prepare_at_once(tmp_path: Path):
+def test_two_processes_prepare_at_once(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from jaxgen import data\n"
         f"print(data.load('digits', Path({str(tmp_path)!r})).digest)"
@@ -172,7 +174,7 @@ def test_two_processes_prepare_at_once(tmp_path: Path):
     assert [racer.communicate(timeout=60)[0].decode().strip() for racer in racers] == [DIGITS] * 2
 
 
-def test_lost_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lost_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = builders.build
 
     def build_too_late(*args: object) -> None:
@@ -183,7 +185,7 @@ def test_lost_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert data.load("digits", tmp_path).digest == DIGITS
 
 
-def test_leftovers_of_a_killed_prepare_do_no_harm(tmp_path: Path, digits_copy: Path):
+def test_leftovers_of_a_killed_prepare_do_no_harm(tmp_path: Path, digits_copy: Path) -> None:
     leftover = digits_copy / "jaxgen" / "digits" / "incomplete.ABC_1.0.0"
     leftover.mkdir()
     (leftover / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
@@ -191,14 +193,14 @@ def test_leftovers_of_a_killed_prepare_do_no_harm(tmp_path: Path, digits_copy: P
     assert data.load("digits", digits_copy).digest == DIGITS
 
 
-def test_folder_that_cannot_be_written(tmp_path: Path):
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError) as error:
         data.load("digits", tmp_path / "file")
     assert "--data-dir" in one_line(error)
 
 
-def test_full_disk(tmp_path: Path):
+def test_full_disk(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\nfrom experiments import prepare\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -212,7 +214,7 @@ def test_full_disk(tmp_path: Path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_prepare_command(digits_root: Path, capsys: pytest.CaptureFixture[str]):
+def test_prepare_command(digits_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.main(prepare.Config("digits", digits_root)) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.data
 MNIST = "28ae93e7462d5c798e2c46fb1a7353b8119f8a83c0e4c56103694bee887d3bc1"
 
 
-def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path):
+def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path) -> None:
     mnist = data.load("mnist", mnist_root)
     assert mnist.train.images.shape == (60000, 28, 28, 1)
     assert mnist.test.images.shape == (10000, 28, 28, 1)
@@ -33,13 +33,13 @@ def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path):
     assert sorted_rows(*mnist.test) == sorted_rows(*originals)
 
 
-def test_mnist_files_are_not_fashion_mnist(mnist_dir: Path, tmp_path: Path):
+def test_mnist_files_are_not_fashion_mnist(mnist_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         data.load("fashion_mnist", tmp_path, mnist_dir)
     assert "the file of mnist" in one_line(error)
 
 
-def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path):
+def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "mnist", "--data-dir", str(mnist_root), "--out", str(tmp_path / "run"))
     assert call(*where, "--epochs", "1") == 0
     summary = read(tmp_path / "run" / "summary.json")
@@ -48,7 +48,7 @@ def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_ten_epochs_of_the_vae(mnist_root: Path, tmp_path: Path):
+def test_ten_epochs_of_the_vae(mnist_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "mnist", "--data-dir", str(mnist_root), "--out", str(tmp_path / "run"))
     flags = ("--epochs", "10", "--batch-size", "100", "--bound-samples", "10")
     assert call(*where, *flags, experiment=vae) == 0

@@ -25,7 +25,7 @@ shapes = st.lists(st.integers(0, 4), min_size=1, max_size=3)
 
 
 @given(shapes, st.data())
-def test_idx_round_trip_and_truncation(shape: list[int], draw: st.DataObject):
+def test_idx_round_trip_and_truncation(shape: list[int], draw: st.DataObject) -> None:
     size = int(np.prod(shape))
     array = np.frombuffer(draw.draw(st.binary(min_size=size, max_size=size)), np.uint8)
     encoded = to_idx(array.reshape(shape))
@@ -37,7 +37,7 @@ def test_idx_round_trip_and_truncation(shape: list[int], draw: st.DataObject):
 
 
 @given(st.binary(max_size=40))
-def test_idx_takes_any_bytes(content: bytes):
+def test_idx_takes_any_bytes(content: bytes) -> None:
     try:
         array = builders.parse_idx(content)
     except DataError:
@@ -58,7 +58,7 @@ records = st.lists(st.binary(max_size=20), max_size=4)
 
 
 @given(records)
-def test_tfrecord_round_trip_and_truncation(contents: list[bytes]):
+def test_tfrecord_round_trip_and_truncation(contents: list[bytes]) -> None:
     file = to_tfrecord(contents)
     assert data_records.split_tfrecords(file, len(contents)) == contents
     for wrong in [file[:end] for end in range(len(file))] + [file + b"\0"]:
@@ -67,7 +67,7 @@ def test_tfrecord_round_trip_and_truncation(contents: list[bytes]):
 
 
 @given(records.filter(len), st.data())
-def test_tfrecord_flipped_bit(contents: list[bytes], draw: st.DataObject):
+def test_tfrecord_flipped_bit(contents: list[bytes], draw: st.DataObject) -> None:
     file = bytearray(to_tfrecord(contents))
     file[draw.draw(st.integers(0, len(file) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
     with pytest.raises(ValueError, match=r"whole records|wrong checksum"):
@@ -82,7 +82,7 @@ def pil_png(image: np.ndarray) -> bytes:
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
-def test_png_codec_agrees_with_pil(seed: int):
+def test_png_codec_agrees_with_pil(seed: int) -> None:
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (6, 28, 28), dtype=np.uint8)
     smooth = np.cumsum(noise // 32, axis=1, dtype=np.uint8)
@@ -94,7 +94,7 @@ def test_png_codec_agrees_with_pil(seed: int):
     np.testing.assert_array_equal(data_records.decode_pngs(pils + ours), np.tile(images, (2, 1, 1)))
 
 
-def test_png_of_another_kind():
+def test_png_of_another_kind() -> None:
     for image in (np.zeros((28, 27), np.uint8), np.zeros((28, 28, 3), np.uint8)):
         with pytest.raises(ValueError, match="28x28"):
             data_records.decode_pngs([pil_png(image)])
@@ -150,7 +150,9 @@ def stock(tmp_path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return splits
 
 
-def test_stock_prepared_is_read_and_left_alone(stock, tmp_path: Path):
+def test_stock_prepared_is_read_and_left_alone(
+    stock: dict[str, tuple[np.ndarray, np.ndarray]], tmp_path: Path
+) -> None:
     folder = tmp_path / "mnist" / "3.0.1"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for _ in range(2):  # from the files, then from the cache
@@ -163,7 +165,9 @@ def test_stock_prepared_is_read_and_left_alone(stock, tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "record"])
-def test_damaged_stock_files(stock, tmp_path: Path, damage: str):
+def test_damaged_stock_files(
+    stock: dict[str, tuple[np.ndarray, np.ndarray]], tmp_path: Path, damage: str
+) -> None:
     shard = tmp_path / "mnist" / "3.0.1" / "mnist-train.tfrecord-00000-of-00001"
     whole = shard.read_bytes()
     size = 16 + int.from_bytes(whole[:8], "little")

@@ -46,7 +46,7 @@ def write_originals(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool):
+def test_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool) -> None:
     manual = tmp_path / "manual"
     folder = manual / "mnist" if nested else manual
     write_originals(folder, monkeypatch)
@@ -59,7 +59,7 @@ def test_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "swapped", "other"])
-def test_wrong_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str):
+def test_wrong_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     manual = tmp_path / "manual"
     write_originals(manual, monkeypatch)
     images, labels = (manual / name for name in builders.FILES["train"])
@@ -76,7 +76,9 @@ def test_wrong_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
     assert str(manual) in text
 
 
-def test_tfds_enforces_its_checksums_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tfds_enforces_its_checksums_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_originals(tmp_path / "manual", monkeypatch)
     (tmp_path / "manual" / builders.FILES["test"][1]).write_bytes(b"changed")
     monkeypatch.setattr(sources, "_check_file", lambda *_: None)
@@ -85,7 +87,7 @@ def test_tfds_enforces_its_checksums_itself(tmp_path: Path, monkeypatch: pytest.
     assert "wrong checksum" in one_line(error)
 
 
-def test_given_folder_without_the_files(tmp_path: Path):
+def test_given_folder_without_the_files(tmp_path: Path) -> None:
     with pytest.raises(DataMissingError) as error:
         data.load("kmnist", tmp_path, tmp_path / "nowhere")
     assert "no such folder" in one_line(error)
@@ -98,7 +100,7 @@ def test_given_folder_without_the_files(tmp_path: Path):
 # ---- the network
 
 
-def test_missing_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent_host(*_: object) -> None:
         time.sleep(3)
         raise TimeoutError
@@ -115,7 +117,7 @@ def test_missing_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prepare_command_without_network(tmp_path: Path):
+def test_prepare_command_without_network(tmp_path: Path) -> None:
     # The address is reserved for documentation (RFC 5737): nothing answers there.
     proxy = "http://192.0.2.1:9"
     proxies = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ""}
@@ -127,7 +129,7 @@ def test_prepare_command_without_network(tmp_path: Path):
     assert done.stderr.count("\n") == 1
 
 
-def test_probe_finds_a_host():
+def test_probe_finds_a_host() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert sources.is_reachable(f"http://127.0.0.1:{port}/mnist/")
@@ -139,7 +141,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
-def test_download_by_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_download_by_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = functools.partial(_Quiet, directory=str(tmp_path / "www"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -19,7 +19,7 @@ from jaxgen.models import rbm
 # ---- schedule and start
 
 
-def test_published_schedule():
+def test_published_schedule() -> None:
     betas = inverse_temperatures()
     assert len(betas) == 14_501
     assert (betas[0], betas[-1]) == (0.0, 1.0)
@@ -31,7 +31,7 @@ def test_published_schedule():
     np.testing.assert_array_equal(inverse_temperatures(1), [0.0, 1.0])
 
 
-def test_no_temperature_is_refused():
+def test_no_temperature_is_refused() -> None:
     with pytest.raises(SettingError, match="at least 1 temperature, found 0") as error:
         inverse_temperatures(0)
     one_line(error)
@@ -96,7 +96,7 @@ def exact_log_z(params):
 # ---- estimates
 
 
-def test_without_weights_every_chain_is_exact():
+def test_without_weights_every_chain_is_exact() -> None:
     rng = np.random.default_rng(1)
     base = rng.normal(size=7)
     params = {"w": np.zeros((7, 30)), "b_visible": base, "b_hidden": rng.normal(0.0, 2.0, 30)}
@@ -127,7 +127,7 @@ def enumerated_chain(params, base, betas):
     return total
 
 
-def test_both_directions_have_the_enumerated_expectations():
+def test_both_directions_have_the_enumerated_expectations() -> None:
     """Of l, which depends on every step of the chain, and of the weight, which is Z or 1 / Z."""
     params, num = reference.small_rbm(4, 3, scale=2.5), 60_000  # steep: wrong steps must show
     base, betas = np.array([0.5, -1.0, 0.2, 0.8]), inverse_temperatures(6).astype(np.float64)
@@ -155,7 +155,7 @@ def test_both_directions_have_the_enumerated_expectations():
         )
 
 
-def test_both_directions_meet_the_exact_value_of_a_trained_rbm():
+def test_both_directions_meet_the_exact_value_of_a_trained_rbm() -> None:
     params, base = trained()
     log_z = exact_log_z(params)
     visible = drawn_visible(jax.tree.map(np.asarray, params), 100)
@@ -186,7 +186,7 @@ def repeated(num_temperatures, num_chains):
     return jax.tree.map(np.asarray, (forward(keys), backward(keys, starts)))
 
 
-def test_few_chains_bracket_the_exact_value_and_temperatures_close_the_bracket():
+def test_few_chains_bracket_the_exact_value_and_temperatures_close_the_bracket() -> None:
     """Two chains, so that Jensen's gap shows, by more than four standard errors of the mean."""
     log_z, widths = exact_log_z(trained()[0]), []
     for num_temperatures in (3, 20):
@@ -197,13 +197,13 @@ def test_few_chains_bracket_the_exact_value_and_temperatures_close_the_bracket()
     assert widths[0] > 2 * widths[1]
 
 
-def test_standard_error_is_that_of_repeats():
+def test_standard_error_is_that_of_repeats() -> None:
     """The spread of a standard deviation over 400 repeats is 3.5 % of itself."""
     for found in repeated(100, 30):
         np.testing.assert_allclose(found.standard_error.mean(), found.log_z.std(), rtol=0.2)
 
 
-def test_estimates_follow_their_key():
+def test_estimates_follow_their_key() -> None:
     params, base = trained()
     settings = {"num_chains": 2, "num_temperatures": 5}
     found = ais(params, jax.random.key(0), base, **settings)

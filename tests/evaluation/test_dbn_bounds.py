@@ -1,5 +1,7 @@
 """Bounds of a DBN's likelihood against enumeration, with tied and with untied directions."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,13 +40,13 @@ def enumerated(net):
 
 
 @ALL_NETS
-def test_enumeration_agrees_with_the_distribution_of_the_net(net):
+def test_enumeration_agrees_with_the_distribution_of_the_net(net: Any) -> None:
     expected = truth.visible_distribution(net.generative, net.top)
     np.testing.assert_allclose(np.exp(enumerated(net)[0]), expected, rtol=1e-9)
 
 
 @ALL_NETS
-def test_joint_of_all_states(net):
+def test_joint_of_all_states(net: Any) -> None:
     """Rows of v, h1, ... in the order of the table."""
     log_p, _ = truth.log_joint_and_posterior(*net)
     sizes = [int(np.log2(length)) for length in log_p.shape]
@@ -55,7 +57,7 @@ def test_joint_of_all_states(net):
 
 
 @ALL_NETS
-def test_bound_has_the_enumerated_expectation_and_is_below_the_exact_value(net):
+def test_bound_has_the_enumerated_expectation_and_is_below_the_exact_value(net: Any) -> None:
     exact, expected = enumerated(net)
     assert (exact - expected > 0.01).all()
     for seed in range(3):
@@ -66,7 +68,7 @@ def test_bound_has_the_enumerated_expectation_and_is_below_the_exact_value(net):
         assert mean_over_examples(found).mean < exact.mean()
 
 
-def test_one_weight_has_the_expectation_of_the_bound():
+def test_one_weight_has_the_expectation_of_the_bound() -> None:
     net = NETS["untied, three layers"]
     weights = jax.jit(log_weights(float32(net), log_z_of(net)), static_argnums=2)
     found = np.asarray(weights(jax.random.key(3), VISIBLE, 4000), np.float64)
@@ -74,7 +76,7 @@ def test_one_weight_has_the_expectation_of_the_bound():
     assert (np.abs(found.mean(axis=0) - enumerated(net)[1]) < 5 * error).all()
 
 
-def test_many_weights_meet_the_exact_value():
+def test_many_weights_meet_the_exact_value() -> None:
     net = NETS["untied, three layers"]
     exact, below = enumerated(net)
     weights = log_weights(float32(net), log_z_of(net))
@@ -83,7 +85,7 @@ def test_many_weights_meet_the_exact_value():
     assert (found.log_mean_weight > below).all()
 
 
-def test_annealing_from_the_states_below_finds_log_z_of_the_top_pair():
+def test_annealing_from_the_states_below_finds_log_z_of_the_top_pair() -> None:
     net = float32(NETS["untied, three layers"])
     base = top_base_logits(net, jax.random.key(11), VISIBLE)
     found = ais(net.top, jax.random.key(12), base, num_temperatures=500)
@@ -91,7 +93,7 @@ def test_annealing_from_the_states_below_finds_log_z_of_the_top_pair():
     assert found.standard_error < 0.03
 
 
-def test_bound_is_exact_where_recognition_is_the_posterior():
+def test_bound_is_exact_where_recognition_is_the_posterior() -> None:
     """A layer under itself upside down is one RBM, whose q(h|v) is the posterior."""
     below = reference.small_rbm(5, 4)
     layers = (float32(below), dbn.upside_down(float32(below)))
@@ -104,7 +106,7 @@ def test_bound_is_exact_where_recognition_is_the_posterior():
     assert (np.abs(found.bound - exact) < 5 * found.standard_error + 1e-5).all()
 
 
-def test_an_rbm_alone_has_its_own_likelihood():
+def test_an_rbm_alone_has_its_own_likelihood() -> None:
     params = reference.small_rbm(5, 4)
     net, key = dbn.tied((float32(params),)), jax.random.key(7)
     found = bound_of(net, rbm_log_z(net.top), key, VISIBLE, 2)
@@ -113,13 +115,13 @@ def test_an_rbm_alone_has_its_own_likelihood():
     np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-6)
 
 
-def test_an_error_of_log_z_moves_the_bound_by_as_much():
+def test_an_error_of_log_z_moves_the_bound_by_as_much() -> None:
     net, key = float32(NETS["untied"]), jax.random.key(8)
     right, wrong = (bound_of(net, log_z_of(net) + x, key, VISIBLE, 2000).bound for x in (0.0, 0.5))
     np.testing.assert_allclose(right - wrong, 0.5, atol=1e-5)
 
 
-def test_draws_follow_the_number_of_the_example():
+def test_draws_follow_the_number_of_the_example() -> None:
     """Not what is computed at once; two examples that are equal have draws of their own."""
     net, key = float32(NETS["untied"]), jax.random.key(9)
     visible = VISIBLE[jnp.array([3, 3, 9, 20])]

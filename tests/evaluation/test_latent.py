@@ -17,20 +17,20 @@ def doubled_rows(codes):
     return jnp.stack([codes, 2 * codes], axis=1)
 
 
-def test_decoded_keeps_the_arrangement():
+def test_decoded_keeps_the_arrangement() -> None:
     codes = jnp.asarray(RNG.normal(size=(3, 4, 5)), jnp.float32)
     images = latent.decoded(doubled_rows, codes)
     assert images.shape == (3, 4, 2, 5)
     np.testing.assert_array_equal(images[2, 1, 1], 2 * codes[2, 1])
 
 
-def test_linear_path():
+def test_linear_path() -> None:
     start, end = jnp.asarray([0.0, 1.0]), jnp.asarray([4.0, -1.0])
     expected = [[0.0, 1.0], [1.0, 0.5], [2.0, 0.0], [3.0, -0.5], [4.0, -1.0]]
     np.testing.assert_allclose(linear_path(start, end, 5), expected, atol=1e-6)
 
 
-def test_spherical_path_keeps_the_length_and_takes_equal_angles():
+def test_spherical_path_keeps_the_length_and_takes_equal_angles() -> None:
     start, end = RNG.normal(size=(2, 20))
     end *= np.linalg.norm(start) / np.linalg.norm(end)
     path = np.asarray(spherical_path(jnp.asarray(start), jnp.asarray(end), 7), np.float64)
@@ -41,7 +41,7 @@ def test_spherical_path_keeps_the_length_and_takes_equal_angles():
     np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-5)
 
 
-def test_spherical_path_between_unequal_lengths_is_an_ellipse():
+def test_spherical_path_between_unequal_lengths_is_an_ellipse() -> None:
     """Between (1, 0) and (0, 3) in the plane: neither lengths nor angles are those of a circle."""
     path = spherical_path(jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 3.0]), 7)
     t = np.linspace(0.0, np.pi / 2, 7)
@@ -50,7 +50,7 @@ def test_spherical_path_between_unequal_lengths_is_an_ellipse():
     assert turns.max() > 5 * turns.min()
 
 
-def test_spherical_path_without_an_angle_is_the_straight_line():
+def test_spherical_path_without_an_angle_is_the_straight_line() -> None:
     start = jnp.asarray([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
     end = jnp.asarray([[2.0, 4.0], [-1.0, -2.0], [3.0, 1.0], [0.0, 1.0]])
     path = spherical_path(start, end, 5)
@@ -59,7 +59,7 @@ def test_spherical_path_without_an_angle_is_the_straight_line():
     np.testing.assert_allclose(path[2, 3], np.full(2, np.sqrt(0.5)), rtol=1e-6)
 
 
-def test_plane_lies_as_a_plot_does():
+def test_plane_lies_as_a_plot_does() -> None:
     codes = np.asarray(latent.plane(5, (3, 1), 1.5, 4))
     assert codes.shape == (4, 4, 5)
     np.testing.assert_allclose(codes[0, 0], [0, 1.5, 0, -1.5, 0])  # top left
@@ -67,7 +67,7 @@ def test_plane_lies_as_a_plot_does():
     np.testing.assert_allclose(codes[1, :, 3], [-1.5, -0.5, 0.5, 1.5], rtol=1e-6)
 
 
-def test_class_means_and_arithmetic():
+def test_class_means_and_arithmetic() -> None:
     codes, labels = RNG.normal(size=(50, 3)), RNG.integers(0, 4, 50)
     means = np.asarray(latent.class_means(jnp.asarray(codes), jnp.asarray(labels), 5))
     for label in range(4):
@@ -77,7 +77,7 @@ def test_class_means_and_arithmetic():
     np.testing.assert_allclose(found, means[2] - means[0] + means[3], atol=1e-6)
 
 
-def test_use_of_latent_variables():
+def test_use_of_latent_variables() -> None:
     """Four kinds: used; a mean that hardly moves; the prior itself; a fixed, narrow posterior."""
     mean = RNG.normal(size=(4000, 4)) * [0.9, 0.05, 0.0, 0.0]
     log_var = np.tile(np.log([0.2, 0.9, 1.0, 0.1]), (4000, 1))

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,13 @@ def float32(params):
 
 
 @pytest.mark.parametrize(("num_visible", "num_hidden"), [(5, 4), (3, 7), (6, 6), (1, 1)])
-def test_log_z_from_either_side(num_visible, num_hidden):
+def test_log_z_from_either_side(num_visible: int, num_hidden: int) -> None:
     params = reference.small_rbm(num_visible, num_hidden)
     found = rbm_log_z(float32(params))
     np.testing.assert_allclose(found, reference.joint(params)[1], rtol=1e-6, atol=1e-5)
 
 
-def test_log_z_in_several_blocks():
+def test_log_z_in_several_blocks() -> None:
     """14 hidden units are summed in four blocks; independent units have a closed form."""
     rng = np.random.default_rng(0)
     params = {
@@ -46,18 +47,18 @@ def test_log_z_in_several_blocks():
     np.testing.assert_allclose(rbm_log_z(float32(params)), expected, rtol=1e-6)
 
 
-def test_likelihoods_sum_to_one():
+def test_likelihoods_sum_to_one() -> None:
     params = float32(reference.small_rbm())
     values = rbm_log_likelihood(params, rbm_log_z(params), jnp.asarray(reference.states(5)))
     np.testing.assert_allclose(np.exp(values).sum(), 1.0, rtol=1e-5)
 
 
-def test_binary_states_are_binary_digits():
+def test_binary_states_are_binary_digits() -> None:
     found = np.asarray(binary_states(jnp.uint32(4), 4, 3))
     np.testing.assert_array_equal(found @ [1, 2, 4], [4, 5, 6, 7])
 
 
-def test_too_many_units_is_one_clear_line():
+def test_too_many_units_is_one_clear_line() -> None:
     params = {"w": jnp.zeros((30, 21)), "b_visible": jnp.zeros(30), "b_hidden": jnp.zeros(21)}
     with pytest.raises(SettingError, match="30 visible and 21 hidden"):
         rbm_log_z(params)
@@ -74,13 +75,13 @@ def enumerated_conditionals():
     return np.log(probs[:, None] / (probs[:, None] + probs[partners]))
 
 
-def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals():
+def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals() -> None:
     params, visible = float32(reference.small_rbm()), jnp.asarray(reference.states(5), jnp.float32)
     found = jax.jit(pseudo_log_likelihood)(params, visible)
     np.testing.assert_allclose(found, enumerated_conditionals().sum(axis=1), rtol=1e-5)
 
 
-def test_stochastic_pseudo_likelihood_draws_one_conditional_of_each_example():
+def test_stochastic_pseudo_likelihood_draws_one_conditional_of_each_example() -> None:
     """V times one of them, each as often, so the mean is the exact pseudo-likelihood."""
     num, values = 4000, 5 * enumerated_conditionals()
     visible = jnp.repeat(jnp.asarray(reference.states(5), jnp.float32), num, axis=0)
@@ -192,7 +193,7 @@ def repeated_bound(model, num_samples):
 
 
 @MODELS
-def test_elbo_is_below_the_bound_and_the_bound_below_the_exact_value(model):
+def test_elbo_is_below_the_bound_and_the_bound_below_the_exact_value(model: Any) -> None:
     """Means over the repeats, within four standard errors; the gaps are far wider than those."""
     below, gaps = model.elbo(), []
     for num_samples in (2, 10, 1000):
@@ -206,14 +207,14 @@ def test_elbo_is_below_the_bound_and_the_bound_below_the_exact_value(model):
     assert abs(gaps[2]) < 0.01
 
 
-def test_bound_of_two_samples_has_the_enumerated_expectation():
+def test_bound_of_two_samples_has_the_enumerated_expectation() -> None:
     values = repeated_bound(TwoBits, 2).log_mean_weight
     error = values.std(axis=1) / np.sqrt(REPEATS)
     assert (np.abs(values.mean(axis=1) - TwoBits.expected_bound(2)) < 4 * error).all()
 
 
 @MODELS
-def test_standard_error_is_that_of_repeats(model):
+def test_standard_error_is_that_of_repeats(model: Any) -> None:
     """The spread of a standard deviation over 400 repeats is 3.5 % of itself."""
     bound = repeated_bound(model, 1000)
     spread = bound.log_mean_weight.std(axis=1)
@@ -229,7 +230,7 @@ def steep(key, x, num):
 
 
 @pytest.mark.parametrize("log_weights", [LinearGaussian.log_weights, steep])
-def test_streaming_equals_the_plain_formula(log_weights):
+def test_streaming_equals_the_plain_formula(log_weights: Any) -> None:
     """Whatever is computed at once: the same draws, so the same numbers up to rounding."""
     key, num_samples = jax.random.key(4), 23
     examples = LinearGaussian.examples if log_weights is not steep else np.arange(5.0)
@@ -256,7 +257,7 @@ def test_streaming_equals_the_plain_formula(log_weights):
         np.testing.assert_allclose(bound.standard_error, error, rtol=1e-4)
 
 
-def test_mean_over_examples():
+def test_mean_over_examples() -> None:
     rng = np.random.default_rng(0)
     values, errors = rng.normal(-90.0, 9.0, 50), rng.uniform(0.1, 0.3, 50)
     found = mean_over_examples(ImportanceBound(jnp.asarray(values), jnp.asarray(errors)))

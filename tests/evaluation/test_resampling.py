@@ -1,5 +1,7 @@
 """Intervals of a mean, whose spread is known, and of a measure that depends on the set's size."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,7 +15,7 @@ def mean(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
-def test_the_interval_of_a_mean_has_its_known_width(way) -> None:
+def test_the_interval_of_a_mean_has_its_known_width(way: Any) -> None:
     values = np.random.default_rng(0).normal(size=400)
     found = way(mean, [values], np.random.default_rng(1), 1000)
     reach = 1.96 * values.std() / np.sqrt(len(values))
@@ -24,7 +26,7 @@ def test_the_interval_of_a_mean_has_its_known_width(way) -> None:
 
 
 @pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
-def test_sets_are_resampled_apart(way) -> None:
+def test_sets_are_resampled_apart(way: Any) -> None:
     a, b = np.random.default_rng(2).normal(size=(2, 200))
 
     def difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -56,7 +58,7 @@ def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
     ],
     ids=["distance", "least distance", "density", "coverage"],
 )
-def test_halves_scatter_as_new_sets_do_or_more(statistic, apart: float, widest: float) -> None:
+def test_halves_scatter_as_new_sets_do_or_more(statistic: Any, apart: float, widest: float) -> None:
     """The spread over sets that are drawn anew, each with its own interval."""
     rng = np.random.default_rng(6)
 

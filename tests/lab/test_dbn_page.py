@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def tuned(run: Run, stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 # ---- what a run leaves
 
 
-def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path):
+def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path) -> None:
     assert {path.name for path in stack.iterdir() if path.name[0] != "."} == {
         "config.json",
         "figures",
@@ -87,7 +88,9 @@ def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path):
     ("fixture", "questions", "num_figures"),
     [("stack", ("2.1", "2.2", "2.3"), 7), ("tuned", ("3.1", "3.2", "3.3"), 9)],
 )
-def test_report_answers_its_questions(fixture, questions, num_figures, request):
+def test_report_answers_its_questions(
+    fixture: str, questions: tuple[str, ...], num_figures: int, request: pytest.FixtureRequest
+) -> None:
     folder = request.getfixturevalue(fixture)
     page = (folder / "report.html").read_text()
     for question in questions:
@@ -99,7 +102,7 @@ def test_report_answers_its_questions(fixture, questions, num_figures, request):
         assert file["images"].shape == (100, 28, 28, 1)
 
 
-def test_fine_tuning_moves_both_directions_apart(stack: Path, tuned: Path):
+def test_fine_tuning_moves_both_directions_apart(stack: Path, tuned: Path) -> None:
     before = load_file(stack / "params.safetensors")
     after = load_file(tuned / "params.safetensors")
     assert read(tuned / "summary.json")["digest"] == checkpoint.digest(after)
@@ -142,7 +145,9 @@ def stop_in(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setattr(metrics_log.Log, "write", write_and_stop)
 
 
-def test_stopped_in_every_stage_and_resumed(run: Run, stack: Path, tuned: Path, tmp_path: Path):
+def test_stopped_in_every_stage_and_resumed(
+    run: Run, stack: Path, tuned: Path, tmp_path: Path
+) -> None:
     """Without --dbn a DBN is trained first; a run stopped in each of the three equals the two."""
     folder, reached = tmp_path / "run", []
     flags = ("--dbn-epochs", "6", "--resume", "--checkpoint-seconds", "1000")
@@ -163,7 +168,7 @@ def test_stopped_in_every_stage_and_resumed(run: Run, stack: Path, tuned: Path, 
     assert read(folder / "config.json")["experiment"] == "wake_sleep"
 
 
-def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path):
+def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(stack, folder)
     before = contents(folder / "layer1" / "checkpoints")
@@ -185,7 +190,14 @@ def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path)
         (("--hidden-sizes", "16", "13"), "'model.hidden_sizes'"),
     ],
 )
-def test_resume_with_settings_of_another_layer(run, stack, tmp_path, capsys, flags, words):
+def test_resume_with_settings_of_another_layer(
+    run: Run,
+    stack: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
     """They are refused before the first layer, which they do not concern, is taken up."""
     folder = tmp_path / "copy"
     shutil.copytree(stack, folder)
@@ -221,7 +233,16 @@ def damaged(folder: Path) -> None:
         (lambda _: None, ("--hidden-sizes", "16"), 2, "two layers or more"),
     ],
 )
-def test_dbn_that_cannot_be_fine_tuned(run, stack, tmp_path, capsys, change, flags, code, words):
+def test_dbn_that_cannot_be_fine_tuned(
+    run: Run,
+    stack: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Any,
+    flags: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
     folder = tmp_path / "dbn"
     shutil.copytree(stack, folder)
     change(folder)
@@ -231,7 +252,9 @@ def test_dbn_that_cannot_be_fine_tuned(run, stack, tmp_path, capsys, change, fla
     assert not (tmp_path / "run").exists()
 
 
-def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(run, stack, tmp_path, capsys):
+def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(
+    run: Run, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(stack, folder)
     shutil.copytree(stack, folder / "dbn")
@@ -242,7 +265,9 @@ def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(run, stack, 
     assert contents(folder) == before
 
 
-def test_resume_asks_for_the_same_dbn(run, stack, tuned, tmp_path, capsys):
+def test_resume_asks_for_the_same_dbn(
+    run: Run, stack: Path, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(tuned, folder)
     before = contents(folder)
@@ -261,7 +286,14 @@ def test_resume_asks_for_the_same_dbn(run, stack, tuned, tmp_path, capsys):
         (wake_sleep, ("--batch-size", "1501"), "found 1501"),
     ],
 )
-def test_what_cannot_work_leaves_no_folder(run, tmp_path, capsys, experiment, flags, words):
+def test_what_cannot_work_leaves_no_folder(
+    run: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    experiment: Any,
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
     assert run(experiment, tmp_path / "run", *flags) == 2
     assert words in only_line(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
@@ -271,7 +303,7 @@ def test_what_cannot_work_leaves_no_folder(run, tmp_path, capsys, experiment, fl
 
 
 @pytest.mark.slow
-def test_studies(run: Run, stack: Path, tmp_path: Path):
+def test_studies(run: Run, stack: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dbn"
     shutil.copytree(stack, folder)
     assert run(dbn, folder, "--resume", "--study") == 0
@@ -290,6 +322,6 @@ def test_studies(run: Run, stack: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("fixture", ["stack", "tuned"])
-def test_it_reads_back(fixture, request):
+def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
     run = assert_reads_back(request.getfixturevalue(fixture))
     assert run.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, run.config.hidden_sizes[-1])

@@ -53,7 +53,7 @@ def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_log_line_tells_how_the_game_goes(finished: Path):
+def test_every_log_line_tells_how_the_game_goes(finished: Path) -> None:
     lines = lines_of(finished)
     assert [line["step"] for line in lines] == list(range(10, 181, 10))
     for line in lines:
@@ -65,7 +65,7 @@ def test_every_log_line_tells_how_the_game_goes(finished: Path):
     assert measured == [1, 2, 3, 4, 5, 6]
 
 
-def test_fixed_codes_are_drawn_after_every_epoch(finished: Path):
+def test_fixed_codes_are_drawn_after_every_epoch(finished: Path) -> None:
     names = [path.stem for path in sorted((finished / "progress").iterdir())]
     assert names == [*(f"epoch_{epoch:04}" for epoch in range(1, 7)), "latest"]
     sheets = [np.asarray(Image.open(finished / "progress" / f"{name}.png")) for name in names]
@@ -74,7 +74,7 @@ def test_fixed_codes_are_drawn_after_every_epoch(finished: Path):
     np.testing.assert_array_equal(sheets[-2], sheets[-1])
 
 
-def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path):
+def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path) -> None:
     params = load_file(finished / "params.safetensors")
     assert read(finished / "summary.json")["digest"] == checkpoint.digest(params)
     assert said_twice(finished) == []
@@ -82,7 +82,7 @@ def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path):
     assert params["discriminator.params.Dense_3.dense.kernel"].shape == (8, 1)
 
 
-def test_report_answers_its_questions(finished: Path):
+def test_report_answers_its_questions(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     for question in QUESTIONS:
         assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
@@ -93,7 +93,9 @@ def test_report_answers_its_questions(finished: Path):
     assert "A VAE&#39;s samples are set beside these with --vae" in page
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(digits_root: Path, finished: Path, tmp_path: Path):
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    digits_root: Path, finished: Path, tmp_path: Path
+) -> None:
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--resume")
     command = ("-m", "experiments.gan", *flags, "--checkpoint-seconds", "0")
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -111,7 +113,14 @@ def test_a_stopped_run_goes_on_to_the_same_bits(digits_root: Path, finished: Pat
 
 
 @pytest.mark.parametrize("make", ["missing", "other", "damaged"])
-def test_a_vae_that_is_none_is_refused(make, digits_root, finished, vae_run, tmp_path, capsys):
+def test_a_vae_that_is_none_is_refused(
+    make: str,
+    digits_root: Path,
+    finished: Path,
+    vae_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     vae = {"missing": tmp_path / "vae", "other": finished}.get(make, tmp_path / "damaged")
     if make == "damaged":
         shutil.copytree(vae_run, vae)
@@ -123,7 +132,9 @@ def test_a_vae_that_is_none_is_refused(make, digits_root, finished, vae_run, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_vae_inside_the_folder_to_empty_is_refused(digits_root, vae_run, capsys):
+def test_a_vae_inside_the_folder_to_empty_is_refused(
+    digits_root: Path, vae_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = contents(vae_run)
     flags = (*where(digits_root, vae_run), *TINY, *EPOCHS, "--vae", str(vae_run), "--overwrite")
     assert call(*flags, experiment=gan) == 2
@@ -131,7 +142,7 @@ def test_a_vae_inside_the_folder_to_empty_is_refused(digits_root, vae_run, capsy
     assert contents(vae_run) == before
 
 
-def test_the_small_preset_is_the_notebooks():
+def test_the_small_preset_is_the_notebooks() -> None:
     model = gan.PRESETS["small"].model
     assert (model.latent_size, model.generator_sizes, model.dropout) == (64, (256, 256), 0.0)
 
@@ -150,7 +161,7 @@ def convolutional(digits_root: Path, vae_run: Path, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_dcgan_leaves_what_its_tasks_ask_for(convolutional: Path):
+def test_a_dcgan_leaves_what_its_tasks_ask_for(convolutional: Path) -> None:
     page = (convolutional / "report.html").read_text()
     for question in (*QUESTIONS, "5.1.4"):
         assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
@@ -163,7 +174,7 @@ def test_a_dcgan_leaves_what_its_tasks_ask_for(convolutional: Path):
         assert tag in content, tag
 
 
-def test_the_generator_is_there_for_pytorch(convolutional: Path):
+def test_the_generator_is_there_for_pytorch(convolutional: Path) -> None:
     arrays = load_file(convolutional / "generator.safetensors")
     assert arrays["main.0.weight"].shape == (100, 10, 4, 4)
     assert arrays["main.12.weight"].shape == (1, 1, 4, 4)
@@ -175,7 +186,7 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path):
     np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
 
 
-def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path):
+def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path) -> None:
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--epochs", "1000000")
     with start_python("-m", "experiments.gan", *flags, cwd=tmp_path) as process:
         wait_until(process, lambda: bool(lines_of(tmp_path / "run")))
@@ -186,7 +197,9 @@ def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolutional, tmp_path):
+def test_the_study_compares_what_the_lab_asks_for(
+    digits_root: Path, convolutional: Path, tmp_path: Path
+) -> None:
     shutil.copytree(convolutional, tmp_path / "run")
     flags = (*where(digits_root, tmp_path / "run"), *WIDTH, "--study", "--resume")
     assert call(*flags, experiment=dcgan) == 0
@@ -203,5 +216,5 @@ def test_the_study_compares_what_the_lab_asks_for(digits_root: Path, convolution
 
 
 @pytest.mark.parametrize("fixture", ["finished", "convolutional"])
-def test_it_reads_back(fixture, request):
+def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
     assert assert_reads_back(request.getfixturevalue(fixture)).features

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from scipy.special import expit
-from support.helpers import run_python, same
+from support.helpers import AS_USERS, run_python, same
 from support.runs import (
     EPOCHS,
+    SMALL,
     STEPS,
     Command,
     call,
@@ -31,6 +32,7 @@ from support.runs import (
 
 from experiments import rbm
 from experiments.lab.rbm import training as rbm_training
+from experiments.running import cli
 from experiments.running.args import load_dataset
 from jaxgen import data
 from jaxgen.data import sources
@@ -42,7 +44,7 @@ from jaxgen.training import checkpoint
 # ---- what a run leaves
 
 
-def test_run_folder_has_what_it_should(finished: Path):
+def test_run_folder_has_what_it_should(finished: Path) -> None:
     assert {path.name for path in finished.iterdir() if path.name[0] != "."} == {
         "checkpoints",
         "config.json",
@@ -57,7 +59,7 @@ def test_run_folder_has_what_it_should(finished: Path):
     assert not [path for path in finished.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_config(finished: Path, digits_root: Path):
+def test_config(finished: Path, digits_root: Path) -> None:
     config = read(finished / "config.json")
     assert config["experiment"] == "rbm"
     assert config["dataset"] == "digits"
@@ -68,7 +70,7 @@ def test_config(finished: Path, digits_root: Path):
     assert config["model"]["learning_rate"] == 0.1
 
 
-def test_manifest(finished: Path):
+def test_manifest(finished: Path) -> None:
     manifest = read(finished / "manifest.json")
     environment = manifest["environment"]
     assert set(environment["flags"]) <= {
@@ -87,7 +89,7 @@ def test_manifest(finished: Path):
     assert "git_commit" in manifest
 
 
-def test_summary(finished: Path):
+def test_summary(finished: Path) -> None:
     summary = read(finished / "summary.json")
     expected = {"experiment": "rbm", "dataset": "digits", "preset": "lab", "seed": 0}
     expected |= {"epochs": 60, "steps": STEPS}
@@ -100,7 +102,7 @@ def test_summary(finished: Path):
     assert summary["metrics"].items() <= last.items()
 
 
-def test_digest_is_that_of_the_parameters(finished: Path):
+def test_digest_is_that_of_the_parameters(finished: Path) -> None:
     digest = read(finished / "summary.json")["digest"]
     params = load_file(finished / "params.safetensors")
     assert {name: array.shape for name, array in params.items()} == {
@@ -118,7 +120,7 @@ def test_digest_is_that_of_the_parameters(finished: Path):
     assert checkpoint.digest(changed) != digest
 
 
-def test_samples(finished: Path):
+def test_samples(finished: Path) -> None:
     with np.load(finished / "samples.npz") as file:
         assert file.files == ["images"]
         images = file["images"]
@@ -129,7 +131,7 @@ def test_samples(finished: Path):
     assert len({image.tobytes() for image in images}) > 50
 
 
-def test_metrics_have_one_line_per_log_interval(finished: Path):
+def test_metrics_have_one_line_per_log_interval(finished: Path) -> None:
     lines = lines_of(finished)
     assert [line["step"] for line in lines] == [
         step for epoch in range(60) for step in (15 * epoch + 10, 15 * epoch + 15)
@@ -144,7 +146,7 @@ def test_metrics_have_one_line_per_log_interval(finished: Path):
     assert errors[-1] < 0.02 < errors[5]
 
 
-def test_report_is_one_page_that_needs_nothing_else(finished: Path):
+def test_report_is_one_page_that_needs_nothing_else(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert not re.search(r"""(src|href)\s*=\s*(?!["'](data:|#))""", page)
     assert "http" not in re.sub(r"data:image/[^\"']*", "", page)
@@ -163,7 +165,7 @@ def test_report_is_one_page_that_needs_nothing_else(finished: Path):
 # ---- equal runs, other runs, resumed runs
 
 
-def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Command):
+def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Command) -> None:
     """The interrupted run below shows the equal digest of a second run."""
     folder = command.folder / "copy"
     shutil.copytree(finished, folder)
@@ -179,13 +181,22 @@ def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Comm
     assert (folder / params).read_bytes() == (finished / params).read_bytes()
 
 
-def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, capsys, caplog):
+def test_bare_command_falls_back_to_digits(
+    digits_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """No argument at all, no MNIST, no network: one line says so, and digits are trained on."""
     root = tmp_path / "data"
     shutil.copytree(digits_root, root)
     monkeypatch.setenv("TFDS_DATA_DIR", str(root))
     monkeypatch.setattr(sources, "is_reachable", lambda _: False)
     monkeypatch.chdir(tmp_path)
+    small = cli.parse(rbm.PRESETS, rbm.QUICK, SMALL)  # its own net is trained by --quick below
+    declared = dataclasses.replace(rbm.EXPERIMENT, presets=rbm.PRESETS | {"lab": small})
+    monkeypatch.setattr(rbm, "EXPERIMENT", declared)
     assert call() == 0
     assert capsys.readouterr().out.endswith("report: runs/rbm-digits-seed0/report.html\n")
     fallback = [text for text in caplog.messages if "MNIST cannot be had" in text]
@@ -194,7 +205,7 @@ def test_bare_command_falls_back_to_digits(digits_root, tmp_path, monkeypatch, c
     assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
 
 
-def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path):
+def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path) -> None:
     dataset = data.load("digits", digits_root)
     args = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=4, batch_size=100)
     found = rbm_training.with_decay(args, dataset)
@@ -203,7 +214,7 @@ def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path):
     assert rbm_training.with_decay(rbm.Args(), dataset) == rbm.Args()
 
 
-def test_a_start_at_the_base_rates(digits_root: Path):
+def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     dataset, args = data.load("digits", digits_root), rbm.PRESETS["pcd16_centred"]
     learner, key = rbm_model.learner(args.model), jax.random.key(0)
     found = rbm_training.initializer(args, learner, dataset)(key)
@@ -218,7 +229,7 @@ def test_a_start_at_the_base_rates(digits_root: Path):
     assert rbm_training.initializer(rbm.Args(), learner, dataset) is learner.init
 
 
-def test_presets_are_what_they_are_called():
+def test_presets_are_what_they_are_called() -> None:
     models = {name: args.model for name, args in rbm.PRESETS.items()}
     found = {n: (m.num_hidden, m.num_gibbs_steps, m.persistent) for n, m in models.items()}
     assert found["cd25"] == (500, 25, False)
@@ -227,10 +238,10 @@ def test_presets_are_what_they_are_called():
     assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
 
 
-def test_quick_takes_the_whole_path(command: Command):
-    """In a process of its own, which takes what the bare command above compiled."""
+def test_quick_takes_the_whole_path(command: Command) -> None:
+    """In a process of its own, in which XLA compiles as it does for users."""
     args = ("-m", "experiments.rbm", "--quick", "--data-dir", str(command.data_root))
-    done = run_python(*args, cwd=command.folder)
+    done = run_python(*args, cwd=command.folder, **AS_USERS)
     assert (done.returncode, done.stderr) == (0, "")
     folder = command.folder / "runs" / "rbm-digits-seed0"
     assert done.stdout.splitlines()[-1] == f"report: {folder.relative_to(command.folder)}" + (
@@ -266,7 +277,7 @@ def test_impossible_settings(
     digits_root: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-):
+) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     assert call(*where, *flags) == 2
     out, err = capsys.readouterr()
@@ -275,27 +286,29 @@ def test_impossible_settings(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_flag(capsys: pytest.CaptureFixture[str]):
+def test_unknown_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         call("--num-hiden", "3")
     assert error.value.code == 2
     assert "--num-hidden" in capsys.readouterr().err
 
 
-def test_settings_that_failed_leave_the_folder_free(digits_root: Path, tmp_path: Path):
+def test_settings_that_failed_leave_the_folder_free(digits_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     for _ in range(2):
         assert call(*where, "--batch-size", "1501", "--tensorboard") == 2
 
 
-def test_impossible_setting_as_a_user_sees_it(command: Command):
+def test_impossible_setting_as_a_user_sees_it(command: Command) -> None:
     done = command.run("--batch-size", "0")
     assert done.returncode == 2
     assert done.stdout == ""
     only_line(done.stderr)
 
 
-def test_existing_run_is_not_overwritten(finished, capsys, digits_root):
+def test_existing_run_is_not_overwritten(
+    finished: Path, capsys: pytest.CaptureFixture[str], digits_root: Path
+) -> None:
     code, text = refused(finished, capsys, digits_root)
     assert code == 6
     assert all(flag in text for flag in ("--resume", "--overwrite", "--out"))
@@ -311,7 +324,13 @@ def test_existing_run_is_not_overwritten(finished, capsys, digits_root):
         (("--epochs", "59"), "at most step 885, where this run ends, found one of step 900"),
     ],
 )
-def test_resume_with_other_settings(finished, capsys, digits_root, flags, words):
+def test_resume_with_other_settings(
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+    digits_root: Path,
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
     code, text = refused(finished, capsys, digits_root, "--resume", *flags)
     assert code == 4
     assert words in text
@@ -319,7 +338,13 @@ def test_resume_with_other_settings(finished, capsys, digits_root, flags, words)
 
 @pytest.mark.parametrize("flag", ["--overwrite", "--resume"])
 @pytest.mark.parametrize("config", [None, "{}", "[]", "no json"])
-def test_folder_of_something_else(tmp_path, capsys, digits_root, flag, config):
+def test_folder_of_something_else(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    digits_root: Path,
+    flag: str,
+    config: str | None,
+) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter1.tex").write_text("years of work")
@@ -332,7 +357,9 @@ def test_folder_of_something_else(tmp_path, capsys, digits_root, flag, config):
 
 
 @pytest.mark.parametrize("there", [(), ("run",), ("run", "run/.lock")])
-def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path, there: tuple[str, ...]):
+def test_a_run_that_never_began_leaves_its_folder_as_it_was(
+    tmp_path: Path, there: tuple[str, ...]
+) -> None:
     folder = tmp_path / "run"
     if there:
         folder.mkdir()
@@ -343,7 +370,9 @@ def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path, ther
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {*there}
 
 
-def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(tmp_path: Path, monkeypatch: Any):
+def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     """The file goes between opening and locking it; no other run would see that lock."""
     flock, removed = fcntl.flock, []
 
@@ -362,14 +391,18 @@ def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", ["file", "file/run"])
-def test_folder_that_cannot_be_written(tmp_path, capsys, digits_root, name):
+def test_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], digits_root: Path, name: str
+) -> None:
     (tmp_path / "file").touch()
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / name))
     assert call(*where) == 7
     assert "choose another --out" in only_line(capsys.readouterr().err)
 
 
-def test_mnist_that_cannot_be_had(tmp_path, monkeypatch, capsys):
+def test_mnist_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # The address is reserved for documentation (RFC 5737): nothing answers there.
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://192.0.2.1:9")
@@ -385,7 +418,12 @@ def test_mnist_that_cannot_be_had(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_auto_falls_back_to_digits(tmp_path, digits_root, monkeypatch, caplog):
+def test_auto_falls_back_to_digits(
+    tmp_path: Path,
+    digits_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://192.0.2.1:9")
     monkeypatch.setenv("no_proxy", "")

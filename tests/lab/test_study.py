@@ -82,7 +82,7 @@ def test_the_runner_trains_each_program_once_and_writes_every_row(
 
 
 @pytest.mark.slow
-def test_study_on_digits(command: Command, monkeypatch: pytest.MonkeyPatch):
+def test_study_on_digits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rbm_study, "DRIFT_STEPS", 20)
     folder = command.folder / "run"
     flags = command.args("--out", str(folder), "--epochs", "2", "--study")[2:]

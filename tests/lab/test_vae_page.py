@@ -31,7 +31,7 @@ def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished: Path):
+def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished: Path) -> None:
     lines = lines_of(finished)
     assert [line["step"] for line in lines] == list(range(5, 61, 5))
     for line in lines:
@@ -41,7 +41,7 @@ def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished
     assert [line["epoch"] for line in lines if "test_elbo" in line] == [1, 2, 3, 4]
 
 
-def test_summary_states_both_bounds_with_their_errors(finished: Path):
+def test_summary_states_both_bounds_with_their_errors(finished: Path) -> None:
     summary = read(finished / "summary.json")
     found = summary["metrics"]
     assert found["test_elbo"] == pytest.approx(
@@ -56,7 +56,7 @@ def test_summary_states_both_bounds_with_their_errors(finished: Path):
     assert said_twice(finished) == []
 
 
-def test_report_answers_its_questions(finished: Path):
+def test_report_answers_its_questions(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     for question in ("4.1", "4.2", "4.3", "4.4", "likelihood"):
         assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
@@ -69,7 +69,9 @@ def test_report_answers_its_questions(finished: Path):
         assert file["images"].shape == (100, 28, 28, 1)
 
 
-def test_the_bound_does_not_depend_on_the_blocks(digits_root: Path, finished, monkeypatch):
+def test_the_bound_does_not_depend_on_the_blocks(
+    digits_root: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = data.load("digits", digits_root)
     config = Config(hidden_sizes=(12,), latent_size=3)
     flat = load_file(finished / "params.safetensors")
@@ -85,7 +87,7 @@ def test_the_bound_does_not_depend_on_the_blocks(digits_root: Path, finished, mo
     np.testing.assert_allclose(whole.log_mean_weight, parts.log_mean_weight, rtol=1e-5)
 
 
-def test_schedule_of_burda_covers_all_epochs(digits_root: Path):
+def test_schedule_of_burda_covers_all_epochs(digits_root: Path) -> None:
     dataset = data.load("digits", digits_root)
     args = vae.Args(schedule="burda", epochs=3280, batch_size=100)
     config = vae_training.scheduled(args, dataset)
@@ -95,7 +97,7 @@ def test_schedule_of_burda_covers_all_epochs(digits_root: Path):
     assert vae_training.scheduled(vae.Args(), dataset) == args.model
 
 
-def test_presets():
+def test_presets() -> None:
     lab, burda = (vae.PRESETS[name] for name in ("lab", "burda"))
     assert (lab.epochs, lab.batch_size, lab.model.latent_size) == (100, 1024, 20)
     assert (lab.model.activation, lab.model.learning_rate) == ("softplus", 3.24e-4)
@@ -118,13 +120,19 @@ def test_presets():
         (("--schedule", "burda", "--first-stage-steps", "5"), "not beside --schedule burda"),
     ],
 )
-def test_impossible_settings(digits_root, tmp_path, capsys, flags, words):
+def test_impossible_settings(
+    digits_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
     assert run(digits_root, tmp_path / "run", *flags) == 2
     assert words in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.slow
-def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path):
+def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> None:
     for index, flags in enumerate(
         (
             ("--likelihood", "gaussian", "--binarize", "none"),
@@ -142,5 +150,5 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path):
         assert "4.4" in page.read_text()
 
 
-def test_it_reads_back(finished: Path):
+def test_it_reads_back(finished: Path) -> None:
     assert assert_reads_back(finished).features == ("mean codes",)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -141,7 +142,7 @@ D_TURN, G_TURN = "discriminator_update", "generator_update"
     ],
     ids=["plain", "fresh", "many"],
 )
-def test_an_iteration(config, order):
+def test_an_iteration(config: Any, order: Any) -> None:
     """Every update starts from the one before it, on the images that it should see."""
     (state, metrics), calls = recorded(config)
     assert [name for name, _ in calls] == order
@@ -175,7 +176,7 @@ def test_an_iteration(config, order):
     assert not any(np.allclose(a, b) for a, b in itertools.combinations(drawn, 2))
 
 
-def test_fresh_noise_changes_the_generators_update_alone():
+def test_fresh_noise_changes_the_generators_update_alone() -> None:
     (plain, told), (fresh, told_fresh) = (recorded(config)[0] for config in (PLAIN, FRESH))
     close(fresh.discriminator.opt_state, plain.discriminator.opt_state)
     close(fresh.discriminator.variables["params"], plain.discriminator.variables["params"])
@@ -185,7 +186,7 @@ def test_fresh_noise_changes_the_generators_update_alone():
     assert not np.isclose(*moved).any()
 
 
-def test_each_update_leaves_the_other_player():
+def test_each_update_leaves_the_other_player() -> None:
     """D's update leaves G as it is after its pass; G's moves D's statistics, and no more of D."""
     (state, *_), (after, _) = parts(PLAIN, G_TURN)[0]
     assert same(state.generator.opt_state, start().generator.opt_state)
@@ -223,7 +224,7 @@ def first_gradient(player):
 
 
 @pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1)])
-def test_gradient_of_the_discriminator(config, smoothing):
+def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     """Cross entropies written by optax; real images and fakes pass one after the other."""
     (before, real, fake, key), (after, metrics) = parts(config, D_TURN)[0]
     keys = jax.random.split(key)
@@ -245,7 +246,7 @@ def test_gradient_of_the_discriminator(config, smoothing):
 
 
 @pytest.mark.parametrize("config", [PLAIN, MANY])
-def test_gradient_of_the_generator(config):
+def test_gradient_of_the_generator(config: Any) -> None:
     """Differentiated through both nets at once, on codes and dropout of the same keys."""
     player, num, key_fakes = parts(config, "generate")[config.d_steps - 1][0]
     (state, fakes, key), (after, metrics) = parts(config, G_TURN)[0]
@@ -270,7 +271,7 @@ def test_gradient_of_the_generator(config):
     close(metrics, {"g_loss": value, "g_grad_norm": optax.tree.norm(gradient)})
 
 
-def test_adam():
+def test_adam() -> None:
     """Two updates of D by the formulas of Kingma and Ba, 2015, algorithm 1."""
     state, calls = start(), []
     for seed in range(2):
@@ -294,7 +295,7 @@ def test_adam():
     close(calls[1].variables["params"], expected)
 
 
-def test_spread():
+def test_spread() -> None:
     """Variances over the images, averaged over pixels: of G's last fakes over the real images'."""
     for config in (PLAIN, FRESH):
         fakes = np.asarray(parts(config, "generate")[-1][1].pixels, np.float64)
@@ -309,7 +310,7 @@ def test_spread():
 # ---- the moving average, and samples
 
 
-def test_moving_average():
+def test_moving_average() -> None:
     """After n iterations: decay^n of the start and (1 - decay) decay^(n - i) of state i."""
     state, seen = start(FRESH), []
     for seed in range(4):
@@ -326,7 +327,7 @@ def test_moving_average():
     assert start().params.keys() == {"generator", "discriminator"}
 
 
-def test_the_moving_average_takes_no_part_in_training():
+def test_the_moving_average_takes_no_part_in_training() -> None:
     other = start(FRESH)._replace(
         average=jax.tree.map(lambda x: -3.0 * x, start().generator.variables)
     )
@@ -337,7 +338,7 @@ def test_the_moving_average_takes_no_part_in_training():
     assert not same(state.average, expected.average)
 
 
-def test_samples_show_the_average_in_evaluation_mode():
+def test_samples_show_the_average_in_evaluation_mode() -> None:
     state = recorded(PLAIN)[0][0]
     codes = jax.random.normal(jax.random.key(5), (4, 3))
     images_of = jax.jit(functools.partial(adversarial.images_of, NETS))
@@ -352,7 +353,7 @@ def test_samples_show_the_average_in_evaluation_mode():
     close(drawn, images_of(state, codes))
 
 
-def test_start():
+def test_start() -> None:
     """Two nets that are the same module have other weights; Adam starts at zero."""
     nets = Nets(Table(), Table(), lambda images: images)
     learner = adversarial.adversarial(FRESH, nets, (3, 1, 1))
@@ -370,7 +371,7 @@ def test_start():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_best_discriminator(smoothing):
+def test_the_best_discriminator(smoothing: float) -> None:
     """(1 - s) p_data / (p_data + p_fake): Goodfellow et al., proposition 1; Salimans et al., 3.4.
 
     Three images, real ones in the shares 1/2, 1/3, 1/6 and fakes in the shares 1/3, 0, 2/3.
@@ -416,7 +417,7 @@ def test_the_best_discriminator(smoothing):
         ("loss one of non_saturating, minimax, found max", {"loss": "max"}),
     ],
 )
-def test_impossible_settings(flag, settings):
+def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"--{flag}") as error:
         Training(**settings)
     one_line(error)

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,7 @@ def repeated(num_units, num):
 # ---- up, down, both, and the chain on top
 
 
-def test_up_pass_has_the_enumerated_conditionals():
+def test_up_pass_has_the_enumerated_conditionals() -> None:
     """(h1, h2) from each of a few visible states: q(h1|v) q(h2|h1)."""
     first, second = (truth.upward(layer) for layer in LAYERS64[4][:2])
     for number in (3, 13, 30):
@@ -47,7 +49,7 @@ def test_up_pass_has_the_enumerated_conditionals():
         truth.assert_drawn_from(numbers, first[number][:, None] * second)
 
 
-def test_down_pass_has_the_enumerated_conditionals():
+def test_down_pass_has_the_enumerated_conditionals() -> None:
     """Each h2 many times: h1 is drawn from p(h1|h2), and p(v=1|h1) is exact for that h1."""
     lowest, second = LAYERS64[4][:2]
     num, start = 30_000, repeated(3, 30_000)
@@ -59,7 +61,7 @@ def test_down_pass_has_the_enumerated_conditionals():
 
 
 @LEVELS
-def test_reconstruct_has_the_enumerated_kernel(levels):
+def test_reconstruct_has_the_enumerated_kernel(levels: Any) -> None:
     """Each v many times, in a net whose directions differ: h_L and the mean of p(v=1|h_1)."""
     net = UNTIED64[levels]
     num_visible, num = len(net.recognition[0]["w"]), 5_000
@@ -77,7 +79,7 @@ def test_reconstruct_has_the_enumerated_kernel(levels):
 
 
 @LEVELS
-def test_long_top_chain_generates_the_model_distribution(levels):
+def test_long_top_chain_generates_the_model_distribution(levels: Any) -> None:
     """Top states, the mean of p(v=1|h_1), and visible states drawn from it."""
     *lower, top = LAYERS64[levels]
     num, net = 50_000, dbn.tied(float32(LAYERS64[levels]))
@@ -92,7 +94,7 @@ def test_long_top_chain_generates_the_model_distribution(levels):
     truth.assert_drawn_from(truth.state_numbers(visible), expected)
 
 
-def test_one_layer_generates_as_the_rbm_also_with_a_gain():
+def test_one_layer_generates_as_the_rbm_also_with_a_gain() -> None:
     params = float32(LAYERS64[3][0])
     net, key = dbn.tied((params,)), jax.random.key(4)
     hidden, key_top = jnp.ones((5, 4)), jax.random.split(key)[0]
@@ -111,7 +113,7 @@ def stage(levels, lower):
     return jax.jit(functools.partial(dbn.step, config)), state
 
 
-def test_first_layer_is_the_rbm_bit_for_bit():
+def test_first_layer_is_the_rbm_bit_for_bit() -> None:
     alone = rbm.Config(num_hidden=4, num_gibbs_steps=3, learning_rate=0.3)
     step, state = stage(3, ())
     rbm_step = jax.jit(functools.partial(rbm.step, alone))
@@ -125,7 +127,9 @@ def test_first_layer_is_the_rbm_bit_for_bit():
 
 
 @LEVELS
-def test_a_stage_learns_from_the_aggregated_distribution(levels, monkeypatch):
+def test_a_stage_learns_from_the_aggregated_distribution(
+    levels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """q(h) = sum over images and binary v of p(v|image) q(h|v), for what `step` gives the RBM."""
 
     def learn(config, state, data, model):
@@ -156,7 +160,7 @@ def stage_keys(key, levels, k):
 
 
 @pytest.mark.parametrize(("levels", "k"), [(3, 2), (4, 1)])
-def test_a_stage_is_an_rbm_update_of_the_states_below(levels, k):
+def test_a_stage_is_an_rbm_update_of_the_states_below(levels: int, k: int) -> None:
     """With the same uniform numbers; the layers below stay bitwise as they were."""
     (*lower64, _), top64, num = LAYERS64[levels], UNTIED64[levels].top, 8
     lower = float32(tuple(lower64))
@@ -176,7 +180,7 @@ def test_a_stage_is_an_rbm_update_of_the_states_below(levels, k):
         np.testing.assert_allclose(new.top.params[name], value, atol=1e-6)
 
 
-def test_layers_start_with_streams_of_their_own():
+def test_layers_start_with_streams_of_their_own() -> None:
     """Equal shapes, so that a key used twice would give equal numbers."""
     start = jax.jit(functools.partial(dbn.init, dbn.Config((4, 4, 4)), 4))
     layers = ()
@@ -189,7 +193,7 @@ def test_layers_start_with_streams_of_their_own():
 # ---- upside down
 
 
-def test_two_layers_upside_down_are_the_lower_rbm():
+def test_two_layers_upside_down_are_the_lower_rbm() -> None:
     """p(v), enumerated for both, from the arrays that `transposed_start` begins with."""
     config, below = dbn.Config((4, 6), transposed_start=True), float32(LAYERS64[3][0])
     lower, above = init(config, 6, (below,), jax.random.key(0)).params
@@ -199,7 +203,7 @@ def test_two_layers_upside_down_are_the_lower_rbm():
     np.testing.assert_allclose(found, reference.joint(lower64)[0].sum(axis=1), atol=1e-12)
 
 
-def test_upside_down_needs_equal_sizes():
+def test_upside_down_needs_equal_sizes() -> None:
     config, below = dbn.Config((4, 3), transposed_start=True), float32(LAYERS64[3][0])
     with pytest.raises(SettingError, match="6 units in layer 2, for --transposed-start") as error:
         dbn.init(config, 6, (below,), jax.random.key(0))
@@ -210,7 +214,7 @@ def test_upside_down_needs_equal_sizes():
 # ---- settings, and training through `fit`
 
 
-def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above():
+def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
     config = dbn.Config((9, 8, 7, 6), num_gibbs_steps=(1, 3), init_scale=0.2, decay_steps=4)
     found = [dbn.rbm_config(config, layer) for layer in range(4)]
     assert [c.num_gibbs_steps for c in found] == [1, 3, 3, 3]
@@ -230,13 +234,13 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above():
         ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],
 )
-def test_impossible_settings(bad, words):
+def test_impossible_settings(bad: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=words) as error:
         dbn.Config(**bad)
     one_line(error)
 
 
-def test_layers_of_other_sizes_are_refused():
+def test_layers_of_other_sizes_are_refused() -> None:
     config = dbn.Config((4, 3))
     first = dbn.learner(config, SHAPES[3]).init(jax.random.key(0)).params
     for module in (dbn, wake_sleep):
@@ -244,7 +248,7 @@ def test_layers_of_other_sizes_are_refused():
             module.init(module.Config((5, 3)), 6, first, jax.random.key(0))
 
 
-def test_layer_after_layer_with_a_stop_in_the_second(tmp_path):
+def test_layer_after_layer_with_a_stop_in_the_second(tmp_path: Path) -> None:
     """A stop and a resume in the middle of the second layer leave every bit as it is."""
     config, schedule = dbn.Config((4, 3)), Schedule(2, 3, log_every=1)
     lower = fit(dbn.learner(config, SHAPES[3]), images(3, 12), schedule, (0,)).state.params

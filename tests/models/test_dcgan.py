@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,7 @@ def expected_layers(width, channels, stem):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_lab(channels):
+def test_the_lab(channels: int) -> None:
     """100-512-256-128-64-C and C-64-128-256-512-1, kernels 4x4, all with biases."""
     state, layers = started(LAB, channels)
     assert layers == expected_layers(64, channels, "transposed")
@@ -95,7 +96,7 @@ def test_the_lab(channels):
     assert (PRESETS["lab"].batch_size, PRESETS["lab"].epochs) == (128, 20)
 
 
-def test_wide():
+def test_wide() -> None:
     """Dense 100-1024*4*4, 1024-512-256-128-1 and 1-128-256-512-1024, dense -1; no conv biases."""
     state, layers = started(WIDE)
     assert layers == expected_layers(128, 1, "dense")
@@ -112,7 +113,7 @@ def test_wide():
     assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
-def test_no_batch_norm():
+def test_no_batch_norm() -> None:
     state, _ = started(NO_NORM)
     for variables in (state.generator.variables, state.discriminator.variables):
         assert variables["batch_stats"] == {}
@@ -121,7 +122,7 @@ def test_no_batch_norm():
 
 
 @pytest.mark.parametrize(("width", "channels"), [(0.5, 32), (1 / 16, 4), (1.5, 96), (0.001, 1)])
-def test_width(width, channels):
+def test_width(width: Any, channels: int) -> None:
     """A factor on the channels inside, rounded, at least 1."""
     state, layers = started(dataclasses.replace(LAB, width=width), 3)
     assert layers["discriminator.layer_0"] == (32, 32, channels)
@@ -132,7 +133,7 @@ def test_width(width, channels):
 
 
 @pytest.mark.parametrize("config", [LAB, WIDE], ids=["lab", "wide"])
-def test_initial_weights(config):
+def test_initial_weights(config: Any) -> None:
     """Convolutions N(0, 0.02^2), scales N(1, 0.02^2), biases 0; wide's dense layers uniform.
 
     Drawn by XLA's own generator, which compiles faster than JAX's.
@@ -175,7 +176,7 @@ def bilinear(image, size):
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (7, 30, 3), (96, 64, 1)])
-def test_enlarged(shape):
+def test_enlarged(shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
     found = jax.jit(dcgan.enlarged)(images)
     assert found.shape == (2, 64, 64, shape[2])
@@ -289,7 +290,7 @@ def found_by_name(iterations):
     return found
 
 
-def test_two_iterations_equal_those_of_pytorch(stored, iterations):
+def test_two_iterations_equal_those_of_pytorch(stored: Any, iterations: Any) -> None:
     """Losses, fakes, weights, running statistics and Adam's moments, all at float32's rounding."""
     found = found_by_name(iterations)
     noisy = set(stored["noise_driven"])
@@ -307,7 +308,7 @@ def test_two_iterations_equal_those_of_pytorch(stored, iterations):
     assert set(found) - compared == {n for n in found if ".exp_avg_sq_1." in n}
 
 
-def test_samples_do_not_depend_on_each_other(stored, iterations):
+def test_samples_do_not_depend_on_each_other(stored: Any, iterations: Any) -> None:
     """G in evaluation mode, normalised by its running statistics; training mode is another."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     nets = dcgan.nets(TINY, 1)
@@ -320,7 +321,7 @@ def test_samples_do_not_depend_on_each_other(stored, iterations):
     assert np.abs(images - (0.5 + 0.5 * iterations[-1][2])).max() > 0.01
 
 
-def test_bfloat16_rounds_the_convolutions(stored, iterations):
+def test_bfloat16_rounds_the_convolutions(stored: Any, iterations: Any) -> None:
     """To about 2^-8 of the values, and no further; parameters stay float32."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     exact, rounded = (
@@ -345,7 +346,7 @@ def test_bfloat16_rounds_the_convolutions(stored, iterations):
         ("loss", {"loss": "Minimax"}),
     ],
 )
-def test_impossible_settings(flag, settings):
+def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"--{flag}") as error:
         dcgan.Config(**settings)
     one_line(error)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def dense(*sizes):
     return expected
 
 
-def test_sizes():
+def test_sizes() -> None:
     """The lab's deep and small nets; images with three channels have three times the pixels."""
     assert shapes(DEEP) == {
         "generator": dense(100, 256, 512, 1024, 784),
@@ -60,7 +61,7 @@ def test_sizes():
         assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
-def test_initial_weights_are_uniform_within_the_inverse_root_of_the_inputs():
+def test_initial_weights_are_uniform_within_the_inverse_root_of_the_inputs() -> None:
     """Drawn by XLA's own generator, which compiles faster than JAX's."""
     config = dataclasses.replace(SMALL, generator_sizes=(256,), discriminator_sizes=(256,))
     state = jax.jit(gan.learner(config).init)(jax.random.key(0, impl="rbg"))
@@ -107,7 +108,7 @@ def leaky(x):
 
 
 @pytest.mark.parametrize("activation", ["leaky_relu", "relu"])
-def test_generator(activation):
+def test_generator(activation: str) -> None:
     config = dataclasses.replace(TINY, generator_activation=activation)
     net, params = gan.nets(config, SHAPE).generator, weights()["generator"]
     codes = np.random.default_rng(1).normal(size=(4, 3))
@@ -118,7 +119,7 @@ def test_generator(activation):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_discriminator_and_its_features():
+def test_discriminator_and_its_features() -> None:
     net, params = gan.nets(TINY, SHAPE).discriminator, weights()["discriminator"]
     pixels = np.random.default_rng(1).normal(size=(4, *SHAPE))
     found, made = net.apply(
@@ -133,7 +134,7 @@ def test_discriminator_and_its_features():
     np.testing.assert_allclose(second, leaky(layered(part, flat, leaky)), atol=1e-5)
 
 
-def test_dropout_is_in_training_alone():
+def test_dropout_is_in_training_alone() -> None:
     """It leaves out 40 % of the units and divides the others by 0.6, so the mean stays."""
     config = dataclasses.replace(TINY, discriminator_sizes=(500,))
     net = gan.nets(config, SHAPE).discriminator
@@ -177,7 +178,7 @@ def distances(images):
     return np.sqrt(np.mean(difference**2, axis=(2, 3, 4)))
 
 
-def test_a_small_gan_learns_two_patterns():
+def test_a_small_gan_learns_two_patterns() -> None:
     """It draws both, clearly, and the discriminator is left guessing: its loss is near log 4."""
     learner = gan.learner(LEARNING, (4, 4, 1))
 
@@ -218,7 +219,7 @@ def test_a_small_gan_learns_two_patterns():
         ("loss", {"loss": "non-saturating"}),
     ],
 )
-def test_impossible_settings(flag, settings):
+def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"--{flag}") as error:
         gan.Config(**settings)
     one_line(error)

@@ -49,7 +49,7 @@ def objective(config: Config, params: Params, visible: np.ndarray) -> float:
 # ---- the model
 
 
-def test_log_likelihood_of_every_state():
+def test_log_likelihood_of_every_state() -> None:
     expected = logsumexp(joint(WEIGHTS, PROBS, VISIBLE), axis=1)
     found = mixture.log_likelihood(PARAMS, jnp.float32(VISIBLE))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -58,21 +58,21 @@ def test_log_likelihood_of_every_state():
     np.testing.assert_allclose(square.ravel(), expected, atol=1e-5)
 
 
-def test_responsibilities_are_bayes():
+def test_responsibilities_are_bayes() -> None:
     table = joint(WEIGHTS, PROBS, VISIBLE)
     expected = np.exp(table - logsumexp(table, axis=1, keepdims=True))
     found = mixture.responsibilities(PARAMS, jnp.float32(VISIBLE))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_far_images_have_finite_likelihoods():
+def test_far_images_have_finite_likelihoods() -> None:
     """784 units that are each nearly impossible: no exponential underflows on the way."""
     params = Params(jnp.log(jnp.array([0.5, 0.5])), jnp.full((2, 784), 9.0))
     found = mixture.log_likelihood(params, jnp.zeros((1, 784)))
     assert found[0] == pytest.approx(-784 * np.logaddexp(0.0, 9.0), rel=1e-6)
 
 
-def test_samples_are_components_with_their_weights():
+def test_samples_are_components_with_their_weights() -> None:
     num = 20_000
     found = np.asarray(mixture.sample(PARAMS, jax.random.key(0), num))
     assert found.shape == (num, 5)
@@ -85,7 +85,7 @@ def test_samples_are_components_with_their_weights():
 # ---- EM
 
 
-def test_update_equals_numpy():
+def test_update_equals_numpy() -> None:
     config = Config(num_components=3, prior_count=0.7, binarize="threshold")
     grey = images(37)
     start = mixture.init(config, jnp.asarray(grey), jax.random.key(0))
@@ -101,7 +101,7 @@ def test_update_equals_numpy():
     assert log_likelihood == pytest.approx(logsumexp(table, axis=1).sum(), rel=1e-5)
 
 
-def test_blocks_change_nothing_but_the_draws(monkeypatch: pytest.MonkeyPatch):
+def test_blocks_change_nothing_but_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """37 images in five blocks, the last one padded."""
     config = Config(num_components=4, binarize="threshold")
     grey, key = images(37), jax.random.key(0)
@@ -114,7 +114,7 @@ def test_blocks_change_nothing_but_the_draws(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("prior_count", [0.01, 2.0])
-def test_no_iteration_lowers_the_posterior(prior_count: float):
+def test_no_iteration_lowers_the_posterior(prior_count: float) -> None:
     config = Config(num_components=4, prior_count=prior_count, binarize="threshold")
     grey = images(50)
     params = mixture.init(config, jnp.asarray(grey), jax.random.key(0))
@@ -132,7 +132,7 @@ def test_no_iteration_lowers_the_posterior(prior_count: float):
     )
 
 
-def test_a_planted_mixture_is_recovered():
+def test_a_planted_mixture_is_recovered() -> None:
     rng = np.random.default_rng(1)
     truth = np.stack([np.tile([0.9, 0.1], 6), np.tile([0.2, 0.7], 6)])
     drawn = rng.choice(2, 4000, p=[0.3, 0.7])
@@ -144,7 +144,7 @@ def test_a_planted_mixture_is_recovered():
     np.testing.assert_allclose(expit(params.logits)[order], truth, atol=5 * 0.5 / np.sqrt(1200))
 
 
-def test_fit_follows_its_keys():
+def test_fit_follows_its_keys() -> None:
     """Init and the iterations' draws have the keys that the docstrings name."""
     config = Config(num_components=3, num_iterations=2)
     grey, key = images(20), jax.random.key(5)
@@ -156,7 +156,7 @@ def test_fit_follows_its_keys():
     assert not same(mixture.fit(config, grey, jax.random.key(6)), params)
 
 
-def test_grey_pixels_are_drawn_from_the_key():
+def test_grey_pixels_are_drawn_from_the_key() -> None:
     config = Config(num_components=2, prior_count=0.5)
     grey, key = jnp.asarray(images(30)), jax.random.key(3)
     start = mixture.init(config, grey, key)
@@ -174,7 +174,7 @@ def test_grey_pixels_are_drawn_from_the_key():
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "equal", "single"])
-def test_more_components_than_images(kind: str):
+def test_more_components_than_images(kind: str) -> None:
     """Duplicates, pixels that never change, nine components for three images or one."""
     grey = {
         "black": np.zeros((3, 2, 3, 1), np.uint8),
@@ -192,7 +192,7 @@ def test_more_components_than_images(kind: str):
     assert found[0] > 6 * best + np.log(1 / 9)
 
 
-def test_a_component_without_images_falls_back_to_the_prior():
+def test_a_component_without_images_falls_back_to_the_prior() -> None:
     counts = Counts(jnp.array([[4.0, 0.0], [0.0, 0.0]]), jnp.array([4.0, 0.0]), jnp.zeros(()))
     params = mixture.estimate(0.5, counts)
     expected = [[4.5 / 5, 0.5 / 5], [0.5, 0.5]]
@@ -200,7 +200,7 @@ def test_a_component_without_images_falls_back_to_the_prior():
     np.testing.assert_allclose(np.exp(params.log_weights), [4.5 / 5, 0.5 / 5], rtol=1e-5)
 
 
-def test_the_start_is_images_and_noise():
+def test_the_start_is_images_and_noise() -> None:
     config = Config(num_components=7)
     grey = RNG.integers(0, 256, (7, 10, 10, 1), dtype=np.uint8)
     params = mixture.init(config, jnp.asarray(grey), jax.random.key(0))
@@ -225,13 +225,13 @@ def test_the_start_is_images_and_noise():
         ({"prior_count": float("nan")}, "--prior-count above 0"),
     ],
 )
-def test_impossible_settings(bad: dict, flag: str):
+def test_impossible_settings(bad: dict, flag: str) -> None:
     with pytest.raises(SettingError, match=flag) as error:
         Config(**bad)
     one_line(error)
 
 
-def test_no_images_are_refused():
+def test_no_images_are_refused() -> None:
     with pytest.raises(SettingError, match="at least 1 image") as error:
         mixture.fit(Config(), images(0), jax.random.key(0))
     one_line(error)

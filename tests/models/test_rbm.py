@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,20 +40,20 @@ def images(num=8, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (num, *SHAPE), dtype=np.uint8)
 
 
-def test_energy_of_every_state():
+def test_energy_of_every_state() -> None:
     for h in HIDDEN:
         expected = [reference.energy(PARAMS64, v, h) for v in VISIBLE]
         hidden = jnp.broadcast_to(h, (len(VISIBLE), 4))
         np.testing.assert_allclose(rbm.energy(PARAMS, VISIBLE, hidden), expected, atol=1e-5)
 
 
-def test_free_energy_of_every_state():
+def test_free_energy_of_every_state() -> None:
     table, log_z = reference.joint(PARAMS64)
     expected = -np.log(table.sum(axis=1)) - log_z
     np.testing.assert_allclose(rbm.free_energy(PARAMS, VISIBLE), expected, atol=1e-5)
 
 
-def test_conditionals_of_every_state():
+def test_conditionals_of_every_state() -> None:
     table, _ = reference.joint(PARAMS64)
     hidden = (table / table.sum(axis=1, keepdims=True)) @ HIDDEN
     visible = (table / table.sum(axis=0, keepdims=True)).T @ VISIBLE
@@ -62,7 +63,7 @@ def test_conditionals_of_every_state():
     np.testing.assert_allclose(found_visible, visible, atol=1e-5)
 
 
-def test_module_owns_the_parameters_and_returns_the_free_energy():
+def test_module_owns_the_parameters_and_returns_the_free_energy() -> None:
     module = rbm.RBM(num_visible=784, num_hidden=100)
     params = module.init(jax.random.key(0), jnp.zeros((1, 784)))["params"]
     assert {name: value.shape for name, value in params.items()} == {
@@ -77,7 +78,7 @@ def test_module_owns_the_parameters_and_returns_the_free_energy():
     np.testing.assert_array_equal(found, rbm.free_energy(PARAMS, VISIBLE))
 
 
-def test_gibbs_step_has_the_enumerated_kernel():
+def test_gibbs_step_has_the_enumerated_kernel() -> None:
     """One step from each visible state, many times: frequencies within 5 standard errors."""
     num = 20_000
     start = jnp.repeat(jnp.asarray(VISIBLE, jnp.float32), num, axis=0)
@@ -89,7 +90,7 @@ def test_gibbs_step_has_the_enumerated_kernel():
     assert np.abs((frequency - expected) / error).max() < 5.0
 
 
-def test_long_chain_has_the_model_distribution():
+def test_long_chain_has_the_model_distribution() -> None:
     num = 100_000
     after = gibbs(PARAMS, jnp.zeros((num, 5)), jax.random.key(2), 60)
     rows = (np.asarray(after) @ 2.0 ** np.arange(4, -1, -1)).astype(int)
@@ -109,7 +110,7 @@ def mean_cd_gradient(params, num_gibbs_steps, data, num=200_000):
     return jax.tree.map(jnp.negative, jax.jit(jax.grad(contrast))(params))
 
 
-def test_cd_gradient_approaches_the_exact_gradient_as_k_grows():
+def test_cd_gradient_approaches_the_exact_gradient_as_k_grows() -> None:
     """Strong weights make the chain slow, so that the bias of a small k is seen."""
     params64 = reference.small_rbm(scale=2.0)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params64)
@@ -126,7 +127,7 @@ def test_cd_gradient_approaches_the_exact_gradient_as_k_grows():
 
 
 @pytest.mark.parametrize("binarize", ["sample", "threshold", "none"])
-def test_update_equals_numpy_statistics(binarize):
+def test_update_equals_numpy_statistics(binarize: str) -> None:
     """W += lr (<v h>_data - <v h>_model), and the biases likewise, from the step's own draws."""
     config = rbm.Config(num_hidden=4, learning_rate=0.3, binarize=binarize)
     learner = compiled(config, SHAPE)
@@ -150,7 +151,7 @@ def test_update_equals_numpy_statistics(binarize):
     assert int(new.step) == 1
 
 
-def test_momentum_and_weight_decay():
+def test_momentum_and_weight_decay() -> None:
     config = rbm.Config(num_hidden=4, learning_rate=0.5, momentum=0.9, weight_decay=0.1)
     plain = dataclasses.replace(config, momentum=0.0, weight_decay=0.0)
     state = compiled(config, SHAPE).init(jax.random.key(0))
@@ -182,7 +183,7 @@ def test_momentum_and_weight_decay():
 @pytest.mark.parametrize(
     ("step", "share"), [(0, 1.0), (5, 1.0), (6, 0.8), (9, 0.2), (10, 0.0), (400, 0.0)]
 )
-def test_a_falling_rate_follows_the_step(step, share):
+def test_a_falling_rate_follows_the_step(step: int, share: float) -> None:
     """Constant for half of ten updates, then linearly to 0; momentum is of the full gradient."""
     config = rbm.Config(num_hidden=4, momentum=0.5, weight_decay=0.1)
     falling = dataclasses.replace(config, decay_steps=10)
@@ -197,7 +198,7 @@ def test_a_falling_rate_follows_the_step(step, share):
     assert same(found.opt_state, full.opt_state)
 
 
-def test_centred_gradient_equals_centred_statistics():
+def test_centred_gradient_equals_centred_statistics() -> None:
     """centre() of the plain difference is the difference of centred products, in NumPy."""
     rng = np.random.default_rng(0)
     v_data, v_model = rng.uniform(size=(2, 50, 5))
@@ -215,7 +216,7 @@ def test_centred_gradient_equals_centred_statistics():
     np.testing.assert_allclose(found["b_hidden"], plain["b_hidden"] - mu @ w, atol=1e-6)
 
 
-def test_centred_running_means_follow_the_data():
+def test_centred_running_means_follow_the_data() -> None:
     config = rbm.Config(num_hidden=4, centred=True, binarize="threshold", learning_rate=0.0)
     learner = compiled(config, SHAPE)
     state = learner.init(jax.random.key(0))
@@ -225,7 +226,7 @@ def test_centred_running_means_follow_the_data():
     np.testing.assert_allclose(state.means[0], expected, atol=0.01)
 
 
-def test_persistent_chains_go_on_from_where_they_were():
+def test_persistent_chains_go_on_from_where_they_were() -> None:
     config = rbm.Config(num_hidden=4, persistent=True, num_chains=7, num_gibbs_steps=2)
     learner = compiled(config, SHAPE)
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
@@ -236,7 +237,7 @@ def test_persistent_chains_go_on_from_where_they_were():
     assert "pixel_change" not in metrics
 
 
-def test_rates_in_the_state_share_one_program():
+def test_rates_in_the_state_share_one_program() -> None:
     """Two learners that differ in their rate alone, vmapped, equal the two alone."""
     rates = (0.05, 0.4)
     learners = [compiled(rbm.Config(num_hidden=4, learning_rate=rate), SHAPE) for rate in rates]
@@ -249,7 +250,7 @@ def test_rates_in_the_state_share_one_program():
         np.testing.assert_allclose(together.params["w"][index], alone.params["w"], atol=1e-6)
 
 
-def test_reconstruct_and_generate():
+def test_reconstruct_and_generate() -> None:
     hidden, probs = reconstruct(PARAMS, jax.random.key(0), jnp.asarray(VISIBLE, jnp.float32))
     expected = jax.nn.sigmoid(rbm.visible_logits(PARAMS, hidden))
     np.testing.assert_array_equal(probs, expected)
@@ -259,7 +260,7 @@ def test_reconstruct_and_generate():
     assert np.abs(final.mean(axis=0) - expected_on).max() < 5 * 0.5 / np.sqrt(50_000)
 
 
-def test_gain_multiplies_the_start_alone():
+def test_gain_multiplies_the_start_alone() -> None:
     """One step h -> v -> h with gain 3: p(v|3h) enumerated, then p(h|v)."""
     start = jnp.zeros((100_000, 4)).at[:, 1].set(1.0)
     final, _ = generate(PARAMS, jax.random.key(5), start, 1, 3.0)
@@ -271,7 +272,7 @@ def test_gain_multiplies_the_start_alone():
     assert np.abs(final.mean(axis=0) - expected).max() < 5 * 0.5 / np.sqrt(100_000)
 
 
-def test_sample_contract():
+def test_sample_contract() -> None:
     learner = compiled(rbm.Config(num_hidden=4, num_sampling_steps=3), SHAPE)
     drawn = learner.sample(learner.init(jax.random.key(0)), jax.random.key(1), 5)
     assert drawn.shape == (5, *SHAPE)
@@ -290,7 +291,7 @@ def test_sample_contract():
         {"binarize": "sampled"},
     ],
 )
-def test_impossible_settings(bad):
+def test_impossible_settings(bad: dict[str, Any]) -> None:
     flag = next(iter(bad)).replace("_", "-")
     with pytest.raises(SettingError, match=f"--{flag}"):
         rbm.Config(**bad)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def expected_objective(config, flat, key, kl_weight):
 
 
 @pytest.mark.parametrize("config", [SMALL, GAUSSIAN], ids=["bernoulli", "gaussian"])
-def test_terms(config):
+def test_terms(config: Any) -> None:
     flat, key = weights(config), jax.random.key(5)
     found = terms(single(flat), config, key, VISIBLE, 3)
     for value, expected in zip(found, expected_terms(config, flat, key, 3), strict=True):
@@ -80,7 +81,7 @@ def test_terms(config):
 
 
 @pytest.mark.parametrize("config", [SMALL, IWAE, GAUSSIAN], ids=["elbo", "iwae", "gaussian"])
-def test_gradient_equals_differences(config):
+def test_gradient_equals_differences(config: Any) -> None:
     """Central differences of the NumPy objective in float64, for every parameter."""
     flat, key, weight = weights(config), jax.random.key(6), 1.0 if config is IWAE else 0.7
 
@@ -103,7 +104,7 @@ def test_gradient_equals_differences(config):
             np.testing.assert_allclose(found[name][place], difference, rtol=1e-3, atol=2e-5)
 
 
-def test_two_updates_equal_those_of_pytorch(monkeypatch):
+def test_two_updates_equal_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights, images and noise; see fixtures/make_vae_update.py."""
     with np.load(FIXTURES / "vae_update.npz") as file:
         stored = dict(file)
@@ -139,7 +140,7 @@ def partial_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_estimate_the_same_bound_as_the_closed_form():
+def test_weights_estimate_the_same_bound_as_the_closed_form() -> None:
     """E[log w] for one code is the ELBO: the IWAE bound with K = 1, up to its noise."""
     num = 50_000
     found = terms(single(weights(SMALL)), SMALL, jax.random.key(7), VISIBLE, num)
@@ -154,7 +155,7 @@ def test_weights_estimate_the_same_bound_as_the_closed_form():
     np.testing.assert_allclose(vae.objective(one, first, 1.0), log_weights[0], rtol=1e-6)
 
 
-def test_more_samples_tighten_the_iwae_bound():
+def test_more_samples_tighten_the_iwae_bound() -> None:
     found = terms(single(weights(SMALL)), SMALL, jax.random.key(8), VISIBLE, 30_000)
     bounds = []
     for num in (1, 5, 30_000):
@@ -163,7 +164,7 @@ def test_more_samples_tighten_the_iwae_bound():
     assert bounds[0] < bounds[1] < bounds[2]
 
 
-def test_metrics_of_a_step():
+def test_metrics_of_a_step() -> None:
     """The terms of the step's own draws; K = 2 codes are averaged."""
     learner = compiled(SCHEDULED)
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
@@ -182,7 +183,7 @@ def test_metrics_of_a_step():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
 
 
-def test_schedules():
+def test_schedules() -> None:
     """The rate falls after 1, 4, 13, ... first stages; the KL's weight rises from 0 to 2."""
     learner = compiled(SCHEDULED)
     start = learner.init(jax.random.key(0))
@@ -204,7 +205,7 @@ def test_schedules():
     assert sum(3**stage for stage in range(8)) == 3280
 
 
-def test_training_raises_the_bound():
+def test_training_raises_the_bound() -> None:
     learner = compiled(SCHEDULED)
     state, values = learner.init(jax.random.key(0)), []
     for index in range(300):
@@ -213,7 +214,7 @@ def test_training_raises_the_bound():
     assert np.mean(values[-20:]) > np.mean(values[:20]) + 0.5
 
 
-def test_initial_weights_are_glorot_and_biases_zero():
+def test_initial_weights_are_glorot_and_biases_zero() -> None:
     params = jax.jit(vae.learner(vae.Config()).init)(jax.random.key(0)).params
     shapes = {name: value.shape for name, value in flatten_dict(params, sep=".").items()}
     assert shapes["encoder.dense_0.kernel"] == (784, 200)
@@ -228,7 +229,7 @@ def test_initial_weights_are_glorot_and_biases_zero():
             np.testing.assert_allclose(value.std(), bound / np.sqrt(3), rtol=0.05)
 
 
-def test_gaussian_decoder():
+def test_gaussian_decoder() -> None:
     """Its variance has a floor, its images are clipped."""
     flat = {name: 20 * value for name, value in weights(GAUSSIAN).items()}
     codes = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -243,7 +244,7 @@ def test_gaussian_decoder():
     assert float(mean.min()) < 0.0 < 1.0 < float(mean.max())
 
 
-def test_samples_are_decoded_codes_from_the_prior():
+def test_samples_are_decoded_codes_from_the_prior() -> None:
     state = compiled(SCHEDULED).init(jax.random.key(0))
     drawn = compiled(SCHEDULED).sample(state, jax.random.key(1), 5)
     codes = jax.random.normal(jax.random.key(1), (5, 3))
@@ -272,12 +273,12 @@ def test_samples_are_decoded_codes_from_the_prior():
         ("kl-warmup-steps", {"objective": "iwae", "kl_warmup_steps": 10}),
     ],
 )
-def test_impossible_settings(flag, settings):
+def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"--{flag}"):
         vae.Config(**settings)
 
 
-def test_possible_combinations():
+def test_possible_combinations() -> None:
     grey = {"likelihood": "gaussian", "binarize": "none", "objective": "iwae", "num_samples": 5}
     assert dataclasses.asdict(vae.Config(**grey)).items() >= grey.items()
     assert vae.Config(binarize="none").likelihood == "bernoulli"

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +39,7 @@ def untied_state(config, levels):
 # ---- the start
 
 
-def test_both_directions_start_as_the_dbn():
+def test_both_directions_start_as_the_dbn() -> None:
     layers = float32(truth.layers(6, 4, 3))
     state = init(Config(SIZES[3]), 6, layers, jax.random.key(0))
     for layer, up, down in zip(layers[:-1], state.recognition, state.generative, strict=True):
@@ -55,7 +57,7 @@ def test_both_directions_start_as_the_dbn():
     assert same(use(state.params, jax.random.key(1), *rows), tied)
 
 
-def test_without_a_dbn_the_start_is_an_untrained_one():
+def test_without_a_dbn_the_start_is_an_untrained_one() -> None:
     @jax.jit
     def start(key):
         stack = dbn.Config((4, 3), init_scale=0.3)
@@ -119,7 +121,7 @@ def in_the_names_of_the_appendix(state):
     ("levels", "k", "prediction"),
     [(3, 1, "probs"), (3, 2, "samples"), (4, 2, "probs"), (4, 1, "samples")],
 )
-def test_a_step_is_appendix_b(levels, k, prediction):
+def test_a_step_is_appendix_b(levels: int, k: int, prediction: str) -> None:
     config = Config(SIZES[levels], num_gibbs_steps=k, learning_rate=0.3, prediction=prediction)
     state = untied_state(Config(SIZES[levels], learning_rate=0.3), levels)
     step = jax.jit(functools.partial(wake_sleep.step, config))
@@ -140,7 +142,7 @@ def test_a_step_is_appendix_b(levels, k, prediction):
     assert int(new.top.step) == 1
 
 
-def test_drawn_predictions_keep_the_mean_of_the_update():
+def test_drawn_predictions_keep_the_mean_of_the_update() -> None:
     """Gradients of many keys against those of the probabilities, given the same states."""
     rng = np.random.default_rng(0)
     layers = [{"w": p["w"], "b_hidden": p["b_hidden"]} for p in NETS64[4].recognition]
@@ -163,7 +165,7 @@ def test_drawn_predictions_keep_the_mean_of_the_update():
 
 
 @pytest.mark.parametrize("upward", [True, False])
-def test_delta_rule_is_the_gradient_of_the_log_probability(upward):
+def test_delta_rule_is_the_gradient_of_the_log_probability(upward: bool) -> None:
     """Of -mean log p(target|source), by central differences in float64."""
     rng = np.random.default_rng(1)
     (layer,) = NETS64[3].recognition if upward else NETS64[3].generative
@@ -209,7 +211,7 @@ def train(num_epochs, log_every=6, **options):
     return fit(learner, DATA, schedule, (0,), state=state, **options), state
 
 
-def test_training_raises_the_exact_log_likelihood():
+def test_training_raises_the_exact_log_likelihood() -> None:
     result, state = train(200, log_every=12)
     best = (np.log([1, 2, 3]) - np.log(6)) @ [1 / 6, 2 / 6, 3 / 6]  # minus the data's entropy
     before, after = mean_log_likelihood(state.params), mean_log_likelihood(result.state.params)
@@ -217,7 +219,7 @@ def test_training_raises_the_exact_log_likelihood():
     assert best - 0.3 < after < best
 
 
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole, _ = train(2)
     part, _ = train(2, folder=tmp_path, should_stop=iter([False, False, True]).__next__)
     assert 0 < part.step < 24
@@ -243,7 +245,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
         ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
     ],
 )
-def test_impossible_settings(bad, words):
+def test_impossible_settings(bad: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=words) as error:
         Config(**bad)
     one_line(error)

@@ -1,6 +1,7 @@
 """Convolutions and their gradients against loops in NumPy, XLA's own, and PyTorch."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,14 +86,16 @@ def assert_close(found, expected, tolerance=1e-5):
 
 
 @pytest.mark.parametrize(("name", "geometry", "size", "channels", "outputs"), CASES)
-def test_formulations(name, geometry, size, channels, outputs):
+def test_formulations(name: Any, geometry: Any, size: Any, channels: Any, outputs: Any) -> None:
     arrays = drawn(geometry, size, channels, outputs)
     assert_close(found_maps(name, geometry)(*arrays), expected_maps(*arrays, geometry))
 
 
 @pytest.mark.parametrize(("num", "taken"), [(9, 3), (5, 3)])
 @pytest.mark.parametrize("name", ["patches", "winograd"])
-def test_formulations_in_blocks(name, num, taken, monkeypatch):
+def test_formulations_in_blocks(
+    name: str, num: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Room for 4 images: 9 are taken by threes, and 5, a prime number, with one of zeros."""
     geometry, size, *channels = SHAPES["halving"]
     monkeypatch.setattr(conv_direct, "PATCHES_PER_BLOCK", 4 * 4 * 6 + 1)
@@ -107,7 +110,7 @@ def test_formulations_in_blocks(name, num, taken, monkeypatch):
     ("num", "wanted", "taken"),
     [(9, 4, 3), (5, 4, 3), (13, 4, 4), (7, 100, 7), (6, 6, 6), (4, 0, 1)],
 )
-def test_blocks(num, wanted, taken):
+def test_blocks(num: int, wanted: int, taken: int) -> None:
     """The largest number that divides them all, or zeros where that is small; order is kept."""
     images, others = (np.random.default_rng(0).integers(0, 9, (num, 2, 3)) for _ in range(2))
     seen = []
@@ -153,7 +156,7 @@ def rounded_maps(name, x, kernel, dy, geometry):
         ("winograd", "halving"),
     ],
 )
-def test_bfloat16_rounds_factors_and_nothing_else(name, kind):
+def test_bfloat16_rounds_factors_and_nothing_else(name: str, kind: str) -> None:
     geometry, *shape = SHAPES[kind]
     arrays = drawn(geometry, *shape)
     found = found_maps(name, geometry._replace(dtype="bfloat16"))(*arrays)
@@ -163,7 +166,7 @@ def test_bfloat16_rounds_factors_and_nothing_else(name, kind):
         assert 2e-4 < error < 2**-7  # not float32; rounding is 2^-8 of a factor at most
 
 
-def test_winograd_without_rounding_is_the_convolution():
+def test_winograd_without_rounding_is_the_convolution() -> None:
     geometry, *shape = SHAPES["halving"]
     arrays = double(*drawn(geometry, *shape))
     for a, b in zip(
@@ -190,7 +193,7 @@ def native(x, kernel, geometry):
 
 
 @pytest.mark.parametrize("kind", ["halving", "whole image", "windows of nothing but zeros"])
-def test_conv_and_conv_transpose_with_their_gradients(kind):
+def test_conv_and_conv_transpose_with_their_gradients(kind: str) -> None:
     """Against XLA's convolution and JAX's own transpose of it; in float32, one by the other."""
     geometry, size, channels, outputs = SHAPES[kind]
     x, kernel, y = drawn(geometry, size, channels, outputs)
@@ -220,7 +223,7 @@ def test_conv_and_conv_transpose_with_their_gradients(kind):
 
 
 @pytest.mark.parametrize("kind", ["rows", "columns"])
-def test_sizes(kind):
+def test_sizes(kind: str) -> None:
     """Of an image that the stride does not divide; the transposed convolution has no remainder."""
     geometry = Geometry((4, 3), 3, 1)
     size = (11, 7) if kind == "rows" else (10, 9)
@@ -243,7 +246,7 @@ def test_sizes(kind):
 
 @pytest.mark.parametrize("kind", ["halving", "whole"])
 @pytest.mark.parametrize("name", ["conv", "transpose"])
-def test_layers_equal_those_of_pytorch(name, kind):
+def test_layers_equal_those_of_pytorch(name: str, kind: str) -> None:
     """See fixtures/make_convolutions.py."""
     with np.load(FIXTURES / "convolutions.npz") as file:
         start = f"{name}.{kind}."
@@ -266,7 +269,7 @@ def test_layers_equal_those_of_pytorch(name, kind):
 
 
 @pytest.mark.parametrize("function", [conv, conv_transpose])
-def test_vmap_and_no_jit(function):
+def test_vmap_and_no_jit(function: Any) -> None:
     """Two nets at once, on separate and on shared images."""
     geometry, *shape = SHAPES["halving"]
     x, kernel, y = drawn(geometry, *shape, num=2)
@@ -291,7 +294,7 @@ def test_vmap_and_no_jit(function):
 # ---- which formulation computes
 
 
-def test_formulations_of_the_dcgan():
+def test_formulations_of_the_dcgan() -> None:
     widths = [1, 64, 128, 256, 512]
     sizes = [(64, 64), (32, 32), (16, 16), (8, 8)]
     names = [formulation(HALVING, *layer) for layer in zip(sizes, widths, strict=False)]
@@ -302,7 +305,7 @@ def test_formulations_of_the_dcgan():
     assert formulation(WHOLE, (5, 4), 64) == "patches"
 
 
-def test_accelerators_run_their_own_convolutions():
+def test_accelerators_run_their_own_convolutions() -> None:
     x, kernel, _ = drawn(HALVING, (8, 8), 5, 3)
 
     def gradients(x, kernel):

@@ -1,5 +1,7 @@
 """Batch normalisation against a transcription of PyTorch's in NumPy; layers with biases."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ def single(x):
     return np.asarray(x, np.float32)
 
 
-def test_batch_norm_as_pytorch_defines_it():
+def test_batch_norm_as_pytorch_defines_it() -> None:
     """BatchNorm2d: normalises by the biased variance, keeps the unbiased one; momentum 0.1."""
     stats, mean, var = START, np.zeros(4), np.ones(4)
     for x in BATCHES[:3]:
@@ -49,7 +51,7 @@ def test_batch_norm_as_pytorch_defines_it():
     np.testing.assert_allclose(evaluated, normalised(BATCHES[3], mean, var), rtol=1e-5, atol=2e-5)
 
 
-def test_batch_norm_starts_with_mean_0_and_variance_1():
+def test_batch_norm_starts_with_mean_0_and_variance_1() -> None:
     """And with the scales that it is told to draw; seeing a batch at the start moves nothing."""
     layer = BatchNorm(lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape))
     for is_training in (True, False):
@@ -60,13 +62,13 @@ def test_batch_norm_starts_with_mean_0_and_variance_1():
         assert len(set(np.asarray(made["params"]["scale"]).tolist())) == 4
 
 
-def test_evaluation_leaves_the_statistics():
+def test_evaluation_leaves_the_statistics() -> None:
     variables = {"params": WEIGHTS, "batch_stats": START}
     _, updated = norm.apply(variables, single(BATCHES[0]), False, mutable=["batch_stats"])
     assert jax.tree.all(jax.tree.map(np.array_equal, updated["batch_stats"], START))
 
 
-def test_gradient_of_batch_norm():
+def test_gradient_of_batch_norm() -> None:
     """Ioffe and Szegedy, 2015, section 3: the batch's own mean and variance take part."""
     x, dy = BATCHES[0], BATCHES[1]
 
@@ -90,7 +92,7 @@ def test_gradient_of_batch_norm():
     np.testing.assert_allclose(weights["bias"], dy.sum(axis=axes), rtol=1e-5, atol=1e-4)
 
 
-def test_variance_of_a_channel_far_from_zero():
+def test_variance_of_a_channel_far_from_zero() -> None:
     """E[x^2] - E[x]^2 would lose all digits in float32 here."""
     x = 1000.0 + np.random.default_rng(1).integers(-8, 9, (3, 2, 5, 4)) / 16
     y, stats = train(single(x), START)
@@ -101,14 +103,14 @@ def test_variance_of_a_channel_far_from_zero():
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * flat.var(axis=0, ddof=1), rtol=1e-5)
 
 
-def test_one_number_per_channel_has_no_spread():
+def test_one_number_per_channel_has_no_spread() -> None:
     """PyTorch refuses; here the output is the bias, and the running variance stays finite."""
     y, stats = train(jnp.ones((1, 1, 1, 4)), START)
     np.testing.assert_allclose(y, BIAS.reshape(1, 1, 1, 4))
     np.testing.assert_allclose(stats["var"], 0.9 * np.ones(4), rtol=1e-6)
 
 
-def test_leaky_relu_has_the_slopes_of_pytorch():
+def test_leaky_relu_has_the_slopes_of_pytorch() -> None:
     """At 0 too, which pixels and weights of few digits do reach."""
     x = jnp.asarray([-2.0, 0.0, 3.0])
     np.testing.assert_allclose(leaky_relu(x), [-0.4, 0.0, 3.0])
@@ -117,7 +119,7 @@ def test_leaky_relu_has_the_slopes_of_pytorch():
 
 @pytest.mark.parametrize("kind", [Conv, ConvTranspose])
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_convolutional_layers(kind, use_bias):
+def test_convolutional_layers(kind: Any, use_bias: bool) -> None:
     """The map of `jaxgen.nn.conv` with a bias per channel, or without."""
     geometry, x = Geometry((2, 3), 1, 0), BATCHES[0][:, :2, :3]
     layer = kind(3, geometry, nn.initializers.normal(0.5), use_bias)

@@ -1,5 +1,8 @@
 """Figures: what is drawn where, and that files are whole."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from PIL import Image
 from jaxgen.report import figures
 
 
-def test_tile_puts_each_image_in_its_place():
+def test_tile_puts_each_image_in_its_place() -> None:
     images = np.arange(5 * 2 * 3).reshape(5, 2, 3, 1) / 30.0
     sheet = figures.tile(images, columns=3)
     assert sheet.shape == (2 * 3 + 1, 3 * 4 + 1)
@@ -17,14 +20,14 @@ def test_tile_puts_each_image_in_its_place():
     assert np.isfinite(sheet).sum() == images.size
 
 
-def test_units_as_square():
+def test_units_as_square() -> None:
     squares = figures.as_square(np.arange(14.0).reshape(2, 7))
     assert squares.shape == (2, 3, 3)
     np.testing.assert_array_equal(squares[1, 0], [7, 8, 9])
     assert np.isnan(squares[1, 2, 1:]).all()
 
 
-def test_missing_places_do_not_set_the_colour_scale():
+def test_missing_places_do_not_set_the_colour_scale() -> None:
     units = np.linspace(-2.0, 2.0, 14).reshape(2, 7)
     figure = figures.filter_sheet(figures.as_square(units), "units")
     low, high = figure.axes[0].images[0].get_clim()
@@ -48,7 +51,7 @@ def test_missing_places_do_not_set_the_colour_scale():
         ),
     ],
 )
-def test_every_figure_becomes_a_picture(make, tmp_path):
+def test_every_figure_becomes_a_picture(make: Any, tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(size=(12, 4, 4, 1))
     path = figures.save(make(images), tmp_path / "figure.png")
     with Image.open(path) as picture:
@@ -57,7 +60,7 @@ def test_every_figure_becomes_a_picture(make, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_equal_figures_are_equal_files(tmp_path):
+def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(size=(4, 4, 4, 1))
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:

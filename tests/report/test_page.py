@@ -1,6 +1,7 @@
 """Pages, tables and files that are whole or not there."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from jaxgen.report import figures
 from jaxgen.report import page as report
 
 
-def test_page_holds_everything_and_loads_nothing(tmp_path):
+def test_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     figure = figures.save(figures.image_sheet(np.eye(4)[None], "eye"), tmp_path / "eye.png")
     table = report.Table(["name", "value"], [["a<b", "1"]])
     section = report.Section("1.1", "Title & more", ["x < y"], [figure], table)
@@ -49,11 +50,11 @@ def test_markdown_table():
         (12345, "12,345"),
     ],
 )
-def test_numbers(value, text):
+def test_numbers(value: float, text: str) -> None:
     assert report.number(value) == text
 
 
-def test_nan_is_no_json(tmp_path):
+def test_nan_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
@@ -65,7 +66,7 @@ def write_half(path, error):
         raise error
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
     with pytest.raises(WriteError, match="No space left"):
@@ -76,7 +77,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", b"")
     with pytest.raises(WriteError, match="expected to write"):
         write_atomically(tmp_path / "file" / "below", b"")

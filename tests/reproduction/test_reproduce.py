@@ -94,7 +94,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_classes(case: str, tmp_path: Path):
+def test_classes(case: str, tmp_path: Path) -> None:
     first, second, classes, said = CASES[case]
     runs = made(tmp_path / "first", **first), made(tmp_path / "again", **second)
     verdict = reproduce_verdict.judge(runs[0], {"again": runs[1]})
@@ -103,7 +103,7 @@ def test_classes(case: str, tmp_path: Path):
     assert verdict.kept == (classes in ("AA", "BB", "BA", "CA"))
 
 
-def test_the_worst_of_several_runs_counts(tmp_path: Path):
+def test_the_worst_of_several_runs_counts(tmp_path: Path) -> None:
     first, again = made(tmp_path / "first"), made(tmp_path / "again")
     killed = made(tmp_path / "killed", summary=OTHER_BITS)
     verdict = reproduce_verdict.judge(first, {"again": again, "killed": killed})
@@ -112,7 +112,7 @@ def test_the_worst_of_several_runs_counts(tmp_path: Path):
     assert any(reason.startswith("again: equal digests") for reason in verdict.found_why)
 
 
-def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
+def test_runs_inside_a_run_are_compared_too(tmp_path: Path) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     for folder, digest in ((first, "q0"), (again, "q1")):
         made(folder)
@@ -128,7 +128,7 @@ def test_runs_inside_a_run_are_compared_too(tmp_path: Path):
 )
 def test_what_a_seed_of_several_promises_to_one_alone(
     environment: str, promised: str, tmp_path: Path
-):
+) -> None:
     """The bits where the seeds took turns, which they do on one CPU device."""
     manifest = {"environment": globals()[environment]}
     alone = made(tmp_path / "alone", manifest=manifest)
@@ -147,7 +147,7 @@ def test_what_a_seed_of_several_promises_to_one_alone(
     assert root.digests["parameters 3"] == root.digests["seed3/parameters"] == "p0"
 
 
-def test_every_experiment_has_the_band_that_is_published():
+def test_every_experiment_has_the_band_that_is_published() -> None:
     page = (ROOT / "docs" / "reproducibility.md").read_text()
     rows = re.findall(r"^\| (\w+) \| `(\w+)` \|.*\| (\d+) % \|$", page, re.MULTILINE)
     published = {name: (metric, int(width) / 100) for name, metric, width in rows}
@@ -162,7 +162,7 @@ DAMAGES = ["no folder", "no summary", "no JSON", "a list", "no settings", "cut l
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any):
+def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "run"
     if damage != "no folder":
         made(run)
@@ -180,7 +180,7 @@ def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any):
     assert str(run) in only_line(capsys.readouterr().err)
 
 
-def test_verify_leaves_the_run_where_it_is(tmp_path: Path, capsys: Any):
+def test_verify_leaves_the_run_where_it_is(tmp_path: Path, capsys: Any) -> None:
     made(tmp_path / "runs")
     for out in (tmp_path / "runs", tmp_path):
         argv = ["--verify", str(tmp_path / "runs"), "--out", str(out), "--overwrite"]
@@ -188,7 +188,7 @@ def test_verify_leaves_the_run_where_it_is(tmp_path: Path, capsys: Any):
         only_line(capsys.readouterr().err)
 
 
-def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any):
+def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any) -> None:
     made(tmp_path / "run")
     assert reproduce.main(["--verify", str(tmp_path / "run")]) == 8
     text = only_line(capsys.readouterr().err)
@@ -197,7 +197,7 @@ def test_a_run_with_settings_of_another_version(tmp_path: Path, capsys: Any):
     assert "check out commit c0" in text
 
 
-def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
+def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any) -> None:
     run, source = tmp_path / "run", tmp_path / "dbn"
     module = importlib.import_module("experiments.wake_sleep")
     config = to_json(dataclasses.replace(module.Args(), dbn=source))
@@ -214,7 +214,7 @@ def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any):
     assert "to have the digest p9, found class C (not comparable): p0" in text
 
 
-def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path):
+def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path) -> None:
     module = importlib.import_module("experiments.vae")
     config = to_json(module.PRESETS["burda"]) | {"experiment": "vae"}
     made(tmp_path / "run", config=config)
@@ -227,13 +227,13 @@ def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path):
     assert said_twice(tmp_path / "run") == ["model.epsilon: 0.001, now 0.0001"]
 
 
-def test_command_lines_that_make_no_sense(capsys: Any):
+def test_command_lines_that_make_no_sense(capsys: Any) -> None:
     for argv in ([], ["rbn"], ["--verify", "runs/x", "--epochs", "3"]):
         assert reproduce.main(argv) == 2
         only_line(capsys.readouterr().err)
 
 
-def test_a_run_does_not_outlive_an_interruption(tmp_path: Path):
+def test_a_run_does_not_outlive_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), reproduce_runs.started("rbm", [], tmp_path / "log") as p:
         raise KeyboardInterrupt
     assert p.poll() == -signal.SIGTERM
@@ -253,8 +253,8 @@ def as_users() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
-    """The flags of a small RBM, for processes on the CPU that take what `finished` compiled."""
+def flags(digits_root: Path) -> Iterator[list[str]]:
+    """The flags of a small RBM, for processes on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -263,15 +263,30 @@ def flags(digits_root: Path, finished: Path) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an RBM that was run, run again, killed once and resumed."""
-    folder = tmp_path_factory.mktemp("reproduced") / "runs"
+    """The folder of an RBM that was run, run again, killed once and resumed.
+
+    The first run and the second compile for themselves, so that their bits are those of two
+    compilations; the third takes the programs of the second.
+    """
+    root = tmp_path_factory.mktemp("reproduced")
+    folder, run = root / "runs", reproduce_runs.run
+
+    def run_cached(experiment: str, words: list[str], log: Path, *until: Any) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            if log.stem != "first":
+                patch.setenv("JAX_COMPILATION_CACHE_DIR", str(root / "compiled"))
+            if log.stem == "again":  # a killed process would write half a file
+                patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+            return run(experiment, words, log, *until)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproduce_runs, "run", run_cached)
         patch.setattr(reproduce_runs, "KILL_AT", (1 / 3,))
         assert reproduce.main(["rbm", *flags, "--epochs", "100", "--out", str(folder)]) == 0
     return folder
 
 
-def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path):
+def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path) -> None:
     found = read(reproduced / "reproduce.json")
     assert (found["promised"], found["found"], found["kept"]) == ("A", "A", True)
     assert list(found["runs"]) == ["first", "again", "killed"]
@@ -285,7 +300,7 @@ def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path):
     assert "class A: bitwise" in (reproduced / "reproduce.md").read_text()
 
 
-def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any):
+def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any) -> None:
     before = contents(reproduced)
     assert reproduce.main(["rbm", "--out", str(reproduced)]) == 6
     assert "--overwrite" in only_line(capsys.readouterr().err)
@@ -293,9 +308,11 @@ def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any):
 
 
 def test_verify_says_what_differs_and_finds_the_digest(
-    reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any
-):
+    reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
     run = tmp_path / "run"
+    # The run's own bits are those of another compilation, of the first of the three.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(reproduced.parent / "compiled"))
     shutil.copytree(reproduced / "first", run)
     manifest = read(run / "manifest.json")
     now = manifest["environment"]["packages"]["jax"]
@@ -316,7 +333,7 @@ def test_verify_says_what_differs_and_finds_the_digest(
 
 def test_settings_changed_by_hand_are_found_before_anything_is_run(
     reproduced: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
-):
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(reproduced / "first", run)
     assert said_twice(run) == []
@@ -339,7 +356,7 @@ def test_settings_changed_by_hand_are_found_before_anything_is_run(
 
 def test_a_broken_promise_has_its_exit_code(
     finished: Path, digits_root: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
-):
+) -> None:
     """Without a second run: what the process would leave is made here."""
 
     def leave(program: str, words: list[str], log: Path, until: Any) -> None:
@@ -367,7 +384,9 @@ def test_a_broken_promise_has_its_exit_code(
 
 
 @pytest.mark.slow
-def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_path: Path, capsys):
+def test_verify_finds_another_digest(
+    reproduced: Path, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(reproduced / "first", run)
     shutil.rmtree(run / "checkpoints")  # they would tell beforehand
@@ -386,7 +405,7 @@ def test_verify_finds_another_digest(reproduced: Path, flags: list[str], tmp_pat
 
 def test_a_run_that_fails_passes_on_its_line_and_its_code(
     flags: list[str], tmp_path: Path, capsys: Any
-):
+) -> None:
     out = tmp_path / "out"
     argv = ["rbm", *flags, "--batch-size", "100000", "--out", str(out)]
     assert reproduce.main(argv) == 2

@@ -56,11 +56,24 @@ def ended(*processes: Process) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """Programs of two processes, which the undisturbed ones write and the others take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield patch
+
+
 @pytest.fixture(scope="module")
-def undisturbed(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(
+    digits_root: Path, compiled: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    for number, process in enumerate(start_both(digits_root, folder)):
+    with compiled.context() as patch:
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        both = start_both(digits_root, folder)
+    for number, process in enumerate(both):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         (folder.parent / f"{number}.out").write_text(out)
@@ -68,7 +81,7 @@ def undisturbed(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_only_the_first_worker_reports(undisturbed: Path):
+def test_only_the_first_worker_reports(undisturbed: Path) -> None:
     """Gloo prints a line to standard output whenever it connects."""
     written = {path.name: path.read_text() for path in undisturbed.parent.glob("?.*")}
     assert f"report: {undisturbed}/report.html\n" in written["0.out"]
@@ -76,7 +89,9 @@ def test_only_the_first_worker_reports(undisturbed: Path):
     assert all("error: " not in text for text in written.values())
 
 
-def test_two_processes_learn_what_one_learns(undisturbed: Path, digits_root: Path, tmp_path: Path):
+def test_two_processes_learn_what_one_learns(
+    undisturbed: Path, digits_root: Path, tmp_path: Path
+) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "one"))
     assert call(*where, *SMALL, *EPOCHS) == 0
     two, one = lines_of(undisturbed), lines_of(tmp_path / "one")
@@ -89,7 +104,7 @@ def test_two_processes_learn_what_one_learns(undisturbed: Path, digits_root: Pat
 
 def test_a_killed_process_ends_the_other_and_both_resume(
     undisturbed: Path, digits_root: Path, tmp_path: Path
-):
+) -> None:
     folder = tmp_path / "run"
     for victim in (1, 0):
         count = len(lines_of(folder))
@@ -112,7 +127,7 @@ def test_a_killed_process_ends_the_other_and_both_resume(
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_with_several_devices_the_others_death_is_noticed(
     victim: int, digits_root: Path, tmp_path: Path
-):
+) -> None:
     folder = tmp_path / "run"
     both = start_both(digits_root, folder, "--epochs", "100000", "--devices", "2")
     wait_until(both[0], lambda: len(lines_of(folder)) > 2)
@@ -124,7 +139,7 @@ def test_with_several_devices_the_others_death_is_noticed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_frozen_process_counts_as_lost(victim: int, digits_root: Path, tmp_path: Path):
+def test_a_frozen_process_counts_as_lost(victim: int, digits_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     both = start_both(digits_root, folder, "--epochs", "100000", "--peer-timeout", "15")
     wait_until(both[0], lambda: len(lines_of(folder)) > 2)
@@ -138,7 +153,7 @@ def test_a_frozen_process_counts_as_lost(victim: int, digits_root: Path, tmp_pat
     assert LOST.findall(err) == ["did not within 15 s"]
 
 
-def test_a_signal_to_one_stops_both_after_saving(digits_root: Path, tmp_path: Path):
+def test_a_signal_to_one_stops_both_after_saving(digits_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     both = start_both(digits_root, folder, "--epochs", "100000")
     wait_until(both[0], lambda: len(lines_of(folder)) > 2)
@@ -148,7 +163,7 @@ def test_a_signal_to_one_stops_both_after_saving(digits_root: Path, tmp_path: Pa
         assert re.search(r"saved step \d+ in .*; add --resume to go on", err)
 
 
-def test_processes_that_are_set_differently_do_not_train(digits_root: Path, tmp_path: Path):
+def test_processes_that_are_set_differently_do_not_train(digits_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     meeting = ("--coordinator", f"127.0.0.1:{free_port()}")
     args = ("-m", "experiments.rbm", *where, *SMALL, *EPOCHS, *BOTH, *meeting)
@@ -161,7 +176,7 @@ def test_processes_that_are_set_differently_do_not_train(digits_root: Path, tmp_
     assert LOST.findall(err) == ["ended"]
 
 
-def test_a_busy_port_is_reported(capsys: pytest.CaptureFixture[str]):
+def test_a_busy_port_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -171,7 +186,7 @@ def test_a_busy_port_is_reported(capsys: pytest.CaptureFixture[str]):
     assert f"expected to listen at {address}, found Address already in use" in line
 
 
-def test_without_the_first_process_the_second_says_so(capsys: pytest.CaptureFixture[str]):
+def test_without_the_first_process_the_second_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     address = f"127.0.0.1:{free_port()}"
     flags = (*BOTH[:2], "--peer-timeout", "1", "--process-id", "1", "--coordinator", address)
     assert call("--dataset", "digits", *flags) == 9
@@ -189,18 +204,18 @@ def test_without_the_first_process_the_second_says_so(capsys: pytest.CaptureFixt
 )
 def test_impossible_clusters_are_refused(
     flags: tuple[str, ...], said: str, digits_root: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root))
     assert call(*where, *flags) == 2
     assert said in only_line(capsys.readouterr().err)
 
 
-def test_devices_that_are_not_there_are_refused():
+def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(SettingError, match="expected 64 devices for --devices, found 1 "):
         chosen_devices(Cluster(devices=64))
 
 
-def test_without_the_second_process_the_first_says_so(capsys: pytest.CaptureFixture[str]):
+def test_without_the_second_process_the_first_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     address = f"127.0.0.1:{free_port()}"
     flags = (*BOTH[:2], "--peer-timeout", "1", "--coordinator", address)
     assert call("--dataset", "digits", *flags) == 9
@@ -208,7 +223,7 @@ def test_without_the_second_process_the_first_says_so(capsys: pytest.CaptureFixt
     assert f"2 processes to meet at {address}, found none with --process-id 1 for 1 s" in line
 
 
-def test_a_process_that_is_not_awaited_is_turned_away(capsys: pytest.CaptureFixture[str]):
+def test_a_process_that_is_not_awaited_is_turned_away(capsys: pytest.CaptureFixture[str]) -> None:
     """The first worker of two has no place for a third, and goes on waiting."""
     address = f"127.0.0.1:{free_port()}"
     two = Cluster(num_processes=2, peer_timeout=2, coordinator=address)
@@ -260,7 +275,9 @@ def until(found: list[str], seconds: float = 10.0) -> float:
     return time.monotonic() - began
 
 
-def test_the_watch_notices_an_end_at_once_and_silence_in_time(monkeypatch: pytest.MonkeyPatch):
+def test_the_watch_notices_an_end_at_once_and_silence_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(cluster, "GRACE_S", 0.5)
     with watching(60.0) as watch:
         watch.other.close()
@@ -275,7 +292,7 @@ def test_the_watch_notices_an_end_at_once_and_silence_in_time(monkeypatch: pytes
         assert watch.found == ["one that ended"]
 
 
-def test_the_watch_lets_a_worker_end_by_itself(monkeypatch: pytest.MonkeyPatch):
+def test_the_watch_lets_a_worker_end_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "GRACE_S", 2.0)
     with watching(60.0) as watch:
         watch.other.send(cluster.BEAT)

@@ -24,7 +24,7 @@ class Raw(io.RawIOBase):
         return len(data)
 
 
-def test_an_error_line_is_one_write(monkeypatch: pytest.MonkeyPatch):
+def test_an_error_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with `python -u`, whose standard error has no buffer."""
     raw = Raw()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, write_through=True))  # type: ignore[type-var]

@@ -94,7 +94,7 @@ def members(folder: Path) -> list[Path]:
 # ---- what each seed has
 
 
-def test_a_seed_among_several_has_all_that_a_seed_alone_has(pair: Path, alone: Path):
+def test_a_seed_among_several_has_all_that_a_seed_alone_has(pair: Path, alone: Path) -> None:
     for seed, member in zip((3, 5), members(pair), strict=True):
         assert files_in(member) == files_in(alone)
         config = read(member / "config.json")
@@ -108,13 +108,13 @@ def test_a_seed_among_several_has_all_that_a_seed_alone_has(pair: Path, alone: P
         assert summary["digest"] in (member / "report.html").read_text()
 
 
-def test_a_single_seed_is_a_run_of_that_seed(alone: Path):
+def test_a_single_seed_is_a_run_of_that_seed(alone: Path) -> None:
     assert read(alone / "config.json")["seed"] == 3
     assert read(alone / "summary.json")["seed"] == 3
     assert not list(alone.glob("seed*"))
 
 
-def test_the_log_of_a_seed_is_its_part_of_the_log(pair: Path, alone: Path):
+def test_the_log_of_a_seed_is_its_part_of_the_log(pair: Path, alone: Path) -> None:
     lines = lines_of(pair)
     assert [line["step"] for line in lines] == list(range(5, LENGTH + 1, 5))
     for index, member in enumerate(members(pair)):
@@ -127,7 +127,7 @@ def test_the_log_of_a_seed_is_its_part_of_the_log(pair: Path, alone: Path):
     ]
 
 
-def test_a_seed_has_the_bits_of_its_own_run(pair: Path, alone: Path):
+def test_a_seed_has_the_bits_of_its_own_run(pair: Path, alone: Path) -> None:
     """On one CPU device, where the seeds of a program take turns."""
     mine, other = members(pair)
     assert read(mine / "summary.json")["digest"] == read(alone / "summary.json")["digest"]
@@ -157,7 +157,7 @@ def assert_summed_up(folder: Path, parts: list[Path]) -> None:
         assert read(path / "summary.json")["digest"] in page
 
 
-def test_the_summary_has_mean_deviation_and_every_digest(pair: Path):
+def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
     assert_summed_up(pair, members(pair))
     summary = read(pair / "summary.json")
     expected = {"experiment": "rbm", "dataset": "digits", "preset": "lab", "epochs": 4}
@@ -173,7 +173,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path):
 # ---- stopped and resumed
 
 
-def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path):
+def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path) -> None:
     folder, write = tmp_path / "run", metrics_log.Log.write
     flags = (*SMALL, *SEEDS, "--resume", "--checkpoint-seconds", "1000")
 
@@ -196,7 +196,9 @@ def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Pa
         assert lines == without_times(lines_of(pair / part))
 
 
-def test_resume_leaves_the_pages_of_finished_seeds(run: Run, pair: Path, tmp_path: Path, capsys):
+def test_resume_leaves_the_pages_of_finished_seeds(
+    run: Run, pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(pair, folder)
     before = [contents(member) for member in members(folder)]
@@ -217,7 +219,9 @@ class Params(NamedTuple):
     params: dict[str, np.ndarray]
 
 
-def test_which_seeds_are_drawn_again(pair: Path, digits_root: Path, tmp_path: Path, monkeypatch):
+def test_which_seeds_are_drawn_again(
+    pair: Path, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, drawn = tmp_path / "run", []
     shutil.copytree(pair, folder)
     where = ["--dataset", "digits", "--data-dir", str(digits_root)]
@@ -253,7 +257,9 @@ def test_which_seeds_are_drawn_again(pair: Path, digits_root: Path, tmp_path: Pa
     assert again() == [5]
 
 
-def test_resume_with_other_seeds(run: Run, pair: Path, tmp_path: Path, capsys):
+def test_resume_with_other_seeds(
+    run: Run, pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(pair, folder)
     before = contents(folder)
@@ -266,7 +272,7 @@ def test_resume_with_other_seeds(run: Run, pair: Path, tmp_path: Path, capsys):
 # ---- models that start from what was trained
 
 
-def test_each_seed_has_a_dbn_and_fine_tunes_it(tuned: Path):
+def test_each_seed_has_a_dbn_and_fine_tunes_it(tuned: Path) -> None:
     stacks = [member / "dbn" for member in members(tuned)]
     assert_summed_up(tuned, members(tuned))
     assert_summed_up(tuned / "dbn", stacks)
@@ -279,7 +285,7 @@ def test_each_seed_has_a_dbn_and_fine_tunes_it(tuned: Path):
         assert 0 < moved < apart / 2
 
 
-def test_a_layer_stands_on_the_layers_of_its_own_seed(tuned: Path, digits_root: Path):
+def test_a_layer_stands_on_the_layers_of_its_own_seed(tuned: Path, digits_root: Path) -> None:
     """Seed 5's second layer is the one that it gets alone on its first, not on seed 3's."""
     images = data.load("digits", digits_root).train.images
     config = dbn_model.Config(hidden_sizes=(16, 12))
@@ -293,7 +299,9 @@ def test_a_layer_stands_on_the_layers_of_its_own_seed(tuned: Path, digits_root: 
     assert distances[1] < distances[0] / 10
 
 
-def test_several_seeds_fine_tune_a_dbn_that_is_given(tuned: Path, digits_root: Path, tmp_path):
+def test_several_seeds_fine_tune_a_dbn_that_is_given(
+    tuned: Path, digits_root: Path, tmp_path: Path
+) -> None:
     dbn = tuned / "seed5" / "dbn"
     config = Config(hidden_sizes=(16, 12))
     args = wake_sleep.Args(dbn=dbn, epochs=4, log_every=5, seeds=(3, 5), model=config)
@@ -308,7 +316,9 @@ def test_several_seeds_fine_tune_a_dbn_that_is_given(tuned: Path, digits_root: P
     assert not np.array_equal(three, five)
 
 
-def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(run: Run, tuned: Path, tmp_path, capsys):
+def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(
+    run: Run, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert run(wake_sleep, tmp_path / "run", *STACK, "--dbn", str(tuned / "dbn")) == 4
     assert "set --dbn to the folder of one of them" in only_line(capsys.readouterr().err)
@@ -326,7 +336,7 @@ TINY = {
 @pytest.mark.parametrize(
     "experiment", [vae, gan, pytest.param(dcgan, marks=pytest.mark.slow)], ids=lambda m: m.__name__
 )
-def test_two_seeds(run: Run, tmp_path: Path, experiment):
+def test_two_seeds(run: Run, tmp_path: Path, experiment: Any) -> None:
     flags = (*TINY[experiment], *SEEDS, "--batch-size", "100", "--tensorboard")
     assert run(experiment, tmp_path / "run", *flags) == 0
     first, second = members(tmp_path / "run")
@@ -341,7 +351,7 @@ def test_two_seeds(run: Run, tmp_path: Path, experiment):
 
 
 @pytest.mark.slow
-def test_the_study_is_run_for_each_seed(run: Run, tmp_path: Path):
+def test_the_study_is_run_for_each_seed(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run(dbn, folder, *STACK, *SEEDS, "--study") == 0
     assert_summed_up(folder, members(folder))
@@ -361,7 +371,9 @@ def test_the_study_is_run_for_each_seed(run: Run, tmp_path: Path):
         (("--seeds", "3", "4294967296"), "--seeds from 0 to 4294967295, found 4294967296"),
     ],
 )
-def test_impossible_seeds(run: Run, tmp_path: Path, capsys, flags, words):
+def test_impossible_seeds(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: str
+) -> None:
     assert run(rbm, tmp_path / "run", *flags) == 2
     assert words in only_line(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()

@@ -59,7 +59,7 @@ def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
     return Cut(folder, stops)
 
 
-def test_signals_stop_a_run_after_saving(cut: Cut):
+def test_signals_stop_a_run_after_saving(cut: Cut) -> None:
     steps = [step for *_, step in cut.stops]
     assert steps == sorted(set(steps))
     assert steps[-1] < STEPS
@@ -73,7 +73,7 @@ def test_signals_stop_a_run_after_saving(cut: Cut):
             assert re.fullmatch(r"saved step \d+ in run; add --resume to go on", second)
 
 
-def test_a_resumed_run_says_where_it_goes_on(cut: Cut):
+def test_a_resumed_run_says_where_it_goes_on(cut: Cut) -> None:
     (_, _, out, said, _), (_, _, resumed, _, _), _ = cut.stops
     saved = re.search(r"saved step (\d+)", said)
     assert saved
@@ -81,7 +81,9 @@ def test_a_resumed_run_says_where_it_goes_on(cut: Cut):
     assert "going on" not in out
 
 
-def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(cut: Cut, finished: Path):
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
+    cut: Cut, finished: Path
+) -> None:
     summary = read(cut.folder / "summary.json")
     assert summary["first_step"] > 0
     assert summary["digest"] == read(finished / "summary.json")["digest"]
@@ -92,7 +94,9 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(cut: Cut, fi
         np.testing.assert_array_equal(a["images"], b["images"])
 
 
-def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(cut: Cut, finished: Path):
+def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(
+    cut: Cut, finished: Path
+) -> None:
     lines = lines_of(cut.folder)
     assert without_times(lines) == without_times(lines_of(finished))
     assert [line["train_s"] for line in lines] == sorted(line["train_s"] for line in lines)
@@ -100,7 +104,7 @@ def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(cut: Cut, fin
 
 def test_another_seed_and_two_runs_on_one_folder(
     finished: Path, command: Command, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     endless = ("--seed", "1", "--epochs", "100000", "--log-every", "10", "--out", "run")
     folder = command.folder / "run"
     with command.start(*endless, "--tensorboard") as first:
@@ -120,7 +124,9 @@ def test_another_seed_and_two_runs_on_one_folder(
 # ---- what goes wrong on the way
 
 
-def test_numbers_that_are_not_finite(tmp_path, digits_root, capsys):
+def test_numbers_that_are_not_finite(
+    tmp_path: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     code = call(*where, *SMALL, "--learning-rate", "3e38", "--checkpoint-seconds", "0")
     assert code == 5
@@ -133,7 +139,9 @@ def test_numbers_that_are_not_finite(tmp_path, digits_root, capsys):
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_a_measurement_that_is_not_finite(tmp_path, digits_root, capsys):
+def test_a_measurement_that_is_not_finite(
+    tmp_path: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     one_step = ("--epochs", "1", "--batch-size", "1500", "--learning-rate", "3e38")
     assert call(*where, *SMALL, *one_step) == 5
@@ -146,7 +154,7 @@ def test_full_disk_leaves_the_earlier_checkpoints(
     command: Command,
     finished: Path,
     capsys: pytest.CaptureFixture[str],
-):
+) -> None:
     folder = command.folder / "run"
     shutil.copytree(finished, folder)
     before = contents(folder / "checkpoints")
@@ -170,7 +178,7 @@ def test_full_disk_leaves_the_earlier_checkpoints(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_kills_at_random_moments(command: Command):
+def test_ten_kills_at_random_moments(command: Command) -> None:
     flags = ("--epochs", "150", "--log-every", "10", "--checkpoint-seconds", "0.05")
     whole = command.run(*flags, "--out", "whole")
     assert whole.returncode == 0, whole.stderr

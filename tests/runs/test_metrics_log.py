@@ -24,7 +24,7 @@ def log_with(content: bytes, folder: Path) -> Path:
     return path
 
 
-def test_lines_up_to_a_step(tmp_path: Path):
+def test_lines_up_to_a_step(tmp_path: Path) -> None:
     path = log_with(text_of(FIRST, SECOND), tmp_path)
     assert metrics_log.read_lines(path) == [FIRST, SECOND]
     assert metrics_log.read_lines(path, 199) == [FIRST]
@@ -34,7 +34,7 @@ def test_lines_up_to_a_step(tmp_path: Path):
 @pytest.mark.parametrize(
     "end", [b"", b'{"step": 200, "f', b"\0" * 64, b'{"step": 200, "x\xff": 1}\n']
 )
-def test_an_end_that_was_cut_off_is_dropped(end: bytes, tmp_path: Path):
+def test_an_end_that_was_cut_off_is_dropped(end: bytes, tmp_path: Path) -> None:
     assert metrics_log.read_lines(log_with(text_of(FIRST) + end, tmp_path)) == [FIRST]
 
 
@@ -52,14 +52,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_other_damage_is_refused_in_one_line(damage: str, tmp_path: Path):
+def test_other_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
     path = log_with(DAMAGES[damage], tmp_path)
     with pytest.raises(RunFolderError) as error:
         metrics_log.read_lines(path)
     assert str(path) in one_line(error)
 
 
-def test_series_have_steps_and_values_by_name():
+def test_series_have_steps_and_values_by_name() -> None:
     found = metrics_log.series([FIRST, SECOND])
     assert set(found) == {"epoch", "free_energy_contrast", "train_s", "test_error"}
     steps, values = found["test_error"]
@@ -69,11 +69,11 @@ def test_series_have_steps_and_values_by_name():
 
 
 @pytest.mark.parametrize("value", ["nan", True, None, {}, [1, "x"], [[1.0]], float("nan"), 10**400])
-def test_what_is_no_number_is_in_no_series(value: object):
+def test_what_is_no_number_is_in_no_series(value: object) -> None:
     assert "odd" not in metrics_log.series([FIRST | {"odd": value}])
 
 
-def test_numbers_of_changing_shape_are_in_no_series():
+def test_numbers_of_changing_shape_are_in_no_series() -> None:
     lines = [FIRST | {"odd": [1.0, 2.0]}, SECOND | {"odd": 1.0}]
     assert "odd" not in metrics_log.series(lines)
     assert np.isfinite(metrics_log.series(lines)["train_s"][1]).all()

@@ -24,7 +24,7 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "rbm"
 
 
-def test_it_is_read(old: Path):
+def test_it_is_read(old: Path) -> None:
     run = jaxgen.load(old)
     assert (run.config.num_hidden, run.image_shape) == (3, (28, 28, 1))
     error = run.summary["metrics"]["test_reconstruction_error"]
@@ -33,12 +33,12 @@ def test_it_is_read(old: Path):
     np.testing.assert_allclose(drawn, run.stored_samples(), atol=1e-5)
 
 
-def test_it_has_its_name_in_the_comparison(old: Path):
+def test_it_has_its_name_in_the_comparison(old: Path) -> None:
     name = naming.label_of(jaxgen.load(old))
     assert name == "rbm-lab, num hidden 3, num sampling steps 5, epochs 2"
 
 
-def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path):
+def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path) -> None:
     before = contents(old)
     run = verdict.read(old)
     experiment, args = checks.require_repeatable(old, run.record)
@@ -49,7 +49,7 @@ def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path):
     assert contents(old) == before
 
 
-def test_it_goes_on(old: Path, digits_root: Path):
+def test_it_goes_on(old: Path, digits_root: Path) -> None:
     before = read(old / "summary.json")
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(old), "--resume")
     assert call(*where, *FLAGS, "--epochs", "3") == 0

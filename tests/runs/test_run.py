@@ -95,11 +95,11 @@ def change(path: Path, **values: Any) -> None:
 # ---- what a run gives
 
 
-def test_every_model_has_an_example():
+def test_every_model_has_an_example() -> None:
     assert set(CONFIGS) == set(CAN) == set(models.names())
 
 
-def test_a_run_has_what_was_trained(made: tuple[str, Path]):
+def test_a_run_has_what_was_trained(made: tuple[str, Path]) -> None:
     name, folder = made
     run = assert_reads_back(folder)
     assert (run.model, run.config, run.image_shape) == (name, CONFIGS[name], SHAPE)
@@ -111,7 +111,7 @@ def test_a_run_has_what_was_trained(made: tuple[str, Path]):
     assert str(folder) in repr(run)
 
 
-def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]):
+def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]) -> None:
     name, folder = made
     run, state = jaxgen.load(str(folder)), trained(name)
     assert same(run.params, jax.device_get(state.params))
@@ -119,7 +119,7 @@ def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]):
     assert jax.tree.map(jnp.shape, run.state) == jax.tree.map(jnp.shape, state)
 
 
-def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.ndarray):
+def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.ndarray) -> None:
     name, folder = made
     if name == "dcgan":
         pytest.skip("its state is made as a GAN's is, and takes half a minute to compile")
@@ -129,7 +129,7 @@ def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.nd
     assert not same(jax.device_get(result.state.params), run.params)
 
 
-def test_encode_and_decode(made: tuple[str, Path], images: np.ndarray):
+def test_encode_and_decode(made: tuple[str, Path], images: np.ndarray) -> None:
     name, folder = made
     run = jaxgen.load(folder)
     codes = run.encode(images)
@@ -146,7 +146,7 @@ def test_encode_and_decode(made: tuple[str, Path], images: np.ndarray):
     assert "codes" in one_line(error)
 
 
-def test_codes_of_a_gan_give_its_generators_images():
+def test_codes_of_a_gan_give_its_generators_images() -> None:
     config = CONFIGS["gan"]
     codes = jax.random.normal(jax.random.key(1), (4, 3))
     state = trained("gan")
@@ -157,7 +157,7 @@ def test_codes_of_a_gan_give_its_generators_images():
     np.testing.assert_allclose(run.decode(codes), wanted, atol=1e-6)
 
 
-def test_units_of_another_name(made: tuple[str, Path], images: np.ndarray):
+def test_units_of_another_name(made: tuple[str, Path], images: np.ndarray) -> None:
     run = jaxgen.load(made[1])
     with pytest.raises(SettingError) as error:
         run.encode(images, "ears")
@@ -167,13 +167,15 @@ def test_units_of_another_name(made: tuple[str, Path], images: np.ndarray):
 @pytest.mark.parametrize(
     "wrong", [np.zeros((2, *SHAPE), np.float32), np.zeros((2, 784), np.uint8), np.zeros(SHAPE)]
 )
-def test_images_of_another_kind(wrong: np.ndarray, made: tuple[str, Path]):
+def test_images_of_another_kind(wrong: np.ndarray, made: tuple[str, Path]) -> None:
     with pytest.raises(SettingError) as error:
         jaxgen.load(made[1]).encode(wrong)
     assert "uint8 from 0 to 255, [num, 28, 28, 1]" in one_line(error)
 
 
-def test_reconstruct_and_log_likelihood_or_why_not(made: tuple[str, Path], images: np.ndarray):
+def test_reconstruct_and_log_likelihood_or_why_not(
+    made: tuple[str, Path], images: np.ndarray
+) -> None:
     name, folder = made
     run, key = jaxgen.load(folder), jax.random.key(2)
     calls: dict[str, Callable[[], Any]] = {
@@ -197,7 +199,7 @@ def test_reconstruct_and_log_likelihood_or_why_not(made: tuple[str, Path], image
         assert likelihood.kind
 
 
-def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray):
+def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray) -> None:
     folder = write(tmp_path / "run", "rbm")
     model = read(folder / "config.json")["model"]
     change(folder / "config.json", model=model | {"binarize": "none"})
@@ -206,7 +208,7 @@ def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray):
     assert "which has sample, encode, decode, reconstruct;" in one_line(error)
 
 
-def test_settings_that_the_run_was_made_without_have_their_defaults(tmp_path: Path):
+def test_settings_that_the_run_was_made_without_have_their_defaults(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "vae")
     model = read(folder / "config.json")["model"]
     del model["beta2"]
@@ -214,7 +216,7 @@ def test_settings_that_the_run_was_made_without_have_their_defaults(tmp_path: Pa
     assert jaxgen.load(folder).config == CONFIGS["vae"]
 
 
-def test_the_data_set_is_the_one_it_was_trained_on(finished: Path, digits_root: Path):
+def test_the_data_set_is_the_one_it_was_trained_on(finished: Path, digits_root: Path) -> None:
     run = assert_reads_back(finished)
     assert run.dataset(digits_root).digest == run.dataset_digest
     other = jaxgen.Run(
@@ -225,7 +227,7 @@ def test_the_data_set_is_the_one_it_was_trained_on(finished: Path, digits_root: 
     assert "sha256 'd1'" in one_line(error)
 
 
-def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path):
+def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path) -> None:
     """The log's last measures are those of the summary, and the exact likelihood follows."""
     run = jaxgen.load(finished)
     test = data.load("digits", digits_root).test.images
@@ -236,7 +238,7 @@ def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path):
     assert run.image_shape == SHAPE
 
 
-def test_several_seeds_are_runs_of_their_own(tmp_path: Path):
+def test_several_seeds_are_runs_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "run"
     folders = [write(root / f"seed{seed}", "rbm", seed) for seed in (3, 5)]
     shutil.copy(folders[0] / "config.json", root)
@@ -346,7 +348,7 @@ STRANGE: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("case", STRANGE)
-def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path):
+def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "rbm")
     STRANGE[case](folder)
     with pytest.raises((CheckpointError, SettingError, RunFolderError)) as error:
@@ -355,7 +357,7 @@ def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("sizes", [[5] * 65, [10**9, 10**9], [2**31 - 1] * 2, []])
-def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path):
+def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "dbn")
     in_model(folder, hidden_sizes=sizes)
     with pytest.raises(JaxgenError) as error:
@@ -363,7 +365,7 @@ def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path):
     assert one_line(error)
 
 
-def test_a_width_that_no_array_has(tmp_path: Path):
+def test_a_width_that_no_array_has(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "dcgan")
     in_model(folder, width=1e30)
     with pytest.raises(CheckpointError) as error:
@@ -413,7 +415,7 @@ SAMPLES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("case", SAMPLES)
-def test_samples_of_a_stranger(case: str, tmp_path: Path):
+def test_samples_of_a_stranger(case: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "rbm")
     SAMPLES[case](folder)
     with pytest.raises(CheckpointError) as error:
@@ -424,7 +426,7 @@ def test_samples_of_a_stranger(case: str, tmp_path: Path):
 # ---- the package
 
 
-def test_importing_the_package_imports_no_jax():
+def test_importing_the_package_imports_no_jax() -> None:
     code = (
         "import sys, jaxgen; assert 'jax' not in sys.modules and 'numpy' not in sys.modules; "
         "assert {'load', 'fit', 'models', '__version__'} <= {*dir(jaxgen)}; jaxgen.__version__; "
@@ -440,7 +442,7 @@ def test_importing_the_package_imports_no_jax():
     assert done.returncode == 0, done.stderr
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_is_there() -> None:
     for name in jaxgen.__all__:
         assert getattr(jaxgen, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

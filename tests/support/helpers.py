@@ -25,8 +25,12 @@ SMALL_CLASSIFIER = classifier.Config(
 """Settings of a classifier that is soon trained."""
 
 
-UNOPTIMISED = "--xla_backend_optimization_level=0"
-"""With it XLA compiles in two thirds of the time; the tests' own processes run so."""
+UNOPTIMISED = (
+    "--xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
+"""With it XLA compiles in a sixth of the time; the tests' own processes run so."""
 AS_USERS = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(UNOPTIMISED, "").strip() or None}
 """The environment of processes whose bits are those that users get; None removes a variable."""
 

@@ -125,7 +125,7 @@ def erratic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("num", "batch_size"), [(12, 3), (13, 5), (7, 7), (5, 1)])
-def test_each_example_once_an_epoch(num: int, batch_size: int):
+def test_each_example_once_an_epoch(num: int, batch_size: int) -> None:
     length = num // batch_size
     result = fit(spy(batch_size), numbered(num), Schedule(3, batch_size, log_every=2), (0,))
     assert result.step == 3 * length
@@ -137,27 +137,27 @@ def test_each_example_once_an_epoch(num: int, batch_size: int):
     assert (seen[3 * length :] == -1).all()
 
 
-def test_leftover_examples_differ_from_epoch_to_epoch():
+def test_leftover_examples_differ_from_epoch_to_epoch() -> None:
     result = fit(spy(5), numbered(13), Schedule(15, 5), (0,))
     epochs = np.asarray(result.state.seen)[:30].reshape(15, 10)
     assert set(epochs.ravel()) == set(range(13))
 
 
-def test_orders_differ_between_epochs_and_seeds():
+def test_orders_differ_between_epochs_and_seeds() -> None:
     keys = root_keys([0, 1, 2])
     orders = [tuple(np.asarray(epoch_order(k, e, 50))) for k in keys for e in range(4)]
     assert len(set(orders)) == 12
     assert all(sorted(order) == list(range(50)) for order in orders)
 
 
-def test_an_epoch_follows_its_order():
+def test_an_epoch_follows_its_order() -> None:
     seen = np.asarray(fit(spy(5), numbered(13), Schedule(2, 5), (4,)).state.seen)
     for epoch in range(2):
         expected = np.asarray(epoch_order(jax.random.key(4), epoch, 13))[:10]
         np.testing.assert_array_equal(seen[2 * epoch : 2 * epoch + 2].ravel(), expected)
 
 
-def test_every_key_is_used_once():
+def test_every_key_is_used_once() -> None:
     state = fit(spy(2), numbered(8), Schedule(10, 2), (0, 1, 2)).state
     keys = [tuple(key) for key in np.asarray(state.keys).reshape(-1, 2)]
     keys += [tuple(key) for key in np.asarray(state.init_key)]
@@ -175,7 +175,7 @@ def test_every_key_is_used_once():
     assert len(set(keys)) == len(keys)
 
 
-def test_keys_are_those_the_module_documents():
+def test_keys_are_those_the_module_documents() -> None:
     state = fit(spy(2), numbered(8), Schedule(2, 2), (9,)).state
     root = jax.random.key(9)
     np.testing.assert_array_equal(state.init_key, jax.random.key_data(named_key(root, "init")))
@@ -189,7 +189,7 @@ def test_keys_are_those_the_module_documents():
 
 
 @pytest.mark.parametrize("which", ["spy", "rbm", "pcd"])
-def test_chunked_equals_unchunked(which: str):
+def test_chunked_equals_unchunked(which: str) -> None:
     images = grey(24)
     learner = {
         "spy": spy(3),
@@ -220,7 +220,7 @@ def test_chunked_equals_unchunked(which: str):
         assert same(in_chunks(*lengths), whole)
 
 
-def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: None):
+def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: None) -> None:
     learner, images = spy(3), grey()
     carries = []
     for log_every in (100, 4, 1):
@@ -230,7 +230,7 @@ def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: 
     assert all(same(carry, carries[0]) for carry in carries)
 
 
-def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None):
+def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None) -> None:
     learner, traced, chunks = spy(3), [], []
 
     def step(state, batch, key):
@@ -251,7 +251,7 @@ def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None):
 @pytest.mark.parametrize("seeds", [(0,), (0, 5)])
 def test_stopped_and_resumed_equals_uninterrupted(
     tmp_path: Path, which: str, seeds: tuple[int, ...], erratic_clock: None
-):
+) -> None:
     pcd = tiny_rbm(persistent=True, momentum=0.5, centred=True, decay_steps=24)
     learner, images = {"spy": spy(3), "rbm": pcd}[which], grey()
     num_chunks = random.Random(which + str(seeds)).randint(1, 7)  # there are at least 8
@@ -269,7 +269,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert same(ends[0].state, jax.device_get(whole.state))
 
 
-def test_stopped_after_every_chunk(tmp_path: Path):
+def test_stopped_after_every_chunk(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), grey(6), Schedule(2, 3, log_every=1), (0,))
     first_steps = []
     for _ in range(4):
@@ -280,7 +280,7 @@ def test_stopped_after_every_chunk(tmp_path: Path):
     assert same(result.state, run().state)
 
 
-def test_logged_metrics_of_a_resumed_run(tmp_path: Path):
+def test_logged_metrics_of_a_resumed_run(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), numbered(21), Schedule(3, 3, log_every=5), (0,))
     expected: list[Progress] = []
     run(hook=lambda p: expected.append(p) if p.metrics else None)
@@ -300,7 +300,7 @@ def test_logged_metrics_of_a_resumed_run(tmp_path: Path):
     assert list(found) == [5, 7, 12, 14, 19, 21]
 
 
-def test_finished_run_is_left_as_it_is(tmp_path: Path):
+def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), numbered(21), Schedule(2, 3), (0,), folder=tmp_path)
     first = run()
     before = sorted(tmp_path.rglob("*"))
@@ -310,7 +310,7 @@ def test_finished_run_is_left_as_it_is(tmp_path: Path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path):
+def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path) -> None:
     learner, images = spy(3), grey()
     fit(learner, images, Schedule(2, 3), (0,), folder=tmp_path)
     longer = fit(learner, images, Schedule(5, 3), (0,), folder=tmp_path)
@@ -318,7 +318,7 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path):
     assert same(longer.state, fit(learner, images, Schedule(5, 3), (0,)).state)
 
 
-def test_checkpoint_of_another_run_is_refused(tmp_path: Path):
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), numbered(21), seeds=(0,), folder=tmp_path)
     run(schedule=Schedule(3, 3), settings={"rate": "a"})
     started = []
@@ -331,7 +331,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path):
     assert started == []
 
 
-def test_on_start_comes_before_the_first_step():
+def test_on_start_comes_before_the_first_step() -> None:
     events: list[str] = []
     fit(
         spy(3),
@@ -345,7 +345,7 @@ def test_on_start_comes_before_the_first_step():
     assert set(events[1:]) == {"chunk"}
 
 
-def test_checkpoints_follow_the_clock(tmp_path: Path):
+def test_checkpoints_follow_the_clock(tmp_path: Path) -> None:
     steps: dict[float, list[str]] = {}
     for seconds in (0.0, 1000.0):
         folder = tmp_path / str(seconds)
@@ -370,7 +370,7 @@ def test_checkpoints_follow_the_clock(tmp_path: Path):
 # ---- several seeds in one program
 
 
-def test_each_member_follows_its_own_seed():
+def test_each_member_follows_its_own_seed() -> None:
     seeds = (3, 0)
     together = fit(spy(3), numbered(21), Schedule(3, 3), seeds).state
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(together))
@@ -381,7 +381,7 @@ def test_each_member_follows_its_own_seed():
         np.testing.assert_allclose(together.losses[member], alone.losses, rtol=1e-5)
 
 
-def test_each_member_has_the_bits_of_its_own_training():
+def test_each_member_has_the_bits_of_its_own_training() -> None:
     """Where the seeds take turns; batched products of a VAE round differently."""
     learner, images = vae.learner(vae.Config((16,), latent_size=4), (2, 3, 1)), grey()
     together = fit(learner, images, Schedule(6, 4), (3, 0)).state
@@ -390,7 +390,7 @@ def test_each_member_has_the_bits_of_its_own_training():
         assert same(jax.tree.map(lambda leaf, i=member: leaf[i], together), alone)
 
 
-def test_a_given_state_replaces_init_and_is_left_whole():
+def test_a_given_state_replaces_init_and_is_left_whole() -> None:
     learner, images = spy(3), grey()
     given, copy = learner.init(jax.random.key(42)), learner.init(jax.random.key(42))
     trained = fit(learner, images, Schedule(1, 3), (0,), state=given).state
@@ -402,7 +402,7 @@ def test_a_given_state_replaces_init_and_is_left_whole():
     assert same(fit(learner, images, Schedule(0, 3), (0,), state=given).state, copy)
 
 
-def test_given_states_of_several_members_share_a_seed():
+def test_given_states_of_several_members_share_a_seed() -> None:
     learner, images = tiny_rbm(), grey()
     state = learner.init(jax.random.key(1))
     rates = state.opt_state.hyperparams["learning_rate"] * jnp.array([1.0, 0.0])
@@ -419,7 +419,7 @@ def test_given_states_of_several_members_share_a_seed():
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]):
+def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]) -> None:
     told: list[tuple[int, Any, Any]] = []
 
     def hook(progress: Progress) -> None:
@@ -438,7 +438,7 @@ def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_steps_of_the_hook_go_on_to_the_end():
+def test_steps_of_the_hook_go_on_to_the_end() -> None:
     steps: list[int] = []
     result = fit(spy(3), numbered(21), Schedule(3, 3), (0,), hook=lambda p: steps.append(p.step))
     assert steps == sorted(set(steps))
@@ -450,7 +450,7 @@ def test_steps_of_the_hook_go_on_to_the_end():
 
 
 @pytest.mark.parametrize("bad_step", [0, 9])
-def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step: int):
+def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step: int) -> None:
     learner = spy(3, bad=lambda state: state.step == bad_step)
     schedule = Schedule(3, 3, log_every=4, checkpoint_seconds=0.0)
     steps: list[int] = []
@@ -477,7 +477,7 @@ def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step:
     assert np.isfinite(mended.state.losses).all()
 
 
-def test_the_program_stops_right_after_a_bad_step():
+def test_the_program_stops_right_after_a_bad_step() -> None:
     key, zero = root_keys([0]), jnp.int32(0)
     learner, data = spy(3, bad=lambda state: state.step == 2), jnp.asarray(numbered(21))
     carry = initial_carry(learner, key, data[:3], 7, None)
@@ -486,7 +486,7 @@ def test_the_program_stops_right_after_a_bad_step():
     assert int(reached) == int(carry.state.step) == 3
 
 
-def test_the_member_that_is_not_finite_is_found():
+def test_the_member_that_is_not_finite_is_found() -> None:
     def bad(state):
         return (state.step == 8) & (state.init_key[0] == bad_key)
 
@@ -497,12 +497,12 @@ def test_the_member_that_is_not_finite_is_found():
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 22])
-def test_impossible_batch_size(batch_size: int):
+def test_impossible_batch_size(batch_size: int) -> None:
     with pytest.raises(SettingError, match=f"1 to the 21 training examples, found {batch_size};"):
         fit(spy(3), numbered(21), Schedule(1, batch_size), (0,))
 
 
-def test_time_spent_is_told():
+def test_time_spent_is_told() -> None:
     began = time.perf_counter()
     result = fit(spy(3), numbered(21), Schedule(2, 3), (0,))
     assert 0 < result.train_s < time.perf_counter() - began

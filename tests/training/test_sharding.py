@@ -58,25 +58,27 @@ def check_agree_and_repeat(firsts: list[dict[str, Any]], seconds: list[dict[str,
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_devices_agree_to_rounding_and_repeat_bitwise(answers, name: str):
+def test_devices_agree_to_rounding_and_repeat_bitwise(
+    answers: Callable[..., list[dict[str, Any]]], name: str
+) -> None:
     pairs = [answers(name, num) for num in COUNTS[name]]
     check_agree_and_repeat(*map(list, zip(*pairs, strict=True)))
 
 
 @pytest.mark.slow
-def test_devices_agree_on_a_dcgan(ask):
+def test_devices_agree_on_a_dcgan(ask: Callable[..., list[dict[str, Any]]]) -> None:
     found = ask(*(("dcgan", num, [0]) for num in (1, 2, 4, 1, 2, 4)))
     check_agree_and_repeat(found[:3], found[3:])
 
 
-def test_several_seeds_go_to_several_devices(answers):
+def test_several_seeds_go_to_several_devices(answers: Callable[..., list[dict[str, Any]]]) -> None:
     """Two seeds on two devices, a seed each; on four, where two share the batches of a seed."""
     (one,), (two,), (four,) = (answers("normalised", num, (0, 1)) for num in (1, 2, 4))
     check_agree(two, one)
     check_agree(four, one)
 
 
-def test_devices_that_cannot_share_a_batch_equally_are_refused():
+def test_devices_that_cannot_share_a_batch_equally_are_refused() -> None:
     class Device:
         process_index = 0
 
