@@ -1,5 +1,7 @@
 """The monitors against NumPy, on RBMs whose units are certain and so need no draws."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,7 @@ def test_idle_units() -> None:
 
 
 @pytest.mark.parametrize("measure", [monitors.rbm_monitors, monitors.net_monitors])
-def test_an_rbm_whose_units_are_certain(measure) -> None:
+def test_an_rbm_whose_units_are_certain(measure: Any) -> None:
     """No draw matters: the threshold makes the input, and every hidden unit follows from it."""
     params, (train, test) = certain(reference.small_rbm()), (images(7, 2), images(11, 3))
     target = float32(params)

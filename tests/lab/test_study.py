@@ -18,7 +18,7 @@ from jaxgen.models import rbm
 from jaxgen.report.page import Section, Table
 
 
-def test_variants_change_one_thing_each():
+def test_variants_change_one_thing_each() -> None:
     lab = rbm.Config()
     variants = {each.name: each for each in rbm_study.variants(Args())}
     models = {name: each.args.model for name, each in variants.items()}
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 def test_the_runner_trains_each_program_once_and_writes_every_row(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     """Two variants of one folder are one program; rows stand in the order of their measure."""
     trained: list[tuple[list[str], str]] = []
     args, dataset = Args(), Dataset("tiny", Split(None, None), Split(None, None), "0" * 64)  # type: ignore[arg-type]

@@ -300,6 +300,6 @@ def test_impossible_settings(bad: dict[str, Any]) -> None:
 # ---- base rates
 
 
-def test_base_rates_of_units_that_never_change_are_finite():
+def test_base_rates_of_units_that_never_change_are_finite() -> None:
     found = rbm.base_rate_logits(jnp.array([0.0, 0.3, 1.0]), smoothing=0.1)
     np.testing.assert_allclose(found, special.logit([1 / 12, 1 / 3, 11 / 12]), rtol=1e-5)

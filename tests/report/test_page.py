@@ -25,7 +25,7 @@ def test_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     assert "<script" not in page
 
 
-def test_facts_and_sections_may_lead_elsewhere(tmp_path):
+def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:
     """An address is relative to the page; text and address are escaped."""
     section = report.Section("1.1", "Title", [], links=[report.Link("all <of> it", "a/b.html")])
     facts = {"seed": "0 <", "measures": report.Link("numbers & more", "measures.html?a&b")}
@@ -35,7 +35,7 @@ def test_facts_and_sections_may_lead_elsewhere(tmp_path):
     assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page
 
 
-def test_markdown_table():
+def test_markdown_table() -> None:
     table = report.Table(["a", "b"], [["1", "2"], ["3", "4"]])
     assert report.markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
 
