@@ -35,7 +35,7 @@ NUM_PIXELS = 1000
 NUM_HELD_OUT = 1000
 """Training images that choose the window's width, at most."""
 POSITIVE, SHARE = (0.0, np.inf), (0.0, 1.0)
-"""Ranges of measures, where their intervals end; an unbiased kernel distance may be negative."""
+"""Ranges of measures, where their intervals end; an unbiased MMD^2 may be negative."""
 
 TITLES = {
     "frechet_distance": "Frechet distance",
