@@ -48,7 +48,7 @@ from jaxgen.runs import metrics_log, samples, settings
 from jaxgen.runs.folder import CONFIG, read_config
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
-from jaxgen.runs.settings import shown
+from jaxgen.runs.settings import printable, shown
 from jaxgen.runs.summary import (
     NAME,
     is_seed,
@@ -70,6 +70,8 @@ STATE_BYTES = 1 << 30
 """A state may take that much, besides eight times its parameters."""
 EVERY_RUN = {"epochs": int, "batch_size": int, "preset": str}
 """Types of settings that every run has; all but the model's are the experiment's to check."""
+MOST_SHOWN = 5
+"""Settings named in an error."""
 LIKELIHOODS = "log_likelihood"
 
 
@@ -409,7 +411,7 @@ def load(folder: Path | str) -> Run:
 
     Errors:
         CheckpointError: there is no finished run, or its files are damaged, or do not fit together.
-        SettingError: its settings are none of the model's.
+        SettingError: a setting of the model is of another type, or impossible.
         RunFolderError: its settings are no JSON.
     """
     folder = Path(folder)
@@ -458,7 +460,7 @@ def _unfinished(folder: Path) -> CheckpointError:
         there = (
             "whose summary.json is damaged" if (folder / NAME).exists() else "that has not ended"
         )
-        found = f"a run of {shown(config['experiment'])} {there}"
+        found = f"a run of {printable(str(config['experiment']), 60)} {there}"
         remedy = "type its command again with --resume"
     return CheckpointError(expected=f"a finished run in {folder}", found=found, remedy=remedy)
 
@@ -501,13 +503,17 @@ def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
     """The model's settings.
 
     Errors:
-        SettingError: a field is unknown, or a value of another type.
-        CheckpointError: there are none, or a whole number is beyond what any model takes.
+        SettingError: a value is of another type, or impossible.
+        CheckpointError: there are none, or a field is unknown, or a whole number is beyond what
+            any model takes.
     """
     given = stored.get("model")
     if not isinstance(given, Mapping):
         raise _misfit(folder, "a mapping for model in config.json", shown(given))
-    config = settings.rebuild(models.module(name).Config, given, where="model.")
+    kind = models.module(name).Config
+    if unknown := [x for x in settings.unlike(kind, given, "model.") if "unknown" in x]:
+        raise _misfit(folder, f"settings of {name} in {CONFIG}", "; ".join(unknown[:MOST_SHOWN]))
+    config = settings.rebuild(kind, given, where="model.")
     for value in dataclasses.asdict(config).values():
         if isinstance(value, tuple) and len(value) > MAX_LAYERS:
             raise _misfit(folder, f"at most {MAX_LAYERS} layers", str(len(value)))

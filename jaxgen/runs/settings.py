@@ -67,7 +67,8 @@ def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     found = [f"no {prefix}{name}" for name in names if name not in stored]
-    found += [f"{prefix}{shown(name)}, unknown here" for name in stored if name not in names]
+    others = [printable(name, 60) for name in stored if name not in names]
+    found += [f"{prefix}{name}, unknown here" for name in others]
     for name in names:
         if dataclasses.is_dataclass(hints[name]) and isinstance(stored.get(name), Mapping):
             found += unlike(hints[name], stored[name], f"{prefix}{name}.")
