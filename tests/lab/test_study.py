@@ -61,7 +61,7 @@ def test_the_runner_trains_each_program_once_and_writes_every_row(
     names = {"a": "one", "bbb": "both", "bb": "both"}
     study = Study(
         title="A study",
-        facts={"spread": "none"},
+        facts={"start": "the same"},
         variants=[Variant(name, folder, args) for name, folder in names.items()],
         train=train,
         sections=sections,
@@ -76,7 +76,7 @@ def test_the_runner_trains_each_program_once_and_writes_every_row(
     rows = json.loads((tmp_path / "study.json").read_text())
     assert rows[:2] == [{"name": "the run", "x": 3.0}, {"name": "a", "x": 0.5}]
     markdown = (tmp_path / "study.md").read_text()
-    assert "- spread: none" in markdown
+    assert "- start: the same\n- spread: one seed" in markdown
     assert "| variant | the measure |" in markdown
     assert "| bb | 0.3333 |" in markdown
 

@@ -1,7 +1,6 @@
 """The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,7 +97,7 @@ def sections(
 ) -> list[Section]:
     """The numbers, curves, reconstructions and samples of the DBN and both fine-tunings."""
     drawing, error = Drawing(session.dataset, session.folder), "test_reconstruction_error"
-    logs = {n: metrics_log.read_lines(f / "metrics.jsonl", sys.maxsize) for n, f in folders.items()}
+    logs = {n: metrics_log.read_lines(f / "metrics.jsonl") for n, f in folders.items()}
     return [
         Section("prediction", "The numbers side by side", [PREDICTIONS], (), table),
         training_curve(drawing, logs, error, tasks.ERROR, "prediction_curve"),

@@ -4,7 +4,6 @@ Both variants stand on the first layer of the main run.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -131,7 +130,7 @@ def sections(
     drawing, binary = Drawing(session.dataset, session.folder), args.model.binarize
     logs = {
         name: metrics_log.read_lines(
-            session.folder / "study" / folder / layers.name_of(1) / "metrics.jsonl", sys.maxsize
+            session.folder / "study" / folder / layers.name_of(1) / "metrics.jsonl"
         )
         for name, folder in FOLDERS.items()
     }
