@@ -1,4 +1,4 @@
-"""A new model is two files: the ones of CONTRIBUTING.md, in a copy of the packages, do all there is.
+"""A new model is two files: those of CONTRIBUTING.md, in a copy of the packages.
 
 Nothing else of the copy is changed, and the model is found, trained, loaded, benchmarked, compared
 and reproduced.
@@ -44,7 +44,8 @@ PROGRAM = """if True:
         sys.argv = ["compare", "run", "--data-dir", data, "--num-samples", "100"]
         sys.argv += ["--num-labels", "50", "--out", "compared"]
         found["compared"] = compare.entry()
-        found["rows"] = [row["name"] for row in json.loads(Path("compared/compare.json").read_text())]
+        rows = json.loads(Path("compared/compare.json").read_text())
+        found["rows"] = [row["name"] for row in rows]
         flags = ["bernoulli", "--quick", "--epochs", "2", "--data-dir", data, "--out", "repeated"]
         found["reproduced"] = reproduce.main(flags)
         found["class"] = json.loads(Path("repeated/reproduce.json").read_text())["found"]
