@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from jaxgen.data import Dataset
     from jaxgen.errors import JaxgenError
     from jaxgen.learner import Learner
-    from jaxgen.runs.run import Run, load
+    from jaxgen.runs.loader import load
+    from jaxgen.runs.run import Run
     from jaxgen.training.loop import Result, Schedule, fit
 
     __version__: str
@@ -48,7 +49,7 @@ _HOMES = {
     "Run": "runs.run",
     "Schedule": "training.loop",
     "fit": "training.loop",
-    "load": "runs.run",
+    "load": "runs.loader",
 }
 """Modules of the public names that are no modules themselves."""
 

@@ -12,7 +12,7 @@ from experiments.running.experiment import find
 from experiments.running.stored import rebuild_args
 from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
-from jaxgen.runs.run import load
+from jaxgen.runs.loader import load
 from jaxgen.runs.settings import printable, read_json, unlike
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"

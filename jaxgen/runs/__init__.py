@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxgen.runs.run import Run, load
+    from jaxgen.runs.loader import load
+    from jaxgen.runs.run import Run
 
 __all__ = ["Run", "load"]
 
@@ -12,9 +13,9 @@ def __getattr__(name: str) -> Any:
     """Imports what reads a run, and JAX with it, when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jaxgen.runs import run
+    from jaxgen.runs import loader
 
-    return getattr(run, name)
+    return getattr(loader, name)
 
 
 def __dir__() -> list[str]:

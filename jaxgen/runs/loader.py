@@ -1,0 +1,232 @@
+"""A finished run read from its folder, each file compared with the others before it is used.
+
+Nothing in a folder is run, and nothing is written: the parameters have the digest that the summary
+has, and the names, shapes and dtypes that follow from the settings. So a folder from a stranger
+gives a run that was made with this library, or an error of one line.
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgen import models
+from jaxgen.errors import CheckpointError, JaxgenError
+from jaxgen.export import safetensors
+from jaxgen.models import ImageShape
+from jaxgen.runs import settings
+from jaxgen.runs.folder import CONFIG, read_config
+from jaxgen.runs.run import Run
+from jaxgen.runs.settings import printable, shown
+from jaxgen.runs.summary import NAME, is_seed, read_summary, seed_folder, seeds_of
+
+PARAMS = "params.safetensors"
+MNIST_SHAPE = (28, 28, 1)
+"""[H, W, C] of the images of all data sets, where a summary does not have it."""
+MAX_SIDE = 4096
+"""Pixels of an image's side, at most."""
+MAX_LAYERS = 64
+HEADER_BYTES = 1 << 20
+"""Of a file of parameters besides the arrays, at most."""
+STATE_BYTES = 1 << 30
+"""A state may take that much, besides eight times its parameters."""
+EVERY_RUN = {"epochs": int, "batch_size": int, "preset": str}
+"""Types of settings that every run has; all but the model's are the experiment's to check."""
+MOST_SHOWN = 5
+"""Settings named in an error."""
+
+
+def load(folder: Path | str) -> Run:
+    """Reads a finished run, of one seed or of several.
+
+    A setting of the model that the run was made without takes its class's default.
+
+    Errors:
+        CheckpointError: there is no finished run, or its files are damaged, or do not fit together.
+        SettingError: a setting of the model is of another type, or impossible.
+        RunFolderError: its settings are no JSON.
+    """
+    folder = Path(folder)
+    found = read_summary(folder)
+    if not found:
+        raise _unfinished(folder)
+    stored = settings.read_json(folder / CONFIG)
+    name = found["experiment"]
+    if name not in models.names() or stored.get("experiment") != name:
+        raise _misfit(folder, "the experiment of a model in config.json and summary.json", "none")
+    _check_text(folder, found, "dataset", "data_digest")
+    _check_settings(folder, stored)
+    config = _model_config(folder, name, stored)
+    shape = _image_shape(folder, found)
+    if "seeds" in found:
+        return _of_several(Run(folder, name, config, stored, found, shape))
+    seed, others = found.get("seed"), stored.get("seeds", [])
+    if not is_seed(seed) or stored.get("seed", seed) != seed or others not in ([], [seed]):
+        raise _misfit(folder, "one seed in config.json and summary.json", "another")
+    _check_text(folder, found, "digest")
+    _check_metrics(folder, found)
+    params = _read_params(folder, found, name, config, shape)
+    return Run(folder, name, config, stored, found, shape, arrays=params)
+
+
+def _of_several(root: Run) -> Run:
+    """The run of several seeds, with the run of each."""
+    seeds = seeds_of(dict(root.summary))
+    if len({*seeds}) != len(root.summary["seeds"]) or root.settings.get("seeds") != seeds:
+        raise _misfit(root.folder, "the same seeds in config.json and summary.json", "others")
+    runs = tuple(load(seed_folder(root.folder, seed)) for seed in seeds)
+    for seed, run in zip(seeds, runs, strict=True):
+        alike = (run.model, run.config, run.image_shape, run.dataset_digest)
+        same = alike == (root.model, root.config, root.image_shape, root.dataset_digest)
+        if run.seeds or run.seed != seed or not same:
+            raise _misfit(root.folder, f"the run of seed {seed} in {run.folder}", "another run")
+    return dataclasses.replace(root, seeds=runs)
+
+
+def _unfinished(folder: Path) -> CheckpointError:
+    """What lies in a folder in the place of a finished run, and what to do."""
+    found, remedy = "no such folder", "name the folder of a finished run"
+    if folder.is_dir():
+        found = "no run"
+    if config := read_config(folder):
+        there = (
+            "whose summary.json is damaged" if (folder / NAME).exists() else "that has not ended"
+        )
+        found = f"a run of {printable(str(config['experiment']), 60)} {there}"
+        remedy = "type its command again with --resume"
+    return CheckpointError(expected=f"a finished run in {folder}", found=found, remedy=remedy)
+
+
+def _misfit(folder: Path, expected: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        expected=f"{expected} of the run in {folder}",
+        found=found,
+        remedy="make the run again, or use the version of jaxgen that made it",
+    )
+
+
+def _check_text(folder: Path, found: Mapping[str, Any], *names: str) -> None:
+    """Raises CheckpointError where one of the names has no text in a summary."""
+    for name in names:
+        if not isinstance(found.get(name), str):
+            raise _misfit(folder, f"a text for {name} in {NAME}", shown(found.get(name)))
+
+
+def _check_settings(folder: Path, stored: Mapping[str, Any]) -> None:
+    """Raises CheckpointError where a setting that every run has is of another type."""
+    for name, kind in EVERY_RUN.items():
+        if type(stored.get(name)) not in (kind, NoneType):
+            raise _misfit(folder, f"{kind.__name__} for {name} in {CONFIG}", shown(stored[name]))
+
+
+def _check_metrics(folder: Path, found: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless the final metrics of one seed are finite numbers."""
+    metrics = found.get("metrics")
+    if not isinstance(metrics, Mapping) or not all(map(_is_number, metrics.values())):
+        raise _misfit(folder, f"finite numbers for metrics in {NAME}", shown(metrics))
+
+
+def _is_number(value: object) -> bool:
+    """Whether this is a finite number that a float holds."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+
+
+def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
+    """The model's settings.
+
+    Errors:
+        SettingError: a value is of another type, or impossible.
+        CheckpointError: there are none, or a field is unknown, or a whole number is beyond what
+            any model takes.
+    """
+    given = stored.get("model")
+    if not isinstance(given, Mapping):
+        raise _misfit(folder, "a mapping for model in config.json", shown(given))
+    kind = models.module(name).Config
+    if unknown := [x for x in settings.unlike(kind, given, "model.") if "unknown" in x]:
+        raise _misfit(folder, f"settings of {name} in {CONFIG}", "; ".join(unknown[:MOST_SHOWN]))
+    config = settings.rebuild(kind, given, where="model.")
+    for value in dataclasses.asdict(config).values():
+        if isinstance(value, tuple) and len(value) > MAX_LAYERS:
+            raise _misfit(folder, f"at most {MAX_LAYERS} layers", str(len(value)))
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is int and abs(number) > np.iinfo(np.int32).max:
+                raise _misfit(folder, "whole numbers of 32 bits", "a huge number")
+    return config
+
+
+def _image_shape(folder: Path, found: Mapping[str, Any]) -> ImageShape:
+    """[H, W, C] of the images; those that a summary does not name are of the data sets here."""
+    shape = found.get("image_shape", [*MNIST_SHAPE])
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(type(size) is int and 1 <= size <= MAX_SIDE for size in shape)
+    ):
+        raise _misfit(folder, f"an image's height, width and channels in {NAME}", shown(shape))
+    height, width, num_channels = shape
+    return height, width, num_channels
+
+
+def _read_params(
+    folder: Path, found: Mapping[str, Any], name: str, config: Any, image_shape: ImageShape
+) -> Any:
+    """The parameters, in the structure of the learner's; see `load` for the errors."""
+    wanted = _params_shape(folder, name, config, image_shape)
+    leaves = safetensors.flatten(wanted)
+    path = folder / PARAMS
+    size, most = path.stat().st_size if path.is_file() else 0, _num_bytes(wanted) + HEADER_BYTES
+    if size > most:
+        raise _misfit(folder, f"at most {most:,} bytes in {PARAMS}", f"{size:,}")
+    arrays = safetensors.load_params(path)
+    if (digest := safetensors.digest(arrays)) != found["digest"]:
+        raise CheckpointError(
+            expected=f"the parameters in {folder} to have the digest {shown(found['digest'])}",
+            found=digest,
+            remedy="finish the run again with --resume",
+        )
+    for each in [*leaves, *(each for each in arrays if each not in leaves)]:
+        expected, there = (_described(x.get(each)) for x in (leaves, arrays))
+        if expected != there:
+            raise _misfit(folder, f"{expected} for {shown(each)} in {PARAMS}", there)
+        if not np.all(np.isfinite(arrays[each])):
+            raise _misfit(folder, f"finite numbers for {each} in {PARAMS}", "others")
+    return jax.tree.unflatten(jax.tree.structure(wanted), [arrays[each] for each in leaves])
+
+
+def _params_shape(folder: Path, name: str, config: Any, image_shape: ImageShape) -> Any:
+    """Names, shapes and dtypes of the parameters that the settings make.
+
+    Errors:
+        CheckpointError: the settings make none, or a state that takes much more memory.
+    """
+    try:
+        wanted = models.params_shape(name, config, image_shape)
+        state = jax.eval_shape(partial(models.state_of, name, config, image_shape), wanted)
+        needed = _num_bytes(state)
+    except JaxgenError as error:
+        raise _misfit(folder, "settings that make a model", str(error)) from error
+    except Exception as error:  # sizes that no array has lead to many kinds of errors
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise _misfit(folder, "settings that make a model", text) from error
+    if needed > STATE_BYTES + 8 * _num_bytes(wanted):
+        raise _misfit(folder, "settings that make a state of the parameters' size", f"{needed:,} B")
+    return wanted
+
+
+def _num_bytes(tree: Any) -> int:
+    """Bytes of all arrays together."""
+    leaves = safetensors.flatten(tree).values()
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _described(array: Any) -> str:
+    """An array's dtype and shape; of None, nothing."""
+    return "nothing" if array is None else f"{array.dtype} {tuple(array.shape)}"
