@@ -61,7 +61,7 @@ class Args:
     hidden_size: int | None = None
     """Units of every hidden layer, of a DCGAN its base width; each preset's own where not given."""
     seeds: int = 1
-    """Members trained in one program."""
+    """Seeds trained in one program."""
     devices: int = 1
     """Devices that share the work; the CPU is made that many."""
     precision: Precision | None = None
@@ -172,8 +172,8 @@ def measured_here(args: Args) -> dict[str, Any]:
     num = max(args.images or case.declared.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
-    said = " ".join(flags(replace(args, json=None, markdown=None)))
-    logger.info("%s: %.4g ms a step", said, 1e3 * row["step_s"])
+    words = " ".join(flags(replace(args, json=None, markdown=None)))
+    logger.info("%s: %.4g ms a step", words, 1e3 * row["step_s"])
     return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}
 
 

@@ -29,6 +29,7 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.running.cli import exit_code, parse
+from experiments.running.console import write_line
 from experiments.running.experiment import Comparison, find, names
 from jaxgen import data, runs
 from jaxgen.data import Dataset
@@ -143,8 +144,8 @@ def train(args: Args) -> list[Path]:
             _check_is_of(folder, words)
         else:
             reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
-        for member in seed_folders(folder):
-            folders += [member / inner for inner in declared.inner_runs]
+        for of_seed in seed_folders(folder):
+            folders += [of_seed / inner for inner in declared.inner_runs]
         folders.append(folder)
     return folders
 
@@ -255,7 +256,8 @@ def entry() -> int:
     try:
         return exit_code(lambda: main(tyro.cli(Args)), "the same command goes on")
     except reproduce_runs.Failed as failed:
-        print(failed.said.strip().splitlines()[-1] if failed.said.strip() else "", file=sys.stderr)
+        lines = failed.stderr.strip().splitlines()
+        write_line(lines[-1] if lines else "")
         return failed.code
 
 

@@ -31,13 +31,14 @@ from experiments.reproduction.verdict import (
     Record,
     Verdict,
     band_of,
-    judge,
+    compare_runs,
     main_metric,
     promise,
     read,
     read_record,
 )
 from experiments.running.cli import exit_code
+from experiments.running.console import write_line
 from experiments.running.experiment import find
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
@@ -112,7 +113,7 @@ def _table(runs: Mapping[str, Timed]) -> Table:
 def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()) -> None:
     """Prints and writes the comparison; raises ReproduceError where the promise is broken."""
     (_, first), *others = runs.items()
-    verdict = judge(first.run, {name: timed.run for name, timed in others})
+    verdict = compare_runs(first.run, {name: timed.run for name, timed in others})
     experiment = str(first.run.record.config["experiment"])
     text = "\n".join([markdown(_table(runs)), *_lines(verdict), *notes, ""])
     print(f"\n{text}", flush=True)
@@ -187,13 +188,13 @@ def verify(run: Path, args: Args) -> None:
     with contextlib.ExitStack() as stack:
         out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = stack.enter_context(_opened(out, {"of": str(run)}, args.overwrite))
-        said: list[str] = []
+        foreseen: list[str] = []
 
         def compare() -> bool:
             """As soon as the new run has written down where it runs: what can be promised."""
-            if not said and (folder / "now" / "manifest.json").exists():
-                said.extend(_foreseen(stored.record, read_record(folder / "now")))
-                print("\n" + "\n".join(said), flush=True)
+            if not foreseen and (folder / "now" / "manifest.json").exists():
+                foreseen.extend(_foreseen(stored.record, read_record(folder / "now")))
+                print("\n" + "\n".join(foreseen), flush=True)
             return False
 
         now = reproduce_runs.repeat("now", experiment, here, folder, compare)
@@ -225,7 +226,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return exit_code(act)
     except reproduce_runs.Failed as failed:
-        print(f"\n{failed.said}", end="", file=sys.stderr)
+        write_line(f"\n{failed.stderr.rstrip()}")
         return failed.code
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt16, UInt32
 from jaxgen.learner import Batch, PRNGKey
 
 Binarize: TypeAlias = Literal["sample", "threshold", "none"]
-"""How grey pixels become units: drawn anew at every visit, >= 0.5, or used as they are."""
+"""How grey pixels become units: drawn again at every visit, >= 0.5, or used as they are."""
 
 RESOLUTION = 2.0**-16
 """Distance between the probabilities that `bernoulli` can realise."""

@@ -1,9 +1,9 @@
-"""How fast the DCGAN's halving convolutions are by direction and formulation, and which is taken.
+"""How fast the DCGAN's halving convolutions are by direction and algorithm, and which is taken.
 
     python -m experiments.benchmarking.convolutions --markdown docs/results/convolutions.md
 
 About a minute on two cores. The operations are those of the convolution as it is defined. The
-formulation `dense`, for kernels as large as the image, applies to none of these layers.
+algorithm `dense`, for kernels as large as the image, applies to none of these layers.
 """
 
 import os
@@ -25,8 +25,8 @@ from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code
 from jaxgen.files import write_atomically, write_json
 from jaxgen.nn import conv_winograd
-from jaxgen.nn.conv import FORMULATIONS, formulation
-from jaxgen.nn.conv_spec import Formulation, Geometry
+from jaxgen.nn.conv import ALGORITHMS, choose_algorithm
+from jaxgen.nn.conv_spec import ConvAlgorithm, ConvSpec
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import manifest as run_manifest
 
@@ -37,7 +37,7 @@ DIRECTIONS = ("forward", "input_gradient", "kernel_gradient")
 
 @dataclass(frozen=True)
 class Args:
-    """Measure the formulations of a convolution on the layers of the lab's DCGAN."""
+    """Measure the algorithms of a convolution on the layers of the lab's DCGAN."""
 
     batch_size: int = 128
     """Images at a time."""
@@ -54,14 +54,14 @@ class Args:
 
 
 def in_direction(
-    direction: str, chosen: Formulation, geometry: Geometry, x: Array, kernel: Array, dy: Array
+    direction: str, chosen: ConvAlgorithm, spec: ConvSpec, x: Array, kernel: Array, dy: Array
 ) -> Array:
     """One of the three maps."""
     if direction == "forward":
-        return chosen.forward(x, kernel, geometry)
+        return chosen.forward(x, kernel, spec)
     if direction == "input_gradient":
-        return chosen.input_gradient(dy, kernel, geometry, (x.shape[1], x.shape[2]))
-    return chosen.kernel_gradient(x, dy, geometry)
+        return chosen.input_gradient(dy, kernel, spec, (x.shape[1], x.shape[2]))
+    return chosen.kernel_gradient(x, dy, spec)
 
 
 def median_seconds(function: Callable[..., Array], arrays: Sequence[Array], repeats: int) -> float:
@@ -72,8 +72,8 @@ def median_seconds(function: Callable[..., Array], arrays: Sequence[Array], repe
 
 
 def measured(args: Args) -> Iterator[dict[str, Any]]:
-    """One row for each layer, direction and formulation that applies."""
-    geometry = Geometry((4, 4), stride=2, padding=1, dtype=args.precision)
+    """One row for each layer, direction and algorithm that applies."""
+    spec = ConvSpec((4, 4), stride=2, padding=1, dtype=args.precision)
     for size, inputs, outputs in LAYERS:
         inputs = inputs if inputs == 1 else max(1, round(inputs * args.width))
         outputs = max(1, round(outputs * args.width))
@@ -85,16 +85,16 @@ def measured(args: Args) -> Iterator[dict[str, Any]]:
         arrays = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
         operations = product(args.batch_size * (size // 2) ** 2, 16 * inputs, outputs)
         for direction in DIRECTIONS:
-            for name in ("native", "patches", "winograd"):
-                if name == "winograd" and not conv_winograd.applies(geometry, (size, size)):
+            for name in ("native", "im2col", "winograd"):
+                if name == "winograd" and not conv_winograd.applies(spec, (size, size)):
                     continue
-                function = partial(in_direction, direction, FORMULATIONS[name], geometry)
+                function = partial(in_direction, direction, ALGORITHMS[name], spec)
                 seconds = median_seconds(function, arrays, args.repeats)
                 yield {
                     "layer": f"{size}x{size}x{inputs} -> {outputs}",
                     "direction": direction,
-                    "formulation": name,
-                    "chosen": name == formulation(geometry, (size, size), inputs),
+                    "algorithm": name,
+                    "chosen": name == choose_algorithm(spec, (size, size), inputs),
                     "ms": 1e3 * seconds,
                     "gflops_per_s": operations / seconds / 1e9,
                 }
@@ -106,7 +106,7 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
         [
             row["layer"],
             row["direction"].replace("_", " "),
-            row["formulation"] + (" (CPU)" if row["chosen"] else ""),
+            row["algorithm"] + (" (CPU)" if row["chosen"] else ""),
             number(row["ms"], 3),
             number(row["gflops_per_s"], 3),
         ]
@@ -119,9 +119,9 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
         f"{found['packages']['jax']}. k4 s2 p1, batch {args.batch_size}, {args.precision}; medians "
         f"of {args.repeats} calls. GFLOP/s counts the convolution as it is defined; a float32 "
         f"product of size {peak_size()} reaches {number(matmul_peak() / 1e9, 3)}. The one that is "
-        "taken on the CPU is marked; on accelerators it is always the native one. `patches` has no "
+        "taken on the CPU is marked; on accelerators it is always the native one. `im2col` has no "
         "input gradient of its own and takes the native one.\n\n"
-        + markdown(Table(["layer", "direction", "formulation", "ms", "GFLOP/s"], cells))
+        + markdown(Table(["layer", "direction", "algorithm", "ms", "GFLOP/s"], cells))
     )
 
 

@@ -32,7 +32,7 @@ PEAK_SIZE = 2048
 
 
 def peak_size() -> int:
-    """Rows of the matrices that tell the peak; an accelerator needs larger ones."""
+    """Rows of the matrices whose product gives the peak; an accelerator needs larger ones."""
     return PEAK_SIZE if jax.default_backend() == "cpu" else 4 * PEAK_SIZE
 
 

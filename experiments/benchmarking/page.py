@@ -50,14 +50,14 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
         rounded.append("Flax's convolutions have that dtype")
     if not baselines:
         return ""
-    said = (
+    text = (
         " A baseline runs in turn with ours, in the same process; the ratio is our time over the "
         "baseline's, its range over the pairs of repeats. A slow baseline takes fewer steps, or "
         f"fewer turns, which its cell says. {busy}{'; '.join(programs)}."
     )
     if any(row["precision"] == "bfloat16" for row in rows):
-        said += f" Where our products are of bfloat16, {' and '.join(rounded)}."
-    return said
+        text += f" Where our products are of bfloat16, {' and '.join(rounded)}."
+    return text
 
 
 def how(rows: list[dict[str, Any]]) -> str:

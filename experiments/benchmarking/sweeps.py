@@ -31,7 +31,7 @@ class Sweep(NamedTuple):
 
 
 def at_peak(row: Row, first: Row) -> float:
-    """The rate if all operations ran as fast as the products that tell the peak."""
+    """The rate if all operations ran as fast as the products of the peak."""
     del first
     rate: float = row["images_per_s"] / (row["share_of_peak"] or float("nan"))
     return rate

@@ -28,12 +28,12 @@ KILL_AT = (1 / 3, 2 / 3)
 """Parts of the training after which a run is killed."""
 
 
-class Failed(Exception):  # noqa: N818 (the run has said what is wrong)
-    """A run ended with an exit code other than 0; `said` is what it wrote to stderr."""
+class Failed(Exception):  # noqa: N818 (the run has written what is wrong)
+    """A run ended with an exit code other than 0; `stderr` is what it wrote there."""
 
-    def __init__(self, code: int, said: str) -> None:
+    def __init__(self, code: int, stderr: str) -> None:
         super().__init__(code)
-        self.code, self.said = code, said
+        self.code, self.stderr = code, stderr
 
 
 class Timed(NamedTuple):

@@ -220,9 +220,9 @@ def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
     unequal = [name for name in common if first.digests[name] != other.digests[name]]
     if not unequal:
         return "A", [f"equal digests: {', '.join(common)}"]
-    said = [f"digests differ: {', '.join(unequal)}"]
+    lines = [f"digests differ: {', '.join(unequal)}"]
     if promised == "C":
-        return "C", said
+        return "C", lines
     band = band_of(first)
     names = [name for name in first.metrics if name.rpartition("/")[2] == band.metric]
     within = bool(names)
@@ -231,11 +231,11 @@ def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
         apart = abs(pair[1] - pair[0]) / max(abs(pair[0]), 1e-30)
         within &= bool(apart <= band.width)
         values = f"{pair[0]:.6g} and {pair[1]:.6g}, {apart:.2%} apart"
-        said.append(f"{name}: {values}; the band is {band.width:.0%}")
-    return ("B" if within else "C"), said
+        lines.append(f"{name}: {values}; the band is {band.width:.0%}")
+    return ("B" if within else "C"), lines
 
 
-def judge(first: Run, others: Mapping[str, Run]) -> Verdict:
+def compare_runs(first: Run, others: Mapping[str, Run]) -> Verdict:
     """The least promise and the worst finding over all runs, each against the first."""
     promises = [promise(first.record, other.record) for other in others.values()]
     promised = max(promises, key=lambda pair: pair[0])

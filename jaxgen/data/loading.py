@@ -139,7 +139,7 @@ def _explain(name: str, folder: Path, error: Exception) -> JaxgenError | None:
     if type(error).__name__ == "NonMatchingChecksumError":
         remedy = f"delete {folder.parents[1] / 'downloads'} and run again"
         return DataError(expected=f"the files of {name} as registered", found=text, remedy=remedy)
-    # array_record says what the system said in the text of a RuntimeError.
+    # array_record has the system's text in that of a RuntimeError.
     if isinstance(error, OSError) or re.search(r"(open|write|close)\(\) failed", text):
         remedy = "free some space or choose another folder with --data-dir"
         return WriteError(expected=f"to write {folder}", found=text, remedy=remedy)

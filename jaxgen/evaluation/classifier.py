@@ -30,7 +30,7 @@ from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, SettingError, WriteError, require, require_positive
 from jaxgen.export import safetensors
 from jaxgen.learner import PRNGKey, named_key
-from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import Conv
 
 logger = logging.getLogger("jaxgen")
@@ -98,7 +98,7 @@ class LeNet(nn.Module):
         x = images
         init = nn.initializers.he_normal()
         for features in self.config.channels:
-            x = Conv(features, Geometry((5, 5), 1, 0), init)(x)
+            x = Conv(features, ConvSpec((5, 5), 1, 0), init)(x)
             x = nn.relu(pooled(x))
         x = x.reshape(len(x), -1)
         for features in (self.config.num_hidden, self.config.num_features):

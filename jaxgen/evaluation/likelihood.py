@@ -140,7 +140,7 @@ class _Sums(NamedTuple):
 
 
 def _add(sums: _Sums, log_weights: Float[Array, " num"]) -> _Sums:
-    """The sums with more weights; all of them are scaled anew where the maximum grows."""
+    """The sums with more weights; all of them are scaled again if the maximum grows."""
     maximum = jnp.maximum(sums.maximum, jnp.max(log_weights))
     shift = jnp.where(maximum == -jnp.inf, 0.0, maximum)
     before, weights = jnp.exp(sums.maximum - shift), jnp.exp(log_weights - shift)

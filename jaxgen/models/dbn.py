@@ -47,9 +47,9 @@ class Config:
     learning_rate: float = 0.1
     """Step size of the gradient ascent, in every layer, at the beginning where it falls."""
     decay_steps: int = 0
-    """T > 0: the rate falls to 0 as that of `rbm.Config` does, anew in every layer; 0: constant."""
+    """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights; the biases start at zero."""
     transposed_start: bool = False
@@ -238,7 +238,7 @@ def from_params(config: Config, image_shape: tuple[int, int, int], params: Layer
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One update of the highest layer from a batch of uint8 images; metrics as in `rbm.learn`.
 
-    The layer's data are drawn anew at every visit: v from the image, then an up pass.
+    The layer's data are drawn again at every visit: v from the image, then an up pass.
     """
     layer = rbm_config(config, len(state.lower))
     key_data, key_gibbs = jax.random.split(_stream(key, state.lower))

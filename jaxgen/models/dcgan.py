@@ -26,7 +26,7 @@ from jaxgen.errors import require, require_positive
 from jaxgen.learner import Batch, Learner, PRNGKey
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
-from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import ACTIVATIONS, BatchNorm, Conv, ConvTranspose, Dense
 
 IMAGE_SIZE = 64
@@ -78,14 +78,14 @@ def scattered(centre: float) -> nn.initializers.Initializer:
     return draw
 
 
-def _halving(config: Config) -> Geometry:
+def _halving(config: Config) -> ConvSpec:
     """The convolution between two image sizes."""
-    return Geometry((4, 4), stride=2, padding=1, dtype=config.precision)
+    return ConvSpec((4, 4), stride=2, padding=1, dtype=config.precision)
 
 
-def _whole(config: Config) -> Geometry:
+def _whole(config: Config) -> ConvSpec:
     """The convolution between the 4x4 image and a vector."""
-    return Geometry((4, 4), stride=1, padding=0, dtype=config.precision)
+    return ConvSpec((4, 4), stride=1, padding=0, dtype=config.precision)
 
 
 def _normalised(config: Config, x: Array, train: bool, index: int) -> Array:

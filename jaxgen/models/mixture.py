@@ -51,7 +51,7 @@ class Config:
     prior_count: float = 0.1
     """c: how often each component has seen every unit on, and off, and been drawn, beforehand."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn anew in every iteration, >= 0.5, or used as they are."""
+    """How grey pixels become input: drawn again in every iteration, >= 0.5, or used as they are."""
 
     def __post_init__(self) -> None:
         require_positive(self, "num_components", "num_iterations")

@@ -64,7 +64,7 @@ class Config:
     centred: bool = False
     """Centred gradient: subtract running means of the units from the statistics."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights; the biases start at zero."""
     num_sampling_steps: int = 1000

@@ -47,7 +47,7 @@ class Config:
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, or draws."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn anew at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights where no DBN is given."""
     num_sampling_steps: int = 1000

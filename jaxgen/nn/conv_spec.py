@@ -1,4 +1,4 @@
-"""What the formulations of a convolution share: its geometry, products and blocks of images."""
+"""What the algorithms of a convolution share: its spec, products and blocks of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
-class Geometry(NamedTuple):
+class ConvSpec(NamedTuple):
     """The shape of a convolution, and the precision of what its products read."""
 
     kernel: tuple[int, int]
@@ -41,22 +41,22 @@ def size_of(images: Array) -> tuple[int, int]:
     return images.shape[1], images.shape[2]
 
 
-class Formulation(NamedTuple):
+class ConvAlgorithm(NamedTuple):
     """One way to compute a convolution and, as its transposed maps, both its gradients."""
 
-    forward: Callable[[Array, Array, Geometry], Array]
-    """(x, kernel, geometry) -> y."""
-    input_gradient: Callable[[Array, Array, Geometry, tuple[int, int]], Array]
-    """(dy, kernel, geometry, [H, W] of x) -> the gradient of sum(y dy) with respect to x."""
-    kernel_gradient: Callable[[Array, Array, Geometry], Array]
-    """(x, dy, geometry) -> the gradient of sum(y dy) with respect to the kernel."""
+    forward: Callable[[Array, Array, ConvSpec], Array]
+    """(x, kernel, spec) -> y."""
+    input_gradient: Callable[[Array, Array, ConvSpec, tuple[int, int]], Array]
+    """(dy, kernel, spec, [H, W] of x) -> the gradient of sum(y dy) with respect to x."""
+    kernel_gradient: Callable[[Array, Array, ConvSpec], Array]
+    """(x, dy, spec) -> the gradient of sum(y dy) with respect to the kernel."""
 
 
 def product(
-    a: Float[Array, "rows inner"], b: Float[Array, "inner columns"], geometry: Geometry
+    a: Float[Array, "rows inner"], b: Float[Array, "inner columns"], spec: ConvSpec
 ) -> Float[Array, "rows columns"]:
-    """The matrix product a b of factors rounded to the geometry's dtype, summed in float32."""
-    dtype = jnp.dtype(geometry.dtype)
+    """The matrix product a b of factors rounded to the spec's dtype, summed in float32."""
+    dtype = jnp.dtype(spec.dtype)
     return jnp.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxgen.nn.conv_spec import Formulation, Geometry, blockwise, blockwise_sum, product, size_of
+from jaxgen.nn.conv_spec import ConvAlgorithm, ConvSpec, blockwise, blockwise_sum, product, size_of
 
 Feature: TypeAlias = Float[Array, "batch height width channels"]
 Kernel: TypeAlias = Float[Array, "4 4 inputs outputs"]
@@ -36,9 +36,9 @@ TILES_PER_BLOCK = 512
 """Tiles that are made at a time: few enough for the cache, enough for fast products."""
 
 
-def applies(geometry: Geometry, size: tuple[int, int]) -> bool:
+def applies(spec: ConvSpec, size: tuple[int, int]) -> bool:
     """Whether images of `size` [H, W] divide into tiles and the kernel is the one above."""
-    shape = geometry.kernel == (4, 4) and geometry.stride == 2 and geometry.padding == 1
+    shape = spec.kernel == (4, 4) and spec.stride == 2 and spec.padding == 1
     return shape and size[0] % 4 == 0 and size[1] % 4 == 0
 
 
@@ -93,13 +93,13 @@ def _output_tiles(dy: Feature) -> Nine:
     ]
 
 
-def forward(x: Feature, kernel: Kernel, geometry: Geometry) -> Feature:
+def forward(x: Feature, kernel: Kernel, spec: ConvSpec) -> Feature:
     """The convolution: [B, H, W, C] -> [B, H/2, W/2, O]."""
     tiles = _kernel_tiles(kernel)
 
     def of_block(x: Feature) -> Feature:
         batch, rows, columns = x.shape[0], x.shape[1] // 4, x.shape[2] // 4
-        products = [product(a, b, geometry) for a, b in zip(_image_tiles(x), tiles, strict=True)]
+        products = [product(a, b, spec) for a, b in zip(_image_tiles(x), tiles, strict=True)]
         m = [each.reshape(batch, rows, columns, -1) for each in products]
         sums = [[m[j] + m[3 + j] for j in range(3)], [m[3 + j] - m[6 + j] for j in range(3)]]
         lines = [jnp.stack([row[0] + row[1], row[1] - row[2]], axis=3) for row in sums]
@@ -124,15 +124,13 @@ def _cells(m: tuple[Array, Array, Array], axis: int) -> Array:
     return jnp.stack([even, odd], axis=axis + 1)
 
 
-def input_gradient(
-    dy: Feature, kernel: Kernel, geometry: Geometry, size: tuple[int, int]
-) -> Feature:
+def input_gradient(dy: Feature, kernel: Kernel, spec: ConvSpec, size: tuple[int, int]) -> Feature:
     """The transposed convolution: [B, H/2, W/2, O] -> [B, H, W, C]."""
     tiles = [each.T for each in _kernel_tiles(kernel)]
 
     def of_block(dy: Feature) -> Feature:
         batch, rows, columns = dy.shape[0], dy.shape[1] // 2, dy.shape[2] // 2
-        products = [product(a, b, geometry) for a, b in zip(_output_tiles(dy), tiles, strict=True)]
+        products = [product(a, b, spec) for a, b in zip(_output_tiles(dy), tiles, strict=True)]
         m = [each.reshape(batch, rows, columns, -1) for each in products]
         strips = [_cells((m[i], m[i + 1], m[i + 2]), 2) for i in (0, 3, 6)]
         cells = _cells((strips[0], strips[1], strips[2]), 1)
@@ -143,7 +141,7 @@ def input_gradient(
     return blockwise(of_block, dy, _images_per_block(*size))
 
 
-def kernel_gradient(x: Feature, dy: Feature, geometry: Geometry) -> Kernel:
+def kernel_gradient(x: Feature, dy: Feature, spec: ConvSpec) -> Kernel:
     """The gradient of sum(y dy) with respect to the kernel: [4, 4, C, O].
 
     The product of the transposed factors is the faster one. Its result must be transposed back,
@@ -154,7 +152,7 @@ def kernel_gradient(x: Feature, dy: Feature, geometry: Geometry) -> Kernel:
 
     def of_block(x: Feature, dy: Feature) -> Array:
         pairs = zip(_image_tiles(x), _output_tiles(dy), strict=True)
-        m = [product(*((b.T, a) if turned else (a.T, b)), geometry) for a, b in pairs]
+        m = [product(*((b.T, a) if turned else (a.T, b)), spec) for a, b in pairs]
         return jnp.stack([m[i] + m[i + 1] + m[i + 3] + m[i + 4] for i in (0, 1, 3, 4)])
 
     total = blockwise_sum(of_block, x, dy, wanted)
@@ -163,4 +161,4 @@ def kernel_gradient(x: Feature, dy: Feature, geometry: Geometry) -> Kernel:
     return cells.swapaxes(1, 2).reshape(4, 4, x.shape[-1], dy.shape[-1])
 
 
-WINOGRAD = Formulation(forward, input_gradient, kernel_gradient)
+WINOGRAD = ConvAlgorithm(forward, input_gradient, kernel_gradient)

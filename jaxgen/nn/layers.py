@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxgen.nn.conv import Feature, conv, conv_transpose
-from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.conv_spec import ConvSpec
 
 
 def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -46,15 +46,15 @@ class Conv(nn.Module):
     """A layer with `conv`; parameters `kernel` [kh, kw, C, O] and, if asked for, `bias` [O]."""
 
     features: int
-    geometry: Geometry
+    spec: ConvSpec
     kernel_init: nn.initializers.Initializer
     use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Feature) -> Feature:
         """Maps [B, H, W, C] to [B, H', W', features]."""
-        shape = (*self.geometry.kernel, x.shape[-1], self.features)
-        y = conv(x, self.param("kernel", self.kernel_init, shape), self.geometry)
+        shape = (*self.spec.kernel, x.shape[-1], self.features)
+        y = conv(x, self.param("kernel", self.kernel_init, shape), self.spec)
         return y + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else y
 
 
@@ -62,15 +62,15 @@ class ConvTranspose(nn.Module):
     """A layer with `conv_transpose`; `kernel` [kh, kw, features, inputs] and `bias` [features]."""
 
     features: int
-    geometry: Geometry
+    spec: ConvSpec
     kernel_init: nn.initializers.Initializer
     use_bias: bool = True
 
     @nn.compact
     def __call__(self, y: Feature) -> Feature:
         """Maps [B, H', W', inputs] to [B, H, W, features]."""
-        shape = (*self.geometry.kernel, self.features, y.shape[-1])
-        x = conv_transpose(y, self.param("kernel", self.kernel_init, shape), self.geometry)
+        shape = (*self.spec.kernel, self.features, y.shape[-1])
+        x = conv_transpose(y, self.param("kernel", self.kernel_init, shape), self.spec)
         return x + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else x
 
 

@@ -74,7 +74,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_is_run(folder: Path, contents: list[Path]) -> None:
-    """Raises where the folder holds something else than a run; its `config.json` tells."""
+    """Raises where the folder holds something else than a run; by its `config.json`."""
     if not read_config(folder):
         raise RunFolderError(
             expected=f"{folder} to be a run folder, with the config.json of an experiment",

@@ -57,7 +57,7 @@ def processor() -> str:
 
 
 def instructions() -> list[str]:
-    """The processor's vector instructions, for which XLA compiles; names alone do not tell them."""
+    """The processor's vector instructions, for which XLA compiles; its name does not give them."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, words = line.partition(":")

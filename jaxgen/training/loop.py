@@ -20,7 +20,7 @@ from jaxgen.training.sharding import local
 __all__ = ["Progress", "Result", "Schedule", "fit", "steps_in_epoch"]
 
 LEAST_CHUNK = 4
-"""Steps that a call runs at least, after the first: each call touches its temporary memory anew,
+"""Steps that a call runs at least, after the first: each call touches its temporary memory again,
 700 MB for a DCGAN, which takes a tenth of a step of nearly two seconds."""
 
 
@@ -129,7 +129,7 @@ def _resumed(
 ) -> tuple[Arrays, int]:
     """The arrays as the newest good checkpoint has them, and its step; as they are where none is.
 
-    The first process reads, and tells the others.
+    The first process reads, and broadcasts to the others.
     """
     found = folder and checkpoint.restore(folder, arrays.carry, settings)
     if found and found.step > num_steps:
@@ -167,7 +167,7 @@ def fit(
             several, every leaf of the state has a leading axis [num_seeds].
         state: where to start instead of `learner.init`, with that leading axis for several seeds.
         folder: where checkpoints are kept and looked for; None keeps none. Of several processes
-            the first alone reads and writes it, and tells the others.
+            the first alone reads and writes it, and broadcasts to the others.
         settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
         devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
             processes where there are several; the default device alone where none is given.

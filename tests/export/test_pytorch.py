@@ -123,8 +123,8 @@ def torch_net(torch: Any, config: dcgan.Config, player: str) -> Any:
     dense, drawn = config.stem == "dense", player == "generator"
     slope = 0.0 if drawn and config.generator_activation == "relu" else 0.2
 
-    def layer(kind: Any, sizes: Sequence[int], geometry: Sequence[int], norm: bool) -> list[Any]:
-        convolution = kind(*sizes, *geometry, bias=config.use_bias)
+    def layer(kind: Any, sizes: Sequence[int], spec: Sequence[int], norm: bool) -> list[Any]:
+        convolution = kind(*sizes, *spec, bias=config.use_bias)
         norms = [nn.BatchNorm2d(sizes[1])] if norm and config.batch_norm else []
         return [convolution, *norms, nn.LeakyReLU(slope)]
 

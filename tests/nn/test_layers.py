@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support import reference_conv
 
-from jaxgen.nn.conv_spec import Geometry
+from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import BatchNorm, Conv, ConvTranspose, leaky_relu
 
 RNG = np.random.default_rng(0)
@@ -121,8 +121,8 @@ def test_leaky_relu_has_the_slopes_of_pytorch() -> None:
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_convolutional_layers(kind: Any, use_bias: bool) -> None:
     """The map of `jaxgen.nn.conv` with a bias per channel, or without."""
-    geometry, x = Geometry((2, 3), 1, 0), BATCHES[0][:, :2, :3]
-    layer = kind(3, geometry, nn.initializers.normal(0.5), use_bias)
+    spec, x = ConvSpec((2, 3), 1, 0), BATCHES[0][:, :2, :3]
+    layer = kind(3, spec, nn.initializers.normal(0.5), use_bias)
     params = layer.init(jax.random.key(0), single(x))["params"]
     shape = (2, 3, 4, 3) if kind is Conv else (2, 3, 3, 4)
     shapes = {name: value.shape for name, value in params.items()}

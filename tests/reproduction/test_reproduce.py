@@ -97,7 +97,7 @@ CASES = {
 def test_classes(case: str, tmp_path: Path) -> None:
     first, second, classes, said = CASES[case]
     runs = made(tmp_path / "first", **first), made(tmp_path / "again", **second)
-    verdict = reproduce_verdict.judge(runs[0], {"again": runs[1]})
+    verdict = reproduce_verdict.compare_runs(runs[0], {"again": runs[1]})
     assert verdict.promised + verdict.found == classes
     assert said in "\n".join(verdict.promised_why + verdict.found_why)
     assert verdict.kept == (classes in ("AA", "BB", "BA", "CA"))
@@ -106,7 +106,7 @@ def test_classes(case: str, tmp_path: Path) -> None:
 def test_the_worst_of_several_runs_counts(tmp_path: Path) -> None:
     first, again = made(tmp_path / "first"), made(tmp_path / "again")
     killed = made(tmp_path / "killed", summary=OTHER_BITS)
-    verdict = reproduce_verdict.judge(first, {"again": again, "killed": killed})
+    verdict = reproduce_verdict.compare_runs(first, {"again": again, "killed": killed})
     assert (verdict.promised, verdict.found) == ("A", "B")
     assert any(reason.startswith("killed: digests differ") for reason in verdict.found_why)
     assert any(reason.startswith("again: equal digests") for reason in verdict.found_why)
@@ -117,7 +117,7 @@ def test_runs_inside_a_run_are_compared_too(tmp_path: Path) -> None:
     for folder, digest in ((first, "q0"), (again, "q1")):
         made(folder)
         made(folder / "dbn", summary={"digest": digest})
-    verdict = reproduce_verdict.judge(
+    verdict = reproduce_verdict.compare_runs(
         reproduce_verdict.read(first), {"again": reproduce_verdict.read(again)}
     )
     assert verdict.found_why[0] == "again: digests differ: dbn/parameters"
@@ -137,7 +137,7 @@ def test_what_a_seed_of_several_promises_to_one_alone(
         metrics = {"metrics": {"test_reconstruction_error": error}}
         folder = tmp_path / "root" / f"seed{seed}"
         member = made(folder, summary=metrics, manifest=manifest)
-    verdict = reproduce_verdict.judge(member, {"now": alone})
+    verdict = reproduce_verdict.compare_runs(member, {"now": alone})
     assert verdict.promised == promised
     said = "seeds_in_one_program: [0, 3], now absent" in verdict.promised_why
     assert said == (promised == "B")

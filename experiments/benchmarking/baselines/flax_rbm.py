@@ -99,7 +99,7 @@ def epoch_of(
 
 
 def epoch_runner(images: np.ndarray, batch_size: int, config: rbm.Config) -> Callable[..., None]:
-    """An epoch of CD-k on grey images that are sampled anew at every visit; see `epoch_of`."""
+    """An epoch of CD-k on grey images that are sampled again at every visit; see `epoch_of`."""
     pixels = in_memory(images)
     model = RBM(pixels.shape[1], config.num_hidden, config.init_scale)
 

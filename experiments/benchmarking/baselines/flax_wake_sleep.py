@@ -50,7 +50,7 @@ def update(
 def epoch_runner(
     images: np.ndarray, batch_size: int, config: wake_sleep.Config
 ) -> Callable[..., None]:
-    """An epoch of `update` on grey images that are sampled anew at every visit; see `epoch_of`."""
+    """An epoch of `update` on grey images that are sampled again at every visit; see `epoch_of`."""
     pixels = in_memory(images)
     first, second = config.hidden_sizes
     layer = RBM(pixels.shape[1], first, config.init_scale)

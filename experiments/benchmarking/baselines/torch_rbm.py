@@ -71,7 +71,7 @@ def epoch_runner(
     device: str = "cpu",
     compiled: bool = False,
 ) -> Callable[..., None]:
-    """An epoch of CD-k on grey images that are sampled anew at every visit; see `epoch_of`."""
+    """An epoch of CD-k on grey images that are sampled again at every visit; see `epoch_of`."""
     pixels = in_memory(images, device)
     model = RBM(pixels.shape[1], config.num_hidden, config.init_scale, device)
 
