@@ -24,10 +24,9 @@ from typing import ClassVar
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import CONVOLUTIONAL
-from experiments.lab.drawing import Drawing
 from experiments.lab.gan import dcgan as lab
+from experiments.lab.gan import training
 from experiments.lab.gan.dcgan import DCGANArgs
-from experiments.lab.gan.training import TrainedGAN, make_evaluator
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
@@ -74,16 +73,9 @@ QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 
 def train(args: Args, session: Session) -> Result:
     """Trains the DCGAN and draws the images of the fixed codes all along."""
     game = dcgan.game(args.model, session.image_shape)
-    drawing = Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
-    return train_in_session(
-        args,
-        game.learner,
-        session,
-        dataclasses.asdict(args.model),
-        make_evaluator(trained),
-        pictures=lambda state: trained._replace(state=state).fixed(),
-    )
+    evaluate, pictures = training.watch(args, session, game)
+    settings = dataclasses.asdict(args.model)
+    return train_in_session(args, game.learner, session, settings, evaluate, pictures=pictures)
 
 
 def report(args: Args, session: Session, result: Result) -> Path:

@@ -21,9 +21,8 @@ from pathlib import Path
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.drawing import Drawing
 from experiments.lab.gan import page, training
-from experiments.lab.gan.training import GANArgs, TrainedGAN
+from experiments.lab.gan.training import GANArgs
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
@@ -76,16 +75,9 @@ def described(config: gan.Config, num_pixels: int) -> str:
 def train(args: Args, session: Session) -> Result:
     """Trains the GAN and draws the images of the fixed codes all along."""
     game = gan.game(args.model, session.image_shape)
-    drawing = Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
-    return train_in_session(
-        args,
-        game.learner,
-        session,
-        dataclasses.asdict(args.model),
-        training.make_evaluator(trained),
-        pictures=lambda state: trained._replace(state=state).fixed(),
-    )
+    evaluate, pictures = training.watch(args, session, game)
+    settings = dataclasses.asdict(args.model)
+    return train_in_session(args, game.learner, session, settings, evaluate, pictures=pictures)
 
 
 def report(args: Args, session: Session, result: Result) -> Path:

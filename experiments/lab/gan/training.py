@@ -13,12 +13,13 @@ from jaxtyping import Array, Float
 
 from experiments.lab.drawing import Drawing
 from experiments.running.args import RunArgs
+from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import sample_quality
 from jaxgen.learner import State, task_key
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Nets
+from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
@@ -149,6 +150,15 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
         }
 
     return evaluate
+
+
+def watch(
+    args: GANArgs, session: Session, game: Game
+) -> tuple[Callable[[State], dict[str, float]], Callable[[State], np.ndarray]]:
+    """Returns functions of the state in training: its measures, and images of the fixed codes."""
+    drawing = Drawing(session.dataset, session.folder)
+    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
+    return make_evaluator(trained), lambda state: trained._replace(state=state).fixed()
 
 
 def described(config: adversarial.Training, nets: str) -> str:
