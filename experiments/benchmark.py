@@ -34,6 +34,7 @@ from experiments.running.args import RunArgs, load_dataset  # noqa: E402
 from experiments.running.cli import exit_code  # noqa: E402
 from experiments.running.cluster import use_devices  # noqa: E402
 from experiments.running.console import write_error  # noqa: E402
+from jaxgen import data  # noqa: E402
 from jaxgen.errors import (  # noqa: E402
     DataMissingError,
     SettingError,
@@ -41,6 +42,7 @@ from jaxgen.errors import (  # noqa: E402
     require_positive,
 )
 from jaxgen.files import write_atomically, write_json  # noqa: E402
+from jaxgen.runs import manifest as run_manifest  # noqa: E402
 
 IMPORT_S = time.perf_counter() - STARTED
 
@@ -72,7 +74,7 @@ class Args:
     """The values of a single sweep, instead of its own."""
     images: int | None = None
     """Images of an epoch that is timed; 60,000, fewer for long updates, where not given."""
-    dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    dataset: Literal["auto", data.Name] = "auto"
     """Data set, repeated to as many images as are timed."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
@@ -214,7 +216,7 @@ def main() -> int:
     """Parses, measures and prints; returns the exit code (see jaxgen.errors)."""
 
     def act() -> None:
-        args = tyro.cli(Args)
+        args = tyro.cli(Args, prog=run_manifest.program())
         text = run(args)
         print(text)
         if args.markdown:

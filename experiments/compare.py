@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
@@ -43,6 +42,7 @@ from jaxgen.files import write_json, writing
 from jaxgen.report.page import number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import shown
 from jaxgen.runs.summary import read_summary, seed_folders
 
@@ -68,7 +68,7 @@ class Args:
     """With --train: which experiments; all that the comparison runs where none is given."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """With --train: seeds of each."""
-    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] | None = None
+    dataset: data.Name | None = None
     """With --train: the data set, mnist where not given. Other runs name their own."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
@@ -254,7 +254,9 @@ def main(args: Args) -> int:
 def entry() -> int:
     """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
     try:
-        return exit_code(lambda: main(tyro.cli(Args)), "the same command goes on")
+        return exit_code(
+            lambda: main(tyro.cli(Args, prog=run_manifest.program())), "the same command goes on"
+        )
     except reproduce_runs.Failed as failed:
         lines = failed.stderr.strip().splitlines()
         write_line(lines[-1] if lines else "")

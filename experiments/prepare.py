@@ -19,13 +19,14 @@ import tyro
 from experiments.running.console import write_error
 from jaxgen import data
 from jaxgen.errors import JaxgenError
+from jaxgen.runs import manifest as run_manifest
 
 
 @dataclass(frozen=True)
 class Config:
     """Prepares data sets for the experiments."""
 
-    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits", "all"] = "mnist"
+    dataset: Literal[data.Name, "all"] = "mnist"
     """The data set to prepare; `all` prepares all four."""
 
     data_dir: Path | None = None
@@ -54,4 +55,4 @@ def main(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Config)))
+    sys.exit(main(tyro.cli(Config, prog=run_manifest.program())))

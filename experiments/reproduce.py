@@ -209,7 +209,9 @@ def _foreseen(then: Record, now: Record) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
-    args, rest = tyro.cli(Args, args=list(argv), return_unknown_args=True)
+    args, rest = tyro.cli(
+        Args, prog=run_manifest.program(), args=list(argv), return_unknown_args=True
+    )
 
     def act() -> None:
         if args.verify and (rest or args.experiment):

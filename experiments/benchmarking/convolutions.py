@@ -137,4 +137,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args))))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

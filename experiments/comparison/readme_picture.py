@@ -21,6 +21,7 @@ from experiments.running.cli import exit_code
 from jaxgen.errors import DataError
 from jaxgen.files import write_atomically
 from jaxgen.report.figures import PAPER
+from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 10
 """Samples of each model."""
@@ -87,4 +88,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args))))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

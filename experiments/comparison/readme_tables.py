@@ -22,6 +22,7 @@ from jaxgen.errors import DataError
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.files import write_atomically
 from jaxgen.report.page import Table, markdown
+from jaxgen.runs import manifest as run_manifest
 
 COMPARED = (
     *("model", "seeds", "log likelihood, nats", ESTIMATOR, "Frechet distance"),
@@ -167,4 +168,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args))))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
 from jaxgen.models import mixture
+from jaxgen.runs import manifest as run_manifest
 
 logger = logging.getLogger("jaxgen")
 
@@ -179,7 +180,7 @@ def describe_probe(row: ProbeRow) -> str:
 class Args:
     """Measure real images and probe their pixels."""
 
-    dataset: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = "mnist"
+    dataset: data.Name = "mnist"
     """The data set."""
     data_dir: Path | None = None
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
@@ -205,4 +206,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args))))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

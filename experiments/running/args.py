@@ -19,7 +19,7 @@ logger = logging.getLogger("jaxgen")
 class RunArgs:
     """Flags that every experiment shares."""
 
-    dataset: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    dataset: Literal["auto", data.Name] = "auto"
     """Data set. auto: MNIST if it can be had, otherwise the embedded digits."""
     data_dir: Path | None = None
     """Folder of prepared data sets; TFDS's own default if not given."""
@@ -42,7 +42,7 @@ class RunArgs:
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
     quick: bool = False
-    """The whole path in ten seconds to a minute: few epochs on the embedded digits."""
+    """The whole path in ten seconds to two minutes: few epochs on the embedded digits."""
     deterministic: bool = False
     """Ask an accelerator for deterministic kernels and full float32 products."""
     tensorboard: bool = False

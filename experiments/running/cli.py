@@ -27,6 +27,7 @@ from experiments.running.session import session_for
 from experiments.running.signals import Stopped
 from jaxgen.errors import JaxgenError, SettingError, WriteError
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs import manifest as run_manifest
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -61,7 +62,11 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
         )
     default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
     return tyro.cli(
-        type(default), default=default, args=list(argv), config=(tyro.conf.OmitArgPrefixes,)
+        type(default),
+        prog=run_manifest.program(),
+        default=default,
+        args=list(argv),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 

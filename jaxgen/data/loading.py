@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -29,7 +29,9 @@ from jaxgen.data.sources import command, find_source, one_line
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
 from jaxgen.files import appearing_whole
 
-NAMES = ("mnist", "fashion_mnist", "kmnist", "digits")
+Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
+"""Data sets that `load` knows; another one is a builder more, and a name here."""
+NAMES = get_args(Name)
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
 
 logger = logging.getLogger(__name__)

@@ -127,6 +127,10 @@ def peak_memory() -> int:
 
 def command() -> str:
     """The command line as it can be typed again."""
+    return shlex.join([*program().split(), *sys.argv[1:]])
+
+
+def program() -> str:
+    """The part of the command line that starts this program, without its flags."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", spec.name] if spec else ["python", sys.argv[0]]
-    return shlex.join([*program, *sys.argv[1:]])
+    return f"python -m {spec.name}" if spec else f"python {shlex.quote(sys.argv[0])}"

@@ -186,7 +186,15 @@ class Run:
         """Draws `num` images of the model's own size, in [0, 1].
 
         The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``.
+
+        Errors:
+            SettingError: the key is no key, or the number is below 1.
         """
+        if type(num) is not int or num < 1:
+            raise SettingError(
+                expected="a whole number of images, 1 or more", found=str(num), remedy="set num"
+            )
+        _check_key(key)
         images: Array = self._sample(self.state, key, num)
         return images
 
@@ -238,22 +246,22 @@ class Run:
     def decode(self, codes: Float[Array | np.ndarray, "num units"]) -> Images:
         """The images of codes, or of a net's highest hidden units; nothing is drawn.
 
+        A GAN decodes codes z ~ N(0, I), which its `encode` does not return: that gives D's
+        features.
+
         Errors:
             SettingError: the model has no decoder, or codes of another size.
         """
         if self.evaluated.decode is None:
             self._cannot("decode")
         codes = jnp.asarray(codes, jnp.float32)
-        try:
-            if codes.ndim != 2:
-                raise TypeError("no rows of codes")
-            jax.eval_shape(self.evaluated.decode, codes)
-        except Exception as error:  # layers of other sizes lead to many kinds of errors
+        size = self.evaluated.code_size
+        if codes.ndim != 2 or codes.shape[1] != size:
             raise SettingError(
-                expected=f"codes [num, units] of the size that {self.model} has",
+                expected=f"codes [num, {size}] for {self.model}",
                 found=f"an array {codes.shape}",
-                remedy="take what encode returns, or draw as many numbers a row",
-            ) from error
+                remedy="give a row of that many numbers for each image",
+            )
         images: Array = jax.jit(self.evaluated.decode)(codes)
         return images
 
@@ -265,6 +273,7 @@ class Run:
         """
         if self.evaluated.reconstruct is None:
             self._cannot("reconstruct")
+        _check_key(key)
         found: Array = jax.jit(self.evaluated.reconstruct)(key, self._raw(images))
         return found
 
@@ -290,6 +299,7 @@ class Run:
         """
         if self.evaluated.likelihoods is None:
             self._cannot(LIKELIHOODS)
+        _check_key(key)
         training = None if training_images is None else self._raw(training_images)
         found = self.evaluated.likelihoods(self._raw(images), budget, training, key)
         return found[-1]
@@ -373,4 +383,16 @@ class Run:
             expected=f"a model with {what}",
             found=f"a {self.model}, which has {', '.join(name for name in there if there[name])}",
             remedy="take one of these, or the run of another model",
+        )
+
+
+def _check_key(key: Any) -> None:
+    """Raises SettingError for what is no single key of JAX."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", ())
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (typed and shape == ()) and not (dtype == np.uint32 and shape == (2,)):
+        raise SettingError(
+            expected="a key, first of the arguments",
+            found=type(key).__name__ if dtype is None else f"an array {dtype}{list(shape)}",
+            remedy="make one with jax.random.key(0)",
         )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import ROOT, one_line, same
+from support.helpers import FIXTURES, ROOT, one_line, same
 from support.runs import assert_reads_back, read
 
 import jaxgen
@@ -447,3 +447,22 @@ def test_every_public_name_is_there() -> None:
         assert getattr(jaxgen, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = jaxgen.nothing
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: run.sample(0, 3), "a key, first of the arguments, found int;"),
+        (lambda run: run.sample(jax.random.key(0), -1), "1 or more, found -1;"),
+        (lambda run: run.sample(jax.random.key(0), 2.5), "1 or more, found 2.5;"),
+        (
+            lambda run: run.reconstruct(np.zeros((2, 28, 28, 1), np.uint8), jax.random.key(0)),
+            "a key, first of the arguments, found an array uint8[2, 28, 28, 1];",
+        ),
+        (lambda run: run.decode(np.zeros((2, 7))), "codes [num, 3] for rbm, found an array"),
+    ],
+)
+def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:
+    with pytest.raises(SettingError) as error:
+        call(jaxgen.load(FIXTURES / "old_run" / "rbm"))
+    assert message in one_line(error)

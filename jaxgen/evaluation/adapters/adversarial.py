@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.evaluation.model import EvaluatedModel
-from jaxgen.learner import Learner
 from jaxgen.models import adversarial, dcgan, gan
-from jaxgen.models.adversarial import Nets, Player, State
+from jaxgen.models.adversarial import Game, Nets, Player, State
 
 MAX_FEATURES = 1024
 """Features that a probe is given, at most; a layer with more is pooled."""
@@ -55,12 +54,13 @@ def _last_layer(nets: Nets, state: State, images: UInt8[Array, "batch *shape"]) 
     return pooled(layers[max(layers, key=lambda name: int(name.removeprefix("layer_")))])
 
 
-def _model(learner: Learner, nets: Nets, params: Mapping[str, Any]) -> EvaluatedModel:
+def _model(game: Game, latent_size: int, params: Mapping[str, Any]) -> EvaluatedModel:
     state = state_of(params)
     return EvaluatedModel(
-        sample=partial(learner.sample, state),
-        features={"D's last hidden layer": partial(_last_layer, nets, state)},
-        decode=partial(adversarial.images_of, nets, state),
+        sample=partial(game.learner.sample, state),
+        features={"D's last hidden layer": partial(_last_layer, game.nets, state)},
+        decode=partial(adversarial.images_of, game.nets, state),
+        code_size=latent_size,
     )
 
 
@@ -68,11 +68,11 @@ def gan_model(
     config: gan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
 ) -> EvaluatedModel:
     """A fully connected GAN."""
-    return _model(gan.learner(config, image_shape), gan.nets(config, image_shape), params)
+    return _model(gan.game(config, image_shape), config.latent_size, params)
 
 
 def dcgan_model(
     config: dcgan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
 ) -> EvaluatedModel:
     """A DCGAN; its images are of 64x64."""
-    return _model(dcgan.learner(config, image_shape), dcgan.nets(config, image_shape[-1]), params)
+    return _model(dcgan.game(config, image_shape), config.latent_size, params)

@@ -47,6 +47,7 @@ def vae_model(
         features={"mean codes": mean_codes},
         likelihoods=None if grey else partial(_likelihoods, config, params),
         decode=decode,
+        code_size=config.latent_size,
         reconstruct=reconstruct,
     )
 
