@@ -244,7 +244,7 @@ def main(args: Args) -> int:
     """Compares; returns the exit code."""
     args = quickened(args) if args.quick else args
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
-    with run_folder.opened(args.out, resume=True, overwrite=False), whole:
+    with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
         print(f"page: {compare(args, train(args) if args.train else args.runs)}")

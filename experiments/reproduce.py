@@ -81,7 +81,7 @@ def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterat
             found="the runs of an earlier call",
             remedy="add --overwrite to replace them, or --out for another folder",
         )
-    with run_folder.opened(folder, resume=False, overwrite=overwrite):
+    with run_folder.opened(folder, "reproduce", resume=False, overwrite=overwrite):
         write_json(folder / run_folder.CONFIG, {"experiment": "reproduce", **content})
         yield folder
 
@@ -169,7 +169,8 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
 
 def verify(run: Path, args: Args) -> None:
     """Repeats a finished run from its own settings and compares the two."""
-    if args.out and args.out.resolve() in (run.resolve(), *run.resolve().parents):
+    out, stays = args.out and args.out.resolve(), run.resolve()
+    if out and (out == stays or out in stays.parents or stays in out.parents):
         raise SettingError(
             expected=f"--out elsewhere than {run}, which stays as it is",
             found=str(args.out),
@@ -186,8 +187,8 @@ def verify(run: Path, args: Args) -> None:
         manual_dir=args.manual_dir,
     )
     with contextlib.ExitStack() as stack:
-        out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = stack.enter_context(_opened(out, {"of": str(run)}, args.overwrite))
+        place = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(_opened(place, {"of": str(run)}, args.overwrite))
         foreseen: list[str] = []
 
         def compare() -> bool:

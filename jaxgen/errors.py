@@ -31,6 +31,16 @@ class JaxgenError(Exception):
         text = f"expected {expected}, found {found}; {remedy}"
         super().__init__("".join(each if each.isprintable() else "?" for each in text))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The error as a copy or another process has it, by its class and its text."""
+        return _restore, (type(self), str(self))
+
+
+def _restore(kind: type[JaxgenError], text: str) -> JaxgenError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error
+
 
 class SettingError(JaxgenError):
     """A setting, or a combination of settings, that cannot work."""

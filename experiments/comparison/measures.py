@@ -1,6 +1,5 @@
 """The measures of one finished run, kept in its folder until what they depend on changes."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from experiments.comparison.naming import label_of
 from experiments.running.artifacts import MEASURES, MEASURES_PAGE
 from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
-from jaxgen.errors import CheckpointError
+from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.evaluation import probes, suite
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
@@ -22,6 +21,7 @@ from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.settings import read_json
 
 logger = logging.getLogger("jaxgen")
 
@@ -65,10 +65,10 @@ def identity(
 def read(path: Path, of: dict[str, Any]) -> Measures | None:
     """Reads measures from a file; None where there are none that depend on the same things."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = read_json(path)
+    except RunFolderError:
         return None
-    return found if isinstance(found, dict) and found.get("of") == of else None
+    return found if found.get("of") == of else None
 
 
 def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
@@ -129,7 +129,7 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
         WriteError: its folder may not be written.
     """
     of = identity(classifier, dataset, settings, run.digest)
-    with run_folder.opened(run.folder, resume=True, overwrite=False):
+    with run_folder.opened(run.folder, run.model, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
         if found is None:
             logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)

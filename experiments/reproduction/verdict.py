@@ -19,9 +19,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.running.experiment import Band, find
-from jaxgen.errors import CheckpointError, RunFolderError
+from jaxgen.errors import RunFolderError
 from jaxgen.runs.folder import read_config
 from jaxgen.runs.manifest import PLACE, fingerprint
+from jaxgen.runs.metrics_log import read_lines
 from jaxgen.runs.samples import read_arrays
 from jaxgen.runs.settings import printable, read_json, shown
 from jaxgen.training.checkpoint import digest
@@ -116,11 +117,12 @@ def read(folder: Path) -> Run:
 
     Errors:
         RunFolderError: one of its files is missing or damaged.
+        CheckpointError: its samples are damaged.
     """
     record, whole = read_record(folder), read_json(folder / "summary.json")
     try:
         digests, metrics = dict(_file_digests(folder)), dict[str, float]()
-    except (OSError, ValueError, AttributeError, RecursionError, CheckpointError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RunFolderError(
             expected=f"whole logs and samples in {folder}",
             found=str(error).partition("\n")[0],
@@ -167,7 +169,7 @@ def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("samples.npz")):
         yield f"{_where(path, folder)}samples", digest(read_arrays(path))
     for path in sorted(folder.rglob("metrics.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = read_lines(path)
         kept = [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
         yield f"{_where(path, folder)}log", fingerprint(kept)
 
@@ -216,11 +218,13 @@ def promise(then: Record, now: Record) -> tuple[str, list[str]]:
 
 def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
     """The class that two finished runs show."""
-    common = [name for name in first.digests if name in other.digests]
-    unequal = [name for name in common if first.digests[name] != other.digests[name]]
+    names = [*first.digests, *(name for name in other.digests if name not in first.digests)]
+    missing = [name for name in names if name not in first.digests or name not in other.digests]
+    unequal = [name for name in names if first.digests.get(name) != other.digests.get(name)]
     if not unequal:
-        return "A", [f"equal digests: {', '.join(common)}"]
+        return "A", [f"equal digests: {', '.join(names)}"]
     lines = [f"digests differ: {', '.join(unequal)}"]
+    lines += [f"only one of the runs has: {', '.join(missing)}"] if missing else []
     if promised == "C":
         return "C", lines
     band = band_of(first)

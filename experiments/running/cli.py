@@ -25,9 +25,10 @@ from experiments.running.console import write_error, write_line
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped
-from jaxgen.errors import JaxgenError, SettingError, WriteError
+from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.summary import program_folder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -110,15 +111,28 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
             dataset = load_dataset(args)
             name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
             folder = args.out or Path("runs") / name
+            _check_is_no_seed(folder)
             args.check(dataset, folder)
             if args.cluster.first:
-                opened = run_folder.opened(folder, resume=args.resume, overwrite=args.overwrite)
+                opened = run_folder.opened(
+                    folder, experiment.name, resume=args.resume, overwrite=args.overwrite
+                )
                 owned.enter_context(opened)
             session = session_for(experiment.name, args, dataset, folder)
             result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
             print(f"report: {seeds.report(args, session, result, experiment.report)}")
+
+
+def _check_is_no_seed(folder: Path) -> None:
+    """Raises RunFolderError for the folder of one seed in a run of several."""
+    if (root := program_folder(folder)) != folder.absolute():
+        raise RunFolderError(
+            expected="--out outside the run of several seeds",
+            found=f"{folder} in {root}",
+            remedy="choose another --out, or go on with that run",
+        )
 
 
 def _seeds_of(args: RunArgs) -> str:

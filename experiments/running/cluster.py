@@ -22,14 +22,26 @@ import jax
 
 from experiments.running.console import write_error
 from experiments.running.signals import Stopped
-from jaxgen.errors import NonFiniteError, SettingError, WorkerError, require_positive
+from jaxgen.errors import NonFiniteError, SettingError, WorkerError, require, require_positive
 
 BEAT_S = 0.2
 """Seconds between two signs of life."""
+DAY_S = 86_400
 GRACE_S = 5.0
 """Seconds in which a worker ends by itself after another has announced its own end."""
 BEAT, LEAVING, READY = b".", b"x", b"!"
 """Messages between workers: a sign of life, an end with a reason of its own, all have met."""
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is a host, which may be a name, and a port."""
+    host, _, port = text.rpartition(":")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    number = port.isascii() and port.isdigit() and len(port) < 6
+    return bool(host) and number and 0 < int(port) < 65536
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,14 @@ class Cluster:
 
     def __post_init__(self) -> None:
         require_positive(self, "devices", "num_processes", "peer_timeout")
+        require(self, "peer_timeout", self.peer_timeout <= DAY_S, f"of at most {DAY_S}, a day")
         if not 0 <= self.process_id < self.num_processes:
             raise SettingError(
                 expected=f"--process-id from 0 to {self.num_processes - 1}, below --num-processes",
                 found=str(self.process_id),
                 remedy="set --process-id",
             )
-        host, _, port = self.coordinator.rpartition(":")
-        if not (host and port.isdigit() and 0 < int(port) < 65536):
+        if not _is_address(self.coordinator):
             raise SettingError(
                 expected="--coordinator as ADDRESS:PORT",
                 found=self.coordinator,

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from jaxgen.errors import RunFolderError
 from jaxgen.files import writing
+from jaxgen.runs.settings import read_json, shown
 
 LOCK = ".lock"
 """Hidden, as unfinished files are: hidden files make no run."""
@@ -67,15 +67,22 @@ def _is_file(handle: int, path: Path) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """The settings of the run in a folder; empty where there is none."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / CONFIG)
+    except RunFolderError:
         return {}
-    return config if isinstance(config, dict) and "experiment" in config else {}
+    return config if "experiment" in config else {}
 
 
-def _check_is_run(folder: Path, contents: list[Path]) -> None:
-    """Raises where the folder holds something else than a run; by its `config.json`."""
-    if not read_config(folder):
+def _check_is_run(folder: Path, contents: list[Path], experiment: str | None) -> None:
+    """Raises unless the folder holds a run, by its `config.json`; of that experiment, if named."""
+    found = read_config(folder)
+    if found and experiment not in (None, found["experiment"]):
+        raise RunFolderError(
+            expected=f"{folder} to be a run of {experiment}",
+            found=f"one of {shown(found['experiment'])}",
+            remedy="choose another --out",
+        )
+    if not found:
         raise RunFolderError(
             expected=f"{folder} to be a run folder, with the config.json of an experiment",
             found=f"a folder with {contents[0].name!r} in it",
@@ -90,12 +97,12 @@ def _clear(contents: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
+def opened(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> Iterator[Path]:
     """Owns a run folder inside the `with` block; an existing run is never overwritten unasked.
 
     Errors:
         RunFolderError: a run is there and neither `resume` nor `overwrite` is set, or it is in
-            use, or one of them is set and the folder holds something else than a run.
+            use; or the folder holds something else than a run, to `resume` one of `experiment`.
         WriteError: the folder cannot be created or written.
     """
     with _locked(folder):
@@ -107,7 +114,7 @@ def opened(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Path]:
                 remedy="add --resume to go on with that run, --overwrite to replace it, or --out",
             )
         if contents:
-            _check_is_run(folder, contents)
+            _check_is_run(folder, contents, None if overwrite else experiment)
         if overwrite:
             _clear(contents)
         yield folder

@@ -7,6 +7,7 @@ gives a run that was made with this library, or an error of one line.
 
 import dataclasses
 import math
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -39,6 +40,8 @@ STATE_BYTES = 1 << 30
 """A state may take that much, besides eight times its parameters."""
 EVERY_RUN = {"epochs": int, "batch_size": int, "preset": str}
 """Types of settings that every run has; all but the model's are the experiment's to check."""
+REPEATED = ("dataset", "preset", "epochs")
+"""Settings that a summary repeats."""
 MOST_SHOWN = 5
 """Settings named in an error."""
 
@@ -60,9 +63,13 @@ def load(folder: Path | str) -> Run:
     stored = settings.read_json(folder / CONFIG)
     name = found["experiment"]
     if name not in models.names() or stored.get("experiment") != name:
-        raise _misfit(folder, "the experiment of a model in config.json and summary.json", "none")
+        there = f"{shown(stored.get('experiment'))} and {shown(name)}"
+        raise _misfit(folder, "the experiment of a model in config.json and summary.json", there)
     _check_text(folder, found, "dataset", "data_digest")
     _check_settings(folder, stored)
+    for setting in REPEATED:
+        if (mine := stored.get(setting)) is not None and found.get(setting, mine) != mine:
+            raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
     if "seeds" in found:
@@ -78,8 +85,9 @@ def load(folder: Path | str) -> Run:
 
 def _of_several(root: Run) -> Run:
     """The run of several seeds, with the run of each."""
-    seeds = seeds_of(dict(root.summary))
-    if len({*seeds}) != len(root.summary["seeds"]) or root.settings.get("seeds") != seeds:
+    seeds, named = seeds_of(dict(root.summary)), root.summary["seeds"]
+    whole = seeds and seeds == named and len({*seeds}) == len(seeds)
+    if not whole or root.settings.get("seeds") != seeds:
         raise _misfit(root.folder, "the same seeds in config.json and summary.json", "others")
     runs = tuple(load(seed_folder(root.folder, seed)) for seed in seeds)
     for seed, run in zip(seeds, runs, strict=True):
@@ -93,7 +101,7 @@ def _of_several(root: Run) -> Run:
 def _unfinished(folder: Path) -> CheckpointError:
     """What lies in a folder in the place of a finished run, and what to do."""
     found, remedy = "no such folder", "name the folder of a finished run"
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False for a name that no file can have
         found = "no run"
     if config := read_config(folder):
         there = (
@@ -182,7 +190,9 @@ def _read_params(
     wanted = _params_shape(folder, name, config, image_shape)
     leaves = safetensors.flatten(wanted)
     path = folder / PARAMS
-    size, most = path.stat().st_size if path.is_file() else 0, _num_bytes(wanted) + HEADER_BYTES
+    if not path.is_file():
+        raise _misfit(folder, f"the parameters, {PARAMS},", "no such file")
+    size, most = path.stat().st_size, _num_bytes(wanted) + HEADER_BYTES
     if size > most:
         raise _misfit(folder, f"at most {most:,} bytes in {PARAMS}", f"{size:,}")
     arrays = safetensors.load_params(path)

@@ -14,8 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import RunFolderError
 from jaxgen.files import write_json
 from jaxgen.runs.folder import CONFIG
+from jaxgen.runs.settings import read_json
 
 MANIFEST = "manifest.json"
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -39,10 +41,10 @@ def read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     Without where and how it was made; None where nothing whole was written down.
     """
     try:
-        config, manifest = (json.loads((folder / name).read_bytes()) for name in (CONFIG, MANIFEST))
+        config, manifest = (read_json(folder / name) for name in (CONFIG, MANIFEST))
         settings = {name: value for name, value in config.items() if name not in PLACE}
         found = {name: value for name, value in manifest.items() if name != "command"}
-    except (OSError, ValueError, RecursionError, AttributeError):
+    except RunFolderError:
         return None
     return settings, found
 

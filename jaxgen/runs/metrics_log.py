@@ -20,6 +20,9 @@ NAME = "metrics.jsonl"
 MAX_BYTES = 1 << 28
 """Of a log that is read; a larger one is none of ours."""
 
+MAX_STEP = 2**53
+"""Of a line, in steps and in seconds."""
+
 Line: TypeAlias = dict[str, Any]
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps [n], and a metric's values after them: [n], or [n, num_seeds] of several seeds."""
@@ -55,11 +58,12 @@ def read_lines(path: Path, last_step: int | None = None) -> list[Line]:
 
 def _is_line(line: Any) -> bool:
     """Whether this is a line with its step and its time."""
-    return (
-        isinstance(line, dict)
-        and type(line.get("step")) is int
-        and type(line.get("train_s")) in (int, float)
-    )
+    if not isinstance(line, dict):
+        return False
+    step, seconds = line.get("step"), line.get("train_s")
+    if type(step) is not int or not isinstance(seconds, int | float) or seconds is True:
+        return False
+    return 0 <= step <= MAX_STEP and 0 <= seconds <= MAX_STEP  # NaN is neither
 
 
 def _damaged(path: Path, found: str) -> RunFolderError:

@@ -254,15 +254,15 @@ class Run:
         """
         if self.evaluated.decode is None:
             self._cannot("decode")
-        codes = jnp.asarray(codes, jnp.float32)
         size = self.evaluated.code_size
-        if codes.ndim != 2 or codes.shape[1] != size:
+        rows = _array(codes)
+        if rows.dtype.kind not in "biuf" or rows.ndim != 2 or rows.shape[1] != size:
             raise SettingError(
                 expected=f"codes [num, {size}] for {self.model}",
-                found=f"an array {codes.shape}",
+                found=f"{rows.dtype} {rows.shape}",
                 remedy="give a row of that many numbers for each image",
             )
-        images: Array = jax.jit(self.evaluated.decode)(codes)
+        images: Array = jax.jit(self.evaluated.decode)(jnp.asarray(rows, jnp.float32))
         return images
 
     def reconstruct(self, key: PRNGKey, images: RawImages) -> Images:
@@ -327,6 +327,12 @@ class Run:
         Errors:
             SettingError: the run has several seeds, or the data set is another one.
         """
+        if not 2 <= num_samples <= suite.NUM_FEATURES:
+            raise SettingError(
+                expected=f"from 2 to {suite.NUM_FEATURES:,} samples",
+                found=str(num_samples),
+                remedy="set num_samples",
+            )
         key = named_key(jax.random.key(self.seed), "yardstick")  # another name draws others
         dataset = dataset or self.dataset()
         return suite.evaluate(
@@ -360,7 +366,7 @@ class Run:
         Errors:
             SettingError: they are of another shape or dtype.
         """
-        array = np.asarray(images)
+        array = _array(images)
         if array.dtype != np.uint8 or array.shape[1:] != self.image_shape or not len(array):
             raise SettingError(
                 expected=f"raw images, uint8 from 0 to 255, [num, {str(self.image_shape)[1:-1]}]",
@@ -384,6 +390,14 @@ class Run:
             found=f"a {self.model}, which has {', '.join(name for name in there if there[name])}",
             remedy="take one of these, or the run of another model",
         )
+
+
+def _array(value: Any) -> NumpyArray:
+    """A value as NumPy has it; of rows of several lengths, an array of no numbers."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.empty(0, np.object_)
 
 
 def _check_key(key: Any) -> None:

@@ -19,6 +19,12 @@ NAME = "samples.npz"
 MAX_BYTES = 1 << 28
 """Of all arrays in a file together, unpacked."""
 
+DAMAGE = (
+    *(OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""Errors to which a damaged archive, or the header of an array in it, leads."""
+
 NumpyArray: TypeAlias = NDArray[Any]
 
 
@@ -54,7 +60,7 @@ def read_arrays(path: Path) -> dict[str, NumpyArray]:
             return {
                 entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries
             }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except DAMAGE as error:
         raise _unreadable(path, "a damaged file") from error
 
 
@@ -71,7 +77,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NumpyArray:
             raise ValueError(f"version {version} of the format")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
         size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or fortran_order or size > entry.file_size:
+        sizes = all(type(length) is int and length >= 0 for length in shape)
+        if not sizes or dtype.kind not in "biufc" or fortran_order or size > entry.file_size:
             raise ValueError("an array that is not in the file")
         content = file.read()
     return np.frombuffer(content, dtype).reshape(shape)

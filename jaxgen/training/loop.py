@@ -15,7 +15,7 @@ from jaxgen.learner import Learner, Metrics, State
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import Carry
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
-from jaxgen.training.sharding import local
+from jaxgen.training.sharding import layout, local
 
 __all__ = ["Progress", "Result", "Schedule", "fit", "steps_in_epoch"]
 
@@ -143,6 +143,12 @@ def _resumed(
     return (arrays.begun_at(carry) if step else arrays), step
 
 
+def _alike(schedule: Schedule) -> dict[str, str]:
+    """The parts of a schedule that all workers must have alike; the rest is the first one's."""
+    names = ("num_epochs", "batch_size", "log_every")
+    return {f"schedule.{name}": str(getattr(schedule, name)) for name in names}
+
+
 def fit(
     learner: Learner,
     images: UInt8[np.ndarray, "examples height width channels"],
@@ -183,8 +189,10 @@ def fit(
     """
     length = steps_in_epoch(len(images), schedule.batch_size)
     num_steps = schedule.num_epochs * length
+    placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
+    # Before any array is spread: workers that differ would wait for each other's in other programs.
+    placed.require_same({**settings, **_alike(schedule)})
     arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
-    arrays.placed.require_same(settings)
     folder = folder if jax.process_index() == 0 else None
     arrays, first_step = _resumed(arrays, folder, settings, num_steps)
     on_start()

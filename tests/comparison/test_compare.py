@@ -248,7 +248,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(
         out.mkdir()
         (out / "thesis.tex").write_text("mine")
     before = contents(run)
-    in_use = run_folder.opened(run, resume=True, overwrite=False)
+    in_use = run_folder.opened(run, "rbm", resume=True, overwrite=False)
     with in_use if damage == "in use" else contextlib.nullcontext():
         assert called(run, other, "--out", out) == code
     assert found in only_line(capsys.readouterr().err)

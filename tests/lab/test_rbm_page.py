@@ -365,7 +365,7 @@ def test_a_run_that_never_began_leaves_its_folder_as_it_was(
         folder.mkdir()
     for name in there[1:]:
         (tmp_path / name).touch()
-    with run_folder.opened(folder, resume=True, overwrite=False):
+    with run_folder.opened(folder, "rbm", resume=True, overwrite=False):
         assert (folder / ".lock").exists()
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {*there}
 
@@ -383,9 +383,9 @@ def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(
         flock(handle, how)
 
     monkeypatch.setattr(run_folder.fcntl, "flock", late)
-    with run_folder.opened(tmp_path, resume=False, overwrite=False):
+    with run_folder.opened(tmp_path, "rbm", resume=False, overwrite=False):
         assert removed
-        second = run_folder.opened(tmp_path, resume=False, overwrite=False)
+        second = run_folder.opened(tmp_path, "rbm", resume=False, overwrite=False)
         with pytest.raises(RunFolderError, match="another run that is using it"), second:
             pass
 

@@ -459,7 +459,7 @@ def test_every_public_name_is_there() -> None:
             lambda run: run.reconstruct(np.zeros((2, 28, 28, 1), np.uint8), jax.random.key(0)),
             "a key, first of the arguments, found an array uint8[2, 28, 28, 1];",
         ),
-        (lambda run: run.decode(np.zeros((2, 7))), "codes [num, 3] for rbm, found an array"),
+        (lambda run: run.decode(np.zeros((2, 7))), "codes [num, 3] for rbm, found float64 (2, 7);"),
     ],
 )
 def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:

@@ -1,0 +1,143 @@
+"""Files of a run folder that are none: each ends in one line, and nothing waits or grows."""
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.helpers import FIXTURES, one_line
+from support.runs import call, contents, only_line, read
+
+import jaxgen
+from experiments import dbn
+from experiments.comparison import measures
+from experiments.reproduction import verdict
+from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError
+from jaxgen.runs import folder as run_folder
+from jaxgen.runs import metrics_log, samples
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A copy of a small finished run."""
+    shutil.copytree(FIXTURES / "old_run" / "rbm", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def as_fifo(path: Path) -> None:
+    """A pipe in the place of a file: reading it would wait for ever."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def as_sparse(path: Path) -> None:
+    """A file of 40 GB that takes no space."""
+    with path.open("wb") as file:
+        file.truncate(40 << 30)
+
+
+@pytest.mark.parametrize("spoil", [as_fifo, as_sparse])
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "params.safetensors"])
+def test_a_file_that_is_none(run: Path, name: str, spoil: Callable[[Path], None]) -> None:
+    spoil(run / name)
+    with pytest.raises((CheckpointError, RunFolderError)) as error:
+        jaxgen.load(run)
+    one_line(error)
+    run_folder.read_config(run)  # neither waits nor grows
+    assert measures.read(run / name, {}) is None
+
+
+@pytest.mark.parametrize("seeds", [[], {}, 5, None, True, "0", [0, 0], [0, "1"], [2**40]])
+def test_seeds_that_are_none(run: Path, seeds: Any) -> None:
+    summary = read(run / "summary.json") | {"seeds": seeds}
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(run)
+    assert "the same seeds" in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["dataset", "preset", "epochs"])
+def test_settings_that_contradict_the_summary(run: Path, name: str) -> None:
+    other = {"dataset": "kmnist", "preset": "cd25", "epochs": 7}[name]
+    (run / "config.json").write_text(json.dumps(read(run / "config.json") | {name: other}))
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(run)
+    assert f"the same {name} in config.json and summary.json" in one_line(error)
+
+
+def header(shape: str, descr: str = "'<f4'") -> bytes:
+    """An array's file with a header of our own and eight bytes."""
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("(" + "-" * 90 + "1,)"),
+        header("(True,)"),
+        header("(-1, 2, 1, 1)"),
+        header("(2,)", "'<U1'"),
+        header("(1,)", "'<M8[s]'"),
+        header("(1,)", "[('a', '<f4')]"),
+    ],
+)
+def test_samples_that_are_none(run: Path, content: bytes) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("images.npy", content)
+    (run / "samples.npz").write_bytes(buffer.getvalue())
+    with pytest.raises(CheckpointError) as error:
+        samples.read_samples(run)
+    one_line(error)
+    with pytest.raises(CheckpointError):
+        verdict.read(run)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": 10**30}, {"step": -1}, {"train_s": 10**400}, {"train_s": float("nan")}]
+)
+def test_lines_of_a_log_that_are_none(run: Path, change: dict[str, Any]) -> None:
+    log = run / "metrics.jsonl"
+    lines = [json.loads(text) for text in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(x) + "\n" for x in [lines[0] | change, *lines[1:]]))
+    with pytest.raises(RunFolderError) as error:
+        metrics_log.read_lines(log)
+    assert "line 1" in one_line(error)
+
+
+def test_a_file_that_only_one_run_has_is_a_difference(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    for name in ("samples.npz", "metrics.jsonl"):
+        (tmp_path / "other" / name).unlink()
+    found = verdict.compare_runs(verdict.read(tmp_path / "other"), {"now": verdict.read(run)})
+    assert found.found != "A"
+    assert "now: only one of the runs has: samples, log" in found.found_why
+
+
+def test_another_experiment_takes_no_run(
+    run: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither does one go on with another's run, nor does a comparison replace its settings."""
+    before = contents(run)
+    flags = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(run), "--resume")
+    assert call(*flags, experiment=dbn) == RunFolderError.exit_code
+    assert "to be a run of dbn, found one of 'rbm'" in only_line(capsys.readouterr().err)
+    with (
+        pytest.raises(RunFolderError) as error,
+        run_folder.opened(run, "compare", resume=True, overwrite=False),
+    ):
+        pass
+    assert "to be a run of compare, found one of 'rbm'" in one_line(error)
+    assert contents(run) == before
+
+
+def test_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(JaxgenError) as error:
+        jaxgen.load("x" * 300)
+    assert "no such folder" in one_line(error)
