@@ -16,7 +16,7 @@ if missing := [name for name in EXTRA if find_spec(name) is None]:
     error = SettingError(
         expected=f"{', '.join(EXTRA)} beside the library, as the extra 'experiments' installs them",
         found=f"no {' and no '.join(missing)}",
-        remedy=f"type: pip install -c constraints.txt {' '.join(missing)}",
+        remedy=f"type: pip install {' '.join(missing)}",
     )
     write_error(error)
     raise SystemExit(error.exit_code)

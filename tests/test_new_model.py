@@ -46,9 +46,9 @@ PROGRAM = """if True:
         found["compared"] = compare.entry()
         rows = json.loads(Path("compared/compare.json").read_text())
         found["rows"] = [row["name"] for row in rows]
-        flags = ["bernoulli", "--quick", "--epochs", "2", "--data-dir", data, "--out", "repeated"]
+        flags = ["--verify", "run", "--data-dir", data, "--out", "now"]
         found["reproduced"] = reproduce.main(flags)
-        found["class"] = json.loads(Path("repeated/reproduce.json").read_text())["found"]
+        found["class"] = json.loads(Path("now/reproduce.json").read_text())["found"]
     print(json.dumps(found))
 """
 

@@ -19,7 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.running.experiment import Band, find
-from jaxgen.errors import RunFolderError
+from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.runs.folder import read_config
 from jaxgen.runs.manifest import PLACE, fingerprint
 from jaxgen.runs.metrics_log import read_lines
@@ -117,11 +117,16 @@ def read(folder: Path) -> Run:
 
     Errors:
         RunFolderError: one of its files is missing or damaged.
-        CheckpointError: its samples are damaged.
     """
     record, whole = read_record(folder), read_json(folder / "summary.json")
     try:
         digests, metrics = dict(_file_digests(folder)), dict[str, float]()
+    except CheckpointError as error:
+        raise RunFolderError(
+            expected=f"whole samples in {folder}",
+            found="a damaged file",
+            remedy="name the folder of another run",
+        ) from error
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RunFolderError(
             expected=f"whole logs and samples in {folder}",
@@ -170,6 +175,8 @@ def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"{_where(path, folder)}samples", digest(read_arrays(path))
     for path in sorted(folder.rglob("metrics.jsonl")):
         lines = read_lines(path)
+        if len(lines) < len(path.read_bytes().splitlines()):
+            raise ValueError(f"a last line in {path} that was cut")
         kept = [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
         yield f"{_where(path, folder)}log", fingerprint(kept)
 

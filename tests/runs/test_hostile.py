@@ -95,8 +95,9 @@ def test_samples_that_are_none(run: Path, content: bytes) -> None:
     with pytest.raises(CheckpointError) as error:
         samples.read_samples(run)
     one_line(error)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(RunFolderError) as error:
         verdict.read(run)
+    assert one_line(error).count("expected") == 1
 
 
 @pytest.mark.parametrize(
