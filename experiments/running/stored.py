@@ -1,23 +1,12 @@
 """Settings read back: the config.json of a run as its experiment's own dataclass."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from experiments.running.args import RunArgs
 from experiments.running.experiment import Experiment, find
 from jaxgen.errors import CheckpointError
-from jaxgen.runs.folder import CONFIG
-from jaxgen.runs.settings import read_json, rebuild, shown, to_json, unlike
-
-
-def args_of(folder: Path) -> tuple[Experiment[Any], RunArgs]:
-    """The experiment of a run, and the run's settings; errors as `rebuild_args`.
-
-    Errors:
-        RunFolderError: the folder has no config.json.
-    """
-    return rebuild_args(read_json(folder / CONFIG), str(folder))
+from jaxgen.runs.settings import rebuild, shown, to_json, unlike
 
 
 def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experiment[Any], RunArgs]:

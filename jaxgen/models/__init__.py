@@ -57,7 +57,11 @@ def params_shape(name: str, config: Any, image_shape: ImageShape) -> Any:
 
 def state_of(name: str, config: Any, image_shape: ImageShape, params: Any) -> State:
     """The learner's state that holds trained parameters; all else is as before the first step."""
-    model = module(name)
+    return restore_state(module(name), config, image_shape, params)
+
+
+def restore_state(model: ModuleType, config: Any, image_shape: ImageShape, params: Any) -> State:
+    """The same as `state_of`, for the module of any model, also of one that is not in this room."""
     if hasattr(model, "from_params"):
         return model.from_params(config, image_shape, params)
     return model.learner(config, image_shape).init(jax.random.key(0))._replace(params=params)

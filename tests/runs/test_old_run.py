@@ -42,7 +42,7 @@ def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path) ->
     before = contents(old)
     run = verdict.read(old)
     experiment, args = checks.require_repeatable(old, run.record)
-    assert (experiment, args) == ("rbm", stored.args_of(old)[1])
+    assert (experiment, args) == ("rbm", stored.rebuild_args(read(old / "config.json"))[1])
     assert args.model.num_hidden == 3
     assert run.digests["parameters"] == jaxgen.load(old).digest
     assert verdict.promise(run.record, run.record)[0] == "A"

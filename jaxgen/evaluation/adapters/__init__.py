@@ -7,11 +7,9 @@ import importlib
 from functools import partial, singledispatch
 from typing import Any
 
-import jax
-
 from jaxgen.evaluation.adapters import adversarial, nets, vae
 from jaxgen.evaluation.model import EvaluatedModel
-from jaxgen.models import dbn, dcgan, gan, rbm, wake_sleep
+from jaxgen.models import dbn, dcgan, gan, rbm, restore_state, wake_sleep
 from jaxgen.models import vae as vae_model
 
 
@@ -28,9 +26,9 @@ def evaluated_model(config: Any, image_shape: tuple[int, int, int], params: Any)
         params: those of the learner's state; or as a file has them, nested by the parts of their
             dotted names.
     """
-    learner = importlib.import_module(type(config).__module__).learner(config, image_shape)
-    state = jax.jit(learner.init)(jax.random.key(0))._replace(params=params)
-    return EvaluatedModel(sample=partial(learner.sample, state))
+    model = importlib.import_module(type(config).__module__)
+    state = restore_state(model, config, image_shape, params)
+    return EvaluatedModel(sample=partial(model.learner(config, image_shape).sample, state))
 
 
 evaluated_model.register(rbm.Config, nets.rbm_model)
