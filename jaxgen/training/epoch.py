@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Key, UInt8
 
-from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
+from jaxgen.learner import Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
 
 RUN_ONCE = {"xla_backend_optimization_level": 1}
@@ -55,21 +55,32 @@ def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Ar
     return jax.random.permutation(key_order, num_examples).astype(jnp.int32)
 
 
-def initial_carry(learner: Learner, keys: Keys, batch: Batch, length: int, state: State) -> Carry:
-    """The carry before the first step, from a given state or, where that is None, from init.
+def initial_state(learner: Learner, keys: Keys, state: State) -> State:
+    """The state before the first step: a given one, or that of init where it is None.
 
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
     """
-    if state is None:
-        init = over_seeds(lambda key: learner.init(named_key(key, "init")), keys)
-        state = jax.jit(init, compiler_options=RUN_ONCE)(keys)
-    else:
-        state = jax.tree.map(jnp.array, state)
-    seeds = keys.shape
-    batches = jnp.broadcast_to(batch, (*seeds, *batch.shape))
-    _, metrics = jax.eval_shape(over_seeds(learner.step, keys), state, batches, keys)
-    trace = {name: jnp.zeros((*seeds, length), jnp.float32) for name in metrics}
-    return Carry(state=state, trace=trace)
+    if state is not None:
+        return jax.tree.map(jnp.array, state)
+    init = over_seeds(lambda key: learner.init(named_key(key, "init")), keys)
+    return jax.jit(init, compiler_options=RUN_ONCE)(keys)
+
+
+def initial_carry(
+    learner: Learner, keys: Keys, data: Array, batch_size: int, length: int, state: State
+) -> Carry:
+    """The carry before the first step of an epoch of `length` steps.
+
+    The step is traced for the names of its metrics. If it is jitted, and the arguments lie where
+    they lie in the program, the program takes what was traced.
+    """
+
+    def metrics_of(state: State, key: PRNGKey) -> Metrics:
+        return learner.step(state, data[:batch_size], key)[1]
+
+    metrics = jax.eval_shape(over_seeds(metrics_of, keys), state, keys)
+    shape = (*keys.shape, length)
+    return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
 
 
 def run_steps(

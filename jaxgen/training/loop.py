@@ -100,7 +100,7 @@ def _chunks(
 
     The length of a chunk follows the first process's clock; what is computed does not depend on it.
     """
-    carry, data, keys, placed = arrays
+    carry, data, keys, placed, _ = arrays
     step, size, order = span.start, 1, None
     while step < span.stop:
         epoch, first = divmod(step, length)
@@ -189,6 +189,8 @@ def fit(
     """
     length = steps_in_epoch(len(images), schedule.batch_size)
     num_steps = schedule.num_epochs * length
+    # Traced once, where its metrics are asked for; the epoch takes what was traced.
+    learner = learner._replace(step=jax.jit(learner.step, inline=True))
     placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})

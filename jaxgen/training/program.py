@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, UInt8
@@ -18,6 +17,7 @@ from jaxgen.training.epoch import (
     Keys,
     epoch_order,
     initial_carry,
+    initial_state,
     over_seeds,
     root_keys,
     run_steps,
@@ -33,6 +33,8 @@ class Arrays(NamedTuple):
     data: UInt8[Array, "examples height width channels"]
     keys: Keys
     placed: Layout
+    trace_s: float
+    """Seconds for tracing the learner's step."""
 
     @property
     def by_seed(self) -> NamedSharding:
@@ -71,10 +73,14 @@ def begin(
     length = steps_in_epoch(len(images), batch_size)
     placed = layout(devices or jax.devices()[:1], len(seeds), batch_size)
     keys = root_keys(seeds)
-    carry = initial_carry(learner, keys, jnp.asarray(images[:batch_size]), length, state)
-    data = place(images, placed.whole)
-    arrays = Arrays(carry, data, place(keys, placed.whole), placed)
-    return arrays._replace(keys=place(keys, arrays.by_seed)).begun_at(carry)
+    by_seed = placed.by_seed if keys.ndim else placed.whole
+    state = place(placed.broadcast_from_host0(initial_state(learner, keys, state)), by_seed)
+    data, keys = place(images, placed.whole), place(keys, by_seed)
+    began = time.perf_counter()
+    with jax.set_mesh(placed.mesh):
+        carry = initial_carry(learner, keys, data, batch_size, length, state)
+    trace_s = time.perf_counter() - began
+    return Arrays(carry._replace(trace=place(carry.trace, by_seed)), data, keys, placed, trace_s)
 
 
 class Program(NamedTuple):
@@ -92,8 +98,8 @@ class Program(NamedTuple):
 
 def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
-    began = time.perf_counter()
-    carry, data, keys, placed = arrays
+    began = time.perf_counter() - arrays.trace_s
+    carry, data, keys, placed, _ = arrays
     zero = np.int32(0)
 
     def order_of(keys: Keys, epoch: Array) -> Array:

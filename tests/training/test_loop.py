@@ -20,7 +20,14 @@ from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
 from jaxgen.learner import Learner, named_key
 from jaxgen.models import rbm, vae
 from jaxgen.training import checkpoint, loop
-from jaxgen.training.epoch import Carry, epoch_order, initial_carry, root_keys, run_steps
+from jaxgen.training.epoch import (
+    Carry,
+    epoch_order,
+    initial_carry,
+    initial_state,
+    root_keys,
+    run_steps,
+)
 from jaxgen.training.loop import Progress, Result, Schedule, fit
 
 MAX_STEPS = 40
@@ -92,8 +99,7 @@ def tiny_rbm(**settings: Any) -> Learner:
 
 def saved(folder: Path, result: Result, learner: Learner, images: np.ndarray, seeds=(0,)) -> Any:
     """The newest checkpoint: the state and the metrics of the epoch."""
-    batch, length = images[:3], len(images) // 3
-    like = initial_carry(learner, root_keys(seeds), batch, length, result.state)
+    like = initial_carry(learner, root_keys(seeds), images, 3, len(images) // 3, result.state)
     found = checkpoint.restore(folder, like, "")
     assert found is not None
     assert found.step == result.step
@@ -200,8 +206,8 @@ def test_chunked_equals_unchunked(which: str) -> None:
     }[which]
     key = root_keys([0])
     order = epoch_order(key, 1, len(images))
-    start = initial_carry(learner, key, images[:3], 8, None)
     data, zero = jnp.asarray(images), jnp.int32(0)
+    start = initial_carry(learner, key, data, 3, 8, initial_state(learner, key, None))
     run = jax.jit(functools.partial(run_steps, learner, 3))
     run = run.lower(start, data, order, key, zero, zero, zero).compile()
 
@@ -230,7 +236,7 @@ def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: 
     assert all(same(carry, carries[0]) for carry in carries)
 
 
-def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None) -> None:
+def test_each_fit_traces_and_compiles_once(tmp_path: Path, erratic_clock: None) -> None:
     learner, traced, chunks = spy(3), [], []
 
     def step(state, batch, key):
@@ -241,7 +247,7 @@ def test_each_fit_compiles_one_program(tmp_path: Path, erratic_clock: None) -> N
     hook = chunks.append
     fit(counted, numbered(24), Schedule(4, 3, log_every=5), (0,), hook=hook)
     assert len({chunk.step - before.step for before, chunk in itertools.pairwise(chunks)}) > 2
-    assert len(traced) == 2  # once for the names of the metrics, once to compile
+    assert len(traced) == 1  # for the names of the metrics, and the program takes it
 
 
 # ---- stop, resume
@@ -480,7 +486,7 @@ def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step:
 def test_the_program_stops_right_after_a_bad_step() -> None:
     key, zero = root_keys([0]), jnp.int32(0)
     learner, data = spy(3, bad=lambda state: state.step == 2), jnp.asarray(numbered(21))
-    carry = initial_carry(learner, key, data[:3], 7, None)
+    carry = initial_carry(learner, key, data, 3, 7, initial_state(learner, key, None))
     run = jax.jit(functools.partial(run_steps, learner, 3))
     carry, reached = run(carry, data, epoch_order(key, 0, 21), key, zero, zero, jnp.int32(7))
     assert int(reached) == int(carry.state.step) == 3
