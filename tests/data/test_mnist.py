@@ -41,7 +41,8 @@ def test_mnist_files_are_not_fashion_mnist(mnist_dir: Path, tmp_path: Path) -> N
 
 def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "mnist", "--data-dir", str(mnist_root), "--out", str(tmp_path / "run"))
-    assert call(*where, "--epochs", "1") == 0
+    short = ("--num-sampling-steps", "10", "--generation-steps", "5")
+    assert call(*where, *short, "--epochs", "1") == 0
     summary = read(tmp_path / "run" / "summary.json")
     assert summary["steps"] == 600
     assert summary["metrics"]["test_reconstruction_error"] < 0.03

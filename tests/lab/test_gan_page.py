@@ -2,14 +2,12 @@
 
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from support.helpers import start_python
 from support.runs import (
     assert_reads_back,
     call,
@@ -18,7 +16,7 @@ from support.runs import (
     only_line,
     read,
     said_twice,
-    wait_until,
+    stopped_after,
     without_times,
 )
 
@@ -97,13 +95,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     digits_root: Path, finished: Path, tmp_path: Path
 ) -> None:
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--resume")
-    command = ("-m", "experiments.gan", *flags, "--checkpoint-seconds", "0")
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        count = len(lines_of(tmp_path / "run"))
-        with start_python(*command, cwd=tmp_path) as process:
-            wait_until(process, lambda count=count: len(lines_of(tmp_path / "run")) > count + 2)
-            process.send_signal(number)
-            process.communicate(timeout=60)
+    for step in (50, 120):
+        with stopped_after(step):
+            assert call(*flags, experiment=gan) == 143
         assert not (tmp_path / "run" / "summary.json").exists()
     assert call(*flags, experiment=gan) == 0
     here, there = (read(folder / "summary.json") for folder in (tmp_path / "run", finished))
@@ -186,14 +180,14 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path) -> None:
     np.testing.assert_array_equal(arrays["main.1.running_mean"], running)
 
 
-def test_a_run_that_takes_long_says_so(digits_root: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_run_that_takes_long_says_so(
+    digits_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--epochs", "1000000")
-    with start_python("-m", "experiments.gan", *flags, cwd=tmp_path) as process:
-        wait_until(process, lambda: bool(lines_of(tmp_path / "run")))
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert re.search(r"this run takes about \d+ h \d\d min; --epochs or --quick shorten it", err)
+    with stopped_after(0):
+        assert call(*flags, experiment=gan) == 143
+    said = "\n".join(caplog.messages)
+    assert re.search(r"this run takes about \d+ h \d\d min; --epochs or --quick shorten it", said)
 
 
 @pytest.mark.slow

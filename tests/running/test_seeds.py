@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from support.runs import (
     only_line,
     read,
     said_twice,
+    stopped_after,
     without_times,
 )
 
@@ -32,7 +32,6 @@ from experiments.running.session import Session, session_for
 from jaxgen import data
 from jaxgen.models import dbn as dbn_model
 from jaxgen.models.wake_sleep import Config
-from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result, Schedule, fit
 
@@ -174,16 +173,10 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
 
 
 def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path) -> None:
-    folder, write = tmp_path / "run", metrics_log.Log.write
+    folder = tmp_path / "run"
     flags = (*SMALL, *SEEDS, "--resume", "--checkpoint-seconds", "1000")
 
-    def write_and_stop(self, progress, values) -> None:
-        write(self, progress, values)
-        if progress.step > LENGTH // 2:
-            signal.raise_signal(signal.SIGTERM)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics_log.Log, "write", write_and_stop)
+    with stopped_after(LENGTH // 2):
         assert run(rbm, folder, *flags) == 143
     assert not (folder / "summary.json").exists()
     assert run(rbm, folder, *flags) == 0

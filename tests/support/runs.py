@@ -1,11 +1,13 @@
 """Runs of experiments for the tests: small ones, in this process or in another."""
 
+import contextlib
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +24,8 @@ from experiments.reproduction import verdict as reproduce_verdict
 from experiments.running import cli
 from jaxgen.export import safetensors
 from jaxgen.learner import named_key
+from jaxgen.runs import metrics_log
+from jaxgen.training.loop import Progress
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
 """An RBM that is soon trained and drawn."""
@@ -95,6 +99,21 @@ def call(*flags: str, experiment: ModuleType = rbm) -> int:
         patch.setattr(sys, "argv", [experiment.EXPERIMENT.name, *flags])
         code: int = cli.main(experiment.EXPERIMENT)
         return code
+
+
+@contextlib.contextmanager
+def stopped_after(step: int) -> Iterator[None]:
+    """Stops a run in this process by SIGTERM, as soon as its log has passed a step."""
+    write = metrics_log.Log.write
+
+    def write_and_stop(log: metrics_log.Log, progress: Progress, values: Any) -> None:
+        write(log, progress, values)
+        if progress.step > step:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics_log.Log, "write", write_and_stop)
+        yield
 
 
 def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tuple[int, str]:
