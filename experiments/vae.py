@@ -64,8 +64,10 @@ def train(args: Args, session: Session) -> Result:
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained VAE, returns the page."""
-    written = page.write(args, session, result)
-    return study.compare(args, session, written, train) if args.study else written.page
+    trained = page.write(args, session, result)
+    if args.study:
+        return study.compare(args, session, trained, train)
+    return session.folder / "report.html"
 
 
 EXPERIMENT = Experiment(

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.lab.dbn import tasks
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import LayerArgs, make_evaluator, rate
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -20,7 +20,6 @@ from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
-from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
@@ -108,14 +107,9 @@ def _joined(results: Sequence[Result]) -> Result:
 
 def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
     """The test reconstruction error over the epochs, layer by layer."""
-    logs = {
-        f"layer {layer + 1}": metrics_log.read_lines(
-            drawing.folder / name_of(layer) / "metrics.jsonl", last_step
-        )
-        for layer in range(num_layers)
-    }
+    folders = {f"layer {i + 1}": drawing.folder / name_of(i) for i in range(num_layers)}
     meaning = f"{tasks.ERROR}; of each layer in training, with those below it"
-    return training_curve(drawing, logs, "test_reconstruction_error", meaning)
+    return error_curve(drawing, folders, meaning, last_step=last_step)
 
 
 def load(folder: Path, dataset: Dataset) -> Layers:

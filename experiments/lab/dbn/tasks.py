@@ -4,7 +4,6 @@ All of it works on `dbn.Net`s: an RBM is one without directed layers, and a fine
 whose two directions differ.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -15,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.rbm.tasks import binarized
+from experiments.lab.drawing import NUM_SHOWN, Drawing, file_name
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.study import tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
+from jaxgen.evaluation.model import binarized
 from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import task_key
 from jaxgen.models import dbn
@@ -64,11 +63,6 @@ class TrainedNet(NamedTuple):
 
 Nets = Mapping[str, TrainedNet]
 """Nets by the names under which they are compared."""
-
-
-def file_name(title: str) -> str:
-    """A title as the name of a file: 2.3 DBN is 2_3_DBN."""
-    return re.sub(r"\W+", "_", title)
 
 
 def composed(layers: dbn.Layers) -> np.ndarray:

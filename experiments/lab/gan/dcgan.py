@@ -3,8 +3,6 @@
 Each variant of the comparison is a whole run of its own.
 """
 
-import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +11,12 @@ from typing import Any, Literal, TypeVar
 import jax
 import numpy as np
 
-from experiments.lab.drawing import Drawing
+from experiments.lab.drawing import Drawing, file_name
 from experiments.lab.gan import page, training
 from experiments.lab.gan.page import GANReport
 from experiments.lab.gan.tasks import failures_in_words
 from experiments.lab.gan.training import GANArgs
-from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run
+from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run, variant
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
@@ -119,13 +117,8 @@ def _sequence(config: dcgan.Config) -> str:
 
 def variants(args: A) -> list[Variant[A]]:
     """The variants without those that are the run's own settings."""
-    found = []
-    for name, changes in VARIANTS.items():
-        model = dataclasses.replace(args.model, **changes)
-        if model != args.model:
-            changed = dataclasses.replace(args, model=model, study=False)
-            found.append(Variant(name, re.sub(r"[^\w]+", "_", name), changed))
-    return found
+    found = [variant(args, name, file_name(name), **VARIANTS[name]) for name in VARIANTS]
+    return [each for each in found if each.args.model != args.model]
 
 
 def compare(

@@ -30,9 +30,9 @@ NUM_FILTERS = 12
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
 CURVES = {
-    "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
-    "outputs": ("What D makes of images", "mean", {"d_real": "D(x)", "d_fake": "D(G(z))"}),
-    "spread": ("Pixel variance, fakes over real images", "ratio", {"spread": "in training"}),
+    "losses": ("Losses", "nats per image", {"D": "d_loss", "G": "g_loss"}),
+    "outputs": ("What D makes of images", "mean", {"D(x)": "d_real", "D(G(z))": "d_fake"}),
+    "spread": ("Pixel variance, fakes over real images", "ratio", {"in training": "spread"}),
 }
 
 
@@ -43,15 +43,10 @@ def training(
     smoothing: float,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
-    paths = []
-    epochs = [line["epoch"] for line in lines]
-    for name, (title, unit, measures) in CURVES.items():
-        curves = {
-            label: (epochs, [line[measure] for line in lines])
-            for measure, label in measures.items()
-        }
-        figure = figures.curves(curves, title, "epoch", unit)
-        paths.append(drawing.save(f"training_{name}", figure))
+    paths = [
+        drawing.save_curves(f"training_{name}", lines, title, unit, measures)
+        for name, (title, unit, measures) in CURVES.items()
+    ]
     rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
     answer = (
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
@@ -231,8 +226,8 @@ def arithmetic(trained: TrainedGAN) -> Section:
     means = jnp.where(jnp.isnan(means), 0.0, means)
     strips = {"mean": trained.images(_lengthened(means))}
     for a, b in DIFFERENCES:
-        sums = jnp.stack([latent.analogy(means, a, b, digit) for digit in range(10)])
-        strips[f"{a} - {b} + mean"] = trained.images(_lengthened(sums))
+        sums = _lengthened(means[a] - means[b] + means)
+        strips[f"{a} - {b} + mean"] = trained.images(sums)
     path = trained.drawing.save(
         "5_4_6", figures.rows_of(strips, "Generated from mean codes of 0 to 9, and sums with them")
     )

@@ -6,11 +6,10 @@ The data set decides how long a falling rate falls and where the biases start.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
-from jaxtyping import Array, UInt8
+from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
@@ -88,17 +87,6 @@ def initializer(
     return lambda key: rbm.at_base_rates(learner.init(key), mean)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(
-    monitors: Callable[..., dict[str, Array]],
-    binary: Binarize,
-    params: Any,
-    train: UInt8[Array, "..."],
-    test: UInt8[Array, "..."],
-) -> dict[str, Array]:
-    return monitors(params, task_key("measure"), train, test, binary)
-
-
 def make_evaluator(
     monitors: Callable[..., dict[str, Array]], binary: Binarize, dataset: Dataset
 ) -> Callable[[Any], dict[str, float]]:
@@ -111,9 +99,10 @@ def make_evaluator(
     """
     test = jax.device_put(dataset.test.images)
     train = jax.device_put(dataset.train.images[: len(test)])
+    compiled = jax.jit(monitors, static_argnums=4)
 
     def evaluate(params: Any) -> dict[str, float]:
-        measures = jax.device_get(_evaluate(monitors, binary, params, train, test))
+        measures = jax.device_get(compiled(params, task_key("measure"), train, test, binary))
         return {name: float(value) for name, value in measures.items()}
 
     return evaluate

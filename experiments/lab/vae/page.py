@@ -1,8 +1,7 @@
 """The page of one trained VAE."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +13,7 @@ from experiments.lab.vae.training import VAEArgs, likelihoods, scheduled
 from experiments.running import artifacts
 from experiments.running.session import Session
 from jaxgen.data import Dataset
+from jaxgen.evaluation.model import binary_input
 from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
@@ -25,14 +25,6 @@ PUBLISHED = (
     "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the "
     "ELBO, -84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
 )
-
-
-class VAEReport(NamedTuple):
-    """A VAE whose page is written."""
-
-    trained: TrainedVAE
-    measures: dict[str, float]
-    page: Path
 
 
 def described(args: VAEArgs, dataset: Dataset) -> str:
@@ -56,43 +48,38 @@ def described(args: VAEArgs, dataset: Dataset) -> str:
     return ", ".join(words)
 
 
-def write(args: VAEArgs, session: Session, result: Result) -> VAEReport:
+def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     """Measures a trained VAE and writes the files of its run."""
     config, params = args.model, result.state.params
-    drawing = Drawing(session.dataset, session.folder)
-    trained = tasks.encoded(config, jax.device_get(params), drawing)
-    measures = likelihoods(config, params, trained.visible, args.bound_samples)
-    elbo, bound = (number(measures[name]) for name in ("test_elbo", "test_bound"))
-    print(
-        f"step {result.step}: test_elbo {elbo}, test_bound {bound}; drawing the report", flush=True
-    )
+    visible = binary_input(session.dataset.test.images, config.binarize)
+    measures = likelihoods(config, params, visible, args.bound_samples)
+    drawing, codes = Drawing(session.dataset, session.folder), tasks.encode(params, config, visible)
+    trained = TrainedVAE(config, jax.device_get(params), measures, drawing, visible, *codes)
+    numbers = ", ".join(f"{name} {number(measures[name])}" for name in ("test_elbo", "test_bound"))
+    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
     learner = vae.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
-    found = sections(args, trained, lines, measures, samples)
+    found = sections(args, trained, lines, samples)
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
-    page = artifacts.write(args, session, result, measures, title, model, found)
-    return VAEReport(trained, measures, page)
+    artifacts.write(args, session, result, measures, title, model, found)
+    return trained
 
 
 def sections(
-    args: VAEArgs,
-    trained: TrainedVAE,
-    lines: Sequence[Mapping[str, Any]],
-    measures: Mapping[str, float],
-    samples: np.ndarray,
+    args: VAEArgs, trained: TrainedVAE, lines: Sequence[Mapping[str, Any]], samples: np.ndarray
 ) -> list[Section]:
     """The tasks that concern one model, in the lab's order."""
     sheet = figures.image_sheet(samples, f"First {len(samples)} samples: codes from the prior")
     path = trained.drawing.save("samples", sheet)
     answer = "E[x|z] for codes drawn from the prior N(0, I)."
-    likelihood = tasks.likelihood(trained.config, measures, args.bound_samples)
+    likelihood = tasks.likelihood(trained, args.bound_samples)
     if args.preset == "burda" and trained.drawing.dataset.name == "mnist":
         likelihood = likelihood._replace(answer=[*likelihood.answer, PUBLISHED])
     return [
-        tasks.training(trained.drawing, lines, measures),
+        tasks.training(trained, lines),
         likelihood,
-        tasks.reconstructions(trained, measures),
+        tasks.reconstructions(trained),
         tasks.latent_boxes(trained),
         space.scatter(trained),
         space.grids(trained),

@@ -1,7 +1,6 @@
 """One trained VAE: its training, its likelihood, and the lab's tasks 4.1 and 4.2."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.vae.training import test_input
 from jaxgen.evaluation import latent
 from jaxgen.models import vae
 from jaxgen.report import figures
@@ -20,10 +18,12 @@ decode = jax.jit(vae.decoded_means, static_argnums=1)
 
 
 class TrainedVAE(NamedTuple):
-    """A trained VAE, its posteriors of the test images, and where its figures go."""
+    """A trained VAE with its measures and its posteriors of the test images."""
 
     config: vae.Config
     params: vae.Params
+    measures: dict[str, float]
+    """Those of `likelihoods` in `experiments.lab.vae.training`."""
     drawing: Drawing
     visible: Array
     """The test set as input."""
@@ -43,16 +43,9 @@ class TrainedVAE(NamedTuple):
 
     def images(self, codes: Array) -> np.ndarray:
         """Decoded codes [..., L] as images [..., H, W, C]."""
-        decoder: Callable[[Array], Array] = partial(decode, self.params, self.config)
-        decoded = np.asarray(latent.decoded(decoder, codes))
-        shape = self.drawing.dataset.test.images.shape[1:]
-        return decoded.reshape(*codes.shape[:-1], *shape)
-
-
-def encoded(config: vae.Config, params: vae.Params, drawing: Drawing) -> TrainedVAE:
-    """A trained VAE with the test set encoded."""
-    visible = test_input(config, drawing.dataset)
-    return TrainedVAE(config, params, drawing, visible, *encode(params, config, visible))
+        decoded = decode(self.params, self.config, codes.reshape(-1, codes.shape[-1]))
+        images = self.drawing.images(decoded)
+        return images.reshape(*codes.shape[:-1], *images.shape[1:])
 
 
 def code_strip(mean: Array) -> np.ndarray:
@@ -60,24 +53,21 @@ def code_strip(mean: Array) -> np.ndarray:
     return np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
 
 
-def reconstructions(trained: TrainedVAE, measured: Mapping[str, float]) -> Section:
+def reconstructions(trained: TrainedVAE) -> Section:
     """4.1: the first test images, their codes, and what the means of the codes decode to."""
-    images = trained.drawing.dataset.test.images[:NUM_SHOWN]
-    mean = trained.mean[:NUM_SHOWN]
-    probs = trained.images(mean)
+    grey, mean = trained.drawing.dataset.test.images / 255.0, trained.mean[:NUM_SHOWN]
     strips = {
-        "test image": images / 255.0,
+        "test image": grey[:NUM_SHOWN],
         "input": trained.drawing.images(trained.visible[:NUM_SHOWN]),
         "code": code_strip(mean),
-        "decoded mean": probs,
+        "decoded mean": trained.images(mean),
     }
-    title = f"The first {len(images)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
-    grey = trained.drawing.dataset.test.images / 255.0
-    error = np.mean(np.square(trained.images(trained.mean) - grey))
+    title = f"The first {len(mean)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
+    error, measures = np.mean(np.square(trained.images(trained.mean) - grey)), trained.measures
     answer = (
         "The posterior mean of each image is decoded. Mean squared error per pixel against the "
         f"grey image over the whole test set: {number(float(error))}. Reconstruction "
-        f"{number(measured['test_reconstruction'])} and divergence {number(measured['test_kl'])} "
+        f"{number(measures['test_reconstruction'])} and divergence {number(measures['test_kl'])} "
         f"nats per test image, input binarised by '{trained.config.binarize}'."
     )
     path = trained.drawing.save("4_1", figures.rows_of(strips, title))
@@ -126,22 +116,18 @@ def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
     return " and ".join(words)
 
 
-def training(
-    drawing: Drawing, lines: Sequence[Mapping[str, Any]], measured: Mapping[str, float]
-) -> Section:
+def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
     """The ELBO over the epochs, on training batches and on the test set, and its two parts."""
-    tested = [line for line in lines if "test_elbo" in line]
-    curves = {
-        "train": ([line["epoch"] for line in lines], [line["elbo"] for line in lines]),
-        "test": ([line["epoch"] for line in tested], [line["test_elbo"] for line in tested]),
+    measured = trained.measures
+    drawn = {
+        "training": ("ELBO", {"train": "elbo", "test": "test_elbo"}),
+        "training_reconstruction": ("E log p(x|z), test", {"test": "test_reconstruction"}),
+        "training_kl": ("KL(q(z|x) || p(z)), test", {"test": "test_kl"}),
     }
     paths = [
-        drawing.save("training", figures.curves(curves, "ELBO", "epoch", "nats per image")),
+        trained.drawing.save_curves(name, lines, title, "nats per image", measures)
+        for name, (title, measures) in drawn.items()
     ]
-    for key, title in (("reconstruction", "E log p(x|z)"), ("kl", "KL(q(z|x) || p(z))")):
-        line = ([each["epoch"] for each in tested], [each[f"test_{key}"] for each in tested])
-        figure = figures.curves({"test": line}, f"{title}, test", "epoch", "nats per image")
-        paths.append(drawing.save(f"training_{key}", figure))
     answer = (
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
         f"+- {number(measured['test_elbo_error'], 2)} nats per image (standard error over images "
@@ -152,8 +138,9 @@ def training(
     return Section("training", "The ELBO and its parts", [answer], paths)
 
 
-def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: int) -> Section:
+def likelihood(trained: TrainedVAE, num_samples: int) -> Section:
     """The bounds of the test log likelihood, with their standard errors."""
+    config, measured = trained.config, trained.measures
     rows = [
         ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
         [f"importance-weighted, {num_samples:,} codes", "test_bound", "test_bound_error"],
