@@ -7,7 +7,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
 
@@ -46,7 +45,7 @@ class Generator(nn.Module):
     """[N, latent] to [N, 64, 64, C] in [-1, 1]."""
 
     config: Any
-    num_channels: int
+    image_shape: tuple[int, int, int]
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
@@ -61,7 +60,7 @@ class Generator(nn.Module):
             x = activation(normalised(config, x))
         for size in sizes[1:]:
             x = activation(normalised(config, conv(size, (4, 4), strides=(2, 2))(x)))
-        return jnp.tanh(conv(self.num_channels, (4, 4), strides=(2, 2))(x).astype(jnp.float32))
+        return jnp.tanh(conv(self.image_shape[-1], (4, 4), strides=(2, 2))(x).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -91,7 +90,4 @@ def prepare(images: jax.Array) -> jax.Array:
     return larger
 
 
-def epoch_runner(images: np.ndarray, batch_size: int, config: Any) -> Callable[..., None]:
-    """An epoch; config has what `flax_adversarial.epoch_runner` needs, and what the nets ask."""
-    nets = (Generator(config, images.shape[-1]), Discriminator(config))
-    return adversarial.epoch_runner(nets, images, prepare, batch_size, config)
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, prepare)
