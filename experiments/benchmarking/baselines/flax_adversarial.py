@@ -129,7 +129,7 @@ def epoch_runner(
     images: np.ndarray,
     batch_size: int,
     config: Any,
-) -> Callable[..., None]:
+) -> Callable[[int], None]:
     """An epoch of iterations on bytes [N, H, W, C]; see `epoch_of`.
 
     The generator takes the settings and the images' shape, the discriminator the settings alone.

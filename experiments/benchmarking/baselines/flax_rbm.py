@@ -67,21 +67,19 @@ def learn(
     return {"params": params}, visible
 
 
-def epoch_of(pixels: jax.Array, batch_size: int, state: Any, step: Step) -> Callable[..., None]:
-    """A function that takes a step for each whole batch of a random order, or the first num_steps.
+def epoch_of(pixels: jax.Array, batch_size: int, state: Any, step: Step) -> Callable[[int], None]:
+    """A function that takes so many steps of an epoch in random order, and waits for them.
 
     `step` is compiled for itself, and called once a batch, as in Flax's own MNIST example.
     """
     step = jax.jit(step)
     key = jax.random.key(0)
 
-    def epoch(num_steps: int | None = None) -> None:
+    def epoch(num_steps: int) -> None:
         nonlocal state, key
-        num_batches = len(pixels) // batch_size
-        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
         key, key_order = jax.random.split(key)
-        order = jax.random.permutation(key_order, len(pixels))[: num_batches * batch_size]
-        for rows in order.reshape(num_batches, batch_size):
+        order = jax.random.permutation(key_order, len(pixels))[: num_steps * batch_size]
+        for rows in order.reshape(num_steps, batch_size):
             key, key_step = jax.random.split(key)
             state = step(state, pixels[rows], key_step)
         jax.block_until_ready(state)
@@ -91,7 +89,7 @@ def epoch_of(pixels: jax.Array, batch_size: int, state: Any, step: Step) -> Call
 
 def binary_epochs(
     make: Callable[[Any, int], tuple[Any, Step]], images: np.ndarray, batch_size: int, config: Any
-) -> Callable[..., None]:
+) -> Callable[[int], None]:
     """Epochs of grey images, in memory, whose pixels are drawn again at every visit.
 
     `make` returns the state before the first step and the step on rows of binary pixels, from the

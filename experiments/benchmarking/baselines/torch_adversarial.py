@@ -88,7 +88,7 @@ def epoch_runner(
     device: str = "cpu",
     dtype: str = "float32",
     compiled: bool = False,
-) -> Callable[..., None]:
+) -> Callable[[int], None]:
     """An epoch of iterations on bytes [N, H, W, C]; see `epoch_of`.
 
     Args:

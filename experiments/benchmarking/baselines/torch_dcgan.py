@@ -9,18 +9,12 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.benchmarking.baselines import torch_adversarial as adversarial
-
-IMAGE_SIZE = 64
-
-
-def channels(config: Any) -> list[int]:
-    """The discriminator's channels after each layer; the generator's in reverse."""
-    return [max(1, round(config.width * config.base_width * factor)) for factor in (1, 2, 4, 8)]
+from jaxgen.models import dcgan
 
 
 def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
     """[N, latent] to [N, C, 64, 64] in [-1, 1]."""
-    sizes = [*channels(config)[::-1], image_shape[-1]]
+    sizes = [*(dcgan.channels(config, m) for m in (8, 4, 2, 1)), image_shape[-1]]
     bias = config.use_bias
 
     def normed(size: int) -> list[nn.Module]:
@@ -41,7 +35,7 @@ def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequent
 
 def make_discriminator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
     """[N, C, 64, 64] to one logit each, [N, 1]."""
-    sizes = [image_shape[-1], *channels(config)]
+    sizes = [image_shape[-1], *(dcgan.channels(config, m) for m in (1, 2, 4, 8))]
     layers: list[nn.Module] = []
     for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Conv2d(size_in, size_out, 4, 2, 1, bias=config.use_bias))
@@ -65,7 +59,7 @@ def draw_weights(module: nn.Module) -> None:
 
 def prepare(batch: torch.Tensor) -> torch.Tensor:
     """Bytes [N, C, H, W] as images of 64x64 in [-1, 1]."""
-    size = (IMAGE_SIZE, IMAGE_SIZE)
+    size = (dcgan.IMAGE_SIZE, dcgan.IMAGE_SIZE)
     grown = functional.interpolate(batch.float(), size=size, mode="bilinear", align_corners=False)
     return grown / 127.5 - 1.0
 

@@ -41,18 +41,15 @@ class RBM:
         return model
 
 
-def epoch_of(pixels: torch.Tensor, batch_size: int, step: Step) -> Callable[..., None]:
-    """A function that takes a step for each whole batch of a random order, or the first num_steps.
+def epoch_of(pixels: torch.Tensor, batch_size: int, step: Step) -> Callable[[int], None]:
+    """A function that takes so many steps of an epoch in random order, and waits for them."""
 
-    On a GPU it returns before the work is done.
-    """
-
-    def epoch(num_steps: int | None = None) -> None:
-        num_batches = len(pixels) // batch_size
-        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
+    def epoch(num_steps: int) -> None:
         order = torch.randperm(len(pixels), device=pixels.device)
-        for rows in order.split(batch_size)[:num_batches]:
+        for rows in order.split(batch_size)[:num_steps]:
             step(pixels[rows])
+        if pixels.is_cuda:
+            torch.cuda.synchronize()
 
     return epoch
 
@@ -65,7 +62,7 @@ def grey_epochs(
     *,
     device: str = "cpu",
     compiled: bool = False,
-) -> Callable[..., None]:
+) -> Callable[[int], None]:
     """Epochs of images as rows of grey values in [0, 1]; see `epoch_of`.
 
     `make_step` returns the step on a batch of them, whose pixels it draws, from the settings, the
