@@ -20,7 +20,7 @@ from pathlib import Path
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.gan import page, training
+from experiments.lab.gan import tasks, training
 from experiments.lab.gan.training import GANArgs
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -80,7 +80,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     game = gan.game(args.model, session.image_shape)
     title = f"GAN ({args.preset}) on {session.dataset.name}"
     model = described(args.model, math.prod(session.image_shape))
-    return page.write(args, session, result, game, title, model).page
+    return tasks.write(args, session, result, game, title, model).page
 
 
 EXPERIMENT = Experiment(

@@ -1,10 +1,10 @@
-"""One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
+"""The page of one trained GAN: the lab's 5.1.1 and the notebooks' questions 5.4."""
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,20 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.drawing import Drawing
-from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, TrainedGAN
-from experiments.lab.vae.space import DIFFERENCES
+from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
+from experiments.lab.vae.tasks import DIFFERENCES
+from experiments.running import artifacts
 from experiments.running.progress import EARLY_EPOCHS
+from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
+from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.models import adversarial
+from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
+from jaxgen.training.loop import Result
 
 NUM_LABELLED = 2000
 """Generated images whose classes give the mean codes."""
@@ -39,7 +45,7 @@ CURVES = {
 def training(
     drawing: Drawing,
     lines: Sequence[Mapping[str, Any]],
-    found: Sequence[gan_diagnostics.Finding],
+    found: Sequence[Finding],
     smoothing: float,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
@@ -73,7 +79,7 @@ def at_chance(smoothing: float) -> str:
     )
 
 
-def failures_in_words(found: Sequence[gan_diagnostics.Finding]) -> str:
+def failures_in_words(found: Sequence[Finding]) -> str:
     """The failures that a run shows at its end, by name."""
     return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
 
@@ -244,3 +250,48 @@ def _lengthened(codes: Array) -> Array:
     """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
     lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])
+
+
+class GANReport(NamedTuple):
+    """A GAN whose page is written."""
+
+    trained: TrainedGAN
+    measures: dict[str, float]
+    failures: list[Finding]
+    page: Path
+
+
+def write(
+    args: GANArgs,
+    session: Session,
+    result: Result,
+    game: Game,
+    title: str,
+    model: str,
+    further: Sequence[Section] = (),
+) -> GANReport:
+    """Measures a trained GAN and writes the files of its run."""
+    state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
+    trained = TrainedGAN(game.nets, state, drawing, args.model.latent_size)
+    images = artifacts.write_samples(args, session, game.learner, result)
+    log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
+    smoothing = args.model.label_smoothing
+    failures = gan_diagnostics.diagnose(log, smoothing)
+    nearest, measures = neighbours(trained, log)
+    measures |= {name: log[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
+    measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
+    names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
+    numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
+    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    sections = [
+        training(drawing, log, failures, smoothing),
+        progress(trained),
+        samples(drawing, images, args.vae),
+        nearest,
+        walks(trained),
+        filters(trained),
+        arithmetic(trained),
+        *further,
+    ]
+    page = artifacts.write(args, session, result, measures, title, model, sections)
+    return GANReport(trained, measures, failures, page)

@@ -16,7 +16,7 @@ import numpy as np
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
-from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator
+from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
 from experiments.lab.study import Study, Variant, run, tabulate, variant
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.session import Session
@@ -99,13 +99,10 @@ def trained(args: RBMArgs, params: rbm.Params, session: Session) -> TrainedRBM:
 
 def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dict[str, TrainedRBM]:
     """Trains one program; several variants share it by a leading axis of their states."""
-    learners = [rbm.learner(each.args.model, session.image_shape) for each in variants]
+    learners = [learner_for(each.args, session.dataset) for each in variants]
     args = variants[0].args
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
-    states = [
-        jax.jit(initializer(each.args, learner, session.dataset))(key_init)
-        for each, learner in zip(variants, learners, strict=True)
-    ]
+    states = [jax.jit(learner.init)(key_init) for learner in learners]
     result = train_in_session(
         args,
         learners[0],
@@ -178,7 +175,7 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
 def write_page(name: str, variant: TrainedRBM) -> Path:
     """Writes a page with tasks 1.1 to 1.3 and 1.7 for one variant (task 1.8)."""
     dataset = variant.drawing.dataset
-    learner = rbm.learner(variant.args.model, dataset.train.images.shape[1:])
+    learner = learner_for(variant.args, dataset)
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
     draw = jax.jit(learner.sample, static_argnums=2)
     samples = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_positive
-from jaxgen.learner import Learner, PRNGKey, task_key
+from jaxgen.learner import Learner, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
 from jaxgen.training import steps_in_epoch
@@ -77,14 +77,14 @@ def rate(config: rbm.Config | dbn.Config) -> str:
     return f"rate {config.learning_rate}{' falling to 0' if config.decay_steps else ''}"
 
 
-def initializer(
-    args: RBMArgs, learner: Learner, dataset: Dataset
-) -> Callable[[PRNGKey], rbm.State]:
-    """Returns `learner.init`, or with `--base-rates` the same at the base rates."""
+def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
+    """The RBM's learner, which with `--base-rates` starts at the base rates."""
+    height, width, num_channels = dataset.train.images.shape[1:]
+    learner = rbm.learner(args.model, (height, width, num_channels))
     if not args.base_rates:
-        return learner.init
+        return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
-    return lambda key: rbm.at_base_rates(learner.init(key), mean)
+    return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
 
 
 def make_evaluator(

@@ -8,9 +8,8 @@ import jax
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.study import Study, Variant, as_own_run, run, variant
-from experiments.lab.vae import page
-from experiments.lab.vae.tasks import TrainedVAE
-from experiments.lab.vae.training import VAEArgs
+from experiments.lab.vae import tasks
+from experiments.lab.vae.training import TrainedVAE, VAEArgs
 from experiments.running.session import Session
 from jaxgen.learner import task_key
 from jaxgen.report import figures
@@ -50,11 +49,11 @@ def compare(
     study = Study(
         title=f"VAE study on {session.dataset.name}: the number of latent variables",
         facts={
-            "model": page.described(args, session.dataset),
+            "model": tasks.described(args, session.dataset),
             "bound": f"{args.bound_samples} codes per test image, all test images",
         },
         variants=variants(args),
-        train=as_own_run(train, page.write),
+        train=as_own_run(train, tasks.write),
         sections=lambda rows, table: [comparison(drawing, rows, table), planes(rows)],
         columns=COLUMNS,
         heading="nats per test image",

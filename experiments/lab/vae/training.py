@@ -1,16 +1,19 @@
-"""The settings of a VAE's training, its measures, and the tighter bound at the end."""
+"""The settings of a VAE's training, its measures, and what is known of it when it is trained."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
+from experiments.lab.drawing import Drawing
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
 from jaxgen.errors import require
+from jaxgen.evaluation import latent
 from jaxgen.evaluation.adapters.vae import weighted_bound
 from jaxgen.evaluation.likelihood import mean_over_examples
 from jaxgen.evaluation.model import binary_input
@@ -23,6 +26,8 @@ NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
 
 monitors = jax.jit(vae_monitors, static_argnums=1)
+encode = jax.jit(vae.encode, static_argnums=1)
+decode = jax.jit(vae.decoded_means, static_argnums=1)
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,34 @@ def scheduled(args: VAEArgs, dataset: Dataset) -> vae.Config:
     length = steps_in_epoch(len(dataset.train.images), args.batch_size)
     first = max(1, round(args.epochs * length / NUM_PASSES))
     return dataclasses.replace(args.model, first_stage_steps=first)
+
+
+class TrainedVAE(NamedTuple):
+    """A trained VAE with its measures and its posteriors of the test images."""
+
+    config: vae.Config
+    params: vae.Params
+    measures: dict[str, float]
+    """Those of `likelihoods`."""
+    drawing: Drawing
+    visible: Array
+    """The test set as input."""
+    mean: Array
+    log_var: Array
+
+    @property
+    def use(self) -> latent.LatentUse:
+        """The divergence and the activity of each latent variable over the test set."""
+        return latent.latent_use(self.mean, self.log_var)
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The two latent variables with the largest divergence, the lower index first."""
+        first, second = sorted(np.argsort(-np.asarray(self.use.kl), kind="stable")[:2].tolist())
+        return first, second
+
+    def images(self, codes: Array) -> np.ndarray:
+        """Decoded codes [..., L] as images [..., H, W, C]."""
+        decoded = decode(self.params, self.config, codes.reshape(-1, codes.shape[-1]))
+        images = self.drawing.images(decoded)
+        return images.reshape(*codes.shape[:-1], *images.shape[1:])
