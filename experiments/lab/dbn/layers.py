@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,24 +84,14 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
 
 
 def train_layers(args: DBNArgs, session: Session, lower: Layers = ()) -> Result:
-    """Trains all layers above `lower`, one after the other; the times are those of all."""
+    """Trains all layers above `lower`, one after the other; steps and times are those of all."""
     results: list[Result] = []
     while len(lower) < len(args.model.hidden_sizes):
         results.append(train_layer(args, session, lower))
         lower = results[-1].state.params
-    return _joined(results)
-
-
-def _joined(results: Sequence[Result]) -> Result:
-    """Several trainings, one after the other, as one; its state is the last one's."""
-    return Result(
-        state=results[-1].state,
-        step=sum(result.step for result in results),
-        first_step=sum(result.first_step for result in results),
-        finished=all(result.finished for result in results),
-        compile_s=sum(result.compile_s for result in results),
-        train_s=sum(result.train_s for result in results),
-    )
+    added = ("step", "first_step", "compile_s", "train_s", "trace_s")
+    sums = {name: sum(getattr(result, name) for result in results) for name in added}
+    return results[-1]._replace(**sums)
 
 
 def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
@@ -119,18 +108,13 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
         SettingError: the run is of another data set.
     """
-    summary = read_summary(folder)
+    summary, seeds = read_summary(folder), ""
     if "digests" in summary:
+        seeds = ", of several seeds"
+    if seeds or summary.get("experiment") != "dbn" or "data_digest" not in summary:
         raise CheckpointError(
-            expected=f"a run of one seed in {folder}",
-            found="one of several",
-            remedy="set --dbn to the folder of one of them",
-        )
-    if summary.get("experiment") != "dbn" or "data_digest" not in summary:
-        found = f"one of experiments.{summary['experiment']}" if summary else "none"
-        raise CheckpointError(
-            expected=f"a finished run of experiments.dbn in {folder}",
-            found=found,
+            expected=f"a finished run of experiments.dbn, of one seed, in {folder}",
+            found=f"one of experiments.{summary['experiment']}{seeds}" if summary else "none",
             remedy="set --dbn to its folder, or leave it out to train one first",
         )
     if summary["data_digest"] != dataset.digest:

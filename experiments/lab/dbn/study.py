@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab.dbn import layers, tasks
+from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
@@ -58,10 +59,9 @@ def measure(drawing: Drawing, binary: Binarize, net: dbn.Net) -> dict[str, float
     tops = top_images(drawing, binary, net)
     images = drawing.dataset.test.images[: len(tops)] / 255.0
     turned = np.asarray(net.recognition[0]["w"]).T
-    distance = np.linalg.norm(net.top["w"] - turned) / np.linalg.norm(turned)
     return {
         "top_to_image": float(np.mean(np.square(tops - images))),
-        "distance_to_transposed": float(distance),
+        "distance_to_transposed": relative_change(np.asarray(net.top["w"]), turned),
     }
 
 

@@ -39,9 +39,9 @@ class TrainedRBM(NamedTuple):
 def filters(trained: TrainedRBM) -> Section:
     """1.1: the weights as a sheet, and how local they are."""
     weights = np.asarray(trained.params["w"]).T
-    noise = _half_of_noise(weights.shape[1])
-    energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
-    half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    half = _num_of_half(weights.astype(np.float64))
+    draws = np.random.default_rng(0).normal(size=(200, weights.shape[1]))
+    noise = round(float(_num_of_half(draws).mean()))
     figure = figures.filter_sheet(
         trained.drawing.images(weights), "Weights W, one panel per hidden unit"
     )
@@ -66,11 +66,11 @@ def _locality(half: float, noise: int) -> str:
     return "are no more local than the noise they started from."
 
 
-def _half_of_noise(num: int) -> int:
-    """Entries that hold half of the squared norm of `num` normal draws, on average."""
-    draws = np.sort(np.random.default_rng(0).normal(size=(200, num)) ** 2, axis=1)[:, ::-1]
-    energy = draws.cumsum(axis=1)
-    return round(float(((energy < energy[:, -1:] / 2).sum(axis=1) + 1).mean()))
+def _num_of_half(rows: np.ndarray) -> np.ndarray:
+    """The least number of entries that hold half of the squared norm, for each row."""
+    energy = np.sort(rows**2, axis=1)[:, ::-1].cumsum(axis=1)
+    num: np.ndarray = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    return num
 
 
 def reconstructions(trained: TrainedRBM) -> Section:
