@@ -116,7 +116,7 @@ def started(
     Where torch.compile finds no compiler, one line says so and the others go on without it.
     """
     baselines = []
-    for name, options in case.declared.baselines.items():
+    for name, options in case.experiment.benchmark.baselines.items():
         library = name.partition("_")[0]
         if library not in libraries:
             continue
