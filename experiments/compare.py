@@ -112,8 +112,13 @@ class Args:
             )
 
 
-QUICK = {"num_samples": 500, "num_labels": (100,), "bound_weights": 20}
-QUICK |= {"ais_chains": 20, "ais_temperatures": 200}
+QUICK = {
+    "num_samples": 500,
+    "num_labels": (100,),
+    "ais_chains": 20,
+    "ais_temperatures": 200,
+    "bound_weights": 20,
+}
 """Little of everything."""
 
 
@@ -191,8 +196,8 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
     rows = []
     for name, same in group(read).items():
         measures = [evaluate(run, dataset, classifier, settings) for run in same]
-        shown = np.asarray(in_size(same[0].stored_samples(), (height, width)))
-        rows.append(Row(name, measures, shown, same))
+        images = np.asarray(in_size(same[0].stored_samples(), (height, width)))
+        rows.append(Row(name, measures, images, same))
     folder, others = args.out / "references", heights - {height}
     references = reference_rows(dataset, classifier, settings, folder, others)
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
@@ -218,8 +223,8 @@ def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str
     }
 
 
-def main(args: Args) -> int:
-    """Compares; returns the exit code."""
+def main(args: Args) -> None:
+    """Compares."""
     if args.quick:
         args = quickened(args, QUICK | {"dataset": "digits" if args.train else None})
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
@@ -227,7 +232,6 @@ def main(args: Args) -> int:
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
         print(f"page: {compare(args, train(args) if args.train else args.runs)}")
-    return 0
 
 
 def entry() -> int:

@@ -8,6 +8,7 @@ docs/samples.png: of the rows, those of trained models; of their samples, the fi
 
 import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,14 @@ MARGIN = 8
 """White pixels around what is cut out."""
 TOLERANCE = 40
 """Largest difference of a colour channel between the lines and `PAPER`, as they are scaled."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Cut the README's picture from the picture of the comparison."""
+
+    root: Path = Path()
+    """The folder with docs."""
 
 
 def num_models(page: str) -> int:
@@ -67,20 +76,16 @@ def cut(picture: UInt8[np.ndarray, "height width 3"], num: int) -> UInt8[np.ndar
     return np.pad(found, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
 
 
-def main(root: Path = Path()) -> None:
-    """Cut the README's picture from the picture of the comparison.
-
-    Args:
-        root: The folder with docs.
-    """
-    results = root / "docs" / "results"
+def main(args: Args) -> None:
+    """Writes the picture."""
+    results = args.root / "docs" / "results"
     with Image.open(results / "compare.png") as image:
         picture = np.asarray(image.convert("RGB"))
     found = cut(picture, num_models((results / "compare.md").read_text()))
     buffer = io.BytesIO()
     Image.fromarray(found).save(buffer, format="png", optimize=True)
-    write_atomically(root / "docs" / "samples.png", buffer.getvalue())
+    write_atomically(args.root / "docs" / "samples.png", buffer.getvalue())
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: tyro.cli(main, prog=run_manifest.program())))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

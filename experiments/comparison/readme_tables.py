@@ -10,6 +10,7 @@ docs/results/presets.md; the README has some rows alone.
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,14 @@ CUTS = {
 """The tables by their marks."""
 
 
+@dataclass(frozen=True)
+class Args:
+    """Cut the tables of the README and of its guides from pages that were measured."""
+
+    root: Path = Path()
+    """The folder with README.md and docs."""
+
+
 def table_of(page: str) -> Table:
     """The first table of a markdown page."""
     found, _, _ = page[page.find("\n|") + 1 :].partition("\n\n")
@@ -130,19 +139,15 @@ def parts(text: str, mark: str) -> tuple[str, str, str]:
     return before + begin, between, end + after
 
 
-def main(root: Path = Path()) -> None:
-    """Cut the tables of the README and of its guides from pages that were measured.
-
-    Args:
-        root: The folder with README.md and docs.
-    """
-    texts = {cut.into: (root / cut.into).read_text() for cut in CUTS.values()}
+def main(args: Args) -> None:
+    """Rewrites the README and the guides, all of them or none."""
+    texts = {cut.into: (args.root / cut.into).read_text() for cut in CUTS.values()}
     for mark, cut in CUTS.items():
         before, _, after = parts(texts[cut.into], mark)
-        texts[cut.into] = before + table(cut, (root / cut.page).read_text()) + after
+        texts[cut.into] = before + table(cut, (args.root / cut.page).read_text()) + after
     for into, text in texts.items():
-        write_atomically(root / into, text.encode())
+        write_atomically(args.root / into, text.encode())
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: tyro.cli(main, prog=run_manifest.program())))
+    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))

@@ -60,7 +60,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_pages_keep_the_text_around_the_tables(root: Path) -> None:
-    readme_tables.main(root)
+    args = readme_tables.Args(root=root)
+    readme_tables.main(args)
     guide = (root / "docs" / "benchmark.md").read_text()
     lines = guide.splitlines()
     assert lines[:2] == ["a", "<!-- speed:begin -->"]
@@ -71,7 +72,7 @@ def test_pages_keep_the_text_around_the_tables(root: Path) -> None:
     assert "another" not in readme + guide
     assert "[1, 3]" not in readme.partition("<!-- results:end")[0]
     assert "old" not in readme + guide
-    readme_tables.main(root)
+    readme_tables.main(args)
     assert (root / "README.md").read_text() == readme
 
 
@@ -81,7 +82,7 @@ def test_marks_that_are_not_there_are_an_error(
     guide = root / "docs" / "benchmark.md"
     guide.write_text("nothing\n")
     before = (root / "README.md").read_text()
-    assert exit_code(lambda: readme_tables.main(root)) == 3
+    assert exit_code(lambda: readme_tables.main(readme_tables.Args(root=root))) == 3
     assert "speed:begin" in only_line(capsys.readouterr().err)
     assert guide.read_text() == "nothing\n"
     assert (root / "README.md").read_text() == before
@@ -104,7 +105,7 @@ def test_columns_and_rows_that_are_not_there_are_an_error(
 ) -> None:
     before = (root / "README.md").read_text()
     (root / CUTS["speed"].page).write_text(page(titles, rows) if titles else "# Title\n")
-    code = exit_code(lambda: readme_tables.main(root))
+    code = exit_code(lambda: readme_tables.main(readme_tables.Args(root=root)))
     assert code == DataError.exit_code
     assert message in only_line(capsys.readouterr().err)
     assert (root / "README.md").read_text() == before
@@ -121,7 +122,7 @@ def test_the_picture_is_cut_from_that_of_the_comparison(tmp_path: Path) -> None:
     results.mkdir(parents=True)
     for name in ("compare.md", "compare.png"):
         (results / name).write_bytes((ROOT / "docs" / "results" / name).read_bytes())
-    readme_picture.main(tmp_path)
+    readme_picture.main(readme_picture.Args(root=tmp_path))
     found = pixels(tmp_path / "docs" / "samples.png")
     np.testing.assert_array_equal(found, pixels(ROOT / "docs" / "samples.png"))
     assert readme_picture.num_models((results / "compare.md").read_text()) == 8

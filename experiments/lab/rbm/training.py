@@ -79,8 +79,7 @@ def rate(config: rbm.Config | dbn.Config) -> str:
 
 def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
     """The RBM's learner, which with `--base-rates` starts at the base rates."""
-    height, width, num_channels = dataset.train.images.shape[1:]
-    learner = rbm.learner(args.model, (height, width, num_channels))
+    learner = rbm.learner(args.model, dataset.train.images.shape[1:])
     if not args.base_rates:
         return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
