@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.vae.training import TrainedVAE, VAEArgs, encode, likelihoods, scheduled
@@ -32,18 +31,13 @@ DIFFERENCES = ((7, 1), (9, 4), (8, 3))
 """Digits whose mean codes' difference is added to every digit's mean code."""
 
 
-def code_strip(mean: Array) -> np.ndarray:
-    """Codes as grey values: -3 and less is black, 0 grey, 3 and more white."""
-    return np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
-
-
 def reconstructions(trained: TrainedVAE) -> Section:
     """4.1: the first test images, their codes, and what the means of the codes decode to."""
     grey, mean = trained.drawing.dataset.test.images / 255.0, trained.mean[:NUM_SHOWN]
     strips = {
         "test image": grey[:NUM_SHOWN],
         "input": trained.drawing.images(trained.visible[:NUM_SHOWN]),
-        "code": code_strip(mean),
+        "code": np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0),
         "decoded mean": trained.images(mean),
     }
     title = f"The first {len(mean)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
