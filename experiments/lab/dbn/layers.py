@@ -108,9 +108,8 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         CheckpointError: the folder holds no finished DBN run, or its parameters are damaged.
         SettingError: the run is of another data set.
     """
-    summary, seeds = read_summary(folder), ""
-    if "digests" in summary:
-        seeds = ", of several seeds"
+    summary = read_summary(folder)
+    seeds = ", of several seeds" if "digests" in summary else ""
     if seeds or summary.get("experiment") != "dbn" or "data_digest" not in summary:
         raise CheckpointError(
             expected=f"a finished run of experiments.dbn, of one seed, in {folder}",

@@ -141,15 +141,17 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
 
 
 def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> str:
-    """One sentence: the variants with the least and the greatest value of a measure, or size."""
-    least, most = ("nearest to zero, the best value,", "farthest"), ("lowest", "highest")
-    words, size = (least, abs) if zero_is_best else (most, float)
-    first, last = (
+    """One sentence: the variants with the least and with the greatest value, or distance to 0."""
+    least, greatest = "lowest", "highest"
+    if zero_is_best:
+        least, greatest = "nearest to zero, the best value,", "farthest"
+    size = abs if zero_is_best else float
+    low, high = (
         choose(rows, key=lambda name: size(rows[name].measures[key])) for choose in (min, max)
     )
     return (
-        f"{title} is {words[0]} for {first} ({number(rows[first].measures[key], 3)}) and "
-        f"{words[1]} for {last} ({number(rows[last].measures[key], 3)})."
+        f"{title} is {least} for {low} ({number(rows[low].measures[key], 3)}) and {greatest} for "
+        f"{high} ({number(rows[high].measures[key], 3)})."
     )
 
 
