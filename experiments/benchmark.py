@@ -129,15 +129,9 @@ def single(args: Args) -> list[tuple[str | None, Args]]:
             for name in args.sweep
             for value in args.values or SWEEPS[name].values
         ]
-    parts: dict[str, Any] = {
-        "sweep": (),
-        "values": (),
-        "json": None,
-        "markdown": None,
-        "plots": None,
-    }
+    alone = replace(args, sweep=(), values=(), json=None, markdown=None, plots=None)
     found = [
-        (sweep, replace(args, **parts, only=(case.name,), precision=precision, **change))
+        (sweep, replace(alone, only=(case.name,), precision=precision, **change))
         for case in cases(args.only)
         for precision in case.precisions
         if args.precision in (None, precision)
@@ -171,7 +165,7 @@ def measured_here(args: Args) -> dict[str, Any]:
     (case,) = cases(args.only)
     case = changed(case, args.batch_size, args.hidden_size, args.precision)
     name, images = load_images(args)
-    num = max(args.images or case.declared.num_images, case.args.batch_size)
+    num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
     words = " ".join(flags(replace(args, json=None, markdown=None)))

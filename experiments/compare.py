@@ -9,7 +9,6 @@ alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/
 on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
-import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
-from experiments.running.cli import exit_code, parse
+from experiments.running.cli import exit_code, parse, quickened
 from experiments.running.console import write_line
 from experiments.running.experiment import Comparison, find, names
 from jaxgen import data, runs
@@ -113,17 +112,14 @@ class Args:
             )
 
 
-def quickened(args: Args) -> Args:
-    """The same with little of everything."""
-    return dataclasses.replace(
-        args,
-        dataset="digits" if args.train else None,
-        num_samples=500,
-        num_labels=(100,),
-        ais_chains=20,
-        ais_temperatures=200,
-        bound_weights=20,
-    )
+QUICK = {
+    "num_samples": 500,
+    "num_labels": (100,),
+    "ais_chains": 20,
+    "ais_temperatures": 200,
+    "bound_weights": 20,
+}
+"""Little of everything."""
 
 
 def train(args: Args) -> list[Path]:
@@ -189,35 +185,28 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     return read, dataset
 
 
-def first_images(run: Run, dataset: Dataset) -> np.ndarray:
-    """The samples that the run left, in the size of the data set."""
-    height, width, _ = dataset.test.images.shape[1:]
-    return np.asarray(in_size(run.stored_samples(), (height, width)))
-
-
-def sides(read: Sequence[Run], dataset: Dataset) -> set[int]:
-    """Sizes of samples that are not the data set's."""
-    heights = {run.stored_samples().shape[1] for run in read}
-    return heights - {dataset.test.images.shape[1]}
-
-
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Evaluates the runs and writes the comparison, returns its page."""
     read, dataset = read_all(folders, args)
-    shrunk = sides(read, dataset)  # reads all samples, before what takes minutes
+    height, width, _ = dataset.test.images.shape[1:]
+    heights = {run.stored_samples().shape[1] for run in read}  # before what takes minutes
     classifier = classifiers.load(dataset, args.data_dir)
     budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
     settings = Settings(args.num_samples, args.num_labels, budget)
     rows = []
     for name, same in group(read).items():
         measures = [evaluate(run, dataset, classifier, settings) for run in same]
-        rows.append(Row(name, measures, first_images(same[0], dataset), same))
-    references = reference_rows(dataset, classifier, settings, args.out / "references", shrunk)
+        images = np.asarray(in_size(same[0].stored_samples(), (height, width)))
+        rows.append(Row(name, measures, images, same))
+    folder, others = args.out / "references", heights - {height}
+    references = reference_rows(dataset, classifier, settings, folder, others)
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
     markdown = args.markdown or args.out / "compare.md"
     head = facts(classifier, dataset, args)
     known = published.FIGURES.get(dataset.name, ())
-    return compare_pages.write(rows, args.out, markdown, head, notes(classifier), known)
+    score = number(sample_quality.inception_score(classifier.test.probs))
+    note = f"The {suite.TITLES['inception_score']} of all real test images is {score}."
+    return compare_pages.write(rows, args.out, markdown, head, note, known)
 
 
 def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str]:
@@ -234,21 +223,15 @@ def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str
     }
 
 
-def notes(classifier: Classifier) -> str:
-    """The Inception score of real test images in a sentence."""
-    score = sample_quality.inception_score(classifier.test.probs)
-    return f"The {suite.TITLES['inception_score']} of all real test images is {number(score)}."
-
-
-def main(args: Args) -> int:
-    """Compares; returns the exit code."""
-    args = quickened(args) if args.quick else args
+def main(args: Args) -> None:
+    """Compares."""
+    if args.quick:
+        args = quickened(args, QUICK | {"dataset": "digits" if args.train else None})
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
         print(f"page: {compare(args, train(args) if args.train else args.runs)}")
-    return 0
 
 
 def entry() -> int:

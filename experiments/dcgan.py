@@ -17,7 +17,6 @@ normalisation, and at 1e-3, each about as long as the run. `--preset wide` is th
 version: 128 to 1024 channels, batch 100, 200 epochs.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +29,6 @@ from experiments.lab.gan.dcgan import DCGANArgs
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
-from experiments.running.train import train_in_session
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
 
@@ -72,10 +70,7 @@ QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 
 
 def train(args: Args, session: Session) -> Result:
     """Trains the DCGAN and draws the images of the fixed codes all along."""
-    game = dcgan.game(args.model, session.image_shape)
-    evaluate, pictures = training.watch(args, session, game)
-    settings = dataclasses.asdict(args.model)
-    return train_in_session(args, game.learner, session, settings, evaluate, pictures=pictures)
+    return training.train(args, session, dcgan.game(args.model, session.image_shape))
 
 
 def report(args: Args, session: Session, result: Result) -> Path:

@@ -14,19 +14,17 @@ distance of samples to the nearest training image 4.96 with `deep` and 4.05 with
 images 4.24), their spread 0.97 and 0.74 (docs/results/gan.md); 200 epochs are not measured.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.gan import page, training
+from experiments.lab.gan import tasks, training
 from experiments.lab.gan.training import GANArgs
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
-from experiments.running.train import train_in_session
 from jaxgen.models import gan
 from jaxgen.training.loop import Result
 
@@ -74,10 +72,7 @@ def described(config: gan.Config, num_pixels: int) -> str:
 
 def train(args: Args, session: Session) -> Result:
     """Trains the GAN and draws the images of the fixed codes all along."""
-    game = gan.game(args.model, session.image_shape)
-    evaluate, pictures = training.watch(args, session, game)
-    settings = dataclasses.asdict(args.model)
-    return train_in_session(args, game.learner, session, settings, evaluate, pictures=pictures)
+    return training.train(args, session, gan.game(args.model, session.image_shape))
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
@@ -85,7 +80,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     game = gan.game(args.model, session.image_shape)
     title = f"GAN ({args.preset}) on {session.dataset.name}"
     model = described(args.model, math.prod(session.image_shape))
-    return page.write(args, session, result, game, title, model).page
+    return tasks.write(args, session, result, game, title, model).page
 
 
 EXPERIMENT = Experiment(

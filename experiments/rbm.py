@@ -21,9 +21,9 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
-from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator, rate, with_decay
+from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator, rate, with_decay
 from experiments.running import artifacts, cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
@@ -31,9 +31,7 @@ from experiments.running.train import train_in_session
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.models import rbm
 from jaxgen.report.page import number
-from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
-from jaxgen.training.seeds import start_from
 
 
 @dataclass(frozen=True)
@@ -78,15 +76,13 @@ QUICK = {"epochs": 60, "dataset": "digits"}
 def train(args: Args, session: Session) -> Result:
     """Trains the RBM."""
     args = with_decay(args, session.dataset)
-    learner = rbm.learner(args.model, session.image_shape)
     evaluate = make_evaluator(rbm_monitors, args.model.binarize, session.dataset)
-    settings, state = dataclasses.asdict(args.model), None
-    if args.base_rates:
-        settings |= {"base_rates": True}
-        init = initializer(args, learner, session.dataset)
-        state = start_from(lambda key, _: init(key), session.seeds, ())
     return train_in_session(
-        args, learner, session, settings, lambda state: evaluate(state.params), state
+        args,
+        learner_for(args, session.dataset),
+        session,
+        dataclasses.asdict(args.model) | ({"base_rates": True} if args.base_rates else {}),
+        lambda state: evaluate(state.params),
     )
 
 
@@ -98,12 +94,11 @@ def report(args: Args, session: Session, result: Result) -> Path:
     error = number(measures["test_reconstruction_error"])
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
     drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
-    trained = tasks.TrainedRBM(config, params, measures, drawing, args.generation_steps, args.gain)
+    trained = tasks.TrainedRBM(args, params, measures, drawing)
     learner = rbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
-    log = {"test": metrics_log.read_lines(folder / "metrics.jsonl", result.step)}
     sections = [
-        training_curve(drawing, log, "test_reconstruction_error", tasks.ERROR),
+        error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
         *tasks.tasks(trained, samples),
     ]
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"

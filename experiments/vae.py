@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.vae import page, study
+from experiments.lab.vae import study, tasks
 from experiments.lab.vae.training import NUM_PASSES, VAEArgs, make_evaluator, scheduled
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -64,8 +64,10 @@ def train(args: Args, session: Session) -> Result:
 
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained VAE, returns the page."""
-    written = page.write(args, session, result)
-    return study.compare(args, session, written, train) if args.study else written.page
+    trained = tasks.write(args, session, result)
+    if args.study:
+        return study.compare(args, session, trained, train)
+    return session.folder / "report.html"
 
 
 EXPERIMENT = Experiment(

@@ -21,7 +21,7 @@ from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.lab.dbn import fine_tuning, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.running import artifacts, cli, seeds
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -35,7 +35,6 @@ from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import number
 from jaxgen.runs import folder as run_folder
-from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, start_from
@@ -151,9 +150,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
     learner = wake_sleep.learner(config, session.image_shape)
     artifacts.write_samples(args, session, learner, result)
-    log = {"fine-tuning": metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)}
     sections = [
-        training_curve(drawing, log, "test_reconstruction_error", tasks.ERROR),
+        error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),

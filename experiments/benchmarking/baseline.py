@@ -93,17 +93,6 @@ def matmul_precision() -> str | None:
     return precision
 
 
-def _torch_epoch(epoch: Callable[[int], None], device: str) -> Callable[[int], None]:
-    """An epoch that returns when the device is done."""
-    import torch
-
-    def synchronised(num_steps: int) -> None:
-        epoch(num_steps)
-        torch.cuda.synchronize()
-
-    return epoch if device == "cpu" else synchronised
-
-
 def runner(
     case: Case, library: str, images: np.ndarray, options: Mapping[str, Any]
 ) -> Callable[[int], None]:
@@ -111,14 +100,12 @@ def runner(
     program = importlib.import_module(
         f"experiments.benchmarking.baselines.{library}_{case.experiment.name}"
     )
+    if library == "torch":
+        dtype = {} if case.precision == "float32" else {"dtype": case.precision}
+        options = {"device": _torch_device(), **options, **dtype}
     batch_size, model = case.args.batch_size, case.args.model
-    if library == "flax":
-        epoch: Callable[[int], None] = program.epoch_runner(images, batch_size, model, **options)
-        return epoch
-    device = _torch_device()
-    dtype = {} if case.precision == "float32" else {"dtype": case.precision}
-    epoch = program.epoch_runner(images, batch_size, model, device=device, **options, **dtype)
-    return _torch_epoch(epoch, device)
+    epoch: Callable[[int], None] = program.epoch_runner(images, batch_size, model, **options)
+    return epoch
 
 
 def started(
@@ -129,7 +116,7 @@ def started(
     Where torch.compile finds no compiler, one line says so and the others go on without it.
     """
     baselines = []
-    for name, options in case.declared.baselines.items():
+    for name, options in case.experiment.benchmark.baselines.items():
         library = name.partition("_")[0]
         if library not in libraries:
             continue

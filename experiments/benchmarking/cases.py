@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
 
-from experiments.running.experiment import Benchmark, Experiment, ImageShape, find, names
+from experiments.running.experiment import Experiment, ImageShape, find, names
 from jaxgen.errors import SettingError
-from jaxgen.learner import Learner
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -24,18 +23,9 @@ class Case(NamedTuple):
         """For example rbm-lab."""
         return f"{self.experiment.name}-{self.preset}"
 
-    @property
-    def declared(self) -> Benchmark[Any]:
-        """How the experiment is timed."""
-        return self.experiment.benchmark
-
-    def learner(self, image_shape: ImageShape) -> Learner:
-        """The learner that is timed."""
-        return self.experiment.learner(self.args, image_shape)
-
     def flops(self, image_shape: ImageShape) -> int | None:
         """Operations of one update; None where the experiment does not count them."""
-        counted = self.declared.flops
+        counted = self.experiment.benchmark.flops
         return counted(self.args.model, self.args.batch_size, image_shape) if counted else None
 
     @property

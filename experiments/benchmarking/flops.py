@@ -13,6 +13,11 @@ def product(batch: int, rows: int, columns: int) -> int:
     return 2 * batch * rows * columns
 
 
+def layers(batch: int, *sizes: int) -> list[int]:
+    """Of each layer of a dense net with these sizes, forward."""
+    return [product(batch, inputs, outputs) for inputs, outputs in pairwise(sizes)]
+
+
 def contrastive_divergence(
     batch: int, num_visible: int, num_hidden: int, num_gibbs_steps: int
 ) -> int:
@@ -45,9 +50,8 @@ def of_wake_sleep(config: wake_sleep.Config, batch: int, image_shape: ImageShape
     Upward, downward, both predictions, and the outer products of both corrections.
     """
     sizes = (prod(image_shape), *config.hidden_sizes)
-    directed = sum(product(batch, a, b) for a, b in pairwise(sizes[:-1]))
     top = contrastive_divergence(batch, sizes[-2], sizes[-1], config.num_gibbs_steps)
-    return 6 * directed + top
+    return 6 * sum(layers(batch, *sizes[:-1])) + top
 
 
 def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:
@@ -57,12 +61,11 @@ def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:
     layer needs no gradient of its input.
     """
     num_visible = prod(image_shape)
-    encoder = (num_visible, *config.hidden_sizes, 2 * config.latent_size)
+    up = layers(batch, num_visible, *config.hidden_sizes, 2 * config.latent_size)
     outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
-    decoder = (config.latent_size, *reversed(config.hidden_sizes), outputs)
-    up = sum(product(batch, a, b) for a, b in pairwise(encoder))
-    down = sum(product(batch * config.num_samples, a, b) for a, b in pairwise(decoder))
-    return 3 * (up + down) - product(batch, *encoder[:2])
+    num_codes = batch * config.num_samples
+    down = layers(num_codes, config.latent_size, *reversed(config.hidden_sizes), outputs)
+    return 3 * (sum(up) + sum(down)) - up[0]
 
 
 def of_game(
@@ -83,13 +86,9 @@ def of_game(
 
 def of_gan(config: gan.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one iteration of a fully connected GAN."""
-    generator = (config.latent_size, *config.generator_sizes, prod(image_shape))
-    discriminator = (prod(image_shape), *config.discriminator_sizes, 1)
-    return of_game(
-        config,
-        [product(batch, a, b) for a, b in pairwise(generator)],
-        [product(batch, a, b) for a, b in pairwise(discriminator)],
-    )
+    generator = layers(batch, config.latent_size, *config.generator_sizes, prod(image_shape))
+    discriminator = layers(batch, prod(image_shape), *config.discriminator_sizes, 1)
+    return of_game(config, generator, discriminator)
 
 
 def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:

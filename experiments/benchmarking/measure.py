@@ -70,7 +70,7 @@ def measure(
 
     The first epoch warms up. Baselines from `libraries` train one seed on one device.
     """
-    learner = case.learner(images.shape[1:])
+    learner = case.experiment.learner(case.args, images.shape[1:])
     batch_size = case.args.batch_size
     ours: list[float] = []
     found: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def measure(
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
     found |= {"num_seeds": num_seeds, "num_devices": num_devices}
     found |= {"steps": len(images) // batch_size, "repeats": repeats}
-    found |= {"images": len(images), "note": case.declared.note}
+    found |= {"images": len(images), "note": case.experiment.benchmark.note}
     row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
     row |= rates(case, ours[1:], num_seeds, case.flops(images.shape[1:]))
     for baseline in baselines:

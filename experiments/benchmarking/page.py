@@ -30,26 +30,19 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
     variants = [text for name, text in VARIANTS.items() if name in baselines]
     if {"torch_channels_last", "torch_compiled"} <= {*baselines}:
         variants[-1] += " (then with channels_last too)"
+    if not baselines:
+        return ""
     programs, rounded, busy = [], [], ""
     if variants:
         eager = ", and ".join([", ".join(variants[:-1]), variants[-1]]).removeprefix(", and ")
-        programs.append(
-            f"PyTorch's programs are experiments/benchmarking/baselines/torch_*.py: {eager}"
-        )
+        programs.append(f"PyTorch's programs are {FOLDER}/torch_*.py: {eager}")
         rounded.append("PyTorch runs under autocast")
         busy = "On a busy machine PyTorch's idle threads spin, and its times say little. "
     if "flax" in baselines:
-        programs.append(
-            (
-                "Flax's are "
-                if variants
-                else "Flax's programs are experiments/benchmarking/baselines/"
-            )
-            + "flax_*.py, the straightforward program with a jitted step per batch"
-        )
+        where = "are " if variants else f"programs are {FOLDER}/"
+        how = "the straightforward program with a jitted step per batch"
+        programs.append(f"Flax's {where}flax_*.py, {how}")
         rounded.append("Flax's convolutions have that dtype")
-    if not baselines:
-        return ""
     text = (
         " A baseline runs in turn with ours, in the same process; the ratio is our time over the "
         "baseline's, its range over the pairs of repeats. A slow baseline takes fewer steps, or "

@@ -30,41 +30,25 @@ class Sweep(NamedTuple):
     """That in images/s, from a row and the first one."""
 
 
-def at_peak(row: Row, first: Row) -> float:
-    """The rate if all operations ran as fast as the products of the peak."""
-    del first
-    rate: float = row["images_per_s"] / (row["share_of_peak"] or float("nan"))
-    return rate
-
-
-def one_by_one(row: Row, first: Row) -> float:
-    """The rate of a run of its own, for each seed."""
-    del row
-    rate: float = first["images_per_s"]
-    return rate
-
-
-def in_proportion(row: Row, first: Row) -> float:
-    """The rate that grows as the devices do."""
-    rate: float = first["images_per_s"] * row["num_devices"] / first["num_devices"]
-    return rate
-
-
+_AT_PEAK = (
+    "all operations at the peak",
+    lambda row, _: row["images_per_s"] / (row["share_of_peak"] or float("nan")),
+)
 SWEEPS = {
     "batch_size": Sweep(
-        (25, 50, 100, 200, 400, 800, 1600),
-        *("batch_size", "images per update", "all operations at the peak"),
-        at_peak,
+        (25, 50, 100, 200, 400, 800, 1600), "batch_size", "images per update", *_AT_PEAK
     ),
     "hidden_size": Sweep(
-        (50, 100, 200, 400, 800, 1600),
-        *("hidden_size", "units per hidden layer", "all operations at the peak"),
-        at_peak,
+        (50, 100, 200, 400, 800, 1600), "hidden_size", "units per hidden layer", *_AT_PEAK
     ),
     "seeds": Sweep(
-        (1, 2, 4, 8, 16), "num_seeds", "seeds in one program", "one after the other", one_by_one
+        *((1, 2, 4, 8, 16), "num_seeds", "seeds in one program"),
+        *("one after the other", lambda _, first: first["images_per_s"]),
     ),
-    "devices": Sweep((1, 2), "num_devices", "devices", "in proportion", in_proportion),
+    "devices": Sweep(
+        *((1, 2), "num_devices", "devices", "in proportion"),
+        lambda row, first: first["images_per_s"] * row["num_devices"] / first["num_devices"],
+    ),
 }
 
 

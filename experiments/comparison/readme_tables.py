@@ -9,7 +9,7 @@ docs/results/presets.md; the README has some rows alone.
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,25 +42,6 @@ HEADLINES = (
 """Columns that the README has of the comparison."""
 
 
-def _no_column(title: str) -> bool:
-    del title
-    return False
-
-
-def _is_ratio(title: str) -> bool:
-    return title.startswith("ratio to ")
-
-
-def without_intervals(cell: str) -> str:
-    """The part of a cell before its interval."""
-    return cell.partition(" [")[0]
-
-
-def without_ranges(cell: str) -> str:
-    """The part of a cell, or of a title, before its range: the median."""
-    return cell.partition(" (")[0]
-
-
 class Cut(NamedTuple):
     """One table that is cut from another page."""
 
@@ -70,10 +51,10 @@ class Cut(NamedTuple):
     """The page that has it, between marks."""
     needed: Sequence[str]
     """Titles of columns that it has."""
-    cell: Callable[[str], str]
-    """Maps a cell, or a title, to the part of it that is kept."""
-    kept: Callable[[str], bool] = _no_column
-    """Whether it has another column, by its title."""
+    bracket: str
+    """That of an interval, or of a range, which is cut off cells and titles with all behind it."""
+    ratios: bool = False
+    """Whether it has the columns of ratios as well."""
     rows: Sequence[str] = ()
     """First cells of the rows that it has; all of them if none is named."""
 
@@ -86,11 +67,11 @@ _MODEL_ROWS = (
 SPEED, COMPARE = "docs/results/speed.md", "docs/results/compare.md"
 TIMED = ("name", "images/s")
 CUTS = {
-    "results": Cut(COMPARE, "README.md", HEADLINES, without_intervals, rows=_MODEL_ROWS),
-    "fast": Cut(SPEED, "README.md", TIMED, without_ranges, _is_ratio, _PRESET_ROWS),
-    "speed": Cut(SPEED, "docs/benchmark.md", TIMED, without_ranges, _is_ratio),
-    "compare": Cut(COMPARE, "docs/comparison.md", COMPARED, without_intervals),
-    "presets": Cut("docs/results/presets.md", "docs/comparison.md", REACHED, without_intervals),
+    "results": Cut(COMPARE, "README.md", HEADLINES, "[", rows=_MODEL_ROWS),
+    "fast": Cut(SPEED, "README.md", TIMED, "(", True, _PRESET_ROWS),
+    "speed": Cut(SPEED, "docs/benchmark.md", TIMED, "(", True),
+    "compare": Cut(COMPARE, "docs/comparison.md", COMPARED, "["),
+    "presets": Cut("docs/results/presets.md", "docs/comparison.md", REACHED, "["),
 }
 """The tables by their marks."""
 
@@ -134,9 +115,10 @@ def table(cut: Cut, page: str) -> str:
     _require_all(cut, "column", cut.needed, titles)
     _require_all(cut, "row", cut.rows, [row[0] for row in rows])
     chosen = [row for row in rows if not cut.rows or row[0] in cut.rows]
-    kept = [i for i, title in enumerate(titles) if title in cut.needed or cut.kept(title)]
-    columns = [cut.cell(titles[index]) for index in kept]
-    return markdown(Table(columns, [[cut.cell(row[index]) for index in kept] for row in chosen]))
+    ratios = [title for title in titles if cut.ratios and title.startswith("ratio to ")]
+    kept = [index for index, title in enumerate(titles) if title in (*cut.needed, *ratios)]
+    lines = [[line[i].partition(f" {cut.bracket}")[0] for i in kept] for line in (titles, *chosen)]
+    return markdown(Table(lines[0], lines[1:]))
 
 
 def parts(text: str, mark: str) -> tuple[str, str, str]:

@@ -51,14 +51,11 @@ class Reference(NamedTuple):
     images: np.ndarray
 
 
-class _Given(NamedTuple):
-    """Images in the place of samples, and likelihoods."""
-
-    images: np.ndarray
-    likelihoods: tuple[Likelihood, ...] = ()
+Given = tuple[np.ndarray, list[Likelihood]]
+"""Images in the place of samples, and likelihoods."""
 
 
-def _mixture(dataset: Dataset, num: int) -> _Given:
+def _mixture(dataset: Dataset, num: int) -> Given:
     """The published baseline, with fewer components where the data set is small."""
     images = dataset.train.images
     config = mixture.Config(num_components=min(500, len(images) // 100))
@@ -70,31 +67,31 @@ def _mixture(dataset: Dataset, num: int) -> _Given:
     drawn = mixture.sample(params, named_key(key, "sample"), num)
     note = f"{config.num_components} components, {config.num_iterations} iterations of EM"
     likelihood = mean_likelihood(jnp.concatenate(values), "exact", note=note)
-    return _Given(np.asarray(drawn).reshape(-1, *images.shape[1:]), (likelihood,))
+    return np.asarray(drawn).reshape(-1, *images.shape[1:]), [likelihood]
 
 
-def _noise(dataset: Dataset, num: int) -> _Given:
+def _noise(dataset: Dataset, num: int) -> Given:
     """Every pixel uniform; as a model of binary pixels that is a fair coin each."""
     shape = dataset.train.images.shape[1:]
     drawn = np.random.default_rng(0).random((num, *shape), dtype=np.float32)
-    return _Given(drawn, (Likelihood("exact", -float(np.log(2)) * drawn[0].size, 0.0),))
+    return drawn, [Likelihood("exact", -float(np.log(2)) * drawn[0].size, 0.0)]
 
 
-def _training_images(dataset: Dataset, num: int) -> _Given:
+def _training_images(dataset: Dataset, num: int) -> Given:
     """Real images that a model could at best have drawn; they are copies."""
-    return _Given(dataset.train.images[: -suite.num_held_out(dataset)][:num])
+    return dataset.train.images[: -suite.num_held_out(dataset)][:num], []
 
 
-def _there_and_back(side: int, dataset: Dataset, num: int) -> _Given:
+def _there_and_back(side: int, dataset: Dataset, num: int) -> Given:
     """Training images enlarged and shrunk again, as a model's larger samples are shrunk."""
-    images = _training_images(dataset, num).images / np.float32(255)
+    images = _training_images(dataset, num)[0] / np.float32(255)
     height, width, num_channels = images.shape[1:]
     back = []
     for block in np.array_split(images, max(1, len(images) // 500)):
         shape = (len(block), side, side, num_channels)
         larger = jax.image.resize(jnp.asarray(block), shape, "bilinear", antialias=False)
         back.append(np.asarray(in_size(larger, (height, width))))
-    return _Given(np.concatenate(back))
+    return np.concatenate(back), []
 
 
 def _read_or_compute(
@@ -132,10 +129,10 @@ def reference_rows(
         images = dataset.test.images[:NUM_SAMPLES] / np.float32(255)
         return Reference(as_json(of, found), images)
 
-    def as_samples(given: Callable[[Dataset, int], _Given]) -> Reference:
+    def as_samples(given: Callable[[Dataset, int], Given]) -> Reference:
         images, likelihoods = given(dataset, settings.num_samples)
         samples = suite.evaluate_samples(classifier, images, dataset)
-        found = Evaluation(list(likelihoods), samples, [])
+        found = Evaluation(likelihoods, samples, [])
         return Reference(as_json(of, found), classifiers.as_inputs(images, NUM_SAMPLES))
 
     computed: dict[str, Callable[[], Reference]] = {

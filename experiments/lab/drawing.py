@@ -1,20 +1,28 @@
 """Figures of a run: where they go, the data they show, and the curve of a training."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
+from jaxgen.runs import metrics_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file: 2.3 DBN is 2_3_DBN."""
+    return re.sub(r"\W+", "_", title)
 
 
 class Drawing(NamedTuple):
@@ -34,33 +42,43 @@ class Drawing(NamedTuple):
         """Visible units [N, V] as images [N, H, W, C]."""
         return np.asarray(visible).reshape(-1, *self.dataset.test.images.shape[1:])
 
+    def save_curves(
+        self,
+        name: str,
+        lines: Sequence[Mapping[str, Any]],
+        title: str,
+        unit: str,
+        measures: Mapping[str, str],
+    ) -> Path:
+        """Writes measures of a log over the epochs, each by the name of its curve."""
+        curves = {label: series(lines, measure) for label, measure in measures.items()}
+        return self.save(name, figures.curves(curves, title, "epoch", unit))
 
-def training_curve(
+
+def error_curve(
     drawing: Drawing,
-    logs: Mapping[str, Sequence[Mapping[str, Any]]],
-    measure: str,
+    folders: Mapping[str, Path],
     meaning: str,
     file: str = "training",
+    last_step: int | None = None,
 ) -> Section:
-    """A measure over the epochs, one curve per log.
+    """The test reconstruction error over the epochs, one curve per run.
 
     Args:
         drawing: where the figure goes.
-        logs: the lines of each `metrics.jsonl`, by the name of its curve.
-        measure: the name of the measure in the lines; not every line has it.
-        meaning: the measure in words.
+        folders: those with the runs' logs, by the names of their curves.
+        meaning: the error in words.
         file: the name of the figure.
+        last_step: of the logs' lines that count; None is all.
     """
     curves, ends = {}, []
-    for name, log in logs.items():
-        evaluated = [line for line in log if measure in line]
-        epochs = [line["epoch"] for line in evaluated]
-        values = [line[measure] for line in evaluated]
-        curves[name] = (epochs, values)
+    for name, folder in folders.items():
+        lines = metrics_log.read_lines(folder / metrics_log.NAME, last_step)
+        epochs, values = curves[name] = series(lines, "test_reconstruction_error")
         ends.append(
             f"{name}: {number(values[0])} after epoch {epochs[0]:.0f}, "
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
         )
-    title = measure.replace("_", " ").capitalize()
-    figure = figures.curves(curves, title, "epoch", measure.replace("_", " "))
+    title = "Test reconstruction error"
+    figure = figures.curves(curves, title, "epoch", title.lower())
     return Section("training", title, [f"{title}: {meaning}.", *ends], [drawing.save(file, figure)])

@@ -4,6 +4,7 @@ A study leaves `study.html`, `study.md` and `study.json` in the run's folder, an
 folder for each program that it trains.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,13 @@ class Variant(NamedTuple, Generic[A]):
     folder: str
     """In the folder `study` of the run; the variants of one folder are one program."""
     args: A
+
+
+def variant(args: A, name: str, folder: str, **changes: Any) -> Variant[A]:
+    """The settings of a run without its study, some of its model's changed."""
+    model = dataclasses.replace(args.model, **changes)  # type: ignore[attr-defined]
+    settings: dict[str, Any] = {"model": model, "study": False}
+    return Variant(name, folder, dataclasses.replace(args, **settings))
 
 
 class Study(NamedTuple, Generic[A, M]):

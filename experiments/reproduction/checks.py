@@ -46,10 +46,11 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
     declared = find(record.config.get("experiment"))
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
     if wrong := unlike(type(declared.default), settings):
+        commit = printable(str(record.manifest.get("git_commit")), 60)
         raise ReproduceError(
             expected=f"{run} to have the settings of experiments.{declared.name}",
             found=f"class C (not comparable): {'; '.join(wrong[:MOST_SHOWN])}",
-            remedy=f"check out commit {shown_commit(record)}, which wrote it",
+            remedy=f"check out commit {commit}, which wrote it",
         )
     _, args = rebuild_args(record.config, str(run))
     if args.cluster.num_processes != 1:
@@ -65,11 +66,6 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
             remedy="start it again, with another --out, and compare the summary.json",
         )
     return declared.name, args
-
-
-def shown_commit(record: Record) -> str:
-    """The commit that wrote a run, in a short line."""
-    return printable(str(record.manifest.get("git_commit")), 60)
 
 
 def _require_unchanged(run: Path, record: Record) -> None:

@@ -215,7 +215,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
 @pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
 def test_against_all(small: Any, name: str) -> None:
     row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
-    for peer in benchmark_cases.cases([name])[0].declared.baselines:
+    for peer in benchmark_cases.cases([name])[0].experiment.benchmark.baselines:
         assert row[f"ratio_to_{peer}"] > 0
 
 

@@ -19,7 +19,7 @@ from experiments.lab import study as runner
 from experiments.lab.drawing import Drawing
 from experiments.lab.gan import dcgan as dcgan_lab
 from experiments.lab.gan import tasks
-from experiments.lab.gan.page import GANReport
+from experiments.lab.gan.tasks import GANReport
 from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split

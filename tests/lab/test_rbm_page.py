@@ -217,7 +217,7 @@ def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path) -> None:
 def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     dataset, args = data.load("digits", digits_root), rbm.PRESETS["pcd16_centred"]
     learner, key = rbm_model.learner(args.model), jax.random.key(0)
-    found = rbm_training.initializer(args, learner, dataset)(key)
+    found = rbm_training.learner_for(args, dataset).init(key)
     on = (dataset.train.images >= 128).mean(axis=0).ravel()
     np.testing.assert_allclose(expit(found.params["b_visible"]), (on + 0.005) / 1.01, rtol=1e-4)
     np.testing.assert_allclose(found.means[0], on, rtol=1e-5)
@@ -226,7 +226,8 @@ def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     before = learner.init(key)
     params = before.params | {"b_visible": found.params["b_visible"]}
     assert same(found, before._replace(params=params, means=found.means))
-    assert rbm_training.initializer(rbm.Args(), learner, dataset) is learner.init
+    plain = rbm_training.learner_for(dataclasses.replace(args, base_rates=False), dataset)
+    assert same(plain.init(key), before)
 
 
 def test_presets_are_what_they_are_called() -> None:

@@ -11,7 +11,6 @@ from support.runs import assert_reads_back, call, contents, lines_of, only_line,
 from experiments import vae
 from experiments.lab.vae import training as vae_training
 from jaxgen import data
-from jaxgen.models.vae import Config
 from jaxgen.training import checkpoint
 
 SMALL = ("--hidden-sizes", "12", "--latent-size", "3", "--bound-samples", "20")
@@ -67,24 +66,6 @@ def test_report_answers_its_questions(finished: Path) -> None:
     assert "Dead: " in page
     with np.load(finished / "samples.npz") as file:
         assert file["images"].shape == (100, 28, 28, 1)
-
-
-def test_the_bound_does_not_depend_on_the_blocks(
-    digits_root: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = data.load("digits", digits_root)
-    config = Config(hidden_sizes=(12,), latent_size=3)
-    flat = load_file(finished / "params.safetensors")
-    params: dict = {"encoder": {}, "decoder": {}}
-    for name, value in flat.items():
-        net, layer, kind = name.split(".")
-        params[net].setdefault(layer, {})[kind] = value
-    visible = vae_training.test_input(config, dataset)[:60]
-    whole = vae_training.bound(config, params, visible, 50)
-    monkeypatch.setattr(vae_training, "BLOCK", 25)
-    parts = vae_training.bound(config, params, visible, 50)
-    assert parts.log_mean_weight.shape == whole.log_mean_weight.shape == (60,)
-    np.testing.assert_allclose(whole.log_mean_weight, parts.log_mean_weight, rtol=1e-5)
 
 
 def test_schedule_of_burda_covers_all_epochs(digits_root: Path) -> None:

@@ -123,25 +123,21 @@ def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> 
 
 
 def epoch_runner(
-    nets: tuple[nn.Module, nn.Module],
-    images: np.ndarray,
+    generator: Callable[..., nn.Module],
+    discriminator: Callable[..., nn.Module],
     prepare: Callable[[jax.Array], jax.Array],
+    images: np.ndarray,
     batch_size: int,
     config: Any,
-) -> Callable[..., None]:
-    """An epoch of iterations; see `epoch_of`.
+) -> Callable[[int], None]:
+    """An epoch of iterations on bytes [N, H, W, C]; see `epoch_of`.
 
-    Args:
-        nets: generator, from [N, latent_size], and discriminator, to [N, 1].
-        images: bytes, [N, H, W, C].
-        prepare: makes what D takes of a batch of them; runs inside the step.
-        batch_size: images per batch; only whole batches are used.
-        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
-            beta1, beta2.
+    The generator takes the settings and the images' shape, the discriminator the settings alone.
+    `prepare` makes of a batch of bytes what D takes, inside the step.
     """
 
     def step(players: Players, batch: jax.Array, key: jax.Array) -> Players:
         return iteration(config, players, prepare(batch), key)[0]
 
-    data = jnp.asarray(images)
+    data, nets = jnp.asarray(images), (generator(config, images.shape[1:]), discriminator(config))
     return epoch_of(data, batch_size, start(config, nets, prepare(data[:1])), step)

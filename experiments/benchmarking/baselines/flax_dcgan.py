@@ -1,29 +1,14 @@
 """The DCGAN as one writes it with Flax and Optax: nn.Conv, nn.ConvTranspose, nn.BatchNorm."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
-
-IMAGE_SIZE = 64
-
-
-def channels(config: Any) -> list[int]:
-    """The discriminator's channels after each layer; the generator's in reverse."""
-    return [max(1, round(config.width * config.base_width * factor)) for factor in (1, 2, 4, 8)]
-
-
-def scattered(centre: float) -> Callable[..., jax.Array]:
-    """N(centre, 0.02^2) for every weight."""
-    return lambda key, shape, dtype=jnp.float32: (
-        centre + 0.02 * jax.random.normal(key, shape, dtype)
-    )
+from jaxgen.models.dcgan import channels, enlarged, scattered
 
 
 def layer_of(kind: Any, config: Any) -> Any:
@@ -46,13 +31,14 @@ class Generator(nn.Module):
     """[N, latent] to [N, 64, 64, C] in [-1, 1]."""
 
     config: Any
-    num_channels: int
+    image_shape: tuple[int, int, int]
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
         """The images, normalised by their own batch."""
         config = self.config
-        conv, sizes = layer_of(nn.ConvTranspose, config), channels(config)[::-1]
+        conv = layer_of(nn.ConvTranspose, config)
+        sizes = [channels(config, multiple) for multiple in (8, 4, 2, 1)]
         activation = adversarial.ACTIVATIONS[config.generator_activation]
         if config.stem == "dense":
             x = nn.Dense(16 * sizes[0])(codes).reshape(-1, 4, 4, sizes[0])
@@ -61,7 +47,7 @@ class Generator(nn.Module):
             x = activation(normalised(config, x))
         for size in sizes[1:]:
             x = activation(normalised(config, conv(size, (4, 4), strides=(2, 2))(x)))
-        return jnp.tanh(conv(self.num_channels, (4, 4), strides=(2, 2))(x).astype(jnp.float32))
+        return jnp.tanh(conv(self.image_shape[-1], (4, 4), strides=(2, 2))(x).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -73,8 +59,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The logits, normalised by their own batch."""
         config, conv = self.config, layer_of(nn.Conv, self.config)
-        for index, size in enumerate(channels(config)):
-            x = conv(size, (4, 4), strides=(2, 2), padding=1)(x)
+        for index, multiple in enumerate((1, 2, 4, 8)):
+            x = conv(channels(config, multiple), (4, 4), strides=(2, 2), padding=1)(x)
             x = x if index == 0 else normalised(config, x)
             x = adversarial.ACTIVATIONS["leaky_relu"](x)
         if config.stem == "dense":
@@ -83,15 +69,4 @@ class Discriminator(nn.Module):
         return logits.reshape(-1, 1)
 
 
-def prepare(images: jax.Array) -> jax.Array:
-    """Bytes [N, H, W, C] as images of 64x64 in [-1, 1]."""
-    shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, images.shape[-1])
-    pixels = images.astype(jnp.float32) / 127.5 - 1.0
-    larger: jax.Array = jax.image.resize(pixels, shape, "bilinear", antialias=False)
-    return larger
-
-
-def epoch_runner(images: np.ndarray, batch_size: int, config: Any) -> Callable[..., None]:
-    """An epoch; config has what `flax_adversarial.epoch_runner` needs, and what the nets ask."""
-    nets = (Generator(config, images.shape[-1]), Discriminator(config))
-    return adversarial.epoch_runner(nets, images, prepare, batch_size, config)
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, enlarged)

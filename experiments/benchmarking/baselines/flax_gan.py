@@ -1,12 +1,12 @@
 """The fully connected GAN as one writes it with Flax and Optax, a jitted step per batch."""
 
-from collections.abc import Callable
+import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
 
@@ -15,14 +15,14 @@ class Generator(nn.Module):
     """[N, latent] to [N, pixels] in [-1, 1]."""
 
     config: Any
-    num_pixels: int
+    image_shape: tuple[int, int, int]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """The images."""
         for size in self.config.generator_sizes:
             x = adversarial.ACTIVATIONS[self.config.generator_activation](nn.Dense(size)(x))
-        return jnp.tanh(nn.Dense(self.num_pixels)(x))
+        return jnp.tanh(nn.Dense(math.prod(self.image_shape))(x))
 
 
 class Discriminator(nn.Module):
@@ -44,7 +44,4 @@ def prepare(images: jax.Array) -> jax.Array:
     return images.reshape(len(images), -1).astype(jnp.float32) / 127.5 - 1.0
 
 
-def epoch_runner(images: np.ndarray, batch_size: int, config: Any) -> Callable[..., None]:
-    """An epoch; config has what `flax_adversarial.epoch_runner` needs, and the nets' sizes."""
-    nets = (Generator(config, images[0].size), Discriminator(config))
-    return adversarial.epoch_runner(nets, images, prepare, batch_size, config)
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, prepare)

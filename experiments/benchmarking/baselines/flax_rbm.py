@@ -1,7 +1,8 @@
 """CD-k as one writes it with Flax: a module, `jax.random.bernoulli`, a jitted step per batch."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.models import rbm
+
+Step: TypeAlias = Callable[[Any, jax.Array, jax.Array], Any]
+"""(state, batch, key) -> the next state."""
 
 
 class RBM(nn.Module):
@@ -39,23 +43,21 @@ def start(model: RBM, seed: int) -> Any:
     return model.init(jax.random.key(seed), jnp.zeros((1, model.num_visible)), method="up")
 
 
-def probs(model: RBM, variables: Any, units: jax.Array, method: str) -> jax.Array:
-    """p(h=1|v) with the method "up", p(v=1|h) with "down"."""
-    found: jax.Array = model.apply(variables, units, method=method)  # type: ignore[assignment]
-    return found
+def draw(key: jax.Array, probs: jax.Array) -> jax.Array:
+    """Binary units as floats."""
+    return jax.random.bernoulli(key, probs).astype(jnp.float32)
 
 
 def learn(
     model: RBM, variables: Any, data: jax.Array, key: jax.Array, num_gibbs_steps: int, rate: float
 ) -> tuple[Any, jax.Array]:
     """One CD-k update; also returns the visible units at the end of the chain."""
-    hidden_data = hidden = probs(model, variables, data, "up")
+    bound = model.bind(variables)
+    hidden_data = hidden = bound.up(data)
     for _ in range(num_gibbs_steps):
         key, key_hidden, key_visible = jax.random.split(key, 3)
-        drawn = jax.random.bernoulli(key_hidden, hidden).astype(jnp.float32)
-        on = probs(model, variables, drawn, "down")
-        visible = jax.random.bernoulli(key_visible, on).astype(jnp.float32)
-        hidden = probs(model, variables, visible, "up")
+        visible = draw(key_visible, bound.down(draw(key_hidden, hidden)))
+        hidden = bound.up(visible)
     gradient = {
         "w": (data.T @ hidden_data - visible.T @ hidden) / len(data),
         "b_visible": (data - visible).mean(0),
@@ -65,32 +67,19 @@ def learn(
     return {"params": params}, visible
 
 
-def in_memory(images: np.ndarray) -> jax.Array:
-    """Images as rows of grey values in [0, 1], on the device."""
-    return jnp.asarray(images.reshape(len(images), -1).astype(np.float32) / 255.0)
+def epoch_of(pixels: jax.Array, batch_size: int, state: Any, step: Step) -> Callable[[int], None]:
+    """A function that takes so many steps of an epoch in random order, and waits for them.
 
-
-def epoch_of(
-    pixels: jax.Array,
-    batch_size: int,
-    state: Any,
-    step: Callable[[Any, jax.Array, jax.Array], Any],
-) -> Callable[..., None]:
-    """A function that takes a step for each whole batch of a random order, or the first num_steps.
-
-    `step` makes the next state of a state, a batch and a key. It is compiled for itself, and called
-    once a batch, as in Flax's own MNIST example.
+    `step` is compiled for itself, and called once a batch, as in Flax's own MNIST example.
     """
     step = jax.jit(step)
     key = jax.random.key(0)
 
-    def epoch(num_steps: int | None = None) -> None:
+    def epoch(num_steps: int) -> None:
         nonlocal state, key
-        num_batches = len(pixels) // batch_size
-        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
         key, key_order = jax.random.split(key)
-        order = jax.random.permutation(key_order, len(pixels))[: num_batches * batch_size]
-        for rows in order.reshape(num_batches, batch_size):
+        order = jax.random.permutation(key_order, len(pixels))[: num_steps * batch_size]
+        for rows in order.reshape(num_steps, batch_size):
             key, key_step = jax.random.split(key)
             state = step(state, pixels[rows], key_step)
         jax.block_until_ready(state)
@@ -98,15 +87,32 @@ def epoch_of(
     return epoch
 
 
-def epoch_runner(images: np.ndarray, batch_size: int, config: rbm.Config) -> Callable[..., None]:
-    """An epoch of CD-k on grey images that are sampled again at every visit; see `epoch_of`."""
-    pixels = in_memory(images)
-    model = RBM(pixels.shape[1], config.num_hidden, config.init_scale)
+def binary_epochs(
+    make: Callable[[Any, int], tuple[Any, Step]], images: np.ndarray, batch_size: int, config: Any
+) -> Callable[[int], None]:
+    """Epochs of grey images, in memory, whose pixels are drawn again at every visit.
 
-    def step(variables: Any, grey: jax.Array, key: jax.Array) -> Any:
-        key_data, key_gibbs = jax.random.split(key)
-        data = jax.random.bernoulli(key_data, grey).astype(jnp.float32)
-        steps, rate = config.num_gibbs_steps, config.learning_rate
-        return learn(model, variables, data, key_gibbs, steps, rate)[0]
+    `make` returns the state before the first step and the step on rows of binary pixels, from the
+    settings and the number of pixels. See `epoch_of`.
+    """
+    grey = jnp.asarray(images.reshape(len(images), -1).astype(np.float32) / 255.0)
+    state, step = make(config, grey.shape[1])
 
-    return epoch_of(pixels, batch_size, start(model, 0), step)
+    def binary_step(state: Any, grey: jax.Array, key: jax.Array) -> Any:
+        key_data, key_step = jax.random.split(key)
+        return step(state, draw(key_data, grey), key_step)
+
+    return epoch_of(grey, batch_size, state, binary_step)
+
+
+def make(config: rbm.Config, num_visible: int) -> tuple[Any, Step]:
+    """The variables of an RBM, and its CD-k update."""
+    model = RBM(num_visible, config.num_hidden, config.init_scale)
+
+    def step(variables: Any, data: jax.Array, key: jax.Array) -> Any:
+        return learn(model, variables, data, key, config.num_gibbs_steps, config.learning_rate)[0]
+
+    return start(model, 0), step
+
+
+epoch_runner = partial(binary_epochs, make)

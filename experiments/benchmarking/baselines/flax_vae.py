@@ -1,16 +1,15 @@
 """The VAE as one writes it with Flax and Optax, a jitted step per batch; after Flax's example."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from experiments.benchmarking.baselines.flax_rbm import epoch_of, in_memory
+from experiments.benchmarking.baselines.flax_rbm import Step, binary_epochs
 from jaxgen.models import vae
 
 ACTIVATIONS = {"softplus": nn.softplus, "tanh": jnp.tanh, "relu": nn.relu}
@@ -73,13 +72,9 @@ def update(state: TrainState, visible: jax.Array, key: jax.Array) -> tuple[Train
     return state.apply_gradients(grads=grads), value
 
 
-def epoch_runner(images: np.ndarray, batch_size: int, config: vae.Config) -> Callable[..., None]:
-    """An epoch with a Bernoulli decoder and one sample per image; see `epoch_of`."""
-    pixels = in_memory(images)
+def make(config: vae.Config, num_visible: int) -> tuple[TrainState, Step]:
+    """The state of a VAE with a Bernoulli decoder, and its update with one code per image."""
+    return start(config, num_visible), lambda *given: update(*given)[0]
 
-    def step(state: TrainState, grey: jax.Array, key: jax.Array) -> TrainState:
-        key_data, key_code = jax.random.split(key)
-        visible = jax.random.bernoulli(key_data, grey).astype(jnp.float32)
-        return update(state, visible, key_code)[0]
 
-    return epoch_of(pixels, batch_size, start(config, pixels.shape[1]), step)
+epoch_runner = partial(binary_epochs, make)

@@ -1,9 +1,10 @@
 """The common part of the GANs' PyTorch baselines: losses, updates, iterations, epochs."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -76,9 +77,10 @@ def iteration(
 
 
 def epoch_runner(
-    nets: Sequence[nn.Module],
-    pixels: torch.Tensor,
+    make_generator: Callable[..., nn.Module],
+    make_discriminator: Callable[..., nn.Module],
     prepare: Callable[[torch.Tensor], torch.Tensor],
+    images: np.ndarray,
     batch_size: int,
     config: Any,
     *,
@@ -86,25 +88,27 @@ def epoch_runner(
     device: str = "cpu",
     dtype: str = "float32",
     compiled: bool = False,
-) -> Callable[..., None]:
-    """A function that trains one epoch, or its first num_steps batches; see `epoch_of`.
+) -> Callable[[int], None]:
+    """An epoch of iterations on bytes [N, H, W, C]; see `epoch_of`.
 
     Args:
-        nets: generator, from [N, latent_size], and discriminator, to [N, 1].
-        pixels: training images in [0, 255], bytes, N first.
-        prepare: makes what D takes of a batch of them; runs inside the iteration.
+        make_generator: of the settings and the images' shape; maps [N, latent_size].
+        make_discriminator: of the same; maps to [N, 1].
+        prepare: makes what D takes of a batch of bytes [N, C, H, W]; runs inside the iteration.
+        images: the training set.
         batch_size: images per batch; only whole batches are used.
         config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
-            beta1, beta2.
-        memory_format: "contiguous" or "channels_last".
+            beta1, beta2, and what the nets ask.
+        memory_format: "contiguous" or "channels_last", of feature maps.
         device: where everything lies.
         dtype: "float32", or "bfloat16" for autocast.
         compiled: whether torch.compile compiles both nets.
     """
-    nets = [net.to(device, memory_format=LAYOUTS[memory_format]) for net in nets]
-    if compiled:
-        nets = [torch.compile(net) for net in nets]
-    pixels = pixels.to(device)
-    generator, discriminator = nets
+    torch.manual_seed(0)
+    layout = {"memory_format": LAYOUTS[memory_format]}
+    nets = [make(config, images.shape[1:]) for make in (make_generator, make_discriminator)]
+    nets = [net.to(device, **layout) for net in nets]
+    generator, discriminator = [torch.compile(net) for net in nets] if compiled else nets
     step = iteration(generator, discriminator, config, batch_size, device, dtype)
-    return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch)))
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+    return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch).contiguous(**layout)))

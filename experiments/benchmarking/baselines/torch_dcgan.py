@@ -1,27 +1,20 @@
 """The DCGAN as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
 
 import itertools
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from experiments.benchmarking.baselines import torch_adversarial as adversarial
-
-IMAGE_SIZE = 64
-
-
-def channels(config: Any) -> list[int]:
-    """The discriminator's channels after each layer; the generator's in reverse."""
-    return [max(1, round(config.width * config.base_width * factor)) for factor in (1, 2, 4, 8)]
+from jaxgen.models import dcgan
 
 
-def make_generator(config: Any, image_channels: int) -> nn.Sequential:
+def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
     """[N, latent] to [N, C, 64, 64] in [-1, 1]."""
-    sizes = [*channels(config)[::-1], image_channels]
+    sizes = [*(dcgan.channels(config, m) for m in (8, 4, 2, 1)), image_shape[-1]]
     bias = config.use_bias
 
     def normed(size: int) -> list[nn.Module]:
@@ -37,12 +30,12 @@ def make_generator(config: Any, image_channels: int) -> nn.Sequential:
     for size_in, size_out in itertools.pairwise(sizes[:-1]):
         layers += [nn.ConvTranspose2d(size_in, size_out, 4, 2, 1, bias=bias), *normed(size_out)]
     last = nn.ConvTranspose2d(sizes[-2], sizes[-1], 4, 2, 1, bias=bias)
-    return nn.Sequential(*layers, last, nn.Tanh())
+    return nn.Sequential(*layers, last, nn.Tanh()).apply(draw_weights)
 
 
-def make_discriminator(config: Any, image_channels: int) -> nn.Sequential:
+def make_discriminator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
     """[N, C, 64, 64] to one logit each, [N, 1]."""
-    sizes = [image_channels, *channels(config)]
+    sizes = [image_shape[-1], *(dcgan.channels(config, m) for m in (1, 2, 4, 8))]
     layers: list[nn.Module] = []
     for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Conv2d(size_in, size_out, 4, 2, 1, bias=config.use_bias))
@@ -50,9 +43,10 @@ def make_discriminator(config: Any, image_channels: int) -> nn.Sequential:
             layers.append(nn.BatchNorm2d(size_out))
         layers.append(adversarial.ACTIVATIONS["leaky_relu"]())
     if config.stem == "dense":
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(sizes[-1] * 4 * 4, 1))
-    last = nn.Conv2d(sizes[-1], 1, 4, 1, 0, bias=config.use_bias)
-    return nn.Sequential(*layers, last, nn.Flatten())
+        layers += [nn.Flatten(), nn.Linear(sizes[-1] * 4 * 4, 1)]
+    else:
+        layers += [nn.Conv2d(sizes[-1], 1, 4, 1, 0, bias=config.use_bias), nn.Flatten()]
+    return nn.Sequential(*layers).apply(draw_weights)
 
 
 def draw_weights(module: nn.Module) -> None:
@@ -63,32 +57,11 @@ def draw_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def epoch_runner(
-    images: np.ndarray,
-    batch_size: int,
-    config: Any,
-    *,
-    memory_format: str = "contiguous",
-    **options: Any,
-) -> Callable[..., None]:
-    """A function epoch(num_steps=None); images are bytes, [N, H, W, C].
+def prepare(batch: torch.Tensor) -> torch.Tensor:
+    """Bytes [N, C, H, W] as images of 64x64 in [-1, 1]."""
+    size = (dcgan.IMAGE_SIZE, dcgan.IMAGE_SIZE)
+    grown = functional.interpolate(batch.float(), size=size, mode="bilinear", align_corners=False)
+    return grown / 127.5 - 1.0
 
-    Config has what torch_adversarial.epoch_runner needs, whose options these are, and base_width,
-    width, stem, generator_activation, use_bias, batch_norm.
-    """
-    torch.manual_seed(0)
-    nets = [make(config, images.shape[-1]) for make in (make_generator, make_discriminator)]
-    for net in nets:
-        net.apply(draw_weights)
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
-    def prepare(batch: torch.Tensor) -> torch.Tensor:
-        size = (IMAGE_SIZE, IMAGE_SIZE)
-        grown = functional.interpolate(
-            batch.float(), size=size, mode="bilinear", align_corners=False
-        )
-        return (grown / 127.5 - 1.0).contiguous(memory_format=adversarial.LAYOUTS[memory_format])
-
-    return adversarial.epoch_runner(
-        nets, pixels, prepare, batch_size, config, memory_format=memory_format, **options
-    )
+epoch_runner = partial(adversarial.epoch_runner, make_generator, make_discriminator, prepare)

@@ -1,22 +1,25 @@
 """CD-k as one writes it in PyTorch: tensors in memory, no data loader, no autograd."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from jaxgen.models import rbm
 
+Step: TypeAlias = Callable[[torch.Tensor], None]
+Compile: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 class RBM:
     """Weights and biases of an RBM, and its update in place."""
 
-    def __init__(
-        self, num_visible: int, num_hidden: int, init_scale: float, device: str = "cpu"
-    ) -> None:
-        self.w = init_scale * torch.randn(num_visible, num_hidden, device=device)
-        self.b_visible = torch.zeros(num_visible, device=device)
-        self.b_hidden = torch.zeros(num_hidden, device=device)
+    def __init__(self, num_visible: int, num_hidden: int, init_scale: float) -> None:
+        self.w = init_scale * torch.randn(num_visible, num_hidden)
+        self.b_visible = torch.zeros(num_visible)
+        self.b_hidden = torch.zeros(num_hidden)
 
     def up(self, visible: torch.Tensor) -> torch.Tensor:
         """p(h=1|v)."""
@@ -38,44 +41,48 @@ class RBM:
         return model
 
 
-def in_memory(images: np.ndarray, device: str = "cpu") -> torch.Tensor:
-    """Images as rows of grey values in [0, 1]; also seeds PyTorch."""
-    torch.manual_seed(0)
-    grey = images.reshape(len(images), -1).astype(np.float32) / 255.0
-    return torch.from_numpy(grey).to(device)
+def epoch_of(pixels: torch.Tensor, batch_size: int, step: Step) -> Callable[[int], None]:
+    """A function that takes so many steps of an epoch in random order, and waits for them."""
 
-
-def epoch_of(
-    pixels: torch.Tensor, batch_size: int, step: Callable[[torch.Tensor], object]
-) -> Callable[..., None]:
-    """A function that takes a step for each whole batch of a random order, or the first num_steps.
-
-    On a GPU it returns before the work is done.
-    """
-
-    def epoch(num_steps: int | None = None) -> None:
-        num_batches = len(pixels) // batch_size
-        num_batches = num_batches if num_steps is None else min(num_steps, num_batches)
+    def epoch(num_steps: int) -> None:
         order = torch.randperm(len(pixels), device=pixels.device)
-        for rows in order.split(batch_size)[:num_batches]:
+        for rows in order.split(batch_size)[:num_steps]:
             step(pixels[rows])
+        if pixels.is_cuda:
+            torch.cuda.synchronize()
 
     return epoch
 
 
-def epoch_runner(
+def grey_epochs(
+    make_step: Callable[[Any, int, Compile], Step],
     images: np.ndarray,
     batch_size: int,
-    config: rbm.Config,
+    config: Any,
     *,
     device: str = "cpu",
     compiled: bool = False,
-) -> Callable[..., None]:
-    """An epoch of CD-k on grey images that are sampled again at every visit; see `epoch_of`."""
-    pixels = in_memory(images, device)
-    model = RBM(pixels.shape[1], config.num_hidden, config.init_scale, device)
+) -> Callable[[int], None]:
+    """Epochs of images as rows of grey values in [0, 1]; see `epoch_of`.
+
+    `make_step` returns the step on a batch of them, whose pixels it draws, from the settings, the
+    number of pixels, and `torch.compile` or a function that returns what it is given.
+    """
+    torch.manual_seed(0)
+    grey = images.reshape(len(images), -1).astype(np.float32) / 255.0
+    with torch.device(device):
+        step = make_step(config, grey.shape[1], torch.compile if compiled else lambda x: x)
+    return epoch_of(torch.from_numpy(grey).to(device), batch_size, step)
+
+
+def make_step(config: rbm.Config, num_visible: int, compile_: Compile) -> Step:
+    """One CD-k update of an RBM."""
+    model = RBM(num_visible, config.num_hidden, config.init_scale)
 
     def step(grey: torch.Tensor) -> None:
         model.learn(torch.bernoulli(grey), config.num_gibbs_steps, config.learning_rate)
 
-    return epoch_of(pixels, batch_size, torch.compile(step) if compiled else step)
+    return compile_(step)
+
+
+epoch_runner = partial(grey_epochs, make_step)

@@ -1,14 +1,13 @@
 """The VAE as one writes it in PyTorch: tensors in memory, no data loader, autograd, Adam."""
 
 import itertools
-from collections.abc import Callable
+from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.benchmarking.baselines.torch_rbm import epoch_of, in_memory
+from experiments.benchmarking.baselines.torch_rbm import Compile, Step, grey_epochs
 from jaxgen.models import vae
 
 ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU}
@@ -24,19 +23,11 @@ def layers(sizes: list[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*pairs[:-1])
 
 
-def epoch_runner(
-    images: np.ndarray,
-    batch_size: int,
-    config: vae.Config,
-    *,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Callable[..., None]:
-    """An epoch with a Bernoulli decoder and one sample per image; see `epoch_of`."""
-    pixels = in_memory(images, device)
-    sizes = [pixels.shape[1], *config.hidden_sizes]
-    encoder = layers([*sizes, 2 * config.latent_size], config.activation).to(device)
-    decoder = layers([config.latent_size, *sizes[::-1]], config.activation).to(device)
+def make_step(config: vae.Config, num_visible: int, compile_: Compile) -> Step:
+    """One update with a Bernoulli decoder and one code per image; the loss alone is compiled."""
+    sizes = [num_visible, *config.hidden_sizes]
+    encoder = layers([*sizes, 2 * config.latent_size], config.activation)
+    decoder = layers([config.latent_size, *sizes[::-1]], config.activation)
     params = [*encoder.parameters(), *decoder.parameters()]
     betas = (0.9, config.beta2)
     adam = torch.optim.Adam(params, lr=config.learning_rate, betas=betas, eps=config.epsilon)
@@ -51,11 +42,14 @@ def epoch_runner(
         kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1.0).sum()
         return (kl - reconstruction) / len(data)
 
-    loss_of = torch.compile(loss_of) if compiled else loss_of
+    loss_of = compile_(loss_of)
 
     def step(grey: torch.Tensor) -> None:
         adam.zero_grad()
         loss_of(grey).backward()
         adam.step()
 
-    return epoch_of(pixels, batch_size, step)
+    return step
+
+
+epoch_runner = partial(grey_epochs, make_step)

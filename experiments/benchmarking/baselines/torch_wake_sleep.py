@@ -1,28 +1,19 @@
 """Up-down fine-tuning as one writes it in PyTorch, after appendix B of Hinton et al. 2006."""
 
-from collections.abc import Callable
+from functools import partial
 
-import numpy as np
 import torch
 
-from experiments.benchmarking.baselines.torch_rbm import RBM, epoch_of, in_memory
+from experiments.benchmarking.baselines.torch_rbm import RBM, Compile, Step, grey_epochs
 from jaxgen.models import wake_sleep
 
 
-def epoch_runner(
-    images: np.ndarray,
-    batch_size: int,
-    config: wake_sleep.Config,
-    *,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Callable[..., None]:
-    """An epoch of two hidden layers, with probabilities that predict; see `epoch_of`."""
-    pixels = in_memory(images, device)
+def make_step(config: wake_sleep.Config, num_visible: int, compile_: Compile) -> Step:
+    """One update of two hidden layers, with probabilities that predict."""
     first, second = config.hidden_sizes
-    recognition = RBM(pixels.shape[1], first, config.init_scale, device)
-    generative = RBM(pixels.shape[1], first, config.init_scale, device)
-    top = RBM(first, second, config.init_scale, device)
+    recognition = RBM(num_visible, first, config.init_scale)
+    generative = RBM(num_visible, first, config.init_scale)
+    top = RBM(first, second, config.init_scale)
     rate = config.learning_rate
 
     def step(grey: torch.Tensor) -> None:
@@ -37,4 +28,7 @@ def epoch_runner(
         recognition.w.add_(dreamt.T @ error, alpha=rate / len(grey))
         recognition.b_hidden.add_(error.mean(0), alpha=rate)
 
-    return epoch_of(pixels, batch_size, torch.compile(step) if compiled else step)
+    return compile_(step)
+
+
+epoch_runner = partial(grey_epochs, make_step)

@@ -1,6 +1,5 @@
 """The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,15 +11,14 @@ import numpy as np
 
 from experiments.lab.dbn import tasks
 from experiments.lab.dbn.tasks import Nets, TrainedNet
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs
-from experiments.lab.study import Study, Variant, run
+from experiments.lab.study import Study, Variant, run, variant
 from experiments.running.session import Session
 from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 PREDICTIONS = (
@@ -85,22 +83,20 @@ def fine_tune_variant(
     fine_tune: FineTune, variants: Sequence[Variant[TuningArgs]], session: Session
 ) -> dict[str, TrainedNet]:
     """Fine-tunes the DBN with the other kind of prediction."""
-    (variant,) = variants
-    net = jax.device_get(fine_tune(variant.args, session).state.params)
+    ((name, _, args),) = variants
+    net = jax.device_get(fine_tune(args, session).state.params)
     drawing = Drawing(session.dataset, session.folder)
-    binary = variant.args.model.binarize
-    return tasks.trained_nets(variant.args, drawing, binary, {variant.name: net})
+    return tasks.trained_nets(args, drawing, args.model.binarize, {name: net})
 
 
 def sections(
     args: TuningArgs, session: Session, folders: Mapping[str, Path], nets: Nets, table: Table
 ) -> list[Section]:
     """The numbers, curves, reconstructions and samples of the DBN and both fine-tunings."""
-    drawing, error = Drawing(session.dataset, session.folder), "test_reconstruction_error"
-    logs = {n: metrics_log.read_lines(f / "metrics.jsonl") for n, f in folders.items()}
+    drawing = Drawing(session.dataset, session.folder)
     return [
         Section("prediction", "The numbers side by side", [PREDICTIONS], (), table),
-        training_curve(drawing, logs, error, tasks.ERROR, "prediction_curve"),
+        error_curve(drawing, folders, tasks.ERROR, "prediction_curve"),
         tasks.reconstructions(drawing, "prediction pictures", nets, args.model.binarize),
         tasks.generated_images(args, drawing, "prediction samples", nets),
     ]
@@ -113,12 +109,7 @@ def compare(
     mine = args.model.prediction
     other: Literal["probs", "samples"] = "samples" if mine == "probs" else "probs"
     names = {kind: f"fine-tuned by {kind}" for kind in (mine, other)}
-    model = dataclasses.replace(args.model, prediction=other)
-    variant = Variant(names[other], other, dataclasses.replace(args, model=model))
-    folders = {
-        names[mine]: session.folder,
-        names[other]: session.folder / "study" / variant.folder,
-    }
+    folders = {names[mine]: session.folder, names[other]: session.folder / "study" / other}
     study = Study(
         title=f"Up-down study on {session.dataset.name}: what predicts, probabilities or samples",
         facts={
@@ -127,7 +118,7 @@ def compare(
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
             "top units on",
         },
-        variants=[variant],
+        variants=[variant(args, names[other], other, prediction=other)],
         train=partial(fine_tune_variant, fine_tune),
         sections=partial(sections, args, session, folders),
         columns=tasks.COLUMNS,

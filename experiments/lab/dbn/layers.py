@@ -2,13 +2,12 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from experiments.lab.dbn import tasks
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import LayerArgs, make_evaluator, rate
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -20,7 +19,6 @@ from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
-from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
@@ -86,36 +84,21 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
 
 
 def train_layers(args: DBNArgs, session: Session, lower: Layers = ()) -> Result:
-    """Trains all layers above `lower`, one after the other; the times are those of all."""
+    """Trains all layers above `lower`, one after the other; steps and times are those of all."""
     results: list[Result] = []
     while len(lower) < len(args.model.hidden_sizes):
         results.append(train_layer(args, session, lower))
         lower = results[-1].state.params
-    return _joined(results)
-
-
-def _joined(results: Sequence[Result]) -> Result:
-    """Several trainings, one after the other, as one; its state is the last one's."""
-    return Result(
-        state=results[-1].state,
-        step=sum(result.step for result in results),
-        first_step=sum(result.first_step for result in results),
-        finished=all(result.finished for result in results),
-        compile_s=sum(result.compile_s for result in results),
-        train_s=sum(result.train_s for result in results),
-    )
+    added = ("step", "first_step", "compile_s", "train_s", "trace_s")
+    sums = {name: sum(getattr(result, name) for result in results) for name in added}
+    return results[-1]._replace(**sums)
 
 
 def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
     """The test reconstruction error over the epochs, layer by layer."""
-    logs = {
-        f"layer {layer + 1}": metrics_log.read_lines(
-            drawing.folder / name_of(layer) / "metrics.jsonl", last_step
-        )
-        for layer in range(num_layers)
-    }
+    folders = {f"layer {i + 1}": drawing.folder / name_of(i) for i in range(num_layers)}
     meaning = f"{tasks.ERROR}; of each layer in training, with those below it"
-    return training_curve(drawing, logs, "test_reconstruction_error", meaning)
+    return error_curve(drawing, folders, meaning, last_step=last_step)
 
 
 def load(folder: Path, dataset: Dataset) -> Layers:
@@ -126,17 +109,11 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         SettingError: the run is of another data set.
     """
     summary = read_summary(folder)
-    if "digests" in summary:
+    seeds = ", of several seeds" if "digests" in summary else ""
+    if seeds or summary.get("experiment") != "dbn" or "data_digest" not in summary:
         raise CheckpointError(
-            expected=f"a run of one seed in {folder}",
-            found="one of several",
-            remedy="set --dbn to the folder of one of them",
-        )
-    if summary.get("experiment") != "dbn" or "data_digest" not in summary:
-        found = f"one of experiments.{summary['experiment']}" if summary else "none"
-        raise CheckpointError(
-            expected=f"a finished run of experiments.dbn in {folder}",
-            found=found,
+            expected=f"a finished run of experiments.dbn, of one seed, in {folder}",
+            found=f"one of experiments.{summary['experiment']}{seeds}" if summary else "none",
             remedy="set --dbn to its folder, or leave it out to train one first",
         )
     if summary["data_digest"] != dataset.digest:

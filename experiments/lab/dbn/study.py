@@ -3,7 +3,6 @@
 Both variants stand on the first layer of the main run.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab.dbn import layers, tasks
+from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
-from experiments.lab.drawing import NUM_SHOWN, Drawing, training_curve
-from experiments.lab.rbm.tasks import binarized
-from experiments.lab.study import Study, Variant, run
+from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
+from experiments.lab.study import Study, Variant, run, variant
 from experiments.running.session import Session
+from jaxgen.evaluation.model import binarized
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.runs import metrics_log
 
 COLUMNS = {
     **tasks.COLUMNS,
@@ -41,12 +40,10 @@ top_probs = jax.jit(lambda top, below: jax.nn.sigmoid(rbm.hidden_logits(top, bel
 def variants(args: DBNArgs, num_visible: int) -> list[Variant[DBNArgs]]:
     """Both variants, with a top as wide as the image."""
     sizes = (args.model.hidden_sizes[0], num_visible)
-    found = []
-    for name, folder in FOLDERS.items():
-        turned = name == TRANSPOSED
-        model = dataclasses.replace(args.model, hidden_sizes=sizes, transposed_start=turned)
-        found.append(Variant(name, folder, dataclasses.replace(args, model=model)))
-    return found
+    return [
+        variant(args, name, folder, hidden_sizes=sizes, transposed_start=name == TRANSPOSED)
+        for name, folder in FOLDERS.items()
+    ]
 
 
 def top_images(drawing: Drawing, binary: Binarize, net: dbn.Net) -> np.ndarray:
@@ -62,10 +59,9 @@ def measure(drawing: Drawing, binary: Binarize, net: dbn.Net) -> dict[str, float
     tops = top_images(drawing, binary, net)
     images = drawing.dataset.test.images[: len(tops)] / 255.0
     turned = np.asarray(net.recognition[0]["w"]).T
-    distance = np.linalg.norm(net.top["w"] - turned) / np.linalg.norm(turned)
     return {
         "top_to_image": float(np.mean(np.square(tops - images))),
-        "distance_to_transposed": float(distance),
+        "distance_to_transposed": relative_change(np.asarray(net.top["w"]), turned),
     }
 
 
@@ -109,12 +105,12 @@ def train_variant(
     first: rbm.Params, variants: Sequence[Variant[DBNArgs]], session: Session
 ) -> dict[str, TrainedNet]:
     """Trains one variant above the first layer; returns it at its start and trained."""
-    (variant,) = variants
-    args, drawing = variant.args, Drawing(session.dataset, session.folder)
+    (one,) = variants
+    args, drawing = one.args, Drawing(session.dataset, session.folder)
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
     start = jax.jit(dbn.learner(args.model, session.image_shape, (first,)).init)(key_init)
     result = layers.train_layers(args, session, (first,))
-    stages = {f"{variant.name}, start": start.params, variant.name: result.state.params}
+    stages = {f"{one.name}, start": start.params, one.name: result.state.params}
     nets = {name: dbn.tied(jax.device_get(params)) for name, params in stages.items()}
     binary = args.model.binarize
     return {
@@ -128,17 +124,12 @@ def sections(
 ) -> list[Section]:
     """Curves, top states, reconstructions and samples of both variants."""
     drawing, binary = Drawing(session.dataset, session.folder), args.model.binarize
-    logs = {
-        name: metrics_log.read_lines(
-            session.folder / "study" / folder / layers.name_of(1) / "metrics.jsonl"
-        )
-        for name, folder in FOLDERS.items()
-    }
-    error = "test_reconstruction_error"
+    study = session.folder / "study"
+    logs = {name: study / folder / layers.name_of(1) for name, folder in FOLDERS.items()}
     trained = {name: nets[name] for name in (RANDOM, TRANSPOSED)}
     start = {"RBM": dbn.tied((first,))}
     return [
-        training_curve(drawing, logs, error, tasks.ERROR, "2_4_curve"),
+        error_curve(drawing, logs, tasks.ERROR, "2_4_curve"),
         top_states(drawing, binary, nets, table),
         tasks.reconstructions(drawing, "2.4 reconstructions", trained, binary, start),
         tasks.generated_images(args, drawing, "2.4 samples", nets),

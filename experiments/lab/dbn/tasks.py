@@ -4,9 +4,8 @@ All of it works on `dbn.Net`s: an RBM is one without directed layers, and a fine
 whose two directions differ.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.rbm.tasks import binarized
+from experiments.lab.drawing import NUM_SHOWN, Drawing, file_name
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.study import tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
+from jaxgen.evaluation.model import binarized
 from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import task_key
 from jaxgen.models import dbn
@@ -66,19 +65,6 @@ Nets = Mapping[str, TrainedNet]
 """Nets by the names under which they are compared."""
 
 
-def file_name(title: str) -> str:
-    """A title as the name of a file: 2.3 DBN is 2_3_DBN."""
-    return re.sub(r"\W+", "_", title)
-
-
-def composed(layers: dbn.Layers) -> np.ndarray:
-    """W_1 W_2 ... W_L transposed: each top unit's weights multiplied down to the pixels."""
-    product = np.asarray(layers[0]["w"])
-    for layer in layers[1:]:
-        product = product @ np.asarray(layer["w"])
-    return product.T
-
-
 def top_filters(drawing: Drawing, layers: dbn.Layers) -> Section:
     """2.1: the top weights as a sheet, and multiplied down to the pixels."""
     top, name = np.asarray(layers[-1]["w"]).T, f"W{len(layers)}"
@@ -94,7 +80,8 @@ def top_filters(drawing: Drawing, layers: dbn.Layers) -> Section:
     paths = [drawing.save("2_1", sheet)]
     if len(layers) > 1:
         title = f"Weights W1 to {name} multiplied, one panel per top unit"
-        pixels = figures.filter_sheet(drawing.images(composed(layers)), title)
+        product = reduce(np.matmul, [np.asarray(layer["w"]) for layer in layers])
+        pixels = figures.filter_sheet(drawing.images(product.T), title)
         paths.append(drawing.save("2_1_pixels", pixels))
         answer.append(
             "The units below have no order in the plane, so the panels show no strokes. Multiplied "

@@ -3,8 +3,6 @@
 Each variant of the comparison is a whole run of its own.
 """
 
-import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +11,11 @@ from typing import Any, Literal, TypeVar
 import jax
 import numpy as np
 
-from experiments.lab.drawing import Drawing
-from experiments.lab.gan import page, training
-from experiments.lab.gan.page import GANReport
-from experiments.lab.gan.tasks import failures_in_words
+from experiments.lab.drawing import Drawing, file_name
+from experiments.lab.gan import tasks, training
+from experiments.lab.gan.tasks import GANReport, failures_in_words
 from experiments.lab.gan.training import GANArgs
-from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run
+from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run, variant
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
@@ -44,6 +41,7 @@ COLUMNS = {
     "s_per_iteration": "s per iteration",
 }
 NUM_COLUMNS = 10
+TITLE = "Update ratios, batch normalisation, Adam"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
     state = jax.device_get(result.state)
     further = [exported(args.model, state, session.folder), compared(args.study)]
-    return page.write(args, session, result, game, title, described(args.model), further)
+    return tasks.write(args, session, result, game, title, described(args.model), further)
 
 
 def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
@@ -99,11 +97,9 @@ def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
 
 def compared(study: bool) -> Section:
     """5.1.2, 5.1.3: a link to the comparison, or the flag that makes it."""
-    title = "Update ratios, batch normalisation, Adam"
-    if not study:
-        answer = "--study trains the variants of the lab as well and compares them in study.html."
-        return Section("5.1.2, 5.1.3", title, [answer])
-    return Section("5.1.2, 5.1.3", title, [], links=[Link("The comparison", "study.html")])
+    how = "--study trains the variants of the lab as well and compares them in study.html."
+    links = [Link("The comparison", "study.html")] if study else []
+    return Section("5.1.2, 5.1.3", TITLE, [] if study else [how], links=links)
 
 
 def _sequence(config: dcgan.Config) -> str:
@@ -119,13 +115,8 @@ def _sequence(config: dcgan.Config) -> str:
 
 def variants(args: A) -> list[Variant[A]]:
     """The variants without those that are the run's own settings."""
-    found = []
-    for name, changes in VARIANTS.items():
-        model = dataclasses.replace(args.model, **changes)
-        if model != args.model:
-            changed = dataclasses.replace(args, model=model, study=False)
-            found.append(Variant(name, re.sub(r"[^\w]+", "_", name), changed))
-    return found
+    found = [variant(args, name, file_name(name), **VARIANTS[name]) for name in VARIANTS]
+    return [each for each in found if each.args.model != args.model]
 
 
 def compare(
@@ -167,5 +158,4 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         "like any model. Failures at the end, by the criteria of 5.4.1:",
         *(f"{name}: {failures_in_words(each.failures)}." for name, each in rows.items()),
     ]
-    title = "Update ratios, batch normalisation, Adam"
-    return Section("5.1.2, 5.1.3", title, answer, [path], table)
+    return Section("5.1.2, 5.1.3", TITLE, answer, [path], table)

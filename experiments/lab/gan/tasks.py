@@ -1,10 +1,10 @@
-"""One trained GAN in pictures and numbers: the lab's 5.1.1 and the notebooks' questions 5.4."""
+"""The page of one trained GAN: the lab's 5.1.1 and the notebooks' questions 5.4."""
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,20 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.drawing import Drawing
-from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, TrainedGAN
-from experiments.lab.vae.space import DIFFERENCES
+from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
+from experiments.lab.vae.tasks import DIFFERENCES
+from experiments.running import artifacts
 from experiments.running.progress import EARLY_EPOCHS
+from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
+from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.models import adversarial
+from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
+from jaxgen.training.loop import Result
 
 NUM_LABELLED = 2000
 """Generated images whose classes give the mean codes."""
@@ -30,28 +36,23 @@ NUM_FILTERS = 12
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
 CURVES = {
-    "losses": ("Losses", "nats per image", {"d_loss": "D", "g_loss": "G"}),
-    "outputs": ("What D makes of images", "mean", {"d_real": "D(x)", "d_fake": "D(G(z))"}),
-    "spread": ("Pixel variance, fakes over real images", "ratio", {"spread": "in training"}),
+    "losses": ("Losses", "nats per image", {"D": "d_loss", "G": "g_loss"}),
+    "outputs": ("What D makes of images", "mean", {"D(x)": "d_real", "D(G(z))": "d_fake"}),
+    "spread": ("Pixel variance, fakes over real images", "ratio", {"in training": "spread"}),
 }
 
 
 def training(
     drawing: Drawing,
     lines: Sequence[Mapping[str, Any]],
-    found: Sequence[gan_diagnostics.Finding],
+    found: Sequence[Finding],
     smoothing: float,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
-    paths = []
-    epochs = [line["epoch"] for line in lines]
-    for name, (title, unit, measures) in CURVES.items():
-        curves = {
-            label: (epochs, [line[measure] for line in lines])
-            for measure, label in measures.items()
-        }
-        figure = figures.curves(curves, title, "epoch", unit)
-        paths.append(drawing.save(f"training_{name}", figure))
+    paths = [
+        drawing.save_curves(f"training_{name}", lines, title, unit, measures)
+        for name, (title, unit, measures) in CURVES.items()
+    ]
     rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
     answer = (
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
@@ -78,7 +79,7 @@ def at_chance(smoothing: float) -> str:
     )
 
 
-def failures_in_words(found: Sequence[gan_diagnostics.Finding]) -> str:
+def failures_in_words(found: Sequence[Finding]) -> str:
     """The failures that a run shows at its end, by name."""
     return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
 
@@ -231,8 +232,8 @@ def arithmetic(trained: TrainedGAN) -> Section:
     means = jnp.where(jnp.isnan(means), 0.0, means)
     strips = {"mean": trained.images(_lengthened(means))}
     for a, b in DIFFERENCES:
-        sums = jnp.stack([latent.analogy(means, a, b, digit) for digit in range(10)])
-        strips[f"{a} - {b} + mean"] = trained.images(_lengthened(sums))
+        sums = _lengthened(means[a] - means[b] + means)
+        strips[f"{a} - {b} + mean"] = trained.images(sums)
     path = trained.drawing.save(
         "5_4_6", figures.rows_of(strips, "Generated from mean codes of 0 to 9, and sums with them")
     )
@@ -249,3 +250,48 @@ def _lengthened(codes: Array) -> Array:
     """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
     lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])
+
+
+class GANReport(NamedTuple):
+    """A GAN whose page is written."""
+
+    trained: TrainedGAN
+    measures: dict[str, float]
+    failures: list[Finding]
+    page: Path
+
+
+def write(
+    args: GANArgs,
+    session: Session,
+    result: Result,
+    game: Game,
+    title: str,
+    model: str,
+    further: Sequence[Section] = (),
+) -> GANReport:
+    """Measures a trained GAN and writes the files of its run."""
+    state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
+    trained = TrainedGAN(game.nets, state, drawing, args.model.latent_size)
+    images = artifacts.write_samples(args, session, game.learner, result)
+    log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
+    smoothing = args.model.label_smoothing
+    failures = gan_diagnostics.diagnose(log, smoothing)
+    nearest, measures = neighbours(trained, log)
+    measures |= {name: log[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
+    measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
+    names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
+    numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
+    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    sections = [
+        training(drawing, log, failures, smoothing),
+        progress(trained),
+        samples(drawing, images, args.vae),
+        nearest,
+        walks(trained),
+        filters(trained),
+        arithmetic(trained),
+        *further,
+    ]
+    page = artifacts.write(args, session, result, measures, title, model, sections)
+    return GANReport(trained, measures, failures, page)

@@ -1,5 +1,6 @@
 """A GAN in training: its settings, its measures and pictures meanwhile, the game in words."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 from experiments.lab.drawing import Drawing
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
+from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import sample_quality
@@ -23,6 +25,7 @@ from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
+from jaxgen.training.loop import Result
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -152,13 +155,18 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
     return evaluate
 
 
-def watch(
-    args: GANArgs, session: Session, game: Game
-) -> tuple[Callable[[State], dict[str, float]], Callable[[State], np.ndarray]]:
-    """Returns functions of the state in training: its measures, and images of the fixed codes."""
+def train(args: GANArgs, session: Session, game: Game) -> Result:
+    """Trains a GAN, measures it and draws the images of the fixed codes all along."""
     drawing = Drawing(session.dataset, session.folder)
     trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
-    return make_evaluator(trained), lambda state: trained._replace(state=state).fixed()
+    return train_in_session(
+        args,
+        game.learner,
+        session,
+        dataclasses.asdict(args.model),
+        make_evaluator(trained),
+        pictures=lambda state: trained._replace(state=state).fixed(),
+    )
 
 
 def described(config: adversarial.Training, nets: str) -> str:

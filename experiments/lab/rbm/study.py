@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,13 @@ import numpy as np
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
-from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator
-from experiments.lab.study import Study, Variant, run, tabulate
+from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
+from experiments.lab.study import Study, Variant, run, tabulate, variant
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
+from jaxgen.evaluation.model import binarized
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
@@ -57,11 +57,7 @@ gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
 def variants(args: RBMArgs) -> list[Variant[RBMArgs]]:
     """One change at a time: grey input, k of CD-k, learning rate, number of hidden units."""
-
-    def change(name: str, folder: str, **setting: Any) -> Variant[RBMArgs]:
-        model = dataclasses.replace(args.model, **setting)
-        return Variant(name, folder, dataclasses.replace(args, model=model))
-
+    change = partial(variant, args)
     return [
         change(GREY, "grey", binarize="none"),
         *(change(name, f"k{k}", num_gibbs_steps=k) for name, k in GIBBS_STEPS.items()),
@@ -97,25 +93,16 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
 
 def trained(args: RBMArgs, params: rbm.Params, session: Session) -> TrainedRBM:
     """An RBM in the folder of the session, measured for the study."""
-    return TrainedRBM(
-        config=args.model,
-        params=params,
-        measures=measure(args.model, params, session.dataset),
-        drawing=Drawing(session.dataset, session.folder),
-        generation_steps=args.generation_steps,
-        gain=args.gain,
-    )
+    measures = measure(args.model, params, session.dataset)
+    return TrainedRBM(args, params, measures, Drawing(session.dataset, session.folder))
 
 
 def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dict[str, TrainedRBM]:
     """Trains one program; several variants share it by a leading axis of their states."""
-    learners = [rbm.learner(each.args.model, session.image_shape) for each in variants]
+    learners = [learner_for(each.args, session.dataset) for each in variants]
     args = variants[0].args
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
-    states = [
-        jax.jit(initializer(each.args, learner, session.dataset))(key_init)
-        for each, learner in zip(variants, learners, strict=True)
-    ]
+    states = [jax.jit(learner.init)(key_init) for learner in learners]
     result = train_in_session(
         args,
         learners[0],
@@ -139,7 +126,7 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
     reconstructed = {"test image": np.asarray(test) / 255.0}
     sampled = {}
     for label, each in rows.items():
-        visible = tasks.binarized(keys[0], test, each.config.binarize)
+        visible = binarized(keys[0], test, each.args.model.binarize)
         _, probs = tasks.reconstruct(each.params, keys[1], visible)
         reconstructed[label] = drawing.images(probs)
         after = gibbs(each.params, visible, keys[2], DRIFT_STEPS)
@@ -153,24 +140,18 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
     ]
 
 
-def extremes(rows: Rows, key: str, title: str) -> str:
-    """One sentence: the variants with the lowest and the highest value of a measure."""
-    low, high = (choose(rows, key=lambda name: rows[name].measures[key]) for choose in (min, max))
+def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> str:
+    """One sentence: the variants with the least and with the greatest value, or distance to 0."""
+    least, greatest = "lowest", "highest"
+    if zero_is_best:
+        least, greatest = "nearest to zero, the best value,", "farthest"
+    size = abs if zero_is_best else float
+    low, high = (
+        choose(rows, key=lambda name: size(rows[name].measures[key])) for choose in (min, max)
+    )
     return (
-        f"{title} is lowest for {low} ({number(rows[low].measures[key], 3)}) and highest for "
+        f"{title} is {least} for {low} ({number(rows[low].measures[key], 3)}) and {greatest} for "
         f"{high} ({number(rows[high].measures[key], 3)})."
-    )
-
-
-def nearest_to_zero(rows: Rows, key: str, title: str) -> str:
-    """One sentence: the variants nearest to zero and farthest from it, zero being the best."""
-    near, far = (
-        choose(rows, key=lambda name: abs(rows[name].measures[key])) for choose in (min, max)
-    )
-    return (
-        f"{title} is nearest to zero, the best value, for {near} "
-        f"({number(rows[near].measures[key], 3)}) and farthest for {far} "
-        f"({number(rows[far].measures[key], 3)})."
     )
 
 
@@ -183,7 +164,7 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
             [
                 extremes(rows, "test_reconstruction_error", "Reconstruction error"),
                 extremes(rows, "free_energy_gap", "The free-energy gap of test over train"),
-                nearest_to_zero(rows, "drift", "Drift"),
+                extremes(rows, "drift", "Drift", zero_is_best=True),
                 extremes(rows, "mean_abs_weight", "The mean absolute weight"),
             ]
         ),
@@ -196,7 +177,7 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
 def write_page(name: str, variant: TrainedRBM) -> Path:
     """Writes a page with tasks 1.1 to 1.3 and 1.7 for one variant (task 1.8)."""
     dataset = variant.drawing.dataset
-    learner = rbm.learner(variant.config, dataset.train.images.shape[1:])
+    learner = learner_for(variant.args, dataset)
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
     draw = jax.jit(learner.sample, static_argnums=2)
     samples = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
@@ -213,7 +194,7 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
         return {name: rows[name] for name in (lab, *names)}
 
     def by(field: str, chosen: Rows) -> Rows:
-        return dict(sorted(chosen.items(), key=lambda row: getattr(row[1].config, field)))
+        return dict(sorted(chosen.items(), key=lambda row: getattr(row[1].args.model, field)))
 
     for name in NUM_HIDDEN:
         write_page(name, rows[name])

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab.rbm.training import RBMArgs
+from jaxgen.evaluation.model import binarized
 from jaxgen.learner import task_key
 from jaxgen.models import rbm
-from jaxgen.random import bernoulli, binarize
+from jaxgen.random import bernoulli
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 
@@ -20,29 +22,26 @@ if TYPE_CHECKING:
 
 reconstruct = jax.jit(rbm.reconstruct)
 generate = jax.jit(rbm.generate, static_argnums=(3, 4))
-binarized = jax.jit(binarize, static_argnums=2)
 
 
 ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
 
 
 class TrainedRBM(NamedTuple):
-    """A trained RBM with its measures, and the settings of its tasks."""
+    """A trained RBM with its settings and its measures."""
 
-    config: rbm.Config
+    args: RBMArgs
     params: rbm.Params
     measures: Mapping[str, float]
     drawing: Drawing
-    generation_steps: int
-    gain: float
 
 
 def filters(trained: TrainedRBM) -> Section:
     """1.1: the weights as a sheet, and how local they are."""
     weights = np.asarray(trained.params["w"]).T
-    noise = _half_of_noise(weights.shape[1])
-    energy = np.sort(weights.astype(np.float64) ** 2, axis=1)[:, ::-1].cumsum(axis=1)
-    half = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    half = _num_of_half(weights.astype(np.float64))
+    draws = np.random.default_rng(0).normal(size=(200, weights.shape[1]))
+    noise = round(float(_num_of_half(draws).mean()))
     figure = figures.filter_sheet(
         trained.drawing.images(weights), "Weights W, one panel per hidden unit"
     )
@@ -67,18 +66,18 @@ def _locality(half: float, noise: int) -> str:
     return "are no more local than the noise they started from."
 
 
-def _half_of_noise(num: int) -> int:
-    """Entries that hold half of the squared norm of `num` normal draws, on average."""
-    draws = np.sort(np.random.default_rng(0).normal(size=(200, num)) ** 2, axis=1)[:, ::-1]
-    energy = draws.cumsum(axis=1)
-    return round(float(((energy < energy[:, -1:] / 2).sum(axis=1) + 1).mean()))
+def _num_of_half(rows: np.ndarray) -> np.ndarray:
+    """The least number of entries that hold half of the squared norm, for each row."""
+    energy = np.sort(rows**2, axis=1)[:, ::-1].cumsum(axis=1)
+    num: np.ndarray = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
+    return num
 
 
 def reconstructions(trained: TrainedRBM) -> Section:
     """1.2: the first test images, their hidden states, their reconstructions, one built up."""
     images = trained.drawing.dataset.test.images[:NUM_SHOWN]
     key_data, key_hidden = jax.random.split(task_key("reconstruction"))
-    visible = binarized(key_data, jnp.asarray(images), trained.config.binarize)
+    visible = binarized(key_data, jnp.asarray(images), trained.args.model.binarize)
     hidden, probs = reconstruct(trained.params, key_hidden, visible)
     strips = {
         "test image": images / 255.0,
@@ -114,7 +113,7 @@ def usage(trained: TrainedRBM) -> Section:
     """1.3: how often each unit is on over the test set, and the filters in that order."""
     key_data, key_hidden = jax.random.split(task_key("usage"))
     test = jnp.asarray(trained.drawing.dataset.test.images)
-    visible = binarized(key_data, test, trained.config.binarize)
+    visible = binarized(key_data, test, trained.args.model.binarize)
     hidden, _ = reconstruct(trained.params, key_hidden, visible)
     often = np.asarray(hidden.mean(axis=0))
     order = np.argsort(-often, kind="stable")
@@ -139,11 +138,11 @@ def usage(trained: TrainedRBM) -> Section:
 def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     """1.7: images from set hidden states, and the samples of a long chain."""
     key_start, key_chain = jax.random.split(task_key("generation"))
-    num_units = trained.config.num_hidden
+    args, num_units = trained.args, trained.args.model.num_hidden
     single = np.eye(num_units)[np.linspace(0, num_units - 1, NUM_SHOWN // 2).astype(int)]
     tenth = bernoulli(key_start, jnp.full((NUM_SHOWN // 2, num_units), 0.1))
     start = jnp.concatenate([tenth, jnp.asarray(single, jnp.float32)])
-    steps, gain = trained.generation_steps, trained.gain
+    steps, gain = args.generation_steps, args.gain
     final, probs = generate(trained.params, key_chain, start, steps, gain)
     strips = {
         "set state": np.asarray(start),
@@ -151,7 +150,7 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
         "image": trained.drawing.images(probs),
     }
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
-    long_title = f"First {len(samples)} samples, {trained.config.num_sampling_steps} Gibbs steps"
+    long_title = f"First {len(samples)} samples, {args.model.num_sampling_steps} Gibbs steps"
     answer = [
         f"A hidden state is set, {steps} Gibbs steps follow, and p(v=1|h) of the last state is "
         f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
@@ -167,7 +166,7 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
             if gain == 1.0
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
-        f"The samples come from long chains of {trained.config.num_sampling_steps} steps, from "
+        f"The samples come from long chains of {args.model.num_sampling_steps} steps, from "
         "units that are on with probability 1/2. A small k of CD-k shapes the model near the data "
         "alone, so long chains may leave it for loose strokes; the study (1.5) measures that as "
         "drift.",

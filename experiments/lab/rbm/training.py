@@ -6,16 +6,15 @@ The data set decides how long a falling rate falls and where the biases start.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
-from jaxtyping import Array, UInt8
+from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_positive
-from jaxgen.learner import Learner, PRNGKey, task_key
+from jaxgen.learner import Learner, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
 from jaxgen.training import steps_in_epoch
@@ -78,25 +77,13 @@ def rate(config: rbm.Config | dbn.Config) -> str:
     return f"rate {config.learning_rate}{' falling to 0' if config.decay_steps else ''}"
 
 
-def initializer(
-    args: RBMArgs, learner: Learner, dataset: Dataset
-) -> Callable[[PRNGKey], rbm.State]:
-    """Returns `learner.init`, or with `--base-rates` the same at the base rates."""
+def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
+    """The RBM's learner, which with `--base-rates` starts at the base rates."""
+    learner = rbm.learner(args.model, dataset.train.images.shape[1:])
     if not args.base_rates:
-        return learner.init
+        return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
-    return lambda key: rbm.at_base_rates(learner.init(key), mean)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(
-    monitors: Callable[..., dict[str, Array]],
-    binary: Binarize,
-    params: Any,
-    train: UInt8[Array, "..."],
-    test: UInt8[Array, "..."],
-) -> dict[str, Array]:
-    return monitors(params, task_key("measure"), train, test, binary)
+    return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
 
 
 def make_evaluator(
@@ -111,9 +98,10 @@ def make_evaluator(
     """
     test = jax.device_put(dataset.test.images)
     train = jax.device_put(dataset.train.images[: len(test)])
+    compiled = jax.jit(monitors, static_argnums=4)
 
     def evaluate(params: Any) -> dict[str, float]:
-        measures = jax.device_get(_evaluate(monitors, binary, params, train, test))
+        measures = jax.device_get(compiled(params, task_key("measure"), train, test, binary))
         return {name: float(value) for name, value in measures.items()}
 
     return evaluate

@@ -1,6 +1,5 @@
 """The lab's task 4.4: 2 and 20 latent variables side by side; each is a whole run of its own."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -8,10 +7,9 @@ from typing import TypeVar
 import jax
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.study import Study, Variant, as_own_run, run
-from experiments.lab.vae import page
-from experiments.lab.vae.page import VAEReport
-from experiments.lab.vae.training import VAEArgs
+from experiments.lab.study import Study, Variant, as_own_run, run, variant
+from experiments.lab.vae import tasks
+from experiments.lab.vae.training import TrainedVAE, VAEArgs
 from experiments.running.session import Session
 from jaxgen.learner import task_key
 from jaxgen.report import figures
@@ -34,13 +32,8 @@ A = TypeVar("A", bound=VAEArgs)
 
 def variants(args: A) -> list[Variant[A]]:
     """The sizes that the run itself does not have."""
-    found = []
-    for size in SIZES:
-        if size != args.model.latent_size:
-            model = dataclasses.replace(args.model, latent_size=size)
-            changed = dataclasses.replace(args, model=model, study=False)
-            found.append(Variant(name_of(size), f"latent{size}", changed))
-    return found
+    others = [size for size in SIZES if size != args.model.latent_size]
+    return [variant(args, name_of(n), f"latent{n}", latent_size=n) for n in others]
 
 
 def name_of(latent_size: int) -> str:
@@ -49,40 +42,40 @@ def name_of(latent_size: int) -> str:
 
 
 def compare(
-    args: A, session: Session, main: VAEReport, train: Callable[[A, Session], Result]
+    args: A, session: Session, main: TrainedVAE, train: Callable[[A, Session], Result]
 ) -> Path:
     """Trains the variants by `train`, compares all sizes and returns the page."""
     drawing = Drawing(session.dataset, session.folder)
     study = Study(
         title=f"VAE study on {session.dataset.name}: the number of latent variables",
         facts={
-            "model": page.described(args, session.dataset),
+            "model": tasks.described(args, session.dataset),
             "bound": f"{args.bound_samples} codes per test image, all test images",
         },
         variants=variants(args),
-        train=as_own_run(train, page.write),
+        train=as_own_run(train, tasks.write),
         sections=lambda rows, table: [comparison(drawing, rows, table), planes(rows)],
         columns=COLUMNS,
         heading="nats per test image",
-        order=lambda each: each.trained.config.latent_size,
+        order=lambda each: each.config.latent_size,
     )
     return run(study, args, session, {name_of(args.model.latent_size): main})
 
 
-def comparison(drawing: Drawing, rows: Mapping[str, VAEReport], table: Table) -> Section:
+def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -> Section:
     """Reconstructions and samples of all sizes, from the same images and keys."""
     strips = {"test image": drawing.dataset.test.images[:NUM_SHOWN] / 255.0}
     samples = {}
     for each in rows.values():
-        trained, size = each.trained, each.trained.config.latent_size
-        strips[f"{size} latents"] = trained.images(trained.mean[:NUM_SHOWN])
+        size = each.config.latent_size
+        strips[f"{size} latents"] = each.images(each.mean[:NUM_SHOWN])
         codes = jax.random.normal(task_key("study samples"), (NUM_SHOWN, size))
-        samples[f"{size} latents"] = trained.images(codes)
+        samples[f"{size} latents"] = each.images(codes)
     low, *_, high = rows.values()
     gain = high.measures["test_bound"] - low.measures["test_bound"]
     answer = (
-        f"{high.trained.config.latent_size} latent variables bound the log likelihood "
-        f"{number(gain, 3)} nats per image higher than {low.trained.config.latent_size}: "
+        f"{high.config.latent_size} latent variables bound the log likelihood "
+        f"{number(gain, 3)} nats per image higher than {low.config.latent_size}: "
         f"reconstruction {number(low.measures['test_reconstruction'])} becomes "
         f"{number(high.measures['test_reconstruction'])}, divergence "
         f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}."
@@ -96,10 +89,10 @@ def comparison(drawing: Drawing, rows: Mapping[str, VAEReport], table: Table) ->
     return Section("4.4", "Few and many latent variables", [answer], paths, table)
 
 
-def planes(rows: Mapping[str, VAEReport]) -> Section:
+def planes(rows: Mapping[str, TrainedVAE]) -> Section:
     """The scatter and the decoded planes of all sizes, one size after the other."""
     paths = [
-        each.trained.drawing.folder / "figures" / f"{name}.png"
+        each.drawing.folder / "figures" / f"{name}.png"
         for each in rows.values()
         for name in ("4_3", "4_4_grid_15", "4_4_grid_20")
     ]

@@ -1,83 +1,51 @@
-"""One trained VAE: its training, its likelihood, and the lab's tasks 4.1 and 4.2."""
+"""The page of one trained VAE: its training, its likelihood, the lab's tasks 4.1 to 4.4."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.vae.training import test_input
+from experiments.lab.vae.training import TrainedVAE, VAEArgs, encode, likelihoods, scheduled
+from experiments.running import artifacts
+from experiments.running.session import Session
+from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
+from jaxgen.evaluation.model import binary_input
 from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import metrics_log
+from jaxgen.training.loop import Result
 
-encode = jax.jit(vae.encode, static_argnums=1)
-decode = jax.jit(vae.decoded_means, static_argnums=1)
-
-
-class TrainedVAE(NamedTuple):
-    """A trained VAE, its posteriors of the test images, and where its figures go."""
-
-    config: vae.Config
-    params: vae.Params
-    drawing: Drawing
-    visible: Array
-    """The test set as input."""
-    mean: Array
-    log_var: Array
-
-    @property
-    def use(self) -> latent.LatentUse:
-        """The divergence and the activity of each latent variable over the test set."""
-        return latent.latent_use(self.mean, self.log_var)
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """The two latent variables with the largest divergence, the lower index first."""
-        first, second = sorted(np.argsort(-np.asarray(self.use.kl), kind="stable")[:2].tolist())
-        return first, second
-
-    def images(self, codes: Array) -> np.ndarray:
-        """Decoded codes [..., L] as images [..., H, W, C]."""
-        decoder: Callable[[Array], Array] = partial(decode, self.params, self.config)
-        decoded = np.asarray(latent.decoded(decoder, codes))
-        shape = self.drawing.dataset.test.images.shape[1:]
-        return decoded.reshape(*codes.shape[:-1], *shape)
+PUBLISHED = (
+    "Published for MNIST, sampled at every visit, after 3,280 epochs at batch 20, with 50 "
+    "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the "
+    "ELBO, -84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
+)
+NUM_EMBEDDED = 2000
+"""Test images in the t-SNE map."""
+DIFFERENCES = ((7, 1), (9, 4), (8, 3))
+"""Digits whose mean codes' difference is added to every digit's mean code."""
 
 
-def encoded(config: vae.Config, params: vae.Params, drawing: Drawing) -> TrainedVAE:
-    """A trained VAE with the test set encoded."""
-    visible = test_input(config, drawing.dataset)
-    return TrainedVAE(config, params, drawing, visible, *encode(params, config, visible))
-
-
-def code_strip(mean: Array) -> np.ndarray:
-    """Codes as grey values: -3 and less is black, 0 grey, 3 and more white."""
-    return np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
-
-
-def reconstructions(trained: TrainedVAE, measured: Mapping[str, float]) -> Section:
+def reconstructions(trained: TrainedVAE) -> Section:
     """4.1: the first test images, their codes, and what the means of the codes decode to."""
-    images = trained.drawing.dataset.test.images[:NUM_SHOWN]
-    mean = trained.mean[:NUM_SHOWN]
-    probs = trained.images(mean)
+    grey, mean = trained.drawing.dataset.test.images / 255.0, trained.mean[:NUM_SHOWN]
     strips = {
-        "test image": images / 255.0,
+        "test image": grey[:NUM_SHOWN],
         "input": trained.drawing.images(trained.visible[:NUM_SHOWN]),
-        "code": code_strip(mean),
-        "decoded mean": probs,
+        "code": np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0),
+        "decoded mean": trained.images(mean),
     }
-    title = f"The first {len(images)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
-    grey = trained.drawing.dataset.test.images / 255.0
-    error = np.mean(np.square(trained.images(trained.mean) - grey))
+    title = f"The first {len(mean)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
+    error, measures = np.mean(np.square(trained.images(trained.mean) - grey)), trained.measures
     answer = (
         "The posterior mean of each image is decoded. Mean squared error per pixel against the "
         f"grey image over the whole test set: {number(float(error))}. Reconstruction "
-        f"{number(measured['test_reconstruction'])} and divergence {number(measured['test_kl'])} "
+        f"{number(measures['test_reconstruction'])} and divergence {number(measures['test_kl'])} "
         f"nats per test image, input binarised by '{trained.config.binarize}'."
     )
     path = trained.drawing.save("4_1", figures.rows_of(strips, title))
@@ -126,22 +94,100 @@ def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
     return " and ".join(words)
 
 
-def training(
-    drawing: Drawing, lines: Sequence[Mapping[str, Any]], measured: Mapping[str, float]
-) -> Section:
+def scatter(trained: TrainedVAE) -> Section:
+    """4.3: test images as points in two latent variables, and for more than two a t-SNE map."""
+    labels = trained.drawing.dataset.test.labels
+    first, second = trained.shown
+    points = np.asarray(trained.mean)[:, [first, second]]
+    title = f"Posterior means of {len(points)} test images"
+    figure = figures.scatter(points, labels.tolist(), title, f"latent {first}", f"latent {second}")
+    paths = [trained.drawing.save("4_3", figure)]
+    kl = np.asarray(trained.use.kl)
+    answer = [
+        f"Latent variables {first} and {second} have the largest divergence, "
+        f"{number(float(kl[first]), 3)} and {number(float(kl[second]), 3)} nats. "
+        f"{_same_label(points, labels, 'these two variables')}"
+    ]
+    if trained.config.latent_size > 2:
+        from sklearn.manifold import TSNE
+
+        num = min(NUM_EMBEDDED, len(labels))
+        mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
+        title = f"t-SNE of the posterior means of the first {num} test images"
+        figure = figures.scatter(mapped, labels[:num].tolist(), title, "", "")
+        paths.append(trained.drawing.save("4_3_tsne", figure))
+        answer.append(
+            f"{_same_label(np.asarray(trained.mean), labels, 'all variables')} t-SNE maps "
+            "neighbourhoods; distances between its clusters and their sizes mean nothing."
+        )
+    return Section("4.3", "Digits in the latent space", answer, paths)
+
+
+def _same_label(points: np.ndarray, labels: np.ndarray, which: str) -> str:
+    """The share of points whose nearest other point has the same label, in words."""
+    from sklearn.neighbors import NearestNeighbors
+
+    num = min(NUM_EMBEDDED, len(points))
+    found = NearestNeighbors(n_neighbors=2).fit(points[:num])
+    nearest = found.kneighbors(points[:num], return_distance=False)[:, 1]
+    share = float(np.mean(labels[nearest] == labels[:num]))
+    return f"In {which} the nearest of {num} test images has the same label in {share:.0%}."
+
+
+def grids(trained: TrainedVAE) -> Section:
+    """4.4: images decoded from a plane of the latent space, the other variables at 0."""
+    first, second = trained.shown
+    paths = []
+    for extent, num in ((1.5, 15), (3.0, 20)):
+        codes = latent.plane(trained.config.latent_size, (first, second), extent, num)
+        images = trained.images(codes.reshape(num * num, -1))
+        title = f"Decoded from [-{extent:g}, {extent:g}]^2: latent {first} across, {second} up"
+        sheet = figures.image_sheet(images, title, columns=num)
+        paths.append(trained.drawing.save(f"4_4_grid_{num}", sheet))
+    inside = np.all(np.abs(np.asarray(trained.mean)[:, [first, second]]) <= 1.5, axis=1).mean()
+    rest = "" if trained.config.latent_size == 2 else " The other variables are at 0."
+    answer = (
+        f"Each image is decoded from the code at its place.{rest} The smaller grid covers the "
+        f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
+        "one 99.5% of the prior."
+    )
+    return Section("4.4", "Decoded planes", [answer], paths)
+
+
+def walks(trained: TrainedVAE) -> Section:
+    """Straight lines between the codes of test images, and arithmetic on the classes' means."""
+    num, labels = 10, jnp.asarray(trained.drawing.dataset.test.labels)
+    ends = trained.mean[:num]
+    lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), num)
+    sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * num, -1))
+    title = "Each row: from the code of one test image to that of the next, in equal steps"
+    path = figures.image_sheet(sheet, title, columns=num)
+    means = latent.class_means(trained.mean, labels, 10)
+    strips = {"mean": trained.images(means)}
+    for a, b in DIFFERENCES:
+        strips[f"{a} - {b} + mean"] = trained.images(means[a] - means[b] + means)
+    arithmetic = figures.rows_of(strips, "Decoded mean codes of 0 to 9, and sums with them")
+    paths = [trained.drawing.save("walks", path), trained.drawing.save("arithmetic", arithmetic)]
+    answer = (
+        "The first sheet decodes the codes between those of two test images. In the second, the "
+        "difference of two digits' mean codes is added to each digit's; the means are those of the "
+        "test set."
+    )
+    return Section("walks", "Walks and sums in the latent space", [answer], paths)
+
+
+def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
     """The ELBO over the epochs, on training batches and on the test set, and its two parts."""
-    tested = [line for line in lines if "test_elbo" in line]
-    curves = {
-        "train": ([line["epoch"] for line in lines], [line["elbo"] for line in lines]),
-        "test": ([line["epoch"] for line in tested], [line["test_elbo"] for line in tested]),
+    measured = trained.measures
+    drawn = {
+        "training": ("ELBO", {"train": "elbo", "test": "test_elbo"}),
+        "training_reconstruction": ("E log p(x|z), test", {"test": "test_reconstruction"}),
+        "training_kl": ("KL(q(z|x) || p(z)), test", {"test": "test_kl"}),
     }
     paths = [
-        drawing.save("training", figures.curves(curves, "ELBO", "epoch", "nats per image")),
+        trained.drawing.save_curves(name, lines, title, "nats per image", measures)
+        for name, (title, measures) in drawn.items()
     ]
-    for key, title in (("reconstruction", "E log p(x|z)"), ("kl", "KL(q(z|x) || p(z))")):
-        line = ([each["epoch"] for each in tested], [each[f"test_{key}"] for each in tested])
-        figure = figures.curves({"test": line}, f"{title}, test", "epoch", "nats per image")
-        paths.append(drawing.save(f"training_{key}", figure))
     answer = (
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
         f"+- {number(measured['test_elbo_error'], 2)} nats per image (standard error over images "
@@ -152,11 +198,12 @@ def training(
     return Section("training", "The ELBO and its parts", [answer], paths)
 
 
-def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: int) -> Section:
+def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
     """The bounds of the test log likelihood, with their standard errors."""
+    config, measured = trained.config, trained.measures
     rows = [
         ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
-        [f"importance-weighted, {num_samples:,} codes", "test_bound", "test_bound_error"],
+        [f"importance-weighted, {args.bound_samples:,} codes", "test_bound", "test_bound_error"],
     ]
     cells = [
         [name, number(measured[key], 5), number(measured[error], 2)] for name, key, error in rows
@@ -176,6 +223,58 @@ def likelihood(config: vae.Config, measured: Mapping[str, float], num_samples: i
         "The standard errors are those of choosing the test images, with the draws of the codes in "
         f"them; the draws alone make up {number(measured['test_bound_draws'], 2)} of the second.",
     ]
+    if args.preset == "burda" and trained.drawing.dataset.name == "mnist":
+        answer.append(PUBLISHED)
     table = Table(["bound", "nats per image", "standard error"], cells)
     title = "Bounds of the test set" if no_likelihood else "Log likelihood of the test set"
     return Section("likelihood", title, answer, (), table)
+
+
+def described(args: VAEArgs, dataset: Dataset) -> str:
+    """The model in a line, with every setting that changes it."""
+    config = scheduled(args, dataset)
+    codes = "one code" if config.num_samples == 1 else f"{config.num_samples} codes"
+    words = [
+        f"{config.latent_size} latent variables",
+        f"hidden layers {'-'.join(map(str, config.hidden_sizes))} ({config.activation})",
+        f"{config.likelihood} decoder",
+        f"{config.objective.upper()} with {codes} per image, KL weight {config.kl_weight:g}",
+        f"Adam {config.learning_rate:g}, beta2 {config.beta2:g}, epsilon {config.epsilon:g}",
+        f"binarisation {config.binarize}",
+    ]
+    if config.likelihood == "gaussian":
+        words.append(f"log variances of at least {config.min_log_var:g}")
+    if config.kl_warmup_steps:
+        words.append(f"KL weight rising over {config.kl_warmup_steps} steps")
+    if config.first_stage_steps:
+        words.append(f"rate falling in stages, the first of {config.first_stage_steps} steps")
+    return ", ".join(words)
+
+
+def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
+    """Measures a trained VAE and writes the files of its run."""
+    config, params = args.model, result.state.params
+    visible = binary_input(session.dataset.test.images, config.binarize)
+    measures = likelihoods(config, params, visible, args.bound_samples)
+    drawing, codes = Drawing(session.dataset, session.folder), encode(params, config, visible)
+    trained = TrainedVAE(config, jax.device_get(params), measures, drawing, visible, *codes)
+    numbers = ", ".join(f"{name} {number(measures[name])}" for name in ("test_elbo", "test_bound"))
+    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    learner = vae.learner(config, session.image_shape)
+    samples = artifacts.write_samples(args, session, learner, result)
+    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
+    sheet = figures.image_sheet(samples, f"First {len(samples)} samples: codes from the prior")
+    answer = "E[x|z] for codes drawn from the prior N(0, I)."
+    sections = [
+        training(trained, lines),
+        likelihood(args, trained),
+        reconstructions(trained),
+        latent_boxes(trained),
+        scatter(trained),
+        grids(trained),
+        Section("samples", "Samples", [answer], [drawing.save("samples", sheet)]),
+        walks(trained),
+    ]
+    title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
+    artifacts.write(args, session, result, measures, title, model, sections)
+    return trained

@@ -1,36 +1,33 @@
-"""The settings of a VAE's training, its measures, and the tighter bound at the end."""
+"""The settings of a VAE's training, its measures, and what is known of it when it is trained."""
 
 import dataclasses
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array
 
+from experiments.lab.drawing import Drawing
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
 from jaxgen.errors import require
-from jaxgen.evaluation.likelihood import ImportanceBound, importance_bound, mean_over_examples
+from jaxgen.evaluation import latent
+from jaxgen.evaluation.adapters.vae import weighted_bound
+from jaxgen.evaluation.likelihood import mean_over_examples
+from jaxgen.evaluation.model import binary_input
 from jaxgen.evaluation.monitors import vae_monitors
 from jaxgen.learner import State, task_key
 from jaxgen.models import vae
-from jaxgen.random import binarize
 from jaxgen.training import steps_in_epoch
-
-logger = logging.getLogger("jaxgen")
-
-BLOCK = 500
-"""Test images whose bound one call computes."""
 
 NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
 
-binarized = jax.jit(binarize, static_argnums=2)
+monitors = jax.jit(vae_monitors, static_argnums=1)
+encode = jax.jit(vae.encode, static_argnums=1)
+decode = jax.jit(vae.decoded_means, static_argnums=1)
 
 
 @dataclass(frozen=True)
@@ -54,62 +51,10 @@ class VAEArgs(StudyArgs):
             require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")
 
 
-def test_input(config: vae.Config, dataset: Dataset) -> Float[Array, "examples visible"]:
-    """The test set as input of the VAE, binarised once for all measures and figures."""
-    visible: Array = binarized(
-        task_key("test input"), jnp.asarray(dataset.test.images), config.binarize
-    )
-    return visible
-
-
-@partial(jax.jit, static_argnums=0)
-def _monitors(
-    config: vae.Config, params: vae.Params, visible: Float[Array, "examples visible"]
-) -> dict[str, Array]:
-    return vae_monitors(params, config, task_key("measure"), visible)
-
-
 def make_evaluator(config: vae.Config, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
     """Returns ``state -> measures`` by `jaxgen.evaluation.monitors.vae_monitors`."""
-    visible = test_input(config, dataset)
-
-    def evaluate(state: vae.State) -> dict[str, Any]:
-        measures: dict[str, Any] = jax.device_get(_monitors(config, state.params, visible))
-        return measures
-
-    return evaluate
-
-
-@partial(jax.jit, static_argnums=(0, 4))
-def _block_bound(
-    config: vae.Config, params: vae.Params, first: int, visible: Array, num_samples: int
-) -> ImportanceBound:
-    log_weights = partial(vae.log_weights, params, config)
-    key = task_key("bound")
-    return importance_bound(log_weights, key, visible, num_samples, first_example=first)
-
-
-def bound(
-    config: vae.Config, params: vae.Params, visible: Array, num_samples: int
-) -> ImportanceBound:
-    """The importance-weighted bound of every test image, a block at a time; logs the time left."""
-    blocks, began = [], 0.0
-    starts = range(0, len(visible), BLOCK)
-    for index, start in enumerate(starts):
-        part = visible[start : start + BLOCK]
-        blocks.append(jax.device_get(_block_bound(config, params, start, part, num_samples)))
-        if index == 0:
-            began = time.monotonic()
-        elif index == 1 and len(starts) > 2:
-            left = (time.monotonic() - began) * (len(starts) - 2)
-            logger.info(
-                "the bound of %d images with %d samples each: %.0f s left; "
-                "fewer --bound-samples take less",
-                len(visible),
-                num_samples,
-                left,
-            )
-    return ImportanceBound(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    key, visible = task_key("measure"), binary_input(dataset.test.images, config.binarize)
+    return lambda state: jax.device_get(monitors(state.params, config, key, visible))
 
 
 def likelihoods(
@@ -123,8 +68,9 @@ def likelihoods(
         test_bound_draws: the part of it that comes from the draws of the codes.
         test_bound_samples: `num_samples`.
     """
-    found: dict[str, Any] = jax.device_get(_monitors(config, params, visible))
-    estimate = mean_over_examples(bound(config, params, visible, num_samples))
+    found: dict[str, Any] = jax.device_get(monitors(params, config, task_key("measure"), visible))
+    bounds = weighted_bound(config, params, task_key("bound"), visible, num_samples)
+    estimate = mean_over_examples(bounds)
     found |= {
         "test_bound": estimate.mean,
         "test_bound_error": estimate.sampling_error,
@@ -141,3 +87,34 @@ def scheduled(args: VAEArgs, dataset: Dataset) -> vae.Config:
     length = steps_in_epoch(len(dataset.train.images), args.batch_size)
     first = max(1, round(args.epochs * length / NUM_PASSES))
     return dataclasses.replace(args.model, first_stage_steps=first)
+
+
+class TrainedVAE(NamedTuple):
+    """A trained VAE with its measures and its posteriors of the test images."""
+
+    config: vae.Config
+    params: vae.Params
+    measures: dict[str, float]
+    """Those of `likelihoods`."""
+    drawing: Drawing
+    visible: Array
+    """The test set as input."""
+    mean: Array
+    log_var: Array
+
+    @property
+    def use(self) -> latent.LatentUse:
+        """The divergence and the activity of each latent variable over the test set."""
+        return latent.latent_use(self.mean, self.log_var)
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The two latent variables with the largest divergence, the lower index first."""
+        first, second = sorted(np.argsort(-np.asarray(self.use.kl), kind="stable")[:2].tolist())
+        return first, second
+
+    def images(self, codes: Array) -> np.ndarray:
+        """Decoded codes [..., L] as images [..., H, W, C]."""
+        decoded = decode(self.params, self.config, codes.reshape(-1, codes.shape[-1]))
+        images = self.drawing.images(decoded)
+        return images.reshape(*codes.shape[:-1], *images.shape[1:])

@@ -1,5 +1,7 @@
 """A VAE as an `EvaluatedModel`: samples, mean codes, decoded codes and two bounds."""
 
+import logging
+import time
 from functools import partial
 
 import jax
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation.likelihood import importance_bound
+from jaxgen.evaluation.likelihood import ImportanceBound, importance_bound
 from jaxgen.evaluation.model import (
     BLOCK,
     DEFAULT_BUDGET,
@@ -23,6 +25,8 @@ from jaxgen.evaluation.model import (
 from jaxgen.learner import Images, PRNGKey
 from jaxgen.models import vae
 from jaxgen.random import binarize
+
+logger = logging.getLogger("jaxgen")
 
 
 def vae_model(
@@ -63,9 +67,34 @@ def _elbo(config: vae.Config, params: vae.Params, key: PRNGKey, visible: Array) 
 @partial(jax.jit, static_argnums=(0, 5))
 def _block_bound(
     config: vae.Config, params: vae.Params, key: PRNGKey, first: int, visible: Array, num: int
-) -> Array:
+) -> ImportanceBound:
     log_weights = partial(vae.log_weights, params, config)
-    return importance_bound(log_weights, key, visible, num, first_example=first).log_mean_weight
+    return importance_bound(log_weights, key, visible, num, first_example=first)
+
+
+def weighted_bound(
+    config: vae.Config,
+    params: vae.Params,
+    key: PRNGKey,
+    visible: Float[Array, "examples visible"],
+    num_samples: int,
+) -> ImportanceBound:
+    """The importance-weighted bound of every image, `BLOCK` of them at a time; logs the time left.
+
+    Errors and arguments as in `jaxgen.evaluation.likelihood.importance_bound`.
+    """
+    blocks, began = [], 0.0
+    starts = range(0, len(visible), BLOCK)
+    for index, start in enumerate(starts):
+        part = visible[start : start + BLOCK]
+        blocks.append(jax.device_get(_block_bound(config, params, key, start, part, num_samples)))
+        if index == 0:
+            began = time.monotonic()
+        elif index == 1 and len(starts) > 2:
+            left = (time.monotonic() - began) * (len(starts) - 2)
+            words = "the bound of %d images with %d samples each: %.0f s left; fewer take less"
+            logger.info(words, len(visible), num_samples, left)
+    return ImportanceBound(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
 def _likelihoods(
@@ -86,19 +115,9 @@ def _likelihoods(
         )
     visible = binary_input(images, config.binarize, key)
     elbo = _elbo(config, params, stream(key, "measure"), visible)
-    blocks = [
-        _block_bound(
-            config,
-            params,
-            stream(key, "bound"),
-            start,
-            visible[start : start + BLOCK],
-            budget.num_weights,
-        )
-        for start in range(0, len(visible), BLOCK)
-    ]
+    bound = weighted_bound(config, params, stream(key, "bound"), visible, budget.num_weights)
     weighted = f"importance-weighted bound, {budget.num_weights:,} codes"
     return [
         mean_likelihood(elbo, "ELBO", binary=config.binarize),
-        mean_likelihood(jnp.concatenate(blocks), weighted, binary=config.binarize),
+        mean_likelihood(bound.log_mean_weight, weighted, binary=config.binarize),
     ]
