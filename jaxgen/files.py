@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,24 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_file(path: Path, most: int) -> None:
+    """Raises OSError unless this is a file of at most so many bytes.
+
+    A pipe, which would be waited for, is none; neither is a device, which has no end.
+    """
+    there = path.stat()
+    if not stat.S_ISREG(there.st_mode):
+        raise OSError(errno.EINVAL, "no file", str(path))
+    if there.st_size > most:
+        raise OSError(errno.EFBIG, f"{there.st_size:,} bytes", str(path))
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file of at most so many bytes; errors as `require_file`."""
+    require_file(path, most)
+    return path.read_bytes()
 
 
 def file_digest(path: Path) -> str:

@@ -16,6 +16,7 @@ from jaxgen.report import page as report
 from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
+from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
 
 
@@ -49,6 +50,7 @@ def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
         "train_s": round(result.train_s, 4),
         "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": spread(found),
+        "files": files_of(session.folder),
     }
 
 

@@ -26,9 +26,17 @@ from jaxgen.runs import settings
 from jaxgen.runs.folder import CONFIG, read_config
 from jaxgen.runs.run import Run
 from jaxgen.runs.settings import printable, shown
-from jaxgen.runs.summary import NAME, is_seed, read_summary, seed_folder, seeds_of
+from jaxgen.runs.summary import (
+    NAME,
+    PARAMS,
+    damages,
+    is_seed,
+    read_logs,
+    read_summary,
+    seed_folder,
+    seeds_of,
+)
 
-PARAMS = "params.safetensors"
 MNIST_SHAPE = (28, 28, 1)
 """[H, W, C] of the images of all data sets, where a summary does not have it."""
 MAX_SIDE = 4096
@@ -54,7 +62,7 @@ def load(folder: Path | str) -> Run:
     Errors:
         CheckpointError: there is no finished run, or its files are damaged, or do not fit together.
         SettingError: a setting of the model is of another type, or impossible.
-        RunFolderError: its settings are no JSON.
+        RunFolderError: its settings are no JSON, or its log is damaged.
     """
     folder = Path(folder)
     found = read_summary(folder)
@@ -72,6 +80,7 @@ def load(folder: Path | str) -> Run:
             raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
+    _check_files(folder, found)
     if "seeds" in found:
         return _of_several(Run(folder, name, config, stored, found, shape))
     seed, others = found.get("seed"), stored.get("seeds", [])
@@ -139,6 +148,23 @@ def _check_metrics(folder: Path, found: Mapping[str, Any]) -> None:
     metrics = found.get("metrics")
     if not isinstance(metrics, Mapping) or not all(map(_is_number, metrics.values())):
         raise _misfit(folder, f"finite numbers for metrics in {NAME}", shown(metrics))
+
+
+def _check_files(folder: Path, found: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless every file is there and as the summary has it.
+
+    The logs, one after the other, end where training did.
+    """
+    wrong, steps = damages(folder, found), found.get("steps")
+    ends = [lines[-1]["step"] for lines in read_logs(folder).values() if lines]
+    if not wrong and (not ends or steps not in (None, sum(ends))):
+        wrong = [f"a log of {sum(ends)} of {shown(steps)} steps"]
+    if wrong:
+        raise CheckpointError(
+            expected=f"the files of {folder} as they were when the run ended",
+            found="; ".join(wrong[:MOST_SHOWN]),
+            remedy="type the run's command again with --resume",
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -8,13 +8,13 @@ be settings, and that is all.
 import dataclasses
 import json
 import math
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.files import read_file
 
 Settings = TypeVar("Settings")
 
@@ -84,13 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
     found = "something else"
     content: Any = None
     try:
-        there = path.stat()
-        if not stat.S_ISREG(there.st_mode):
-            found = "no file"
-        elif there.st_size > MAX_BYTES:
-            found = f"{there.st_size:,} bytes"
-        else:
-            content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path, MAX_BYTES))
     except OSError as error:
         found = error.strerror or "none"
     except (ValueError, RecursionError):

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from support.helpers import FIXTURES, one_line
-from support.runs import call, contents, only_line, read
+from support.runs import EPOCHS, SMALL, call, contents, only_line, read
 
 import jaxgen
-from experiments import dbn
+from experiments import compare, dbn, reproduce
 from experiments.comparison import measures
+from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction import verdict
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError
 from jaxgen.runs import folder as run_folder
@@ -119,6 +120,95 @@ def test_a_file_that_only_one_run_has_is_a_difference(run: Path, tmp_path: Path)
     found = verdict.compare_runs(verdict.read(tmp_path / "other"), {"now": verdict.read(run)})
     assert found.found != "A"
     assert "now: only one of the runs has: samples, log" in found.found_why
+
+
+SPOILT: dict[str, Callable[[Path], Any]] = {
+    "no log": lambda f: (f / "metrics.jsonl").unlink(),
+    "an empty log": lambda f: (f / "metrics.jsonl").write_bytes(b""),
+    "a cut log": lambda f: os.truncate(f / "metrics.jsonl", 700),
+    "a log without its end": lambda f: (f / "metrics.jsonl").write_text(
+        (f / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
+    ),
+    "a doubled log": lambda f: (f / "metrics.jsonl").write_bytes(
+        (f / "metrics.jsonl").read_bytes() * 2
+    ),
+    "a log of zeros": lambda f: (f / "metrics.jsonl").write_bytes(bytes(64)),
+    "a log that is none": lambda f: (f / "metrics.jsonl").write_bytes(b"null\n12\n"),
+    "a log that is a pipe": lambda f: as_fifo(f / "metrics.jsonl"),
+    "no params": lambda f: (f / "params.safetensors").unlink(),
+    "damaged params": lambda f: flip(f / "params.safetensors"),
+    "no samples": lambda f: (f / "samples.npz").unlink(),
+    "samples that are a pipe": lambda f: as_fifo(f / "samples.npz"),
+}
+CHANGED: dict[str, Callable[[Path], Any]] = {
+    "another log": lambda f: flip(f / "metrics.jsonl"),
+    "damaged samples": lambda f: flip(f / "samples.npz"),
+    "huge samples": lambda f: as_sparse(f / "samples.npz"),
+    "another folder's file": lambda f: with_files(f, {"../metrics.jsonl": {}}),
+    "files that are a list": lambda f: with_files(f, ["metrics.jsonl"]),
+    "sizes that are none": lambda f: with_files(f, {"metrics.jsonl": {"bytes": "9" * 99}}),
+}
+"""Only a run whose summary has its files has these."""
+
+
+def flip(path: Path) -> None:
+    """Changes a byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def with_files(folder: Path, files: Any) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(read(path) | {"files": files}))
+
+
+@pytest.fixture
+def new(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a run of this version."""
+    shutil.copytree(finished, tmp_path / "new")
+    return tmp_path / "new"
+
+
+@pytest.mark.parametrize("case", SPOILT | CHANGED)
+def test_a_finished_run_with_a_spoilt_file_is_refused(
+    case: str,
+    run: Path,
+    new: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By every program that reads it, before anything is run or measured."""
+    for folder in (new,) if case in CHANGED else (new, run):
+        (SPOILT | CHANGED)[case](folder)
+        with pytest.raises((CheckpointError, RunFolderError)) as error:
+            jaxgen.load(folder)
+        assert str(folder) in one_line(error)
+        with pytest.raises((CheckpointError, RunFolderError)):
+            compare.read_all([folder], compare.Args(runs=(folder,)))
+        monkeypatch.setattr(reproduce_runs, "run", lambda *_: pytest.fail("a process is started"))
+        code = reproduce.main(["--verify", str(folder)])
+        assert code in (4, 6, 8)
+        text = only_line(capsys.readouterr().err)
+        if folder == new:
+            assert code == 8
+            assert "class C (not comparable)" in text
+    assert "jsonl" in text or "safetensors" in text or "npz" in text or "files" in text
+
+
+def test_a_finished_run_has_its_log_again(
+    new: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--resume makes it from the checkpoint, and the other files from the state."""
+    names = ("metrics.jsonl", "params.safetensors", "samples.npz")
+    before = [(new / name).read_bytes() for name in names]
+    (new / "metrics.jsonl").write_bytes(b"12\n")
+    flip(new / "params.safetensors")
+    (new / "samples.npz").unlink()
+    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(new))
+    assert call(*where, *SMALL, *EPOCHS, "--resume") == 0
+    assert [(new / name).read_bytes() for name in names] == before
+    jaxgen.load(new)
 
 
 def test_another_experiment_takes_no_run(

@@ -241,7 +241,8 @@ def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path) -> None
 def test_several_seeds_are_runs_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "run"
     folders = [write(root / f"seed{seed}", "rbm", seed) for seed in (3, 5)]
-    shutil.copy(folders[0] / "config.json", root)
+    for name in ("config.json", "metrics.jsonl"):
+        shutil.copy(folders[0] / name, root)
     change(root / "config.json", seeds=[3, 5], seed=0)
     summary = read(folders[0] / "summary.json") | {"seeds": [3, 5], "metrics": {}}
     del summary["seed"], summary["digest"]
