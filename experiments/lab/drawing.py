@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxgen.data import Dataset
+from jaxgen.files import make_folder
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 
@@ -27,7 +28,7 @@ class Drawing(NamedTuple):
     def save(self, name: str, figure: "Figure") -> Path:
         """Writes a figure."""
         folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True, parents=True)
+        make_folder(folder)
         return figures.save(figure, folder / f"{name}.png")
 
     def images(self, visible: Any) -> np.ndarray:
@@ -54,6 +55,9 @@ def training_curve(
     curves, ends = {}, []
     for name, log in logs.items():
         evaluated = [line for line in log if measure in line]
+        if not evaluated:
+            ends.append(f"{name}: not in the log.")
+            continue
         epochs = [line["epoch"] for line in evaluated]
         values = [line[measure] for line in evaluated]
         curves[name] = (epochs, values)
@@ -62,5 +66,8 @@ def training_curve(
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
         )
     title = measure.replace("_", " ").capitalize()
-    figure = figures.curves(curves, title, "epoch", measure.replace("_", " "))
-    return Section("training", title, [f"{title}: {meaning}.", *ends], [drawing.save(file, figure)])
+    paths = []
+    if curves:
+        figure = figures.curves(curves, title, "epoch", measure.replace("_", " "))
+        paths.append(drawing.save(file, figure))
+    return Section("training", title, [f"{title}: {meaning}.", *ends], paths)

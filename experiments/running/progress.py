@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from jaxgen.files import make_folder
 from jaxgen.learner import State
 from jaxgen.report import figures
 from jaxgen.runs import metrics_log
@@ -129,7 +130,7 @@ class Display:
 def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
     """Writes images of the state as a sheet: the latest, and one per epoch."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
-    (folder / "progress").mkdir(exist_ok=True, parents=True)
+    make_folder(folder / "progress")
     for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
         figures.save_pixels(images, folder / "progress" / f"{name}.png")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
-from jaxgen.files import write_json
+from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Link, Section, Table, number
@@ -112,7 +112,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     first, *_ = session.seed_folders
     logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
     folder, paths = session.folder / "figures", []
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {
             f"seed {seed}": metrics_log.read_lines(one / log, last_step)

@@ -15,6 +15,7 @@ from experiments.running.cluster import chosen_devices
 from experiments.running.seeds import draw_each, evaluate_each, split_log
 from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
+from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
 from jaxgen.runs import metrics_log
 from jaxgen.training import Result, Schedule, Start, fit
@@ -70,7 +71,7 @@ def train_in_session(
         if first:
             log.begin(start)
             session.record()
-            session.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(session.folder)
             log.synced()
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)

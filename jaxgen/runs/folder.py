@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import RunFolderError
-from jaxgen.files import writing
+from jaxgen.files import owning, remove_leftovers, writing
 from jaxgen.runs.settings import read_json, shown
 
 LOCK = ".lock"
@@ -27,9 +27,10 @@ def _locked(folder: Path) -> Iterator[None]:
         new = [path for path in (folder / LOCK, folder) if not path.exists()]
     handle = _lock(folder)
     try:
-        yield
+        with owning(folder, lambda: _is_file(handle, folder / LOCK)):
+            yield
     finally:
-        if not read_config(folder):
+        if _is_file(handle, folder / LOCK) and not read_config(folder):
             with contextlib.suppress(OSError):  # a folder that has something in it stays
                 for path in new:
                     path.rmdir() if path.is_dir() else path.unlink()
@@ -60,7 +61,7 @@ def _is_file(handle: int, path: Path) -> bool:
     """Whether the open file is the one that has the name now."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -115,6 +116,7 @@ def opened(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> I
             )
         if contents:
             _check_is_run(folder, contents, None if overwrite else experiment)
+        remove_leftovers(folder)
         if overwrite:
             _clear(contents)
         yield folder

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from jaxgen.errors import CheckpointError, SettingError, WriteError
+from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export.safetensors import NumpyArray, digest, flatten, host_arrays, leaf_digests
-from jaxgen.files import file_digest, flush, read_file, require_file
+from jaxgen.files import file_digest, flush, read_file, require_file, writing
 from jaxgen.training import storage
 from jaxgen.training.storage import check_space, reason
 
@@ -80,8 +80,7 @@ def save(
     Steps beyond this one are left alone: `restore` refused them, and training will rewrite them.
 
     Args:
-        folder: Where the step folders lie; made if it is missing, the folder above it is not. One
-            writer at a time.
+        folder: Where the step folders lie; made if it is missing. One writer at a time.
         step: How many steps `tree` has been trained for.
         tree: A tree of numeric arrays, at least one of them with an element.
         settings: Everything in the configuration that shapes the numbers, as text by name.
@@ -104,12 +103,9 @@ def save(
     if log is not None:
         body["log"] = hashlib.sha256(log).hexdigest()
     folder = folder.absolute()
-    try:
-        folder.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         return _save(folder, arrays, body, keep, log)
-    except OSError as error:
-        found, remedy = reason(error), "free some space, or choose another --out"
-        raise WriteError(expected=f"to write {folder}", found=found, remedy=remedy) from error
 
 
 def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:

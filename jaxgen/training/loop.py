@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxgen.errors import CheckpointError, NonFiniteError
-from jaxgen.files import writing
 from jaxgen.learner import Learner, Metrics, State
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import Carry
@@ -223,9 +222,6 @@ def fit(
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
         return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
-    if folder:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
     program = compiled(learner, schedule.batch_size, arrays)
     saved_at, saved_step = time.monotonic(), first_step
     for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):

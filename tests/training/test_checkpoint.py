@@ -103,9 +103,9 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def test_a_state_comes_back_bitwise_in_its_own_structure(tmp_path: Path) -> None:
     state = make_state(3)
-    path = save(tmp_path / "a", 7, state, CONFIG)
-    found = restore(tmp_path / "a", jax.eval_shape(lambda: make_state(0)), CONFIG)
-    assert path == tmp_path / "a" / "step_00000007"
+    path = save(tmp_path / "a" / "b", 7, state, CONFIG)
+    found = restore(tmp_path / "a" / "b", jax.eval_shape(lambda: make_state(0)), CONFIG)
+    assert path == tmp_path / "a" / "b" / "step_00000007"
     assert found is not None
     assert found.step == 7
     assert same(found.tree, state)
