@@ -97,7 +97,7 @@ class WorkerError(JaxgenError):
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
     """Raises SettingError for the named field unless what is asked of it holds."""
     if not holds:
-        flag, found = f"--{name.replace('_', '-')}", str(getattr(settings, name))
+        flag, found = f"--{name.replace('_', '-')}", str(getattr(settings, name))[:200]
         raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=f"set {flag}")
 
 

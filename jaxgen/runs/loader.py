@@ -42,6 +42,8 @@ MNIST_SHAPE = (28, 28, 1)
 MAX_SIDE = 4096
 """Pixels of an image's side, at most."""
 MAX_LAYERS = 64
+LARGEST = {int: int(np.iinfo(np.int32).max), float: float(np.finfo(np.float32).max)}
+"""Of a model's settings: what arrays of 32 bits hold."""
 HEADER_BYTES = 1 << 20
 """Of a file of parameters besides the arrays, at most."""
 STATE_BYTES = 1 << 30
@@ -177,8 +179,8 @@ def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
 
     Errors:
         SettingError: a value is of another type, or impossible.
-        CheckpointError: there are none, or a field is unknown, or a whole number is beyond what
-            any model takes.
+        CheckpointError: there are none, or a field is unknown, or a number is beyond what any model
+            takes.
     """
     given = stored.get("model")
     if not isinstance(given, Mapping):
@@ -191,8 +193,8 @@ def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
         if isinstance(value, tuple) and len(value) > MAX_LAYERS:
             raise _misfit(folder, f"at most {MAX_LAYERS} layers", str(len(value)))
         for number in value if isinstance(value, tuple) else (value,):
-            if type(number) is int and abs(number) > np.iinfo(np.int32).max:
-                raise _misfit(folder, "whole numbers of 32 bits", "a huge number")
+            if type(number) in LARGEST and abs(number) > LARGEST[type(number)]:
+                raise _misfit(folder, "numbers of 32 bits", "a huge number")
     return config
 
 

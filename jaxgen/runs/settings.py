@@ -62,6 +62,19 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     return cls(**values)
 
 
+def fits(cls: type[Any], stored: Any) -> bool:
+    """Whether these are the fields of a NamedTuple, all of them, each of its type."""
+    hints = get_type_hints(cls)
+    if not isinstance(stored, Mapping) or {*stored} != {*hints}:
+        return False
+    try:
+        for name, kind in hints.items():
+            _value(kind, stored[name], name)
+    except SettingError:
+        return False
+    return True
+
+
 def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Names that the dataclass has and the stored settings lack, or the other way round."""
     hints = get_type_hints(cls)

@@ -1,11 +1,15 @@
 """Files of a run folder that are none: each ends in one line, and nothing waits or grows."""
 
+import copy
+import functools
 import io
 import json
+import math
 import os
+import random
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,9 @@ from support.runs import EPOCHS, SMALL, call, contents, only_line, read
 
 import jaxgen
 from experiments import compare, dbn, reproduce
-from experiments.comparison import measures
+from experiments.comparison import measures, naming
+from experiments.reproduction import checks, verdict
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction import verdict
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log, samples
@@ -232,3 +236,89 @@ def test_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(JaxgenError) as error:
         jaxgen.load("x" * 300)
     assert "no such folder" in one_line(error)
+
+
+# ---- any value at any place
+
+NESTED: Any = 1
+for _ in range(40):
+    NESTED = [{"a": NESTED}]
+VALUES = [
+    None,
+    True,
+    -1,
+    2**70,
+    10**400,
+    1e308,
+    float("nan"),
+    "0; rm",
+    "\n<b>",
+    "a" * 5000,
+    "../..",
+]
+VALUES += [[], [1], {}, {"a": 1}, NESTED, "absent", "\ud800"]
+RAW = [b"", b"[]", b"12", b"null", b"\xff", b'{"a":' * 50_000, b'{"a": 1e999}']
+NUM_TRIALS = 20
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a JSON document."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for name, value in pairs:
+        yield (*path, name)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, name))
+
+
+def changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """The document with another value at one place, or without it."""
+    found = copy.deepcopy(content)
+    *above, last = path
+    part = functools.reduce(lambda part, name: part[name], above, found)
+    if value == "absent":
+        del part[last]
+    else:
+        part[last] = value
+    return found
+
+
+def use(folder: Path) -> None:
+    """All that is read of a run before anything is run, measured or written."""
+    run = jaxgen.load(folder)
+    assert repr(run).isprintable()
+    assert run.metrics
+    assert run.train_seconds >= 0
+    assert len(run.stored_samples()) == 100
+    compare.read_all([folder], compare.Args(runs=(folder,)))
+    naming.label_of(run)
+
+
+def repeat(folder: Path) -> None:
+    checks.require_whole(folder)
+    run = verdict.read(folder)
+    checks.require_repeatable(folder, run.record)
+    json.dumps(verdict.compare_runs(run, {"now": run})._asdict(), allow_nan=False)
+    assert not math.isinf(verdict.main_metric(run))
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(x, marks=pytest.mark.slow) for x in range(50))])
+def test_any_value_at_any_place_is_used_or_refused_in_one_line(new: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    manifest = max(new.glob("checkpoints/*/manifest.json"))
+    files = [new / "config.json", new / "summary.json", new / "manifest.json", manifest]
+    for _ in range(NUM_TRIALS):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        content = json.loads(whole)
+        if rng.random() < 0.2:
+            path.write_bytes(rng.choice([*RAW, whole[:-3]]))
+        else:
+            there = rng.choice([*places(content)])
+            path.write_text(json.dumps(changed(content, there, rng.choice(VALUES))))
+        for act in (use, repeat):
+            try:
+                act(new)
+            except JaxgenError as error:
+                assert str(error).isprintable()  # noqa: PT017
+                assert len(str(error)) < 1500  # noqa: PT017
+        path.write_bytes(whole)
