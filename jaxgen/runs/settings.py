@@ -23,6 +23,8 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Of mappings and lists inside each other in such a file."""
 MAX_INT = 2**63 - 1
+MAX_NUMBER = 1e100
+"""Of a measure."""
 
 
 def to_json(settings: Any) -> dict[str, Any]:
@@ -63,9 +65,16 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
 
 
 def fits(cls: type[Any], stored: Any) -> bool:
-    """Whether these are the fields of a NamedTuple, all of them, each of its type."""
+    """Whether these are the fields of a NamedTuple, all of them, each of its type.
+
+    The squares of numbers must be numbers too, because statistics are made of them.
+    """
     hints = get_type_hints(cls)
     if not isinstance(stored, Mapping) or {*stored} != {*hints}:
+        return False
+    lists = [value if isinstance(value, list) else [value] for value in stored.values()]
+    numbers = [x for each in lists for x in each if type(x) in (int, float)]
+    if not all(abs(number) <= MAX_NUMBER for number in numbers):
         return False
     try:
         for name, kind in hints.items():
