@@ -23,6 +23,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
     The operating system frees the lock when the process ends, however.
     """
+    _check_name(folder)
     with writing(folder):
         new = [path for path in (folder / LOCK, folder) if not path.exists()]
     handle = _lock(folder)
@@ -35,6 +36,18 @@ def _locked(folder: Path) -> Iterator[None]:
                 for path in new:
                     path.rmdir() if path.is_dir() else path.unlink()
         os.close(handle)
+
+
+def _check_name(folder: Path) -> None:
+    """Raises RunFolderError for a name that no text has, which logs and pages could not show."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise RunFolderError(
+            expected="a run folder whose name, and those above it, are UTF-8",
+            found=str(folder),
+            remedy="choose another --out",
+        ) from error
 
 
 def _lock(folder: Path) -> int:

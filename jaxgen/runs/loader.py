@@ -157,10 +157,11 @@ def _check_files(folder: Path, found: Mapping[str, Any]) -> None:
 
     The logs, one after the other, end where training did.
     """
-    wrong, steps = damages(folder, found), found.get("steps")
-    ends = [lines[-1]["step"] for lines in read_logs(folder).values() if lines]
-    if not wrong and (not ends or steps not in (None, sum(ends))):
-        wrong = [f"a log of {sum(ends)} of {shown(steps)} steps"]
+    if not (wrong := damages(folder, found)):
+        steps = found.get("steps")
+        ends = [lines[-1]["step"] for lines in read_logs(folder).values() if lines]
+        if not ends or steps not in (None, sum(ends)):
+            wrong = [f"a log of {sum(ends)} of {shown(steps)} steps"]
     if wrong:
         raise CheckpointError(
             expected=f"the files of {folder} as they were when the run ended",

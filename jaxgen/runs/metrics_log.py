@@ -82,7 +82,7 @@ def _damaged(path: Path, found: str) -> RunFolderError:
     return RunFolderError(
         expected=f"a whole metrics log in {path}",
         found=found,
-        remedy="type the run's command again with --resume, or put the log back from a copy",
+        remedy="put the log back from a copy, or start again with --overwrite",
     )
 
 

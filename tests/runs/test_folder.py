@@ -1,6 +1,7 @@
 """The run folder while it is used: what is removed is not made anew, what a kill left goes."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_a_run_whose_folder_was_removed_ends_in_one_line(
     flags = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(folder))
     assert call(*flags, *SMALL, "--epochs", "2") == RunFolderError.exit_code
     assert "to stay while it is used" in only_line(capsys.readouterr().err)
+    assert not folder.exists()
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"r\xffn")
+    with (
+        pytest.raises(RunFolderError) as error,
+        run_folder.opened(folder, "rbm", resume=False, overwrite=False),
+    ):
+        pass
+    assert "UTF-8" in one_line(error)
+    assert str(error.value).isprintable()
     assert not folder.exists()
 
 
