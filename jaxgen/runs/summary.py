@@ -14,6 +14,8 @@ NAME = "summary.json"
 PARAMS = "params.safetensors"
 LOGS = (metrics_log.NAME, f"layer*/{metrics_log.NAME}")
 """The logs of a run: its own, or those of a DBN's layers."""
+MAX_BYTES = 1 << 31
+"""Of a file of a run; a larger one is none of ours."""
 _KEPT = re.compile(rf"[\w-]+\.safetensors|{samples.NAME}|(layer\d+/)?{metrics_log.NAME}")
 
 
@@ -70,18 +72,17 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
 def damages(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """The files of a finished run that are missing, or are not as its summary has them.
 
-    The summary of an older version names none: then a run has at least a log, and of one seed its
+    The summary of an older version names none; but every run has a log, and that of one seed its
     parameters and samples.
     """
-    kept = summary.get("files")
-    if kept is None:
-        wanted = [] if "seeds" in summary else [PARAMS, samples.NAME]
-        missing = [name for name in wanted if not (folder / name).is_file()]
-        logs = any(path.is_file() for each in LOGS for path in folder.glob(each))
-        return [f"no {name}" for name in [*missing, *([] if logs else [metrics_log.NAME])]]
+    kept = summary.get("files", {})
     if not isinstance(kept, Mapping):
         return ["no mapping of files"]
     found = [_damage(folder, name, there) for name, there in kept.items()]
+    needed = [] if "seeds" in summary else [PARAMS, samples.NAME]
+    if not any(path.is_file() for each in LOGS for path in folder.glob(each)):
+        needed.append(metrics_log.NAME)
+    found += [f"no {x}" for x in needed if x not in kept and not (folder / x).is_file()]
     return [each for each in found if each]
 
 
@@ -92,7 +93,7 @@ def _damage(folder: Path, name: str, kept: Any) -> str:
         return f"{shown}, no file of a run"
     size = kept.get("bytes")
     try:
-        require_file(folder / name, size if type(size) is int else 0)
+        require_file(folder / name, min(size, MAX_BYTES) if type(size) is int else 0)
         same = file_digest(folder / name) == kept.get("sha256")
     except FileNotFoundError:
         return f"no {shown}"

@@ -148,6 +148,14 @@ CHANGED: dict[str, Callable[[Path], Any]] = {
     "another log": lambda f: flip(f / "metrics.jsonl"),
     "damaged samples": lambda f: flip(f / "samples.npz"),
     "huge samples": lambda f: as_sparse(f / "samples.npz"),
+    "huge samples, as the summary has them": lambda f: (
+        as_sparse(f / "samples.npz"),
+        with_files(f, {"samples.npz": {"bytes": 40 << 30}}),
+    ),
+    "a summary of no files": lambda f: (
+        with_files(f, {}),
+        (f / "samples.npz").unlink(),
+    ),
     "another folder's file": lambda f: with_files(f, {"../metrics.jsonl": {}}),
     "files that are a list": lambda f: with_files(f, ["metrics.jsonl"]),
     "sizes that are none": lambda f: with_files(f, {"metrics.jsonl": {"bytes": "9" * 99}}),
