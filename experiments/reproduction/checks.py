@@ -14,7 +14,7 @@ from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
 from jaxgen.runs.loader import load
 from jaxgen.runs.settings import printable, read_json, unlike
-from jaxgen.runs.summary import damages, program_folder
+from jaxgen.runs.summary import damages, seed_folders
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"
 MOST_DEVICES = 256
@@ -103,15 +103,16 @@ def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
 
     The checkpoints of one of several seeds are those of their program.
     """
-    summary, program = read_json(run / "summary.json"), program_folder(run)
+    summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
     if config.get("schedule") == "burda":
         del model["first_stage_steps"]  # the schedule sets it
     settings = {name: config[name] for name in SUMMED_UP}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
     settings |= {f"model.{name}": value for name, value in model.items()}
-    trained = trained_with(program)
-    if program != run.absolute():
+    trained = trained_with(run)
+    if run.absolute() in seed_folders(above):
+        trained = trained_with(above)
         trained.pop("seeds", None)
     seeds = {"seeds": [summary["seed"]]} if "seed" in summary else {}
     trained = {name: _as_text(value) for name, value in (summary | seeds).items()} | trained

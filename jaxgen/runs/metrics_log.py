@@ -132,7 +132,7 @@ class Log:
     def __init__(self, path: Path, notes: Mapping[str, str]) -> None:
         """Touches no file yet."""
         self._path, self._notes = path, notes
-        self._content, self.earlier_s = b"", 0.0
+        self._content, self.earlier_s = bytearray(), 0.0
 
     def begin(self, start: Start) -> None:
         """Takes the log up to the step from which training goes on, and touches no file.
@@ -143,7 +143,7 @@ class Log:
         """
         kept = start.log is None and start.step > 0
         lines = self._checked(start) if kept else _parse(start.log or b"", self._path)
-        self._content = b"".join(map(_as_text, lines))
+        self._content = bytearray().join(map(_as_text, lines))
         self.earlier_s = lines[-1]["train_s"] if lines else 0.0
 
     def _checked(self, start: Start) -> list[Line]:
@@ -176,13 +176,13 @@ class Log:
 
     def synced(self) -> bytes:
         """The whole log, once the file is equal to it and on the disk; for a checkpoint to keep."""
-        found = None
+        content, found = bytes(self._content), None
         with contextlib.suppress(OSError):
             found = read_file(self._path, MAX_BYTES)
-        if found != self._content:
-            if not (found or b"").startswith(self._content):
+        if found != content:
+            if not (found or b"").startswith(content):
                 logger.warning("%s is not as it was written; it is written anew", self._path)
-            write_atomically(self._path, self._content)
+            write_atomically(self._path, content)
         with writing(self._path):
             flush(self._path)
-        return self._content
+        return content

@@ -72,14 +72,16 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
 def damages(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """The files of a finished run that are missing, or are not as its summary has them.
 
-    The summary of an older version names none; but every run has a log, and that of one seed its
-    parameters and samples.
+    Every run has a log, and that of one seed its parameters. The summary of an older version names
+    no files; then it has samples too.
     """
     kept = summary.get("files", {})
     if not isinstance(kept, Mapping):
         return ["no mapping of files"]
     found = [_damage(folder, name, there) for name, there in kept.items()]
-    needed = [] if "seeds" in summary else [PARAMS, samples.NAME]
+    needed = [] if "seeds" in summary else [PARAMS]
+    if needed and "files" not in summary:
+        needed.append(samples.NAME)
     if not any(path.is_file() for each in LOGS for path in folder.glob(each)):
         needed.append(metrics_log.NAME)
     found += [f"no {x}" for x in needed if x not in kept and not (folder / x).is_file()]

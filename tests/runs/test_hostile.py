@@ -154,7 +154,7 @@ CHANGED: dict[str, Callable[[Path], Any]] = {
     ),
     "a summary of no files": lambda f: (
         with_files(f, {}),
-        (f / "samples.npz").unlink(),
+        (f / "params.safetensors").unlink(),
     ),
     "another folder's file": lambda f: with_files(f, {"../metrics.jsonl": {}}),
     "files that are a list": lambda f: with_files(f, ["metrics.jsonl"]),
