@@ -26,12 +26,14 @@ from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
+from experiments.reproduction.checks import changed
 from experiments.running.cli import exit_code, parse, quickened
 from experiments.running.console import write_line
 from experiments.running.experiment import Comparison, find, names
+from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
-from jaxgen.errors import SettingError, require
+from jaxgen.errors import CheckpointError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import sample_quality, suite
 from jaxgen.evaluation.classifier import Classifier
@@ -42,7 +44,7 @@ from jaxgen.report.page import number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
-from jaxgen.runs.settings import shown
+from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
 
@@ -166,8 +168,17 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
 
     Errors:
         SettingError: two runs are of different data sets, or a run is named twice.
+        CheckpointError: a run was trained with other settings than its config.json has.
     """
     read = [one for run in map(runs.load, folders) for one in run.seeds or (run,)]
+    for run in read:
+        _, settings = rebuild_args(run.settings, str(run.folder))
+        if wrong := [*changed(run.folder, to_json(settings))]:
+            raise CheckpointError(
+                expected=f"{run.folder / run_folder.CONFIG} to say what the run was trained with",
+                found="; ".join(wrong),
+                remedy="put the settings back",
+            )
     dataset = data.load(read[0].dataset_name, args.data_dir, args.manual_dir)
     for run in read:
         if run.dataset_digest != dataset.digest:

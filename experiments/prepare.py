@@ -9,6 +9,7 @@ Examples::
 It takes about 10 seconds a data set on two CPU cores, and prints one line for each.
 """
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,18 @@ class Config:
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
 
     manual_dir: Path | None = None
-    """A folder with the four original files, or with a folder named after the data set."""
+    """A folder with the four original files, packed or not, or with a folder named after the data
+    set, or as torchvision has them (MNIST/raw)."""
 
 
 def main(config: Config) -> int:
     """Prepares what `config` names; returns the exit code of the last error, or 0."""
     exit_code = 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for name in data.NAMES if config.dataset == "all" else (config.dataset,):
         try:
+            if name == "digits":  # which can be loaded where no folder can be written
+                data.prepare(name, config.data_dir)
             dataset = data.load(name, config.data_dir, config.manual_dir)
         except JaxgenError as error:
             write_error(error)

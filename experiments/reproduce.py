@@ -24,7 +24,7 @@ from typing import Any
 import tyro
 
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction.checks import require_repeatable
+from experiments.reproduction.checks import require_repeatable, require_whole
 from experiments.reproduction.runs import Timed, short
 from experiments.reproduction.verdict import (
     MEANING,
@@ -176,6 +176,7 @@ def verify(run: Path, args: Args) -> None:
             found=str(args.out),
             remedy="set --out to another folder",
         )
+    require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
     here = dataclasses.replace(

@@ -21,6 +21,9 @@ Exit codes, as every experiment returns them:
 import dataclasses
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+MOST_FOUND = 1000
+"""Letters of what was found, in an error's text: it may be a stranger's."""
+
 
 class JaxgenError(Exception):
     """An error with one line of text for the user and an exit code for the shell."""
@@ -28,7 +31,7 @@ class JaxgenError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *, expected: str, found: str, remedy: str) -> None:
-        text = f"expected {expected}, found {found}; {remedy}"
+        text = f"expected {expected}, found {found[:MOST_FOUND]}; {remedy}"
         super().__init__("".join(each if each.isprintable() else "?" for each in text))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,16 +1,46 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, in folders that are still there."""
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxgen.errors import WriteError
+from jaxgen.errors import RunFolderError, WriteError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_owned: dict[Path, Callable[[], bool]] = {}
+
+
+@contextlib.contextmanager
+def owning(folder: Path, is_there: Callable[[], bool]) -> Iterator[None]:
+    """Inside the `with` block nothing is written below the folder once it is not there any more.
+
+    So a folder that was removed or replaced is not made anew, with half of its files.
+    """
+    _owned[folder.absolute()] = is_there
+    try:
+        yield
+    finally:
+        del _owned[folder.absolute()]
+
+
+def _require_owned(path: Path) -> None:
+    """Raises RunFolderError if a folder above the path, owned by this process, is not there."""
+    for folder, is_there in _owned.items():
+        if path.absolute().is_relative_to(folder) and not is_there():
+            raise RunFolderError(
+                expected=f"{folder} to stay while it is used",
+                found="none, or another in its place",
+                remedy="type the command again",
+            )
 
 
 @contextlib.contextmanager
@@ -19,7 +49,9 @@ def writing(path: Path) -> Iterator[None]:
 
     Errors:
         WriteError: the disk is full, or the folder may not be made or written.
+        RunFolderError: the path is in a folder of this process that was removed; see `owning`.
     """
+    _require_owned(path)
     try:
         yield
     except OSError as error:
@@ -29,6 +61,12 @@ def writing(path: Path) -> Iterator[None]:
             found=error.strerror or str(error),
             remedy=f"{'free some space, or ' if full else ''}choose another --out or --data-dir",
         ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it; errors as `writing`."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -43,14 +81,28 @@ def appearing_whole(path: Path) -> Iterator[BinaryIO]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
+                with contextlib.suppress(OSError):  # not every file system has locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+                os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes unfinished files, anywhere in the folder, of processes that were killed.
+
+    A process that lives has its unfinished file locked.
+    """
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -71,6 +123,24 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_file(path: Path, most: int) -> None:
+    """Raises OSError unless this is a file of at most so many bytes.
+
+    A pipe, which would be waited for, is none; neither is a device, which has no end.
+    """
+    there = path.stat()
+    if not stat.S_ISREG(there.st_mode):
+        raise OSError(errno.EINVAL, "no file", str(path))
+    if there.st_size > most:
+        raise OSError(errno.EFBIG, f"{there.st_size:,} bytes", str(path))
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file of at most so many bytes; errors as `require_file`."""
+    require_file(path, most)
+    return path.read_bytes()
 
 
 def file_digest(path: Path) -> str:

@@ -21,7 +21,7 @@ from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
-from jaxgen.runs.settings import read_json
+from jaxgen.runs.settings import fits, read_json
 
 logger = logging.getLogger("jaxgen")
 
@@ -33,6 +33,9 @@ PROBED = (
     f"one hidden layer of {probes.MLP_HIDDEN} units, its settings the same for all features."
 )
 """A description of the probes."""
+
+NUM_CLASSES = 10
+"""Of every data set here."""
 
 Measures = dict[str, Any]
 """The numbers as JSON; ``of`` is what they depend on, for the rest see `as_json`."""
@@ -62,13 +65,51 @@ def identity(
     }
 
 
+class ProbeNumbers(NamedTuple):
+    """A row of probes as it is kept."""
+
+    features: str
+    probe: str
+    num_labels: int
+    std: float | None
+    value: float
+    low: float
+    high: float
+    num_samples: int
+    num_resamples: int
+
+
+class Shares(NamedTuple):
+    """The shares of classes as they are kept."""
+
+    class_frequencies: tuple[float, ...]
+
+
 def read(path: Path, of: dict[str, Any]) -> Measures | None:
-    """Reads measures from a file; None where there are none that depend on the same things."""
+    """Reads measures from a file; None where there are none that depend on the same things.
+
+    Whoever wrote them: they have the parts of `as_json`, each of its type, and no other.
+    """
     try:
         found = read_json(path)
     except RunFolderError:
         return None
-    return found if found.get("of") == of else None
+    return found if found.get("of") == of and _is_whole(found) else None
+
+
+def _is_whole(found: Measures) -> bool:
+    parts = {"of", "likelihoods", "samples", "class_frequencies", "probes"}
+    lists = [found.get("likelihoods"), found.get("probes"), found.get("class_frequencies")]
+    samples = found.get("samples")
+    if {*found} != parts or not all(isinstance(each, list) for each in lists):
+        return False
+    if not isinstance(samples, dict) or not {*samples} <= {*suite.TITLES}:
+        return False
+    kinds = (Likelihood, found["likelihoods"]), (ProbeNumbers, found["probes"])
+    same = all(fits(kind, each) for kind, rows in kinds for each in rows)
+    same = same and all(fits(Estimate, each) for each in samples.values())
+    shares = {"class_frequencies": found["class_frequencies"]}
+    return same and len(found["class_frequencies"]) == NUM_CLASSES and fits(Shares, shares)
 
 
 def as_json(of: dict[str, Any], found: Evaluation) -> Measures:

@@ -11,6 +11,7 @@ well probes predict the labels from pixels. The first call trains the classifier
 two CPU cores.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code
 from jaxgen import data
 from jaxgen.data import Dataset
+from jaxgen.errors import CheckpointError
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import probes, sample_quality, suite
 from jaxgen.evaluation.classifier import Classifier
@@ -40,6 +42,7 @@ from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
 from jaxgen.models import mixture
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.samples import read_arrays
 
 logger = logging.getLogger("jaxgen")
 
@@ -99,8 +102,9 @@ def _read_or_compute(
 ) -> Reference:
     """A reference row from the folder, or computed and left there."""
     measures, sheet = folder / f"{name}.json", folder / f"{name}.npz"
-    if (found := read(measures, of)) and sheet.is_file():
-        return Reference(found, np.load(sheet)["images"])
+    with contextlib.suppress(CheckpointError, KeyError):  # a damaged sheet
+        if found := read(measures, of):
+            return Reference(found, read_arrays(sheet)["images"])
     logger.info("evaluating %s", name.replace("_", " "))
     computed = compute()
     with appearing_whole(sheet) as file:

@@ -136,7 +136,7 @@ def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Tab
     lines = []
     for row in rows:
         for index, first in enumerate(row.measures[0]["likelihoods"]):
-            found = [measures["likelihoods"][index] for measures in row.measures]
+            found = [x["likelihoods"][index] for x in row.measures if x["likelihoods"][index:]]
             worst = max(found, key=lambda each: each["log_z_gap"])
             binary = PIXELS[first["binary"]]
             lines.append(

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
+from jaxgen.files import make_folder
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 from jaxgen.runs import metrics_log
@@ -35,7 +36,7 @@ class Drawing(NamedTuple):
     def save(self, name: str, figure: "Figure") -> Path:
         """Writes a figure."""
         folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True, parents=True)
+        make_folder(folder)
         return figures.save(figure, folder / f"{name}.png")
 
     def images(self, visible: Any) -> np.ndarray:
@@ -74,7 +75,11 @@ def error_curve(
     curves, ends = {}, []
     for name, folder in folders.items():
         lines = metrics_log.read_lines(folder / metrics_log.NAME, last_step)
-        epochs, values = curves[name] = series(lines, "test_reconstruction_error")
+        epochs, values = series(lines, "test_reconstruction_error")
+        if not epochs:
+            ends.append(f"{name}: not in the log.")
+            continue
+        curves[name] = (epochs, values)
         ends.append(
             f"{name}: {number(values[0])} after epoch {epochs[0]:.0f}, "
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."

@@ -1,6 +1,6 @@
 """What must hold before a finished run is repeated; found out before anything is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
 from jaxgen.runs.loader import load
 from jaxgen.runs.settings import printable, read_json, unlike
+from jaxgen.runs.summary import damages, seed_folders
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"
 MOST_DEVICES = 256
@@ -22,6 +23,21 @@ MOST_SHOWN = 5
 """Settings named in an error."""
 SUMMED_UP = ("dataset", "preset", "epochs")
 """Settings that a summary repeats."""
+
+
+def require_whole(run: Path) -> None:
+    """Raises ReproduceError if a file of a run, or of a run inside, is missing or another one."""
+    wrong = [
+        f"{each} in {path.parent}"
+        for path in sorted(run.rglob("summary.json"))
+        for each in damages(path.parent, read_json(path))
+    ]
+    if wrong:
+        raise ReproduceError(
+            expected=f"the files of {run} as they were when the run ended",
+            found=f"class C (not comparable): {'; '.join(wrong)}",
+            remedy="type the run's command again with --resume",
+        )
 
 
 def require_repeatable(run: Path, record: Record) -> tuple[str, RunArgs]:
@@ -70,7 +86,7 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
 
 def _require_unchanged(run: Path, record: Record) -> None:
     """The settings must be those that the run was trained with, as far as it holds them twice."""
-    if wrong := [*changed(run, record)]:
+    if wrong := [*changed(run, record.config)]:
         raise ReproduceError(
             expected=f"{run / CONFIG} to say what the run was trained with",
             found=f"class C (not comparable): {'; '.join(wrong)}",
@@ -78,18 +94,24 @@ def _require_unchanged(run: Path, record: Record) -> None:
         )
 
 
-def changed(run: Path, record: Record) -> Iterator[str]:
-    """Settings that the run's checkpoints or its summary have otherwise, one line each."""
-    config, summary = record.config, read_json(run / "summary.json")
+def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that the run's checkpoints or its summary have otherwise, one line each.
+
+    The checkpoints of one of several seeds are those of their program.
+    """
+    summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
     if config.get("schedule") == "burda":
         del model["first_stage_steps"]  # the schedule sets it
     settings = {name: config[name] for name in SUMMED_UP}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
     settings |= {f"model.{name}": value for name, value in model.items()}
+    trained = trained_with(run)
+    if run.absolute() in seed_folders(above):
+        trained = trained_with(above)
+        trained.pop("seeds", None)
     seeds = {"seeds": [summary["seed"]]} if "seed" in summary else {}
-    trained = {name: _as_text(value) for name, value in (summary | seeds).items()}
-    trained |= trained_with(run)
+    trained = {name: _as_text(value) for name, value in (summary | seeds).items()} | trained
     for name, value in settings.items():
         if trained.get(name, _as_text(value)) != _as_text(value):
             yield f"{name}: {trained[name]}, now {_as_text(value)}"

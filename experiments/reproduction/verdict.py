@@ -232,7 +232,7 @@ def _found(promised: str, first: Run, other: Run) -> tuple[str, list[str]]:
         return "A", [f"equal digests: {', '.join(names)}"]
     lines = [f"digests differ: {', '.join(unequal)}"]
     lines += [f"only one of the runs has: {', '.join(missing)}"] if missing else []
-    if promised == "C":
+    if promised == "C" or missing:
         return "C", lines
     band = band_of(first)
     names = [name for name in first.metrics if name.rpartition("/")[2] == band.metric]

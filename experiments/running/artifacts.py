@@ -16,6 +16,7 @@ from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Link, Section
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -101,5 +102,6 @@ def write(
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
     head = facts(args, session, result, model)
     page = report.write_page(folder / "report.html", title, head, sections)
-    write_json(folder / "summary.json", summary(args, session, result, metrics))
+    found = summary(args, session, result, metrics) | {"files": files_of(folder)}
+    write_json(folder / "summary.json", found)
     return page

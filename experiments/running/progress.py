@@ -7,17 +7,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen.errors import NonFiniteError
+from jaxgen.files import make_folder
 from jaxgen.learner import State
 from jaxgen.report import figures
 from jaxgen.runs import metrics_log
-from jaxgen.training.loop import Progress
+from jaxgen.training.loop import Progress, not_finite
 
 logger = logging.getLogger("jaxgen")
 
@@ -45,19 +44,13 @@ class Watch(NamedTuple):
     """Whether to write event files."""
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
-    notes: Mapping[str, str] = MappingProxyType({})
-    """Text in every line of the log besides its numbers."""
 
 
-def _check_finite(values: Mapping[str, Any], step: int) -> None:
-    """Raises NonFiniteError if a measure after a step is not finite."""
+def _check_finite(values: Mapping[str, Any], progress: Progress) -> None:
+    """Raises NonFiniteError if a measure of the state is not finite."""
     for name, value in values.items():
         if not np.all(np.isfinite(value)):
-            raise NonFiniteError(
-                expected="finite metrics",
-                found=f"{name} = {value} after step {step}",
-                remedy="lower --learning-rate; the last good checkpoint is kept",
-            )
+            raise not_finite(f"{name} = {value} after step {progress.step}", progress.saved_step)
 
 
 def _text(values: Mapping[str, Any]) -> str:
@@ -137,29 +130,29 @@ class Display:
 def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
     """Writes images of the state as a sheet: the latest, and one per epoch."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
-    (folder / "progress").mkdir(exist_ok=True, parents=True)
+    make_folder(folder / "progress")
     for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
         figures.save_pixels(images, folder / "progress" / f"{name}.png")
 
 
 @contextlib.contextmanager
-def watching(folder: Path, watch: Watch) -> Iterator[Callable[[Progress], None]]:
+def watching(
+    folder: Path, watch: Watch, log: metrics_log.Log
+) -> Iterator[Callable[[Progress], None]]:
     """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder."""
-    log: metrics_log.Log | None = None
     display, writer = Display(watch.shorten), None
 
     def hook(progress: Progress) -> None:
-        nonlocal log, writer
-        if log is None:
-            log = metrics_log.Log(folder / metrics_log.NAME, progress.first_step, watch.notes)
-            writer = _tensorboard_writer(folder) if watch.tensorboard else None
+        nonlocal writer
+        if writer is None and watch.tensorboard:
+            writer = _tensorboard_writer(folder)
         display.update(progress)
         values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
         due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
         if rest == 0 and (due or progress.step == progress.num_steps):
             values |= watch.evaluate(progress.state)
-        _check_finite(values, progress.step)
+        _check_finite(values, progress)
         if values:
             log.write(progress, values)
         sheets = watch.pictures(progress.state) if watch.pictures and progress.metrics else {}

@@ -6,7 +6,6 @@ experiment knows whether its seed was alone. The root gets `summary.json` and `r
 """
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from experiments.running.session import Session, seed_root, session_for
 from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
+from jaxgen.runs.summary import damages, read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import unstack_seeds
@@ -112,9 +112,6 @@ def _already_reported(args: RunArgs, session: Session, state: State) -> bool:
 
 
 def _reported_digest(folder: Path) -> str | None:
-    """The digest of the parameters in the summary of one seed; None without a summary."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-        return str(summary["digest"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    """The digest of the parameters in the summary of one seed; None without its files."""
+    summary = read_summary(folder)
+    return None if damages(folder, summary) else str(summary.get("digest"))

@@ -10,12 +10,13 @@ import numpy as np
 
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
-from jaxgen.files import write_json
+from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
+from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
 
 
@@ -49,6 +50,7 @@ def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
         "train_s": round(result.train_s, 4),
         "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": spread(found),
+        "files": files_of(session.folder),
     }
 
 
@@ -110,7 +112,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     first, *_ = session.seed_folders
     logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
     folder, paths = session.folder / "figures", []
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {
             f"seed {seed}": metrics_log.read_lines(one / log, last_step)

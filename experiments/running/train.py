@@ -15,8 +15,10 @@ from experiments.running.cluster import chosen_devices
 from experiments.running.seeds import draw_each, evaluate_each, split_log
 from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
+from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
-from jaxgen.training import Result, Schedule, fit
+from jaxgen.runs import metrics_log
+from jaxgen.training import Result, Schedule, Start, fit
 
 logger = logging.getLogger("jaxgen")
 
@@ -63,11 +65,14 @@ def train_in_session(
     named = flatten_dict(identity, sep=".")
     settings = {name: str(value) for name, value in named.items()}
     first = args.cluster.first
+    log = metrics_log.Log(session.folder / metrics_log.NAME, notes)
 
-    def on_start() -> None:
+    def on_start(start: Start) -> None:
         if first:
+            log.begin(start)
             session.record()
-            session.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(session.folder)
+            log.synced()
 
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     watch = progress.Watch(
@@ -76,9 +81,8 @@ def train_in_session(
         pictures=draw_each(pictures, session) if pictures else None,
         tensorboard=args.tensorboard,
         shorten=args.shorten,
-        notes=notes,
     )
-    with stop_signals() as stopped, progress.watching(session.folder, watch) as hook:
+    with stop_signals() as stopped, progress.watching(session.folder, watch, log) as hook:
         result = fit(
             learner,
             session.dataset.train.images,
@@ -89,6 +93,7 @@ def train_in_session(
             settings=settings,
             devices=devices,
             on_start=on_start,
+            log=log.synced,
             hook=hook if first else lambda _: None,
             should_stop=lambda: stopped() is not None,
         )

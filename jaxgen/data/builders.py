@@ -10,9 +10,10 @@ so `jaxgen.data` does it only when something has to be prepared.
 """
 
 import gzip
+import hashlib
 import math
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -22,6 +23,7 @@ from jaxtyping import UInt8
 from tensorflow_datasets.image_classification import mnist
 
 from jaxgen.data.records import encode_png
+from jaxgen.data.sources import Original
 from jaxgen.errors import DataError
 
 Examples: TypeAlias = Iterator[tuple[int, dict[str, Any]]]
@@ -78,18 +80,22 @@ class _FromIdx:
     """The two steps of TFDS's MNIST builder that need TensorFlow, without it."""
 
     URL: ClassVar[str]
+    originals: Mapping[str, Original] = {}
+    """The files of the user, which are downloaded where none are given."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
         names = [name for pair in FILES.values() for name in pair]
-        paths = dl_manager.download({name: self.URL + name for name in names})
+        contents = {name: original.content for name, original in self.originals.items()}
+        if not contents:
+            paths = dl_manager.download({name: self.URL + name for name in names})
+            contents = {name: gzip.decompress(Path(paths[name]).read_bytes()) for name in names}
         return {
-            split: self._generate_examples(Path(paths[images]), Path(paths[labels]))
+            split: self._generate_examples(contents[images], contents[labels])
             for split, (images, labels) in FILES.items()
         }
 
-    def _generate_examples(self, images: Path, labels: Path) -> Examples:
-        arrays = [parse_idx(gzip.decompress(path.read_bytes())) for path in (images, labels)]
-        return examples(*arrays)
+    def _generate_examples(self, images: bytes, labels: bytes) -> Examples:
+        return examples(parse_idx(images), parse_idx(labels))
 
 
 class MNIST(_FromIdx, mnist.MNIST, skip_registration=True):  # type: ignore[misc, call-arg]
@@ -161,18 +167,30 @@ def digits_arrays() -> tuple[UInt8[np.ndarray, "1797 28 28"], Any]:
     return np.pad(images, ((0, 0), (4, 4), (4, 4))), scans.target
 
 
+def embedded_digits() -> list[np.ndarray]:
+    """The splits of `Digits`, images and labels, as TFDS would read them; no file is written.
+
+    TFDS orders the rows of a split by the md5 of the split's name and the key
+    (`tensorflow_datasets/core/shuffle.py`).
+    """
+    images, labels = digits_arrays()
+    num, found = Digits.NUM_TRAIN, []
+    for split, part in (("train", slice(num)), ("test", slice(num, None))):
+        keys = [hashlib.md5(f"{split}{row}".encode()).digest() for row in range(len(labels[part]))]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        found += [images[part][order][..., None], labels[part][order].astype(np.int32)]
+    return found
+
+
 BUILDERS = {builder.name: builder for builder in (MNIST, FashionMNIST, KMNIST, Digits)}
 
 
-def build(name: str, root: Path, manual_dir: Path | None) -> None:
-    """Prepares the data set below `root`, from `manual_dir` or, when that is None, by download.
+def build(name: str, root: Path, originals: Mapping[str, Original]) -> None:
+    """Prepares the data set below `root`, from files or, where there are none, by download.
 
-    TFDS's registered sha256 of every file is enforced. What TFDS raises is passed on.
+    TFDS's registered sha256 of every download is enforced. What TFDS raises is passed on.
     """
-    config = tfds.download.DownloadConfig(
-        manual_dir=None if manual_dir is None else str(manual_dir),
-        try_download_gcs=False,
-        force_checksums_validation=True,
-    )
+    config = tfds.download.DownloadConfig(try_download_gcs=False, force_checksums_validation=True)
     builder = BUILDERS[name](data_dir=str(root), file_format="array_record")
+    builder.originals = originals
     builder.download_and_prepare(download_config=config)

@@ -13,11 +13,13 @@ them. A cached load imports neither TFDS nor JAX.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -25,14 +27,18 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxgen.data.sources import command, find_source, one_line
+from jaxgen.data.sources import command, find_originals, one_line
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole
+from jaxgen.files import appearing_whole, make_folder, remove_leftovers, require_file
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `load` knows; another one is a builder more, and a name here."""
 NAMES = get_args(Name)
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
+MAX_PREPARED = 1 << 30
+"""Bytes of a prepared file; a larger one is none of these data sets'."""
+IMAGE_BYTES = 28 * 28 + 4
+"""An image and its label."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,27 @@ class Split(NamedTuple):
 
     images: UInt8[np.ndarray, "num 28 28 1"]
     labels: Int32[np.ndarray, " num"]
+
+
+class Contents(NamedTuple):
+    """What a data set is known to hold."""
+
+    num_train: int
+    num_test: int
+    digest: str | None = None
+    """As in `Dataset`; None where it is not known here."""
+
+
+CONTENTS = {
+    "mnist": Contents(
+        60_000, 10_000, "28ae93e7462d5c798e2c46fb1a7353b8119f8a83c0e4c56103694bee887d3bc1"
+    ),
+    "fashion_mnist": Contents(60_000, 10_000),
+    "kmnist": Contents(60_000, 10_000),
+    "digits": Contents(
+        1500, 297, "223d063e9d8caaed2c32316a05259eb15a724a0cb13172944e1473e70b3d1fde"
+    ),
+}
 
 
 class Dataset(NamedTuple):
@@ -59,8 +86,8 @@ def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None
     Args:
         name: one of `NAMES`.
         data_dir: TFDS's folder; None is ``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``.
-        manual_dir: the folder with the four original files, or one that holds a folder called
-            `name` with them. None leaves the download.
+        manual_dir: the folder with the four original files, packed or not, or one that holds them
+            in a folder called `name` or as torchvision has them. None leaves the download.
 
     Raises:
         SettingError: there is no data set of this name.
@@ -73,10 +100,23 @@ def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None
     cache = root / "jaxgen" / "cache" / f"{name}.npy"
     dataset = _read_cache(name, cache)
     if dataset is None:
-        folder = prepare(name, root, manual_dir)
+        try:
+            folder = prepare(name, root, manual_dir)
+        except WriteError:
+            if name != "digits":
+                raise
+            return _embedded_digits()
         dataset = _read_prepared(name, folder)
         _write_cache(cache, dataset)
     return dataset
+
+
+def _embedded_digits() -> Dataset:
+    """The digits where no folder can be written."""
+    with _quiet_tfds():
+        from jaxgen.data import builders
+
+        return _dataset("digits", *builders.embedded_digits())
 
 
 def _check_name(name: str) -> None:
@@ -102,14 +142,19 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
     if prepared is not None:
         return prepared
     own = root / "jaxgen" / name / VERSIONS[name]
-    source = None if name == "digits" else find_source(name, root, manual_dir)
+    originals = None if name == "digits" else find_originals(name, root, manual_dir)
+    if originals:
+        logger.info("%s is made from %s", name, ", ".join(str(x.path) for x in originals.values()))
     try:
-        with _quiet_tfds():
-            from jaxgen.data import builders
+        with _alone(own.parent), _quiet_tfds():
+            if find_prepared(name, root) is None:  # or another process was faster
+                from jaxgen.data import builders
 
-            builders.build(name, root / "jaxgen", source)
+                builders.build(name, root / "jaxgen", originals or {})
+    except JaxgenError:
+        raise
     except Exception as error:
-        # Of two processes that prepare at once, the second finds the folder of the first.
+        # Without locks the second of two processes finds the folder of the first.
         if find_prepared(name, root) is None:
             explained = _explain(name, own, error)
             if explained is None:
@@ -128,6 +173,24 @@ def find_prepared(name: str, data_dir: Path | None = None) -> Path | None:
         if os.path.isfile(folder / "dataset_info.json"):
             return folder
     return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Owns the folder of a data set, made where it is missing; waits for another owner to end.
+
+    What a process that was killed there left is removed.
+    """
+    make_folder(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for path in folder.glob("incomplete.*"):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _explain(name: str, folder: Path, error: Exception) -> JaxgenError | None:
@@ -170,6 +233,8 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
         from jaxgen.data import records
 
         try:
+            for path in (path for path in folder.iterdir() if not path.is_dir()):
+                require_file(path, MAX_PREPARED)
             splits = [records.read_split(folder, split) for split in ("train", "test")]
         except ImportError:
             raise
@@ -180,7 +245,26 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
                 found=one_line(error),
                 remedy=f"{'make it readable' if unreadable else f'delete {folder}'} and run again",
             ) from error
-    return _dataset(name, *(array for split in splits for array in split))
+    dataset = _dataset(name, *(array for split in splits for array in split))
+    if found := _difference(dataset):
+        known = CONTENTS[name]
+        raise DataError(
+            expected=f"{name} as it is known, {known.num_train} and {known.num_test} images, in "
+            f"{folder}",
+            found=found,
+            remedy=f"delete {folder} and run again",
+        )
+    return dataset
+
+
+def _difference(dataset: Dataset) -> str:
+    """How a data set differs from what is known of it, or nothing."""
+    known, numbers = CONTENTS[dataset.name], [len(x.images) for x in (dataset.train, dataset.test)]
+    if numbers != [known.num_train, known.num_test]:
+        return f"{numbers[0]} and {numbers[1]} images"
+    if known.digest not in (None, dataset.digest):
+        return f"others, with the digest {dataset.digest[:16]}"
+    return ""
 
 
 def _dataset(name: str, *arrays: np.ndarray) -> Dataset:
@@ -194,11 +278,13 @@ def _dataset(name: str, *arrays: np.ndarray) -> Dataset:
 
 def _read_cache(name: str, path: Path) -> Dataset | None:
     """Reads the cached arrays: a digest, then the arrays, each as `numpy.save` writes it."""
+    known = CONTENTS[name]
     try:
+        require_file(path, (known.num_train + known.num_test) * IMAGE_BYTES + 4096)
         with path.open("rb") as file:
             digest, *arrays = (np.load(file, allow_pickle=False) for _ in range(5))
         dataset = _dataset(name, *arrays)
-        if dataset.digest == str(digest):
+        if dataset.digest == str(digest) and not _difference(dataset):
             return dataset
         logger.warning("the cache %s does not match its digest and is rebuilt", path)
     except (FileNotFoundError, NotADirectoryError):
@@ -210,6 +296,7 @@ def _read_cache(name: str, path: Path) -> Dataset | None:
 
 def _write_cache(path: Path, dataset: Dataset) -> None:
     """Writes the cache in one piece; a failure costs time at the next load, nothing else."""
+    remove_leftovers(path.parent)
     try:
         with appearing_whole(path) as file:
             for array in (np.array(dataset.digest), *dataset.train, *dataset.test):

@@ -128,5 +128,5 @@ def _why_no_array(leaf: Any) -> str | None:
 
 
 def _unreadable(path: Path, found: str) -> CheckpointError:
-    remedy = "export it again"
+    remedy = "write it again, in a run folder by the run's command with --resume"
     return CheckpointError(expected=f"a safetensors file at {path}", found=found, remedy=remedy)

@@ -4,6 +4,7 @@ The page is one self-contained file: figures are embedded, nothing is loaded fro
 """
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,8 +48,14 @@ def number(value: float, digits: int = 4) -> str:
 def markdown(table: Table) -> str:
     """A table as GitHub-flavoured markdown, with a line feed at its end."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    escaped = ([escape(cell) for cell in line] for line in lines)
     return "".join("| " + " | ".join(line) + " |\n" for line in escaped)
+
+
+def escape(text: str) -> str:
+    """A text as markdown shows it, in one line: whoever wrote it, no markup and no link in it."""
+    plain = html.escape(" ".join(text.splitlines()), quote=False)
+    return plain.replace("|", r"\|").replace("](", r"]\(")
 
 
 def _embedded(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import RunFolderError
-from jaxgen.files import writing
+from jaxgen.files import owning, remove_leftovers, writing
 from jaxgen.runs.settings import read_json, shown
 
 LOCK = ".lock"
@@ -23,17 +23,31 @@ def _locked(folder: Path) -> Iterator[None]:
 
     The operating system frees the lock when the process ends, however.
     """
+    _check_name(folder)
     with writing(folder):
         new = [path for path in (folder / LOCK, folder) if not path.exists()]
     handle = _lock(folder)
     try:
-        yield
+        with owning(folder, lambda: _is_file(handle, folder / LOCK)):
+            yield
     finally:
-        if not read_config(folder):
+        if _is_file(handle, folder / LOCK) and not read_config(folder):
             with contextlib.suppress(OSError):  # a folder that has something in it stays
                 for path in new:
                     path.rmdir() if path.is_dir() else path.unlink()
         os.close(handle)
+
+
+def _check_name(folder: Path) -> None:
+    """Raises RunFolderError for a name that no text has, which logs and pages could not show."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise RunFolderError(
+            expected="a run folder whose name, and those above it, are UTF-8",
+            found=str(folder),
+            remedy="choose another --out",
+        ) from error
 
 
 def _lock(folder: Path) -> int:
@@ -60,7 +74,7 @@ def _is_file(handle: int, path: Path) -> bool:
     """Whether the open file is the one that has the name now."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -115,6 +129,7 @@ def opened(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> I
             )
         if contents:
             _check_is_run(folder, contents, None if overwrite else experiment)
+        remove_leftovers(folder)
         if overwrite:
             _clear(contents)
         yield folder

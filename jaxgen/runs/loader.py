@@ -26,14 +26,24 @@ from jaxgen.runs import settings
 from jaxgen.runs.folder import CONFIG, read_config
 from jaxgen.runs.run import Run
 from jaxgen.runs.settings import printable, shown
-from jaxgen.runs.summary import NAME, is_seed, read_summary, seed_folder, seeds_of
+from jaxgen.runs.summary import (
+    NAME,
+    PARAMS,
+    damages,
+    is_seed,
+    read_logs,
+    read_summary,
+    seed_folder,
+    seeds_of,
+)
 
-PARAMS = "params.safetensors"
 MNIST_SHAPE = (28, 28, 1)
 """[H, W, C] of the images of all data sets, where a summary does not have it."""
 MAX_SIDE = 4096
 """Pixels of an image's side, at most."""
 MAX_LAYERS = 64
+LARGEST = {int: int(np.iinfo(np.int32).max), float: float(np.finfo(np.float32).max)}
+"""Of a model's settings: what arrays of 32 bits hold."""
 HEADER_BYTES = 1 << 20
 """Of a file of parameters besides the arrays, at most."""
 STATE_BYTES = 1 << 30
@@ -54,7 +64,7 @@ def load(folder: Path | str) -> Run:
     Errors:
         CheckpointError: there is no finished run, or its files are damaged, or do not fit together.
         SettingError: a setting of the model is of another type, or impossible.
-        RunFolderError: its settings are no JSON.
+        RunFolderError: its settings are no JSON, or its log is damaged.
     """
     folder = Path(folder)
     found = read_summary(folder)
@@ -72,6 +82,7 @@ def load(folder: Path | str) -> Run:
             raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
+    _check_files(folder, found)
     if "seeds" in found:
         return _of_several(Run(folder, name, config, stored, found, shape))
     seed, others = found.get("seed"), stored.get("seeds", [])
@@ -141,6 +152,24 @@ def _check_metrics(folder: Path, found: Mapping[str, Any]) -> None:
         raise _misfit(folder, f"finite numbers for metrics in {NAME}", shown(metrics))
 
 
+def _check_files(folder: Path, found: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless every file is there and as the summary has it.
+
+    The logs, one after the other, end where training did.
+    """
+    if not (wrong := damages(folder, found)):
+        steps = found.get("steps")
+        ends = [lines[-1]["step"] for lines in read_logs(folder).values() if lines]
+        if not ends or steps not in (None, sum(ends)):
+            wrong = [f"a log of {sum(ends)} of {shown(steps)} steps"]
+    if wrong:
+        raise CheckpointError(
+            expected=f"the files of {folder} as they were when the run ended",
+            found="; ".join(wrong[:MOST_SHOWN]),
+            remedy="type the run's command again with --resume",
+        )
+
+
 def _is_number(value: object) -> bool:
     """Whether this is a finite number that a float holds."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
@@ -151,8 +180,8 @@ def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
 
     Errors:
         SettingError: a value is of another type, or impossible.
-        CheckpointError: there are none, or a field is unknown, or a whole number is beyond what
-            any model takes.
+        CheckpointError: there are none, or a field is unknown, or a number is beyond what any model
+            takes.
     """
     given = stored.get("model")
     if not isinstance(given, Mapping):
@@ -165,8 +194,8 @@ def _model_config(folder: Path, name: str, stored: Mapping[str, Any]) -> Any:
         if isinstance(value, tuple) and len(value) > MAX_LAYERS:
             raise _misfit(folder, f"at most {MAX_LAYERS} layers", str(len(value)))
         for number in value if isinstance(value, tuple) else (value,):
-            if type(number) is int and abs(number) > np.iinfo(np.int32).max:
-                raise _misfit(folder, "whole numbers of 32 bits", "a huge number")
+            if type(number) in LARGEST and abs(number) > LARGEST[type(number)]:
+                raise _misfit(folder, "numbers of 32 bits", "a huge number")
     return config
 
 

@@ -4,7 +4,9 @@ Each line has `step`, `epoch` and `train_s`, the seconds of training so far, and
 numbers, or of several seeds lists of numbers. Steps increase from line to line.
 """
 
+import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxgen.errors import RunFolderError
-from jaxgen.files import write_atomically, writing
-from jaxgen.training.loop import Progress
+from jaxgen.files import flush, read_file, write_atomically, writing
+from jaxgen.training.loop import Progress, Start
+
+logger = logging.getLogger("jaxgen")
 
 NAME = "metrics.jsonl"
 MAX_BYTES = 1 << 28
@@ -34,14 +38,22 @@ def read_lines(path: Path, last_step: int | None = None) -> list[Line]:
     A last line that is no JSON was cut off when a process ended; it is dropped.
 
     Errors:
-        RunFolderError: another line is damaged, or its step is not above that of the line before.
+        RunFolderError: another line is damaged, or its step is not above that of the line before,
+            or the log cannot be read.
     """
-    if not path.exists():
+    try:
+        lines = _parse(read_file(path, MAX_BYTES), path)
+    except FileNotFoundError:
         return []
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise _damaged(path, "something else")
+    except OSError as error:
+        raise _damaged(path, error.strerror or "none that can be read") from error
+    return [line for line in lines if last_step is None or line["step"] <= last_step]
+
+
+def _parse(content: bytes, path: Path) -> list[Line]:
+    """The lines of a log; errors as `read_lines`."""
     lines: list[Line] = []
-    texts = path.read_bytes().splitlines()
+    texts = content.splitlines()
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
@@ -53,7 +65,7 @@ def read_lines(path: Path, last_step: int | None = None) -> list[Line]:
         if not _is_line(line) or line["step"] <= before["step"]:
             raise _damaged(path, f"another order or other things in line {number}")
         lines.append(line)
-    return [line for line in lines if last_step is None or line["step"] <= last_step]
+    return lines
 
 
 def _is_line(line: Any) -> bool:
@@ -70,13 +82,18 @@ def _damaged(path: Path, found: str) -> RunFolderError:
     return RunFolderError(
         expected=f"a whole metrics log in {path}",
         found=found,
-        remedy="remove the damaged line, or the run with --overwrite",
+        remedy="put the log back from a copy, or start again with --overwrite",
     )
 
 
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Writes a whole metrics log."""
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomically(path, b"".join(map(_as_text, lines)))
+
+
+def _as_text(line: Mapping[str, Any]) -> bytes:
+    """A line as it stands in the file."""
+    return (json.dumps(line, allow_nan=False) + "\n").encode()
 
 
 def series(lines: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
@@ -105,28 +122,67 @@ def _numbers(value: Any) -> NDArray[np.float64] | None:
 
 
 class Log:
-    """A metrics log that is appended as training goes on.
+    """A metrics log that is appended as training goes on, and that every checkpoint holds.
 
-    A resumed run first drops the lines after its checkpoint, so the log reads as if the run had
-    never stopped; `train_s` goes on from the last line that is kept.
+    A run that goes on takes it from its checkpoint and not from the file, which anything may have
+    happened to. So the log reads as if the run had never stopped; `train_s` goes on from its last
+    line.
     """
 
-    def __init__(self, path: Path, first_step: int, notes: Mapping[str, str]) -> None:
-        """Keeps the lines of the steps that are not trained again."""
-        self._notes = notes
-        kept = read_lines(path, first_step)
-        self.earlier_s = kept[-1]["train_s"] if kept else 0.0
-        write_lines(path, kept)
-        self._path = path
+    def __init__(self, path: Path, notes: Mapping[str, str]) -> None:
+        """Touches no file yet."""
+        self._path, self._notes = path, notes
+        self._content, self.earlier_s = bytearray(), 0.0
+
+    def begin(self, start: Start) -> None:
+        """Takes the log up to the step from which training goes on, and touches no file.
+
+        Errors:
+            RunFolderError: the checkpoint is of an older version and holds no log, and the file is
+                damaged or has not every epoch up to that step.
+        """
+        kept = start.log is None and start.step > 0
+        lines = self._checked(start) if kept else _parse(start.log or b"", self._path)
+        self._content = bytearray().join(map(_as_text, lines))
+        self.earlier_s = lines[-1]["train_s"] if lines else 0.0
+
+    def _checked(self, start: Start) -> list[Line]:
+        """The lines of the file; each end of an epoch has one, whatever the log interval is."""
+        lines = read_lines(self._path, start.step)
+        there = {line["step"] for line in lines}
+        wanted = range(start.steps_per_epoch, start.step + 1, start.steps_per_epoch)
+        if missing := [step for step in wanted if step not in there]:
+            raise RunFolderError(
+                expected=f"the log of all epochs up to step {start.step} in {self._path}",
+                found=f"no line of step {missing[0]}",
+                remedy="put the log back from a copy, or start again with --overwrite",
+            )
+        return lines
 
     def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
         """Appends one line: step, epoch, train_s, the notes and the given values."""
-        line = {
-            "step": progress.step,
-            "epoch": round(progress.step / progress.steps_per_epoch, 4),
-            "train_s": round(self.earlier_s + progress.train_s, 4),
-            **self._notes,
-            **{name: np.asarray(value).tolist() for name, value in values.items()},
-        }
-        with writing(self._path), self._path.open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        text = _as_text(
+            {
+                "step": progress.step,
+                "epoch": round(progress.step / progress.steps_per_epoch, 4),
+                "train_s": round(self.earlier_s + progress.train_s, 4),
+                **self._notes,
+                **{name: np.asarray(value).tolist() for name, value in values.items()},
+            }
+        )
+        self._content += text
+        with writing(self._path), self._path.open("ab") as file:
+            file.write(text)
+
+    def synced(self) -> bytes:
+        """The whole log, once the file is equal to it and on the disk; for a checkpoint to keep."""
+        content, found = bytes(self._content), None
+        with contextlib.suppress(OSError):
+            found = read_file(self._path, MAX_BYTES)
+        if found != content:
+            if not (found or b"").startswith(content):
+                logger.warning("%s is not as it was written; it is written anew", self._path)
+            write_atomically(self._path, content)
+        with writing(self._path):
+            flush(self._path)
+        return content

@@ -40,9 +40,7 @@ from jaxgen.runs import metrics_log, samples
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
 from jaxgen.runs.settings import shown
-from jaxgen.runs.summary import (
-    train_seconds,
-)
+from jaxgen.runs.summary import read_logs, train_seconds
 
 LIKELIHOODS = "log_likelihood"
 
@@ -72,6 +70,10 @@ class Run:
         seeds = ", ".join(str(run.seed) for run in self.seeds)
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
         return f"<Run of {self.model} on {self.dataset_name}, {which}, in {self.folder}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The run as a copy or another process has it: without its compiled functions."""
+        return {name: vars(self)[name] for name in self.__dataclass_fields__}
 
     # ---- what the run is
 
@@ -121,11 +123,11 @@ class Run:
         Errors:
             RunFolderError: the log is damaged.
         """
-        found = metrics_log.series(metrics_log.read_lines(self.folder / metrics_log.NAME))
-        for path in sorted(self.folder.glob(f"layer*/{metrics_log.NAME}")):
-            lines = metrics_log.series(metrics_log.read_lines(path))
-            found |= {f"{path.parent.name}/{name}": series for name, series in lines.items()}
-        return found
+        return {
+            f"{part}/{name}" if part else name: series
+            for part, lines in read_logs(self.folder).items()
+            for name, series in metrics_log.series(lines).items()
+        }
 
     @property
     def train_seconds(self) -> float:

@@ -8,13 +8,13 @@ be settings, and that is all.
 import dataclasses
 import json
 import math
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.files import read_file
 
 Settings = TypeVar("Settings")
 
@@ -23,6 +23,8 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Of mappings and lists inside each other in such a file."""
 MAX_INT = 2**63 - 1
+MAX_NUMBER = 1e100
+"""Of a measure."""
 
 
 def to_json(settings: Any) -> dict[str, Any]:
@@ -62,6 +64,26 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     return cls(**values)
 
 
+def fits(cls: type[Any], stored: Any) -> bool:
+    """Whether these are the fields of a NamedTuple, all of them, each of its type.
+
+    The squares of numbers must be numbers too, because statistics are made of them.
+    """
+    hints = get_type_hints(cls)
+    if not isinstance(stored, Mapping) or {*stored} != {*hints}:
+        return False
+    lists = [value if isinstance(value, list) else [value] for value in stored.values()]
+    numbers = [x for each in lists for x in each if type(x) in (int, float)]
+    if not all(abs(number) <= MAX_NUMBER for number in numbers):
+        return False
+    try:
+        for name, kind in hints.items():
+            _value(kind, stored[name], name)
+    except SettingError:
+        return False
+    return True
+
+
 def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Names that the dataclass has and the stored settings lack, or the other way round."""
     hints = get_type_hints(cls)
@@ -84,13 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     found = "something else"
     content: Any = None
     try:
-        there = path.stat()
-        if not stat.S_ISREG(there.st_mode):
-            found = "no file"
-        elif there.st_size > MAX_BYTES:
-            found = f"{there.st_size:,} bytes"
-        else:
-            content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path, MAX_BYTES))
     except OSError as error:
         found = error.strerror or "none"
     except (ValueError, RecursionError):

@@ -1,13 +1,22 @@
 """The summary of a run, `summary.json`, which is written last: a run that has one is whole."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import RunFolderError
-from jaxgen.runs import metrics_log
-from jaxgen.runs.settings import read_json
+from jaxgen.files import file_digest, require_file
+from jaxgen.runs import metrics_log, samples
+from jaxgen.runs.settings import printable, read_json
 
 NAME = "summary.json"
+PARAMS = "params.safetensors"
+LOGS = (metrics_log.NAME, f"layer*/{metrics_log.NAME}")
+"""The logs of a run: its own, or those of a DBN's layers."""
+MAX_BYTES = 1 << 31
+"""Of a file of a run; a larger one is none of ours."""
+_KEPT = re.compile(rf"[\w-]+\.safetensors|{samples.NAME}|(layer\d+/)?{metrics_log.NAME}")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -48,11 +57,70 @@ def program_folder(folder: Path) -> Path:
     return next((root for root in above if seeds_of(read_summary(root))), folder.absolute())
 
 
+def files_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of a run's parameters, samples and logs, as its summary keeps them."""
+    paths = [path for each in ("*.safetensors", samples.NAME, *LOGS) for path in folder.glob(each)]
+    return {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_digest(path),
+        }
+        for path in sorted(paths)
+    }
+
+
+def damages(folder: Path, summary: Mapping[str, Any]) -> list[str]:
+    """The files of a finished run that are missing, or are not as its summary has them.
+
+    Every run has a log, and that of one seed its parameters. The summary of an older version names
+    no files; then it has samples too.
+    """
+    kept = summary.get("files", {})
+    if not isinstance(kept, Mapping):
+        return ["no mapping of files"]
+    found = [_damage(folder, name, there) for name, there in kept.items()]
+    needed = [] if "seeds" in summary else [PARAMS]
+    if needed and "files" not in summary:
+        needed.append(samples.NAME)
+    if not any(path.is_file() for each in LOGS for path in folder.glob(each)):
+        needed.append(metrics_log.NAME)
+    found += [f"no {x}" for x in needed if x not in kept and not (folder / x).is_file()]
+    return [each for each in found if each]
+
+
+def _damage(folder: Path, name: str, kept: Any) -> str:
+    """How a file differs from what its summary has of it, or nothing."""
+    shown = printable(name, 60)
+    if not _KEPT.fullmatch(name) or not isinstance(kept, Mapping):
+        return f"{shown}, no file of a run"
+    size = kept.get("bytes")
+    try:
+        require_file(folder / name, min(size, MAX_BYTES) if type(size) is int else 0)
+        same = file_digest(folder / name) == kept.get("sha256")
+    except FileNotFoundError:
+        return f"no {shown}"
+    except OSError as error:
+        return f"{shown}: {error.strerror}"
+    return "" if same else f"another {shown}"
+
+
+def read_logs(folder: Path) -> dict[str, list[metrics_log.Line]]:
+    """The lines of every log of a run, by the path of its folder: "" or "layer1" and so on.
+
+    Errors:
+        RunFolderError: one of them is damaged.
+    """
+    paths = sorted(path for each in LOGS for path in folder.glob(each))
+    return {
+        path.parent.relative_to(folder).as_posix().removeprefix("."): metrics_log.read_lines(path)
+        for path in paths
+    }
+
+
 def train_seconds(folder: Path) -> float:
     """Seconds of training, of all sessions and layers together.
 
     Seeds that were trained in one program share its time equally.
     """
-    logs = [*folder.glob(metrics_log.NAME), *folder.glob(f"layer*/{metrics_log.NAME}")]
-    total = sum(lines[-1]["train_s"] for lines in map(metrics_log.read_lines, logs) if lines)
+    total = sum(lines[-1]["train_s"] for lines in read_logs(folder).values() if lines)
     return float(total) / (len(seeds_of(read_summary(program_folder(folder)))) or 1)

@@ -3,6 +3,7 @@
 One step is one folder, renamed into place when every byte is on the disk::
 
     step_00000600/arrays/          the leaves, numbered in the order of their dotted names
+    step_00000600/log.jsonl        the log of the training up to this step, where it has one
     step_00000600/manifest.json    format, step, settings; sha256 of every leaf and every file
 
 Orbax alone restores a flipped byte as it stands and never looks at an older step, so `restore`
@@ -14,24 +15,29 @@ In a job of several processes process 0 saves; arrays split over processes are n
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
-from jaxgen.errors import CheckpointError, SettingError, WriteError
+from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export.safetensors import NumpyArray, digest, flatten, host_arrays, leaf_digests
-from jaxgen.files import file_digest, flush
+from jaxgen.files import file_digest, flush, read_file, require_file, writing
 from jaxgen.training import storage
 from jaxgen.training.storage import check_space, reason
 
 __all__ = ["Checkpoint", "digest", "leaf_digests", "restore", "save"]
 
 _FORMAT = 1
+_LOG = "log.jsonl"
+_MAX_MANIFEST = 1 << 24
+_MAX_BESIDES = 1 << 28
+"""Bytes: of a manifest, and of a file besides twice the arrays; a larger one is none of ours."""
 _STEP_FOLDER = re.compile(r"step_(\d+)(?:\.(\d+))?")  # step_00000600.1 replaces step_00000600
 _TEMPORARY = "tmp_"
 Settings: TypeAlias = Mapping[str, str]
@@ -43,6 +49,8 @@ class Checkpoint(NamedTuple):
 
     step: int
     tree: Any
+    log: bytes | None = None
+    """The log up to the step; None where none was saved."""
 
 
 class _Entry(NamedTuple):
@@ -57,7 +65,14 @@ class _DamagedError(Exception):
     """A checkpoint whose bytes are not those that were written."""
 
 
-def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    tree: Any,
+    settings: Settings,
+    keep: int = 3,
+    log: bytes | None = None,
+) -> Path:
     """Writes one step and returns its folder; a kill at any moment leaves the older ones whole.
 
     Saving a step again is a no-op when the same bytes are there, and replaces other or damaged
@@ -70,6 +85,7 @@ def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) 
         tree: A tree of numeric arrays, at least one of them with an element.
         settings: Everything in the configuration that shapes the numbers, as text by name.
         keep: How many checkpoints to keep, at least 1.
+        log: The log up to this step; `restore` gives it back.
 
     Raises:
         TypeError: A leaf cannot be stored; see `jaxgen.export.safetensors.flatten`.
@@ -84,13 +100,12 @@ def save(folder: Path, step: int, tree: Any, settings: Settings, keep: int = 3) 
     if not any(array.size for array in arrays.values()):
         raise TypeError("expected a tree with numbers in it, found none; there is nothing to save")
     body = {"format": _FORMAT, "step": step, "settings": {**settings}, "leaves": _leaves(arrays)}
+    if log is not None:
+        body["log"] = hashlib.sha256(log).hexdigest()
     folder = folder.absolute()
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        return _save(folder, arrays, body, keep)
-    except OSError as error:
-        found, remedy = reason(error), "free some space, or choose another --out"
-        raise WriteError(expected=f"to write {folder}", found=found, remedy=remedy) from error
+        return _save(folder, arrays, body, keep, log)
 
 
 def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
@@ -104,8 +119,8 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
         settings: Those of the caller; the checkpoint's must be the same.
 
     Raises:
-        CheckpointError: All are damaged, or the newest readable one belongs to another
-            configuration or has other leaves than `like`.
+        CheckpointError: All are damaged, or the newest whole one belongs to another configuration
+            or has other leaves than `like`, or one may not be read.
     """
     wanted = flatten(like)
     folder = folder.absolute()
@@ -121,11 +136,17 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
             manifest = _read_manifest(entry)
             _check_fit(entry.path, manifest, settings, wanted)
             arrays = _read_arrays(entry.path, manifest, wanted)
+            log = (entry.path / _LOG).read_bytes() if "log" in manifest else None
         except _DamagedError as error:
             logging.warning("checkpoint skipped: %s", error)
+        except PermissionError as error:
+            found, remedy = reason(error), "make it readable, and type the command again"
+            raise CheckpointError(
+                expected=f"to read {error.filename or entry.path}", found=found, remedy=remedy
+            ) from error
         else:
             tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
-            return Checkpoint(step=entry.step, tree=tree)
+            return Checkpoint(step=entry.step, tree=tree, log=log)
     if entries:
         found = f"{len(entries)} damaged, the newest of them {entries[0].path.name}"
         remedy = "start again with --overwrite or another --out"
@@ -135,7 +156,9 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
     return None
 
 
-def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: int) -> Path:
+def _save(
+    folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: int, log: bytes | None
+) -> Path:
     """Writes to a temporary folder, renames it into place, and only then removes what is old."""
     for path in folder.glob(f"{_TEMPORARY}*"):  # what killed saves left
         shutil.rmtree(path, ignore_errors=True)
@@ -146,7 +169,10 @@ def _save(folder: Path, arrays: dict[str, NumpyArray], body: _Manifest, keep: in
     temporary = folder / f"{_TEMPORARY}{name}"
     try:
         temporary.mkdir()
-        check_space(temporary, sum(array.nbytes for array in arrays.values()) + 2**20)
+        num_bytes = sum(array.nbytes for array in arrays.values()) + len(log or b"")
+        check_space(temporary, num_bytes + 2**20)
+        if log is not None:
+            (temporary / _LOG).write_bytes(log)
         _write(temporary, arrays, body)
         temporary.rename(folder / name)
     except BaseException:  # Ctrl-C too: a full disk is not kept full
@@ -189,27 +215,43 @@ def _read_manifest(entry: _Entry) -> _Manifest:
     """Reads the manifest of one step and checks it against its own sha256."""
     path = entry.path / "manifest.json"
     try:
-        manifest: _Manifest = json.loads(path.read_bytes())
+        manifest: _Manifest = json.loads(read_file(path, _MAX_MANIFEST))
         expected, found = _body_digest(manifest), manifest["sha256"]
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except PermissionError:
+        raise
+    except (OSError, ValueError, AttributeError, KeyError, RecursionError) as error:
         raise _DamagedError(f"{path}: expected a manifest, found {reason(error)}") from error
     if found != expected:
         raise _DamagedError(f"{path}: expected sha256 {found}, found {expected}")
-    if manifest["step"] != entry.step:
-        raise _DamagedError(f"{path}: expected step {entry.step}, found {manifest['step']}")
+    if manifest.get("format") == _FORMAT and not _is_manifest(manifest):
+        raise _DamagedError(f"{path}: expected step, settings, leaves and files, found others")
+    if manifest.get("step") != entry.step:
+        raise _DamagedError(f"{path}: expected step {entry.step}, found {manifest.get('step')}")
     return manifest
+
+
+def _is_manifest(manifest: _Manifest) -> bool:
+    """Whether a manifest of this format has all its parts, and names no file of another folder."""
+    texts = [manifest.get("settings"), manifest.get("files")]
+    leaves = manifest.get("leaves")
+    if not isinstance(leaves, dict) or type(manifest.get("step")) is not int:
+        return False
+    if any(not isinstance(leaf, dict) or {*leaf} != {"type", "sha256"} for leaf in leaves.values()):
+        return False
+    for part in [*texts, *leaves.values()]:
+        if not isinstance(part, dict) or not all(isinstance(text, str) for text in part.values()):
+            return False
+    paths = [PurePosixPath(name) for name in manifest["files"]]
+    inside = not any(path.is_absolute() or ".." in path.parts for path in paths)
+    return inside and ("log" in manifest) == (_LOG in manifest["files"])
 
 
 def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[str, Any]) -> None:
     """Refuses another format, other settings or other leaves; names the first difference."""
-    version, flags = "use the code version that wrote it", "type the flags of the original run"
-    leaves = {name: leaf["type"] for name, leaf in manifest.get("leaves", {}).items()}
-    types = {name: _type(leaf) for name, leaf in like.items()}
-    for kind, expected, found, remedy in (
-        ("", {"format": str(_FORMAT)}, {"format": str(manifest["format"])}, version),
-        ("setting ", settings, manifest.get("settings", {}), flags),
-        ("array ", types, leaves, version),
-    ):
+
+    def require_same(
+        kind: str, expected: Mapping[str, str], found: Mapping[str, str], remedy: str
+    ) -> None:
         for name in [*expected, *(name for name in found if name not in expected)]:
             wanted, there = expected.get(name, "absent"), found.get(name, "absent")
             if wanted != there:
@@ -219,16 +261,26 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
                     remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
                 )
 
+    version, flags = "use the code version that wrote it", "type the flags of the original run"
+    there = str(manifest.get("format"))
+    require_same("", {"format": str(_FORMAT)}, {"format": there}, version)
+    require_same("setting ", settings, manifest["settings"], flags)
+    leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
+    require_same("array ", {name: _type(leaf) for name, leaf in like.items()}, leaves, version)
+
 
 def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:
     """Reads the arrays of one step, of the types of `like`, and checks every file and leaf."""
+    num_bytes = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in like.values())
     try:
+        for file in (file for file in path.rglob("*") if not file.is_dir()):
+            require_file(file, 2 * num_bytes + _MAX_BESIDES)
         for name, expected in manifest["files"].items():
             if (found := file_digest(path / name)) != expected:
                 raise _DamagedError(f"{path / name}: expected sha256 {expected}, found {found}")
         arrays = storage.read(path / "arrays", like)
         leaves = _leaves({name: arrays[name] for name in like})
-    except _DamagedError:
+    except (_DamagedError, PermissionError):
         raise
     except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads to
         raise _DamagedError(f"{path}: expected Orbax arrays, found {reason(error)}") from error

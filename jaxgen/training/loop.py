@@ -17,7 +17,7 @@ from jaxgen.training.epoch import Carry
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
 from jaxgen.training.sharding import layout, local
 
-__all__ = ["Progress", "Result", "Schedule", "fit", "steps_in_epoch"]
+__all__ = ["Progress", "Result", "Schedule", "Start", "fit", "steps_in_epoch"]
 
 LEAST_CHUNK = 4
 """Steps that a call runs at least, after the first: each call touches its temporary memory again,
@@ -35,6 +35,16 @@ class Schedule(NamedTuple):
     """Least time between two checkpoints; the last state is saved in any case."""
 
 
+class Start(NamedTuple):
+    """Where training begins, as `on_start` has it."""
+
+    step: int
+    """0, or that of the checkpoint."""
+    steps_per_epoch: int
+    log: bytes | None
+    """The log that the checkpoint holds; None without one, or if none was saved in it."""
+
+
 class Progress(NamedTuple):
     """What a hook is told after each chunk. The state is valid until the hook returns."""
 
@@ -48,6 +58,8 @@ class Progress(NamedTuple):
     """Means over the log interval that ends here; None inside an interval."""
     train_s: float
     """Seconds spent in training steps by this process."""
+    saved_step: int = 0
+    """The step of the newest checkpoint; 0 where there is none."""
 
     @property
     def epoch(self) -> int:
@@ -71,17 +83,12 @@ class Result(NamedTuple):
     """The part of `compile_s` that tracing and lowering took."""
 
 
-def _check_finite(trace: Metrics, epoch: int, first: int, last: int) -> None:
-    """Raises NonFiniteError where a metric of the steps first <= s < last is not finite."""
-    for name, values in jax.device_get(trace).items():
-        window = np.atleast_2d(values)[:, first:last]
-        for seed_index, offset in np.argwhere(~np.isfinite(window)):
-            raise NonFiniteError(
-                expected="finite metrics",
-                found=f"{name} = {window[seed_index, offset]} at epoch {epoch}, "
-                f"step {first + offset} of the epoch",
-                remedy="lower --learning-rate; the last good checkpoint is kept",
-            )
+def not_finite(found: str, saved_step: int) -> NonFiniteError:
+    """The error for a metric that is not finite; `saved_step` as in `Progress`."""
+    kept = f"; the checkpoint of step {saved_step} is kept" if saved_step else ""
+    return NonFiniteError(
+        expected="finite metrics", found=found, remedy=f"lower --learning-rate{kept}"
+    )
 
 
 class _Chunk(NamedTuple):
@@ -91,6 +98,18 @@ class _Chunk(NamedTuple):
     step: int
     metrics: dict[str, np.ndarray] | None
     seconds: float
+    bad: str
+    """The first metric that is not finite, with its step; empty where all are."""
+
+
+def _bad_metric(trace: Metrics, epoch: int, first: int, last: int) -> str:
+    """The first metric of the steps first <= s < last that is not finite, or nothing."""
+    for name, values in jax.device_get(trace).items():
+        window = np.atleast_2d(values)[:, first:last]
+        for seed_index, offset in np.argwhere(~np.isfinite(window)):
+            where = f"at epoch {epoch}, step {first + offset} of the epoch"
+            return f"{name} = {window[seed_index, offset]} {where}"
+    return ""
 
 
 def _chunks(
@@ -114,22 +133,23 @@ def _chunks(
         carry, reached = program.run(carry, data, order, keys, *bounds)
         last = int(reached)
         seconds = time.perf_counter() - began
-        _check_finite(carry.trace, epoch, first, last)
+        bad = _bad_metric(carry.trace, epoch, first, last)
         metrics = None
-        if last == window_end:
+        if last == window_end and not bad:
             trace = jax.device_get(carry.trace)
             metrics = {name: x[..., window:last].mean(axis=-1) for name, x in trace.items()}
         step += last - first
         size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
-        yield _Chunk(carry, step, metrics, seconds)
+        yield _Chunk(carry, step, metrics, seconds, bad)
 
 
 def _resumed(
     arrays: Arrays, folder: Path | None, settings: checkpoint.Settings, num_steps: int
-) -> tuple[Arrays, int]:
-    """The arrays as the newest good checkpoint has them, and its step; as they are where none is.
+) -> tuple[Arrays, int, bytes | None]:
+    """The arrays as the newest good checkpoint has them, its step and its log.
 
-    The first process reads, and broadcasts to the others.
+    The arrays as they are where there is none. The first process reads, and broadcasts arrays and
+    step to the others.
     """
     found = folder and checkpoint.restore(folder, arrays.carry, settings)
     if found and found.step > num_steps:
@@ -140,7 +160,7 @@ def _resumed(
         )
     step = int(arrays.placed.broadcast_from_host0(found.step if found else 0))
     carry: Carry = found.tree if found else arrays.carry
-    return (arrays.begun_at(carry) if step else arrays), step
+    return (arrays.begun_at(carry) if step else arrays), step, found.log if found else None
 
 
 def _alike(schedule: Schedule) -> dict[str, str]:
@@ -159,7 +179,8 @@ def fit(
     folder: Path | None = None,
     settings: checkpoint.Settings = MappingProxyType({}),
     devices: Sequence[jax.Device] = (),
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Callable[[Start], None] = lambda _: None,
+    log: Callable[[], bytes] | None = None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -178,6 +199,8 @@ def fit(
         devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
             processes where there are several; the default device alone where none is given.
         on_start: called once, when settings and checkpoint are found to fit, before any step.
+        log: gives the log of the training so far, which every checkpoint keeps for `on_start` of
+            the run that goes on from it; of several processes, the first one's.
         hook: called after every chunk, about a second of work, and before a checkpoint.
         should_stop: asked after every chunk; True, in any process, saves the state and ends the
             run.
@@ -196,23 +219,26 @@ def fit(
     placed.require_same({**settings, **_alike(schedule)})
     arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
     folder = folder if jax.process_index() == 0 else None
-    arrays, first_step = _resumed(arrays, folder, settings, num_steps)
-    on_start()
+    arrays, first_step, kept_log = _resumed(arrays, folder, settings, num_steps)
+    on_start(Start(first_step, length, kept_log))
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
         return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
     program = compiled(learner, schedule.batch_size, arrays)
-    saved_at = time.monotonic()
+    saved_at, saved_step = time.monotonic(), first_step
     for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+        if chunk.bad:
+            raise not_finite(chunk.bad, saved_step)
         carry, step = chunk.carry, chunk.step
         train_s += chunk.seconds
-        shown = local(carry.state)
-        hook(Progress(shown, step, first_step, length, num_steps, chunk.metrics, train_s))
+        shown, metrics = local(carry.state), chunk.metrics
+        hook(Progress(shown, step, first_step, length, num_steps, metrics, train_s, saved_step))
         stopped = arrays.placed.any_process(should_stop())
         due = time.monotonic() - saved_at > schedule.checkpoint_seconds
         if folder and (due or stopped or step == num_steps):
-            checkpoint.save(folder, step, jax.device_get(local(carry)), settings)
-            saved_at = time.monotonic()
+            kept_log = log() if log else None
+            checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
+            saved_at, saved_step = time.monotonic(), step
         if stopped:
             break
     return Result(

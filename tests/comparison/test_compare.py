@@ -1,12 +1,14 @@
 """Finished runs read back and set side by side, as a user compares them; tiny ones, on digits."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from support.runs import EPOCHS, Command, call, contents, only_line, read
 
 from experiments import compare, rbm
 from experiments.comparison import measures as compare_measures
-from experiments.comparison import naming
+from experiments.comparison import naming, tables
 from experiments.running.experiment import Comparison
 from jaxgen import runs
 from jaxgen.errors import SettingError
@@ -47,6 +49,7 @@ def pair(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         shutil.copytree(finished, root / f"run{seed}")
         for name in ("config.json", "summary.json"):
             change(root / f"run{seed}" / name, seed=seed)
+        shutil.rmtree(root / f"run{seed}" / "checkpoints")  # which have the seed too
     return root / "run0", root / "run1"
 
 
@@ -92,6 +95,55 @@ def test_a_model_is_a_row_with_its_seeds_and_reference_rows_follow(
     (mixture,) = references[2]["measures"]
     assert mixture["likelihoods"][0]["value"] > noise["likelihoods"][0]["value"] + 100
     assert mixture["samples"]["parzen"]["value"] > noise["samples"]["parzen"]["value"]
+
+
+MARKUP = "<script>alert(1)</script> [x](javascript:alert(1)) | y\n# z"
+STRANGE: list[Any] = [None, True, 2, 1e308, "x", MARKUP, [], [1.0], {}, {"a": 1}, "absent"]
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a JSON document but those that it depends on."""
+    for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if (*path, name) != ("of",):
+            yield (*path, name)
+            if isinstance(value, dict | list):
+                yield from places(value, (*path, name))
+
+
+def test_measures_of_a_stranger_are_shown_as_text_or_computed_anew(
+    compared: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The numbers of a file are taken as they stand, its structure and its texts are not."""
+    assert compared.is_dir()
+    whole, path, taken = read(pair[0] / "measures.json"), tmp_path / "measures.json", 0
+    run = runs.load(pair[0])
+    for there in places(whole):
+        for value in STRANGE:
+            strange = copy.deepcopy(whole)
+            part = functools.reduce(lambda part, name: part[name], there[:-1], strange)
+            if value == "absent":
+                part.pop(there[-1])
+            else:
+                part[there[-1]] = value
+            path.write_text(json.dumps(strange))
+            if (found := compare_measures.read(path, whole["of"])) is None:
+                continue
+            taken += 1
+            row = tables.Row("rbm-lab", [whole, found], np.zeros((1, 28, 28, 1)), [run, run])
+            shown = [tables.main_table([row], ()), tables.likelihood_table([row], ())]
+            shown += [tables.probe_table([row]), tables.class_table([row])]
+            sections = (
+                compare_measures.likelihoods_section(found),
+                compare_measures.samples_section(found),
+                compare_measures.classes_section(found),
+                compare_measures.probes_section(found),
+            )
+            shown += [each.table for each in sections if each and each.table]
+            text = "".join(map(report.markdown, shown))
+            assert "<script" not in text
+            assert "](javascript" not in text
+            assert "\n#" not in text
+    assert taken > 20
 
 
 def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
@@ -200,10 +252,10 @@ def test_measures_are_computed_again_only_where_they_depend_on_something_new(
     [
         ("unfinished", 4, "found a run of rbm that has not ended; type its command again"),
         ("summary", 4, "found a run of rbm whose summary.json is damaged"),
-        ("samples", 4, "samples.npz, found a damaged file"),
+        ("samples", 4, "as they were when the run ended, found another samples.npz"),
         ("missing", 4, "found no such folder; name the folder"),
         ("no run", 4, "found no run; name the folder"),
-        ("parameters", 4, "to have the digest"),
+        ("parameters", 4, "as they were when the run ended, found another params.safetensors"),
         ("setting", 4, "model.colour, unknown here"),
         ("data", 2, "on other data"),
         ("twice", 2, "each seed of rbm-lab"),

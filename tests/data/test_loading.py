@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_unknown_name() -> None:
 # ---- damaged files
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "garbage", "header"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "garbage", "header", "sparse"])
 def test_damaged_cache_is_rebuilt(
     digits_copy: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,8 +107,11 @@ def test_damaged_cache_is_rebuilt(
         "empty": b"",
         "garbage": os.urandom(1000),
         "header": whole.replace(b"(1500, 28, 28, 1)", b"(9999999999,28,1)", 1),
+        "sparse": whole,
     }[damage]
     cache.write_bytes(damaged)
+    if damage == "sparse":
+        os.truncate(cache, 8 << 30)
     assert data.load("digits", digits_copy).digest == DIGITS
     assert "rebuilt" in caplog.text
     assert cache.read_bytes() == whole
@@ -185,19 +189,69 @@ def test_lost_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.load("digits", tmp_path).digest == DIGITS
 
 
-def test_leftovers_of_a_killed_prepare_do_no_harm(tmp_path: Path, digits_copy: Path) -> None:
-    leftover = digits_copy / "jaxgen" / "digits" / "incomplete.ABC_1.0.0"
-    leftover.mkdir()
-    (leftover / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
-    (digits_copy / "jaxgen" / "cache" / "digits.npy").unlink()
-    assert data.load("digits", digits_copy).digest == DIGITS
+def test_what_a_killed_prepare_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "jaxgen" / "digits" / "incomplete.ABC_1.0.0"
+    left.mkdir(parents=True)
+    (left / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
+    cache = tmp_path / "jaxgen" / "cache"
+    cache.mkdir()
+    (cache / f".digits.npy.{'0a' * 16}.tmp").touch()
+    assert data.load("digits", tmp_path).digest == DIGITS
+    assert not left.exists()
+    assert [path.name for path in cache.iterdir()] == ["digits.npy"]
 
 
-def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_the_embedded_digits_need_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    digits = data.load("digits", tmp_path / "file")
+    assert digits.digest == DIGITS
+    assert digits.train.images.shape == (1500, 28, 28, 1)
     with pytest.raises(WriteError) as error:
-        data.load("digits", tmp_path / "file")
+        data.prepare("digits", tmp_path / "file")
     assert "--data-dir" in one_line(error)
+
+
+def edit_info(folder: Path, split: str, **values: object) -> None:
+    """Changes what `dataset_info.json` has of a split."""
+    path = folder / "dataset_info.json"
+    info = json.loads(path.read_text())
+    (found,) = [each for each in info["splits"] if each["name"] == split]
+    found |= values
+    path.write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize("damage", ["train as test", "one fewer", "one more", "swapped"])
+def test_prepared_files_of_another_set_are_refused(digits_copy: Path, damage: str) -> None:
+    """Each of them loaded without a word under another digest."""
+    (digits_copy / "jaxgen" / "cache" / "digits.npy").unlink()
+    folder = digits_copy / "jaxgen" / "digits" / "1.0.0"
+    train, test = (folder / f"digits-{x}.array_record-00000-of-00001" for x in ("train", "test"))
+    if damage == "train as test":
+        test.write_bytes(train.read_bytes())
+        edit_info(folder, "test", shardLengths=["1500"])
+    elif damage == "swapped":
+        contents = train.read_bytes(), test.read_bytes()
+        train.write_bytes(contents[1])
+        test.write_bytes(contents[0])
+        edit_info(folder, "train", shardLengths=["297"])
+        edit_info(folder, "test", shardLengths=["1500"])
+    else:
+        edit_info(folder, "test", shardLengths=["296" if damage == "one fewer" else "298"])
+    with pytest.raises(DataError) as error:
+        data.load("digits", digits_copy)
+    assert f"delete {folder} and run again" in one_line(error)
+
+
+def test_a_cache_of_other_arrays_is_rebuilt(
+    digits_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own digest is right; the data set's is known."""
+    cache = digits_copy / "jaxgen" / "cache" / "digits.npy"
+    digits = data.load("digits", digits_copy)
+    other = loading._dataset("digits", digits.train.images ^ 1, digits.train.labels, *digits.test)
+    loading._write_cache(cache, other)
+    assert data.load("digits", digits_copy).digest == DIGITS
+    assert "rebuilt" in caplog.text
 
 
 def test_full_disk(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from support.runs import call, read
 
 from experiments import vae
 from jaxgen import data
-from jaxgen.data import builders
+from jaxgen.data import builders, sources
 from jaxgen.errors import DataError
 
 pytestmark = pytest.mark.data
@@ -36,7 +36,28 @@ def test_mnist_is_mnist(mnist_root: Path, mnist_dir: Path) -> None:
 def test_mnist_files_are_not_fashion_mnist(mnist_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         data.load("fashion_mnist", tmp_path, mnist_dir)
-    assert "the file of mnist" in one_line(error)
+    assert "a file of mnist" in one_line(error)
+
+
+def test_mnist_as_torchvision_and_archives_have_it(mnist_dir: Path, tmp_path: Path) -> None:
+    """The digests of the contents are those of the real files; a byte more and they are others."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    packed = {path.name: path.read_bytes() for path in mnist_dir.glob("*-ubyte.gz")}
+    plain = {name: gzip.decompress(content) for name, content in packed.items()}
+    for name, content in plain.items():
+        (raw / name.removesuffix(".gz").replace("-idx", ".idx")).write_bytes(content)
+    found = sources.find_originals("mnist", tmp_path, tmp_path)
+    assert found is not None
+    assert {name: original.content for name, original in found.items()} == plain
+    assert {original.path.parent for original in found.values()} == {raw}
+    labels = raw / "t10k-labels.idx1-ubyte"
+    labels.write_bytes(gzip.compress(labels.read_bytes(), 1))
+    assert sources.find_originals("mnist", tmp_path, raw) is not None
+    labels.write_bytes(gzip.compress(plain["t10k-labels-idx1-ubyte.gz"] + b"\0", 1))
+    with pytest.raises(DataError) as error:
+        sources.find_originals("mnist", tmp_path, raw.parent)
+    assert f"found {labels} (" in one_line(error)
 
 
 def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tensorboardX.record_writer import masked_crc32c
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxgen import data
-from jaxgen.data import builders
+from jaxgen.data import builders, loading
 from jaxgen.data import records as data_records
 from jaxgen.errors import DataError
 
@@ -142,8 +144,11 @@ def write_stock(folder: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]]) 
 
 
 @pytest.fixture
-def stock(tmp_path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def stock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Few images, prepared as stock TFDS prepares them, in ``tmp_path/mnist/3.0.1``."""
+    monkeypatch.setitem(loading.CONTENTS, "mnist", loading.Contents(30, 7))
     images, labels = builders.digits_arrays()
     splits = {"train": (images[:30], labels[:30]), "test": (images[30:37], labels[30:37])}
     write_stock(tmp_path / "mnist" / "3.0.1", splits)
@@ -164,7 +169,37 @@ def test_stock_prepared_is_read_and_left_alone(
     assert data.prepare("mnist", tmp_path) == folder
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "record"])
+@pytest.mark.parametrize("damage", ["test as train", "fewer", "others"])
+def test_stock_files_of_another_set(
+    stock: dict[str, tuple[np.ndarray, np.ndarray]],
+    tmp_path: Path,
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whole files, but not those that the data set is known to have."""
+    folder = tmp_path / "mnist" / "3.0.1"
+    shutil.rmtree(folder)
+    train, test = stock["train"], stock["test"]
+    if damage == "others":
+        monkeypatch.setitem(loading.CONTENTS, "mnist", loading.Contents(30, 7, "0" * 64))
+    few = (test[0][:6], test[1][:6])
+    write_stock(
+        folder,
+        {
+            "test as train": {"train": train, "test": train},
+            "fewer": {"train": train, "test": few},
+            "others": {"train": train, "test": test},
+        }[damage],
+    )
+    with pytest.raises(DataError) as error:
+        data.load("mnist", tmp_path)
+    text = one_line(error)
+    assert f"expected mnist as it is known, 30 and 7 images, in {folder}, found" in text
+    assert text.endswith(f"delete {folder} and run again")
+    assert not (tmp_path / "jaxgen" / "cache").exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "record", "pipe", "sparse"])
 def test_damaged_stock_files(
     stock: dict[str, tuple[np.ndarray, np.ndarray]], tmp_path: Path, damage: str
 ) -> None:
@@ -172,8 +207,15 @@ def test_damaged_stock_files(
     whole = shard.read_bytes()
     size = 16 + int.from_bytes(whole[:8], "little")
     flipped = whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]
-    content = {"flip": flipped, "truncate": whole[:-7], "record": whole[size:]}[damage]
-    shard.write_bytes(content)
+    shard.unlink()
+    if damage == "pipe":
+        os.mkfifo(shard)
+    elif damage == "sparse":
+        shard.touch()
+        os.truncate(shard, 8 << 30)
+    else:
+        content = {"flip": flipped, "truncate": whole[:-7], "record": whole[size:]}[damage]
+        shard.write_bytes(content)
     with pytest.raises(DataError) as error:
         data.load("mnist", tmp_path)
     assert f"delete {shard.parent} and run again" in one_line(error)

@@ -4,9 +4,12 @@ import functools
 import gzip
 import hashlib
 import http.server
+import logging
+import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import tensorflow_datasets as tfds
 from support.helpers import one_line, run_python, sorted_rows, to_idx
 
 from jaxgen import data
-from jaxgen.data import builders, sources
+from jaxgen.data import builders, loading, sources
 from jaxgen.errors import DataError, DataMissingError
 
 # ---- the four original files
@@ -36,6 +39,10 @@ def write_originals(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0
             sha256 = hashlib.sha256(content).hexdigest()
             table.append(sources.RegisteredFile(url, len(content), sha256, name))
     monkeypatch.setattr(sources, "registered_files", lambda _: table)
+    monkeypatch.setitem(loading.CONTENTS, "mnist", loading.Contents(20, 5))
+    plain = {file.name: gzip.decompress((folder / file.name).read_bytes()) for file in table}
+    unpacked = {name: hashlib.sha256(content).hexdigest() for name, content in plain.items()}
+    monkeypatch.setitem(sources.UNPACKED, "mnist", unpacked)
     infos = {
         file.url: tfds.download.checksums.UrlInfo(
             size=file.size, checksum=file.sha256, filename=file.name
@@ -58,6 +65,74 @@ def test_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested:
         assert sorted_rows(*split) == sorted_rows(*originals)
 
 
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "unpacked": lambda path: path.with_suffix(""),
+    "with a dot": lambda path: path.with_name(path.stem.replace("-idx", ".idx")),
+    "packed anew": lambda path: path,
+    "packed anew, with a dot": lambda path: path.with_name(path.name.replace("-idx", ".idx")),
+    "unpacked by a browser": lambda path: path,
+}
+
+
+PLACES = ("mnist", "raw", "MNIST/raw", "mnist/MNIST/raw")
+
+
+@pytest.mark.parametrize(
+    ("form", "place"), [(x, ".") for x in FORMS] + [("unpacked", x) for x in PLACES]
+)
+def test_original_files_as_people_have_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    place: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Known by their contents, and named in a line."""
+    manual = tmp_path / "manual"
+    write_originals(manual / place, monkeypatch)
+    whole = data.load("mnist", tmp_path / "data", manual).digest
+    taken = []
+    for path in sorted((manual / place).glob("*.gz")):
+        content = gzip.decompress(path.read_bytes())
+        path.unlink()
+        taken.append(FORMS[form](path))
+        taken[-1].write_bytes(gzip.compress(content, 1) if "anew" in form else content)
+    caplog.clear()
+    caplog.set_level(logging.INFO, "jaxgen")
+    assert data.load("mnist", tmp_path / "again", manual).digest == whole
+    (line,) = [each for each in caplog.messages if "is made from" in each]
+    assert all(str(path) in line for path in taken)
+
+
+def test_a_wrong_file_beside_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_originals(tmp_path / "manual" / "MNIST" / "raw", monkeypatch)
+    for name in builders.FILES["train"]:
+        (tmp_path / "manual" / name).write_bytes(b"half a download")
+    assert len(data.load("mnist", tmp_path / "data", tmp_path / "manual").train.images) == 20
+
+
+@pytest.mark.parametrize("kind", ["sparse", "pipe", "bomb"])
+def test_a_file_that_is_none_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    manual = tmp_path / "manual"
+    write_originals(manual, monkeypatch)
+    path = manual / builders.FILES["train"][0]
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "sparse":
+        path.touch()
+        os.truncate(path, 8 << 30)
+    else:
+        path.write_bytes(gzip.compress(bytes(sources.MAX_BYTES + 1), 1))
+    with pytest.raises(DataError) as error:
+        data.load("mnist", tmp_path / "data", manual)
+    found = {"sparse": "8,589,934,592 bytes", "pipe": "no file", "bomb": "sha256"}[kind]
+    assert f"found {path} (" in one_line(error)
+    assert found in str(error.value).partition("found")[2]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "swapped", "other"])
 def test_wrong_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     manual = tmp_path / "manual"
@@ -74,17 +149,6 @@ def test_wrong_original_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
     text = one_line(error)
     assert "sha256" in text
     assert str(manual) in text
-
-
-def test_tfds_enforces_its_checksums_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_originals(tmp_path / "manual", monkeypatch)
-    (tmp_path / "manual" / builders.FILES["test"][1]).write_bytes(b"changed")
-    monkeypatch.setattr(sources, "_check_file", lambda *_: None)
-    with pytest.raises(DataError) as error:
-        data.load("mnist", tmp_path / "data", tmp_path / "manual")
-    assert "wrong checksum" in one_line(error)
 
 
 def test_given_folder_without_the_files(tmp_path: Path) -> None:

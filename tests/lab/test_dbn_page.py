@@ -228,7 +228,7 @@ def damaged(folder: Path) -> None:
         (lambda folder: (folder / "summary.json").write_text('{"experiment": "dbn"}'), (), 4, ""),
         (lambda folder: (folder / "summary.json").unlink(), (), 4, "a finished run"),
         (of_other_data, (), 2, "--dataset mnist"),
-        (damaged, (), 4, "sha256"),
+        (damaged, (), 4, "another params.safetensors"),
         (lambda _: None, ("--hidden-sizes", "12", "16"), 2, "--hidden-sizes 16 12"),
         (lambda _: None, ("--hidden-sizes", "16"), 2, "two layers or more"),
     ],

@@ -35,6 +35,16 @@ def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:
     assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page
 
 
+def test_markdown_has_no_markup_of_others() -> None:
+    text = "a | <b>x</b>\n# heading <img src=x onerror=alert(1)> "
+    text += "[x](javascript:alert(1)) & 1 [0, 2]"
+    row = report.markdown(report.Table(["a"], [[text]])).splitlines()[2]
+    assert row == (
+        r"| a \| &lt;b&gt;x&lt;/b&gt; # heading &lt;img src=x onerror=alert(1)&gt; "
+        r"[x]\(javascript:alert(1)) &amp; 1 [0, 2] |"
+    )
+
+
 def test_markdown_table() -> None:
     table = report.Table(["a", "b"], [["1", "2"], ["3", "4"]])
     assert report.markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"

@@ -49,6 +49,7 @@ def made(folder: Path, **changes: Any) -> reproduce_verdict.Run:
     for name in ("config", "manifest", "summary"):
         (folder / f"{name}.json").write_text(json.dumps(parts[name]))
     (folder / "metrics.jsonl").write_text(json.dumps(parts["line"]) + "\n")
+    (folder / "params.safetensors").touch()
     np.savez_compressed(folder / "samples.npz", **{"images": np.zeros(3)} | parts.get("npz", {}))
     return reproduce_verdict.read(folder)
 

@@ -48,6 +48,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a deep model": {"model": NESTED},
     "1,000,000,000 hidden units": {"model": {"num_hidden": 1_000_000_000}},
     "other hidden units": {"model": {"num_hidden": 50}},
+    "another rate": {"model": {"learning_rate": 0.2}},
     "a rate that is NaN": {"model": {"learning_rate": float("nan")}},
     "an unknown setting": {"colour": "red"},
     "another folder's experiment": {"experiment": "../../rbm"},

@@ -1,22 +1,27 @@
 """Files of a run folder that are none: each ends in one line, and nothing waits or grows."""
 
+import copy
+import functools
 import io
 import json
+import math
 import os
+import random
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.helpers import FIXTURES, one_line
-from support.runs import call, contents, only_line, read
+from support.runs import EPOCHS, SMALL, call, contents, only_line, read
 
 import jaxgen
-from experiments import dbn
-from experiments.comparison import measures
-from experiments.reproduction import verdict
+from experiments import compare, dbn, reproduce
+from experiments.comparison import measures, naming
+from experiments.reproduction import checks, verdict
+from experiments.reproduction import runs as reproduce_runs
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log, samples
@@ -121,6 +126,103 @@ def test_a_file_that_only_one_run_has_is_a_difference(run: Path, tmp_path: Path)
     assert "now: only one of the runs has: samples, log" in found.found_why
 
 
+SPOILT: dict[str, Callable[[Path], Any]] = {
+    "no log": lambda f: (f / "metrics.jsonl").unlink(),
+    "an empty log": lambda f: (f / "metrics.jsonl").write_bytes(b""),
+    "a cut log": lambda f: os.truncate(f / "metrics.jsonl", 700),
+    "a log without its end": lambda f: (f / "metrics.jsonl").write_text(
+        (f / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
+    ),
+    "a doubled log": lambda f: (f / "metrics.jsonl").write_bytes(
+        (f / "metrics.jsonl").read_bytes() * 2
+    ),
+    "a log of zeros": lambda f: (f / "metrics.jsonl").write_bytes(bytes(64)),
+    "a log that is none": lambda f: (f / "metrics.jsonl").write_bytes(b"null\n12\n"),
+    "a log that is a pipe": lambda f: as_fifo(f / "metrics.jsonl"),
+    "no params": lambda f: (f / "params.safetensors").unlink(),
+    "damaged params": lambda f: flip(f / "params.safetensors"),
+    "no samples": lambda f: (f / "samples.npz").unlink(),
+    "samples that are a pipe": lambda f: as_fifo(f / "samples.npz"),
+}
+CHANGED: dict[str, Callable[[Path], Any]] = {
+    "another log": lambda f: flip(f / "metrics.jsonl"),
+    "damaged samples": lambda f: flip(f / "samples.npz"),
+    "huge samples": lambda f: as_sparse(f / "samples.npz"),
+    "huge samples, as the summary has them": lambda f: (
+        as_sparse(f / "samples.npz"),
+        with_files(f, {"samples.npz": {"bytes": 40 << 30}}),
+    ),
+    "a summary of no files": lambda f: (
+        with_files(f, {}),
+        (f / "params.safetensors").unlink(),
+    ),
+    "another folder's file": lambda f: with_files(f, {"../metrics.jsonl": {}}),
+    "files that are a list": lambda f: with_files(f, ["metrics.jsonl"]),
+    "sizes that are none": lambda f: with_files(f, {"metrics.jsonl": {"bytes": "9" * 99}}),
+}
+"""Only a run whose summary has its files has these."""
+
+
+def flip(path: Path) -> None:
+    """Changes a byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def with_files(folder: Path, files: Any) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(read(path) | {"files": files}))
+
+
+@pytest.fixture
+def new(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a run of this version."""
+    shutil.copytree(finished, tmp_path / "new")
+    return tmp_path / "new"
+
+
+@pytest.mark.parametrize("case", SPOILT | CHANGED)
+def test_a_finished_run_with_a_spoilt_file_is_refused(
+    case: str,
+    run: Path,
+    new: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By every program that reads it, before anything is run or measured."""
+    for folder in (new,) if case in CHANGED else (new, run):
+        (SPOILT | CHANGED)[case](folder)
+        with pytest.raises((CheckpointError, RunFolderError)) as error:
+            jaxgen.load(folder)
+        assert str(folder) in one_line(error)
+        with pytest.raises((CheckpointError, RunFolderError)):
+            compare.read_all([folder], compare.Args(runs=(folder,)))
+        monkeypatch.setattr(reproduce_runs, "run", lambda *_: pytest.fail("a process is started"))
+        code = reproduce.main(["--verify", str(folder)])
+        assert code in (4, 6, 8)
+        text = only_line(capsys.readouterr().err)
+        if folder == new:
+            assert code == 8
+            assert "class C (not comparable)" in text
+    assert "jsonl" in text or "safetensors" in text or "npz" in text or "files" in text
+
+
+def test_a_finished_run_has_its_log_again(
+    new: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--resume makes it from the checkpoint, and the other files from the state."""
+    names = ("metrics.jsonl", "params.safetensors", "samples.npz")
+    before = [(new / name).read_bytes() for name in names]
+    (new / "metrics.jsonl").write_bytes(b"12\n")
+    flip(new / "params.safetensors")
+    (new / "samples.npz").unlink()
+    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(new))
+    assert call(*where, *SMALL, *EPOCHS, "--resume") == 0
+    assert [(new / name).read_bytes() for name in names] == before
+    jaxgen.load(new)
+
+
 def test_another_experiment_takes_no_run(
     run: Path, digits_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,3 +244,89 @@ def test_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(JaxgenError) as error:
         jaxgen.load("x" * 300)
     assert "no such folder" in one_line(error)
+
+
+# ---- any value at any place
+
+NESTED: Any = 1
+for _ in range(40):
+    NESTED = [{"a": NESTED}]
+VALUES = [
+    None,
+    True,
+    -1,
+    2**70,
+    10**400,
+    1e308,
+    float("nan"),
+    "0; rm",
+    "\n<b>",
+    "a" * 5000,
+    "../..",
+]
+VALUES += [[], [1], {}, {"a": 1}, NESTED, "absent", "\ud800"]
+RAW = [b"", b"[]", b"12", b"null", b"\xff", b'{"a":' * 50_000, b'{"a": 1e999}']
+NUM_TRIALS = 20
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a JSON document."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for name, value in pairs:
+        yield (*path, name)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, name))
+
+
+def changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """The document with another value at one place, or without it."""
+    found = copy.deepcopy(content)
+    *above, last = path
+    part = functools.reduce(lambda part, name: part[name], above, found)
+    if value == "absent":
+        del part[last]
+    else:
+        part[last] = value
+    return found
+
+
+def use(folder: Path) -> None:
+    """All that is read of a run before anything is run, measured or written."""
+    run = jaxgen.load(folder)
+    assert repr(run).isprintable()
+    assert run.metrics
+    assert run.train_seconds >= 0
+    assert len(run.stored_samples()) == 100
+    compare.read_all([folder], compare.Args(runs=(folder,)))
+    naming.label_of(run)
+
+
+def repeat(folder: Path) -> None:
+    checks.require_whole(folder)
+    run = verdict.read(folder)
+    checks.require_repeatable(folder, run.record)
+    json.dumps(verdict.compare_runs(run, {"now": run})._asdict(), allow_nan=False)
+    assert not math.isinf(verdict.main_metric(run))
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(x, marks=pytest.mark.slow) for x in range(50))])
+def test_any_value_at_any_place_is_used_or_refused_in_one_line(new: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    manifest = max(new.glob("checkpoints/*/manifest.json"))
+    files = [new / "config.json", new / "summary.json", new / "manifest.json", manifest]
+    for _ in range(NUM_TRIALS):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        content = json.loads(whole)
+        if rng.random() < 0.2:
+            path.write_bytes(rng.choice([*RAW, whole[:-3]]))
+        else:
+            there = rng.choice([*places(content)])
+            path.write_text(json.dumps(changed(content, there, rng.choice(VALUES))))
+        for act in (use, repeat):
+            try:
+                act(new)
+            except JaxgenError as error:
+                assert str(error).isprintable()  # noqa: PT017
+                assert len(str(error)) < 1500  # noqa: PT017
+        path.write_bytes(whole)

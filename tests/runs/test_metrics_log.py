@@ -9,6 +9,7 @@ from support.helpers import one_line
 
 from jaxgen.errors import RunFolderError
 from jaxgen.runs import metrics_log
+from jaxgen.training import Progress, Start
 
 FIRST = {"step": 100, "epoch": 1.0, "free_energy_contrast": -1.5, "train_s": 0.5}
 SECOND = FIRST | {"step": 200, "binarisation": "sample", "train_s": 1.0, "test_error": 0.25}
@@ -77,3 +78,73 @@ def test_numbers_of_changing_shape_are_in_no_series() -> None:
     lines = [FIRST | {"odd": [1.0, 2.0]}, SECOND | {"odd": 1.0}]
     assert "odd" not in metrics_log.series(lines)
     assert np.isfinite(metrics_log.series(lines)["train_s"][1]).all()
+
+
+# ---- a log that training writes
+
+EVERY_DAMAGE = DAMAGES | {
+    "nothing": b"",
+    "half a line": text_of(FIRST) + b'{"step": 200, "f',
+    "zeros at its end": text_of(FIRST) + b"\0" * 64,
+    "a byte above 127": text_of(FIRST) + b'{"step": 200, "x\xff": 1}\n',
+    "another number": text_of(FIRST | {"train_s": 0.4}, SECOND),
+    "everything twice": text_of(FIRST, SECOND) * 2,
+}
+
+
+def written(path: Path, start: Start) -> metrics_log.Log:
+    """The log of a run that goes on from there."""
+    log = metrics_log.Log(path, {"binarisation": "sample"})
+    log.begin(start)
+    log.synced()
+    return log
+
+
+def progress(step: int) -> Progress:
+    return Progress(None, step, 0, 100, 300, None, step / 200)
+
+
+@pytest.mark.parametrize("damage", [*EVERY_DAMAGE, "no file"])
+def test_a_run_that_goes_on_has_its_log_from_its_checkpoint(damage: str, tmp_path: Path) -> None:
+    path, whole = tmp_path / metrics_log.NAME, text_of(FIRST, SECOND)
+    if damage != "no file":
+        path.write_bytes(EVERY_DAMAGE[damage])
+    log = written(path, Start(200, 100, whole))
+    assert path.read_bytes() == whole
+    log.write(progress(300), {"test_error": np.float32(0.5)})
+    added = {"step": 300, "epoch": 3.0, "train_s": 2.5, "binarisation": "sample"}
+    assert metrics_log.read_lines(path) == [FIRST, SECOND, added | {"test_error": 0.5}]
+
+
+@pytest.mark.parametrize("damage", [*EVERY_DAMAGE, "no file"])
+def test_a_log_that_is_damaged_during_training_is_whole_at_the_next_checkpoint(
+    damage: str, tmp_path: Path
+) -> None:
+    path = tmp_path / metrics_log.NAME
+    path.write_bytes(b"of a run that was killed before its first checkpoint")
+    log = written(path, Start(0, 100, None))
+    assert path.read_bytes() == b""
+    log.write(progress(100), {"test_error": 0.5})
+    path.unlink()
+    if damage != "no file":
+        path.write_bytes(EVERY_DAMAGE[damage])
+    log.write(progress(200), {"test_error": 0.25})
+    assert log.synced() == path.read_bytes()
+    assert [line["test_error"] for line in metrics_log.read_lines(path)] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("damage", [*EVERY_DAMAGE, "no file"])
+def test_a_checkpoint_without_a_log_needs_the_whole_file(damage: str, tmp_path: Path) -> None:
+    """An older version kept none: every end of an epoch must have its line."""
+    path, start = tmp_path / metrics_log.NAME, Start(200, 100, None)
+    path.write_bytes(text_of(FIRST, SECOND, SECOND | {"step": 300}))
+    written(path, start)
+    assert metrics_log.read_lines(path) == [FIRST, SECOND]
+    path.unlink()
+    if damage != "no file":
+        path.write_bytes(EVERY_DAMAGE[damage])
+    if damage == "another number":
+        return  # nobody can tell
+    with pytest.raises(RunFolderError) as error:
+        written(path, start)
+    assert str(path) in one_line(error)

@@ -1,7 +1,9 @@
 """A run read back: what every model does, what it cannot, and what a stranger's folder does not."""
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -129,6 +131,18 @@ def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.nd
     assert not same(jax.device_get(result.state.params), run.params)
 
 
+def test_a_run_that_was_used_is_pickled_and_copied(made: tuple[str, Path]) -> None:
+    run = jaxgen.load(made[1])
+    drawn = run.sample(jax.random.key(1), 2)
+    assert run.features
+    assert run.metrics
+    for other in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
+        assert same(other.params, run.params)
+        assert (other.config, other.digest, other.folder) == (run.config, run.digest, run.folder)
+        assert "state" not in vars(other)
+    np.testing.assert_array_equal(other.sample(jax.random.key(1), 2), drawn)
+
+
 def test_encode_and_decode(made: tuple[str, Path], images: np.ndarray) -> None:
     name, folder = made
     run = jaxgen.load(folder)
@@ -241,7 +255,8 @@ def test_the_numbers_of_an_experiment(finished: Path, digits_root: Path) -> None
 def test_several_seeds_are_runs_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "run"
     folders = [write(root / f"seed{seed}", "rbm", seed) for seed in (3, 5)]
-    shutil.copy(folders[0] / "config.json", root)
+    for name in ("config.json", "metrics.jsonl"):
+        shutil.copy(folders[0] / name, root)
     change(root / "config.json", seeds=[3, 5], seed=0)
     summary = read(folders[0] / "summary.json") | {"seeds": [3, 5], "metrics": {}}
     del summary["seed"], summary["digest"]
@@ -304,7 +319,11 @@ STRANGE: dict[str, Callable[[Path], Any]] = {
     "another dtype": lambda f: replace_params(f, lambda a: a | {"w": np.float64(a["w"])}),
     "a part missing": lambda f: replace_params(f, lambda a: {"w": a["w"]}),
     "a part besides": lambda f: replace_params(f, lambda a: a | {"x\n": np.zeros(2)}),
+    "a name inside another": lambda f: replace_params(
+        f, lambda a: a | {"w.x": np.zeros(2, np.float32)}
+    ),
     "NaN": lambda f: replace_params(f, with_nan),
+    "a rate that no float32 is": lambda f: in_model(f, learning_rate=1e300),
     "other parameters": lambda f: change(f / "summary.json", digest="d\n\x1b[2J"),
     "no digest": lambda f: change(f / "summary.json", digest=None),
     "no parameters": lambda f: (f / "params.safetensors").unlink(),

@@ -421,6 +421,109 @@ def test_a_renamed_step_is_not_believed(two: tuple[Path, State, State]) -> None:
     assert found.step == 2
 
 
+@pytest.mark.parametrize("log", [None, b"", b"two\nlines\n"])
+def test_the_log_comes_back_as_it_was(tmp_path: Path, log: bytes | None) -> None:
+    tree = {"a": np.zeros(2)}
+    for _ in range(2):  # the second is there already
+        save(tmp_path, 1, tree, CONFIG, log=log)
+    assert step_names(tmp_path) == ["step_00000001"]
+    found = restore(tmp_path, tree, CONFIG)
+    assert found is not None
+    assert found.log == log
+    assert save(tmp_path, 1, tree, CONFIG, log=b"another").name == "step_00000001.1"
+
+
+@pytest.mark.parametrize("content", [b"", b"tw", b"two\nlines\ntwo\nlines\n", None])
+def test_a_checkpoint_with_another_log_is_damaged(tmp_path: Path, content: bytes | None) -> None:
+    tree = {"a": np.zeros(2)}
+    path = save(tmp_path, 1, tree, CONFIG, log=b"two\nlines\n") / "log.jsonl"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="found 1 damaged"):
+        restore(tmp_path, tree, CONFIG)
+
+
+@pytest.mark.parametrize("name", ["step", "format", "settings", "leaves", "files", "sha256"])
+@pytest.mark.parametrize("value", [None, [], {"a": 1}, "absent"])
+def test_a_forged_manifest_is_damaged(
+    two: tuple[Path, State, State], name: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One whose own sha256 is right, but that has not what a manifest has."""
+    folder, old, _ = two
+    path = folder / "step_00000002" / "manifest.json"
+    manifest = json.loads(path.read_text()) | {name: value}
+    if value == "absent":
+        del manifest[name]
+    if name != "sha256":
+        manifest["sha256"] = checkpoint._body_digest(manifest)
+    path.write_text(json.dumps(manifest))
+    if name == "format":
+        with pytest.raises(CheckpointError, match="'format'"):
+            restore(folder, old, CONFIG)
+        return
+    found = restore(folder, old, CONFIG)
+    assert found is not None
+    assert found.step == 1
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"12", b"\xff", b'{"a":' * 20_000 + b"1" + b"}" * 20_000]
+)
+def test_a_manifest_that_is_none_is_damaged(two: tuple[Path, State, State], content: bytes) -> None:
+    folder, old, _ = two
+    (folder / "step_00000002" / "manifest.json").write_bytes(content)
+    found = restore(folder, old, CONFIG)
+    assert found is not None
+    assert found.step == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "arrays/manifest.ocdbt", "arrays/new"])
+@pytest.mark.parametrize("kind", ["pipe", "sparse"])
+def test_what_is_no_file_is_not_read(two: tuple[Path, State, State], name: str, kind: str) -> None:
+    folder, old, _ = two
+    path = folder / "step_00000002" / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        os.truncate(path, 40 << 30)
+    found = restore(folder, old, CONFIG)
+    assert found is not None
+    assert found.step == 1
+
+
+@pytest.mark.parametrize("name", ["../step_00000001/manifest.json", "/etc/hostname"])
+def test_files_of_other_folders_are_not_read(two: tuple[Path, State, State], name: str) -> None:
+    folder, _, _ = two
+    path = folder / "step_00000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = "0" * 64
+    manifest["sha256"] = checkpoint._body_digest(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(checkpoint._DamagedError, match="found others"):
+        checkpoint._read_manifest(checkpoint._entries(folder)[0])
+
+
+@pytest.mark.parametrize("function", ["read_file", "file_digest"])
+def test_what_may_not_be_read_is_not_called_damaged(
+    two: tuple[Path, State, State], function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, old, _ = two
+
+    def refuse(path: Path, *_: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, function, refuse)
+    with pytest.raises(CheckpointError) as error:
+        restore(folder, old, CONFIG)
+    text = str(error.value)
+    assert text.startswith(f"expected to read {folder / 'step_00000002'}/")
+    assert text.endswith("found Permission denied; make it readable, and type the command again")
+
+
 def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")

@@ -28,7 +28,7 @@ from jaxgen.training.epoch import (
     root_keys,
     run_steps,
 )
-from jaxgen.training.loop import Progress, Result, Schedule, fit
+from jaxgen.training.loop import Progress, Result, Schedule, Start, fit
 
 MAX_STEPS = 40
 
@@ -327,28 +327,34 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path) -> None:
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), numbered(21), seeds=(0,), folder=tmp_path)
     run(schedule=Schedule(3, 3), settings={"rate": "a"})
-    started = []
+    started: list[Start] = []
     for schedule, rate, words in [
         (Schedule(3, 3), "b", "the setting 'rate' of .* to be b, found it to be a"),
         (Schedule(2, 3), "a", "expected a checkpoint of at most step 14.*found one of step 21"),
     ]:
         with pytest.raises(CheckpointError, match=words):
-            run(schedule=schedule, settings={"rate": rate}, on_start=lambda: started.append(1))
+            run(schedule=schedule, settings={"rate": rate}, on_start=started.append)
     assert started == []
 
 
-def test_on_start_comes_before_the_first_step() -> None:
-    events: list[str] = []
-    fit(
+def test_on_start_comes_before_the_first_step_with_the_log_that_was_kept(tmp_path: Path) -> None:
+    events: list[Any] = []
+    run = functools.partial(
+        fit,
         spy(3),
         numbered(9),
-        Schedule(1, 3),
-        (0,),
-        on_start=lambda: events.append("start"),
+        seeds=(0,),
+        folder=tmp_path / "new" / "folder",
+        on_start=events.append,
         hook=lambda _: events.append("chunk"),
     )
-    assert events[0] == "start"
+    run(schedule=Schedule(1, 3), log=lambda: b"first")
+    assert events[0] == Start(0, 3, None)
     assert set(events[1:]) == {"chunk"}
+    for num_epochs, step, kept in [(1, 3, b"first"), (2, 3, b"first"), (3, 6, None)]:
+        events.clear()
+        run(schedule=Schedule(num_epochs, 3))  # which keeps none
+        assert events[0] == Start(step, 3, kept)
 
 
 def test_checkpoints_follow_the_clock(tmp_path: Path) -> None:
@@ -477,6 +483,8 @@ def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step:
     stored = [json.loads(p.read_text())["step"] for p in tmp_path.glob("step_*/manifest.json")]
     assert max(stored, default=0) <= bad_step
     assert max(stored, default=0) == max(steps, default=0)
+    kept = f"; the checkpoint of step {max(stored)} is kept" if stored else ""
+    assert str(error.value).endswith(f"lower --learning-rate{kept}")
     mended = fit(spy(3), numbered(21), schedule, (0,), folder=tmp_path)  # from what is there
     assert mended.first_step == max(steps, default=0)
     assert mended.finished

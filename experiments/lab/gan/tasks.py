@@ -19,6 +19,7 @@ from experiments.running.progress import EARLY_EPOCHS
 from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
 from jaxgen.evaluation.gan_diagnostics import Finding
+from jaxgen.files import make_folder
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
@@ -89,7 +90,7 @@ def progress(trained: TrainedGAN) -> Section:
     images = trained.drawing.dataset.train.images[:NUM_FIXED]
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
     figures_of = trained.drawing.folder / "figures"
-    figures_of.mkdir(exist_ok=True, parents=True)
+    make_folder(figures_of)
     paths = [figures.save_pixels(real, figures_of / "real.png")]
     drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
     chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
