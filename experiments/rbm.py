@@ -25,6 +25,7 @@ from experiments.lab.drawing import Drawing, training_curve
 from experiments.lab.rbm import study, tasks
 from experiments.lab.rbm.training import RBMArgs, initializer, make_evaluator, rate, with_decay
 from experiments.running import artifacts, cli
+from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -96,7 +97,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     config, folder = args.model, session.folder
     measures = make_evaluator(rbm_monitors, config.binarize, session.dataset)(result.state.params)
     error = number(measures["test_reconstruction_error"])
-    print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
+    show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
     trained = tasks.TrainedRBM(config, params, measures, drawing, args.generation_steps, args.gain)
     learner = rbm.learner(config, session.image_shape)

@@ -27,7 +27,7 @@ from jaxtyping import Int32, UInt8
 
 from jaxgen.data.sources import command, find_source, one_line
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole
+from jaxgen.files import appearing_whole, expanded
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `load` knows; another one is a builder more, and a name here."""
@@ -88,7 +88,7 @@ def _check_name(name: str) -> None:
 def data_root(data_dir: Path | None) -> Path:
     """Returns `data_dir`, or TFDS's own default when that is None."""
     default = os.environ.get("TFDS_DATA_DIR") or Path("~") / "tensorflow_datasets"
-    return Path(default if data_dir is None else data_dir).expanduser().absolute()
+    return expanded(Path(default if data_dir is None else data_dir)).absolute()
 
 
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:

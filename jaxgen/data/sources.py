@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxgen.errors import DataError, DataMissingError
+from jaxgen.files import expanded
 
 DOWNLOADED = ("mnist", "fashion_mnist", "kmnist")
 
@@ -54,7 +55,7 @@ def find_source(name: str, root: Path, manual_dir: Path | None) -> Path | None:
             remedy=f"type `{command(name)}` with the four original files in FOLDER, "
             "or use `--dataset digits`, which needs none",
         )
-    manual = manual_dir.expanduser()
+    manual = expanded(manual_dir)
     folder = manual / name if (manual / name).is_dir() else manual
     missing = [file.name for file in files if not os.path.isfile(folder / file.name)]
     if missing:

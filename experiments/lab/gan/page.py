@@ -10,6 +10,7 @@ from experiments.lab.drawing import Drawing
 from experiments.lab.gan import tasks
 from experiments.lab.gan.training import GANArgs, TrainedGAN
 from experiments.running import artifacts
+from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics
 from jaxgen.evaluation.gan_diagnostics import Finding
@@ -49,7 +50,7 @@ def write(
     measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
     names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
-    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    show(f"step {result.step}: {numbers}; drawing the report")
     sections = [
         tasks.training(drawing, log, failures, smoothing),
         tasks.progress(trained),

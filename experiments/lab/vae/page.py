@@ -12,6 +12,7 @@ from experiments.lab.vae import space, tasks
 from experiments.lab.vae.tasks import TrainedVAE
 from experiments.lab.vae.training import VAEArgs, likelihoods, scheduled
 from experiments.running import artifacts
+from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.models import vae
@@ -63,9 +64,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> VAEReport:
     trained = tasks.encoded(config, jax.device_get(params), drawing)
     measures = likelihoods(config, params, trained.visible, args.bound_samples)
     elbo, bound = (number(measures[name]) for name in ("test_elbo", "test_bound"))
-    print(
-        f"step {result.step}: test_elbo {elbo}, test_bound {bound}; drawing the report", flush=True
-    )
+    show(f"step {result.step}: test_elbo {elbo}, test_bound {bound}; drawing the report")
     learner = vae.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
