@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
 CHILD_S = 5.0
 """Seconds in which a child may save its state before it is killed."""
 
+_handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
 
 
@@ -39,9 +39,11 @@ def _handled(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
     before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, handler)
+    _handlers.append(handler)
     try:
         yield before
     finally:
+        _handlers.pop()
         for number, previous in before.items():
             signal.signal(number, previous)
 
@@ -65,7 +67,6 @@ def leaving_at_once(advice: str) -> Iterator[None]:
                 _tell(f"{word}; {advice}")
             for act in reversed(_cleanups):
                 act()
-            sys.stdout.flush()
         finally:
             os._exit(128 + signum)
 
@@ -93,9 +94,8 @@ def reader_is_gone() -> None:
 
     Python ignores SIGPIPE, which would end the process where it stands, without saving.
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    if callable(handler):
-        handler(signal.SIGPIPE, None)
+    if _handlers:
+        _handlers[-1](signal.SIGPIPE, None)
 
 
 @contextlib.contextmanager
