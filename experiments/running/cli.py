@@ -132,10 +132,9 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
             without_reader()
             return 128 + signal.SIGPIPE
         except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
             write_error(
                 WriteError(
-                    expected=f"to read or write{where or ' a file'}",
+                    expected=f"to read or write {error.filename or 'a file'}",
                     found=error.strerror or str(error),
                     remedy="choose another place, or change its permissions",
                 )
