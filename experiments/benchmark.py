@@ -9,42 +9,39 @@ value and draw a plot. Each row comes from a process of its own, so that its imp
 and its memory are its own. About half a minute on two cores for rbm-lab against nothing.
 """
 
+import json
+import logging
+import subprocess
+import sys
 import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
-STARTED = time.perf_counter()  # before the imports, for they count too
+import numpy as np
 
-import json  # noqa: E402
-import logging  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from dataclasses import dataclass, fields, replace  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any, Literal  # noqa: E402
-
-import numpy as np  # noqa: E402
-import tyro  # noqa: E402
-
-from experiments.benchmarking import page as benchmark_pages  # noqa: E402
-from experiments.benchmarking.baseline import LIBRARIES, require_libraries  # noqa: E402
-from experiments.benchmarking.cases import Precision, cases, changed  # noqa: E402
-from experiments.benchmarking.measure import NUM_IMAGES, measure  # noqa: E402
-from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page  # noqa: E402
-from experiments.running.args import RunArgs, load_dataset  # noqa: E402
-from experiments.running.cli import exit_code  # noqa: E402
-from experiments.running.cluster import use_devices  # noqa: E402
-from experiments.running.console import write_error  # noqa: E402
-from jaxgen import data  # noqa: E402
-from jaxgen.errors import (  # noqa: E402
+from experiments import STARTED
+from experiments.benchmarking import page as benchmark_pages
+from experiments.benchmarking.baseline import LIBRARIES, require_libraries
+from experiments.benchmarking.cases import Precision, cases, changed
+from experiments.benchmarking.measure import NUM_IMAGES, measure
+from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page
+from experiments.running.args import RunArgs, load_dataset
+from experiments.running.cli import exit_code, parse_flags
+from experiments.running.cluster import use_devices
+from experiments.running.console import show, write_error
+from experiments.running.signals import child, temporary_folder
+from jaxgen import data
+from jaxgen.errors import (
     DataMissingError,
     SettingError,
     require,
     require_positive,
 )
-from jaxgen.files import write_atomically, write_json  # noqa: E402
-from jaxgen.runs import manifest as run_manifest  # noqa: E402
+from jaxgen.files import write_atomically, write_json
 
 IMPORT_S = time.perf_counter() - STARTED
+"""Seconds that a command takes to import its modules."""
 
 logger = logging.getLogger("jaxgen")
 
@@ -175,16 +172,16 @@ def measured_here(args: Args) -> dict[str, Any]:
 
 def measured_apart(args: Args) -> dict[str, Any]:
     """One row, measured by this program in a process of its own, which also says what failed."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.json"
+    with temporary_folder() as folder:
+        path = folder / "rows.json"
         command = [sys.executable, "-m", "experiments.benchmark"]
-        done = subprocess.run(
-            [*command, *flags(replace(args, json=path))], stdout=subprocess.DEVNULL
-        )
-        if done.returncode < 0:
-            write_error(f"{args.only[0]} ended by signal {-done.returncode}")
-        if done.returncode:
-            raise SystemExit(abs(done.returncode))
+        words = [*command, *flags(replace(args, json=path))]
+        with child(words, stdout=subprocess.DEVNULL) as process:
+            code = process.wait()
+        if code < 0:
+            write_error(f"{args.only[0]} ended by signal {-code}")
+        if code:
+            raise SystemExit(abs(code))
         row: dict[str, Any]
         (row,) = json.loads(path.read_text())
         return row
@@ -210,9 +207,9 @@ def main() -> int:
     """Parses, measures and prints; returns the exit code (see jaxgen.errors)."""
 
     def act() -> None:
-        args = tyro.cli(Args, prog=run_manifest.program())
+        args = parse_flags(Args)
         text = run(args)
-        print(text)
+        show(text)
         if args.markdown:
             write_atomically(args.markdown, text.encode())
 

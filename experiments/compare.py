@@ -9,7 +9,6 @@ alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/
 on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
-from experiments.running.cli import exit_code, parse, quickened
-from experiments.running.console import write_line
+from experiments.running.cli import exit_code, parse, parse_flags, quickened
+from experiments.running.console import show, write_line
 from experiments.running.experiment import Comparison, find, names
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
@@ -43,7 +42,6 @@ from jaxgen.files import write_json, writing
 from jaxgen.report.page import number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
-from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
@@ -137,7 +135,7 @@ def train(args: Args) -> list[Path]:
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
-        print(f"training {name}: python -m experiments.{name} {' '.join(words)}", flush=True)
+        show(f"training {name}: python -m experiments.{name} {' '.join(words)}")
         if read_summary(folder):
             _check_is_of(folder, words)
         else:
@@ -242,15 +240,13 @@ def main(args: Args) -> None:
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
-        print(f"page: {compare(args, train(args) if args.train else args.runs)}")
+        show(f"page: {compare(args, train(args) if args.train else args.runs)}")
 
 
 def entry() -> int:
     """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
     try:
-        return exit_code(
-            lambda: main(tyro.cli(Args, prog=run_manifest.program())), "the same command goes on"
-        )
+        return exit_code(lambda: main(parse_flags(Args)), "the same command goes on")
     except reproduce_runs.Failed as failed:
         lines = failed.stderr.strip().splitlines()
         write_line(lines[-1] if lines else "")
@@ -258,5 +254,4 @@ def entry() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no run outlives this process
     sys.exit(entry())

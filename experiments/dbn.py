@@ -24,6 +24,7 @@ from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
 from experiments.lab.rbm.training import with_decay
 from experiments.running import artifacts, cli
+from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.session import Session
 from jaxgen.data import Dataset
@@ -79,7 +80,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["DBN"].measures
     error = number(measures["test_reconstruction_error"])
-    print(f"test_reconstruction_error {error}; drawing the report", flush=True)
+    show(f"test_reconstruction_error {error}; drawing the report")
     artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
     sections = [
         layers.layer_curves(drawing, len(params), result.step),

@@ -10,17 +10,17 @@ It takes about 10 seconds a data set on two CPU cores, and prints one line for e
 """
 
 import logging
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from experiments.running.console import write_error
+from experiments.running.cli import exit_code, parse_flags
+from experiments.running.console import show, write_error
+from experiments.running.signals import before_leaving
 from jaxgen import data
 from jaxgen.errors import JaxgenError
-from jaxgen.runs import manifest as run_manifest
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,37 @@ class Config:
     set, or as torchvision has them (MNIST/raw)."""
 
 
+def unfinished(data_dir: Path | None) -> set[Path]:
+    """Folders that TFDS is filling; each gets its own name when it is whole."""
+    return set(data.data_root(data_dir).glob("jaxgen/*/incomplete.*"))
+
+
 def main(config: Config) -> int:
     """Prepares what `config` names; returns the exit code of the last error, or 0."""
-    exit_code = 0
+    code, others = 0, unfinished(config.data_dir)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+    def remove_half() -> None:
+        for folder in unfinished(config.data_dir) - others:
+            shutil.rmtree(folder, ignore_errors=True)
+
     for name in data.NAMES if config.dataset == "all" else (config.dataset,):
         try:
-            if name == "digits":  # which can be loaded where no folder can be written
-                data.prepare(name, config.data_dir)
-            dataset = data.load(name, config.data_dir, config.manual_dir)
+            with before_leaving(remove_half):
+                if name == "digits":  # which can be loaded where no folder can be written
+                    data.prepare(name, config.data_dir)
+                dataset = data.load(name, config.data_dir, config.manual_dir)
         except JaxgenError as error:
             write_error(error)
-            exit_code = error.exit_code
+            code = error.exit_code
             continue
-        print(
+        show(
             f"{name}: {data.find_prepared(name, config.data_dir) or 'cached'}, "
             f"{len(dataset.train.images)} train and {len(dataset.test.images)} test images, "
             f"digest {dataset.digest}"
         )
-    return exit_code
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Config, prog=run_manifest.program())))
+    sys.exit(exit_code(lambda: main(parse_flags(Config)), "the same command starts again"))

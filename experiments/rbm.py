@@ -25,6 +25,7 @@ from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator, rate, with_decay
 from experiments.running import artifacts, cli
+from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -92,7 +93,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     config, folder = args.model, session.folder
     measures = make_evaluator(rbm_monitors, config.binarize, session.dataset)(result.state.params)
     error = number(measures["test_reconstruction_error"])
-    print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
+    show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
     trained = tasks.TrainedRBM(args, params, measures, drawing)
     learner = rbm.learner(config, session.image_shape)

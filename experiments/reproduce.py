@@ -13,9 +13,7 @@ failed.
 import contextlib
 import dataclasses
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +35,10 @@ from experiments.reproduction.verdict import (
     read,
     read_record,
 )
-from experiments.running.cli import exit_code
-from experiments.running.console import write_line
+from experiments.running.cli import exit_code, parse_flags
+from experiments.running.console import show, write_line
 from experiments.running.experiment import find
+from experiments.running.signals import temporary_folder
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, markdown, number
@@ -116,7 +115,7 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
     verdict = compare_runs(first.run, {name: timed.run for name, timed in others})
     experiment = str(first.run.record.config["experiment"])
     text = "\n".join([markdown(_table(runs)), *_lines(verdict), *notes, ""])
-    print(f"\n{text}", flush=True)
+    show(f"\n{text}")
     facts = {
         "experiment": experiment,
         "command": run_manifest.command(),
@@ -188,7 +187,7 @@ def verify(run: Path, args: Args) -> None:
         manual_dir=args.manual_dir,
     )
     with contextlib.ExitStack() as stack:
-        place = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place = args.out or stack.enter_context(temporary_folder())
         folder = stack.enter_context(_opened(place, {"of": str(run)}, args.overwrite))
         foreseen: list[str] = []
 
@@ -196,7 +195,7 @@ def verify(run: Path, args: Args) -> None:
             """As soon as the new run has written down where it runs: what can be promised."""
             if not foreseen and (folder / "now" / "manifest.json").exists():
                 foreseen.extend(_foreseen(stored.record, read_record(folder / "now")))
-                print("\n" + "\n".join(foreseen), flush=True)
+                show("\n" + "\n".join(foreseen))
             return False
 
         now = reproduce_runs.repeat("now", experiment, here, folder, compare)
@@ -211,11 +210,9 @@ def _foreseen(then: Record, now: Record) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
-    args, rest = tyro.cli(
-        Args, prog=run_manifest.program(), args=list(argv), return_unknown_args=True
-    )
 
     def act() -> None:
+        args, rest = parse_flags(Args, args=list(argv), return_unknown_args=True)
         if args.verify and (rest or args.experiment):
             raise SettingError(
                 expected="no experiment and none of its flags beside --verify",
@@ -235,5 +232,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no run outlives this process
     sys.exit(main(sys.argv[1:]))

@@ -24,6 +24,7 @@ from experiments.lab.dbn.fine_tuning import TuningArgs
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.running import artifacts, cli, seeds
+from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session, session_for
 from experiments.running.train import train_in_session
@@ -147,7 +148,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["fine-tuned DBN"].measures
     error = number(measures["test_reconstruction_error"])
-    print(f"step {result.step}: test_reconstruction_error {error}; drawing the report", flush=True)
+    show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     learner = wake_sleep.learner(config, session.image_shape)
     artifacts.write_samples(args, session, learner, result)
     sections = [

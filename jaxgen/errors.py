@@ -13,8 +13,9 @@ Exit codes, as every experiment returns them:
 7     a file could not be written (disk full, no permission)
 8     a run does not repeat as promised, or cannot be compared
 9     another process of the run is missing or was lost (134 where JAX itself ended this one)
-130   interrupted by Ctrl-C, after saving
-143   stopped by SIGTERM, after saving
+130   interrupted by Ctrl-C; a training has saved its state
+141   nobody reads standard output any longer (SIGPIPE); a training has saved its state
+143   stopped by SIGTERM; a training has saved its state
 ====  ==========================================================
 """
 

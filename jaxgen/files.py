@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxgen.errors import RunFolderError, WriteError
+from jaxgen.errors import RunFolderError, SettingError, WriteError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _owned: dict[Path, Callable[[], bool]] = {}
@@ -114,6 +114,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes indented JSON; NaN is refused, for JSON has none; errors as `appearing_whole`."""
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def expanded(path: Path) -> Path:
+    """The path with a leading ``~`` or ``~user`` replaced by that home folder.
+
+    Errors:
+        SettingError: there is no such user, or this one has no home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SettingError(
+            expected=f"a home folder for {path}",
+            found="none",
+            remedy="set HOME, or write the path out; --data-dir names the folder of data sets",
+        ) from error
 
 
 def flush(path: Path) -> None:

@@ -289,6 +289,18 @@ def test_public_names_have_docstrings(path: Path) -> None:
     assert missing == []
 
 
+def test_commands_write_through_the_console() -> None:
+    """It knows what to do where nobody reads, or the device is full."""
+    console = ROOT / "experiments" / "running" / "console.py"
+    printing = [
+        name_of(path)
+        for path in ROOT.glob("experiments/**/*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and path != console
+    ]
+    assert printing == []
+
+
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 

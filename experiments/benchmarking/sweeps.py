@@ -59,6 +59,7 @@ def grouped(rows: Rows) -> list[Rows]:
     return [list(group) for _, group in groupby(rows, lambda row: (row["sweep"], name_of(row)))]
 
 
+@figures.own_style()
 def plot(rows: Rows, folder: Path) -> list[Path]:
     """Draws images/s over the values, one file per sweep and case."""
     paths = []

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from experiments.comparison.readme_tables import table_of
-from experiments.running.cli import exit_code
+from experiments.running.cli import exit_code, parse_flags
 from jaxgen.errors import DataError
 from jaxgen.files import write_atomically
 from jaxgen.report.figures import PAPER
-from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 10
 """Samples of each model."""
@@ -88,4 +86,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))
+    sys.exit(exit_code(lambda: main(parse_flags(Args))))

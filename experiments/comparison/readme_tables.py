@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import tyro
-
 from experiments.comparison.tables import ESTIMATOR, PUBLISHED
-from experiments.running.cli import exit_code
+from experiments.running.cli import exit_code, parse_flags
 from jaxgen.errors import DataError
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.files import write_atomically
 from jaxgen.report.page import Table, markdown
-from jaxgen.runs import manifest as run_manifest
 
 COMPARED = (
     *("model", "seeds", "log likelihood, nats", ESTIMATOR, "Frechet distance"),
@@ -150,4 +147,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))
+    sys.exit(exit_code(lambda: main(parse_flags(Args))))

@@ -23,11 +23,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments.comparison.measures import Measures, Settings, as_json, identity, read
 from experiments.running.artifacts import NUM_SAMPLES
-from experiments.running.cli import exit_code
+from experiments.running.cli import exit_code, parse_flags
+from experiments.running.console import show
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError
@@ -41,7 +41,6 @@ from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
 from jaxgen.models import mixture
-from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.samples import read_arrays
 
 logger = logging.getLogger("jaxgen")
@@ -194,17 +193,17 @@ def main(args: Args) -> None:
     dataset = data.load(args.dataset, args.data_dir)
     classifier = classifiers.load(dataset, args.data_dir)
     score = sample_quality.inception_score(classifier.test.probs)
-    print(
+    show(
         f"classifier of {dataset.name}, weights {classifier.digest[:16]}:"
         f" {classifier.accuracy:.2%} of {len(classifier.test_correct)} test images correct;"
         f" {suite.TITLES['inception_score']} of these {score:.4g}"
     )
     real = dataset.train.images[: -suite.num_held_out(dataset)]
     for name, found in suite.evaluate_samples(classifier, real, dataset).estimates.items():
-        print(describe_measure(name, found))
+        show(describe_measure(name, found))
     for row in probe_pixels(dataset, args.num_labels):
-        print(describe_probe(row))
+        show(describe_probe(row))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Args, prog=run_manifest.program()))))
+    sys.exit(exit_code(lambda: main(parse_flags(Args))))

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from experiments.reproduction.verdict import Run, read
 from experiments.running.args import RunArgs
+from experiments.running.console import show
+from experiments.running.signals import child
 from jaxgen.files import write_json
 from jaxgen.runs.manifest import fingerprint
 from jaxgen.runs.settings import to_json
@@ -50,14 +52,8 @@ class Timed(NamedTuple):
 def started(program: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process that does not outlive the `with` block."""
     command = [sys.executable, "-m", f"experiments.{program}", *words]
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-    try:
+    with log.open("ab") as file, child(command, stdout=subprocess.DEVNULL, stderr=file) as process:
         yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
 
 
 def run(
@@ -118,7 +114,7 @@ def once(
     watch: Callable[[], bool] = lambda: False,
 ) -> Timed:
     """One undisturbed run, told in one line; `watch` is called all along and returns False."""
-    print(f"{name}: running", end="", flush=True)
+    show(f"{name}: running", end="")
     began = time.monotonic()
     run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
     return _told(Timed(read(folder / name), time.monotonic() - began))
@@ -128,7 +124,7 @@ def repeat(
     name: str, experiment: str, args: RunArgs, folder: Path, watch: Callable[[], bool]
 ) -> Timed:
     """One undisturbed run with these settings, which reach its process as data."""
-    print(f"{name}: running", end="", flush=True)
+    show(f"{name}: running", end="")
     began, file = time.monotonic(), folder / f"{name}.json"
     settings = to_json(dataclasses.replace(args, out=folder / name))
     write_json(file, {"experiment": experiment, **settings})
@@ -138,13 +134,13 @@ def repeat(
 
 def _told(timed: Timed) -> Timed:
     """Ends the line of a run with its time and the digest of its parameters."""
-    print(f" ... {timed.seconds:.1f} s, parameters {short(timed.run, 'parameters')}", flush=True)
+    show(f" ... {timed.seconds:.1f} s, parameters {short(timed.run, 'parameters')}")
     return timed
 
 
 def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) -> Timed:
     """The same run, killed and resumed; its checkpoints are close enough to be caught at one."""
-    print("killed: running", end="", flush=True)
+    show("killed: running", end="")
     began, kills = time.monotonic(), []
     often = first.run.train_s / 20
     if often < first.run.record.config["checkpoint_seconds"]:
@@ -153,9 +149,9 @@ def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) ->
     words, log = [*words, f"--out={target}", "--resume"], folder / "killed.log"
     for step in _run_with_kills(experiment, words, target, log, num_steps):
         kills.append(step)
-        print(f" ... killed at step {step} of {num_steps}, resumed", end="", flush=True)
+        show(f" ... killed at step {step} of {num_steps}, resumed", end="")
     if not kills:
-        print(" ... over before it could be killed", end="")
+        show(" ... over before it could be killed", end="")
     return _told(Timed(read(target), time.monotonic() - began, kills))
 
 

@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import jax
 import tyro
+from flax.traverse_util import flatten_dict
 
 from experiments.running import seeds
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cluster import joined
-from experiments.running.console import write_error, write_line
+from experiments.running.console import accept_any_text, show, without_reader, write_error
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
-from experiments.running.signals import Stopped
+from experiments.running.signals import Stopped, leaving_at_once
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
+from jaxgen.files import expanded
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import program_folder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+logger = logging.getLogger("jaxgen")
 
 AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
 
@@ -45,6 +49,42 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
         for name, value in quick.items()
     }
     return dataclasses.replace(args, **values)
+
+
+PATHS = tyro.constructors.ConstructorRegistry()
+"""How the words of a command line become paths."""
+
+
+@PATHS.primitive_rule
+def _path(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Paths in the encoding of file names, with a leading ~ replaced by the home folder."""
+    if kind.type is not Path:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: _readable(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+def _readable(word: str) -> Path:
+    """The path that a word names; it stands in JSON and on pages, so it must be text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise SettingError(
+            expected=f"a path in {sys.getfilesystemencoding()}",
+            found=word,
+            remedy="rename it, or choose another",
+        ) from error
+    return expanded(Path(word))
+
+
+def parse_flags(kind: type[AnyArgs], **options: Any) -> Any:
+    """Parses a command line, by default this process's; `options` are those of `tyro.cli`."""
+    return tyro.cli(kind, prog=run_manifest.program(), registry=PATHS, **options)
 
 
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
@@ -62,35 +102,71 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
             remedy="set --preset to one of them",
         )
     default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
-    return tyro.cli(
-        type(default),
-        prog=run_manifest.program(),
-        default=default,
-        args=list(argv),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    omit = (tyro.conf.OmitArgPrefixes,)
+    args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
+    return args
 
 
-def exit_code(act: Callable[[], int | None], after_interrupt: str = "type it again") -> int:
+def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") -> int:
     """Runs `act`, returns its exit code, 0 for None; an error becomes one line (jaxgen.errors).
 
-    The log of jaxgen goes to stderr. A defect keeps its traceback. `after_interrupt` is the advice
-    after Ctrl-C.
+    The log of jaxgen goes to stderr. A defect keeps its traceback. `after_stop` is the advice after
+    SIGINT and SIGTERM, which end the process at once; training saves first.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    accept_any_text()
+    with leaving_at_once(after_stop):
+        try:
+            if changed := run_manifest.compute_as_jax_does():
+                names = ", ".join(map(str.upper, changed))
+                logger.warning("%s not used: runs compute as JAX does by default", names)
+            return _flushed(act) or 0
+        except JaxgenError as error:
+            write_error(error)
+            return error.exit_code
+        except Stopped as stopped:
+            return 128 + stopped.signum
+        except BrokenPipeError:
+            without_reader()
+            return 128 + signal.SIGPIPE
+        except OSError as error:
+            write_error(
+                WriteError(
+                    expected=f"to read or write {error.filename or 'a file'}",
+                    found=error.strerror or str(error),
+                    remedy="choose another place, or change its permissions",
+                )
+            )
+            return WriteError.exit_code
+        except (RuntimeError, AssertionError):
+            if not (missing := _missing_device()):
+                raise
+            write_error(missing)
+            return missing.exit_code
+
+
+def _flushed(act: Callable[[], int | None]) -> int | None:
+    """Runs `act`, and writes what it has printed by itself, such as `--help`."""
     try:
-        return act() or 0
-    except JaxgenError as error:
-        write_error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        write_line(f"interrupted; {after_interrupt}")
-        return 130
-    except OSError as error:
-        write_error(error)
-        return WriteError.exit_code
+        return act()
+    finally:
+        show(end="")
+
+
+def _missing_device() -> SettingError | None:
+    """The error where JAX finds no device, of which it tells by several kinds of errors."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+        return SettingError(
+            expected=f"a device of JAX_PLATFORMS={platforms}",
+            found=str(error).partition(" (set ")[0] or "none",
+            remedy="type: unset JAX_PLATFORMS, or set it to cpu",
+        )
+    return None
 
 
 def make_deterministic() -> None:
@@ -107,7 +183,7 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
     if len(args.seeds) == 1:
         args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
     with contextlib.ExitStack() as owned:
-        with joined(args.cluster):
+        with joined(args.cluster, _alike(experiment, args)):
             dataset = load_dataset(args)
             name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
             folder = args.out or Path("runs") / name
@@ -122,7 +198,16 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
             result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            print(f"report: {seeds.report(args, session, result, experiment.report)}")
+            show(f"report: {seeds.report(args, session, result, experiment.report)}")
+
+
+def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:
+    """What all processes of a run must have alike; where files lie is each host's own."""
+    own = {*run_manifest.PLACE, "cluster.coordinator", "cluster.process_id", "cluster.peer_timeout"}
+    flat = flatten_dict(dataclasses.asdict(args), sep=".")
+    settings = {name: value for name, value in flat.items() if not isinstance(value, Path)}
+    named = {"experiment": experiment.name, "jax": jax.__version__}
+    return named | {name: str(value) for name, value in settings.items() if name not in own}
 
 
 def _check_is_no_seed(folder: Path) -> None:
@@ -146,24 +231,15 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
     Given settings take the place of the command line.
     """
 
-    def stop(signum: int, _: Any) -> NoReturn:
-        write_line("stopped; add --resume to go on")
-        raise Stopped(signum)
-
     def act() -> None:
         flags = sys.argv[1:]
         execute(experiment, args or parse(experiment.presets, experiment.quick, flags))
 
-    before = signal.signal(signal.SIGTERM, stop)
     try:
-        return exit_code(act, after_interrupt="add --resume to go on")
-    except Stopped as stopped:
-        return 128 + stopped.signum
+        return exit_code(act, after_stop="add --resume to go on")
     except Exception:
         traceback.print_exc()
         return 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def leave(code: int) -> NoReturn:

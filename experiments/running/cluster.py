@@ -4,19 +4,21 @@ A worker is a process of the run, started with the same flags as the others but 
 The first one, 0, listens at ``--coordinator``; it alone reads and writes the run folder. JAX joins
 their devices.
 
-The workers meet before JAX does and keep those connections. A thread of each notices the end of
-another at once, and its silence after ``--peer-timeout`` seconds; it writes one line and ends its
-own worker. JAX would abort, or wait for ever.
+The workers meet before JAX does, compare their settings, and keep those connections. A thread of
+each notices the end of another at once, and its silence after ``--peer-timeout`` seconds; it writes
+one line and ends its own worker. JAX would abort, or wait for ever.
 """
 
 import contextlib
+import json
 import os
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
@@ -29,8 +31,12 @@ BEAT_S = 0.2
 DAY_S = 86_400
 GRACE_S = 5.0
 """Seconds in which a worker ends by itself after another has announced its own end."""
-BEAT, LEAVING, READY = b".", b"x", b"!"
-"""Messages between workers: a sign of life, an end with a reason of its own, all have met."""
+BEAT, LEAVING = b".", b"x"
+"""Messages between workers: a sign of life, and an end with a reason of its own."""
+MOST_BYTES = 65_536
+"""Of what is said at the meeting."""
+SAME = "start all of them with the same flags but --process-id"
+"""What to do where workers do not meet."""
 
 
 def _is_address(text: str) -> bool:
@@ -111,7 +117,7 @@ def chosen_devices(cluster: Cluster) -> list[jax.Device]:
         if len(own) < cluster.devices:
             raise SettingError(
                 expected=f"{cluster.devices} devices for --devices",
-                found=f"{len(own)} ({own[0].device_kind}) in process {process}",
+                found=f"{len(own)} of {jax.devices()[0].device_kind} in process {process}",
                 remedy="set --devices to at most that",
             )
         found += own[: cluster.devices]
@@ -139,56 +145,95 @@ def _listener(cluster: Cluster) -> socket.socket:
         ) from error
 
 
-def _greeting(cluster: Cluster, process_id: int) -> bytes:
-    return f"jaxgen {process_id:>8} of {cluster.num_processes:>8}\n".encode()
-
-
-def _receive(link: socket.socket, num_bytes: int) -> bytes:
-    """Reads from a connection: fewer bytes if it ends, or its timeout passes, before."""
-    data = b""
+def _receive(link: socket.socket) -> bytes:
+    """One byte of a connection; none if it ends, or its timeout passes, before."""
     with contextlib.suppress(OSError):
-        while len(data) < num_bytes and (more := link.recv(num_bytes - len(data))):
-            data += more
-    return data
+        return link.recv(1)
+    return b""
 
 
-def _await_others(cluster: Cluster) -> list[socket.socket]:
-    """Connections of the first worker to all others; whoever greets otherwise is turned away."""
+def _send_json(link: socket.socket, content: Any) -> None:
+    with contextlib.suppress(OSError):  # what is wrong is seen where an answer is awaited
+        link.sendall(f"{json.dumps(content)}\n".encode())
+
+
+def _receive_json(link: socket.socket, deadline: float) -> Any:
+    """What `_send_json` sent; None for anything else, and if it is not whole at the deadline."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MOST_BYTES:
+        link.settimeout(max(deadline - time.monotonic(), 0.001))
+        line += (more := _receive(link))
+        if not more:
+            return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(line)
+    return None
+
+
+def _await_others(cluster: Cluster, settings: Mapping[str, str]) -> list[socket.socket]:
+    """Connections of the first worker to all others, whose settings are its own.
+
+    Where one has others, it and all that come within `GRACE_S` are answered with the difference.
+    Whoever greets otherwise, or with a number that is here already, is turned away.
+    """
     deadline = time.monotonic() + cluster.peer_timeout
-    awaited = {_greeting(cluster, number): number for number in range(1, cluster.num_processes)}
-    links = []
-    with _listener(cluster) as listener:
-        while awaited:
-            listener.settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                link, _ = listener.accept()
-            except TimeoutError as error:
-                missing = ", ".join(map(str, awaited.values()))
-                raise WorkerError(
-                    expected=f"{cluster.num_processes} processes to meet at {cluster.coordinator}",
-                    found=f"none with --process-id {missing} for {cluster.peer_timeout} s",
-                    remedy="start all of them with the same flags but --process-id",
-                ) from error
-            link.settimeout(min(cluster.peer_timeout, GRACE_S))
-            greeting = _receive(link, len(next(iter(awaited))))
-            if greeting in awaited:
-                del awaited[greeting]
-                links.append(link)
-            else:
-                link.close()
-    for link in links:  # not before the port is free again, for JAX
-        with contextlib.suppress(OSError):
-            link.sendall(READY)
+    awaited, unlike = {*range(1, cluster.num_processes)}, ""
+    links: list[socket.socket] = []
+    with contextlib.ExitStack() as unless_all_met:
+        with _listener(cluster) as listener:
+            while awaited:
+                listener.settimeout(max(deadline - time.monotonic(), 0.001))
+                try:
+                    link = unless_all_met.enter_context(listener.accept()[0])
+                except TimeoutError as error:
+                    if unlike:
+                        break
+                    missing = ", ".join(map(str, sorted(awaited)))
+                    together = f"{cluster.num_processes} processes"
+                    raise WorkerError(
+                        expected=f"{together} to meet at {cluster.coordinator}",
+                        found=f"none with --process-id {missing} for {cluster.peer_timeout} s",
+                        remedy=SAME,
+                    ) from error
+                match _receive_json(link, min(deadline, time.monotonic() + GRACE_S)):
+                    case [int(number), {**theirs}] if theirs != settings or number in awaited:
+                        awaited.discard(number)
+                        links.append(link)
+                        if theirs != settings and not unlike:
+                            unlike = _difference(settings, theirs, number)
+                            deadline = min(deadline, time.monotonic() + GRACE_S)
+                    case _:
+                        link.close()
+        for link in links:  # not before the port is free again, for JAX
+            _send_json(link, unlike)
+        _check_alike(unlike)
+        unless_all_met.pop_all()
     return links
 
 
-def _find_first(cluster: Cluster) -> socket.socket:
+def _difference(mine: Mapping[Any, Any], theirs: Mapping[Any, Any], number: int) -> str:
+    """The first setting that two workers have not alike."""
+    names = (name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name))
+    name = next(names)
+    return f"{name} {mine.get(name)} in process 0 and {str(theirs.get(name))[:60]} in {number}"
+
+
+def _check_alike(difference: object) -> None:
+    """Raises SettingError in each worker if two of them are set differently."""
+    if difference:
+        raise SettingError(
+            expected="the same settings in every process of a run",
+            found=str(difference),
+            remedy=SAME,
+        )
+
+
+def _find_first(cluster: Cluster, settings: Mapping[str, str]) -> socket.socket:
     """A connection to the first worker, once all have met."""
-    host, port = _address(cluster)
     deadline = time.monotonic() + cluster.peer_timeout
     while True:
         try:
-            link = socket.create_connection((host, port), timeout=1.0)
+            link = socket.create_connection(_address(cluster), timeout=1.0)
             break
         except OSError as error:
             if time.monotonic() > deadline:
@@ -198,18 +243,19 @@ def _find_first(cluster: Cluster) -> socket.socket:
                     remedy="start it with the same flags and --process-id 0",
                 ) from error
             time.sleep(BEAT_S)
-    with contextlib.suppress(OSError):
-        link.sendall(_greeting(cluster, cluster.process_id))
-    link.settimeout(cluster.peer_timeout + GRACE_S)  # the first one's deadline comes before
-    if _receive(link, 1) != READY:
-        link.close()
-        raise WorkerError(
-            expected=f"process 0 at {cluster.coordinator} to wait for {cluster.num_processes} "
-            f"processes, --process-id {cluster.process_id} among them",
-            found="that it did not",
-            remedy="start all of them with the same flags but --process-id",
-        )
-    return link
+    _send_json(link, [cluster.process_id, {**settings}])
+    # The first one's deadline comes before.
+    answer = _receive_json(link, time.monotonic() + cluster.peer_timeout + GRACE_S)
+    if answer == "":
+        return link
+    link.close()
+    _check_alike(answer)
+    raise WorkerError(
+        expected=f"process 0 at {cluster.coordinator} to wait for {cluster.num_processes} "
+        f"processes, --process-id {cluster.process_id} among them",
+        found="that it did not",
+        remedy=SAME,
+    )
 
 
 def lost(cluster: Cluster, found: str) -> WorkerError:
@@ -245,7 +291,7 @@ def watch(
                 with contextlib.suppress(OSError):  # what is wrong is seen where it is read
                     link.send(BEAT)
         for link in select.select(links, [], [], max(beat - time.monotonic(), 0.0))[0]:
-            data = _receive(link, 1)
+            data = _receive(link)
             if data == LEAVING:
                 if not over.wait(GRACE_S):
                     end("one that ended")
@@ -260,7 +306,7 @@ def watch(
 
 
 @contextlib.contextmanager
-def _watched(cluster: Cluster) -> Iterator[threading.Thread]:
+def _watched(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[threading.Thread]:
     """Inside the `with` block a thread ends this process, in one line, if another is lost."""
 
     def end(found: str) -> None:
@@ -268,7 +314,8 @@ def _watched(cluster: Cluster) -> Iterator[threading.Thread]:
         write_error(error)
         os._exit(error.exit_code)
 
-    links = _await_others(cluster) if cluster.first else [_find_first(cluster)]
+    meet = _await_others if cluster.first else lambda *args: [_find_first(*args)]
+    links = meet(cluster, settings)
     for link in links:
         link.settimeout(BEAT_S)
     over = threading.Event()
@@ -288,24 +335,28 @@ def _watched(cluster: Cluster) -> Iterator[threading.Thread]:
         deadline = time.monotonic() + 2 * GRACE_S
         for link in links:
             while cluster.first and time.monotonic() < deadline:
-                if select.select([link], [], [], BEAT_S)[0] and not _receive(link, 1):
+                if select.select([link], [], [], BEAT_S)[0] and not _receive(link):
                     break
             link.close()
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster) -> Iterator[None]:
+def joined(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[None]:
     """Inside the `with` block the devices of all workers are JAX's; after it only our own.
 
+    Args:
+        cluster: the workers.
+        settings: what all of them must have alike, as text.
+
     Errors:
-        SettingError: the coordinator's port is in use.
+        SettingError: the coordinator's port is in use, or another worker has other settings.
         WorkerError: another worker is missing, or was lost.
     """
     use_devices(cluster.devices)
     if not cluster.several:
         yield
         return
-    with _watched(cluster) as watching:
+    with _watched(cluster, settings) as watching:
         try:
             jax.distributed.initialize(
                 cluster.coordinator,

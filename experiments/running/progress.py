@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from experiments.running.console import show
 from jaxgen.files import make_folder
 from jaxgen.learner import State
 from jaxgen.report import figures
@@ -84,7 +85,7 @@ class Display:
             self._first = (progress.step, progress.train_s)
             if progress.first_step:
                 steps = f"{progress.first_step} of {progress.num_steps}"
-                print(f"going on from step {steps}", flush=True)
+                show(f"going on from step {steps}")
         elif self._shorten is not None:
             left = (progress.num_steps - progress.step) * self._seconds_per_step(progress)
             if left > LONG_SECONDS:
@@ -118,7 +119,7 @@ class Display:
         epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
         of = progress.num_steps // progress.steps_per_epoch
         note = f"epoch {epochs} of {of}  {1.0 / max(seconds, 1e-9):.3g} steps/s  {left:.0f} s left"
-        print(f"{note}  {_text(progress.metrics)}", flush=True)
+        show(f"{note}  {_text(progress.metrics)}")
         self._shown_at = time.monotonic()
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ def watching(
     def hook(progress: Progress) -> None:
         nonlocal writer
         if writer is None and watch.tensorboard:
-            writer = _tensorboard_writer(folder)
+            writer = _tensorboard_writer(folder, progress.first_step)
         display.update(progress)
         values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
@@ -180,8 +181,13 @@ def _to_tensorboard(
         writer.add_images(tag, images, step, dataformats="NHWC")
 
 
-def _tensorboard_writer(folder: Path) -> Any:
-    """An event file writer; imported only here, because its import is slow."""
+def _tensorboard_writer(folder: Path, first_step: int) -> Any:
+    """An event file writer, which holds events back for a second at most.
+
+    TensorBoard drops what a killed process wrote after `first_step`. Imported only here, because
+    its import is slow.
+    """
     from tensorboardX import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"))
+    place = str(folder / "tensorboard")
+    return SummaryWriter(place, purge_step=first_step + 1, flush_secs=1)

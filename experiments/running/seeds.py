@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.running import progress, seeds_page
 from experiments.running.args import RunArgs
+from experiments.running.console import show
 from experiments.running.session import Session, seed_root, session_for
 from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
@@ -85,9 +86,9 @@ def report(args: RunArgs, session: Session, result: Result, report_one: Report) 
         own = session_for(session.experiment, alone, session.dataset, root, session.part)
         if _already_reported(alone, own, state):
             note = "finished, left as it is; remove its summary.json to have it drawn again"
-            print(f"seed {seed}, in {folder}: {note}", flush=True)
+            show(f"seed {seed}, in {folder}: {note}")
             continue
-        print(f"seed {seed}, in {folder}:", flush=True)
+        show(f"seed {seed}, in {folder}:")
         report_one(alone, own, result._replace(state=state))
     return seeds_page.write(args, session, result)
 

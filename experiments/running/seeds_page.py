@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.running.args import RunArgs
+from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
@@ -76,7 +77,7 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
     page = report.write_page(session.folder / "report.html", title, facts, sections)
     write_json(session.folder / "summary.json", found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
-    print(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}", flush=True)
+    show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
     return page
 
 

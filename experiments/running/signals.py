@@ -1,12 +1,28 @@
-"""SIGINT and SIGTERM as a request to stop: the run saves its state first."""
+"""SIGINT and SIGTERM: in training the run saves its state first, elsewhere the process leaves.
+
+No handler here raises. Python may run one inside a callback, such as JAX's of the garbage
+collector, where an exception is printed and dropped, and the program would go on.
+"""
 
 import contextlib
-import logging
+import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger("jaxgen")
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
+"""What asks a program to stop, and the word for it."""
+CHILD_S = 5.0
+"""Seconds in which a child may save its state before it is killed."""
+
+_handlers: list[Callable[[int, Any], None]] = []
+_cleanups: list[Callable[[], None]] = []
 
 
 class Stopped(Exception):  # noqa: N818 (a request, not an error)
@@ -18,22 +34,112 @@ class Stopped(Exception):  # noqa: N818 (a request, not an error)
 
 
 @contextlib.contextmanager
+def _handled(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
+    """Handles the signals so inside the `with` block; yields the handlers of before."""
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in before:
+        signal.signal(number, handler)
+    _handlers.append(handler)
+    try:
+        yield before
+    finally:
+        _handlers.pop()
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _tell(text: str) -> None:
+    """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+
+
+@contextlib.contextmanager
+def leaving_at_once(advice: str) -> Iterator[None]:
+    """Inside the `with` block a signal writes a line and ends the process with 128 + its number.
+
+    What `before_leaving` was given is done first. SIGPIPE needs no line.
+    """
+
+    def leave(signum: int, _: Any) -> None:
+        try:
+            if word := SIGNALS.get(signal.Signals(signum)):
+                _tell(f"{word}; {advice}")
+            for act in reversed(_cleanups):
+                act()
+        finally:
+            os._exit(128 + signum)
+
+    with _handled(leave):
+        yield
+
+
+@contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Yields a function that returns the signal that came, or None; a second signal kills."""
+    """Yields a function that returns the signal that came, or None; a second one acts at once."""
     received: list[int] = []
 
     def note(signum: int, _: Any) -> None:
         received.append(signum)
-        signal.signal(signum, previous[signum])
-        logger.warning("stopping after this chunk of steps; once more to stop at once")
+        if signum in before:
+            signal.signal(signum, before[signum])
+            _tell("stopping after this chunk of steps; once more to stop at once")
 
-    previous: dict[int, Any] = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    for number in previous:
-        signal.signal(number, note)
-    try:
+    with _handled(note) as before:
         yield lambda: received[0] if received else None
+
+
+def reader_is_gone() -> None:
+    """Does what a signal would do now: nobody reads what this process writes.
+
+    Python ignores SIGPIPE, which would end the process where it stands, without saving.
+    """
+    if _handlers:
+        _handlers[-1](signal.SIGPIPE, None)
+
+
+@contextlib.contextmanager
+def before_leaving(act: Callable[[], None]) -> Iterator[None]:
+    """Inside the `with` block a signal that ends the process does this first."""
+    _cleanups.append(act)
+    try:
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _cleanups.remove(act)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone after the `with` block."""
+    with tempfile.TemporaryDirectory() as name, before_leaving(partial(_remove, Path(name))):
+        yield Path(name)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that outlives neither the `with` block nor this process."""
+    process = subprocess.Popen(command, **options)
+    try:
+        with before_leaving(partial(_end, process)):
+            yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a child without Popen.wait, whose lock the interrupted code may hold."""
+    deadline = time.monotonic() + CHILD_S
+    with contextlib.suppress(ChildProcessError):  # it was waited for already
+        if os.waitpid(process.pid, os.WNOHANG)[0]:
+            return
+        os.kill(process.pid, signal.SIGTERM)
+        while not os.waitpid(process.pid, os.WNOHANG)[0]:
+            if time.monotonic() > deadline:
+                os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.02)

@@ -29,7 +29,7 @@ from jaxtyping import Int32, UInt8
 
 from jaxgen.data.sources import command, find_originals, one_line
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole, make_folder, remove_leftovers, require_file
+from jaxgen.files import appearing_whole, expanded, make_folder, remove_leftovers, require_file
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `load` knows; another one is a builder more, and a name here."""
@@ -96,7 +96,12 @@ def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None
         WriteError: the data set could not be written.
     """
     _check_name(name)
-    root = data_root(data_dir)
+    try:
+        root = data_root(data_dir)
+    except SettingError:
+        if name == "digits" and data_dir is None:  # a user without a home folder
+            return _embedded_digits()
+        raise
     cache = root / "jaxgen" / "cache" / f"{name}.npy"
     dataset = _read_cache(name, cache)
     if dataset is None:
@@ -128,7 +133,7 @@ def _check_name(name: str) -> None:
 def data_root(data_dir: Path | None) -> Path:
     """Returns `data_dir`, or TFDS's own default when that is None."""
     default = os.environ.get("TFDS_DATA_DIR") or Path("~") / "tensorflow_datasets"
-    return Path(default if data_dir is None else data_dir).expanduser().absolute()
+    return expanded(Path(default if data_dir is None else data_dir)).absolute()
 
 
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:

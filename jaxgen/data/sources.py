@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxgen.errors import DataError, DataMissingError
-from jaxgen.files import read_file
+from jaxgen.files import expanded, read_file
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 """The data sets that are downloaded, and the folder in which torchvision has each."""
@@ -90,7 +90,7 @@ def find_originals(name: str, root: Path, manual_dir: Path | None) -> dict[str, 
             remedy=f"type `{command(name)}` with the four original files in FOLDER, "
             "or use `--dataset digits`, which needs none",
         )
-    folder = manual_dir.expanduser()
+    folder = expanded(manual_dir)
     found = {file.name: [*_candidates(name, folder, file.name)] for file in files}
     if missing := [file for file, paths in found.items() if not paths]:
         raise DataMissingError(

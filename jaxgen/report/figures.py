@@ -1,14 +1,18 @@
 """Matplotlib figures. Grids of samples show the first ones, in the order in which they came.
 
 Every function returns a `Figure`; `save` writes it. Images are [H, W] or [H, W, C] in [0, 1], black
-is 0. No pyplot: figures hold no global state and need no screen. Matplotlib takes half a second to
-import, so it waits until the first figure.
+is 0. No pyplot: figures hold no global state and need no screen. They have Matplotlib's own style,
+whatever a user has set for other figures. Matplotlib takes half a second to import, so it waits
+until the first figure.
 """
 
+import contextlib
 import io
 import math
+import os
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,13 +34,43 @@ PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 """Colour map: the colour of the lines between its panels (NaN), neither its black nor white."""
 
 
+def _import_matplotlib() -> None:
+    """Imports Matplotlib also where $MPLBACKEND names none, which ends a plain import."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+            with contextlib.suppress(ValueError, NameError):
+                matplotlib.rcParams["backend"] = backend
+
+
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Inside the `with` block Matplotlib's settings are its defaults; a backend is not needed.
+
+    Text, axes and images look at the settings when they are made, and others when they are drawn.
+    """
+    if "matplotlib" not in sys.modules:
+        _import_matplotlib()
+    from matplotlib import style
+
+    with style.context("default"):
+        yield
+
+
 def _figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches, that lays itself out."""
+    """An empty figure, in inches, that lays itself out, for Matplotlib's own renderer."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
+@own_style()
 def save(figure: "Figure", path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all, without a date in it."""
     buffer = io.BytesIO()
@@ -99,6 +133,7 @@ def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
+@own_style()
 def image_sheet(images: Float[np.ndarray, "num ..."], title: str, columns: int = 10) -> "Figure":
     """Images in a grid, in the order in which they come."""
     sheet = tile(np.asarray(images), columns)
@@ -112,6 +147,7 @@ def colour_bound(filters: Float[np.ndarray, "num ..."]) -> float:
     return float(np.nanquantile(np.abs(filters), 0.995)) or 1.0
 
 
+@own_style()
 def filter_sheet(
     filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0, bound: float = 0.0
 ) -> "Figure":
@@ -132,6 +168,7 @@ def filter_sheet(
     return figure
 
 
+@own_style()
 def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Figure":
     """One number in [0, 1] per unit as a square map with a colour bar."""
     sheet = as_square(np.asarray(values)[None])[0]
@@ -141,6 +178,7 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Fi
     return figure
 
 
+@own_style()
 def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i."""
     names, num = list(strips), max(len(strip) for strip in strips.values())
@@ -154,6 +192,7 @@ def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "
     return figure
 
 
+@own_style()
 def columns_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
     """Images or unit states in named columns, row i about example i; `rows_of` upright."""
     num = max(len(strip) for strip in strips.values())
@@ -167,6 +206,7 @@ def columns_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -
     return figure
 
 
+@own_style()
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x: str, y: str
 ) -> "Figure":
@@ -183,6 +223,7 @@ def curves(
     return figure
 
 
+@own_style()
 def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str) -> "Figure":
     """One panel below the other, with one box per column of its values.
 
@@ -201,6 +242,7 @@ def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str)
     return figure
 
 
+@own_style()
 def bars(
     values: Float[np.ndarray, " num"], marked: Sequence[bool], title: str, label: str, note: str
 ) -> "Figure":
@@ -220,6 +262,7 @@ def bars(
     return figure
 
 
+@own_style()
 def scatter(
     points: Float[np.ndarray, "num 2"], labels: Sequence[int], title: str, x: str, y: str
 ) -> "Figure":

@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,32 @@ from jaxgen.runs.settings import read_json
 MANIFEST = "manifest.json"
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """What computes or stores numbers; their versions are part of the environment."""
-FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS")
+FLAGS = ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", "NVIDIA_TF32_OVERRIDE")
 """Environment variables that may change numbers; no other variable is recorded."""
+JAX_SETTINGS: Mapping[str, Any] = {
+    # of the bits
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_enable_custom_prng": False,
+    "jax_enable_x64": False,
+    "jax_high_dynamic_range_gumbel": False,
+    "jax_random_seed_offset": 0,
+    "jax_softmax_custom_jvp": False,
+    "jax_threefry_partitionable": True,
+    "jax_disable_jit": False,
+    "jax_disable_most_optimizations": False,
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_effort": 0.0,
+    # of what is an error
+    "jax_check_tracer_leaks": False,
+    "jax_debug_infs": False,
+    "jax_debug_key_reuse": False,
+    "jax_debug_nans": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_transfer_guard": None,
+}
+"""Settings of JAX that change the numbers or end a program here, and JAX's own values of them. The
+programs compute with these; other code may not, and its environment is another one then."""
 PLACE = frozenset(
     {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
 )
@@ -69,6 +94,43 @@ def instructions() -> list[str]:
     return []
 
 
+def num_cores() -> int:
+    """Cores that this process may use: fewer than the machine's in a batch system, for example."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def num_threads() -> int:
+    """Threads among which XLA divides its work on the CPU; the last bits depend on their number.
+
+    They are as many as the cores that the process may use, or as $PJRT_NPROC or $NPROC has it. XLA
+    reads no quota of a control group.
+    """
+    for name in ("PJRT_NPROC", "NPROC"):
+        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text := os.environ.get(name, "")):
+            return max(int(text), 1)
+    return num_cores()
+
+
+def changed_jax_settings() -> dict[str, Any]:
+    """Those of `JAX_SETTINGS` that have another value now."""
+    import jax
+
+    found = {name: jax.config.values.get(name, own) for name, own in JAX_SETTINGS.items()}
+    return {name: value for name, value in found.items() if value != JAX_SETTINGS[name]}
+
+
+def compute_as_jax_does() -> dict[str, Any]:
+    """Gives `JAX_SETTINGS` JAX's own values in this process; returns those that they had."""
+    import jax
+
+    changed = changed_jax_settings()
+    for name in changed:
+        jax.config.update(name, JAX_SETTINGS[name])
+    return changed
+
+
 def _git_commit() -> str | None:
     """Commit of the source tree, with a mark when it has changes; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
@@ -85,18 +147,21 @@ def environment() -> dict[str, Any]:
     """What bitwise equality depends on besides the configuration and the code."""
     import jax
 
-    devices = jax.devices()
+    devices, threads, settings = jax.devices(), num_threads(), changed_jax_settings()
     return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "processor": processor(),
         "instructions": instructions(),
-        "several_cores": (os.cpu_count() or 1) > 1,
+        "several_cores": threads > 1,
+        # Only where they are more, so that the hash of two is what it was before.
+        **({"threads": threads} if threads > 2 and devices[0].platform == "cpu" else {}),
         "device": devices[0].device_kind,
         "num_devices": len(devices),
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
         "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        **({"jax_settings": settings} if settings else {}),
     }
 
 
@@ -106,7 +171,7 @@ def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "environment": found,
         "environment_hash": fingerprint(found),
-        "num_cores": os.cpu_count(),
+        "num_cores": num_cores(),
         "git_commit": _git_commit(),
         "data_digest": data_digest,
         **({"seed": seeds[0]} if len(seeds) == 1 else {"seeds": [*seeds]}),

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from support.helpers import run_python
 
 from jaxgen.report import figures
 
@@ -66,3 +68,40 @@ def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
     for path in paths:
         figures.save(figures.image_sheet(images, "images"), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_figures_have_their_own_style(tmp_path: Path) -> None:
+    """Settings that a user has made for other figures change nothing and end nothing."""
+    images = np.random.default_rng(0).uniform(size=(4, 5, 4, 1))
+
+    def draw(path: Path) -> bytes:
+        parts = {"a": ([0.0, 1.0], [2.0, 3.0]), "b": ([0.0], [3.0])}
+        figures.save(figures.image_sheet(images, "images"), path)
+        return (
+            path.read_bytes()
+            + figures.save(figures.curves(parts, "title", "x", "y"), path).read_bytes()
+        )
+
+    expected = draw(tmp_path / "own.png")
+    users = {
+        "text.usetex": True,  # without TeX this ends in an error
+        "image.origin": "lower",
+        "backend": "module://nowhere",
+        "savefig.facecolor": "red",
+        "font.size": 30,
+    }
+    with matplotlib.rc_context(users):
+        assert draw(tmp_path / "users.png") == expected
+        assert matplotlib.rcParams["image.origin"] == "lower"
+
+
+def test_a_backend_that_is_none_ends_nothing(tmp_path: Path) -> None:
+    """$MPLBACKEND is looked at when Matplotlib is imported, which is after a training."""
+    draw = (
+        "from pathlib import Path; from jaxgen.report import figures; import os\n"
+        "figures.save(figures.curves({'a': ([0], [1])}, 't', 'x', 'y'), Path('figure.png'))\n"
+        "print(os.environ['MPLBACKEND'])"
+    )
+    done = run_python("-c", draw, cwd=tmp_path, MPLBACKEND="nonsense")
+    assert done.stdout == "nonsense\n", done.stderr
+    assert (tmp_path / "figure.png").exists()

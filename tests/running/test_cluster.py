@@ -1,6 +1,7 @@
 """A run of two workers on one machine: killed, frozen, stopped, resumed, or without the other."""
 
 import contextlib
+import dataclasses
 import re
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,8 @@ import pytest
 from support.helpers import start_python
 from support.runs import SMALL, call, lines_of, only_line, read, wait_until, without_times
 
-from experiments.running import cluster
+from experiments import rbm
+from experiments.running import cli, cluster
 from experiments.running.cluster import Cluster, chosen_devices
 from jaxgen.errors import SettingError, WorkerError
 
@@ -163,17 +166,122 @@ def test_a_signal_to_one_stops_both_after_saving(digits_root: Path, tmp_path: Pa
         assert re.search(r"saved step \d+ in .*; add --resume to go on", err)
 
 
-def test_processes_that_are_set_differently_do_not_train(digits_root: Path, tmp_path: Path) -> None:
-    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
-    meeting = ("--coordinator", f"127.0.0.1:{free_port()}")
-    args = ("-m", "experiments.rbm", *where, *SMALL, *EPOCHS, *BOTH, *meeting)
-    first = start_python(*args, "--process-id", "0")
-    second = start_python(*args, "--process-id", "1", "--learning-rate", "0.2")
-    (code, err), (other_code, other_err) = ended(first, second)
-    assert other_code == 2
-    assert "the same settings and data in every process" in other_err
-    assert code in ENDS
-    assert LOST.findall(err) == ["ended"]
+Met = list[int] | SettingError | WorkerError
+
+
+def meet(*workers: tuple[Cluster, dict[str, str]]) -> list[Met]:
+    """How many connections each worker has after the meeting, or why it has none."""
+
+    def one(settings: Cluster, alike: dict[str, str]) -> Met:
+        try:
+            if settings.first:
+                links = cluster._await_others(settings, alike)
+            else:
+                links = [cluster._find_first(settings, alike)]
+        except (SettingError, WorkerError) as error:
+            return error
+        for link in links:
+            link.close()
+        return [len(links)]
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        return [*pool.map(lambda worker: one(*worker), workers)]
+
+
+def workers(num: int, peer_timeout: int = 10) -> list[Cluster]:
+    """The workers of a run."""
+    address = f"127.0.0.1:{free_port()}"
+    return [Cluster(1, address, num, number, peer_timeout) for number in range(num)]
+
+
+SET = {"batch_size": "100", "model.num_hidden": "25"}
+
+
+def test_workers_of_the_same_settings_meet() -> None:
+    assert meet(*((each, SET) for each in workers(3))) == [[2], [1], [1]]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "model.num_hidden", "log_every"])
+def test_workers_that_are_set_differently_all_end_in_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before JAX meets, which broadcasts arrays of other shapes or waits for ever."""
+    monkeypatch.setattr(cluster, "GRACE_S", 1.0)
+    began, (first, second, third) = time.monotonic(), workers(3)
+    found = meet((first, SET), (second, SET | {name: "7"}), (third, SET))
+    assert [type(each) for each in found] == [SettingError] * 3
+    (line,) = {str(each) for each in found}
+    assert f"found {name} {SET.get(name)} in process 0 and 7 in 1; start all" in line
+    assert time.monotonic() - began < 5.0
+
+
+def test_workers_of_another_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one of two, and a second one of three, whose third never comes."""
+    monkeypatch.setattr(cluster, "GRACE_S", 0.5)
+    first, _ = workers(2)
+    second = dataclasses.replace(first, num_processes=3, process_id=2)
+    alike = [{"cluster.num_processes": str(each.num_processes)} for each in (first, second)]
+    for each in meet((first, alike[0]), (second, alike[1])):
+        assert "cluster.num_processes 2 in process 0 and 3 in 2" in str(each)
+
+
+def test_what_workers_compare() -> None:
+    """All but where files lie, how often is saved, and what is each process's own."""
+    args = dataclasses.replace(rbm.PRESETS["cd25"], out=Path("run"), seeds=(3, 5))
+    alike = cli._alike(rbm.EXPERIMENT, args)
+    assert alike["model.num_hidden"] == "500"
+    assert alike["seeds"] == "(3, 5)"
+    assert {"experiment", "batch_size", "log_every", "epochs", "deterministic"} <= {*alike}
+    assert {"cluster.num_processes", "cluster.devices"} <= {*alike}
+    assert not {"out", "data_dir", "resume", "cluster.process_id", "cluster.coordinator"} & {*alike}
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\n\r\n", b"[" * 5000 + b"\n", b"\xff\n"])
+def test_a_stranger_at_the_port_neither_joins_nor_delays(
+    words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that sends a byte now and then, each within a timeout of its own."""
+    monkeypatch.setattr(cluster, "GRACE_S", 0.5)
+    first, second = workers(2, peer_timeout=3)
+    over = threading.Event()
+
+    def drip() -> None:
+        link = cluster_connection(first)
+        with contextlib.suppress(OSError), link:
+            link.sendall(words)
+            while not over.wait(0.1):
+                link.sendall(b".")
+
+    stranger = threading.Thread(target=drip)
+    with ThreadPoolExecutor(2) as pool:
+        met = pool.submit(meet, (first, SET))
+        stranger.start()
+        time.sleep(0.2)
+        assert meet((second, SET)) == [[1]]
+        assert met.result() == [[1]]
+    over.set()
+    stranger.join()
+
+
+def test_strangers_do_not_outlast_the_time_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = workers(2, peer_timeout=1)
+    with ThreadPoolExecutor(1) as pool:
+        began, met = time.monotonic(), pool.submit(meet, (first, SET))
+        with cluster_connection(first) as link:
+            while not met.done() and time.monotonic() - began < 10:
+                with contextlib.suppress(OSError):
+                    link.sendall(b".")
+                time.sleep(0.1)
+    assert "none with --process-id 1 for 1 s" in str(met.result()[0])
+    assert time.monotonic() - began < 3.0
+
+
+def cluster_connection(first: Cluster) -> socket.socket:
+    """A stranger's connection to the first worker, as soon as that listens."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(cluster._address(first))
+        time.sleep(0.01)
 
 
 def test_a_busy_port_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,26 +331,13 @@ def test_without_the_second_process_the_first_says_so(capsys: pytest.CaptureFixt
     assert f"2 processes to meet at {address}, found none with --process-id 1 for 1 s" in line
 
 
-def test_a_process_that_is_not_awaited_is_turned_away(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first worker of two has no place for a third, and goes on waiting."""
-    address = f"127.0.0.1:{free_port()}"
-    two = Cluster(num_processes=2, peer_timeout=2, coordinator=address)
-    met: list[object] = []
-
-    def meet() -> None:
-        with pytest.raises(WorkerError) as raised:
-            cluster._await_others(two)
-        met.append(raised.value)
-
-    first = threading.Thread(target=meet)
-    first.start()
-    flags = ("--num-processes", "3", "--process-id", "2", "--coordinator", address)
-    assert call("--dataset", "digits", *flags) == 9
-    first.join()
-    assert "to wait for 3 processes, --process-id 2 among them" in only_line(
-        capsys.readouterr().err
-    )
-    assert "none with --process-id 1 for 2 s" in str(met[0])
+def test_a_number_that_is_here_already_is_turned_away() -> None:
+    """The first worker of three has one place for process 1, and goes on waiting for 2."""
+    first, second, _ = workers(3, peer_timeout=2)
+    met, *others = meet((first, SET), (second, SET), (second, SET))
+    assert "none with --process-id 2 for 2 s" in str(met)
+    for each in others:
+        assert "to wait for 3 processes, --process-id 1 among them" in str(each)
 
 
 class Watch(NamedTuple):

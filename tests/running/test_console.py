@@ -1,11 +1,19 @@
-"""Lines on standard error."""
+"""Lines on standard output and on standard error, and what becomes of them."""
 
+import errno
 import io
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from support.helpers import ROOT
+from support.runs import SMALL, call, lines_of, read
 
-from experiments.running.console import write_error
+from experiments.running import cli
+from experiments.running.console import show, write_error
 
 
 class Raw(io.RawIOBase):
@@ -30,3 +38,78 @@ def test_an_error_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, write_through=True))  # type: ignore[type-var]
     write_error("expected this, found that")
     assert raw.written == [b"error: expected this, found that\n"]
+
+
+class Closed(io.RawIOBase):
+    """A stream on which a write fails as the system has it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, _: bytes) -> int:  # type: ignore[override]
+        """Fails."""
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def test_an_error_line_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = io.TextIOWrapper(Closed(errno.EPIPE), write_through=True)  # type: ignore[type-var]
+    monkeypatch.setattr(sys, "stderr", broken)
+    write_error("expected this, found that")
+
+
+FULL = "error: expected to write to standard output, found No space left on device; "
+
+
+@pytest.mark.parametrize(
+    ("where", "to", "code", "said"),
+    [
+        ("console.show('line')", "| head -0", 141, ""),
+        ("print('line')", "> /dev/full", 7, FULL),  # as tyro's --help does
+    ],
+)
+def test_output_that_goes_nowhere(where: str, to: str, code: int, said: str) -> None:
+    """`| head` ends a program as SIGPIPE does, without a word; training saves first."""
+    program = (
+        "import time; from experiments.running import cli, console; "
+        f"cli.exit_code(lambda: [{where} or time.sleep(0.02) for _ in range(100)] and 0)"
+    )
+    run = f"import sys; {program.replace('cli.exit', 'code = cli.exit')}; sys.exit(code)"
+    shell = f'set -o pipefail; "$1" -c "$2" {to}'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, run],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == bool(said)
+
+
+def test_names_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with PYTHONIOENCODING=ascii."""
+    raw = Raw()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))  # type: ignore[type-var]
+    assert cli.exit_code(lambda: show("report: réseau/report.html")) == 0
+    assert b"".join(raw.written) == rb"report: r\xe9seau/report.html" + b"\n"
+
+
+def test_a_training_without_a_reader_is_saved(
+    digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as broken:  # noqa: SIM117 (the stream is flushed where it is open)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", broken)
+            where = ("--dataset", "digits", "--data-dir", str(digits_root))
+            endless = ("--epochs", "100000", "--checkpoint-seconds", "1000")
+            code = call(*where, *SMALL, *endless, "--out", str(tmp_path / "run"))
+    assert code == 128 + signal.SIGPIPE
+    (saved,) = (tmp_path / "run/checkpoints").glob("step_*/manifest.json")
+    assert read(saved)["step"] == lines_of(tmp_path / "run")[-1]["step"]

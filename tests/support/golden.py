@@ -22,6 +22,8 @@ from jaxgen.training.loop import Schedule, fit
 FILE = Path(__file__).parents[1] / "fixtures" / "golden.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 """What the bits of a CPU depend on; jaxgen itself is what is tested."""
+PLACE = ("machine", "processor", "instructions", "several_cores", "threads", "jax_settings")
+"""What else they depend on; the last two only where they are not the usual ones."""
 TOLERANCE = 1e-3
 """Largest distance from a stored norm or root mean square, as a part of it."""
 SHAPE = (28, 28, 1)
@@ -71,7 +73,7 @@ def trained(learner: Learner, seed: int = 0) -> Any:
 def environment() -> dict[str, Any]:
     """The part of a run's environment that the CPU's bits depend on."""
     found = run_manifest.environment()
-    kept = {name: found[name] for name in ("machine", "processor", "instructions", "several_cores")}
+    kept = {name: found[name] for name in PLACE if name in found}
     flags = {name: text for name, text in found["flags"].items() if name != "JAX_PLATFORMS"}
     packages = {name: found["packages"][name] for name in PACKAGES}
     return kept | {"packages": packages, "flags": flags}

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from support.helpers import ROOT, run_python
 
 from jaxgen.errors import SettingError
-from jaxgen.training.sharding import layout
+from jaxgen.training.sharding import Layout, layout
 
 SCRIPT = str(ROOT / "tests" / "support" / "several_devices.py")
 
@@ -88,3 +89,20 @@ def test_devices_that_cannot_share_a_batch_equally_are_refused() -> None:
         match="multiple of 4, for 4 devices and 3 seeds",
     ):
         layout(devices, num_seeds=3, batch_size=10)
+
+
+def test_a_process_whose_settings_are_not_the_first_ones_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The data's digest is among them, which workers do not know when they meet."""
+    placed, sent = layout(jax.devices()[:1], 1, 8), list[Any]()
+
+    def broadcast(_: Layout, mine: Any) -> Any:
+        sent.append(mine)
+        return sent[0]
+
+    monkeypatch.setattr(Layout, "broadcast_from_host0", broadcast)
+    placed.require_same({"data": "a", "seeds": "(0,)"})
+    placed.require_same({"seeds": "(0,)", "data": "a"})
+    with pytest.raises(SettingError, match="the same settings and data in every process"):
+        placed.require_same({"data": "b", "seeds": "(0,)"})

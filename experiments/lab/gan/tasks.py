@@ -15,6 +15,7 @@ from experiments.lab.drawing import Drawing
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
+from experiments.running.console import show
 from experiments.running.progress import EARLY_EPOCHS
 from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
@@ -283,7 +284,7 @@ def write(
     measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
     names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
-    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    show(f"step {result.step}: {numbers}; drawing the report")
     sections = [
         training(drawing, log, failures, smoothing),
         progress(trained),

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.vae.training import TrainedVAE, VAEArgs, encode, likelihoods, scheduled
 from experiments.running import artifacts
+from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
@@ -259,7 +260,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     drawing, codes = Drawing(session.dataset, session.folder), encode(params, config, visible)
     trained = TrainedVAE(config, jax.device_get(params), measures, drawing, visible, *codes)
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in ("test_elbo", "test_bound"))
-    print(f"step {result.step}: {numbers}; drawing the report", flush=True)
+    show(f"step {result.step}: {numbers}; drawing the report")
     learner = vae.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)

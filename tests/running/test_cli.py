@@ -1,0 +1,125 @@
+"""Environments in which a program cannot run as it is, or runs all the same: one line, or none."""
+
+import os
+import pwd
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import pytest
+from support.helpers import run_python
+from support.runs import EPOCHS, SMALL, call, only_line, read
+
+from experiments import rbm
+from experiments.running import cli
+from jaxgen import data
+from jaxgen.errors import SettingError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("Unable to initialize backend 'tpu': no libtpu. (set JAX_PLATFORMS='')"),
+            "found Unable to initialize backend 'tpu': no libtpu.; type: unset JAX_PLATFORMS",
+        ),
+        (AssertionError(), "found none; type: unset JAX_PLATFORMS"),  # so with cuda
+    ],
+)
+def test_devices_that_are_not_there(
+    error: Exception,
+    said: str,
+    digits_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def devices() -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    where = ("--dataset", "digits", "--data-dir", str(digits_root))
+    assert call(*where, "--out", str(tmp_path / "run")) == 2
+    assert said in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_variable_that_jax_cannot_read() -> None:
+    """JAX refuses to be imported with it."""
+    done = run_python("-m", "experiments.prepare", JAX_ENABLE_X64="maybe")
+    assert done.returncode == 2
+    assert "found invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'" in only_line(
+        done.stderr
+    )
+
+
+def test_a_run_does_not_depend_on_how_a_user_has_set_jax(
+    finished: Path, digits_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {
+        "jax_debug_nans": True,
+        "jax_default_prng_impl": "rbg",
+        "jax_enable_x64": True,
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_threefry_partitionable": False,
+    }
+    before = {name: jax.config.values[name] for name in others}
+    try:
+        for name, value in others.items():
+            jax.config.update(name, value)
+        where = ("--dataset", "digits", "--data-dir", str(digits_root))
+        out = ("--log-every", "10", "--out", str(tmp_path / "run"))
+        assert call(*where, *SMALL, *EPOCHS, *out) == 0
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    for name in ("manifest.json", "summary.json"):
+        found, expected = (read(folder / name) for folder in (tmp_path / "run", finished))
+        for kind in {"environment_hash", "digest"} & {*expected}:
+            assert found[kind] == expected[kind]
+
+
+PATHS = ("--out", "--data-dir", "--manual-dir")
+
+
+@pytest.mark.parametrize("flag", PATHS)
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("~nosuchuser/x", "expected a home folder for ~nosuchuser/x, found none; set HOME, or"),
+        (os.fsdecode(b"a\xffb"), "expected a path in utf-8, found a?b; rename it"),
+    ],
+)
+def test_paths_that_name_nothing(
+    flag: str, path: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--dataset", "digits", flag, path) == 2
+    assert said in only_line(capsys.readouterr().err)
+
+
+def test_a_home_folder_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    args = cli.parse(rbm.PRESETS, {}, ["--data-dir=~/data", "--out=~"])
+    assert (args.data_dir, args.out) == (tmp_path / "data", tmp_path)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert data.data_root(None) == tmp_path / "tensorflow_datasets"
+    assert data.data_root(Path("~/data")) == tmp_path / "data"
+
+
+def test_a_user_without_a_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In containers a process may run as a user whom the system does not know."""
+
+    def unknown(_: object) -> NoReturn:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "TFDS_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingError, match="--data-dir names the folder of data sets"):
+        data.load("digits")
+    assert call("--dataset", "digits", "--out", str(tmp_path / "run")) == 2
+    assert "a home folder for ~/tensorflow_datasets, found none" in only_line(
+        capsys.readouterr().err
+    )
