@@ -123,7 +123,8 @@ def vae_monitors(
     Returns:
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
             KL(q(z|x) || p(z)), means over the images, nats per image.
-        test_elbo_error: standard error of the ELBO, from the choice of images and codes.
+        test_elbo_error: standard error of the ELBO, from the choice of images and codes: the
+            standard deviation (n - 1) over the root of n.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
     """
     found = vae.terms(params, config, key, visible, 1)
@@ -132,7 +133,7 @@ def vae_monitors(
     use = latent.latent_use(*vae.encode(params, config, visible))
     return {
         "test_elbo": jnp.mean(elbo),
-        "test_elbo_error": jnp.std(elbo) / jnp.sqrt(len(elbo)),
+        "test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo)),
         "test_reconstruction": jnp.mean(reconstruction),
         "test_kl": jnp.mean(found.kl),
         "test_active_units": jnp.sum(use.active).astype(jnp.float32),
