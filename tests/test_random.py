@@ -125,7 +125,7 @@ def test_binarize() -> None:
 
 @pytest.mark.parametrize("level", [0, 3])
 def test_a_white_pixel_is_one_in_a_compiled_program(level: int) -> None:
-    """Optimised and not; only the difference of `rescaled` is joined with its product, and rounds."""
+    """Optimised and not; the difference of `rescaled` may be joined with its product."""
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     options = {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": True}
 

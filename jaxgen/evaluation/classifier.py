@@ -27,8 +27,16 @@ from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 from jaxgen import data
 from jaxgen.data import Dataset
-from jaxgen.errors import CheckpointError, SettingError, WriteError, require, require_positive
+from jaxgen.errors import (
+    CheckpointError,
+    SettingError,
+    WriteError,
+    require_above_zero,
+    require_layer_sizes,
+    require_positive,
+)
 from jaxgen.export import safetensors
+from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import Conv
@@ -65,8 +73,8 @@ class Config:
     def __post_init__(self) -> None:
         names = ("num_hidden", "num_features", "num_classes", "num_epochs", "batch_size")
         require_positive(self, *names)
-        require(self, "channels", min(self.channels) >= 1, "of 1 or more each")
-        require(self, "learning_rate", self.learning_rate > 0, "above 0")
+        require_layer_sizes(self, "channels")
+        require_above_zero(self, "learning_rate")
 
 
 class Classification(NamedTuple):
@@ -134,6 +142,7 @@ def train(
     Every epoch visits the images in an order of its own and leaves the last, partial batch out.
     The same key, images and machine give the same bits.
     """
+    check_images(images)
     num_batches = len(images) // config.batch_size
     if num_batches == 0:
         raise SettingError(
@@ -283,6 +292,9 @@ def load(
 
 
 def as_inputs(images: np.ndarray, num: int) -> Float[np.ndarray, "num height width channels"]:
-    """The first `num` images, bytes or numbers in [0, 1], as numbers in [0, 1]."""
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    return np.asarray(images[:num], np.float32) / np.float32(scale)
+    """The first `num` images, raw or in [0, 1], as numbers in [0, 1].
+
+    Errors:
+        SettingError: they are neither.
+    """
+    return in_unit_range(images[:num])

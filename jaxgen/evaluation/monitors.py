@@ -15,6 +15,7 @@ from jaxgen.evaluation.likelihood import (
     rbm_log_z,
     stochastic_pseudo_log_likelihood,
 )
+from jaxgen.images import check_images
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.models import dbn, rbm, vae
 from jaxgen.random import Binarize, binarize
@@ -26,7 +27,12 @@ RARE = 0.01
 def reconstruction_error(
     images: UInt8[Array, "examples *shape"], probs: Float[Array, "examples visible"]
 ) -> Float[Array, ""]:
-    """Mean over images and pixels of (x - p)^2, x the grey image in [0, 1]."""
+    """Mean over images and pixels of (x - p)^2, x the grey image in [0, 1].
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    check_images(images)
     return jnp.mean(jnp.square(images.reshape(probs.shape) / 255.0 - probs))
 
 

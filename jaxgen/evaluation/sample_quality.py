@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from jaxgen.errors import SettingError
+from jaxgen.images import check_images, in_unit_range
 
 _BLOCK = 100
 
@@ -48,14 +49,18 @@ def nearest(
     images: Float[np.ndarray | Array, "num ..."],
     training: UInt8[np.ndarray | Array, "examples ..."],
 ) -> Nearest:
-    """The training image nearest to each image in [0, 1], and how far away it is.
+    """The training image nearest to each image, in [0, 1] or raw, and how far away it is.
 
     d(x) = min_t |x - t / 255|, the Euclidean distance, over all training images t; the index is the
     least one that attains it. Copies lie at 0, up to 0.01 of rounding; strokes that no image has
     lie far away; but a blur lies near to many images. The distances of real test images, which are
     neither, are what to set beside them.
+
+    Errors:
+        SettingError: the images are neither in [0, 1] nor raw, or the training images are not raw.
     """
-    flat = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
+    check_images(training)
+    flat = in_unit_range(np.asarray(images)).reshape(len(images), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
     rows = jnp.asarray(training).reshape(len(training), -1).astype(jnp.float32) / 255.0
     found = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require
+from jaxgen.errors import require, require_layer_sizes
 from jaxgen.learner import Learner
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
@@ -36,8 +36,7 @@ class Config(adversarial.Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generator_sizes", "discriminator_sizes"):
-            require(self, name, min(getattr(self, name), default=0) >= 1, "of sizes 1 or more")
+        require_layer_sizes(self, "generator_sizes", "discriminator_sizes")
         require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
 
 

@@ -23,10 +23,15 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Of mappings and lists inside each other in such a file."""
 MAX_INT = 2**63 - 1
+NEVER = "inf"
+"""A number of seconds that is never over, as JSON holds it."""
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as plain data: nested dataclasses as mappings, tuples as lists, paths as text."""
+    """A dataclass as plain data: nested dataclasses as mappings, tuples as lists, paths as text.
+
+    An infinite number, which JSON has none for, is the text `NEVER`.
+    """
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -34,6 +39,8 @@ def to_json(settings: Any) -> dict[str, Any]:
             plain[field.name] = to_json(value)
         elif isinstance(value, tuple):
             plain[field.name] = list(value)
+        elif value == math.inf:
+            plain[field.name] = NEVER
         else:
             plain[field.name] = str(value) if isinstance(value, Path) else value
     return plain
@@ -139,6 +146,8 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return float(value)
     if kind is float and type(value) is float and math.isfinite(value):
         return value
+    if kind is float and value == NEVER:
+        return math.inf
     if kind is int and type(value) is int and abs(value) <= MAX_INT:
         return value
     if kind in (bool, str) and type(value) is kind:
