@@ -2,8 +2,9 @@
 
 The ball of a point of a set reaches to its k-th nearest other point of the set; the union of the
 balls stands for where the set lies. That other point is in the ball for precision and recall, and
-not for density and coverage, as their papers have it. Points are features, one a row. On finite sets the measures
-depend on the number of points: compare models at equal numbers, and beside real test images.
+not for density and coverage, as their papers have it. Points are features, one a row. On finite
+sets the measures depend on the number of points: compare models at equal numbers, and beside real
+test images.
 """
 
 from typing import NamedTuple
@@ -67,9 +68,7 @@ def squared_radii(centres: Points, num_neighbours: int) -> Float[np.ndarray, " n
     return radii
 
 
-def membership(
-    points: Points, centres: Points, num_neighbours: int, *, closed: bool
-) -> Membership:
+def membership(points: Points, centres: Points, num_neighbours: int, *, closed: bool) -> Membership:
     """Which points lie within the balls about the centres; closed balls hold their boundary.
 
     Errors:

@@ -52,11 +52,12 @@ TITLES = {
 }
 """Names of the measures for readers."""
 DESCRIPTIONS = {
-    "frechet_distance": "squared Frechet distance on the classifier's features (no FID), of so many "
-    "samples: biased upward, in proportion to 1 / samples, and the interval is of this number, not "
-    "of the distance of the distributions; lower",
+    "frechet_distance": "squared Frechet distance on the classifier's features (no FID), of so "
+    "many samples: biased upward, in proportion to 1 / samples, so the interval is of this number "
+    "and not of the distance of the distributions; lower",
     "frechet_extrapolated": "the same, extrapolated to infinitely many samples by a line in 1 / "
-    "samples; its interval is of the distance of the distributions; negative at times near 0; lower",
+    "samples; its interval is of the distance of the distributions; near 0 negative at times; "
+    "lower",
     "squared_mmd": "squared maximum mean discrepancy, cubic kernel, on the classifier's features, "
     "unbiased; lower",
     "precision": "share of samples nearer to a real image than its 3rd nearest real one; higher",
