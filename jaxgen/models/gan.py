@@ -32,7 +32,8 @@ class Config(adversarial.Training):
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Function after every hidden layer of the generator; LeakyReLU has the slope 0.2."""
     dropout: float = 0.3
-    """Share of the discriminator's hidden units that are left out in training."""
+    """Share of the discriminator's hidden units that are left out in training; the notebook's
+    argument of the same name is the share that stays."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
