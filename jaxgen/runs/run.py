@@ -369,9 +369,8 @@ class Run:
         Errors:
             SettingError: they are of another shape, dtype or range.
         """
-        array = _array(images)
-        check_images(array, self.image_shape)
-        return array
+        check_images(images, self.image_shape)
+        return np.asarray(images)
 
     def _cannot(self, what: str) -> NoReturn:
         """Raises SettingError that names what the model can do."""
