@@ -132,6 +132,7 @@ def _described(images: Any) -> str:
 
 def _range_of(array: np.ndarray) -> str:
     """From the least to the largest number; if some are not finite, in how many images."""
+    array = np.atleast_1d(array)
     if num := int(np.sum(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))):
         return f"with NaN or infinity in {num:,} of {len(array):,} images"
     return f"from {float(array.min()):.4g} to {float(array.max()):.4g}"

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import ScopeParamShapeError
 from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 from jaxgen import data
@@ -193,11 +194,22 @@ def classify(
     images: UInt8[np.ndarray, "num height width channels"]
     | Float[np.ndarray | Array, "num height width channels"],
 ) -> Classification:
-    """Features and class probabilities of images: bytes, or numbers in [0, 1]."""
+    """Features and class probabilities of images: raw, or numbers in [0, 1].
+
+    Errors:
+        SettingError: they are neither, or not of the shape that the net was trained on.
+    """
     pixels = as_inputs(np.asarray(images), len(images))
-    padded = np.pad(pixels, ((0, -len(pixels) % BLOCK), *[(0, 0)] * 3))
-    blocks = padded.reshape(-1, BLOCK, *pixels.shape[1:])
-    found = (np.asarray(each) for each in _classify(config, params, blocks))
+    widths = ((0, -len(pixels) % BLOCK), *[(0, 0)] * (pixels.ndim - 1))
+    blocks = np.pad(pixels, widths).reshape(-1, BLOCK, *pixels.shape[1:])
+    try:
+        found = [np.asarray(each) for each in _classify(config, params, blocks)]
+    except (ScopeParamShapeError, IndexError, ValueError) as error:
+        raise SettingError(
+            expected="images of the shape that the classifier was trained on",
+            found=str([*pixels.shape]),
+            remedy="scale them, or train one on images of theirs",
+        ) from error
     features, probs = (each.reshape(-1, each.shape[-1])[: len(pixels)] for each in found)
     return Classification(features=features, probs=probs)
 
