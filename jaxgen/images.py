@@ -12,6 +12,8 @@ from jaxtyping import Float, Num, Shaped, UInt8
 
 from jaxgen.errors import SettingError
 
+ROUNDING = 1e-5
+"""How far outside [0, 1] a resizing may put an image."""
 RAW = "raw images, uint8 from 0 to 255, [num, height, width, channels]"
 
 
@@ -79,6 +81,8 @@ def in_unit_range(
 ) -> Float[np.ndarray, "num *shape"]:
     """Images as float32 in [0, 1], from raw ones or from numbers in [0, 1], such as samples.
 
+    Numbers may lie outside by what a resizing rounds, and are left as they are.
+
     Errors:
         SettingError: they are neither.
     """
@@ -86,7 +90,8 @@ def in_unit_range(
     if found.dtype == np.uint8:
         check_images(found)
         return np.asarray(found, np.float32) / np.float32(255.0)
-    if found.dtype.kind != "f" or (found.size and not (found.min() >= 0 and found.max() <= 1)):
+    inside = not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
+    if found.dtype.kind != "f" or not inside:
         raise SettingError(
             expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
             found=_described(found),

@@ -102,6 +102,8 @@ def test_samples_are_in_the_unit_range_or_raw(kind: str) -> None:
             use(REFUSED[kind][0])
         one_line(error)
     np.testing.assert_array_equal(in_unit_range(RAW), in_unit_range(UNIT))
+    resized = np.array([[-1e-6, 1 + 1e-6]], np.float32)  # as a matrix product rounds
+    np.testing.assert_array_equal(in_unit_range(resized), resized)
     assert sample_quality.nearest_distance(RAW, RAW).max() < 0.01  # once all were far away
 
 
