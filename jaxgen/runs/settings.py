@@ -65,7 +65,8 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     for name, value in stored.items():
         if name not in fields:
             raise _misfit(where, f"fields of {cls.__name__}", f"{shown(name)}, which it has not")
-        values[name] = _value(hints[name], value, f"{where}{name}")
+        never = hints[name] is float and value == NEVER
+        values[name] = math.inf if never else _value(hints[name], value, f"{where}{name}")
     return cls(**values)
 
 
@@ -146,8 +147,6 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return float(value)
     if kind is float and type(value) is float and math.isfinite(value):
         return value
-    if kind is float and value == NEVER:
-        return math.inf
     if kind is int and type(value) is int and abs(value) <= MAX_INT:
         return value
     if kind in (bool, str) and type(value) is kind:
