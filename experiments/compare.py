@@ -95,6 +95,7 @@ class Args:
         for name in ("ais_chains", "ais_temperatures"):
             require(self, name, getattr(self, name) >= 2, "of 2 or more")
         require(self, "bound_weights", self.bound_weights >= 2, "of 2 or more")
+        require(self, "seeds", bool(self.seeds), "of one seed or more")
         if unknown := [name for name in self.only if name not in trained()]:
             expected = f"--only of {', '.join(trained())}"
             raise SettingError(expected=expected, found=unknown[0], remedy="set --only")

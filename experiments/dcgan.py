@@ -14,7 +14,10 @@ Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixe
 `progress/`. The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN`
 shows a VAE's samples beside these, `--study` trains with other D:G ratios, without batch
 normalisation, and at 1e-3, each about as long as the run. `--preset wide` is the notebook's
-version: 128 to 1024 channels, batch 100, 200 epochs.
+version: 128 to 1024 channels, batch 100, 200 epochs. One thing differs from the code of either. In
+`lab` real images are in [-1, 1], the range of the generator's tanh, where the lab leaves them in
+[0, 1]. In `wide` the scales of batch normalisation start at N(1, 0.02^2), where the notebook draws
+them like weights, from N(0, 0.02^2).
 """
 
 from dataclasses import dataclass
@@ -38,7 +41,9 @@ class Args(DCGANArgs):
     """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
 
     preset: str = "lab"
-    """Named set of defaults: lab or wide; other flags change single values of it."""
+    """Named set of defaults: lab or wide; other flags change single values of it. In both, real
+    images are in [-1, 1], where the lab has [0, 1], and the scales of batch normalisation start at
+    N(1, 0.02^2), where the notebook of wide has N(0, 0.02^2)."""
     epochs: int = 20
     """Passes over the training set."""
     batch_size: int = 128

@@ -20,10 +20,13 @@ Exit codes, as every experiment returns them:
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MOST_FOUND = 1000
 """Letters of what was found, in an error's text: it may be a stranger's."""
+MAX_SIZE = 2**31 - 1
+"""Of any length of an array."""
 
 
 class JaxgenError(Exception):
@@ -101,18 +104,41 @@ class WorkerError(JaxgenError):
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
     """Raises SettingError for the named field unless what is asked of it holds."""
     if not holds:
-        flag, found = f"--{name.replace('_', '-')}", str(getattr(settings, name))
+        flag, value = f"--{name.replace('_', '-')}", getattr(settings, name)
+        found = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
         raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=f"set {flag}")
 
 
 def require_positive(settings: object, *names: str) -> None:
-    """Raises SettingError for the first of the named fields that is below 1."""
+    """Raises SettingError for the first of the named whole numbers below 1 or above `MAX_SIZE`."""
     for name in names:
         value = getattr(settings, name)
-        if value < 1:
-            flag = f"--{name.replace('_', '-')}"
-            remedy = f"set {flag} to a positive number"
-            raise SettingError(expected=f"{flag} of at least 1", found=str(value), remedy=remedy)
+        require(settings, name, value >= 1, "of at least 1")
+        require(settings, name, value <= MAX_SIZE, f"of at most {MAX_SIZE:,}")
+
+
+def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:
+    """Raises SettingError for the first of the named tuples that holds no sizes of layers.
+
+    At least so many, each from 1 to `MAX_SIZE`.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        wanted = f"of {least} or more numbers from 1 to {MAX_SIZE:,}"
+        holds = len(value) >= least and all(1 <= size <= MAX_SIZE for size in value)
+        require(settings, name, holds, wanted)
+
+
+def require_above_zero(settings: object, *names: str) -> None:
+    """Raises SettingError for the first of the named fields that is not above 0 and finite."""
+    for name in names:
+        require(settings, name, 0 < getattr(settings, name) < math.inf, "above 0 and finite")
+
+
+def require_not_negative(settings: object, *names: str) -> None:
+    """Raises SettingError for the first of the named fields that is below 0 or not finite."""
+    for name in names:
+        require(settings, name, 0 <= getattr(settings, name) < math.inf, "at least 0 and finite")
 
 
 def require_choices(settings: Any) -> None:

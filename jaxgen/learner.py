@@ -34,11 +34,14 @@ class Learner(NamedTuple):
         init: ``key -> state``. The state before the first step.
         step: ``(state, batch, key) -> (state, metrics)``. One training iteration.
         sample: ``(state, key, num) -> images``. `num` images, float32 in [0, 1].
+        image_shape: [H, W, C] of the images that `step` takes, for whoever checks them; None where
+            it takes images of any shape.
     """
 
     init: Callable[[PRNGKey], State]
     step: Callable[[State, Batch, PRNGKey], tuple[State, Metrics]]
     sample: Callable[[State, PRNGKey, int], Images]
+    image_shape: tuple[int, int, int] | None = None
 
 
 def named_key(key: PRNGKey, name: str) -> PRNGKey:

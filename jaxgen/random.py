@@ -10,16 +10,22 @@ Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3. A tes
 with `jax.random.bits` word for word.
 """
 
+import functools
+import logging
 from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt16, UInt32
 
+from jaxgen.images import check_images
 from jaxgen.learner import Batch, PRNGKey
 
+logger = logging.getLogger("jaxgen")
+
 Binarize: TypeAlias = Literal["sample", "threshold", "none"]
-"""How grey pixels become units: drawn again at every visit, >= 0.5, or used as they are."""
+"""How grey pixels become units: drawn again at every visit, >= 0.5, or used as they are. Of colour
+each channel of a pixel is a unit."""
 
 RESOLUTION = 2.0**-16
 """Distance between the probabilities that `bernoulli` can realise."""
@@ -69,9 +75,11 @@ def bernoulli(key: PRNGKey, probs: Float[Array, "*shape"]) -> Float[Array, "*sha
     """Draws 0.0 or 1.0 for every entry of `probs`, independently.
 
     A 16-bit integer u is uniform; the draw is 1 where u + 1/2 < 65536 p. So P(1) is p rounded to
-    the nearest multiple of `RESOLUTION` = 2^-16: the bias is at most 2^-17, about 7.6e-6, and is
-    zero at p = 0, 1/2 and 1. An average over n draws resolves it only when n exceeds
-    p (1 - p) 2^34, about 4e9 at p = 1/2; a grey level of 1/255 is off by at most 0.2 % of itself.
+    the nearest multiple of `RESOLUTION` = 2^-16: the bias is at most 2^-17, about 7.63e-6, and is
+    zero at p = 0, 1/2 and 1. That is of p in float32; a number that float32 rounds, by up to 2^-25,
+    has a bias of up to 2^-17 + 2^-25, below 7.66e-6. An average over n draws resolves it only when
+    n exceeds p (1 - p) 2^34, about 4e9 at p = 1/2; a grey level of 1/255 is off by at most 0.2 % of
+    itself.
 
     Args:
         key: used once.
@@ -89,8 +97,25 @@ def normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return jax.random.normal(key, shape, jnp.float32)
 
 
+@functools.cache
+def _explain_colour(num_channels: int) -> None:
+    """Logs, once, what binary units make of colours."""
+    logger.warning(
+        "each of the %d channels of a colour pixel becomes a binary unit of its own, so samples "
+        "are probabilities of each channel apart",
+        num_channels,
+    )
+
+
 def binarize(key: PRNGKey, images: Batch, method: Binarize) -> Float[Array, "batch pixels"]:
-    """Flattens uint8 images [B, H, W, C] to units [B, H W C] in [0, 1]; see `Binarize`."""
+    """Flattens raw images [B, H, W, C] to units [B, H W C] in [0, 1]; see `Binarize`.
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    check_images(images)
+    if images.shape[-1] > 1 and method != "none":
+        _explain_colour(images.shape[-1])
     pixels = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
     if method == "sample":
         return bernoulli(key, pixels)

@@ -108,7 +108,8 @@ def test_config_is_a_frozen_dataclass_whose_fields_are_described(model: Model) -
 
 def test_learner_is_three_functions(model: Model) -> None:
     assert type(model.learner) is Learner
-    assert all(callable(function) for function in model.learner)
+    assert all(callable(function) for function in model.learner[:3])
+    assert model.learner.image_shape == (28, 28, 1)
 
 
 def assert_only_arrays(tree: Any, path: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxgen.models.adversarial import rescaled
 from jaxgen.random import RESOLUTION, bernoulli, binarize, bits16, normal, threefry2x32
 
 GOLDEN = {
@@ -62,6 +63,21 @@ def test_probability_is_rounded_to_the_stated_resolution() -> None:
     assert realised[255] == 1.0
 
 
+@pytest.mark.parametrize("ulps", range(-2, 3))
+def test_the_bias_has_its_stated_bound_at_every_point_between_two_probabilities(ulps: int) -> None:
+    """The worst places: half-way between two multiples of 2^-16, and float32's neighbours there."""
+    probs = ((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+    for _ in range(abs(ulps)):
+        probs = np.nextafter(probs, np.float32(np.copysign(2.0, ulps)))
+    threshold = np.asarray(jax.jit(lambda p: p * 65536.0 - 0.5)(probs), np.float64)
+    realised = np.clip(np.ceil(threshold), 0, 2**16) / 2**16  # integers below the threshold
+    worst = np.abs(realised - probs).max()
+    assert 0.99 * 2**-17 < worst <= 2**-17
+    exact = np.arange(1, 10**5) / 10**5  # numbers that float32 rounds
+    threshold = np.asarray(jnp.float32(exact) * 65536.0 - 0.5, np.float64)
+    assert np.abs(np.ceil(threshold) / 2**16 - exact).max() <= 2**-17 + 2**-25
+
+
 @pytest.mark.parametrize("prob", [1 / 255, 0.1, 0.5, 0.9])
 def test_frequency_over_two_million_draws(prob: Any) -> None:
     num = 2_000_000
@@ -105,6 +121,24 @@ def test_binarize() -> None:
     mean = np.asarray(binarize(key, many, "sample")).mean(axis=0)
     prob = np.arange(256) / 255.0
     assert np.all(np.abs(mean - prob) <= 5.0 * np.sqrt(prob * (1 - prob) / 4000) + 1e-9)
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_a_white_pixel_is_one_in_a_compiled_program(level: int) -> None:
+    """Optimised and not; the difference of `rescaled` may be joined with its product."""
+    images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    options = {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": True}
+
+    def compiled(function: Any, *args: Any) -> Any:
+        return jax.jit(function).lower(*args).compile(compiler_options=options)(*args)
+
+    units = compiled(lambda key, x: binarize(key, x, "none"), jax.random.key(0), images)
+    assert float(units[0, 255]) == 1.0
+    assert float(units[0, 0]) == 0.0
+    np.testing.assert_allclose(units[0], np.arange(256) / 255.0, rtol=1.2e-7)
+    pixels = compiled(rescaled, images).reshape(-1)
+    assert float(pixels[0]) == -1.0
+    assert 1.0 <= float(pixels[255]) <= 1.0 + 2**-23
 
 
 def test_normal_is_that_of_jax_and_normal() -> None:

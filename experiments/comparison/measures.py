@@ -25,7 +25,7 @@ from jaxgen.runs.settings import fits, read_json
 
 logger = logging.getLogger("jaxgen")
 
-VERSION = 4
+VERSION = 5
 """Of the measures and their names; numbers of another one, kept in run folders, are old."""
 
 PROBED = (
@@ -211,11 +211,18 @@ def likelihoods_section(found: Measures) -> Section | None:
     if not found["likelihoods"]:
         return None
     rows = [
-        [x["kind"], number(x["value"], 5), number(x["standard_error"], 2), x["note"]]
+        [x["kind"], number(x["value"], 5), standard_error(x), x["note"]]
         for x in found["likelihoods"]
     ]
     columns = ["log likelihood of test images", "nats per image", "standard error", "log Z"]
     return Section("likelihood", "Likelihood", [], (), Table(columns, rows))
+
+
+def standard_error(likelihood: Mapping[str, Any]) -> str:
+    """The standard error of a likelihood, or why there is none."""
+    if likelihood["standard_error"] is not None:
+        return number(likelihood["standard_error"], 2)
+    return "too few effective chains" if likelihood["num_chains"] else "of one image"
 
 
 def samples_section(found: Measures) -> Section:

@@ -12,6 +12,7 @@ from experiments.comparison.published import Published
 from experiments.comparison.tables import OTHERS, Row
 from experiments.running.artifacts import MEASURES_PAGE
 from jaxgen.evaluation import suite
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
@@ -21,13 +22,18 @@ from jaxgen.runs import manifest as run_manifest
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
 KINDS = (
-    "Exact: log Z by enumeration. AIS: log Z estimated from below, so the likelihood comes out "
-    "too high, if anything; reverse AIS the other way round, as far as its chains start at "
-    "draws of the model. Where they differ by more than a nat, neither is to be trusted: the "
-    "number of effective chains does not show a mode that no chain found. Log Z stands with "
-    "the interval that the mean weight gives at three standard errors below and above; of several "
-    "seeds, it is the one whose two sides lie farthest apart. Bounds lie below the likelihood, but "
-    "for the error of log Z on top. Thresholded pixels are other data than drawn ones."
+    "Exact: log Z by enumeration. AIS: log Z estimated from below in expectation, so the "
+    "likelihood comes out too high, if anything; reverse AIS the other way round where its "
+    "chains start at independent draws of the model. They start at the ends of Gibbs chains, "
+    "and where these missed modes, reverse AIS lies below log Z too. So if it is below AIS, "
+    "AIS is the one to believe: it is right where log Z is known exactly, and overstates log "
+    "Z by t nats with a probability of at most exp(-t). If it is above AIS by more than a "
+    "nat, log Z most likely lies between. Log Z stands with the interval that the mean weight"
+    f" gives at three standard errors below and above; with fewer than {LEAST_EFFECTIVE} "
+    "effective chains an error would be far too small, so there is none, and of several seeds"
+    " there is the range and no mean. Of several seeds log Z is the one whose two sides lie "
+    "farthest apart. Bounds lie below the likelihood, but for the error of log Z on top. "
+    "Thresholded pixels are other data than drawn ones."
 )
 """The kinds of likelihoods and how far each can be relied on."""
 
@@ -68,7 +74,8 @@ def sections(
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
-        f"the chains that estimate log Z. {one_line}",
+        f"the chains that estimate log Z; with fewer than {LEAST_EFFECTIVE} effective chains it is "
+        f"not known, so there is no ±, and of several seeds the range and no mean. {one_line}",
         "A row is named by its experiment and preset, and by what is changed in them. Samples are "
         "grey, as the models give them: of binary models, the probabilities of the last draw. They "
         "are measured against test images, real test images against training images; the labels "

@@ -7,13 +7,14 @@ import numpy as np
 
 from experiments.comparison.measures import Measures, interval
 from experiments.comparison.published import Published
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number
 from jaxgen.runs import Run
 from jaxgen.runs.summary import program_folder
 
 MEET = 1.0
-"""Nats; where log Z by AIS and by reverse AIS lie farther apart, neither is to be trusted."""
+"""Nats; where log Z by AIS and by reverse AIS lie farther apart, the table shows it."""
 PUBLISHED = "published, nats"
 ESTIMATOR = "estimator"
 """Titles of columns."""
@@ -22,7 +23,8 @@ PIXELS = {"sample": "drawn", "threshold": "thresholded"}
 OTHERS = (
     [
         ESTIMATOR,
-        f"how the likelihood was found; and where AIS from its two sides is over {MEET:g} nat off",
+        f"how the likelihood was found; where AIS from its two sides is over {MEET:g} nat off; and "
+        f"where fewer than {LEAST_EFFECTIVE} chains carry log Z, so that no error is known",
     ],
     [PUBLISHED, "the figure that a model reaches for; its source stands under Log likelihood"],
     ["N labels, %", "test images that a linear probe of the highest features reads right"],
@@ -64,19 +66,40 @@ def headline(measures: Measures) -> Mapping[str, Any] | None:
     return found[-1] if found else None
 
 
+def few_chains(likelihood: Mapping[str, Any]) -> bool:
+    """Whether a likelihood rests on too few effective chains to be ranked or averaged."""
+    effective = likelihood["effective_chains"]
+    return effective is not None and effective < LEAST_EFFECTIVE
+
+
 def _likelihood(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.2f} ± {number(found['standard_error'], 2)}"
+    value, error = f"{found['value']:.2f}", found["standard_error"]
+    return value if error is None else f"{value} ± {number(error, 2)}"
+
+
+def likelihood_cell(found: Sequence[Mapping[str, Any] | None]) -> str:
+    """A likelihood over the seeds; if one rests on too few chains, the range and no mean."""
+    taken = [each for each in found if each is not None]
+    if len(taken) > 1 and any(map(few_chains, taken)):
+        return " to ".join(f"{of(each['value'] for each in taken):.2f}" for of in (min, max))
+    return cell(taken, _likelihood)
 
 
 def estimator(measures: Sequence[Measures]) -> str:
-    """The kind of the headline, and how far reverse AIS lies off in one of the seeds, if far."""
+    """The kind of the headline; few effective chains, and how far the sides are off, if far.
+
+    Of several seeds the fewest chains and the largest distance.
+    """
     best = [found for found in map(headline, measures) if found]
     if not best:
         return ""
     parts = [best[0]["kind"]]
     if best[0]["binary"] == "threshold":
         parts.append("pixels thresholded")
-    if (gap := max(found["log_z_gap"] for found in best)) > MEET:
+    few = min(filter(few_chains, best), key=lambda x: x["effective_chains"], default=None)
+    if few:
+        parts.append(f"{few['effective_chains']:.2g} of {few['num_chains']} chains effective")
+    if (gap := max(found["log_z_gap"] for found in best)) > MEET or few:
         parts.append(f"reverse AIS {gap:.1f} nats off")
     return "; ".join(parts)
 
@@ -113,7 +136,7 @@ def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     lines = []
     for row in rows:
         best = [headline(each) for each in row.measures]
-        line = [row.name, str(len(row.runs) or ""), cell(best, _likelihood)]
+        line = [row.name, str(len(row.runs) or ""), likelihood_cell(best)]
         line += [estimator(row.measures), beside(row, published)]
         for name in TITLES:
             found = [measures["samples"].get(name) for measures in row.measures]
@@ -140,7 +163,7 @@ def likelihood_table(rows: Sequence[Row], published: Sequence[Published]) -> Tab
             worst = max(found, key=lambda each: each["log_z_gap"])
             binary = PIXELS[first["binary"]]
             lines.append(
-                [row.name, first["kind"], cell(found, _likelihood), binary, worst["note"], ""]
+                [row.name, first["kind"], likelihood_cell(found), binary, worst["note"], ""]
             )
     for figure in published:
         if figure.measure == "log_likelihood":

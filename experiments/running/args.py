@@ -50,7 +50,7 @@ class RunArgs:
     log_every: int = 100
     """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
     checkpoint_seconds: float = 10.0
-    """Least time between two checkpoints."""
+    """Least time between two checkpoints; with inf the last state alone is saved."""
     cluster: Cluster = field(default_factory=Cluster)
 
     shorten: ClassVar[str] = "--epochs or --quick"
@@ -64,6 +64,7 @@ class RunArgs:
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "log_every")
+        require(self, "checkpoint_seconds", self.checkpoint_seconds >= 0, "of at least 0")
         for flag, seed in (("--seed", self.seed), *(("--seeds", seed) for seed in self.seeds)):
             if not 0 <= seed < 2**32:
                 expected = f"{flag} from 0 to 4294967295"

@@ -95,6 +95,12 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
             name = "".join(argv[index + 1 : index + 2])
         elif flag.startswith("--preset="):
             name = flag.partition("=")[2]
+        elif flag == "--seeds" and [*argv, "--"][index + 1].startswith("--"):
+            raise SettingError(
+                expected="one seed or more after --seeds",
+                found="none",
+                remedy="type --seeds 0 1 2, for example",
+            )
     if name not in presets:
         raise SettingError(
             expected=f"--preset to be one of {', '.join(presets)}",

@@ -1,6 +1,5 @@
 """The place of a run: its root, the part that is trained now, and the folders of its seeds."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from experiments.running.args import RunArgs
 from jaxgen.data import Dataset
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.settings import to_json
 
 
 class Session(NamedTuple):
@@ -60,7 +60,7 @@ def session_for(
     experiment: str, args: RunArgs, dataset: Dataset, root: Path, part: str = ""
 ) -> Session:
     """A session whose record is the `config.json` and the `manifest.json` of the part's folder."""
-    config = dataclasses.asdict(args) | {"dataset": dataset.name, "experiment": experiment}
+    config = to_json(args) | {"dataset": dataset.name, "experiment": experiment}
     seeds = args.seeds or (args.seed,)
     record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
     return Session(experiment, dataset, root, seeds, record, part)

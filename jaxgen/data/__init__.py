@@ -1,5 +1,16 @@
 """Data sets as arrays of bytes on the host, prepared by TFDS without TensorFlow."""
 
 from jaxgen.data.loading import NAMES, Dataset, Name, Split, data_root, find_prepared, load, prepare
+from jaxgen.images import to_uint8
 
-__all__ = ["NAMES", "Dataset", "Name", "Split", "data_root", "find_prepared", "load", "prepare"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Name",
+    "Split",
+    "data_root",
+    "find_prepared",
+    "load",
+    "prepare",
+    "to_uint8",
+]

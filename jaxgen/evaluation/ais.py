@@ -20,6 +20,13 @@ estimates lies, over many keys, below log Z and above it:
     ais          log mean exp(l)
     reverse_ais  -log mean exp(-l)
 
+The first start is always at hand, the second only for a target that can be enumerated. Chains that
+start elsewhere, and miss modes of the target, put the reverse estimate below log Z, by as much as
+the modes weigh. So a reverse estimate below that of AIS is one of chains that missed modes: where
+log Z is known exactly, AIS is right then. And AIS overstates Z e^t-fold with a probability of at
+most e^-t, by Markov's inequality. If the reverse estimate lies above, both err as they do in
+expectation, and log Z lies between.
+
 Neal, "Annealed importance sampling", 2001; Salakhutdinov and Murray, "On the quantitative analysis
 of deep belief networks", ICML 2008, section 4.1; Burda, Grosse and Salakhutdinov, "Accurate and
 conservative estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
@@ -41,6 +48,9 @@ from jaxgen.random import bernoulli
 
 NUM_TEMPERATURES = 14_500
 """Steps of the published schedule."""
+LEAST_EFFECTIVE = 10
+"""Effective chains below which an estimate has no standard error: a few weights carry the mean, and
+how much larger others would be is not seen in them."""
 
 
 class LogZEstimate(NamedTuple):
@@ -50,10 +60,11 @@ class LogZEstimate(NamedTuple):
     standard_error: Float[Array, ""]
     """Of log Z, by the delta method on the weights: sd(w) / (mean(w) sqrt(chains)).
 
-    Too small where a few weights dominate; NaN for a single chain.
+    NaN with fewer than `LEAST_EFFECTIVE` effective chains: it would be far too small.
     """
     interval: Float[Array, "2"]
-    """Log Z from the mean weight minus and plus three of its standard errors; may be infinite."""
+    """Log Z from the mean weight minus and plus three of its standard errors; infinite at an end
+    that they reach 0 at, and at both with fewer than `LEAST_EFFECTIVE` effective chains."""
     effective_sample_size: Float[Array, ""]
     """(sum w)^2 / sum w^2, from 1 to the number of chains: how many of them carry the mean."""
     log_z_of_chains: Float[Array, " chains"]
@@ -119,13 +130,16 @@ def _estimate(log_z_of_chains: Float[Array, " chains"], sign: float) -> LogZEsti
     log_weights = sign * log_z_of_chains
     log_mean = jax.nn.logsumexp(log_weights) - jnp.log(float(num))
     weights = jnp.exp(log_weights - log_mean)  # their mean is 1
-    error = jnp.std(weights, ddof=1) / jnp.sqrt(float(num)) if num > 1 else jnp.full((), jnp.nan)
-    bounds = jnp.log(jnp.maximum(1.0 + 3.0 * error * jnp.array([-1.0, 1.0]), 0.0))
+    effective = num / jnp.mean(jnp.square(weights))
+    enough = effective >= LEAST_EFFECTIVE
+    error = jnp.std(weights, ddof=min(num - 1, 1)) / jnp.sqrt(float(num))
+    ends = jnp.array([-1.0, 1.0])
+    bounds = jnp.log(jnp.maximum(1.0 + 3.0 * error * ends, 0.0))
     return LogZEstimate(
         log_z=sign * log_mean,
-        standard_error=error,
-        interval=jnp.sort(sign * (log_mean + bounds)),
-        effective_sample_size=num / jnp.mean(jnp.square(weights)),
+        standard_error=jnp.where(enough, error, jnp.nan),
+        interval=jnp.sort(sign * (log_mean + jnp.where(enough, bounds, ends * jnp.inf))),
+        effective_sample_size=effective,
         log_z_of_chains=log_z_of_chains,
     )
 
@@ -171,10 +185,11 @@ def reverse_ais(
     """Log Z of an RBM from chains that start at the target: -log mean exp(-l).
 
     1 / Z is estimated without bias, and log Z comes out too high in expectation, where `visible`
-    are independent exact draws from the target. Such draws are known for RBMs that can be
-    enumerated. The ends of long Gibbs chains (`rbm.gibbs`) are draws only if the chains have
-    mixed. From others this is an estimate that most often lies above log Z, and no bound: chains
-    that never left the modes they began in see the target as only these modes.
+    are independent exact draws from the target: then this is an upper bound in expectation. Such
+    draws are known for RBMs that can be enumerated. The ends of long Gibbs chains (`rbm.gibbs`) are
+    draws only if the chains have mixed. Chains that never left the modes they began in see the
+    target as only these modes, whose share of Z is less than all of it, and the estimate lies below
+    log Z. Neither the standard error nor the effective chains show it; `ais` does.
 
     Args:
         params: the target.

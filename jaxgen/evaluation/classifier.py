@@ -23,12 +23,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import ScopeParamShapeError
 from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 from jaxgen import data
 from jaxgen.data import Dataset
-from jaxgen.errors import CheckpointError, SettingError, WriteError, require, require_positive
+from jaxgen.errors import (
+    CheckpointError,
+    SettingError,
+    WriteError,
+    require_above_zero,
+    require_layer_sizes,
+    require_positive,
+)
 from jaxgen.export import safetensors
+from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import Conv
@@ -65,8 +74,8 @@ class Config:
     def __post_init__(self) -> None:
         names = ("num_hidden", "num_features", "num_classes", "num_epochs", "batch_size")
         require_positive(self, *names)
-        require(self, "channels", min(self.channels) >= 1, "of 1 or more each")
-        require(self, "learning_rate", self.learning_rate > 0, "above 0")
+        require_layer_sizes(self, "channels")
+        require_above_zero(self, "learning_rate")
 
 
 class Classification(NamedTuple):
@@ -134,6 +143,7 @@ def train(
     Every epoch visits the images in an order of its own and leaves the last, partial batch out.
     The same key, images and machine give the same bits.
     """
+    check_images(images)
     num_batches = len(images) // config.batch_size
     if num_batches == 0:
         raise SettingError(
@@ -184,11 +194,22 @@ def classify(
     images: UInt8[np.ndarray, "num height width channels"]
     | Float[np.ndarray | Array, "num height width channels"],
 ) -> Classification:
-    """Features and class probabilities of images: bytes, or numbers in [0, 1]."""
+    """Features and class probabilities of images: raw, or numbers in [0, 1].
+
+    Errors:
+        SettingError: they are neither, or not of the shape that the net was trained on.
+    """
     pixels = as_inputs(np.asarray(images), len(images))
-    padded = np.pad(pixels, ((0, -len(pixels) % BLOCK), *[(0, 0)] * 3))
-    blocks = padded.reshape(-1, BLOCK, *pixels.shape[1:])
-    found = (np.asarray(each) for each in _classify(config, params, blocks))
+    widths = ((0, -len(pixels) % BLOCK), *[(0, 0)] * (pixels.ndim - 1))
+    blocks = np.pad(pixels, widths).reshape(-1, BLOCK, *pixels.shape[1:])
+    try:
+        found = [np.asarray(each) for each in _classify(config, params, blocks)]
+    except (ScopeParamShapeError, IndexError, ValueError) as error:
+        raise SettingError(
+            expected="images of the shape that the classifier was trained on",
+            found=str([*pixels.shape]),
+            remedy="scale them, or train one on images of theirs",
+        ) from error
     features, probs = (each.reshape(-1, each.shape[-1])[: len(pixels)] for each in found)
     return Classification(features=features, probs=probs)
 
@@ -283,6 +304,9 @@ def load(
 
 
 def as_inputs(images: np.ndarray, num: int) -> Float[np.ndarray, "num height width channels"]:
-    """The first `num` images, bytes or numbers in [0, 1], as numbers in [0, 1]."""
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    return np.asarray(images[:num], np.float32) / np.float32(scale)
+    """The first `num` images, raw or in [0, 1], as numbers in [0, 1].
+
+    Errors:
+        SettingError: they are neither.
+    """
+    return in_unit_range(images[:num])

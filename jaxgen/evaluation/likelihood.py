@@ -104,6 +104,7 @@ def stochastic_pseudo_log_likelihood(
 
 def _flip_term(params: Params, visible: Array, logits: Array, unit: Array) -> Array:
     """-softplus(F(v) - F(v^i)) for a unit i per example [batch], given b + v'W."""
+    params = jax.tree.map(jnp.asarray, params)  # NumPy arrays take no traced index
     change = 1.0 - 2.0 * jnp.take_along_axis(visible, unit[:, None], axis=-1)
     flipped = logits + change * params["w"][unit]
     rise = jnp.sum(softplus(flipped) - softplus(logits), axis=-1)

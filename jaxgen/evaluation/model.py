@@ -46,10 +46,16 @@ class Likelihood(NamedTuple):
     kind: str
     """Exact, an estimate or a bound, and by what."""
     value: float
-    standard_error: float
-    """From the choice of images, with the draws for each of them, and from log Z's chains."""
+    standard_error: float | None
+    """From the choice of images, with the draws for each of them, and from log Z's chains; None
+    where it is not known, because there is one image or log Z has too few effective chains."""
     log_z_gap: float = 0.0
     """How far log Z by annealing from the other side lies off, in nats; 0 where none is used."""
+    num_chains: int = 0
+    """Chains that estimate log Z; 0 where none do."""
+    effective_chains: float | None = None
+    """How many of them carry the estimate. Below `jaxgen.evaluation.ais.LEAST_EFFECTIVE` the value
+    is no number to rank or to average; None without chains."""
     binary: Binarize = "sample"
     """How grey pixels were made binary; likelihoods of other pixels are of other data."""
     note: str = ""
@@ -158,7 +164,12 @@ def compute_features(
 def mean_likelihood(
     values: Float[Array, " examples"], kind: str, log_z_error: float = 0.0, **more: Any
 ) -> Likelihood:
-    """The mean of a log likelihood over examples; an error of log Z is the same in all of them."""
+    """The mean of a log likelihood over examples; an error of log Z is the same in all of them.
+
+    Its error is not known where that of log Z is NaN, and of a single example.
+    """
     host = np.asarray(values, np.float64)
-    error = float(np.hypot(host.std(ddof=1) / np.sqrt(len(host)), log_z_error))
+    error = None
+    if len(host) > 1 and not np.isnan(log_z_error):
+        error = float(np.hypot(host.std(ddof=1) / np.sqrt(len(host)), log_z_error))
     return Likelihood(kind, float(host.mean()), error, **more)

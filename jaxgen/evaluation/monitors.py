@@ -15,6 +15,7 @@ from jaxgen.evaluation.likelihood import (
     rbm_log_z,
     stochastic_pseudo_log_likelihood,
 )
+from jaxgen.images import check_images
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.models import dbn, rbm, vae
 from jaxgen.random import Binarize, binarize
@@ -26,7 +27,12 @@ RARE = 0.01
 def reconstruction_error(
     images: UInt8[Array, "examples *shape"], probs: Float[Array, "examples visible"]
 ) -> Float[Array, ""]:
-    """Mean over images and pixels of (x - p)^2, x the grey image in [0, 1]."""
+    """Mean over images and pixels of (x - p)^2, x the grey image in [0, 1].
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    check_images(images)
     return jnp.mean(jnp.square(images.reshape(probs.shape) / 255.0 - probs))
 
 
@@ -123,7 +129,8 @@ def vae_monitors(
     Returns:
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
             KL(q(z|x) || p(z)), means over the images, nats per image.
-        test_elbo_error: standard error of the ELBO, from the choice of images and codes.
+        test_elbo_error: standard error of the ELBO, from the choice of images and codes: the
+            standard deviation (n - 1) over the root of n.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
     """
     found = vae.terms(params, config, key, visible, 1)
@@ -132,7 +139,7 @@ def vae_monitors(
     use = latent.latent_use(*vae.encode(params, config, visible))
     return {
         "test_elbo": jnp.mean(elbo),
-        "test_elbo_error": jnp.std(elbo) / jnp.sqrt(len(elbo)),
+        "test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo)),
         "test_reconstruction": jnp.mean(reconstruction),
         "test_kl": jnp.mean(found.kl),
         "test_active_units": jnp.sum(use.active).astype(jnp.float32),

@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
+from jaxgen.evaluation.sample_quality import check_features
+from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
 
@@ -63,19 +65,26 @@ def _log_densities(blocks: Array, samples: Array, sigmas: tuple[float, ...]) -> 
     return jnp.moveaxis(found, 1, 0)
 
 
+def _flat(images: Pixels) -> Float[np.ndarray, "num pixels"]:
+    numbers = in_unit_range(images) if images.dtype == np.uint8 else images
+    return np.asarray(numbers, np.float32).reshape(len(images), -1)
+
+
 def log_densities(
     images: Pixels, samples: Pixels, sigmas: Sequence[float]
 ) -> Float[np.ndarray, "sigmas num"]:
     """Log p(x) of each image for each width, in nats; the dimension is the number of pixels.
 
+    Raw images, uint8, are taken as numbers in [0, 1].
+
     Errors:
-        SettingError: a width that is not above 0.
+        SettingError: a width that is not above 0, or pixels that are not finite or not as many.
     """
     if min(sigmas, default=0.0) <= 0:
         raise SettingError(expected="widths above 0", found=str(sigmas), remedy="leave others out")
-    flat = np.asarray(images, np.float32).reshape(len(images), -1)
+    flat, rows = _flat(images), _flat(samples)
+    check_features(flat, rows)
     blocks = np.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
-    rows = np.asarray(samples, np.float32).reshape(len(samples), -1)
     found = np.asarray(_log_densities(blocks, rows, tuple(sigmas)))
     return found.reshape(len(sigmas), -1)[:, : len(flat)]
 

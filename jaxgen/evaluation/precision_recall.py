@@ -1,8 +1,10 @@
 """How far samples reach over the data and stay within it, by balls about neighbours.
 
 The ball of a point of a set reaches to its k-th nearest other point of the set; the union of the
-balls stands for where the set lies. Points are features, one a row. On finite sets the measures
-depend on the number of points: compare models at equal numbers, and beside real test images.
+balls stands for where the set lies. That other point is in the ball for precision and recall, and
+not for density and coverage, as their papers have it. Points are features, one a row. On finite
+sets the measures depend on the number of points: compare models at equal numbers, and beside real
+test images.
 """
 
 from typing import NamedTuple
@@ -11,10 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxgen.errors import SettingError
+from jaxgen.evaluation.sample_quality import Features, check_features
 
 _BLOCK = 500
+_TOLERANCE = 1e-12
+"""Nearer to a ball's boundary than this part of the largest |centre|^2 is on it: the rounding of
+squared distances, with much to spare."""
 
-Points = Float[np.ndarray, "num features"]
+Points = Features
 
 
 class Pair(NamedTuple):
@@ -62,15 +68,17 @@ def squared_radii(centres: Points, num_neighbours: int) -> Float[np.ndarray, " n
     return radii
 
 
-def membership(points: Points, centres: Points, num_neighbours: int) -> Membership:
-    """Which points lie within the balls about the centres; a ball holds its boundary.
+def membership(points: Points, centres: Points, num_neighbours: int, *, closed: bool) -> Membership:
+    """Which points lie within the balls about the centres; closed balls hold their boundary.
 
     Errors:
-        SettingError: there are no more centres than neighbours.
+        SettingError: there are no more centres than neighbours, or a feature is not finite.
     """
+    check_features(points, centres)
     middle = np.mean(centres, axis=0, dtype=np.float64)  # small numbers cancel less
     points, centres = points.astype(np.float64) - middle, centres.astype(np.float64) - middle
-    radii = squared_radii(centres, num_neighbours)
+    slack = _TOLERANCE * np.max(np.sum(centres**2, axis=1))
+    radii = squared_radii(centres, num_neighbours) + (slack if closed else -slack)
     num_balls, reached = np.empty(len(points), np.int64), np.zeros(len(centres), np.bool_)
     for start in range(0, len(points), _BLOCK):
         inside = _squared_distances(points[start : start + _BLOCK], centres) <= radii
@@ -80,12 +88,13 @@ def membership(points: Points, centres: Points, num_neighbours: int) -> Membersh
 
 
 def precision(samples: Points, real: Points, num_neighbours: int = 3) -> float:
-    """The part of samples in a ball about a real point; with the roles exchanged, recall.
+    """The part of samples in a closed ball about a real point; with the roles exchanged, recall.
 
     Errors:
-        SettingError: there are no more real points than neighbours.
+        SettingError: there are no more real points than neighbours, or a feature is not finite.
     """
-    return float(np.mean(membership(samples, real, num_neighbours).num_balls > 0))
+    found = membership(samples, real, num_neighbours, closed=True)
+    return float(np.mean(found.num_balls > 0))
 
 
 def precision_recall(samples: Points, real: Points, num_neighbours: int = 3) -> Pair:
@@ -96,7 +105,7 @@ def precision_recall(samples: Points, real: Points, num_neighbours: int = 3) -> 
     are nowhere near; `density_coverage` mends that.
 
     Errors:
-        SettingError: a set has no more points than neighbours.
+        SettingError: a set has no more points than neighbours, or a feature is not finite.
     """
     return Pair(
         fidelity=precision(samples, real, num_neighbours),
@@ -109,14 +118,15 @@ def density_coverage(samples: Points, real: Points, num_neighbours: int = 5) -> 
 
         density = sum_j sum_i [y_j in B(x_i)] / (k M)    coverage = sum_i [some y_j in B(x_i)] / N
 
-    for samples y_1..M and real points x_1..N. Density is 1 in expectation where both sets are of
-    one distribution, and more where samples crowd; coverage is then nearly 1 - 2^-k where M = N,
-    0.97 for k = 5. Naeem et al., "Reliable fidelity and diversity metrics for generative models",
-    2020, section 3.
+    for samples y_1..M and real points x_1..N, and open balls B. Density is 1 in expectation where
+    both sets are of one distribution, 1 for copies of the real points too, and more where samples
+    crowd; coverage is then nearly 1 - 2^-k where M = N, 0.97 for k = 5. Naeem et al., "Reliable
+    fidelity and diversity metrics for generative models", 2020, section 3; that a boundary is
+    outside is in their published code.
 
     Errors:
-        SettingError: there are no more real points than neighbours.
+        SettingError: there are no more real points than neighbours, or a feature is not finite.
     """
-    found = membership(samples, real, num_neighbours)
+    found = membership(samples, real, num_neighbours, closed=False)
     density = float(np.mean(found.num_balls)) / num_neighbours
     return Pair(density, float(np.mean(found.reached)))

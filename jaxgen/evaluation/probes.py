@@ -27,6 +27,8 @@ from sklearn.neural_network import MLPClassifier
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError
 from jaxgen.evaluation.resampling import Estimate, bootstrap
+from jaxgen.evaluation.sample_quality import check_features
+from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
 
@@ -271,8 +273,12 @@ class ProbeRow(NamedTuple):
 
 
 def pixels(images: UInt8[np.ndarray, "num height width channels"]) -> Features:
-    """Raw images as rows in [0, 1]: the baseline."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)
+    """Raw images as rows in [0, 1]: the baseline.
+
+    Errors:
+        SettingError: the images are neither in [0, 1] nor raw ones.
+    """
+    return in_unit_range(images).reshape(len(images), -1)
 
 
 def _fit_row(
@@ -305,7 +311,12 @@ def evaluate_features(
     """Probes each kind of features, given for train and test images, with each number of labels.
 
     Every probe reads each kind, given the same labels. More labels than there are mean all.
+
+    Errors:
+        SettingError: a feature is not finite.
     """
+    for both in features.values():
+        check_features(*both)
     numbers = sorted({min(num, len(dataset.train.labels)) for num in num_labels})
     return [
         _fit_row(name, probe, both, dataset, num, seed)

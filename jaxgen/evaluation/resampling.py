@@ -51,6 +51,8 @@ def half_sampled(
     rng: np.random.Generator,
     num_resamples: int = 40,
     within: tuple[float, float] = (-np.inf, np.inf),
+    *,
+    extrapolate: bool = False,
 ) -> Estimate:
     """The statistic and value +- t s, s the spread of its values on random halves of every set.
 
@@ -60,7 +62,13 @@ def half_sampled(
     s^2 / m (1 - m / n) = s^2 / n for m = n / 2, as much as the mean of a new set about the true one
     (Shao and Tu, "The jackknife and bootstrap", 1995, section 2.3). No copies arise, and what the
     statistic's bias owes to the number of samples is not in the interval: it lies about the value
-    on whole sets, and ends where the statistic's own range ends, `within`. For what is no mean the
+    on whole sets, and ends where the statistic's own range ends, `within`.
+
+    With `extrapolate` it lies about 2 value - mean of the halves' values, the value that a straight
+    line in 1 / n through both sizes has at 1 / n = 0. A bias in proportion to 1 / n is gone, and
+    the spread is hardly larger, as the mean of two halves is that of the set: Quenouille, "Notes on
+    bias in estimation", 1956; of the Frechet distance, Chong and Forsyth, "Effectively
+    unbiased FID and inception score and where to find them", 2020. For what is no mean the
     width is an approximation. At the least value that a distance or a divergence can have, where
     it grows as a square, halves scatter too much and the interval is too wide: for the KL of label
     shares by the root of 3.
@@ -78,7 +86,10 @@ def half_sampled(
     def halves() -> list[Any]:
         return [each[rng.permutation(len(each))[: len(each) // 2]] for each in samples]
 
-    spread = np.std([statistic(*halves()) for _ in range(num_resamples)], ddof=1)
-    value, reach = float(statistic(*samples)), float(spread * t.ppf(0.975, num_resamples - 1))
+    found = [statistic(*halves()) for _ in range(num_resamples)]
+    value = float(statistic(*samples))
+    if extrapolate:
+        value = 2.0 * value - float(np.mean(found))
+    reach = float(np.std(found, ddof=1) * t.ppf(0.975, num_resamples - 1))
     low, high = np.clip((value - reach, value + reach), *within)
     return Estimate(value, float(low), float(high), len(samples[0]), num_resamples)

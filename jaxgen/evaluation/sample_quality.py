@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from jaxgen.errors import SettingError
+from jaxgen.images import check_images, in_unit_range
 
 _BLOCK = 100
 
@@ -48,14 +49,18 @@ def nearest(
     images: Float[np.ndarray | Array, "num ..."],
     training: UInt8[np.ndarray | Array, "examples ..."],
 ) -> Nearest:
-    """The training image nearest to each image in [0, 1], and how far away it is.
+    """The training image nearest to each image, in [0, 1] or raw, and how far away it is.
 
     d(x) = min_t |x - t / 255|, the Euclidean distance, over all training images t; the index is the
     least one that attains it. Copies lie at 0, up to 0.01 of rounding; strokes that no image has
     lie far away; but a blur lies near to many images. The distances of real test images, which are
     neither, are what to set beside them.
+
+    Errors:
+        SettingError: the images are neither in [0, 1] nor raw, or the training images are not raw.
     """
-    flat = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
+    check_images(training)
+    flat = in_unit_range(np.asarray(images)).reshape(len(images), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
     rows = jnp.asarray(training).reshape(len(training), -1).astype(jnp.float32) / 255.0
     found = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))
@@ -73,6 +78,27 @@ def nearest_distance(
 def pixel_variance(images: Float[np.ndarray | Array, "num ..."]) -> float:
     """Mean over the pixels of their variance over the images; it falls when images are alike."""
     return float(np.mean(np.var(np.asarray(images, np.float64), axis=0)))
+
+
+def check_features(*sets: Features) -> None:
+    """Raises SettingError unless all sets are finite features [num, units] of the same units.
+
+    Of one row that is not finite, distances to all others, and means, are not numbers either.
+    """
+    shapes = [np.shape(each) for each in sets]
+    if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
+        raise SettingError(
+            expected="features [num, units], of the same units in every set",
+            found=" and ".join(str([*shape]) for shape in shapes),
+            remedy="give a row for each image",
+        )
+    for each in sets:
+        if num := int(np.sum(~np.all(np.isfinite(each), axis=1))):
+            raise SettingError(
+                expected="finite features",
+                found=f"NaN or infinity in {num:,} of {len(each):,} rows",
+                remedy="look at the images of these rows, or leave them out",
+            )
 
 
 def _moments(features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -94,12 +120,14 @@ def frechet_distance(samples: Features, real: Features) -> float:
     Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982. The
     last trace is the sum of the singular values of S1^(1/2) S2^(1/2), which keeps twice the digits
     of a square root of eigenvalues. With Inception's features the number is the FID; with others it
-    is not, and cannot be compared to one. It is biased upward, the more the fewer samples there
-    are; real test images against real training images are its floor.
+    is not, and cannot be compared to one. It is biased upward, in proportion to 1 / m + 1 / n for
+    m and n samples: where both are standard normal in d dimensions, by (d + d (d + 1) / 4) times
+    that. `jaxgen.evaluation.resampling.half_sampled` extrapolates to infinitely many.
 
     Errors:
-        SettingError: a set of fewer than 2 samples.
+        SettingError: a set of fewer than 2 samples, or a feature is not finite.
     """
+    check_features(samples, real)
     (mean_a, root_a), (mean_b, root_b) = _moments(samples), _moments(real)
     traces = np.sum(root_a**2) + np.sum(root_b**2)  # Tr R R = sum of squares of a symmetric R
     cross = np.sum(np.linalg.svd(root_a @ root_b, compute_uv=False))
@@ -125,8 +153,9 @@ def squared_mmd(samples: Features, real: Features) -> float:
     samples and is 0 where the first three moments agree, so it is also negative at times.
 
     Errors:
-        SettingError: a set of fewer than 2 samples.
+        SettingError: a set of fewer than 2 samples, or a feature is not finite.
     """
+    check_features(samples, real)
     if min(len(samples), len(real)) < 2:
         raise SettingError(
             expected="at least 2 samples of each kind",

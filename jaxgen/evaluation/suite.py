@@ -35,10 +35,11 @@ NUM_PIXELS = 1000
 NUM_HELD_OUT = 1000
 """Training images that choose the window's width, at most."""
 POSITIVE, SHARE = (0.0, np.inf), (0.0, 1.0)
-"""Ranges of measures, where their intervals end; an unbiased MMD^2 may be negative."""
+"""Ranges of measures, where their intervals end; what has no bias may be negative."""
 
 TITLES = {
     "frechet_distance": "Frechet distance",
+    "frechet_extrapolated": "Frechet distance, extrapolated",
     "squared_mmd": "MMD^2",
     "precision": "precision",
     "recall": "recall",
@@ -51,7 +52,12 @@ TITLES = {
 }
 """Names of the measures for readers."""
 DESCRIPTIONS = {
-    "frechet_distance": "squared Frechet distance on the classifier's features (no FID); lower",
+    "frechet_distance": "squared Frechet distance on the classifier's features (no FID), of so "
+    "many samples: biased upward, in proportion to 1 / samples, so the interval is of this number "
+    "and not of the distance of the distributions; lower",
+    "frechet_extrapolated": "the same, extrapolated to infinitely many samples by a line in 1 / "
+    "samples; its interval is of the distance of the distributions; near 0 negative at times; "
+    "lower",
     "squared_mmd": "squared maximum mean discrepancy, cubic kernel, on the classifier's features, "
     "unbiased; lower",
     "precision": "share of samples nearer to a real image than its 3rd nearest real one; higher",
@@ -110,6 +116,9 @@ def _measure_features(found: np.ndarray, real: np.ndarray, rng: np.random.Genera
     frechet = sample_quality.frechet_distance
     return {
         "frechet_distance": half_sampled(frechet, [found, real], rng, within=POSITIVE),
+        "frechet_extrapolated": half_sampled(
+            frechet, [found, real], rng.spawn(1)[0], extrapolate=True
+        ),
         "squared_mmd": half_sampled(sample_quality.squared_mmd, pair, rng, 20),
         "precision": half_sampled(precision_recall.precision, pair, rng, 20, SHARE),
         "recall": half_sampled(recall, pair, rng, 20, SHARE),

@@ -9,7 +9,11 @@ convolution, each followed by its `BatchNorm2d`, if it has one, and by its activ
 
 So a generator with batch normalisation has main.0.weight, main.1.running_mean, ..., main.12.bias,
 and one with a dense stem stem.weight, main.0.weight, ..., main.9.weight. An activation takes a
-number and has no variables. Layouts, ours and PyTorch's:
+number and has no variables.
+
+The lab's own class is no sequence: its generator, which has the transposed stem, calls its
+convolutions layer1 to layer5, and the normalisation after the first four batchnorm1 to batchnorm4.
+That is the naming `lab`. Layouts, ours and PyTorch's:
 
     Conv2d           kernel [kh, kw, C, O]    weight [O, C, kh, kw]
     ConvTranspose2d  kernel [kh, kw, O, C]    weight [C, O, kh, kw]      (of C inputs, O outputs)
@@ -24,13 +28,16 @@ import jax
 import numpy as np
 from jaxtyping import Num
 
-from jaxgen.errors import CheckpointError
+from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.models import dcgan
 from jaxgen.models.adversarial import Variables
 
 Arrays: TypeAlias = Mapping[str, Num[np.ndarray, "..."]]
 """Arrays by PyTorch's names: as `state_dict()` gives and `jaxgen.export.safetensors` writes."""
 Player: TypeAlias = Literal["generator", "discriminator"]
+
+Naming: TypeAlias = Literal["sequence", "lab"]
+"""Names by places in `main`, or those of the lab's generator."""
 
 KERNEL = (3, 2, 0, 1)
 """PyTorch's axes of a convolution's weights from ours, for both kinds of convolution."""
@@ -44,21 +51,23 @@ class _Entry(NamedTuple):
     layout: Literal["same", "kernel", "stem_weight", "stem_bias"]
 
 
-def _main(config: dcgan.Config, player: Player, prefix: str) -> list[_Entry]:
-    """The convolutions and their batch normalisation, by their numbers in `main`."""
+def _main(config: dcgan.Config, player: Player, prefix: str, naming: Naming) -> list[_Entry]:
+    """The convolutions and their batch normalisation, by their numbers in `main` or in the lab."""
     first = int(player == "generator" and config.stem == "dense")
     last = 3 if player == "discriminator" and config.stem == "dense" else 4
     entries, place = [], 0
     for index in range(first, last + 1):
+        layer = f"layer{index + 1}" if naming == "lab" else f"{prefix}{place}"
         names = {"kernel": "weight"} | ({"bias": "bias"} if config.use_bias else {})
         for ours, theirs in names.items():
             layout: Any = "kernel" if ours == "kernel" else "same"
             path = ("params", f"conv_{index}", ours)
-            entries.append(_Entry(path, f"{prefix}{place}.{theirs}", layout))
+            entries.append(_Entry(path, f"{layer}.{theirs}", layout))
         plain = index == 4 or (index == 0 and player == "discriminator")
         if config.batch_norm and not plain:
             place += 1
-            entries += _norm(index, f"{prefix}{place}")
+            norm = f"batchnorm{index + 1}" if naming == "lab" else f"{prefix}{place}"
+            entries += _norm(index, norm)
         place += 2
     return entries
 
@@ -77,9 +86,15 @@ def _norm(index: int, name: str) -> list[_Entry]:
     ]
 
 
-def _entries(config: dcgan.Config, player: Player, prefix: str) -> list[_Entry]:
+def _entries(config: dcgan.Config, player: Player, prefix: str, naming: Naming) -> list[_Entry]:
     """Everything that one net owns, in PyTorch's order."""
-    main = _main(config, player, prefix)
+    if naming == "lab" and not is_labs(config, player):
+        raise SettingError(
+            expected="a generator with the transposed stem, for the names of the lab's",
+            found=f"a {player} with the {config.stem} stem",
+            remedy="take the names of a sequence",
+        )
+    main = _main(config, player, prefix, naming)
     if config.stem == "transposed":
         return main
     stem = [
@@ -87,6 +102,14 @@ def _entries(config: dcgan.Config, player: Player, prefix: str) -> list[_Entry]:
         _Entry(("params", "stem", "dense", "bias"), "stem.bias", "stem_bias"),
     ]
     return stem + main if player == "generator" else main + stem
+
+
+def is_labs(config: dcgan.Config, player: Player) -> bool:
+    """Whether the lab's class has such a net: a generator with the transposed stem, of any width.
+
+    One without batch normalisation fits a class without those layers.
+    """
+    return player == "generator" and config.stem == "transposed"
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:
@@ -127,6 +150,7 @@ def to_pytorch(
     variables: Variables,
     prefix: str = "main.",
     num_batches: int = 0,
+    naming: Naming = "sequence",
 ) -> dict[str, np.ndarray]:
     """One net's variables as a state dict that PyTorch loads with `strict=True`.
 
@@ -137,12 +161,16 @@ def to_pytorch(
         prefix: of the names of the sequential module; "" where it is the whole module.
         num_batches: what `num_batches_tracked` says, int64; PyTorch only counts it, unless its
             `momentum` is None, and we do not store it.
+        naming: whose names; those of the lab have no prefix.
 
     Returns:
         Arrays in PyTorch's order, row-major, in the dtypes of the variables.
+
+    Errors:
+        SettingError: the lab has no such net.
     """
     arrays: dict[str, np.ndarray] = {}
-    for entry in _entries(config, player, prefix):
+    for entry in _entries(config, player, prefix, naming):
         leaf: Any = variables
         for part in entry.path:
             leaf = leaf[part]
@@ -159,6 +187,7 @@ def from_pytorch(
     arrays: Arrays,
     num_channels: int = 1,
     prefix: str = "main.",
+    naming: Naming = "sequence",
 ) -> Variables:
     """The inverse of `to_pytorch`, for nets of images with `num_channels`.
 
@@ -168,9 +197,9 @@ def from_pytorch(
         CheckpointError: A name is missing or unknown, or an array has another shape than the
             configuration asks for.
     """
-    _check(_expected_shapes(config, player, num_channels, prefix), arrays)
+    _check(_expected_shapes(config, player, num_channels, prefix, naming), arrays)
     variables: Variables = {"params": {}, "batch_stats": {}}
-    for entry in _entries(config, player, prefix):
+    for entry in _entries(config, player, prefix, naming):
         node = variables
         for part in entry.path[:-1]:
             node = node.setdefault(part, {})
@@ -180,7 +209,7 @@ def from_pytorch(
 
 
 def _expected_shapes(
-    config: dcgan.Config, player: Player, num_channels: int, prefix: str
+    config: dcgan.Config, player: Player, num_channels: int, prefix: str, naming: Naming
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a net's arrays by PyTorch's names."""
     net = getattr(dcgan.nets(config, num_channels), player)
@@ -189,7 +218,8 @@ def _expected_shapes(
     example = np.zeros(shape, np.float32)
     made = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), example)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.bool_), made)
-    return {name: a.shape for name, a in to_pytorch(config, player, zeros, prefix).items()}
+    arrays = to_pytorch(config, player, zeros, prefix, naming=naming)
+    return {name: a.shape for name, a in arrays.items()}
 
 
 def _check(expected: Mapping[str, tuple[int, ...]], arrays: Arrays) -> None:

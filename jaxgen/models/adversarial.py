@@ -9,7 +9,6 @@ by turns of Adam; G minimises -log D(G(z)) instead where the loss is `non_satura
 Goodfellow et al., "Generative adversarial nets", 2014.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,8 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_choices, require_positive
+from jaxgen.errors import require, require_above_zero, require_choices, require_positive
+from jaxgen.images import check_images
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import normal
 
@@ -81,7 +81,15 @@ class Game(NamedTuple):
 
 
 def rescaled(images: Batch) -> Pixels:
-    """Raw images, 0 to 255, in [-1, 1]."""
+    """Raw images, 0 to 255, in [-1, 1].
+
+    Where a compiler joins the product and the difference, 255 becomes 1 + 2^-23: the product by
+    1 / 127.5, which is rounded, is not rounded again. Cutting it off would change trained bits.
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    check_images(images)
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
@@ -151,7 +159,7 @@ class Training:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "latent_size", "d_steps", "g_steps")
-        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
+        require_above_zero(self, "learning_rate")
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
@@ -330,6 +338,7 @@ def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int])
         init=partial(init, config, nets, jnp.zeros((1, *image_shape))),
         step=partial(step, config, nets),
         sample=partial(sample, config, nets),
+        image_shape=image_shape,
     )
 
 

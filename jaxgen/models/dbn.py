@@ -26,7 +26,14 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxgen.errors import SettingError, require, require_choices, require_positive
+from jaxgen.errors import (
+    SettingError,
+    require_above_zero,
+    require_choices,
+    require_layer_sizes,
+    require_not_negative,
+    require_positive,
+)
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey, named_key
 from jaxgen.models import rbm
 from jaxgen.models.rbm import Hidden, Visible
@@ -60,15 +67,9 @@ class Config:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_sampling_steps")
-        require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
-        for flag, values in (
-            ("--hidden-sizes", self.hidden_sizes),
-            ("--num-gibbs-steps", self.num_gibbs_steps),
-        ):
-            if not values or min(values) < 1:
-                found = " ".join(map(str, values)) or "none"
-                remedy = f"set {flag}, one number per layer"
-                raise SettingError(expected=f"{flag} of at least 1", found=found, remedy=remedy)
+        require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
+        require_above_zero(self, "learning_rate")
+        require_not_negative(self, "decay_steps", "init_scale")
 
 
 def rbm_config(config: Config, layer: int) -> rbm.Config:
@@ -274,4 +275,5 @@ def learner(
         init=partial(init, config, math.prod(image_shape), lower),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
+        image_shape=image_shape,
     )

@@ -11,7 +11,6 @@ Radford, Metz and Chintala, "Unsupervised representation learning with deep conv
 generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import MAX_SIZE, require, require_above_zero, require_positive
 from jaxgen.learner import Batch, Learner, PRNGKey
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
@@ -61,7 +60,9 @@ class Config(adversarial.Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "base_width")
-        require(self, "width", 0 < self.width < math.inf, "above 0 and finite")
+        require_above_zero(self, "width")
+        widest = 8 * self.width * self.base_width
+        require(self, "width", widest <= MAX_SIZE, f"of at most {MAX_SIZE:,} channels in a layer")
 
 
 def channels(config: Config, multiple: int) -> int:
@@ -160,7 +161,8 @@ def nets(config: Config, num_channels: int) -> Nets:
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
     """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
     shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
-    return adversarial.game(config, nets(config, image_shape[-1]), shape)
+    found = adversarial.game(config, nets(config, image_shape[-1]), shape)
+    return found._replace(learner=found.learner._replace(image_shape=image_shape))
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:

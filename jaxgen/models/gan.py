@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require
+from jaxgen.errors import require, require_layer_sizes
 from jaxgen.learner import Learner
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
@@ -32,12 +32,12 @@ class Config(adversarial.Training):
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Function after every hidden layer of the generator; LeakyReLU has the slope 0.2."""
     dropout: float = 0.3
-    """Share of the discriminator's hidden units that are left out in training."""
+    """Share of the discriminator's hidden units that are left out in training; the notebook's
+    argument of the same name is the share that stays."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generator_sizes", "discriminator_sizes"):
-            require(self, name, min(getattr(self, name), default=0) >= 1, "of sizes 1 or more")
+        require_layer_sizes(self, "generator_sizes", "discriminator_sizes")
         require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
 
 

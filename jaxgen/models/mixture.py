@@ -31,7 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.errors import SettingError, require, require_positive
+from jaxgen.errors import require_above_zero, require_choices, require_positive
+from jaxgen.images import check_images
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.models.rbm import Visible
 from jaxgen.random import RESOLUTION, Binarize, binarize, bits16
@@ -54,8 +55,9 @@ class Config:
     """How grey pixels become input: drawn again in every iteration, >= 0.5, or used as they are."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_components", "num_iterations")
-        require(self, "prior_count", 0 < self.prior_count < float("inf"), "above 0 and finite")
+        require_above_zero(self, "prior_count")
 
 
 class Params(NamedTuple):
@@ -182,10 +184,9 @@ def fit(config: Config, images: UInt8[np.ndarray, "examples ..."], key: PRNGKey)
     Iteration s binarises with fold_in(named_key(key, "binarize"), s); `init` has the start.
 
     Errors:
-        SettingError: there are no images.
+        SettingError: there are no images, or they are no uint8 from 0 to 255.
     """
-    if not len(images):
-        raise SettingError(expected="at least 1 image", found="none", remedy="give some")
+    check_images(images)
     on_device = jnp.asarray(images)
     params = init(config, on_device, named_key(key, "init"))
     key_binarize = named_key(key, "binarize")

@@ -27,7 +27,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.errors import require, require_choices, require_positive
+from jaxgen.errors import (
+    require,
+    require_above_zero,
+    require_choices,
+    require_not_negative,
+    require_positive,
+)
+from jaxgen.images import check_images
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -73,8 +80,9 @@ class Config:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
+        require_above_zero(self, "learning_rate")
+        require_not_negative(self, "decay_steps", "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
-        require(self, "decay_steps", self.decay_steps >= 0, "of at least 0")
 
 
 def energy(params: Params, visible: Visible, hidden: Hidden) -> Float[Array, "*batch"]:
@@ -196,7 +204,12 @@ def init(config: Config, num_visible: int, key: PRNGKey) -> State:
 def mean_pixels(
     images: UInt8[np.ndarray, "examples *shape"], binary: Binarize
 ) -> Float[np.ndarray, " visible"]:
-    """Share of the images in which each visible unit is on; of grey input, its mean value."""
+    """Share of the images in which each visible unit is on; of grey input, its mean value.
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    check_images(images)
     pixels = images.reshape(len(images), -1)
     on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
     mean: np.ndarray = on.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -314,4 +327,5 @@ def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> 
         init=partial(init, config, math.prod(image_shape)),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
+        image_shape=image_shape,
     )

@@ -23,7 +23,14 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_choices, require_positive
+from jaxgen.errors import (
+    require,
+    require_above_zero,
+    require_choices,
+    require_layer_sizes,
+    require_not_negative,
+    require_positive,
+)
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, binarize, normal
 
@@ -76,11 +83,9 @@ class Config:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "latent_size", "num_samples")
-        require(self, "hidden_sizes", min(self.hidden_sizes, default=0) >= 1, "of sizes 1 or more")
-        for name in ("kl_weight", "kl_warmup_steps", "first_stage_steps"):
-            require(self, name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
-        for name in ("learning_rate", "epsilon"):
-            require(self, name, 0 < getattr(self, name) < math.inf, "above 0 and finite")
+        require_layer_sizes(self, "hidden_sizes")
+        require_not_negative(self, "kl_weight", "kl_warmup_steps", "first_stage_steps")
+        require_above_zero(self, "learning_rate", "epsilon")
         require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
         require(self, "min_log_var", math.isfinite(self.min_log_var), "finite")
         if self.likelihood == "gaussian":
@@ -284,4 +289,5 @@ def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> 
         init=partial(init, config, math.prod(image_shape)),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
+        image_shape=image_shape,
     )

@@ -27,7 +27,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxgen.errors import SettingError, require_choices, require_positive
+from jaxgen.errors import (
+    require_above_zero,
+    require_choices,
+    require_layer_sizes,
+    require_not_negative,
+    require_positive,
+)
 from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
@@ -56,12 +62,9 @@ class Config:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
-        if len(self.hidden_sizes) < 2 or min(self.hidden_sizes) < 1:
-            raise SettingError(
-                expected="--hidden-sizes of two layers or more, each of at least 1",
-                found=" ".join(map(str, self.hidden_sizes)) or "none",
-                remedy="set --hidden-sizes",
-            )
+        require_layer_sizes(self, "hidden_sizes", least=2)
+        require_above_zero(self, "learning_rate")
+        require_not_negative(self, "init_scale")
 
 
 class State(NamedTuple):
@@ -200,4 +203,5 @@ def learner(
         init=partial(init, config, math.prod(image_shape), layers),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
+        image_shape=image_shape,
     )

@@ -1,12 +1,13 @@
 """Matplotlib figures. Grids of samples show the first ones, in the order in which they came.
 
-Every function returns a `Figure`; `save` writes it. Images are [H, W] or [H, W, C] in [0, 1], black
-is 0. No pyplot: figures hold no global state and need no screen. They have Matplotlib's own style,
-whatever a user has set for other figures. Matplotlib takes half a second to import, so it waits
-until the first figure.
+Every function returns a `Figure`; `save` writes it, and a notebook shows it. Images are [H, W], or
+[H, W, C] with one channel or the three of a colour, in [0, 1]; black is 0. No pyplot: figures hold
+no global state and need no screen. They have Matplotlib's own style, whatever a user has set for
+other figures. Matplotlib takes half a second to import, so it waits until the first figure.
 """
 
 import contextlib
+import functools
 import io
 import math
 import os
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
+from jaxgen.errors import SettingError
 from jaxgen.files import write_atomically
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-Sheet = Float[np.ndarray, "rows columns"]
+Sheet = Float[np.ndarray, "rows columns *channels"]
+"""Without an axis of channels for grey images, with one of three for colour."""
 
 DPI = 110
 """Pixels per inch of every figure."""
@@ -63,35 +66,65 @@ def own_style() -> Iterator[None]:
 def _figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches, that lays itself out, for Matplotlib's own renderer."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _shown_figure()(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
+@functools.cache
+def _shown_figure() -> "type[Figure]":
+    """The class of a figure that a notebook shows as a picture where it is a cell's last line.
+
+    IPython knows a plain `Figure` only once pyplot is in use.
+    """
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            return as_png(self)
+
+    return ShownFigure
+
+
 @own_style()
-def save(figure: "Figure", path: Path) -> Path:
-    """Writes a figure as PNG, whole or not at all, without a date in it."""
+def as_png(figure: "Figure") -> bytes:
+    """A figure as the bytes of a PNG file, without a date in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save(figure: "Figure", path: Path) -> Path:
+    """Writes a figure as PNG, whole or not at all."""
+    write_atomically(path, as_png(figure))
     return path
 
 
 def tile(images: Float[np.ndarray, "num ..."], columns: int, gap: float = np.nan) -> Sheet:
-    """Lays images [num, H, W] or [num, H, W, 1] side by side, one pixel of `gap` between them."""
-    _, height, width, *_ = images.shape
+    """Lays images [num, H, W] or [num, H, W, C] side by side, one pixel of `gap` between them.
+
+    Errors:
+        SettingError: C is neither 1 nor 3.
+    """
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise SettingError(
+            expected="images [num, height, width], or with one channel or three at the end",
+            found=str([*images.shape]),
+            remedy="give an axis of images first, and channels last",
+        )
+    _, height, width, num_channels = images.shape
     rows = math.ceil(len(images) / columns)
-    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), gap)
-    for index, image in enumerate(images.reshape(-1, height, width)):
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, num_channels), gap)
+    for index, image in enumerate(images):
         top, left = (index // columns) * (height + 1) + 1, (index % columns) * (width + 1) + 1
         sheet[top : top + height, left : left + width] = image
-    return sheet
+    return sheet[..., 0] if num_channels == 1 else sheet
 
 
 def save_pixels(images: Float[np.ndarray, "num ..."], path: Path) -> Path:
-    """Writes images as a grey PNG, as near a square as they go, without axes; in milliseconds."""
+    """Writes images as a PNG, as near a square as they go, without axes; in milliseconds."""
     from PIL import Image
 
     sheet = tile(np.asarray(images), math.ceil(math.sqrt(len(images))), gap=0.5)
@@ -116,9 +149,11 @@ def _show(
     colours: Literal["gray", "RdBu_r", "viridis"],
     limits: tuple[float, float],
 ) -> "ScalarMappable":
-    """Draws a sheet without ticks and frame."""
-    from matplotlib import colormaps
+    """Draws a sheet without ticks and frame; one of colours as it is."""
+    from matplotlib import colormaps, colors
 
+    if sheet.ndim == 3:
+        sheet = np.where(np.isnan(sheet), colors.to_rgb(PAPER[colours]), sheet)
     cmap = colormaps[colours].with_extremes(bad=PAPER[colours])
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)

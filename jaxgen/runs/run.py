@@ -34,6 +34,7 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.evaluation.probes import NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
+from jaxgen.images import check_images
 from jaxgen.learner import Images, Learner, PRNGKey, State, named_key
 from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
@@ -288,7 +289,9 @@ class Run:
     ) -> Likelihood:
         """The mean log likelihood of images in nats, or the best bound or estimate of it.
 
-        The result's `kind` is exact, an estimate or a bound, and by what.
+        The result's `kind` is exact, an estimate or a bound, and by what. Its `standard_error` is
+        None where log Z rests on too few effective chains for one: then `num_chains`,
+        `effective_chains` and `log_z_gap` are what is known of it.
 
         Args:
             key: of all draws.
@@ -366,16 +369,10 @@ class Run:
         """Images as the model takes them.
 
         Errors:
-            SettingError: they are of another shape or dtype.
+            SettingError: they are of another shape, dtype or range.
         """
-        array = _array(images)
-        if array.dtype != np.uint8 or array.shape[1:] != self.image_shape or not len(array):
-            raise SettingError(
-                expected=f"raw images, uint8 from 0 to 255, [num, {str(self.image_shape)[1:-1]}]",
-                found=f"{array.dtype} {array.shape}",
-                remedy="take them from run.dataset(), or convert yours",
-            )
-        return array
+        check_images(images, self.image_shape)
+        return np.asarray(images)
 
     def _cannot(self, what: str) -> NoReturn:
         """Raises SettingError that names what the model can do."""

@@ -25,10 +25,15 @@ MAX_DEPTH = 16
 MAX_INT = 2**63 - 1
 MAX_NUMBER = 1e100
 """Of a measure."""
+NEVER = "inf"
+"""A number of seconds that is never over, as JSON holds it."""
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as plain data: nested dataclasses as mappings, tuples as lists, paths as text."""
+    """A dataclass as plain data: nested dataclasses as mappings, tuples as lists, paths as text.
+
+    An infinite number, which JSON has none for, is the text `NEVER`.
+    """
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -36,6 +41,8 @@ def to_json(settings: Any) -> dict[str, Any]:
             plain[field.name] = to_json(value)
         elif isinstance(value, tuple):
             plain[field.name] = list(value)
+        elif value == math.inf:
+            plain[field.name] = NEVER
         else:
             plain[field.name] = str(value) if isinstance(value, Path) else value
     return plain
@@ -60,7 +67,8 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     for name, value in stored.items():
         if name not in fields:
             raise _misfit(where, f"fields of {cls.__name__}", f"{shown(name)}, which it has not")
-        values[name] = _value(hints[name], value, f"{where}{name}")
+        never = hints[name] is float and value == NEVER
+        values[name] = math.inf if never else _value(hints[name], value, f"{where}{name}")
     return cls(**values)
 
 

@@ -10,14 +10,18 @@ code, and a resumed run equals the uninterrupted one bit for bit. What happens a
     a step              run with     fold_in(fold_in(named_key(seed, "step"), epoch), s)
 """
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int32, Key, UInt8
 
+from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
 
@@ -38,10 +42,57 @@ class Carry(NamedTuple):
     """Each metric at each step of the current epoch, [steps_per_epoch] or [num_seeds, ...]."""
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises SettingError for what is no sequence of one or more seeds from 0 to 2^32 - 1."""
+    listed = [*seeds] if isinstance(seeds, Sequence | np.ndarray) else []
+    if not listed or not all(isinstance(s, int | np.integer) and 0 <= s < 2**32 for s in listed):
+        raise SettingError(
+            expected="a sequence of one or more seeds, whole numbers from 0 to 4294967295",
+            found=repr(seeds)[:80],
+            remedy="set seeds=(0,), for example",
+        )
+
+
 def root_keys(seeds: Sequence[int]) -> Keys:
-    """One key for one seed; a batch of keys for several, which `fit` trains in one program."""
+    """One key for one seed; a batch of keys for several, which `fit` trains in one program.
+
+    Errors:
+        SettingError: there is no seed, or one is beyond 32 bits.
+    """
+    check_seeds(seeds)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     return keys[0] if len(seeds) == 1 else keys
+
+
+def run_init(init: Callable[..., State], keys: Keys, *given: Any) -> State:
+    """The state ``init(key, *given)`` of every seed, if the machine has the memory for it.
+
+    Errors:
+        SettingError: the state alone takes more than all of the memory.
+    """
+    start = over_seeds(init, keys)
+    needed = sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(jax.eval_shape(start, keys, *given))
+    )
+    if needed > (there := _memory()):
+        raise SettingError(
+            expected=f"a state that fits into {there / 2**30:,.0f} GiB of memory",
+            found=f"one of {needed / 2**30:,.0f} GiB",
+            remedy="choose smaller sizes of layers, or fewer seeds",
+        )
+    return jax.jit(start, compiler_options=RUN_ONCE)(keys, *given)
+
+
+def _memory() -> float:
+    """Bytes of the default device's memory, of a CPU the machine's; infinite where not known."""
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if limit is None:
+        try:
+            limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            limit = math.inf
+    return limit
 
 
 def over_seeds(function: Callable[..., Any], keys: Keys) -> Callable[..., Any]:
@@ -62,8 +113,7 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """
     if state is not None:
         return jax.tree.map(jnp.array, state)
-    init = over_seeds(lambda key: learner.init(named_key(key, "init")), keys)
-    return jax.jit(init, compiler_options=RUN_ONCE)(keys)
+    return run_init(lambda key: learner.init(named_key(key, "init")), keys)
 
 
 def initial_carry(

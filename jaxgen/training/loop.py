@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -10,10 +11,11 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxgen.errors import CheckpointError, NonFiniteError
+from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
+from jaxgen.images import check_images
 from jaxgen.learner import Learner, Metrics, State
 from jaxgen.training import checkpoint
-from jaxgen.training.epoch import Carry
+from jaxgen.training.epoch import Carry, check_seeds
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
 from jaxgen.training.sharding import layout, local
 
@@ -24,15 +26,32 @@ LEAST_CHUNK = 4
 700 MB for a DCGAN, which takes a tenth of a step of nearly two seconds."""
 
 
-class Schedule(NamedTuple):
-    """How long to train, in which portions, and how often to say so."""
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, in which portions, and how often to log and save.
+
+    Errors:
+        SettingError: a number below its least one, or NaN.
+    """
 
     num_epochs: int
+    """Passes over the training set; 0 returns the start."""
     batch_size: int
+    """Images per update; `fit` checks it against their number."""
     log_every: int = 100
     """Steps over which metrics are averaged; the last interval of an epoch may be shorter."""
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints; the last state is saved in any case."""
+
+    def __post_init__(self) -> None:
+        least = {"num_epochs": 0, "log_every": 1, "checkpoint_seconds": 0}
+        for name, number in least.items():
+            value, whole = getattr(self, name), name != "checkpoint_seconds"
+            kinds = (int, np.integer) if whole else (int, float)
+            if not (isinstance(value, kinds) and value >= number):
+                kind = "a whole number" if whole else "a number"
+                expected = f"{kind} of at least {number} for {name} of the schedule"
+                raise SettingError(expected=expected, found=str(value), remedy=f"set {name}")
 
 
 class Start(NamedTuple):
@@ -188,7 +207,7 @@ def fit(
 
     Args:
         learner: what to train.
-        images: the training set; it is copied to the device once.
+        images: the training set, raw; it is copied to the device once.
         schedule: epochs, batch size, log interval, checkpoint interval.
         seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
             several, every leaf of the state has a leading axis [num_seeds].
@@ -206,10 +225,14 @@ def fit(
             run.
 
     Errors:
-        SettingError: an impossible batch size, or processes that are set differently.
+        SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
+            shape, an impossible batch size or seed, a state that is larger than the memory, or
+            processes that are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
     """
+    check_images(images, learner.image_shape)
+    check_seeds(seeds)
     length = steps_in_epoch(len(images), schedule.batch_size)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.

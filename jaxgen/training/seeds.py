@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.learner import PRNGKey, State, named_key
-from jaxgen.training.epoch import RUN_ONCE, over_seeds, root_keys
+from jaxgen.training.epoch import root_keys, run_init
 
 Tree = TypeVar("Tree")
 
@@ -41,5 +41,4 @@ def start_from(init: Callable[[PRNGKey, Any], State], seeds: Sequence[int], give
     def start_one(key: PRNGKey, given: Any) -> State:
         return init(named_key(key, "init"), given)
 
-    keys = root_keys(seeds)
-    return jax.jit(over_seeds(start_one, keys), compiler_options=RUN_ONCE)(keys, given)
+    return run_init(start_one, root_keys(seeds), given)

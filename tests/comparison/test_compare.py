@@ -163,7 +163,10 @@ def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
         abs(measures["likelihoods"][0]["value"] - measures["likelihoods"][1]["value"])
         for measures in found
     ]  # chains too few to meet
-    assert cells["estimator"] == f"AIS; reverse AIS {max(gaps):.1f} nats off"
+    few = f"1 of 4 chains effective; reverse AIS {max(gaps):.1f} nats off"
+    assert cells["estimator"] == f"AIS; {few}"
+    lowest, highest = sorted(measures["likelihoods"][1]["value"] for measures in found)
+    assert cells["log likelihood, nats"] == f"{lowest:.2f} to {highest:.2f}"
     shares = np.mean([measures["class_frequencies"] for measures in found], axis=0)
     assert sum(shares) == pytest.approx(1.0)
     below = lines[lines.index("## Classes of the samples") :]

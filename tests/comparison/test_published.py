@@ -5,9 +5,13 @@ import importlib
 import numpy as np
 import pytest
 
+from experiments.comparison import measures as compare_measures
 from experiments.comparison import page as compare_pages
 from experiments.comparison import published
 from experiments.comparison import tables as compare_tables
+from experiments.comparison.tables import Row
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
+from jaxgen.evaluation.model import Likelihood
 
 FIGURES = published.FIGURES["mnist"]
 
@@ -65,6 +69,48 @@ def test_the_table_says_where_annealing_does_not_meet_in_a_seed(
     kinds: tuple[str, ...], gaps: tuple[float, float], binary: str, said: str
 ) -> None:
     def found(gap: float):
-        return [{"kind": kind, "log_z_gap": gap, "binary": binary} for kind in kinds]
+        return [
+            {"kind": kind, "log_z_gap": gap, "binary": binary, "effective_chains": None}
+            for kind in kinds
+        ]
 
     assert compare_tables.estimator([{"likelihoods": found(gap)} for gap in gaps]) == said
+
+
+def annealed(value: float, effective: float, gap: float) -> Likelihood:
+    """A likelihood by AIS as the evaluation makes it."""
+    error = 0.3 if effective >= LEAST_EFFECTIVE else None
+    return Likelihood("AIS", value, error, gap, 100, effective, note=f"log Z of {value}")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "cell", "how"),
+    [
+        ([(-108.67, 1.91, 20.2)], "-108.67", "AIS; 1.9 of 100 chains effective; reverse AIS 20.2"),
+        ([(-87.04, 3.47, 0.39)], "-87.04", "AIS; 3.5 of 100 chains effective; reverse AIS 0.4"),
+        ([(-84.74, 25.3, 0.2)], "-84.74 ± 0.3", "AIS"),
+        ([(-84.74, 10.0, 0.2)], "-84.74 ± 0.3", "AIS"),
+        (
+            [(-119.5, 40.0, 0.1), (-121.0, 9.9, 0.3), (-118.25, 8.36, 7.6)],
+            "-121.00 to -118.25",
+            "AIS; 8.4 of 100 chains effective; reverse AIS 7.6",
+        ),
+        ([(-84.0, 50.0, 0.2), (-86.0, 60.0, 0.1)], "-85 ± 1.4", "AIS"),
+    ],
+)
+def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
+    seeds: list[tuple[float, float, float]], cell: str, how: str
+) -> None:
+    """In the main table, in that of likelihoods, and on the page of one run."""
+    samples = {"samples": {}, "probes": []}
+    rows = [samples | {"likelihoods": [annealed(*seed)._asdict()]} for seed in seeds]
+    line = compare_tables.main_table([Row("rbm-x", rows, np.zeros(1))], ()).rows[0]
+    assert line[2] == cell
+    assert line[3].removesuffix(" nats off") == how
+    assert compare_tables.likelihood_table([Row("rbm-x", rows, np.zeros(1))], ()).rows[0][2] == cell
+    for (_, effective, _), measures in zip(seeds, rows, strict=True):
+        section = compare_measures.likelihoods_section(measures)
+        assert section is not None
+        assert section.table is not None
+        wanted = "0.3" if effective >= LEAST_EFFECTIVE else "too few effective chains"
+        assert section.table.rows[0][2] == wanted

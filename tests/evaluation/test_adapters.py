@@ -17,6 +17,7 @@ from flax.traverse_util import unflatten_dict
 from jaxgen import data
 from jaxgen.evaluation.adapters import adversarial as adversarial_adapter
 from jaxgen.evaluation.adapters import evaluated_model, nets
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.likelihood import binary_states, rbm_log_likelihood, rbm_log_z
 from jaxgen.evaluation.model import EvaluatedModel, LikelihoodBudget, binary_input
 from jaxgen.export import safetensors
@@ -165,6 +166,21 @@ def test_a_dbn_whose_top_is_annealed_has_the_bounds_of_the_exact_one(
         assert wanted.log_z_gap == 0.0 < ours.log_z_gap < 0.2
         assert ours.standard_error > wanted.standard_error
         assert "50 chains effective; from the other side" in ours.note
+        assert ours.effective_chains > LEAST_EFFECTIVE
+        assert ours.num_chains == 50
+
+
+def test_a_budget_of_few_chains_gives_no_error(digits: data.Dataset) -> None:
+    """The estimate, how many chains carry it, and the gap between the sides are what is known."""
+    few = LITTLE._replace(num_chains=4)
+    reverse, forward, exact = likelihoods(small_rbm()[1], digits.test.images, few)
+    for each in (reverse, forward):
+        assert each.standard_error is None
+        assert 1 <= each.effective_chains <= each.num_chains == 4
+        assert each.log_z_gap == pytest.approx(abs(forward.value - reverse.value), abs=1e-3)
+        assert "[" not in each.note
+    assert exact.standard_error > 0
+    assert exact.effective_chains is None
 
 
 def test_likelihoods_name_the_pixels_that_they_are_of(digits: data.Dataset) -> None:

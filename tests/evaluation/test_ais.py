@@ -13,7 +13,7 @@ from support.helpers import one_line, same
 from support.reference_dbn import float32
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation.ais import ais, inverse_temperatures, reverse_ais
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE, ais, inverse_temperatures, reverse_ais
 from jaxgen.models import rbm
 
 # ---- schedule and start
@@ -104,12 +104,12 @@ def test_without_weights_every_chain_is_exact() -> None:
     target, base = float32((params, base))
     settings, key = {"num_temperatures": 2000}, jax.random.key(0)
     for found in (
-        ais(target, key, base, num_chains=3, **settings),
-        reverse_ais(target, key, base, jnp.ones((3, 7)), **settings),
+        ais(target, key, base, num_chains=12, **settings),
+        reverse_ais(target, key, base, jnp.ones((12, 7)), **settings),
     ):
         np.testing.assert_allclose(found.log_z_of_chains, expected, rtol=2e-6)
         np.testing.assert_allclose(found.log_z, expected, rtol=2e-6)
-        np.testing.assert_allclose(found.effective_sample_size, 3, rtol=1e-5)
+        np.testing.assert_allclose(found.effective_sample_size, 12, rtol=1e-5)
         np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-5)
         np.testing.assert_allclose(found.interval, expected, atol=1e-4)
     alone = ais(target, key, base, num_chains=1, **settings)
@@ -201,6 +201,65 @@ def test_standard_error_is_that_of_repeats() -> None:
     """The spread of a standard deviation over 400 repeats is 3.5 % of itself."""
     for found in repeated(100, 30):
         np.testing.assert_allclose(found.standard_error.mean(), found.log_z.std(), rtol=0.2)
+
+
+def test_three_errors_hold_the_exact_value_where_chains_are_enough() -> None:
+    """Over 400 keys: of one, two and three errors about as many as of a normal distribution."""
+    log_z = exact_log_z(trained()[0])
+    for found in repeated(100, 30):
+        assert (found.effective_sample_size > LEAST_EFFECTIVE).all()
+        away = np.abs(found.log_z - log_z) / found.standard_error
+        shares = [np.mean(away < errors) for errors in (1, 2, 3)]
+        np.testing.assert_allclose(shares, [0.68, 0.95, 0.997], atol=0.08)
+        inside = (found.interval[:, 0] < log_z) & (log_z < found.interval[:, 1])
+        assert inside.mean() > 0.95
+
+
+def test_few_effective_chains_have_no_error() -> None:
+    """Of a steep RBM at five temperatures: what would be three errors misses log Z at most keys."""
+    params, base = trained()
+    steep = jax.tree.map(lambda x: 4.0 * x, params)
+    keys = jax.random.split(jax.random.key(0), 200)
+    settings = {"num_chains": 20, "num_temperatures": 5}
+    found = jax.tree.map(np.asarray, jax.vmap(lambda key: ais(steep, key, base, **settings))(keys))
+    few = found.effective_sample_size < LEAST_EFFECTIVE
+    assert few.mean() > 0.95
+    assert np.isnan(found.standard_error[few]).all()
+    assert np.isinf(found.interval[few]).all()
+    weights = np.exp(found.log_z_of_chains - found.log_z[:, None])
+    errors = weights.std(axis=1, ddof=1) / np.sqrt(20)
+    away = np.abs(found.log_z - exact_log_z(steep))
+    assert np.mean(away < 3 * errors) < 0.8
+    assert (found.log_z - exact_log_z(steep)).mean() < -1.0
+    one = ais(params, jax.random.key(0), base, num_chains=1, num_temperatures=5)
+    assert np.isnan(one.standard_error)
+    assert one.effective_sample_size == 1.0
+
+
+def test_reverse_chains_that_miss_a_mode_lie_below_the_exact_value() -> None:
+    """One hidden unit that holds ten pixels together: all off, or, 150 times as likely, all on.
+
+    No Gibbs chain goes from one to the other. Chains that start at draws lie right; chains that
+    all start at the lesser mode lie below, by nats, with many effective chains and a small error.
+    """
+    num = 10
+    params = {"w": np.full((num, 1), 8.0), "b_visible": np.full(num, -4.0), "b_hidden": [-35.0]}
+    params = {name: np.asarray(value) for name, value in params.items()}
+    lesser, other = num * np.log1p(np.exp(-4.0)), -35.0 + num * np.log1p(np.exp(4.0))
+    log_z = np.logaddexp(lesser, other)
+    assert log_z == pytest.approx(exact_log_z(params))
+    target, base, settings = float32(params), jnp.zeros(num), {"num_temperatures": 500}
+    forward = ais(target, jax.random.key(0), base, num_chains=200, **settings)
+    assert abs(forward.log_z - log_z) < 4 * forward.standard_error
+    off = jnp.zeros((200, num))
+    assert float(rbm.gibbs(target, off, jax.random.key(1), 1000).mean()) < 0.1  # none crosses
+    stuck = reverse_ais(target, jax.random.key(2), base, off, **settings)
+    assert stuck.log_z < log_z - 2.0
+    assert stuck.log_z < forward.log_z - 2.0
+    assert stuck.effective_sample_size > 50
+    assert stuck.interval[1] < log_z - 2.0
+    drawn = reverse_ais(target, jax.random.key(3), base, drawn_visible(params, 200), **settings)
+    assert abs(drawn.log_z - log_z) < 4 * drawn.standard_error
 
 
 def test_estimates_follow_their_key() -> None:

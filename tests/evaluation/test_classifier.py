@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from support.helpers import SMALL_CLASSIFIER as SMALL
-from support.helpers import same
+from support.helpers import one_line, same
 
 from jaxgen import data
 from jaxgen.errors import SettingError
@@ -54,6 +54,13 @@ def test_the_classification_of_an_image_depends_on_nothing_else(
     as_numbers = lenet.classify(SMALL, params, images[-3:] / np.float32(255.0))
     np.testing.assert_allclose(found.features[-3:], as_numbers.features, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.probs[-3:], as_numbers.probs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 28, 1), (3, 28, 28, 3), (3, 28, 28), (3, 784)])
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...], params: lenet.Params) -> None:
+    with pytest.raises(SettingError, match="of the shape that the classifier was trained on") as e:
+        lenet.classify(SMALL, params, np.zeros(shape, np.float32))
+    one_line(e)
 
 
 def test_layers_against_scipy() -> None:

@@ -75,10 +75,13 @@ def enumerated_conditionals():
     return np.log(probs[:, None] / (probs[:, None] + probs[partners]))
 
 
-def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals() -> None:
-    params, visible = float32(reference.small_rbm()), jnp.asarray(reference.states(5), jnp.float32)
-    found = jax.jit(pseudo_log_likelihood)(params, visible)
+@pytest.mark.parametrize("array", [jnp.asarray, np.asarray], ids=["JAX", "NumPy"])
+def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals(array: Any) -> None:
+    params = jax.tree.map(array, float32(reference.small_rbm()))  # NumPy's as `run.params` has them
+    visible = array(reference.states(5).astype(np.float32))
+    found = pseudo_log_likelihood(params, visible)
     np.testing.assert_allclose(found, enumerated_conditionals().sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(pseudo_log_likelihood)(params, visible), found, rtol=1e-6)
 
 
 def test_stochastic_pseudo_likelihood_draws_one_conditional_of_each_example() -> None:

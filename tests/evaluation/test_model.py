@@ -24,7 +24,9 @@ def test_the_error_of_a_mean_holds_that_of_log_z() -> None:
     alone = mean_likelihood(jnp.asarray(values), "exact")
     assert alone.standard_error == pytest.approx(scipy.stats.sem(values), rel=1e-5)
     both = mean_likelihood(jnp.asarray(values), "AIS", 0.3)
-    assert both.standard_error**2 == pytest.approx(alone.standard_error**2 + 0.09)
+    assert both.standard_error == pytest.approx(np.hypot(alone.standard_error, 0.3))
+    assert mean_likelihood(jnp.asarray(values), "AIS", float("nan")).standard_error is None
+    assert mean_likelihood(jnp.asarray(values[:1]), "exact").standard_error is None
 
 
 def test_fewer_samples_are_the_first_of_more_and_take_the_size_asked_for() -> None:

@@ -23,6 +23,16 @@ def test_log_densities_against_scipy(num: int) -> None:
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-3)
 
 
+def test_raw_images_are_taken_in_the_unit_range_and_nan_is_refused() -> None:
+    raw = RNG.integers(0, 256, (5, 3, 4, 1), dtype=np.uint8)
+    found = parzen.log_densities(raw, raw, [0.2])
+    np.testing.assert_array_equal(found, parzen.log_densities(raw / 255, raw / 255, [0.2]))
+    with_nan = raw / 255
+    with_nan[3, 0, 0] = np.nan
+    with pytest.raises(SettingError, match="NaN or infinity in 1 of 5 rows"):
+        parzen.log_densities(raw, with_nan, [0.2])
+
+
 def test_far_images_have_finite_densities() -> None:
     found = parzen.log_densities(np.ones((1, 784)), np.zeros((2, 784)), [0.01])
     assert found[0, 0] == pytest.approx(norm.logpdf(1.0, 0.0, 0.01) * 784, rel=1e-5)

@@ -1,10 +1,13 @@
 """Precision, recall, density and coverage, counted by hand on a line and at their ends."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from support.helpers import one_line
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation import precision_recall
+from jaxgen.evaluation import precision_recall, sample_quality
 
 REAL = np.array([[0.0], [1.0], [3.0], [7.0]])
 """Radii to the nearest other: 1, 1, 2, 4. Balls: [-1, 1], [0, 2], [1, 5], [3, 11]."""
@@ -26,12 +29,26 @@ def test_precision_and_recall_by_hand() -> None:
 
 
 def test_density_and_coverage_by_hand() -> None:
-    # 0.5 lies in two balls, 4 in two, 12 and 13 in none; each ball holds one of them.
+    # Balls without their boundaries. 0.5 lies in two, 4 in two, 12 and 13 in none; each holds one.
     assert precision_recall.density_coverage(SAMPLES, REAL, 1) == (1.0, 1.0)
-    # Balls for k = 2: [-3, 3], [-1, 3], [0, 6], [1, 13]; 0.5 lies in 3, 4 in 2, 12 and 13 in 1.
-    assert precision_recall.density_coverage(SAMPLES, REAL, 2) == (7 / 8, 1.0)
-    # 2 lies in the second and the third ball alone.
-    assert precision_recall.density_coverage(np.array([[2.0]]), REAL, 1) == (2.0, 0.5)
+    # Balls for k = 2: (-3, 3), (-1, 3), (0, 6), (1, 13); 0.5 lies in 3, 4 in 2, 12 in 1, 13 in 0.
+    assert precision_recall.density_coverage(SAMPLES, REAL, 2) == (6 / 8, 1.0)
+    # 2 lies in the third ball alone, and on the boundary of the second.
+    assert precision_recall.density_coverage(np.array([[2.0]]), REAL, 1) == (1.0, 0.25)
+
+
+@pytest.mark.parametrize(("num", "size"), [(300, 1), (611, 84), (40, 3)])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_copies_of_the_real_points_have_the_density_of_the_published_code(
+    num: int, size: int, offset: float
+) -> None:
+    """A copy lies in its own ball and in k - 1 others on average: the k-th is on the boundary."""
+    rows = np.random.default_rng(3).normal(size=(num, size)) + offset
+    assert precision_recall.density_coverage(rows, rows) == (1.0, 1.0)
+    assert precision_recall.density_coverage(rows[::-1].copy(), rows) == (1.0, 1.0)
+    # A closed ball holds the k-th as well.
+    found = precision_recall.membership(rows[::-1].copy(), rows, 5, closed=True)
+    assert found.num_balls.mean() == 6.0
 
 
 def test_equal_and_disjoint_sets() -> None:
@@ -63,9 +80,31 @@ def test_many_points_against_a_loop() -> None:
     between = np.linalg.norm(samples[:, None] - real[None], axis=2)
     radii = [np.sort(np.linalg.norm(real - point, axis=1))[4] for point in real]  # itself is first
     inside = between <= np.array(radii)
-    found = precision_recall.membership(samples, real, 4)
+    found = precision_recall.membership(samples, real, 4, closed=True)
     assert found.num_balls.tolist() == inside.sum(axis=1).tolist()
     assert found.reached.tolist() == inside.any(axis=0).tolist()
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        precision_recall.precision_recall,
+        precision_recall.density_coverage,
+        sample_quality.frechet_distance,
+        sample_quality.squared_mmd,
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_counted_and_refused(measure: Any, value: float) -> None:
+    real = np.random.default_rng(0).normal(size=(1000, 4))
+    samples = real[:900].copy()
+    samples[[3, 5], [1, 2]] = value
+    for pair in ((samples, real), (real, samples)):
+        with pytest.raises(SettingError, match="NaN or infinity in 2 of 900 rows") as error:
+            measure(*pair)
+        one_line(error)
+    with pytest.raises(SettingError, match="of the same units in every set"):
+        measure(real, real[:, :3])
 
 
 def test_too_few_points() -> None:

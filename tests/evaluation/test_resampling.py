@@ -71,6 +71,41 @@ def test_halves_scatter_as_new_sets_do_or_more(statistic: Any, apart: float, wid
     assert 0.8 < reach / spread < widest
 
 
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.2, 1.3)])
+def test_the_extrapolated_distance_is_that_of_the_distributions(shift: float, scale: float) -> None:
+    """Gaussians whose distance is known: the plain number is too large, its interval misses it."""
+    rng, size, num = np.random.default_rng(7), 20, 300
+    exact = size * (shift**2 + (scale - 1) ** 2)
+    found, plain = [], []
+    for _ in range(30):
+        sets = [shift + scale * rng.normal(size=(num, size)), rng.normal(size=(num, size))]
+        for way, extrapolate in ((found, True), (plain, False)):
+            statistic = sample_quality.frechet_distance
+            way.append(resampling.half_sampled(statistic, sets, rng, 20, extrapolate=extrapolate))
+    values = np.array([each.value for each in found])
+    assert abs(values.mean() - exact) < 4 * values.std(ddof=1) / np.sqrt(len(values))
+    too_large = np.mean([each.value for each in plain]) - exact
+    if exact == 0.0:
+        assert too_large == pytest.approx((size + size * (size + 1) / 4) * 2 / num, rel=0.1)
+    assert too_large > 10 * abs(values.mean() - exact)
+    assert values.std() < 1.3 * np.std([each.value for each in plain])
+    covered, missed = (
+        np.mean([each.low <= exact <= each.high for each in way]) for way in (found, plain)
+    )
+    assert covered > 0.85
+    assert missed < 0.2
+
+
+def test_a_line_through_both_sizes_ends_at_the_value_of_infinitely_many() -> None:
+    """Of the statistic 3 + 5 / n, whatever the halves."""
+    found = resampling.half_sampled(
+        lambda values: 3.0 + 5.0 / len(values),
+        *([np.arange(40.0)], np.random.default_rng(0), 4),
+        extrapolate=True,
+    )
+    assert found.value == pytest.approx(3.0)
+
+
 def test_an_interval_ends_where_the_statistic_does() -> None:
     values = np.array([0.0] * 39 + [1.0])
     free, kept = (

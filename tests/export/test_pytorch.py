@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.helpers import FIXTURES, one_line, same
 
-from jaxgen.errors import CheckpointError
+from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export.pytorch import from_pytorch, to_pytorch
 from jaxgen.export.safetensors import load_params, save_params
 from jaxgen.models import dcgan
@@ -79,6 +79,74 @@ def test_another_prefix(stored: dict[str, np.ndarray]) -> None:
     main = {name.removeprefix("main."): a for name, a in stored.items()}
     variables = from_pytorch(STORED, "generator", main, prefix="")
     assert same(to_pytorch(STORED, "generator", variables, "", num_batches=20), main)
+
+
+class LabGenerator:
+    """A class of the lab's shape, in NumPy: its layers are attributes, and called one by one.
+
+    layer1, batchnorm1, LeakyReLU, ..., layer5, tanh, from [N, latent, 1, 1] to [N, C, 64, 64].
+    """
+
+    def __init__(self) -> None:
+        self.names = {f"layer{i}.{x}" for i in range(1, 6) for x in ("weight", "bias")}
+        owned = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        self.names |= {f"batchnorm{i}.{x}" for i in range(1, 5) for x in owned}
+
+    def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes the arrays if they are those of its layers, as with ``strict=True``."""
+        assert {*arrays} == self.names
+        self.arrays = {name: np.asarray(a, np.float64) for name, a in arrays.items()}
+
+    def layer(self, index: int, x: np.ndarray) -> np.ndarray:
+        """ConvTranspose2d, k4, s1 p0 for the first and s2 p1 for the others, by its definition."""
+        stride, padding = (1, 0) if index == 1 else (2, 1)
+        weight, bias = (self.arrays[f"layer{index}.{name}"] for name in ("weight", "bias"))
+        num, _, height, width = x.shape
+        sizes = [(side - 1) * stride + 4 for side in (height, width)]
+        found = np.zeros((num, weight.shape[1], *sizes))
+        for row, column in np.ndindex(4, 4):
+            spread = np.einsum("nchw,co->nohw", x, weight[:, :, row, column])
+            found[:, :, row::stride, column::stride][:, :, :height, :width] += spread
+        found = found[:, :, padding : sizes[0] - padding, padding : sizes[1] - padding]
+        return found + bias[:, None, None]
+
+    def batchnorm(self, index: int, x: np.ndarray) -> np.ndarray:
+        """BatchNorm2d in evaluation mode."""
+        owned = ("weight", "bias", "running_mean", "running_var")
+        scale, bias, mean, var = (
+            self.arrays[f"batchnorm{index}.{name}"][:, None, None] for name in owned
+        )
+        return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Images in [-1, 1]."""
+        for index in range(1, 5):
+            x = self.batchnorm(index, self.layer(index, x))
+            x = np.where(x > 0, x, 0.2 * x)
+        return np.tanh(self.layer(5, x))
+
+
+def test_a_class_of_the_labs_shape_loads_its_names_and_draws_pytorchs_images(
+    stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    variables = from_pytorch(STORED, "generator", stored)
+    arrays = to_pytorch(STORED, "generator", variables, num_batches=20, naming="lab")
+    save_params(tmp_path / "generator.safetensors", arrays, {})
+    loaded = load_params(tmp_path / "generator.safetensors")
+    net = LabGenerator()
+    net.load_state_dict(loaded)
+    with np.load(FIXTURE) as file:
+        noise, images = file["noise"], file["images"]
+    found = net.forward(noise[:, :, None, None]).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(found, images, atol=1e-5)
+    assert same(from_pytorch(STORED, "generator", loaded, naming="lab"), variables)
+
+
+@pytest.mark.parametrize(("name", "player"), [("wide", "generator"), ("lab", "discriminator")])
+def test_only_a_generator_of_the_labs_shape_has_its_names(name: str, player: Any) -> None:
+    with pytest.raises(SettingError, match="transposed stem, for the names of the lab's") as error:
+        to_pytorch(CONFIGS[name], player, {}, naming="lab")
+    one_line(error)
 
 
 @pytest.mark.parametrize(

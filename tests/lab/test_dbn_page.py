@@ -230,7 +230,7 @@ def damaged(folder: Path) -> None:
         (of_other_data, (), 2, "--dataset mnist"),
         (damaged, (), 4, "another params.safetensors"),
         (lambda _: None, ("--hidden-sizes", "12", "16"), 2, "--hidden-sizes 16 12"),
-        (lambda _: None, ("--hidden-sizes", "16"), 2, "two layers or more"),
+        (lambda _: None, ("--hidden-sizes", "16"), 2, "of 2 or more numbers"),
     ],
 )
 def test_dbn_that_cannot_be_fine_tuned(

@@ -217,9 +217,9 @@ def test_batches_that_the_nets_have_seen(
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
     dcgan_lab.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
-    for player, norm in (("generator", 1), ("discriminator", 3)):
+    for player, norm in (("generator", "batchnorm1"), ("discriminator", "main.3")):
         arrays = load_file(tmp_path / f"{player}.safetensors")
-        assert int(arrays[f"main.{norm}.num_batches_tracked"]) == 3 * passes.count(player)
+        assert int(arrays[f"{norm}.num_batches_tracked"]) == 3 * passes.count(player)
     assert passes.count("discriminator") == 2 * config.d_steps + config.g_steps
 
 
@@ -233,7 +233,7 @@ def test_the_page_names_convolutions_without_biases(name: str, use_bias: bool) -
     arrays = pytorch.to_pytorch(config, "generator", zeros)
     kernels = [key for key in arrays if arrays[key].ndim == 4]
     biases = [key for key in kernels if key.replace("weight", "bias") in arrays]
-    said = dcgan_lab._sequence(config)
+    said = dcgan_lab._module(config)
     assert said.count("ConvTranspose2d") == 2
     assert said.count("bias=False") == (0 if biases == kernels else 2)
 

@@ -232,6 +232,6 @@ def test_impossible_settings(bad: dict, flag: str) -> None:
 
 
 def test_no_images_are_refused() -> None:
-    with pytest.raises(SettingError, match="at least 1 image") as error:
+    with pytest.raises(SettingError, match="raw images") as error:
         mixture.fit(Config(), images(0), jax.random.key(0))
     one_line(error)

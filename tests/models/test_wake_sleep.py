@@ -236,8 +236,8 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"hidden_sizes": (4,)}, "--hidden-sizes of two layers or more.*found 4;"),
-        ({"hidden_sizes": (4, 0)}, "--hidden-sizes of .* at least 1, found 4 0;"),
+        ({"hidden_sizes": (4,)}, "--hidden-sizes of 2 or more numbers.*found 4;"),
+        ({"hidden_sizes": (4, 0)}, "--hidden-sizes of .* from 1 .*found 4 0;"),
         ({"hidden_sizes": ()}, "--hidden-sizes of .*found none;"),
         ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
         ({"num_sampling_steps": -1}, "--num-sampling-steps"),

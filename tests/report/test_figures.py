@@ -1,5 +1,6 @@
 """Figures: what is drawn where, and that files are whole."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
-from support.helpers import run_python
+from support.helpers import one_line, run_python
 
+from jaxgen.errors import SettingError
 from jaxgen.report import figures
 
 
@@ -20,6 +22,47 @@ def test_tile_puts_each_image_in_its_place() -> None:
     np.testing.assert_array_equal(sheet[4:6, 5:8], images[4, :, :, 0])
     assert np.isnan(sheet[4:6, 9:12]).all()
     assert np.isfinite(sheet).sum() == images.size
+
+
+def test_colour_images_keep_their_colours_in_a_sheet_and_in_a_file(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).uniform(size=(5, 4, 3, 3))
+    sheet = figures.tile(images, columns=2)
+    assert sheet.shape == (3 * 5 + 1, 2 * 4 + 1, 3)
+    np.testing.assert_array_equal(sheet[6:10, 1:4], images[2])
+    assert np.isnan(sheet[0]).all()
+    with Image.open(figures.save_pixels(images, tmp_path / "pixels.png")) as picture:
+        assert picture.mode == "RGB"
+        pixels = np.asarray(picture)
+    np.testing.assert_array_equal(pixels[1:5, 5:8], np.rint(255 * images[1]))
+    (drawn,) = figures.image_sheet(images, "images", 2).axes[0].images
+    shown = np.asarray(drawn.get_array())
+    np.testing.assert_array_equal(shown[6:10, 1:4], images[2])
+    np.testing.assert_allclose(shown[0, 0], [0x8F / 255, 0xA3 / 255, 0xB5 / 255])  # the paper
+    figures.rows_of({"colour": images, "grey": images[..., :1]}, "both")
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 5), (2, 4, 4, 2), (1, 2, 3, 4, 3)])
+def test_what_are_no_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingError, match="one channel or three at the end") as error:
+        figures.tile(np.zeros(shape), 2)
+    one_line(error)
+
+
+def test_a_notebook_shows_a_figure_as_a_picture() -> None:
+    """By the protocol of rich display: IPython calls `_repr_png_` of a cell's last value."""
+    figure = figures.curves({"a": ([0, 1], [2, 3])}, "title", "x", "y")
+    shown: Any = figure
+    with Image.open(io.BytesIO(shown._repr_png_())) as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 0
+    assert figures.as_png(figure) == shown._repr_png_()
+
+
+def test_ipython_shows_a_figure_as_a_picture() -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    figure = figures.image_sheet(np.zeros((2, 3, 3)), "images")
+    data, _ = formatters.DisplayFormatter().format(figure)
+    assert data["image/png"].startswith(b"\x89PNG")
 
 
 def test_units_as_square() -> None:

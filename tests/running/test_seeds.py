@@ -360,7 +360,7 @@ def test_the_study_is_run_for_each_seed(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--seeds", "3", "5", "3"), "--seeds with each seed once, found (3, 5, 3)"),
+        (("--seeds", "3", "5", "3"), "--seeds with each seed once, found 3 5 3"),
         (("--seeds", "3", "4294967296"), "--seeds from 0 to 4294967295, found 4294967296"),
     ],
 )

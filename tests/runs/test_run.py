@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,26 @@ def test_units_of_another_name(made: tuple[str, Path], images: np.ndarray) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((2, *SHAPE), np.float32), np.zeros((2, 784), np.uint8), np.zeros(SHAPE)]
+    ("wrong", "words"),
+    [
+        (np.zeros((2, *SHAPE), np.float32), "uint8 from 0 to 255, [num, height, width, channels]"),
+        (np.zeros((2, 784), np.uint8), "found uint8 [2, 784]"),
+        (np.zeros(SHAPE), "found float64 [28, 28, 1]"),
+        (np.zeros((2, 32, 32, 1), np.uint8), "images of [28, 28, 1], found uint8 [2, 32, 32, 1]"),
+        ([[1], [1, 2]], "found object [2]"),
+    ],
 )
-def test_images_of_another_kind(wrong: np.ndarray, made: tuple[str, Path]) -> None:
-    with pytest.raises(SettingError) as error:
-        jaxgen.load(made[1]).encode(wrong)
-    assert "uint8 from 0 to 255, [num, 28, 28, 1]" in one_line(error)
+def test_images_of_another_kind(wrong: Any, words: str, made: tuple[str, Path]) -> None:
+    run = jaxgen.load(made[1])
+    for method in (
+        run.encode,
+        partial(run.reconstruct, jax.random.key(0)),
+        partial(run.log_likelihood, jax.random.key(0)),
+    ):
+        with pytest.raises(SettingError) as error:
+            method(wrong)
+        text = one_line(error)
+        assert words in text or text.startswith("expected a model with")
 
 
 def test_reconstruct_and_log_likelihood_or_why_not(
@@ -387,9 +402,9 @@ def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path) -> None:
 def test_a_width_that_no_array_has(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "dcgan")
     in_model(folder, width=1e30)
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises(SettingError) as error:
         jaxgen.load(folder)
-    assert "settings that make a model" in one_line(error)
+    assert "of at most 2,147,483,647 channels in a layer" in one_line(error)
 
 
 def bomb(folder: Path, num: int) -> None:

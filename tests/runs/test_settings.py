@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 from support.helpers import one_line
 
 from experiments.running import experiment
+from jaxgen import models
 from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.evaluation import classifier
+from jaxgen.models import mixture
 from jaxgen.runs import settings
 
 PRESETS = [
@@ -78,6 +82,41 @@ def test_no_field_takes_what_is_not_of_its_type(
     assert all("\n" not in text and len(text) < 400 for text in refusals)
     assert capsys.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+CONFIGS = [models.module(name).Config for name in models.names()]
+CONFIGS += [mixture.Config, classifier.Config]
+OF_ANY_SIGN = {"min_log_var"}
+"""Numbers that may be negative."""
+COUNTS = {"decay_steps", "kl_warmup_steps", "first_stage_steps", "num_epochs"}
+"""Whole numbers that may be large, for no array has their length."""
+
+
+@pytest.mark.parametrize("kind", CONFIGS, ids=lambda kind: kind.__module__.rpartition(".")[2])
+def test_no_config_takes_a_number_with_which_nothing_can_be_computed(kind: Any) -> None:
+    """Every number of every model's settings, made in Python: sign, NaN, infinity, size."""
+    for field in dataclasses.fields(kind):
+        value = getattr(kind(), field.name)
+        hostile: list[Any] = []
+        if type(value) is float:
+            hostile = [math.nan, math.inf, -math.inf]
+            hostile += [] if field.name in OF_ANY_SIGN else [-0.5, -1e-30]
+            hostile += [0.0] if field.name == "learning_rate" else []
+        elif type(value) is int:
+            hostile = [-1] if field.name in COUNTS else [-1, 0, 2**31, 10**30]
+        elif isinstance(value, tuple):
+            hostile = [(), (-1,) * len(value), (0,) * len(value), (2**31,) * len(value)]
+        for each in hostile:
+            with pytest.raises(SettingError) as error:
+                dataclasses.replace(kind(), **{field.name: each})
+            assert f"--{field.name.replace('_', '-')} " in one_line(error), each
+
+
+def test_an_infinite_number_of_seconds_is_kept_as_a_text() -> None:
+    args = dataclasses.replace(experiment.find("rbm").default, checkpoint_seconds=math.inf)
+    stored = json.loads(json.dumps(settings.to_json(args), allow_nan=False))
+    assert stored["checkpoint_seconds"] == "inf"
+    assert settings.rebuild(type(args), stored) == args
 
 
 @dataclasses.dataclass(frozen=True)

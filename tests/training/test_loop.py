@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import same
+from support.helpers import one_line, same
 
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
 from jaxgen.learner import Learner, named_key
@@ -29,6 +30,7 @@ from jaxgen.training.epoch import (
     run_steps,
 )
 from jaxgen.training.loop import Progress, Result, Schedule, Start, fit
+from jaxgen.training.seeds import start_from
 
 MAX_STEPS = 40
 
@@ -514,6 +516,66 @@ def test_the_member_that_is_not_finite_is_found() -> None:
 def test_impossible_batch_size(batch_size: int) -> None:
     with pytest.raises(SettingError, match=f"1 to the 21 training examples, found {batch_size};"):
         fit(spy(3), numbered(21), Schedule(1, batch_size), (0,))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"num_epochs": -1},
+            "whole number of at least 0 for num_epochs of the schedule, found -1",
+        ),
+        ({"num_epochs": 1.5}, "a whole number of at least 0 for num_epochs.*found 1.5"),
+        ({"log_every": 0}, "of at least 1 for log_every of the schedule, found 0; set log_every"),
+        ({"log_every": -1}, "of at least 1 for log_every of the schedule, found -1"),
+        ({"checkpoint_seconds": -1.0}, "of at least 0 for checkpoint_seconds.*found -1.0"),
+        ({"checkpoint_seconds": math.nan}, "of at least 0 for checkpoint_seconds.*found nan"),
+    ],
+)
+def test_impossible_schedule(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError, match=words) as error:
+        Schedule(**{"num_epochs": 1, "batch_size": 3} | change)
+    one_line(error)
+    assert Schedule(1, 3, checkpoint_seconds=math.inf).checkpoint_seconds == math.inf
+
+
+@pytest.mark.parametrize("seeds", [(), (-1,), (2**32,), (0, 2**32), 0, None, (0.5,), "0"], ids=repr)
+def test_impossible_seeds(seeds: Any) -> None:
+    for use in (
+        lambda: fit(spy(3), numbered(21), Schedule(1, 3), seeds),
+        lambda: start_from(lambda key, _: key, seeds, ()),
+    ):
+        with pytest.raises(SettingError, match="one or more seeds, whole numbers from 0 to") as e:
+            use()
+        one_line(e)
+    assert fit(spy(3), numbered(21), Schedule(1, 3), np.array([2**32 - 1])).step == 7
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (
+            grey() / 255.0,
+            "found float64 [20, 2, 3, 1] from 0 to 0.9725; convert them: jaxgen.data",
+        ),
+        (grey() > 9, "found bool [20, 2, 3, 1] from 0 to 1; convert them"),
+        (grey()[..., 0], "found uint8 [20, 2, 3] from 0 to 248; add the axis of channels"),
+        (numbered(21), "images of [2, 3, 1], found uint8 [21, 1, 1, 1] from 0 to 20; take others"),
+    ],
+)
+def test_what_are_no_images_of_the_learner(images: np.ndarray, words: str) -> None:
+    """Before anything is computed; a learner without a shape takes raw images of any."""
+    with pytest.raises(SettingError) as error:
+        fit(tiny_rbm(), images, Schedule(1, 3), (0,))
+    assert words in one_line(error)
+
+
+def test_a_state_larger_than_the_memory() -> None:
+    learner = rbm.learner(rbm.Config(num_hidden=2**31 - 1), (28, 28, 1))
+    images = np.zeros((3, 28, 28, 1), np.uint8)
+    with pytest.raises(SettingError, match="GiB of memory, found one of 6,") as error:
+        fit(learner, images, Schedule(1, 3), (0,))
+    one_line(error)
 
 
 def test_time_spent_is_told() -> None:

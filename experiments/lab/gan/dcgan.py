@@ -75,7 +75,10 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
 
 
 def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
-    """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples."""
+    """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples.
+
+    A generator of the lab's shape has the names of the lab's own class.
+    """
     nets = jax.device_get({**state.params, "generator": adversarial.sampler(state)})
     passes: dict[Literal["generator", "discriminator"], int] = {
         "generator": config.d_steps + config.g_steps - 1 + int(config.fresh_noise),
@@ -83,12 +86,15 @@ def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
     }
     for player, times in passes.items():
         num_batches = int(state.step) * times
-        arrays = pytorch.to_pytorch(config, player, nets[player], num_batches=num_batches)
+        arrays = pytorch.to_pytorch(
+            *(config, player, nets[player]),
+            num_batches=num_batches,
+            naming="lab" if pytorch.is_labs(config, player) else "sequence",
+        )
         safetensors.save_params(folder / f"{player}.safetensors", arrays, {"experiment": "dcgan"})
     answer = (
         "generator.safetensors and discriminator.safetensors hold the nets in PyTorch's names and "
-        "layouts. A generator of the same channels, an nn.Module whose self.main is an "
-        f"nn.Sequential of {_sequence(config)}, takes them by "
+        f"layouts. A generator of the same channels, an nn.Module {_module(config)}, takes them by "
         "load_state_dict(safetensors.torch.load_file('generator.safetensors')). After eval() its "
         "images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all names."
     )
@@ -102,15 +108,17 @@ def compared(study: bool) -> Section:
     return Section("5.1.2, 5.1.3", TITLE, [] if study else [how], links=links)
 
 
-def _sequence(config: dcgan.Config) -> str:
-    """PyTorch's layers of the generator, in words."""
+def _module(config: dcgan.Config) -> str:
+    """PyTorch's layers of the generator, in words: those of the lab's class, or a sequence."""
     norm = ", BatchNorm2d" if config.batch_norm else ""
     layer = "ConvTranspose2d" if config.use_bias else "ConvTranspose2d(bias=False)"
     activation = "LeakyReLU(0.2)" if config.generator_activation == "leaky_relu" else "ReLU"
     layers = f"{layer}{norm}, {activation}, ..., {layer}, Tanh"
-    if config.stem == "dense":
-        return f"{layers}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
-    return layers
+    if pytorch.is_labs(config, "generator"):
+        norms = " and its BatchNorm2d self.batchnorm1 to self.batchnorm4" if norm else ""
+        return f"with the names of the lab's, self.layer1 to self.layer5{norms} ({layers})"
+    sequence = f"whose self.main is an nn.Sequential of {layers}"
+    return f"{sequence}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
 
 
 def variants(args: A) -> list[Variant[A]]:

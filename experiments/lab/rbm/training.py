@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import require, require_above_zero, require_positive
 from jaxgen.learner import Learner, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
@@ -34,6 +34,7 @@ class GenerationArgs(StudyArgs):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "generation_steps")
+        require_above_zero(self, "gain")
 
 
 @dataclass(frozen=True)

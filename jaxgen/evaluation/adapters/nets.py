@@ -135,14 +135,22 @@ def _enumerable(params: rbm.Params) -> bool:
 
 def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
     """The uncertainty of a likelihood by an estimate of log Z; `other` is from the other side."""
-    low, high = map(float, of.interval)
+    effective, num = float(of.effective_sample_size), len(of.log_z_of_chains)
+    interval = ""
+    if effective >= ais.LEAST_EFFECTIVE:
+        low, high = map(float, of.interval)
+        interval = f" [{low:.2f}, {high:.2f}]"
     note = (
-        f"log Z {float(of.log_z):.2f} [{low:.2f}, {high:.2f}], "
-        f"{float(of.effective_sample_size):.3g} of {len(of.log_z_of_chains)} chains effective; "
+        f"log Z {float(of.log_z):.2f}{interval}, {effective:.3g} of {num} chains effective; "
         f"from the other side {float(other.log_z):.2f}"
     )
-    gap = abs(float(of.log_z - other.log_z))
-    return {"log_z_error": float(of.standard_error), "log_z_gap": gap, "note": note}
+    return {
+        "log_z_error": float(of.standard_error),
+        "log_z_gap": abs(float(of.log_z - other.log_z)),
+        "num_chains": num,
+        "effective_chains": effective,
+        "note": note,
+    }
 
 
 def _anneal(

@@ -1,0 +1,167 @@
+"""Raw images, the input of every model: the check of what is given, and the converter to them.
+
+Raw images are uint8 from 0 to 255, [num, height, width, channels]. Numbers of another range would
+train as nearly black images, without a word and with a fabulous likelihood; so they are refused,
+with the call that converts them.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num, Shaped, UInt8
+
+from jaxgen.errors import SettingError
+
+ROUNDING = 1e-5
+"""How far outside [0, 1] a resizing may put an image."""
+RAW = "raw images, uint8 from 0 to 255, [num, height, width, channels]"
+
+
+def to_uint8(
+    images: Num[np.ndarray, "*shape"], low: float, high: float
+) -> UInt8[np.ndarray, "*shape"]:
+    """Raw images from numbers between `low`, which becomes 0, and `high`, which becomes 255.
+
+    Every number is rounded to the nearest of the 256 levels, (x - low) / (high - low) 255.
+
+    Args:
+        images: numbers or booleans, of any shape.
+        low: the value of black, for example 0, or -1 for numbers in [-1, 1].
+        high: the value of white, for example 1, or 65535 for 16 bits.
+
+    Errors:
+        SettingError: a number is NaN or outside the range, or the range is empty.
+    """
+    found = np.asarray(images)
+    if found.dtype.kind not in "biuf" or not -np.inf < low < high < np.inf:
+        raise SettingError(
+            expected="numbers, and low below high",
+            found=f"{found.dtype}, low={low:g} and high={high:g}",
+            remedy="name the values of black and white",
+        )
+    if found.size and not (low <= found.min() and found.max() <= high):  # NaN is neither
+        raise SettingError(
+            expected=f"numbers from {low:g} to {high:g}",
+            found=_range_of(found),
+            remedy="name the values of black and white, or cut off what lies outside",
+        )
+    scaled = (found.astype(np.float64) - low) * (255.0 / (high - low))
+    return np.rint(scaled).astype(np.uint8)
+
+
+def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> None:
+    """Raises SettingError for what are no raw images, with the call that converts them.
+
+    Of an array in a program that is being traced, shape and dtype are checked alone. Bytes of 0 and
+    1 alone are taken for binary images, unless all are 0.
+
+    Args:
+        images: to check.
+        image_shape: [H, W, C] that they must have; any where None.
+    """
+    if not hasattr(images, "dtype"):
+        images = _as_array(images)
+    shape = tuple(images.shape)
+    if images.dtype != np.uint8:
+        raise _refusal(images, _conversion(images))
+    if len(shape) != 4 or 0 in shape:
+        lacks_axis = len(shape) == 3 and 0 not in shape
+        raise _refusal(images, "add the axis of channels: images[..., None]" * lacks_axis)
+    if image_shape is not None and shape[1:] != tuple(image_shape):
+        text = f"images of {_listed(image_shape)}"
+        raise _refusal(images, "take others, or a model of their shape", text)
+    if shape[1] in (1, 3, 4) and shape[3] > 4:
+        raise _refusal(images, "put the channels last: images.transpose(0, 2, 3, 1)")
+    if not _is_traced(images) and np.max(images) == 1:
+        raise _refusal(images, _call(0, 1))
+
+
+def in_unit_range(
+    images: Shaped[np.ndarray, "num *shape"],
+) -> Float[np.ndarray, "num *shape"]:
+    """Images as float32 in [0, 1], from raw ones or from numbers in [0, 1], such as samples.
+
+    Numbers may lie outside by what a resizing rounds, and are left as they are.
+
+    Errors:
+        SettingError: they are neither.
+    """
+    found = _as_array(images)
+    if found.dtype == np.uint8:
+        check_images(found)
+        return np.asarray(found, np.float32) / np.float32(255.0)
+    inside = not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
+    if found.dtype.kind != "f" or not inside:
+        raise SettingError(
+            expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
+            found=_described(found),
+            remedy=_conversion(found),
+        )
+    return np.asarray(found, np.float32)
+
+
+def _as_array(images: Any) -> np.ndarray:
+    """What is given as NumPy has it; of images of several sizes, an array of objects."""
+    try:
+        return np.asarray(images)
+    except ValueError:
+        return np.empty(len(images), np.object_)
+
+
+def _is_traced(images: Any) -> bool:
+    """Whether the numbers of an array are not known yet."""
+    if isinstance(images, np.ndarray):
+        return False
+    import jax  # data sets are loaded without it
+
+    return isinstance(images, jax.core.Tracer)
+
+
+def _refusal(images: Any, remedy: str, expected: str = RAW) -> SettingError:
+    found = f"{images.dtype} {_listed(images.shape)}" if _is_traced(images) else _described(images)
+    return SettingError(
+        expected=expected, found=found, remedy=remedy or "give an array of that kind"
+    )
+
+
+def _listed(shape: Any) -> str:
+    return str([*map(int, shape)])
+
+
+def _described(images: Any) -> str:
+    """Dtype, shape and range."""
+    kind = f"{images.dtype} {_listed(images.shape)}"
+    array = np.asarray(images)
+    return f"{kind} {_range_of(array)}" if array.size and array.dtype.kind in "biuf" else kind
+
+
+def _range_of(array: np.ndarray) -> str:
+    """From the least to the largest number; if some are not finite, in how many images."""
+    array = np.atleast_1d(array)
+    if num := int(np.sum(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))):
+        return f"with NaN or infinity in {num:,} of {len(array):,} images"
+    return f"from {float(array.min()):.4g} to {float(array.max()):.4g}"
+
+
+def _call(low: float, high: float) -> str:
+    return f"convert them: jaxgen.data.to_uint8(images, low={low:g}, high={high:g})"
+
+
+def _conversion(images: Any) -> str:
+    """The remedy for numbers of another dtype: the call, with the range that they seem to have."""
+    if images.dtype.kind == "O":
+        return "make one array of images of one size: numpy.stack(images)"
+    if images.dtype.kind not in "biuf":
+        return "give numbers"
+    if _is_traced(images):
+        return "convert them with jaxgen.data.to_uint8, which names the range"
+    array = np.asarray(images)
+    if not array.size:
+        return "give one or more"
+    if not np.all(np.isfinite(array)):
+        return "leave these images out, and convert the others with jaxgen.data.to_uint8"
+    low, high = float(array.min()), float(array.max())
+    for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
+        if black <= low and high <= white:
+            return _call(black, white)
+    return _call(low, high)

@@ -1,0 +1,150 @@
+"""Raw images: what is taken, what is refused in which words, and the conversion that is named."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.helpers import one_line
+
+from jaxgen import data
+from jaxgen.errors import SettingError
+from jaxgen.evaluation import classifier, monitors, probes, sample_quality
+from jaxgen.images import check_images, in_unit_range
+from jaxgen.models import adversarial, mixture, rbm
+from jaxgen.random import binarize
+
+RNG = np.random.default_rng(0)
+RAW = RNG.integers(0, 255, (6, 16, 16, 1), dtype=np.uint8)
+RAW[0, 0, 0], RAW[0, 0, 1] = 0, 254
+UNIT = (RAW / 255).astype(np.float32)
+WITH_NAN = UNIT.copy()
+WITH_NAN[[1, 4], 2, 3] = np.nan
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "[0, 1]": (UNIT, "float32 [6, 16, 16, 1] from 0 to 0.9961; convert them: {}low=0, high=1)"),
+    "[-1, 1]": (2 * UNIT - 1, "from -1 to 0.9922; convert them: {}low=-1, high=1)"),
+    "[0, 255]": (RAW.astype(np.float64), "from 0 to 254; convert them: {}low=0, high=255)"),
+    "16 bits": (RAW.astype(np.uint16) * 257, "from 0 to 6.528e+04; convert them: {}low=0, high=65"),
+    "standardised": (9 * UNIT - 4, "from -4 to 4.965; convert them: {}low=-4, high="),
+    "bool": (RAW > 127, "bool [6, 16, 16, 1] from 0 to 1; convert them: {}low=0, high=1)"),
+    "0 and 1": (np.uint8(RAW > 127), "uint8 [6, 16, 16, 1] from 0 to 1; convert them: {}low=0, hi"),
+    "NaN": (WITH_NAN, "with NaN or infinity in 2 of 6 images; leave these images out"),
+    "no channel": (
+        RAW[..., 0],
+        "uint8 [6, 16, 16] from 0 to 254; add the axis of channels",
+    ),
+    "channels first": (
+        RNG.integers(0, 255, (6, 3, 16, 16), dtype=np.uint8),
+        "put the channels last: images.transpose(0, 2, 3, 1)",
+    ),
+    "rows": (RAW.reshape(6, -1), "uint8 [6, 256] from 0 to 254; give an array of that kind"),
+    "none": (RAW[:0], "found uint8 [0, 16, 16, 1]"),
+    "sizes": ([RAW[0], RAW[0, :8]], "object [2]; make one array of images of one size: numpy.stac"),
+    "text": (np.array(["a"]), "found <U1 [1]; give numbers"),
+}
+
+
+@pytest.mark.parametrize(("images", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_are_no_raw_images(images: Any, words: str) -> None:
+    with pytest.raises(SettingError) as error:
+        check_images(images)
+    text = one_line(error)
+    assert words.format("jaxgen.data.to_uint8(images, ") in text
+    assert "raw images, uint8 from 0 to 255, [num, height, width, channels]" in text
+
+
+def test_what_are_raw_images() -> None:
+    for images in (RAW, jnp.asarray(RAW), RAW.repeat(3, axis=3), np.zeros_like(RAW)):
+        check_images(images)
+    check_images(RAW, (16, 16, 1))
+    with pytest.raises(SettingError, match=r"images of .28, 28, 1., found uint8 .6, 16"):
+        check_images(RAW, (28, 28, 1))
+
+
+KEY = jax.random.key(0)
+DOORS: dict[str, Callable[[Any], Any]] = {
+    "binarize": lambda x: binarize(KEY, x, "sample"),
+    "binarize in a program": lambda x: jax.jit(lambda x: binarize(KEY, x, "none"))(x),
+    "rescaled": adversarial.rescaled,
+    "mean pixels": lambda x: rbm.mean_pixels(x, "none"),
+    "mixture": lambda x: mixture.fit(mixture.Config(2, 1), x, KEY),
+    "nearest": lambda x: sample_quality.nearest_distance(UNIT, x),
+    "classifier": lambda x: classifier.train(
+        classifier.Config(batch_size=2), x, jnp.zeros(len(x), jnp.int32), KEY
+    ),
+    "reconstruction error": lambda x: monitors.reconstruction_error(x, jnp.zeros((6, 256))),
+    "step": lambda x: rbm.step(
+        rbm.Config(num_hidden=2), rbm.init(rbm.Config(num_hidden=2), 256, KEY), x, KEY
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize("kind", ["[0, 1]", "[-1, 1]", "bool", "NaN", "no channel"])
+def test_every_door_refuses_what_are_no_raw_images(name: str, kind: str) -> None:
+    with pytest.raises(SettingError, match="raw images, uint8 from 0 to 255"):
+        DOORS[name](REFUSED[kind][0])
+
+
+@pytest.mark.parametrize("kind", ["[-1, 1]", "[0, 255]", "bool", "0 and 1", "NaN", "16 bits"])
+def test_samples_are_in_the_unit_range_or_raw(kind: str) -> None:
+    for use in (
+        in_unit_range,
+        probes.pixels,
+        lambda x: classifier.as_inputs(x, 3),
+        lambda x: sample_quality.nearest_distance(x, RAW),
+    ):
+        with pytest.raises(SettingError, match="images") as error:
+            use(REFUSED[kind][0])
+        one_line(error)
+    np.testing.assert_array_equal(in_unit_range(RAW), in_unit_range(UNIT))
+    resized = np.array([[-1e-6, 1 + 1e-6]], np.float32)  # as a matrix product rounds
+    np.testing.assert_array_equal(in_unit_range(resized), resized)
+    assert sample_quality.nearest_distance(RAW, RAW).max() < 0.01  # once all were far away
+
+
+def test_the_conversion_rounds_to_the_nearest_level_and_is_named_by_its_range() -> None:
+    for given, low, high in (
+        (UNIT, 0, 1),
+        (2 * UNIT - 1, -1, 1),
+        (RAW.astype(np.float32), 0, 255),
+        (RAW.astype(np.uint16) * 257, 0, 65535),
+        (RAW, 0, 255),
+        (np.asarray(RAW, np.int64) - 100, -100, 155),
+    ):
+        found = data.to_uint8(given, low=low, high=high)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, RAW)
+    np.testing.assert_array_equal(data.to_uint8(np.array([True, False]), 0, 1), [255, 0])
+    halves = np.array([0.499, 0.501, 254.49, 254.51]) / 255
+    assert data.to_uint8(halves, 0.0, 1.0).tolist() == [0, 1, 254, 255]
+
+
+@pytest.mark.parametrize(
+    ("images", "low", "high", "words"),
+    [
+        (2 * UNIT - 1, 0, 1, "numbers from 0 to 1, found from -1 to 0.9922; name the values of bl"),
+        (RAW, 0, 1, "numbers from 0 to 1, found from 0 to 254"),
+        (WITH_NAN, 0, 1, "found with NaN or infinity in 2 of 6 images"),
+        (UNIT, 1, 0, "low below high, found float32, low=1 and high=0"),
+        (UNIT, 0, np.inf, "found float32, low=0 and high=inf"),
+        (np.array(["a"]), 0, 1, "found <U1"),
+    ],
+)
+def test_what_cannot_be_converted(images: Any, low: float, high: float, words: str) -> None:
+    with pytest.raises(SettingError) as error:
+        data.to_uint8(images, low, high)
+    assert words in one_line(error)
+
+
+def test_binary_units_of_colours_are_explained_once(caplog: pytest.LogCaptureFixture) -> None:
+    colour = RAW.repeat(3, axis=3)
+    with caplog.at_level(logging.WARNING, "jaxgen"):
+        for method in ("sample", "threshold", "sample"):
+            assert binarize(KEY, colour, method).shape == (6, 16 * 16 * 3)  # type: ignore[arg-type]
+        binarize(KEY, RAW, "sample")
+    assert caplog.text.count("each of the 3 channels of a colour pixel becomes a binary unit") == 1
