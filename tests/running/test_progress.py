@@ -6,6 +6,7 @@ import numpy as np
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from experiments.running import progress
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Progress
 
 HEADER, FOOTER = 12, 4
@@ -40,7 +41,8 @@ def shown(folder: Path) -> list[int]:
 
 def train(folder: Path, first_step: int, last_step: int) -> None:
     """Shows the steps after `first_step`."""
-    with progress.watching(folder, progress.Watch(tensorboard=True)) as hook:
+    log = metrics_log.Log(folder / metrics_log.NAME, {})
+    with progress.watching(folder, progress.Watch(tensorboard=True), log) as hook:
         for step in range(first_step + 1, last_step + 1):
             metrics = {"error": np.float32(1 / step)}
             hook(Progress(None, step, first_step, 100, 1000, metrics, float(step)))

@@ -314,7 +314,9 @@ def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(
 ) -> None:
     capsys.readouterr()
     assert run(wake_sleep, tmp_path / "run", *STACK, "--dbn", str(tuned / "dbn")) == 4
-    assert "set --dbn to the folder of one of them" in only_line(capsys.readouterr().err)
+    said = only_line(capsys.readouterr().err)
+    assert "expected a finished run of experiments.dbn, of one seed" in said
+    assert "of several seeds; set --dbn to its folder" in said
 
 
 # ---- the other experiments

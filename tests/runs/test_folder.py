@@ -12,7 +12,7 @@ import pytest
 from support.helpers import one_line
 from support.runs import SMALL, call, only_line
 
-from experiments.lab.drawing import Drawing, training_curve
+from experiments.lab.drawing import Drawing, error_curve
 from experiments.running import artifacts
 from jaxgen import data
 from jaxgen.errors import RunFolderError
@@ -110,8 +110,8 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
         assert not any(path.exists() for path in left)
 
 
-def test_a_measure_that_is_not_in_a_log_has_no_curve(digits_root: Path, tmp_path: Path) -> None:
+def test_an_error_that_is_not_in_a_log_has_no_curve(digits_root: Path, tmp_path: Path) -> None:
     drawing = Drawing(data.load("digits", digits_root), tmp_path)
-    section = training_curve(drawing, {"test": [], "other": [{"step": 1}]}, "error", "how far off")
-    assert list(section.answer[1:]) == ["test: not in the log.", "other: not in the log."]
-    assert list(section.figures) == []
+    (tmp_path / metrics_log.NAME).write_text('{"step": 1, "epoch": 1.0, "train_s": 0.5}\n')
+    section = error_curve(drawing, {"test": tmp_path}, "how far off")
+    assert list(section.answer[1:]) == ["test: not in the log."]
