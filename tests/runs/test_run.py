@@ -27,6 +27,7 @@ from jaxgen.evaluation.model import LikelihoodBudget
 from jaxgen.export import safetensors
 from jaxgen.learner import named_key
 from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.runs import samples
 from jaxgen.runs.settings import to_json
 
 SHAPE = (28, 28, 1)
@@ -435,7 +436,7 @@ def store(folder: Path, images: Any) -> None:
 
 
 SAMPLES: dict[str, Callable[[Path], Any]] = {
-    "a bomb": lambda f: bomb(f, 600 << 20),
+    "a bomb": lambda f: bomb(f, samples.MAX_BYTES + (1 << 20)),
     "a claim": claim,
     "objects": lambda f: store(f, np.array([{}], object)),
     "texts": lambda f: store(f, np.array(["x"])),
