@@ -1,7 +1,5 @@
 """Files of a run folder that are none: each ends in one line, and nothing waits or grows."""
 
-import copy
-import functools
 import io
 import json
 import math
@@ -9,12 +7,13 @@ import os
 import random
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.helpers import FIXTURES, one_line
+from support.hostile import RAW, VALUES, changed, places
 from support.runs import EPOCHS, SMALL, call, contents, only_line, read
 
 import jaxgen
@@ -248,46 +247,7 @@ def test_a_name_that_no_folder_can_have() -> None:
 
 # ---- any value at any place
 
-NESTED: Any = 1
-for _ in range(40):
-    NESTED = [{"a": NESTED}]
-VALUES = [
-    None,
-    True,
-    -1,
-    2**70,
-    10**400,
-    1e308,
-    float("nan"),
-    "0; rm",
-    "\n<b>",
-    "a" * 5000,
-    "../..",
-]
-VALUES += [[], [1], {}, {"a": 1}, NESTED, "absent", "\ud800"]
-RAW = [b"", b"[]", b"12", b"null", b"\xff", b'{"a":' * 50_000, b'{"a": 1e999}']
 NUM_TRIALS = 20
-
-
-def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value in a JSON document."""
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)
-    for name, value in pairs:
-        yield (*path, name)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, name))
-
-
-def changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The document with another value at one place, or without it."""
-    found = copy.deepcopy(content)
-    *above, last = path
-    part = functools.reduce(lambda part, name: part[name], above, found)
-    if value == "absent":
-        del part[last]
-    else:
-        part[last] = value
-    return found
 
 
 def use(folder: Path) -> None:
