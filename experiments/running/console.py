@@ -13,7 +13,13 @@ from jaxgen.errors import WriteError
 
 
 def accept_any_text() -> None:
-    """Lets characters that the encoding of standard output lacks be written as escapes."""
+    """Lets characters that the encoding of standard output lacks be written as escapes.
+
+    What a stream is given that was closed when Python began goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open as long as the process)
     with contextlib.suppress(AttributeError):  # a stream that others put in its place
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 

@@ -153,6 +153,12 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
     try:
         with _alone(own.parent), _quiet_tfds():
             if find_prepared(name, root) is None:  # or another process was faster
+                if os.path.lexists(own):  # TFDS would read what lies there
+                    raise DataError(
+                        expected=f"{name} as TFDS prepares it in {own}",
+                        found="no dataset_info.json",
+                        remedy=f"delete {own} and run again",
+                    )
                 from jaxgen.data import builders
 
                 builders.build(name, root / "jaxgen", originals or {})

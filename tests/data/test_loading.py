@@ -163,6 +163,17 @@ def test_missing_prepared_file(digits_copy: Path, file: str) -> None:
     assert "delete" in one_line(error)
 
 
+def test_a_pipe_in_place_of_what_describes_the_files(digits_copy: Path) -> None:
+    """Neither TFDS nor we wait for somebody to write into it."""
+    (digits_copy / "jaxgen" / "cache" / "digits.npy").unlink()
+    path = digits_copy / "jaxgen" / "digits" / "1.0.0" / "dataset_info.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError) as error:
+        data.load("digits", digits_copy)
+    assert "found no dataset_info.json; delete" in one_line(error)
+
+
 # ---- racing, interrupted and impossible writes
 
 

@@ -91,6 +91,15 @@ def test_output_that_goes_nowhere(where: str, to: str, code: int, said: str) -> 
     assert done.stderr.count("\n") == bool(said)
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_was_closed_ends_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `2>&-`, for which Python has None."""
+    monkeypatch.setattr(sys, name, None)
+    assert cli.exit_code(lambda: show("a line") or write_error("another")) == 0
+    with getattr(sys, name) as stream:
+        assert not stream.isatty()
+
+
 def test_names_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with PYTHONIOENCODING=ascii."""
     raw = Raw()
