@@ -20,7 +20,7 @@ class RunArgs:
     """Flags that every experiment shares."""
 
     dataset: Literal["auto", data.Name] = "auto"
-    """Data set. auto: MNIST if it can be had, otherwise the embedded digits."""
+    """Data set. auto: MNIST if it can be had or --manual-dir is given, else the embedded digits."""
     data_dir: Path | None = None
     """Folder of prepared data sets; TFDS's own default if not given."""
     manual_dir: Path | None = None
@@ -69,6 +69,8 @@ class RunArgs:
             if not 0 <= seed < 2**32:
                 expected = f"{flag} from 0 to 4294967295"
                 raise SettingError(expected=expected, found=str(seed), remedy=f"set {flag}")
+        once = not (self.resume and self.overwrite)
+        require(self, "overwrite", once, "not beside --resume, which goes on with what it replaces")
         require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
     def check(self, dataset: data.Dataset, folder: Path) -> None:
@@ -79,9 +81,14 @@ class RunArgs:
 
 
 def load_dataset(args: RunArgs) -> data.Dataset:
-    """Loads the data set of the flags; with `auto`, MNIST if it can be had, else digits."""
+    """Loads the data set of the flags; with `auto`, MNIST if it can be had, else digits.
+
+    Whoever names a folder with original files wants MNIST.
+    """
     if args.dataset != "auto":
         return data.load(args.dataset, args.data_dir, args.manual_dir)
+    if args.manual_dir:
+        return data.load("mnist", args.data_dir, args.manual_dir)
     try:
         return data.load("mnist", args.data_dir, args.manual_dir)
     except DataMissingError as error:

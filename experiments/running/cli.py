@@ -71,6 +71,10 @@ def _path(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
 
 def _readable(word: str) -> Path:
     """The path that a word names; it stands in JSON and on pages, so it must be text."""
+    if not word:
+        raise SettingError(
+            expected="a path", found="an empty one", remedy="name a folder, for example ."
+        )
     try:
         word.encode()
     except UnicodeEncodeError as error:

@@ -29,6 +29,8 @@ from jaxgen.errors import NonFiniteError, SettingError, WorkerError, require, re
 BEAT_S = 0.2
 """Seconds between two signs of life."""
 DAY_S = 86_400
+MOST_DEVICES = 1024
+"""Of a process; so many of a CPU take a second."""
 GRACE_S = 5.0
 """Seconds in which a worker ends by itself after another has announced its own end."""
 BEAT, LEAVING = b".", b"x"
@@ -68,6 +70,8 @@ class Cluster:
 
     def __post_init__(self) -> None:
         require_positive(self, "devices", "num_processes", "peer_timeout")
+        most = f"of at most {MOST_DEVICES}"
+        require(self, "devices", self.devices <= MOST_DEVICES, most)
         require(self, "peer_timeout", self.peer_timeout <= DAY_S, f"of at most {DAY_S}, a day")
         if not 0 <= self.process_id < self.num_processes:
             raise SettingError(

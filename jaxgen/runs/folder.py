@@ -100,7 +100,7 @@ def _check_is_run(folder: Path, contents: list[Path], experiment: str | None) ->
         raise RunFolderError(
             expected=f"{folder} to be a run folder, with the config.json of an experiment",
             found=f"a folder with {contents[0].name!r} in it",
-            remedy="choose another --out",
+            remedy="put its config.json back from a copy, or choose another --out",
         )
 
 

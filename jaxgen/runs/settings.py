@@ -125,7 +125,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunFolderError(
             expected=f"a JSON object in {path}",
             found=found,
-            remedy="name the folder of another run, or type the run's command again with --resume",
+            remedy="put it back from a copy, or name the folder of another run",
         )
     return content
 

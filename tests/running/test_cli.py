@@ -125,3 +125,26 @@ def test_a_user_without_a_home_folder(
     assert "a home folder for ~/tensorflow_datasets, found none" in only_line(
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--resume", "--overwrite"), "--overwrite not beside --resume"),
+        (("--devices", "100000"), "--devices of at most 1024, found 100000"),
+        (("--out", ""), "a path, found an empty one"),
+    ],
+)
+def test_flags_that_contradict_each_other_or_are_nothing(
+    flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--dataset", "digits", *flags) == 2
+    assert said in only_line(capsys.readouterr().err)
+
+
+def test_whoever_names_original_files_gets_no_other_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--manual-dir", str(tmp_path / "nope"), "--data-dir", str(tmp_path / "empty"))
+    assert call(*where, "--out", str(tmp_path / "run")) == 3
+    assert "the four original files of mnist" in only_line(capsys.readouterr().err)
