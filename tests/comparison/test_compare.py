@@ -375,7 +375,8 @@ def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> No
         folder = member / f"layer{layer}"
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text(
-            f'{{"step": 1, "train_s": 1.0}}\n{{"step": 2, "train_s": {seconds}}}\n'
+            '{"step": 1, "epoch": 1.0, "train_s": 1.0}\n'
+            f'{{"step": 2, "epoch": 2.0, "train_s": {seconds}}}\n'
         )
     assert train_seconds(member) == 10.0
     (tmp_path / "summary.json").write_text('{"experiment": "wake_sleep", "seeds": [3, 5]}')
