@@ -27,7 +27,7 @@ from jaxgen.random import binarize
 
 SHAPE = (28, 28, 1)
 BUDGET = LikelihoodBudget(num_chains=50, num_temperatures=1000, num_weights=200)
-LITTLE = BUDGET._replace(num_temperatures=10)
+LITTLE = dataclasses.replace(BUDGET, num_temperatures=10)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_a_vae_has_both_bounds(small_vae: Any, digits: data.Dataset) -> None:
 def test_a_bound_of_many_images_is_that_of_its_blocks(
     small_vae: Any, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, few = small_vae[-1], BUDGET._replace(num_weights=3)
+    model, few = small_vae[-1], dataclasses.replace(BUDGET, num_weights=3)
     whole = likelihoods(model, digits.test.images, few)
     monkeypatch.setattr("jaxgen.evaluation.adapters.vae.BLOCK", 15)
     in_blocks = likelihoods(model, digits.test.images, few)
