@@ -172,7 +172,7 @@ def test_a_dbn_whose_top_is_annealed_has_the_bounds_of_the_exact_one(
 
 def test_a_budget_of_few_chains_gives_no_error(digits: data.Dataset) -> None:
     """The estimate, how many chains carry it, and the gap between the sides are what is known."""
-    few = LITTLE._replace(num_chains=4)
+    few = dataclasses.replace(LITTLE, num_chains=4)
     reverse, forward, exact = likelihoods(small_rbm()[1], digits.test.images, few)
     for each in (reverse, forward):
         assert each.standard_error is None
