@@ -26,24 +26,28 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
-from experiments.running.cli import exit_code, parse, parse_flags, quickened
+from experiments.running.cli import exit_code, parse, parse_flags
 from experiments.running.console import show, write_line
 from experiments.running.experiment import Comparison, find, names
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
-from jaxgen.errors import CheckpointError, SettingError, require
+from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import sample_quality, suite
+from jaxgen.evaluation.ais import MAX_DRAWS
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
-from jaxgen.files import write_json, writing
+from jaxgen.files import check_writable, write_json, writing
 from jaxgen.report.page import number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
+
+MARKDOWN = "compare.md"
+"""In --out."""
 
 
 def trained() -> dict[str, Comparison]:
@@ -68,7 +72,8 @@ class Args:
     seeds: tuple[int, ...] = (0, 1, 2)
     """With --train: seeds of each."""
     dataset: data.Name | None = None
-    """With --train: the data set, mnist where not given. Other runs name their own."""
+    """With --train: the data set, mnist where not given, or digits if quick. Other runs name their
+    own."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
     manual_dir: Path | None = None
@@ -86,16 +91,21 @@ class Args:
     bound_weights: int = 500
     """Draws per test image in a DBN's importance-weighted bound."""
     quick: bool = False
-    """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs."""
+    """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs, of
+    the digits. Flags beside it win."""
 
     def __post_init__(self) -> None:
         most = suite.NUM_FEATURES
         expected = f"from 100 to {most:,}"
         require(self, "num_samples", 100 <= self.num_samples <= most, expected)
-        for name in ("ais_chains", "ais_temperatures"):
-            require(self, name, getattr(self, name) >= 2, "of 2 or more")
-        require(self, "bound_weights", self.bound_weights >= 2, "of 2 or more")
+        for name in ("ais_chains", "ais_temperatures", "bound_weights"):
+            holds = 2 <= getattr(self, name) <= MAX_DRAWS
+            require(self, name, holds, f"from 2 to {MAX_DRAWS:,}")
+        labels = bool(self.num_labels) and all(5 <= num <= MAX_SIZE for num in self.num_labels)
+        require(self, "num_labels", labels, f"of one or more numbers from 5 to {MAX_SIZE:,}")
         require(self, "seeds", bool(self.seeds), "of one seed or more")
+        other = self.markdown is None or self.markdown.suffix != ".png"
+        require(self, "markdown", other, "of another ending than .png, which its picture has")
         if unknown := [name for name in self.only if name not in trained()]:
             expected = f"--only of {', '.join(trained())}"
             raise SettingError(expected=expected, found=unknown[0], remedy="set --only")
@@ -113,14 +123,15 @@ class Args:
             )
 
 
-QUICK = {
-    "num_samples": 500,
-    "num_labels": (100,),
-    "ais_chains": 20,
-    "ais_temperatures": 200,
-    "bound_weights": 20,
-}
-"""Little of everything."""
+@dataclass(frozen=True)
+class QuickArgs(Args):
+    """Evaluate finished runs and set them side by side: little of everything."""
+
+    num_samples: int = 500
+    num_labels: tuple[int, ...] = (100,)
+    ais_chains: int = 20
+    ais_temperatures: int = 200
+    bound_weights: int = 20
 
 
 def train(args: Args) -> list[Path]:
@@ -131,7 +142,8 @@ def train(args: Args) -> list[Path]:
     for name in args.only or trained():
         declared = trained()[name]
         folder = args.out / "runs" / name
-        words = [f"--dataset={args.dataset or 'mnist'}", f"--out={folder}"]
+        dataset = args.dataset or ("digits" if args.quick else "mnist")
+        words = [f"--dataset={dataset}", f"--out={folder}"]
         words += ["--quick"] if args.quick else declared.flags
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
@@ -211,7 +223,7 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
     folder, others = args.out / "references", heights - {height}
     references = reference_rows(dataset, classifier, settings, folder, others)
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
-    markdown = args.markdown or args.out / "compare.md"
+    markdown = args.markdown or args.out / MARKDOWN
     head = facts(classifier, dataset, args)
     known = published.FIGURES.get(dataset.name, ())
     score = number(sample_quality.inception_score(classifier.test.probs))
@@ -235,19 +247,30 @@ def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str
 
 def main(args: Args) -> None:
     """Compares."""
-    if args.quick:
-        args = quickened(args, QUICK | {"dataset": "digits" if args.train else None})
+    _check_is_in_no_run(args.out)
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
+        check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
         show(f"page: {compare(args, train(args) if args.train else args.runs)}")
 
 
+def _check_is_in_no_run(folder: Path) -> None:
+    """Raises RunFolderError for a folder inside a finished run."""
+    if run := next(filter(read_summary, folder.absolute().parents), None):
+        raise RunFolderError(
+            expected="--out outside a finished run",
+            found=f"{folder} in {run}",
+            remedy="choose another --out",
+        )
+
+
 def entry() -> int:
     """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
+    kind = QuickArgs if "--quick" in sys.argv[1:] else Args
     try:
-        return exit_code(lambda: main(parse_flags(Args)), "the same command goes on")
+        return exit_code(lambda: main(parse_flags(kind)), "the same command goes on")
     except reproduce_runs.Failed as failed:
         lines = failed.stderr.strip().splitlines()
         write_line(lines[-1] if lines else "")

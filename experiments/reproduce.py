@@ -41,7 +41,7 @@ from experiments.running.experiment import find
 from experiments.running.signals import temporary_folder
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
-from jaxgen.report.page import Table, markdown, number
+from jaxgen.report.page import Table, escape, markdown, number
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 
@@ -114,8 +114,8 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
     (_, first), *others = runs.items()
     verdict = compare_runs(first.run, {name: timed.run for name, timed in others})
     experiment = str(first.run.record.config["experiment"])
-    text = "\n".join([markdown(_table(runs)), *_lines(verdict), *notes, ""])
-    show(f"\n{text}")
+    table, lines = markdown(_table(runs)), [*_lines(verdict), *notes, ""]
+    show("\n".join(["", table, *lines]))
     facts = {
         "experiment": experiment,
         "command": run_manifest.command(),
@@ -130,7 +130,8 @@ def _conclude(runs: Mapping[str, Timed], folder: Path, notes: Sequence[str] = ()
         for name, t in runs.items()
     }
     write_json(folder / "reproduce.json", facts | {"runs": rows})
-    write_atomically(folder / "reproduce.md", f"# Reproducing {experiment}\n\n{text}".encode())
+    text = "\n".join([f"# Reproducing {experiment}\n", table, *map(escape, lines)])
+    write_atomically(folder / "reproduce.md", text.encode())
     if not verdict.kept:
         wanted = "A or B" if verdict.promised == "C" else verdict.promised
         raise ReproduceError(

@@ -21,6 +21,7 @@ Exit codes, as every experiment returns them:
 
 import dataclasses
 import math
+import numbers
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MOST_FOUND = 1000
@@ -107,6 +108,14 @@ def require(settings: object, name: str, holds: bool, wanted: str) -> None:
         flag, value = f"--{name.replace('_', '-')}", getattr(settings, name)
         found = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
         raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=f"set {flag}")
+
+
+def require_whole(name: str, value: object, least: int, most: int = MAX_SIZE) -> None:
+    """Raises SettingError unless an argument is a whole number from `least` to `most`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (whole and least <= value <= most):  # type: ignore[operator]
+        expected = f"a whole number from {least:,} to {most:,} for {name}"
+        raise SettingError(expected=expected, found=str(value), remedy=f"set {name}")
 
 
 def require_positive(settings: object, *names: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,18 @@ def make_folder(path: Path) -> None:
     """Makes a folder, and those above it; errors as `writing`."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raises as `appearing_whole` would for this file; makes its folder, and leaves what is there.
+
+    So that what takes long ends before it begins if its file cannot be written.
+    """
+    make_folder(path.parent)
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """The measures of one finished run, kept in its folder until what they depend on changes."""
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from experiments.comparison.naming import label_of
 from experiments.running.artifacts import MEASURES, MEASURES_PAGE
@@ -11,6 +14,7 @@ from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.evaluation import probes, suite
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
 from jaxgen.evaluation.resampling import Estimate
@@ -61,7 +65,7 @@ def identity(
         "parameters": digest,
         "num_samples": settings.num_samples,
         "num_labels": [*settings.num_labels],
-        **settings.budget._asdict(),
+        **dataclasses.asdict(settings.budget),
     }
 
 
@@ -85,10 +89,23 @@ class Shares(NamedTuple):
     class_frequencies: tuple[float, ...]
 
 
+PIXELS = {"sample": "drawn", "threshold": "thresholded"}
+"""The pixels that a likelihood is of, by how grey ones were made binary."""
+RANGES = {
+    **dict.fromkeys(("precision", "recall", "coverage", "memorisation"), suite.SHARE),
+    **dict.fromkeys(("frechet_distance", "density", "class_kl"), suite.POSITIVE),
+    "inception_score": (1.0, float(NUM_CLASSES)),
+}
+"""Between which values a measure of samples lies; the others have no bounds."""
+ROUNDING = 1e-3
+"""How far a computed value may lie outside, for single precision."""
+
+
 def read(path: Path, of: dict[str, Any]) -> Measures | None:
     """Reads measures from a file; None where there are none that depend on the same things.
 
-    Whoever wrote them: they have the parts of `as_json`, each of its type, and no other.
+    Whoever wrote them: they have the parts of `as_json` and no other, each of its type and within
+    its range.
     """
     try:
         found = read_json(path)
@@ -98,18 +115,77 @@ def read(path: Path, of: dict[str, Any]) -> Measures | None:
 
 
 def _is_whole(found: Measures) -> bool:
+    """Whether the parts are there, each of its type and within its range."""
     parts = {"of", "likelihoods", "samples", "class_frequencies", "probes"}
     lists = [found.get("likelihoods"), found.get("probes"), found.get("class_frequencies")]
     samples = found.get("samples")
     if {*found} != parts or not all(isinstance(each, list) for each in lists):
         return False
-    if not isinstance(samples, dict) or not {*samples} <= {*suite.TITLES}:
+    if not isinstance(samples, dict) or not samples or not {*samples} <= {*suite.TITLES}:
         return False
-    kinds = (Likelihood, found["likelihoods"]), (ProbeNumbers, found["probes"])
-    same = all(fits(kind, each) for kind, rows in kinds for each in rows)
-    same = same and all(fits(Estimate, each) for each in samples.values())
     shares = {"class_frequencies": found["class_frequencies"]}
-    return same and len(found["class_frequencies"]) == NUM_CLASSES and fits(Shares, shares)
+    return (
+        all(fits(Likelihood, each) and _is_likelihood(each) for each in found["likelihoods"])
+        and all(fits(ProbeNumbers, each) and _is_probe(each) for each in found["probes"])
+        and all(
+            fits(Estimate, each) and _is_estimate(each, RANGES.get(name, (-np.inf, np.inf)))
+            for name, each in samples.items()
+        )
+        and fits(Shares, shares)
+        and _are_shares(found["class_frequencies"])
+    )
+
+
+def _is_likelihood(found: Mapping[str, Any]) -> bool:
+    """Whether an error is one, and is there only with enough effective chains."""
+    error, num, effective = (
+        found[name] for name in ("standard_error", "num_chains", "effective_chains")
+    )
+    if found["binary"] not in PIXELS or found["log_z_gap"] < 0 or (error or 0) < 0:
+        return False
+    if effective is None or num < 1:
+        return effective is None and num == 0
+    few = effective < LEAST_EFFECTIVE
+    return 1 - ROUNDING <= effective <= num * (1 + ROUNDING) and not (few and error is not None)
+
+
+def _is_estimate(found: Mapping[str, Any], within: tuple[float, float]) -> bool:
+    """Whether value and interval lie within these bounds.
+
+    The value may lie outside its own interval, which of a bootstrap has the statistic's bias.
+    """
+    least, most = within
+    inside = all(
+        least - ROUNDING <= found[name] <= most + ROUNDING for name in ("value", "low", "high")
+    )
+    return (
+        inside
+        and found["low"] <= found["high"]
+        and found["num_samples"] >= 1
+        and found["num_resamples"] >= 1
+    )
+
+
+def _is_probe(found: Mapping[str, Any]) -> bool:
+    """Whether an accuracy is a share of answers."""
+    labels, spread = found["num_labels"] >= 1, 0 <= (found["std"] or 0) <= 1
+    return labels and spread and _is_estimate(found, suite.SHARE)
+
+
+def _are_shares(found: Sequence[float]) -> bool:
+    """Whether these are the shares of all classes, which sum to 1."""
+    inside = len(found) == NUM_CLASSES and all(0 <= share <= 1 for share in found)
+    return inside and abs(sum(found) - 1) <= ROUNDING
+
+
+def has_parts_of(run: Run, found: Measures) -> bool:
+    """Whether a run's measures are all there: of samples, and of what else its model has."""
+    model = run.evaluated
+    return (
+        {*found["samples"]} == {*suite.TITLES}
+        and bool(found["likelihoods"]) == (model.likelihoods is not None)
+        and bool(found["probes"]) == bool(model.features)
+    )
 
 
 def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
@@ -172,7 +248,7 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
     of = identity(classifier, dataset, settings, run.digest)
     with run_folder.opened(run.folder, run.model, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
-        if found is None:
+        if found is None or not has_parts_of(run, found):
             logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)
             found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)

@@ -16,7 +16,7 @@ from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.report.page import Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
@@ -130,10 +130,10 @@ def write(
     found = sections(rows, folder, picture, one_line, published)
     facts = {**facts, "command": run_manifest.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
-    parts = [f"# {title}", *(f"- {name}: {text}" for name, text in facts.items())]
+    parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]
     for section in found:
-        parts += [f"\n## {section.title}\n", *(f"{text}\n" for text in section.answer)]
-        parts += [f"![{section.title}]({path.name})" for path in section.figures]
+        parts += [f"\n## {section.title}\n", *(f"{escape(text)}\n" for text in section.answer)]
+        parts += [f"![{section.title}]({quote(path.name)})" for path in section.figures]
         parts += [report.markdown(section.table)] if section.table else []
     write_atomically(markdown, ("\n".join(parts) + "\n").encode())
     write_json(folder / "compare.json", as_json(rows))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import Measures, interval
+from experiments.comparison.measures import PIXELS, Measures, interval
 from experiments.comparison.published import Published
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.suite import TITLES
@@ -18,8 +18,6 @@ MEET = 1.0
 PUBLISHED = "published, nats"
 ESTIMATOR = "estimator"
 """Titles of columns."""
-PIXELS = {"sample": "drawn", "threshold": "thresholded"}
-"""The pixels that a likelihood is of, by how grey ones were made binary."""
 OTHERS = (
     [
         ESTIMATOR,

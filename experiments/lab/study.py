@@ -15,7 +15,7 @@ from experiments.running.args import RunArgs
 from experiments.running.session import Session, session_for
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
@@ -104,8 +104,8 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
         **study.facts,
         "spread": "one seed",
     }
-    text = [f"# {study.title}\n", *(f"- {name}: {fact}" for name, fact in facts.items()), ""]
-    markdown = "\n".join([*text, report.markdown(table)])
+    listed = (f"- {name}: {escape(fact)}" for name, fact in facts.items())
+    markdown = "\n".join([f"# {study.title}\n", *listed, "", report.markdown(table)])
     write_atomically(session.folder / "study.md", markdown.encode())
     lines = [{"name": name, **values} for name, values in measures.items()]
     write_json(session.folder / "study.json", lines)

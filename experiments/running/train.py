@@ -65,7 +65,7 @@ def train_in_session(
     named = flatten_dict(identity, sep=".")
     settings = {name: str(value) for name, value in named.items()}
     first = args.cluster.first
-    log = metrics_log.Log(session.folder / metrics_log.NAME, notes)
+    log = metrics_log.Log(session.folder / metrics_log.NAME, notes, len(seeds))
 
     def on_start(start: Start) -> None:
         if first:

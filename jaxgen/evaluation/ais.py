@@ -40,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import require_whole
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.losses import sigmoid, softplus
 from jaxgen.models.rbm import Params, Visible, hidden_logits, visible_logits
@@ -48,6 +48,8 @@ from jaxgen.random import bernoulli
 
 NUM_TEMPERATURES = 14_500
 """Steps of the published schedule."""
+MAX_DRAWS = 1_000_000
+"""Of chains, of temperatures, and of draws for an image: more take days, or all memory."""
 LEAST_EFFECTIVE = 10
 """Effective chains below which an estimate has no standard error: a few weights carry the mean, and
 how much larger others would be is not seen in them."""
@@ -76,13 +78,11 @@ def inverse_temperatures(num_temperatures: int = NUM_TEMPERATURES) -> Float[np.n
 
     Of 14,500 steps 500 lie in [0, 0.5], 4,000 in [0.5, 0.9] and 10,000 in [0.9, 1], evenly in each
     part, as Salakhutdinov and Murray have them; other numbers keep the proportions.
+
+    Errors:
+        SettingError: no whole number from 1 to `MAX_DRAWS`.
     """
-    if num_temperatures < 1:
-        raise SettingError(
-            expected="at least 1 temperature",
-            found=str(num_temperatures),
-            remedy=f"set num_temperatures, {NUM_TEMPERATURES} in the published schedule",
-        )
+    require_whole("num_temperatures", num_temperatures, 1, MAX_DRAWS)
     steps = np.linspace(0.0, NUM_TEMPERATURES, num_temperatures + 1)
     return np.interp(steps, [0, 500, 4_500, 14_500], [0.0, 0.5, 0.9, 1.0]).astype(np.float32)
 
@@ -165,7 +165,11 @@ def ais(
         base_logits: c, from `rbm.base_rate_logits`; the nearer to the data, the smaller the error.
         num_chains: weights in the mean; they share the temperatures and are computed side by side.
         num_temperatures: see `inverse_temperatures`.
+
+    Errors:
+        SettingError: chains or temperatures that are no whole number from 1 to `MAX_DRAWS`.
     """
+    require_whole("num_chains", num_chains, 1, MAX_DRAWS)
     probs = jnp.broadcast_to(sigmoid(base_logits), (num_chains, len(base_logits)))
     start = bernoulli(named_key(key, "start"), probs)
     betas = inverse_temperatures(num_temperatures)

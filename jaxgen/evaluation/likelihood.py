@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, require_whole
 from jaxgen.learner import PRNGKey
 from jaxgen.losses import softplus
 from jaxgen.models.rbm import Params, Visible, free_energy, hidden_logits
@@ -185,7 +185,11 @@ def importance_bound(
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side.
         samples_at_once: samples computed side by side, for each of them.
+
+    Errors:
+        SettingError: a number of samples that is no whole number of at least 1.
     """
+    require_whole("num_samples", num_samples, 1)
 
     def bound_of(numbered: tuple[Array, Array]) -> ImportanceBound:
         index, example = numbered

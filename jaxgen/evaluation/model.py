@@ -5,6 +5,7 @@ and the parameters of any of them.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.data import Dataset
+from jaxgen.errors import require_whole
+from jaxgen.evaluation.ais import MAX_DRAWS, NUM_TEMPERATURES
 from jaxgen.learner import Images, PRNGKey, named_key
 from jaxgen.random import Binarize, binarize
 
@@ -26,15 +29,25 @@ RawImages = UInt8[Array | np.ndarray, "batch height width channels"]
 binarized = jax.jit(binarize, static_argnums=2)
 
 
-class LikelihoodBudget(NamedTuple):
-    """How much is computed for likelihoods."""
+@dataclass(frozen=True)
+class LikelihoodBudget:
+    """How much is computed for likelihoods.
+
+    Errors:
+        SettingError: no whole numbers, or below 1 chain, 1 temperature or 2 draws, or above
+            `jaxgen.evaluation.ais.MAX_DRAWS`.
+    """
 
     num_chains: int = 100
     """Chains of annealed importance sampling, in each direction."""
-    num_temperatures: int = 14_500
+    num_temperatures: int = NUM_TEMPERATURES
     """Steps from the RBM without weights to the model."""
     num_weights: int = 500
     """Draws per image in an importance-weighted bound."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"num_chains": 1, "num_temperatures": 1, "num_weights": 2}.items():
+            require_whole(name, getattr(self, name), least, MAX_DRAWS)
 
 
 DEFAULT_BUDGET = LikelihoodBudget()

@@ -5,6 +5,7 @@ The page is one self-contained file: figures are embedded, nothing is loaded fro
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,15 @@ from typing import NamedTuple
 import jinja2
 
 from jaxgen.files import write_atomically
+
+_MARKUP = re.compile(
+    r"[\\`*~|]"  # escapes, code, emphasis, strikethrough, cells
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis; inside a word it is a letter
+    r"|(?<=\])[(\[:]"  # links
+    r"|:(?=//)|(?<=www)\.",  # addresses, which GitHub links unasked
+    re.IGNORECASE,
+)
+"""Characters that markdown, as GitHub has it, gives a meaning to; a backslash takes it away."""
 
 
 class Link(NamedTuple):
@@ -54,8 +64,7 @@ def markdown(table: Table) -> str:
 
 def escape(text: str) -> str:
     """A text as markdown shows it, in one line: whoever wrote it, no markup and no link in it."""
-    plain = html.escape(" ".join(text.splitlines()), quote=False)
-    return plain.replace("|", r"\|").replace("](", r"]\(")
+    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.splitlines()), quote=False))
 
 
 def _embedded(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The metrics log of a run, `metrics.jsonl`: one JSON object per line, one line per log interval.
 
 Each line has `step`, `epoch` and `train_s`, the seconds of training so far, and then the metrics:
-numbers, or of several seeds lists of numbers. Steps increase from line to line.
+numbers, or of several seeds lists of numbers. Steps increase from line to line, and each end of an
+epoch has a line, whatever the log interval is.
 """
 
 import contextlib
@@ -9,13 +10,14 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxgen.errors import RunFolderError
+from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.files import flush, read_file, write_atomically, writing
+from jaxgen.runs.settings import printable
 from jaxgen.training.loop import Progress, Start
 
 logger = logging.getLogger("jaxgen")
@@ -26,6 +28,8 @@ MAX_BYTES = 1 << 28
 
 MAX_STEP = 2**53
 """Of a line, in steps and in seconds."""
+
+_COPY = "put the log back from a copy, or "
 
 Line: TypeAlias = dict[str, Any]
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -42,47 +46,78 @@ def read_lines(path: Path, last_step: int | None = None) -> list[Line]:
             or the log cannot be read.
     """
     try:
-        lines = _parse(read_file(path, MAX_BYTES), path)
+        lines = _parse(read_file(path, MAX_BYTES))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise _damaged(path, error.strerror or "none that can be read") from error
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
     return [line for line in lines if last_step is None or line["step"] <= last_step]
 
 
-def _parse(content: bytes, path: Path) -> list[Line]:
-    """The lines of a log; errors as `read_lines`."""
+def _parse(content: bytes) -> list[Line]:
+    """The lines of a log; raises ValueError for damage, see `read_lines`."""
     lines: list[Line] = []
     texts = content.splitlines()
     for number, text in enumerate(texts, start=1):
         try:
-            line = json.loads(text)
+            line = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             if number == len(texts):
                 break
-            raise _damaged(path, f"no JSON in line {number}") from error
+            raise ValueError(f"no JSON in line {number}") from error
         before = lines[-1] if lines else {"step": -1}
         if not _is_line(line) or line["step"] <= before["step"]:
-            raise _damaged(path, f"another order or other things in line {number}")
+            raise ValueError(f"another order or other things in line {number}")
         lines.append(line)
     return lines
 
 
+def _refuse(constant: str) -> NoReturn:
+    """Raises ValueError for NaN and infinities, which are no JSON."""
+    raise ValueError(constant)
+
+
 def _is_line(line: Any) -> bool:
-    """Whether this is a line with its step and its time."""
-    if not isinstance(line, dict):
+    """Whether this is a line with its step, its epoch and its time."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
         return False
-    step, seconds = line.get("step"), line.get("train_s")
-    if type(step) is not int or not isinstance(seconds, int | float) or seconds is True:
+    numbers = [line.get(name) for name in ("step", "epoch", "train_s")]
+    if not all(type(x) in (int, float) for x in numbers):
         return False
-    return 0 <= step <= MAX_STEP and 0 <= seconds <= MAX_STEP  # NaN is neither
+    return all(0 <= x <= MAX_STEP for x in numbers)  # type: ignore[operator]
+
+
+def _check_lines(
+    lines: Sequence[Line], start: Start, num_seeds: int, notes: Mapping[str, str]
+) -> None:
+    """Raises ValueError unless training can go on from these lines, up to the step of `start`.
+
+    Every end of an epoch has one, and all of them have finite numbers, as many as there are seeds.
+    """
+    shape = () if num_seeds == 1 else (num_seeds,)
+    for line in lines:
+        for name, value in line.items():
+            if name in notes and isinstance(value, str):
+                continue
+            numbers = _numbers(value)
+            shared = name in ("step", "epoch", "train_s")
+            if numbers is None or numbers.shape != (() if shared else shape):
+                kind = "a finite number" if num_seeds == 1 else f"{num_seeds} finite numbers"
+                where = f"{printable(name, 60)} at step {line['step']}"
+                raise ValueError(f"something else than {kind} for {where}")
+    there = {line["step"] for line in lines}
+    wanted = range(start.steps_per_epoch, start.step + 1, start.steps_per_epoch)
+    if missing := next((step for step in wanted if step not in there), None):
+        raise ValueError(f"no line of step {missing}")
 
 
 def _damaged(path: Path, found: str) -> RunFolderError:
     return RunFolderError(
         expected=f"a whole metrics log in {path}",
         found=found,
-        remedy="put the log back from a copy, or start again with --overwrite",
+        remedy=f"{_COPY}start again with --overwrite",
     )
 
 
@@ -129,35 +164,35 @@ class Log:
     line.
     """
 
-    def __init__(self, path: Path, notes: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, notes: Mapping[str, str], num_seeds: int = 1) -> None:
         """Touches no file yet."""
-        self._path, self._notes = path, notes
+        self._path, self._notes, self._num_seeds = path, notes, num_seeds
         self._content, self.earlier_s = bytearray(), 0.0
 
     def begin(self, start: Start) -> None:
         """Takes the log up to the step from which training goes on, and touches no file.
 
         Errors:
+            CheckpointError: the checkpoint's log is damaged: a line lacks step, epoch or time, or
+                has no finite number for each seed, or an epoch up to that step has no line.
             RunFolderError: the checkpoint is of an older version and holds no log, and the file is
-                damaged or has not every epoch up to that step.
+                damaged so.
         """
-        kept = start.log is None and start.step > 0
-        lines = self._checked(start) if kept else _parse(start.log or b"", self._path)
+        in_file = start.log is None and start.step > 0
+        try:
+            lines = read_lines(self._path) if in_file else _parse(start.log or b"")
+            lines = [line for line in lines if line["step"] <= start.step]
+            _check_lines(lines, start, self._num_seeds, self._notes)
+        except ValueError as error:
+            kind = RunFolderError if in_file else CheckpointError
+            source = "" if in_file else f"the checkpoint of step {start.step} for "
+            raise kind(
+                expected=f"the whole log up to step {start.step} in {source}{self._path}",
+                found=str(error),
+                remedy=f"{_COPY if in_file else ''}start again with --overwrite",
+            ) from error
         self._content = bytearray().join(map(_as_text, lines))
         self.earlier_s = lines[-1]["train_s"] if lines else 0.0
-
-    def _checked(self, start: Start) -> list[Line]:
-        """The lines of the file; each end of an epoch has one, whatever the log interval is."""
-        lines = read_lines(self._path, start.step)
-        there = {line["step"] for line in lines}
-        wanted = range(start.steps_per_epoch, start.step + 1, start.steps_per_epoch)
-        if missing := [step for step in wanted if step not in there]:
-            raise RunFolderError(
-                expected=f"the log of all epochs up to step {start.step} in {self._path}",
-                found=f"no line of step {missing[0]}",
-                remedy="put the log back from a copy, or start again with --overwrite",
-            )
-        return lines
 
     def write(self, progress: Progress, values: Mapping[str, Any]) -> None:
         """Appends one line: step, epoch, train_s, the notes and the given values."""

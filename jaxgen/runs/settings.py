@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Of mappings and lists inside each other in such a file."""
 MAX_INT = 2**63 - 1
-MAX_NUMBER = 1e100
+MAX_NUMBER = 1e15
 """Of a measure."""
 NEVER = "inf"
 """A number of seconds that is never over, as JSON holds it."""

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from support.browser import shown
-from support.helpers import SMALL_CLASSIFIER
+from support.helpers import SMALL_CLASSIFIER, one_line
 from support.runs import EPOCHS, Command, call, contents, only_line, read
 
 from experiments import compare, rbm
 from experiments.comparison import measures as compare_measures
 from experiments.comparison import naming, tables
+from experiments.comparison import page as compare_page
 from experiments.running.experiment import Comparison
 from jaxgen import runs
 from jaxgen.errors import SettingError
@@ -113,7 +114,7 @@ def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 def test_measures_of_a_stranger_are_shown_as_text_or_computed_anew(
     compared: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The numbers of a file are taken as they stand, its structure and its texts are not."""
+    """The numbers of a file are taken as they stand within their ranges."""
     assert compared.is_dir()
     whole, path, taken = read(pair[0] / "measures.json"), tmp_path / "measures.json", 0
     run = runs.load(pair[0])
@@ -144,6 +145,58 @@ def test_measures_of_a_stranger_are_shown_as_text_or_computed_anew(
             assert "](javascript" not in text
             assert "\n#" not in text
     assert taken > 20
+
+
+IMPOSSIBLE: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "pixels of no likelihood": (("likelihoods", -1), {"binary": "none"}),
+    "an error of few chains": (
+        ("likelihoods", -1),
+        {"standard_error": 0.1, "effective_chains": 2.0, "num_chains": 20},
+    ),
+    "a negative error": (("likelihoods", -1), {"standard_error": -3.0}),
+    "chains that none count": (("likelihoods", -1), {"effective_chains": None, "num_chains": 20}),
+    "more effective chains than chains": (("likelihoods", -1), {"effective_chains": 40.0}),
+    "a negative gap": (("likelihoods", -1), {"log_z_gap": -1.0}),
+    "a huge number": (("likelihoods", -1), {"value": 1e100}),
+    "a negative recall": (("samples", "recall"), {"value": -5.0}),
+    "a recall above 1": (("samples", "recall"), {"high": 9.0}),
+    "a negative distance": (("samples", "frechet_distance"), {"value": -1.0, "low": -2.0}),
+    "low above high": (("samples", "squared_mmd"), {"low": 1.0, "high": -1.0}),
+    "no samples": (("samples", "recall"), {"num_samples": 0}),
+    "negative shares": (("class_frequencies",), {"": [-0.1, 1.1, *[0.0] * 8]}),
+    "shares of nothing": (("class_frequencies",), {"": [0.0] * 10}),
+    "no measures of samples": (("samples",), {"": {}}),
+    "no label": (("probes", 0), {"num_labels": 0}),
+    "an accuracy above 1": (("probes", 0), {"value": 2.0}),
+    "a negative deviation": (("probes", 0), {"std": -0.1}),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_impossible_measures_are_computed_anew(
+    kind: str, compared: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert compared.is_dir()
+    whole, path = read(pair[0] / "measures.json"), tmp_path / "measures.json"
+    forged, (there, values) = copy.deepcopy(whole), IMPOSSIBLE[kind]
+    if "" in values:
+        forged[there[0]] = values[""]
+    else:
+        functools.reduce(lambda part, name: part[name], there, forged).update(values)
+    for content, taken in ((whole, True), (forged, False)):
+        path.write_text(json.dumps(content))
+        assert (compare_measures.read(path, whole["of"]) is not None) == taken
+
+
+def test_measures_of_another_model_are_computed_anew(
+    compared: Path, pair: tuple[Path, Path]
+) -> None:
+    assert compared.is_dir()
+    run, whole = runs.load(pair[0]), read(pair[0] / "measures.json")
+    assert compare_measures.has_parts_of(run, whole)
+    recall = {"recall": whole["samples"]["recall"]}
+    for part in ({"likelihoods": []}, {"probes": []}, {"samples": recall}):
+        assert not compare_measures.has_parts_of(run, whole | part)
 
 
 def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
@@ -356,6 +409,78 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
         compare.Args((Path("run"),), num_samples=10_001)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_labels", (-5,)),
+        ("num_labels", ()),
+        ("num_labels", (100, 2**70)),
+        ("ais_chains", 10**11),
+        ("ais_chains", 1),
+        ("ais_temperatures", 2**70),
+        ("bound_weights", 10**9),
+        ("markdown", Path("a.png")),
+    ],
+)
+def test_settings_that_measure_nothing_or_never_end_are_refused(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(SettingError, match=f"expected --{name.replace('_', '-')} ") as error:
+        compare.Args((Path("run"),), **settings)
+    one_line(error)
+
+
+def test_flags_beside_quick_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[compare.Args] = []
+    monkeypatch.setattr(compare, "main", found.append)
+    words = ["runs/rbm", "--quick", "--ais-chains", "7"]
+    monkeypatch.setattr(sys, "argv", ["compare", *words])
+    assert compare.entry() == 0
+    (args,) = found
+    assert (args.ais_chains, args.ais_temperatures, args.num_labels) == (7, 200, (100,))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (("--out", "RUN/compare"), 6, "expected --out outside a finished run"),
+        (("--out", "OUT", "--markdown", "RUN/summary.json/compare.md"), 7, "expected to write"),
+        (("--out", "OUT", "--markdown", "RUN"), 7, "found Is a directory"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_anything_is_measured(
+    words: tuple[str, ...],
+    code: int,
+    line: str,
+    pair: tuple[Path, Path],
+    called: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before, out = contents(pair[0]), tmp_path / "out"
+    flags = [word.replace("RUN", str(pair[0])).replace("OUT", str(out)) for word in words]
+    assert called(*pair, *flags) == code
+    assert line in only_line(capsys.readouterr().err)
+    assert contents(pair[0]) == before
+    assert not out.exists()
+
+
+def test_the_markdown_has_no_markup_of_a_command_line(
+    compared: Path, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (measures, *_) = read(compared / "compare.json")[0]["measures"]
+    row = tables.Row("rbm-lab", [measures], np.zeros((1, 28, 28, 1)), [runs.load(pair[0])])
+    monkeypatch.setattr(sys, "argv", ["compare", "<b>x</b> `y` **z** http://a.b"])
+    path = tmp_path / "a b.md"
+    compare_page.write([row], tmp_path, path, {"fact": "www.a.b [x](y)"}, "Of <i>one</i>.", ())
+    text = path.read_text()
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert r"- fact: www\.a.b [x]\(y)" in text
+    assert r"\`y\`" in text
+    assert r"http\://a.b" in text
+    assert "![Samples](a%20b.png)" in text
+
+
 def test_a_label_says_what_was_changed_in_a_preset(pair: tuple[Path, Path]) -> None:
     run = runs.load(pair[0])
     assert naming.label_of(run).startswith("rbm-lab, num hidden 25, ")
@@ -375,7 +500,8 @@ def test_training_time_is_shared_by_the_seeds_of_a_program(tmp_path: Path) -> No
         folder = member / f"layer{layer}"
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text(
-            f'{{"step": 1, "train_s": 1.0}}\n{{"step": 2, "train_s": {seconds}}}\n'
+            '{"step": 1, "epoch": 1.0, "train_s": 1.0}\n'
+            f'{{"step": 2, "epoch": 2.0, "train_s": {seconds}}}\n'
         )
     assert train_seconds(member) == 10.0
     (tmp_path / "summary.json").write_text('{"experiment": "wake_sleep", "seeds": [3, 5]}')

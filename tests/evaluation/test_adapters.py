@@ -27,7 +27,7 @@ from jaxgen.random import binarize
 
 SHAPE = (28, 28, 1)
 BUDGET = LikelihoodBudget(num_chains=50, num_temperatures=1000, num_weights=200)
-LITTLE = BUDGET._replace(num_temperatures=10)
+LITTLE = dataclasses.replace(BUDGET, num_temperatures=10)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_dbn_whose_top_is_annealed_has_the_bounds_of_the_exact_one(
 
 def test_a_budget_of_few_chains_gives_no_error(digits: data.Dataset) -> None:
     """The estimate, how many chains carry it, and the gap between the sides are what is known."""
-    few = LITTLE._replace(num_chains=4)
+    few = dataclasses.replace(LITTLE, num_chains=4)
     reverse, forward, exact = likelihoods(small_rbm()[1], digits.test.images, few)
     for each in (reverse, forward):
         assert each.standard_error is None
@@ -264,7 +264,7 @@ def test_a_vae_has_both_bounds(small_vae: Any, digits: data.Dataset) -> None:
 def test_a_bound_of_many_images_is_that_of_its_blocks(
     small_vae: Any, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, few = small_vae[-1], BUDGET._replace(num_weights=3)
+    model, few = small_vae[-1], dataclasses.replace(BUDGET, num_weights=3)
     whole = likelihoods(model, digits.test.images, few)
     monkeypatch.setattr("jaxgen.evaluation.adapters.vae.BLOCK", 15)
     in_blocks = likelihoods(model, digits.test.images, few)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +32,14 @@ def test_published_schedule() -> None:
     np.testing.assert_array_equal(inverse_temperatures(1), [0.0, 1.0])
 
 
-def test_no_temperature_is_refused() -> None:
-    with pytest.raises(SettingError, match="at least 1 temperature, found 0") as error:
-        inverse_temperatures(0)
-    one_line(error)
+@pytest.mark.parametrize("number", [0, -1, 2.5, True, "4", None, float("nan"), 10**11, 2**70])
+def test_chains_and_temperatures_are_whole_numbers(number: Any) -> None:
+    """Of no chain, for example, the mean weight would be NaN."""
+    params = {"w": jnp.zeros((3, 2)), "b_visible": jnp.zeros(3), "b_hidden": jnp.zeros(2)}
+    for name in ("num_chains", "num_temperatures"):
+        with pytest.raises(SettingError, match=f"from 1 to 1,000,000 for {name}") as error:
+            ais(params, jax.random.key(0), jnp.zeros(3), **{name: number})
+        one_line(error)
 
 
 # ---- the truth

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 from support import reference
+from support.helpers import one_line
 
 from jaxgen.errors import SettingError
 from jaxgen.evaluation.likelihood import (
@@ -193,6 +194,13 @@ def repeated_bound(model, num_samples):
         )
     )(jax.random.key(num_samples))
     return jax.tree.map(lambda x: np.asarray(x, np.float64).reshape(-1, REPEATS), bound)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, True, None])
+def test_draws_of_a_bound_are_a_whole_number(number: Any) -> None:
+    with pytest.raises(SettingError, match="for num_samples, found") as error:
+        importance_bound(lambda *_: jnp.zeros((1, 1)), jax.random.key(0), jnp.zeros((2, 3)), number)
+    one_line(error)
 
 
 @MODELS

@@ -7,16 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from support.helpers import one_line
 
 from jaxgen.data import Dataset, Split
+from jaxgen.errors import SettingError
 from jaxgen.evaluation.model import (
     BLOCK,
     EvaluatedModel,
+    LikelihoodBudget,
     compute_features,
     draw_samples,
     in_size,
     mean_likelihood,
 )
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, True, "4", None, 10**11, 2**70])
+@pytest.mark.parametrize("name", ["num_chains", "num_temperatures", "num_weights"])
+def test_a_budget_is_of_whole_numbers(name: str, number: Any) -> None:
+    with pytest.raises(SettingError, match=f"to 1,000,000 for {name}, found") as error:
+        LikelihoodBudget(**{name: number})
+    one_line(error)
 
 
 def test_the_error_of_a_mean_holds_that_of_log_z() -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,9 @@ def test_resume_with_settings_of_another_layer(
     assert contents(folder) == before
 
 
-def of_other_data(folder: Path) -> None:
+def of_other_data(folder: Path, dataset: str = "mnist") -> None:
     path = folder / "summary.json"
-    summary = read(path) | {"dataset": "mnist", "data_digest": "0"}
+    summary = read(path) | {"dataset": dataset, "data_digest": "0123"}
     path.write_text(json.dumps(summary))
 
 
@@ -228,6 +229,7 @@ def damaged(folder: Path) -> None:
         (lambda folder: (folder / "summary.json").write_text('{"experiment": "dbn"}'), (), 4, ""),
         (lambda folder: (folder / "summary.json").unlink(), (), 4, "a finished run"),
         (of_other_data, (), 2, "--dataset mnist"),
+        (partial(of_other_data, dataset="digits"), (), 2, "on digits, sha256 0123, in"),
         (damaged, (), 4, "another params.safetensors"),
         (lambda _: None, ("--hidden-sizes", "12", "16"), 2, "--hidden-sizes 16 12"),
         (lambda _: None, ("--hidden-sizes", "16"), 2, "of 2 or more numbers"),

@@ -1,6 +1,8 @@
 """Pages, tables and files that are whole or not there."""
 
 import errno
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,25 @@ def test_markdown_has_no_markup_of_others() -> None:
         r"| a \| &lt;b&gt;x&lt;/b&gt; # heading &lt;img src=x onerror=alert(1)&gt; "
         r"[x]\(javascript:alert(1)) &amp; 1 [0, 2] |"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("**bold** *i* 2*3", r"\*\*bold\*\* \*i\* 2\*3"),
+        ("__bold__ _i_ num_hidden", r"\_\_bold\_\_ \_i\_ num_hidden"),
+        ("`code` ~~gone~~", r"\`code\` \~\~gone\~\~"),
+        (r"C:\x \| \[", r"C:\\x \\\| \\["),
+        ("see http://a.b, HTTPS://a.b", r"see http\://a.b, HTTPS\://a.b"),
+        ("www.a.b Www.a.b", r"www\.a.b Www\.a.b"),
+        ("[a][b] [a](b) [a]: b [0, 2]", r"[a]\[b] [a]\(b) [a]\: b [0, 2]"),
+        ("12:30, p. 3 - 4 # 5", "12:30, p. 3 - 4 # 5"),
+    ],
+)
+def test_a_text_in_markdown_is_shown_as_it_is(text: str, shown: str) -> None:
+    """Backslashes before punctuation are what markdown takes away again."""
+    assert report.escape(text) == shown
+    assert html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", shown)) == text
 
 
 def test_markdown_table() -> None:

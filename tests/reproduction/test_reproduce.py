@@ -41,7 +41,7 @@ def made(folder: Path, **changes: Any) -> reproduce_verdict.Run:
         "config": {"experiment": "rbm", "out": str(folder), "model": {"learning_rate": 0.1}},
         "manifest": {"environment": CPU, "git_commit": "c0", "data_digest": "d0"},
         "summary": {"digest": "p0", "metrics": {"test_reconstruction_error": 0.01}, "train_s": 1.0},
-        "line": {"step": 900, "train_s": len(folder.name), "hidden_mean": 0.5},
+        "line": {"step": 900, "epoch": 60.0, "train_s": len(folder.name), "hidden_mean": 0.5},
     }
     for name, change in changes.items():
         parts[name] = parts.get(name, {}) | change

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.helpers import one_line
 
-from jaxgen.errors import RunFolderError
+from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.runs import metrics_log
 from jaxgen.training import Progress, Start
 
@@ -46,7 +47,9 @@ DAMAGES = {
     "a line twice": text_of(FIRST, FIRST),
     "an earlier step": text_of(SECOND, FIRST),
     "a step in words": text_of(FIRST | {"step": "100"}),
-    "no time": text_of({"step": 100}),
+    "no time": text_of({"step": 100, "epoch": 1.0}),
+    "no epoch": text_of({"step": 100, "train_s": 0.5}),
+    "NaN": text_of(FIRST | {"test_error": float("nan")}, SECOND),
     "a half line inside": text_of(FIRST) + b'{"step": 2\n' + text_of(SECOND),
     "deep nesting": b"[" * 100_000 + b"\n" + text_of(FIRST),
 }
@@ -148,3 +151,48 @@ def test_a_checkpoint_without_a_log_needs_the_whole_file(damage: str, tmp_path: 
     with pytest.raises(RunFolderError) as error:
         written(path, start)
     assert str(path) in one_line(error)
+
+
+def of_seeds(line: dict[str, Any], *values: Any) -> dict[str, Any]:
+    return line | {"free_energy_contrast": [*values], "test_error": [*values]}
+
+
+FORGED = {
+    "nothing": b"",
+    "no line of the last epoch": text_of(of_seeds(FIRST, 0.5, 0.5)),
+    "steps beyond it alone": text_of(of_seeds(SECOND | {"step": 300}, 0.5, 0.5)),
+    "too few seeds": text_of(of_seeds(FIRST, 0.5), of_seeds(SECOND, 0.5)),
+    "one number": text_of(of_seeds(FIRST, 0.5, 0.5), SECOND),
+    "a text": text_of(of_seeds(FIRST, 0.5, "<b>"), of_seeds(SECOND, 0.5, 0.5)),
+    "times of seeds": text_of(of_seeds(FIRST | {"epoch": [1.0, 1.0]}, 0.5, 0.5)),
+    "infinity": text_of(of_seeds(FIRST, 0.5, 0.5), of_seeds(SECOND, 0.5, 0.5)).replace(
+        b"0.5]", b"1e999]", 1
+    ),
+    "NaN": text_of(of_seeds(FIRST, float("nan"), 0.5), of_seeds(SECOND, 0.5, 0.5)),
+    "no epoch": text_of({"step": 100, "train_s": 0.5}, of_seeds(SECOND, 0.5, 0.5)),
+    "another note": text_of(of_seeds(FIRST | {"x": "y"}, 0.5, 0.5), of_seeds(SECOND, 0.5, 0.5)),
+}
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "file"])
+@pytest.mark.parametrize("damage", FORGED)
+def test_a_log_that_does_not_reach_its_step_for_each_seed_is_refused(
+    damage: str, source: str, tmp_path: Path
+) -> None:
+    """Whoever wrote it: one check for the log of a checkpoint and for the file of an old run."""
+    path, notes = tmp_path / metrics_log.NAME, {"binarisation": "sample"}
+    whole = text_of(of_seeds(FIRST, 0.5, 0.25), of_seeds(SECOND, 0.5, 0.25))
+    start = Start(200, 100, None)
+    for content in (whole, FORGED[damage]):
+        path.write_bytes(content)
+        given = start._replace(log=content) if source == "checkpoint" else start
+        log = metrics_log.Log(path, notes, num_seeds=2)
+        if content == whole:
+            log.begin(given)
+            assert log.synced() == whole
+            continue
+        kind = CheckpointError if source == "checkpoint" else RunFolderError
+        with pytest.raises(kind) as error:
+            log.begin(given)
+        assert str(path) in one_line(error)
+        assert path.read_bytes() == content

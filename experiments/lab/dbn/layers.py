@@ -19,6 +19,7 @@ from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section
+from jaxgen.runs.settings import printable
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
@@ -117,10 +118,12 @@ def load(folder: Path, dataset: Dataset) -> Layers:
             remedy="set --dbn to its folder, or leave it out to train one first",
         )
     if summary["data_digest"] != dataset.digest:
+        name, there = summary.get("dataset"), printable(str(summary["data_digest"]), 16)
         raise SettingError(
-            expected=f"a DBN trained on {dataset.name}",
-            found=f"one trained on {summary['dataset']} in {folder}",
-            remedy=f"set --dataset {summary['dataset']}, or --dbn to another run",
+            expected=f"a DBN trained on {dataset.name}, sha256 {dataset.digest[:16]}",
+            found=f"one trained on {name}, sha256 {there}, in {folder}",
+            remedy=f"{'' if name == dataset.name else f'set --dataset {name}, or '}"
+            "set --dbn to another run",
         )
     layers: Layers = runs.load(folder).params
     return layers

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SettingError
 from jaxgen.evaluation.likelihood import ImportanceBound, importance_bound
 from jaxgen.evaluation.model import (
     BLOCK,
@@ -107,12 +106,6 @@ def _likelihoods(
 ) -> list[Likelihood]:
     """The ELBO and the importance-weighted bound, a block of images at a time."""
     del training_images  # nothing is annealed
-    if budget.num_weights < 2:
-        raise SettingError(
-            expected="2 codes an image or more, for an importance-weighted bound",
-            found=str(budget.num_weights),
-            remedy="set num_weights of the budget",
-        )
     visible = binary_input(images, config.binarize, key)
     elbo = _elbo(config, params, stream(key, "measure"), visible)
     bound = weighted_bound(config, params, stream(key, "bound"), visible, budget.num_weights)
