@@ -21,6 +21,7 @@ Exit codes, as every experiment returns them:
 
 import dataclasses
 import math
+from numbers import Integral
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MOST_FOUND = 1000
@@ -99,6 +100,13 @@ class WorkerError(JaxgenError):
     """A run of several workers that cannot go on, because one is missing or was lost."""
 
     exit_code = 9
+
+
+def is_whole(value: object, least: int, most: int = MAX_SIZE) -> bool:
+    """Whether this is a whole number from `least` to `most`; True and 1.0 are none."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return least <= int(value) <= most
 
 
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:

@@ -5,15 +5,19 @@ train as nearly black images, without a word and with a fabulous likelihood; so 
 with the call that converts them.
 """
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, Shaped, UInt8
+from jaxtyping import Array, Float, Num, Shaped, UInt8
 
 from jaxgen.errors import SettingError
 
 ROUNDING = 1e-5
 """How far outside [0, 1] a resizing may put an image."""
+DARK = 32
+"""Training images whose largest byte is below this are of another range, such as 0 to 16."""
 RAW = "raw images, uint8 from 0 to 255, [num, height, width, channels]"
 
 
@@ -30,26 +34,30 @@ def to_uint8(
         high: the value of white, for example 1, or 65535 for 16 bits.
 
     Errors:
-        SettingError: a number is NaN or outside the range, or the range is empty.
+        SettingError: a number is NaN, masked or outside the range; or the range is empty, or too
+            narrow or wide for a float.
     """
-    found = np.asarray(images)
-    if found.dtype.kind not in "biuf" or not -np.inf < low < high < np.inf:
+    found = np.asarray(_as_array(images))
+    black, white = _as_float(low), _as_float(high)
+    scale = 255.0 / (white - black) if black < white else math.nan
+    if found.dtype.kind not in "biuf" or not 0.0 < scale < math.inf:
         raise SettingError(
-            expected="numbers, and low below high",
-            found=f"{found.dtype}, low={low:g} and high={high:g}",
+            expected="numbers, and low below high, by what a float can divide by",
+            found=f"{found.dtype}, low={black:g} and high={white:g}",
             remedy="name the values of black and white",
         )
-    if found.size and not (low <= found.min() and found.max() <= high):  # NaN is neither
+    if found.size and not (black <= found.min() and found.max() <= white):  # NaN is neither
         raise SettingError(
-            expected=f"numbers from {low:g} to {high:g}",
+            expected=f"numbers from {black:g} to {white:g}",
             found=_range_of(found),
             remedy="name the values of black and white, or cut off what lies outside",
         )
-    scaled = (found.astype(np.float64) - low) * (255.0 / (high - low))
-    return np.rint(scaled).astype(np.uint8)
+    return np.rint((found.astype(np.float64) - black) * scale).astype(np.uint8)
 
 
-def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> None:
+def check_images(
+    images: Any, image_shape: tuple[int, ...] | None = None, *, whole_set: bool = False
+) -> Any:
     """Raises SettingError for what are no raw images, with the call that converts them.
 
     Of an array in a program that is being traced, shape and dtype are checked alone. Bytes of 0 and
@@ -58,9 +66,13 @@ def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> Non
     Args:
         images: to check.
         image_shape: [H, W, C] that they must have; any where None.
+        whole_set: whether they are a training set: one image may be dark, and all of them are not,
+            so their largest byte must be `DARK` or more.
+
+    Returns:
+        The images; what is no array of NumPy or JAX, such as a list of images, as an array.
     """
-    if not hasattr(images, "dtype"):
-        images = _as_array(images)
+    images = _as_array(images)
     shape = tuple(images.shape)
     if images.dtype != np.uint8:
         raise _refusal(images, _conversion(images))
@@ -72,12 +84,13 @@ def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> Non
         raise _refusal(images, "take others, or a model of their shape", text)
     if shape[1] in (1, 3, 4) and shape[3] > 4:
         raise _refusal(images, "put the channels last: images.transpose(0, 2, 3, 1)")
-    if not _is_traced(images) and np.max(images) == 1:
-        raise _refusal(images, _call(0, 1))
+    if not _is_traced(images) and 0 < (largest := int(np.max(images))) < (DARK if whole_set else 2):
+        raise _refusal(images, _call(0, largest))
+    return images
 
 
 def in_unit_range(
-    images: Shaped[np.ndarray, "num *shape"],
+    images: Shaped[np.ndarray | Array, "num *shape"],
 ) -> Float[np.ndarray, "num *shape"]:
     """Images as float32 in [0, 1], from raw ones or from numbers in [0, 1], such as samples.
 
@@ -86,12 +99,13 @@ def in_unit_range(
     Errors:
         SettingError: they are neither.
     """
-    found = _as_array(images)
+    found = np.asarray(_as_array(images))
     if found.dtype == np.uint8:
         check_images(found)
         return np.asarray(found, np.float32) / np.float32(255.0)
-    inside = not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
-    if found.dtype.kind != "f" or not inside:
+    if found.dtype.kind != "f" or not (
+        not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
+    ):
         raise SettingError(
             expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
             found=_described(found),
@@ -100,19 +114,50 @@ def in_unit_range(
     return np.asarray(found, np.float32)
 
 
-def _as_array(images: Any) -> np.ndarray:
-    """What is given as NumPy has it; of images of several sizes, an array of objects."""
+def _as_array(images: Any) -> Any:
+    """An array of NumPy or JAX as it is, anything else as NumPy has it.
+
+    Images of several sizes, and what is no array at all, become an array of objects.
+
+    Errors:
+        SettingError: numbers are masked.
+    """
+    if np.ma.is_masked(images):
+        raise SettingError(
+            expected="images without masked numbers",
+            found=f"{int(np.sum(np.ma.getmaskarray(images))):,} masked",
+            remedy="fill them: images.filled(0)",
+        )
+    if _is_jax(images):
+        return images
     try:
         return np.asarray(images)
-    except ValueError:
-        return np.empty(len(images), np.object_)
+    except (ValueError, TypeError, RuntimeError):
+        return np.empty(len(images) if hasattr(images, "__len__") else (), np.object_)
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; NaN where a float does not hold it, or it is none."""
+    try:
+        return float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _is_jax(images: Any) -> bool:
+    """Whether this is an array of JAX."""
+    if isinstance(images, np.ndarray | list | tuple):
+        return False
+    import jax  # data sets are loaded without it
+
+    return isinstance(images, jax.Array)
 
 
 def _is_traced(images: Any) -> bool:
     """Whether the numbers of an array are not known yet."""
-    if isinstance(images, np.ndarray):
+    if not _is_jax(images):
         return False
-    import jax  # data sets are loaded without it
+    import jax
 
     return isinstance(images, jax.core.Tracer)
 

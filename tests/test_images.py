@@ -130,12 +130,23 @@ def test_the_conversion_rounds_to_the_nearest_level_and_is_named_by_its_range() 
         (2 * UNIT - 1, 0, 1, "numbers from 0 to 1, found from -1 to 0.9922; name the values of bl"),
         (RAW, 0, 1, "numbers from 0 to 1, found from 0 to 254"),
         (WITH_NAN, 0, 1, "found with NaN or infinity in 2 of 6 images"),
-        (UNIT, 1, 0, "low below high, found float32, low=1 and high=0"),
+        (
+            UNIT,
+            1,
+            0,
+            "low below high, by what a float can divide by, found float32, low=1 and high",
+        ),
         (UNIT, 0, np.inf, "found float32, low=0 and high=inf"),
         (np.array(["a"]), 0, 1, "found <U1"),
+        (np.array([-1e308, 0.0, 1e308]), -1e308, 1e308, "low=-1e+308 and high=1e+308"),
+        (np.array([0.0, 1e-320]), 0, 1e-320, "low=0 and high=9.99989e-321"),
+        (np.ma.array([0.0, 1.0], mask=[True, False]), 0, 1, "images without masked numbers, fou"),
+        ([[0.0], [0.0, 1.0]], 0, 1, "found object"),
+        *((UNIT, low, 1, "low=nan") for low in (None, "0", np.zeros(3), 0j)),
+        (UNIT, 0, 10**400, "high=nan"),
     ],
 )
-def test_what_cannot_be_converted(images: Any, low: float, high: float, words: str) -> None:
+def test_what_cannot_be_converted(images: Any, low: Any, high: Any, words: str) -> None:
     with pytest.raises(SettingError) as error:
         data.to_uint8(images, low, high)
     assert words in one_line(error)
