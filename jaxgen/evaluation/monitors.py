@@ -32,7 +32,7 @@ def reconstruction_error(
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    check_images(images)
+    images = check_images(images)
     return jnp.mean(jnp.square(images.reshape(probs.shape) / 255.0 - probs))
 
 

@@ -86,9 +86,9 @@ def half_sampled(
 
     With `extrapolate` it lies about 2 value - mean of the halves' values, the value that a straight
     line in 1 / n through both sizes has at 1 / n = 0; of an odd n, the one that it has there with
-    m = (n - 1) / 2, and of several sets in the sum of their 1 / n. A bias in proportion to 1 / n is gone, and
-    the spread is hardly larger, as the mean of two halves is that of the set: Quenouille, "Notes on
-    bias in estimation", 1956; of the Frechet distance, Chong and Forsyth, "Effectively
+    m = (n - 1) / 2, and of several sets in the sum of their 1 / n. A bias in proportion to 1 / n is
+    gone, and the spread is hardly larger, as the mean of two halves is that of the set: Quenouille,
+    "Notes on bias in estimation", 1956; of the Frechet distance, Chong and Forsyth, "Effectively
     unbiased FID and inception score and where to find them", 2020. For what is no mean the
     width is an approximation. At the least value that a distance or a divergence can have, where
     it grows as a square, halves scatter too much and the interval is too wide: for the KL of label
