@@ -37,7 +37,7 @@ def to_uint8(
         SettingError: a number is NaN, masked or outside the range; or the range is empty, or too
             narrow or wide for a float.
     """
-    found = np.asarray(_as_array(images))
+    found = np.asarray(as_array(images))
     black, white = _as_float(low), _as_float(high)
     scale = 255.0 / (white - black) if black < white else math.nan
     if found.dtype.kind not in "biuf" or not 0.0 < scale < math.inf:
@@ -72,7 +72,7 @@ def check_images(
     Returns:
         The images; what is no array of NumPy or JAX, such as a list of images, as an array.
     """
-    images = _as_array(images)
+    images = as_array(images)
     shape = tuple(images.shape)
     if images.dtype != np.uint8:
         raise _refusal(images, _conversion(images))
@@ -99,12 +99,14 @@ def in_unit_range(
     Errors:
         SettingError: they are neither.
     """
-    found = np.asarray(_as_array(images))
+    found = np.asarray(as_array(images))
     if found.dtype == np.uint8:
         check_images(found)
         return np.asarray(found, np.float32) / np.float32(255.0)
-    if found.dtype.kind != "f" or not (
-        not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
+    if (
+        found.dtype.kind != "f"
+        or found.ndim == 0
+        or (found.size and not (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING))
     ):
         raise SettingError(
             expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
@@ -114,7 +116,7 @@ def in_unit_range(
     return np.asarray(found, np.float32)
 
 
-def _as_array(images: Any) -> Any:
+def as_array(images: Any) -> Any:
     """An array of NumPy or JAX as it is, anything else as NumPy has it.
 
     Images of several sizes, and what is no array at all, become an array of objects.
@@ -128,12 +130,12 @@ def _as_array(images: Any) -> Any:
             found=f"{int(np.sum(np.ma.getmaskarray(images))):,} masked",
             remedy="fill them: images.filled(0)",
         )
-    if _is_jax(images):
+    if _is_jax(images) and isinstance(images.dtype, np.dtype):  # a key has another
         return images
     try:
         return np.asarray(images)
     except (ValueError, TypeError, RuntimeError):
-        return np.empty(len(images) if hasattr(images, "__len__") else (), np.object_)
+        return np.empty(len(images) if isinstance(images, list | tuple) else (), np.object_)
 
 
 def _as_float(value: Any) -> float:

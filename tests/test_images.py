@@ -45,6 +45,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "none": (RAW[:0], "found uint8 [0, 16, 16, 1]"),
     "sizes": ([RAW[0], RAW[0, :8]], "object [2]; make one array of images of one size: numpy.stac"),
     "text": (np.array(["a"]), "found <U1 [1]; give numbers"),
+    "nothing": (None, "found object []"),
+    "a key": (jax.random.key(0), "found object []"),
+    "masked": (np.ma.array(RAW, mask=RAW > 253), "masked; fill them: images.filled(0)"),
 }
 
 
@@ -54,7 +57,24 @@ def test_what_are_no_raw_images(images: Any, words: str) -> None:
         check_images(images)
     text = one_line(error)
     assert words.format("jaxgen.data.to_uint8(images, ") in text
-    assert "raw images, uint8 from 0 to 255, [num, height, width, channels]" in text
+    assert "raw images, uint8 from 0 to 255, [num, height, width, channels]" in text or (
+        "images without masked numbers" in text
+    )
+
+
+def test_a_training_set_is_darker_than_one_image_may_be() -> None:
+    for largest in (2, 16, 31):
+        dark = RAW % (largest + 1)
+        dark[0, 0, 0] = largest
+        check_images(dark)  # an image of its own may be so
+        for use in (
+            lambda x: check_images(x, whole_set=True),
+            lambda x: mixture.fit(mixture.Config(2, 1), x, KEY),
+        ):
+            with pytest.raises(SettingError, match=rf"to_uint8.images, low=0, high={largest}."):
+                use(dark)
+    for allowed in (RAW, RAW % 33, RAW * 0):
+        check_images(allowed, whole_set=True)
 
 
 def test_what_are_raw_images() -> None:
@@ -66,11 +86,14 @@ def test_what_are_raw_images() -> None:
 
 
 KEY = jax.random.key(0)
+MIXTURE = mixture.init(mixture.Config(2, 1), jnp.asarray(RAW), KEY)
 DOORS: dict[str, Callable[[Any], Any]] = {
     "binarize": lambda x: binarize(KEY, x, "sample"),
     "binarize in a program": lambda x: jax.jit(lambda x: binarize(KEY, x, "none"))(x),
     "rescaled": adversarial.rescaled,
     "mean pixels": lambda x: rbm.mean_pixels(x, "none"),
+    "start of a mixture": lambda x: mixture.init(mixture.Config(2, 1), x, KEY),
+    "EM": lambda x: mixture.update(mixture.Config(2, 1), MIXTURE, x, KEY),
     "mixture": lambda x: mixture.fit(mixture.Config(2, 1), x, KEY),
     "nearest": lambda x: sample_quality.nearest_distance(UNIT, x),
     "classifier": lambda x: classifier.train(

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation.sample_quality import check_features
+from jaxgen.evaluation.sample_quality import as_numbers, check_features
 from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
@@ -78,14 +78,18 @@ def log_densities(
         SettingError: a width that is beyond `LIMITS`, or pixels that are neither raw nor in [0, 1],
             or not as many.
     """
-    if not len(sigmas) or not all(LIMITS[0] <= sigma <= LIMITS[1] for sigma in sigmas):
-        expected = f"widths from {LIMITS[0]:g} to {LIMITS[1]:g}, one or more"
+    widths = as_numbers(sigmas)
+    least, most = LIMITS
+    if widths.ndim != 1 or not widths.size or not np.all((widths >= least) & (widths <= most)):
+        expected = f"widths from {least:g} to {most:g}, one or more"
         raise SettingError(expected=expected, found=str(sigmas), remedy="leave others out")
     both = (in_unit_range(each) for each in (images, samples))
-    flat, rows = check_features(*(each.reshape(len(each), -1) for each in both), name="pixels")
+    flat, rows = check_features(
+        *(each.reshape(len(each), math.prod(each.shape[1:])) for each in both), name="pixels"
+    )
     blocks = np.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
-    found = np.asarray(_log_densities(blocks, rows, tuple(sigmas)))
-    return found.reshape(len(sigmas), -1)[:, : len(flat)]
+    found = np.asarray(_log_densities(blocks, rows, tuple(widths.tolist())))
+    return found.reshape(len(widths), -1)[:, : len(flat)]
 
 
 def parzen(

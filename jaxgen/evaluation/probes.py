@@ -11,6 +11,7 @@ images; then the probe is fitted to all of them. The MLP, from scikit-learn, has
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from sklearn.neural_network import MLPClassifier
 from jaxgen.data import Dataset
 from jaxgen.errors import MAX_SIZE, SettingError, is_whole
 from jaxgen.evaluation.resampling import Estimate, bootstrap
-from jaxgen.evaluation.sample_quality import check_features, check_labels
+from jaxgen.evaluation.sample_quality import as_numbers, check_features, check_labels
 from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
@@ -150,7 +151,7 @@ def fit_probe(
         SettingError: no penalty, or one that is not above 0; or features or labels as
             `linear_probe` refuses them.
     """
-    penalties = np.atleast_1d(np.asarray(l2, np.float32))
+    penalties = np.atleast_1d(as_numbers(l2).astype(np.float32))
     if len(penalties) == 0 or not np.all((penalties > 0) & (penalties < np.inf)):
         raise SettingError(expected="penalties above 0", found=str(l2), remedy="set l2")
     features, labels = _checked(features, labels, num_classes)
@@ -297,7 +298,7 @@ def pixels(images: UInt8[np.ndarray, "num height width channels"]) -> Features:
         SettingError: the images are neither in [0, 1] nor raw ones.
     """
     found = in_unit_range(images)
-    return found.reshape(len(found), -1)
+    return found.reshape(len(found), math.prod(found.shape[1:]))
 
 
 def _fit_row(

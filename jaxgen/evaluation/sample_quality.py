@@ -111,7 +111,7 @@ def check_features(*sets: Any, name: str = "features") -> list[np.ndarray]:
     Returns:
         The sets, as arrays.
     """
-    found = [_numbers(each) for each in sets]
+    found = [as_numbers(each) for each in sets]
     shapes = [each.shape for each in found]
     if any(len(shape) != 2 or 0 in shape for shape in shapes) or len({*(s[1] for s in shapes)}) > 1:
         raise SettingError(
@@ -150,7 +150,7 @@ def check_labels(labels: Any, num_classes: int, num: int | None = None) -> np.nd
     Returns:
         They, as an array; `num` of them where a number is given.
     """
-    found = _numbers(labels)
+    found = as_numbers(labels)
     kind = found.dtype.kind in "iu" and found.ndim == 1 and found.size > 0
     inside = kind and found.min() >= 0 and found.max() < num_classes
     if not inside or num not in (None, len(found)):
@@ -164,7 +164,7 @@ def check_labels(labels: Any, num_classes: int, num: int | None = None) -> np.nd
     return found
 
 
-def _numbers(values: Any) -> np.ndarray:
+def as_numbers(values: Any) -> np.ndarray:
     """Numbers as NumPy has them; of rows of several lengths, masked numbers or texts, no array."""
     nothing = np.empty(0, np.object_)
     try:
@@ -305,7 +305,7 @@ def memorisation_score(
     Errors:
         SettingError: a distance is not finite, or there are none.
     """
-    columns = (_numbers(each)[..., None] for each in (distances, test_distances))
+    columns = (as_numbers(each)[..., None] for each in (distances, test_distances))
     distances, test_distances = (x[:, 0] for x in check_features(*columns, name="distances"))
     ordered = np.sort(test_distances)
     not_below = len(ordered) - np.searchsorted(ordered, distances, side="left")

@@ -22,7 +22,7 @@ from jaxtyping import Float, Shaped
 
 from jaxgen.errors import SettingError
 from jaxgen.files import write_atomically
-from jaxgen.images import in_unit_range
+from jaxgen.images import as_array, in_unit_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +132,7 @@ def _shades(images: Shaped[np.ndarray, "num ..."]) -> Float[np.ndarray, "num ...
     Errors:
         SettingError: they are neither.
     """
-    found = np.asarray(images)
+    found = np.asarray(as_array(images))
     if found.ndim == 2:
         return _shades(as_square(found))
     if found.dtype == np.uint8:
@@ -220,8 +220,13 @@ def filter_sheet(
     Errors:
         SettingError: there are no numbers in them, or some are infinite.
     """
-    filters = np.asarray(filters)
-    if filters.dtype.kind not in "iuf" or np.isinf(filters).any() or np.isnan(filters).all():
+    filters = np.asarray(as_array(filters))
+    if (
+        filters.dtype.kind not in "iuf"
+        or not filters.ndim
+        or np.isinf(filters).any()
+        or np.isnan(filters).all()
+    ):
         raise SettingError(
             expected="filters of finite numbers, or NaN for gaps between them",
             found=f"{filters.dtype} {[*filters.shape]}",
@@ -256,11 +261,12 @@ def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> 
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
-    names, num = list(strips), max(len(strip) for strip in strips.values())
+    strips = {name: _shades(strip) for name, strip in strips.items()}
+    names, num = list(strips), max(map(len, strips.values()))
     figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
     figure.suptitle(title, fontsize=10)
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        _show(axes, tile(_shades(strips[name]), num), "gray", (0.0, 1.0))
+        _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
@@ -272,11 +278,12 @@ def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) 
     Errors:
         SettingError: as `rows_of`.
     """
-    num = max(len(strip) for strip in strips.values())
+    strips = {name: _shades(strip) for name, strip in strips.items()}
+    num = max(map(len, strips.values()))
     figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
     figure.suptitle(title, fontsize=10)
     for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
-        _show(axes, tile(_shades(strips[name]), 1), "gray", (0.0, 1.0))
+        _show(axes, tile(strips[name], 1), "gray", (0.0, 1.0))
         axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 
