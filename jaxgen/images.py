@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Num, Shaped, UInt8
+from jaxtyping import Float, Num, UInt8
 
 from jaxgen.errors import SettingError
 
@@ -89,9 +89,7 @@ def check_images(
     return images
 
 
-def in_unit_range(
-    images: Shaped[np.ndarray | Array, "num *shape"],
-) -> Float[np.ndarray, "num *shape"]:
+def in_unit_range(images: Any) -> Float[np.ndarray, "num *shape"]:
     """Images as float32 in [0, 1], from raw ones or from numbers in [0, 1], such as samples.
 
     Numbers may lie outside by what a resizing rounds, and are left as they are.
