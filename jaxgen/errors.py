@@ -21,7 +21,7 @@ Exit codes, as every experiment returns them:
 
 import dataclasses
 import math
-import numbers
+from numbers import Integral
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MOST_FOUND = 1000
@@ -102,6 +102,13 @@ class WorkerError(JaxgenError):
     exit_code = 9
 
 
+def is_whole(value: object, least: int, most: int = MAX_SIZE) -> bool:
+    """Whether this is a whole number from `least` to `most`; True and 1.0 are none."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return least <= int(value) <= most
+
+
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
     """Raises SettingError for the named field unless what is asked of it holds."""
     if not holds:
@@ -112,8 +119,7 @@ def require(settings: object, name: str, holds: bool, wanted: str) -> None:
 
 def require_whole(name: str, value: object, least: int, most: int = MAX_SIZE) -> None:
     """Raises SettingError unless an argument is a whole number from `least` to `most`."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (whole and least <= value <= most):  # type: ignore[operator]
+    if not is_whole(value, least, most):
         expected = f"a whole number from {least:,} to {most:,} for {name}"
         raise SettingError(expected=expected, found=str(value), remedy=f"set {name}")
 

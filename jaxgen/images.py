@@ -5,15 +5,19 @@ train as nearly black images, without a word and with a fabulous likelihood; so 
 with the call that converts them.
 """
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, Shaped, UInt8
+from jaxtyping import Float, Num, UInt8
 
 from jaxgen.errors import SettingError
 
 ROUNDING = 1e-5
 """How far outside [0, 1] a resizing may put an image."""
+DARK = 32
+"""Training images whose largest byte is below this are of another range, such as 0 to 16."""
 RAW = "raw images, uint8 from 0 to 255, [num, height, width, channels]"
 
 
@@ -30,26 +34,30 @@ def to_uint8(
         high: the value of white, for example 1, or 65535 for 16 bits.
 
     Errors:
-        SettingError: a number is NaN or outside the range, or the range is empty.
+        SettingError: a number is NaN, masked or outside the range; or the range is empty, or too
+            narrow or wide for a float.
     """
-    found = np.asarray(images)
-    if found.dtype.kind not in "biuf" or not -np.inf < low < high < np.inf:
+    found = np.asarray(as_array(images))
+    black, white = _as_float(low), _as_float(high)
+    scale = 255.0 / (white - black) if black < white else math.nan
+    if found.dtype.kind not in "biuf" or not 0.0 < scale < math.inf:
         raise SettingError(
-            expected="numbers, and low below high",
-            found=f"{found.dtype}, low={low:g} and high={high:g}",
+            expected="numbers, and low below high, by what a float can divide by",
+            found=f"{found.dtype}, low={black:g} and high={white:g}",
             remedy="name the values of black and white",
         )
-    if found.size and not (low <= found.min() and found.max() <= high):  # NaN is neither
+    if found.size and not (black <= found.min() and found.max() <= white):  # NaN is neither
         raise SettingError(
-            expected=f"numbers from {low:g} to {high:g}",
+            expected=f"numbers from {black:g} to {white:g}",
             found=_range_of(found),
             remedy="name the values of black and white, or cut off what lies outside",
         )
-    scaled = (found.astype(np.float64) - low) * (255.0 / (high - low))
-    return np.rint(scaled).astype(np.uint8)
+    return np.rint((found.astype(np.float64) - black) * scale).astype(np.uint8)
 
 
-def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> None:
+def check_images(
+    images: Any, image_shape: tuple[int, ...] | None = None, *, whole_set: bool = False
+) -> Any:
     """Raises SettingError for what are no raw images, with the call that converts them.
 
     Of an array in a program that is being traced, shape and dtype are checked alone. Bytes of 0 and
@@ -58,27 +66,32 @@ def check_images(images: Any, image_shape: tuple[int, ...] | None = None) -> Non
     Args:
         images: to check.
         image_shape: [H, W, C] that they must have; any where None.
+        whole_set: whether they are a training set: one image may be dark, and all of them are not,
+            so their largest byte must be `DARK` or more.
+
+    Returns:
+        The images; what is no array of NumPy or JAX, such as a list of images, as an array.
     """
-    if not hasattr(images, "dtype"):
-        images = _as_array(images)
+    if hasattr(images, "_fields"):
+        remedy = "give its images, such as dataset.train.images"
+        raise SettingError(expected=RAW, found=f"a {type(images).__name__}", remedy=remedy)
+    images = as_array(images)
     shape = tuple(images.shape)
     if images.dtype != np.uint8:
         raise _refusal(images, _conversion(images))
     if len(shape) != 4 or 0 in shape:
-        lacks_axis = len(shape) == 3 and 0 not in shape
-        raise _refusal(images, "add the axis of channels: images[..., None]" * lacks_axis)
+        raise _refusal(images, _added_axis(shape, image_shape) if len(shape) == 3 else "")
     if image_shape is not None and shape[1:] != tuple(image_shape):
         text = f"images of {_listed(image_shape)}"
         raise _refusal(images, "take others, or a model of their shape", text)
     if shape[1] in (1, 3, 4) and shape[3] > 4:
         raise _refusal(images, "put the channels last: images.transpose(0, 2, 3, 1)")
-    if not _is_traced(images) and np.max(images) == 1:
-        raise _refusal(images, _call(0, 1))
+    if not _is_traced(images) and 0 < (largest := int(np.max(images))) < (DARK if whole_set else 2):
+        raise _refusal(images, _call(0, largest))
+    return images
 
 
-def in_unit_range(
-    images: Shaped[np.ndarray, "num *shape"],
-) -> Float[np.ndarray, "num *shape"]:
+def in_unit_range(images: Any) -> Float[np.ndarray, "num *shape"]:
     """Images as float32 in [0, 1], from raw ones or from numbers in [0, 1], such as samples.
 
     Numbers may lie outside by what a resizing rounds, and are left as they are.
@@ -86,12 +99,15 @@ def in_unit_range(
     Errors:
         SettingError: they are neither.
     """
-    found = _as_array(images)
+    found = np.asarray(as_array(images))
     if found.dtype == np.uint8:
         check_images(found)
         return np.asarray(found, np.float32) / np.float32(255.0)
-    inside = not found.size or (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING)
-    if found.dtype.kind != "f" or not inside:
+    if (
+        found.dtype.kind != "f"
+        or found.ndim == 0
+        or (found.size and not (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING))
+    ):
         raise SettingError(
             expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
             found=_described(found),
@@ -100,19 +116,50 @@ def in_unit_range(
     return np.asarray(found, np.float32)
 
 
-def _as_array(images: Any) -> np.ndarray:
-    """What is given as NumPy has it; of images of several sizes, an array of objects."""
+def as_array(images: Any) -> Any:
+    """An array of NumPy or JAX as it is, anything else as NumPy has it.
+
+    Images of several sizes, and what is no array at all, become an array of objects.
+
+    Errors:
+        SettingError: numbers are masked.
+    """
+    if np.ma.is_masked(images):
+        raise SettingError(
+            expected="images without masked numbers",
+            found=f"{int(np.sum(np.ma.getmaskarray(images))):,} masked",
+            remedy="fill them: images.filled(0)",
+        )
+    if _is_jax(images) and isinstance(images.dtype, np.dtype):  # a key has another
+        return images
     try:
         return np.asarray(images)
-    except ValueError:
-        return np.empty(len(images), np.object_)
+    except (ValueError, TypeError, RuntimeError):
+        return np.empty(len(images) if isinstance(images, list | tuple) else (), np.object_)
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; NaN where a float does not hold it, or it is none."""
+    try:
+        return float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _is_jax(images: Any) -> bool:
+    """Whether this is an array of JAX."""
+    if isinstance(images, np.ndarray | list | tuple):
+        return False
+    import jax  # data sets are loaded without it
+
+    return isinstance(images, jax.Array)
 
 
 def _is_traced(images: Any) -> bool:
     """Whether the numbers of an array are not known yet."""
-    if isinstance(images, np.ndarray):
+    if not _is_jax(images):
         return False
-    import jax  # data sets are loaded without it
+    import jax
 
     return isinstance(images, jax.core.Tracer)
 
@@ -143,6 +190,13 @@ def _range_of(array: np.ndarray) -> str:
     return f"from {float(array.min()):.4g} to {float(array.max()):.4g}"
 
 
+def _added_axis(shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> str:
+    """The axis that an array of three lacks: that of the images where it is an image itself."""
+    if shape == image_shape or (image_shape is None and shape[2] in (1, 3)):
+        return "add the axis of images: images[None]"
+    return "add the axis of channels: images[..., None]"
+
+
 def _call(low: float, high: float) -> str:
     return f"convert them: jaxgen.data.to_uint8(images, low={low:g}, high={high:g})"
 
@@ -162,6 +216,9 @@ def _conversion(images: Any) -> str:
         return "leave these images out, and convert the others with jaxgen.data.to_uint8"
     low, high = float(array.min()), float(array.max())
     for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
-        if black <= low and high <= white:
+        filled = high > white / 2 and (black == 0 or low < black / 2)
+        if black <= low and high <= white and filled:
             return _call(black, white)
-    return _call(low, high)
+    if high <= min(low, 0.0):
+        return "name the values of black and white: jaxgen.data.to_uint8(images, low, high)"
+    return _call(min(low, 0.0), high)

@@ -113,7 +113,7 @@ def binarize(key: PRNGKey, images: Batch, method: Binarize) -> Float[Array, "bat
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    check_images(images)
+    images = check_images(images)
     if images.shape[-1] > 1 and method != "none":
         _explain_colour(images.shape[-1])
     pixels = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0

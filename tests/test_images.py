@@ -45,6 +45,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "none": (RAW[:0], "found uint8 [0, 16, 16, 1]"),
     "sizes": ([RAW[0], RAW[0, :8]], "object [2]; make one array of images of one size: numpy.stac"),
     "text": (np.array(["a"]), "found <U1 [1]; give numbers"),
+    "nothing": (None, "found object []"),
+    "a key": (jax.random.key(0), "found object []"),
+    "masked": (np.ma.array(RAW, mask=RAW > 253), "masked; fill them: images.filled(0)"),
 }
 
 
@@ -54,7 +57,24 @@ def test_what_are_no_raw_images(images: Any, words: str) -> None:
         check_images(images)
     text = one_line(error)
     assert words.format("jaxgen.data.to_uint8(images, ") in text
-    assert "raw images, uint8 from 0 to 255, [num, height, width, channels]" in text
+    assert "raw images, uint8 from 0 to 255, [num, height, width, channels]" in text or (
+        "images without masked numbers" in text
+    )
+
+
+def test_a_training_set_is_darker_than_one_image_may_be() -> None:
+    for largest in (2, 16, 31):
+        dark = RAW % (largest + 1)
+        dark[0, 0, 0] = largest
+        check_images(dark)  # an image of its own may be so
+        for use in (
+            lambda x: check_images(x, whole_set=True),
+            lambda x: mixture.fit(mixture.Config(2, 1), x, KEY),
+        ):
+            with pytest.raises(SettingError, match=rf"to_uint8.images, low=0, high={largest}."):
+                use(dark)
+    for allowed in (RAW, RAW % 33, RAW * 0):
+        check_images(allowed, whole_set=True)
 
 
 def test_what_are_raw_images() -> None:
@@ -66,11 +86,14 @@ def test_what_are_raw_images() -> None:
 
 
 KEY = jax.random.key(0)
+MIXTURE = mixture.init(mixture.Config(2, 1), jnp.asarray(RAW), KEY)
 DOORS: dict[str, Callable[[Any], Any]] = {
     "binarize": lambda x: binarize(KEY, x, "sample"),
     "binarize in a program": lambda x: jax.jit(lambda x: binarize(KEY, x, "none"))(x),
     "rescaled": adversarial.rescaled,
     "mean pixels": lambda x: rbm.mean_pixels(x, "none"),
+    "start of a mixture": lambda x: mixture.init(mixture.Config(2, 1), x, KEY),
+    "EM": lambda x: mixture.update(mixture.Config(2, 1), MIXTURE, x, KEY),
     "mixture": lambda x: mixture.fit(mixture.Config(2, 1), x, KEY),
     "nearest": lambda x: sample_quality.nearest_distance(UNIT, x),
     "classifier": lambda x: classifier.train(
@@ -130,12 +153,23 @@ def test_the_conversion_rounds_to_the_nearest_level_and_is_named_by_its_range() 
         (2 * UNIT - 1, 0, 1, "numbers from 0 to 1, found from -1 to 0.9922; name the values of bl"),
         (RAW, 0, 1, "numbers from 0 to 1, found from 0 to 254"),
         (WITH_NAN, 0, 1, "found with NaN or infinity in 2 of 6 images"),
-        (UNIT, 1, 0, "low below high, found float32, low=1 and high=0"),
+        (
+            UNIT,
+            1,
+            0,
+            "low below high, by what a float can divide by, found float32, low=1 and high",
+        ),
         (UNIT, 0, np.inf, "found float32, low=0 and high=inf"),
         (np.array(["a"]), 0, 1, "found <U1"),
+        (np.array([-1e308, 0.0, 1e308]), -1e308, 1e308, "low=-1e+308 and high=1e+308"),
+        (np.array([0.0, 1e-320]), 0, 1e-320, "low=0 and high=9.99989e-321"),
+        (np.ma.array([0.0, 1.0], mask=[True, False]), 0, 1, "images without masked numbers, fou"),
+        ([[0.0], [0.0, 1.0]], 0, 1, "found object"),
+        *((UNIT, low, 1, "low=nan") for low in (None, "0", np.zeros(3), 0j)),
+        (UNIT, 0, 10**400, "high=nan"),
     ],
 )
-def test_what_cannot_be_converted(images: Any, low: float, high: float, words: str) -> None:
+def test_what_cannot_be_converted(images: Any, low: Any, high: Any, words: str) -> None:
     with pytest.raises(SettingError) as error:
         data.to_uint8(images, low, high)
     assert words in one_line(error)
@@ -148,3 +182,40 @@ def test_binary_units_of_colours_are_explained_once(caplog: pytest.LogCaptureFix
             assert binarize(KEY, colour, method).shape == (6, 16 * 16 * 3)  # type: ignore[arg-type]
         binarize(KEY, RAW, "sample")
     assert caplog.text.count("each of the 3 channels of a colour pixel becomes a binary unit") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "call"),
+    [
+        (0.0, 1.0, "low=0, high=1"),
+        (0.1, 0.7, "low=0, high=1"),
+        (-1.0, 1.0, "low=-1, high=1"),
+        (0.0, 200.0, "low=0, high=255"),
+        (0.0, 16.0, "low=0, high=16"),
+        (0.0, 0.001, "low=0, high=0.001"),
+        (-0.5, 0.5, "low=-0.5, high=0.5"),
+        (-1.0, 0.0, "low=-1, high=0"),
+        (0.0, 0.0, "(images, low, high)"),
+    ],
+)
+def test_the_call_names_a_range_that_the_images_fill(low: float, high: float, call: str) -> None:
+    with pytest.raises(SettingError) as error:
+        check_images(np.linspace(low, high, 2 * 28 * 28).reshape(2, 28, 28, 1))
+    assert call in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("images", "remedy"),
+    [
+        (np.full((28, 28, 1), 200, np.uint8), "images[None]"),
+        (np.full((5, 28, 28), 200, np.uint8), "images[..., None]"),
+        (
+            data.Split(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32)),
+            "dataset.train.images",
+        ),
+    ],
+)
+def test_what_lacks_an_axis_or_has_images_in_it(images: Any, remedy: str) -> None:
+    with pytest.raises(SettingError) as error:
+        check_images(images)
+    assert remedy in one_line(error)

@@ -62,9 +62,34 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
     return jax.nn.logsumexp(jax.lax.map(block_log_sum, starts))
 
 
+def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> Array:
+    """Visible units of an RBM as float32, from numbers or booleans.
+
+    Args:
+        params: the RBM's, or a layer's, whose w has a row for each unit.
+        visible: [*batch, visible], or [batch, visible] alone for `one_batch`.
+        one_batch: whether there is one axis of examples.
+
+    Errors:
+        SettingError: they are of another shape.
+    """
+    num_visible, found = params["w"].shape[0], jnp.asarray(visible)
+    if found.shape[-1:] != (num_visible,) or (one_batch and found.ndim != 2):
+        raise SettingError(
+            expected=f"visible units [{'batch' if one_batch else '...'}, {num_visible}]",
+            found=str([*found.shape]),
+            remedy="give a row for each image of the size that the model was trained on",
+        )
+    return found.astype(jnp.float32)
+
+
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
-    """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is."""
-    return -free_energy(params, visible) - log_z
+    """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is.
+
+    Errors:
+        SettingError: there are not as many units as the RBM has.
+    """
+    return -free_energy(params, visible_units(params, visible)) - log_z
 
 
 def pseudo_log_likelihood(
@@ -80,7 +105,11 @@ def pseudo_log_likelihood(
     bound of it: a monitor of training, not a measure across models.
     Marlin, Swersky, Chen and de Freitas, "Inductive principles for restricted Boltzmann machine
     learning", AISTATS 2010, section 3.3. The units are binary.
+
+    Errors:
+        SettingError: there are no rows of as many units as the RBM has.
     """
+    visible = visible_units(params, visible, one_batch=True)
     logits = hidden_logits(params, visible)
 
     def term_of(unit: Array) -> Float[Array, " batch"]:
@@ -96,7 +125,11 @@ def stochastic_pseudo_log_likelihood(
 
     V log p(v_i | v_{-i}) for one unit i per example, drawn uniformly. One example is noise; the
     mean over thousands is the monitor.
+
+    Errors:
+        SettingError: there are no rows of as many units as the RBM has.
     """
+    visible = visible_units(params, visible, one_batch=True)
     num_examples, num_units = visible.shape
     unit = jax.random.randint(key, (num_examples,), 0, num_units)
     return num_units * _flip_term(params, visible, hidden_logits(params, visible), unit)

@@ -14,6 +14,7 @@ from jaxgen.evaluation.likelihood import (
     rbm_log_likelihood,
     rbm_log_z,
     stochastic_pseudo_log_likelihood,
+    visible_units,
 )
 from jaxgen.images import check_images
 from jaxgen.learner import PRNGKey, named_key
@@ -32,7 +33,7 @@ def reconstruction_error(
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    check_images(images)
+    images = check_images(images)
     return jnp.mean(jnp.square(images.reshape(probs.shape) / 255.0 - probs))
 
 
@@ -68,9 +69,14 @@ def net_monitors(
         free_energy_gap: mean F(test) - mean F(train) of the top RBM, at the states that the up pass
             draws; nats per image. It grows with overfitting.
         never_on, always_on: `idle_units` of the top.
+
+    Errors:
+        SettingError: the images are not raw, or not of the net's size.
     """
     key_train, key_test, key_up, key_pass = jax.random.split(key, 4)
-    visible = binarize(key_test, test, binary)
+    bottom = net.recognition[0] if net.recognition else net.top
+    visible = visible_units(bottom, binarize(key_test, test, binary))
+    train_visible = visible_units(bottom, binarize(key_train, train, binary))
     hidden, probs = dbn.reconstruct(net, key_pass, visible)
 
     def top_energy(visible: Array) -> Array:
@@ -78,7 +84,7 @@ def net_monitors(
 
     return {
         "test_reconstruction_error": reconstruction_error(test, probs),
-        "free_energy_gap": top_energy(visible) - top_energy(binarize(key_train, train, binary)),
+        "free_energy_gap": top_energy(visible) - top_energy(train_visible),
         **idle_units(hidden),
     }
 
@@ -99,11 +105,15 @@ def rbm_monitors(
         test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
             likelihood; only for binary input.
         test_log_likelihood: exact, nats per image; only for enumerable RBMs.
+
+    Errors:
+        SettingError: the images are not raw, or not of the RBM's size.
     """
     key_train, key_test, key_hidden = jax.random.split(key, 3)
-    visible = binarize(key_test, test, binary)
+    visible = visible_units(params, binarize(key_test, test, binary))
     hidden, probs = rbm.reconstruct(params, key_hidden, visible)
-    train_energy = jnp.mean(rbm.free_energy(params, binarize(key_train, train, binary)))
+    train_visible = visible_units(params, binarize(key_train, train, binary))
+    train_energy = jnp.mean(rbm.free_energy(params, train_visible))
     found = {
         "test_reconstruction_error": reconstruction_error(test, probs),
         "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError
-from jaxgen.evaluation.sample_quality import check_features
+from jaxgen.evaluation.sample_quality import as_numbers, check_features
 from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
@@ -31,6 +31,8 @@ CAVEAT = (
 )
 SIGMAS = tuple(float(sigma) for sigma in np.logspace(-1.0, 0.0, 10))
 """The widths tried by default: those of Goodfellow et al., "Generative adversarial nets", 2014."""
+LIMITS = (1e-6, 1e6)
+"""Of widths: the densities are then finite in float32."""
 _BLOCK = 100
 
 Pixels = Float[np.ndarray, "num ..."]
@@ -65,11 +67,6 @@ def _log_densities(blocks: Array, samples: Array, sigmas: tuple[float, ...]) -> 
     return jnp.moveaxis(found, 1, 0)
 
 
-def _flat(images: Pixels) -> Float[np.ndarray, "num pixels"]:
-    numbers = in_unit_range(images) if images.dtype == np.uint8 else images
-    return np.asarray(numbers, np.float32).reshape(len(images), -1)
-
-
 def log_densities(
     images: Pixels, samples: Pixels, sigmas: Sequence[float]
 ) -> Float[np.ndarray, "sigmas num"]:
@@ -78,15 +75,21 @@ def log_densities(
     Raw images, uint8, are taken as numbers in [0, 1].
 
     Errors:
-        SettingError: a width that is not above 0, or pixels that are not finite or not as many.
+        SettingError: a width that is beyond `LIMITS`, or pixels that are neither raw nor in [0, 1],
+            or not as many.
     """
-    if min(sigmas, default=0.0) <= 0:
-        raise SettingError(expected="widths above 0", found=str(sigmas), remedy="leave others out")
-    flat, rows = _flat(images), _flat(samples)
-    check_features(flat, rows)
+    widths = as_numbers(sigmas)
+    least, most = LIMITS
+    if widths.ndim != 1 or not widths.size or not np.all((widths >= least) & (widths <= most)):
+        expected = f"widths from {least:g} to {most:g}, one or more"
+        raise SettingError(expected=expected, found=str(sigmas), remedy="leave others out")
+    both = (in_unit_range(each) for each in (images, samples))
+    flat, rows = check_features(
+        *(each.reshape(len(each), math.prod(each.shape[1:])) for each in both), name="pixels"
+    )
     blocks = np.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
-    found = np.asarray(_log_densities(blocks, rows, tuple(sigmas)))
-    return found.reshape(len(sigmas), -1)[:, : len(flat)]
+    found = np.asarray(_log_densities(blocks, rows, tuple(widths.tolist())))
+    return found.reshape(len(widths), -1)[:, : len(flat)]
 
 
 def parzen(

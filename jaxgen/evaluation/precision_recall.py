@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, is_whole
 from jaxgen.evaluation.sample_quality import Features, check_features
 
 _BLOCK = 500
@@ -50,9 +50,16 @@ def squared_radii(centres: Points, num_neighbours: int) -> Float[np.ndarray, " n
     """The squared distance from each point to its k-th nearest other one.
 
     Errors:
-        SettingError: there are no k other points.
+        SettingError: there are no k other points, or k is no whole number of 1 or more.
     """
-    if not 1 <= num_neighbours < len(centres):
+    if not is_whole(num_neighbours, 1):
+        raise SettingError(
+            expected="a whole number of neighbours, 1 or more",
+            found=str(num_neighbours),
+            remedy="set num_neighbours",
+        )
+    (centres,) = check_features(centres)
+    if not num_neighbours < len(centres):
         raise SettingError(
             expected=f"more than {num_neighbours} samples for {num_neighbours} neighbours",
             found=str(len(centres)),
@@ -71,17 +78,20 @@ def squared_radii(centres: Points, num_neighbours: int) -> Float[np.ndarray, " n
 def membership(points: Points, centres: Points, num_neighbours: int, *, closed: bool) -> Membership:
     """Which points lie within the balls about the centres; closed balls hold their boundary.
 
+    An open ball of radius 0 is empty.
+
     Errors:
         SettingError: there are no more centres than neighbours, or a feature is not finite.
     """
-    check_features(points, centres)
+    points, centres = check_features(points, centres)
     middle = np.mean(centres, axis=0, dtype=np.float64)  # small numbers cancel less
     points, centres = points.astype(np.float64) - middle, centres.astype(np.float64) - middle
     slack = _TOLERANCE * np.max(np.sum(centres**2, axis=1))
     radii = squared_radii(centres, num_neighbours) + (slack if closed else -slack)
+    within = np.less_equal if closed else np.less
     num_balls, reached = np.empty(len(points), np.int64), np.zeros(len(centres), np.bool_)
     for start in range(0, len(points), _BLOCK):
-        inside = _squared_distances(points[start : start + _BLOCK], centres) <= radii
+        inside = within(_squared_distances(points[start : start + _BLOCK], centres), radii)
         num_balls[start : start + _BLOCK] = np.sum(inside, axis=1)
         reached |= np.any(inside, axis=0)
     return Membership(num_balls=num_balls, reached=reached)

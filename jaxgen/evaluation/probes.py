@@ -11,6 +11,7 @@ images; then the probe is fitted to all of them. The MLP, from scikit-learn, has
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,9 +26,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from jaxgen.data import Dataset
-from jaxgen.errors import SettingError
+from jaxgen.errors import MAX_SIZE, SettingError, is_whole
 from jaxgen.evaluation.resampling import Estimate, bootstrap
-from jaxgen.evaluation.sample_quality import check_features
+from jaxgen.evaluation.sample_quality import as_numbers, check_features, check_labels
 from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
@@ -147,11 +148,13 @@ def fit_probe(
     program serves the choice of the penalty and the fit to all labels.
 
     Errors:
-        SettingError: no penalty, or one that is not above 0.
+        SettingError: no penalty, or one that is not above 0; or features or labels as
+            `linear_probe` refuses them.
     """
-    penalties = np.atleast_1d(np.asarray(l2, np.float32))
-    if len(penalties) == 0 or np.min(penalties) <= 0:
+    penalties = np.atleast_1d(as_numbers(l2).astype(np.float32))
+    if len(penalties) == 0 or not np.all((penalties > 0) & (penalties < np.inf)):
         raise SettingError(expected="penalties above 0", found=str(l2), remedy="set l2")
+    features, labels = _checked(features, labels, num_classes)
     mean, scale = _standards(features)
     rows = jnp.asarray((features - mean) / scale, jnp.float32)
     # Picking by index instead would be a scatter in the gradient, which XLA is slow to compile.
@@ -173,16 +176,30 @@ def fit_probe(
 
 def correct(probe: Probe, features: Features, labels: Labels) -> Bool[np.ndarray, " num"]:
     """Whether the most probable class of each row is its label; of equal ones, the first."""
+    check_features(probe.mean[None], features)
+    features, labels = _checked(features, labels, len(probe.b))
     logits = (features - probe.mean) / probe.scale @ probe.w + probe.b
     return np.asarray(np.argmax(logits, axis=1) == labels)
 
 
+def _checked(features: Features, labels: Labels, num_classes: int) -> tuple[Features, Labels]:
+    """Raises SettingError unless features are finite, with a label in range for each row."""
+    (found,) = check_features(features)
+    return found, check_labels(labels, num_classes, len(found))
+
+
 def _given(
-    train: tuple[Features, Labels], num_labels: int, rng: np.random.Generator
+    train: tuple[Features, Labels],
+    test: tuple[Features, Labels],
+    num_labels: int,
+    rng: np.random.Generator,
+    num_classes: int,
 ) -> tuple[Features, Labels]:
-    """So many examples, drawn without replacement."""
-    features, labels = train
-    if not 5 <= num_labels <= len(labels):
+    """So many training examples, drawn without replacement; the test examples are checked too."""
+    check_features(train[0], test[0])
+    _checked(*test, num_classes)
+    features, labels = _checked(*train, num_classes)
+    if not is_whole(num_labels, 5, len(labels)):
         raise SettingError(
             expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
         )
@@ -206,9 +223,10 @@ def linear_probe(
     accuracy: report several.
 
     Errors:
-        SettingError: fewer than 5 labels, or more than there are.
+        SettingError: fewer than 5 labels, or more than there are; one that is not from 0 to
+            num_classes - 1; or features that are not finite, or not the same for both.
     """
-    rows, targets = _given(train, num_labels, rng)
+    rows, targets = _given(train, test, num_labels, rng, num_classes)
     held = np.arange(num_labels) < min(num_labels // 5, 5000)
     penalties = sorted(l2, reverse=True)
     probes = fit_probe(rows, targets, penalties, kept=~held, num_classes=num_classes)
@@ -231,9 +249,10 @@ def mlp_probe(
     same state draws the labels that `linear_probe` draws.
 
     Errors:
-        SettingError: fewer than 5 labels, or more than there are.
+        SettingError: fewer than 5 labels, or more than there are; one below 0; or features that
+            are not finite, or not the same for both.
     """
-    rows, targets = _given(train, num_labels, rng)
+    rows, targets = _given(train, test, num_labels, rng, MAX_SIZE)
     mean, scale = _standards(rows)
     mlp = MLPClassifier(
         (MLP_HIDDEN,),
@@ -278,7 +297,8 @@ def pixels(images: UInt8[np.ndarray, "num height width channels"]) -> Features:
     Errors:
         SettingError: the images are neither in [0, 1] nor raw ones.
     """
-    return in_unit_range(images).reshape(len(images), -1)
+    found = in_unit_range(images)
+    return found.reshape(len(found), math.prod(found.shape[1:]))
 
 
 def _fit_row(

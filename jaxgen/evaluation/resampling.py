@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from scipy.stats import t
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, is_whole
 
 Statistic: TypeAlias = Callable[..., float]
 """Sets of samples, each along its first axis -> a number."""
@@ -35,7 +35,11 @@ def bootstrap(
     and what is made of a few of them. A set drawn so holds copies, which makes every distance
     between samples too small, and a divergence that is nearly 0 can only grow: for those see
     `half_sampled`.
+
+    Errors:
+        SettingError: a set without samples, or fewer than 2 resamples.
     """
+    _check_numbers(samples, 1, num_resamples)
     found = [
         statistic(*(each[rng.integers(0, len(each), len(each))] for each in samples))
         for _ in range(num_resamples)
@@ -43,6 +47,22 @@ def bootstrap(
     low, high = np.quantile(found, (0.025, 0.975))
     value = statistic(*samples)
     return Estimate(float(value), float(low), float(high), len(samples[0]), num_resamples)
+
+
+def _check_numbers(samples: Sequence[np.ndarray], least: int, num_resamples: int) -> None:
+    """Raises SettingError for sets of fewer samples, and for fewer than 2 resamples."""
+    if (num := min(map(len, samples))) < least:
+        raise SettingError(
+            expected=f"at least {least} samples of each kind",
+            found=str(num),
+            remedy="measure with more",
+        )
+    if not is_whole(num_resamples, 2):
+        raise SettingError(
+            expected="a whole number of resamples, 2 or more",
+            found=str(num_resamples),
+            remedy="set num_resamples",
+        )
 
 
 def half_sampled(
@@ -65,23 +85,19 @@ def half_sampled(
     on whole sets, and ends where the statistic's own range ends, `within`.
 
     With `extrapolate` it lies about 2 value - mean of the halves' values, the value that a straight
-    line in 1 / n through both sizes has at 1 / n = 0. A bias in proportion to 1 / n is gone, and
-    the spread is hardly larger, as the mean of two halves is that of the set: Quenouille, "Notes on
-    bias in estimation", 1956; of the Frechet distance, Chong and Forsyth, "Effectively
+    line in 1 / n through both sizes has at 1 / n = 0; of an odd n, the one that it has there with
+    m = (n - 1) / 2, and of several sets in the sum of their 1 / n. A bias in proportion to 1 / n is
+    gone, and the spread is hardly larger, as the mean of two halves is that of the set: Quenouille,
+    "Notes on bias in estimation", 1956; of the Frechet distance, Chong and Forsyth, "Effectively
     unbiased FID and inception score and where to find them", 2020. For what is no mean the
     width is an approximation. At the least value that a distance or a divergence can have, where
     it grows as a square, halves scatter too much and the interval is too wide: for the KL of label
     shares by the root of 3.
 
     Errors:
-        SettingError: a set of fewer than 4 samples.
+        SettingError: a set of fewer than 4 samples, or fewer than 2 resamples.
     """
-    if min(map(len, samples)) < 4:
-        raise SettingError(
-            expected="at least 4 samples of each kind",
-            found=str(min(map(len, samples))),
-            remedy="measure with more",
-        )
+    _check_numbers(samples, 4, num_resamples)
 
     def halves() -> list[Any]:
         return [each[rng.permutation(len(each))[: len(each) // 2]] for each in samples]
@@ -89,7 +105,9 @@ def half_sampled(
     found = [statistic(*halves()) for _ in range(num_resamples)]
     value = float(statistic(*samples))
     if extrapolate:
-        value = 2.0 * value - float(np.mean(found))
+        whole, half = (sum(1.0 / (len(each) // part) for each in samples) for part in (1, 2))
+        slope = whole / (half - whole)  # 1 where every n is even
+        value = (1.0 + slope) * value - slope * float(np.mean(found))
     reach = float(np.std(found, ddof=1) * t.ppf(0.975, num_resamples - 1))
     low, high = np.clip((value - reach, value + reach), *within)
     return Estimate(value, float(low), float(high), len(samples[0]), num_resamples)

@@ -7,7 +7,7 @@ differ. Of features and class probabilities, which a classifier trained here giv
 beside this file hold the measures that need more code.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxgen.errors import SettingError
 from jaxgen.images import check_images, in_unit_range
 
+LARGEST = 1e15
+"""Of features: their squares, and sums of many of these, are then finite in float32 too."""
 _BLOCK = 100
 
 Features = Float[np.ndarray, "num features"]
@@ -57,14 +59,21 @@ def nearest(
     neither, are what to set beside them.
 
     Errors:
-        SettingError: the images are neither in [0, 1] nor raw, or the training images are not raw.
+        SettingError: the images are neither in [0, 1] nor raw, or the training images are not raw,
+            or of another shape.
     """
-    check_images(training)
-    flat = in_unit_range(np.asarray(images)).reshape(len(images), -1)
+    training, found = check_images(training), in_unit_range(images)
+    if not found.size or found.shape[1:] != training.shape[1:]:
+        raise SettingError(
+            expected=f"images of the training images' shape, {[*training.shape[1:]]}",
+            found=str([*found.shape]),
+            remedy="scale them",
+        )
+    flat = found.reshape(len(found), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
     rows = jnp.asarray(training).reshape(len(training), -1).astype(jnp.float32) / 255.0
-    found = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))
-    return Nearest(*found)
+    pair = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))
+    return Nearest(*pair)
 
 
 def nearest_distance(
@@ -76,29 +85,93 @@ def nearest_distance(
 
 
 def pixel_variance(images: Float[np.ndarray | Array, "num ..."]) -> float:
-    """Mean over the pixels of their variance over the images; it falls when images are alike."""
-    return float(np.mean(np.var(np.asarray(images, np.float64), axis=0)))
+    """Mean over the pixels of their variance over the images; it falls when images are alike.
+
+    Of pixels in [0, 1], whether the images are so or raw.
+
+    Errors:
+        SettingError: they are neither, or there are none.
+    """
+    found = in_unit_range(images)
+    if not found.size:
+        raise SettingError(expected="one or more images", found="none", remedy="give some")
+    return float(np.mean(np.var(found.astype(np.float64), axis=0)))
 
 
-def check_features(*sets: Features) -> None:
+def check_features(*sets: Any, name: str = "features") -> list[np.ndarray]:
     """Raises SettingError unless all sets are finite features [num, units] of the same units.
 
-    Of one row that is not finite, distances to all others, and means, are not numbers either.
+    Of one row that is not finite, distances to all others, and means, are not numbers either. Nor
+    are they beyond `LARGEST`, whose squares may overflow.
+
+    Args:
+        sets: to check; each has a row or more.
+        name: of the numbers, in the error.
+
+    Returns:
+        The sets, as arrays.
     """
-    shapes = [np.shape(each) for each in sets]
-    if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
+    found = [as_numbers(each) for each in sets]
+    shapes = [each.shape for each in found]
+    if any(len(shape) != 2 or 0 in shape for shape in shapes) or len({*(s[1] for s in shapes)}) > 1:
         raise SettingError(
-            expected="features [num, units], of the same units in every set",
+            expected=f"{name} [num, units], of the same units in every set",
             found=" and ".join(str([*shape]) for shape in shapes),
             remedy="give a row for each image",
         )
-    for each in sets:
-        if num := int(np.sum(~np.all(np.isfinite(each), axis=1))):
+    for each in found:
+        if num := int(np.sum(~np.all(np.abs(each) <= np.float64(LARGEST), axis=1))):
+            kind = f"numbers beyond {LARGEST:g}" if np.all(np.isfinite(each)) else "NaN or infinity"
             raise SettingError(
-                expected="finite features",
-                found=f"NaN or infinity in {num:,} of {len(each):,} rows",
+                expected=f"finite {name}",
+                found=f"{kind} in {num:,} of {len(each):,} rows",
                 remedy="look at the images of these rows, or leave them out",
             )
+    return found
+
+
+def check_probs(*sets: Any) -> list[np.ndarray]:
+    """Raises SettingError unless every row of the sets [num, classes] is of probabilities."""
+    found = check_features(*sets, name="probabilities")
+    for each in found:
+        wrong = np.any(each < 0, axis=1) | (np.abs(np.sum(each, axis=1) - 1.0) > 1e-3)
+        if num := int(np.sum(wrong)):
+            raise SettingError(
+                expected="probabilities, 0 or more, whose sum is 1",
+                found=f"others in {num:,} of {len(each):,} rows",
+                remedy="take the softmax of logits, for example",
+            )
+    return found
+
+
+def check_labels(labels: Any, num_classes: int, num: int | None = None) -> np.ndarray:
+    """Raises SettingError unless labels are whole numbers from 0 to num_classes - 1.
+
+    Returns:
+        They, as an array; `num` of them where a number is given.
+    """
+    found = as_numbers(labels)
+    kind = found.dtype.kind in "iu" and found.ndim == 1 and found.size > 0
+    inside = kind and found.min() >= 0 and found.max() < num_classes
+    if not inside or num not in (None, len(found)):
+        many = "one or more" if num is None else f"{num:,}"
+        there = f" from {found.min()} to {found.max()}" if kind else ""
+        raise SettingError(
+            expected=f"{many} labels [num], whole numbers from 0 to {num_classes - 1}",
+            found=f"{found.dtype} {[*found.shape]}{there}",
+            remedy="number the classes from 0, and set num_classes",
+        )
+    return found
+
+
+def as_numbers(values: Any) -> np.ndarray:
+    """Numbers as NumPy has them; of rows of several lengths, masked numbers or texts, no array."""
+    nothing = np.empty(0, np.object_)
+    try:
+        found = nothing if np.ma.is_masked(values) else np.asarray(values)
+    except (ValueError, TypeError):
+        return nothing
+    return found if found.dtype.kind in "biuf" else nothing
 
 
 def _moments(features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +200,7 @@ def frechet_distance(samples: Features, real: Features) -> float:
     Errors:
         SettingError: a set of fewer than 2 samples, or a feature is not finite.
     """
-    check_features(samples, real)
+    samples, real = check_features(samples, real)
     (mean_a, root_a), (mean_b, root_b) = _moments(samples), _moments(real)
     traces = np.sum(root_a**2) + np.sum(root_b**2)  # Tr R R = sum of squares of a symmetric R
     cross = np.sum(np.linalg.svd(root_a @ root_b, compute_uv=False))
@@ -155,7 +228,7 @@ def squared_mmd(samples: Features, real: Features) -> float:
     Errors:
         SettingError: a set of fewer than 2 samples, or a feature is not finite.
     """
-    check_features(samples, real)
+    samples, real = check_features(samples, real)
     if min(len(samples), len(real)) < 2:
         raise SettingError(
             expected="at least 2 samples of each kind",
@@ -174,8 +247,13 @@ def squared_mmd(samples: Features, real: Features) -> float:
 def class_frequencies(
     labels: Int[np.ndarray, " num"], num_classes: int = 10
 ) -> Float[np.ndarray, " classes"]:
-    """The part of the labels that each class has."""
-    return np.bincount(labels, minlength=num_classes) / len(labels)
+    """The part of the labels that each class has.
+
+    Errors:
+        SettingError: there are no labels, or one is not from 0 to num_classes - 1.
+    """
+    found = check_labels(labels, num_classes)
+    return np.bincount(found, minlength=num_classes) / len(found)
 
 
 def kl_divergence(
@@ -185,7 +263,11 @@ def kl_divergence(
 
     With p the samples' shares and q the data's a digit that is never drawn costs a finite amount.
     From samples it is too large by (classes - 1) / 2 num, about, as p is estimated.
+
+    Errors:
+        SettingError: either is no distribution over the same classes.
     """
+    (shares,), (reference,) = check_probs([shares], [reference])
     held = shares > 0
     if np.any(reference[held] == 0):
         return float("inf")
@@ -198,8 +280,12 @@ def inception_score(probs: Float[np.ndarray, "num classes"]) -> float:
     The inception score of Salimans et al., "Improved techniques for training GANs", 2016, section
     4, with the classifier that gave the probabilities. It rises where each sample is surely one
     digit and all digits occur; one image for each digit attains the maximum.
+
+    Errors:
+        SettingError: a row is not of probabilities.
     """
-    rows = probs.astype(np.float64)
+    (found,) = check_probs(probs)
+    rows = found.astype(np.float64)
     marginal = np.mean(rows, axis=0)
     ratios = np.log(np.where(rows > 0, rows, 1.0)) - np.log(np.where(marginal > 0, marginal, 1.0))
     return float(np.exp(np.mean(np.sum(rows * ratios, axis=1))))
@@ -215,7 +301,12 @@ def memorisation_score(
     statistic of Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
     generative models", 2020, without its cells. Smooth images lie near to all others, so
     it is to be read beside the figure of nearest images.
+
+    Errors:
+        SettingError: a distance is not finite, or there are none.
     """
+    columns = (as_numbers(each)[..., None] for each in (distances, test_distances))
+    distances, test_distances = (x[:, 0] for x in check_features(*columns, name="distances"))
     ordered = np.sort(test_distances)
     not_below = len(ordered) - np.searchsorted(ordered, distances, side="left")
     above = len(ordered) - np.searchsorted(ordered, distances, side="right")

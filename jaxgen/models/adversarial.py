@@ -89,8 +89,8 @@ def rescaled(images: Batch) -> Pixels:
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    check_images(images)
-    return images.astype(jnp.float32) / 127.5 - 1.0
+    raw: Array = check_images(images)
+    return raw.astype(jnp.float32) / 127.5 - 1.0
 
 
 def apply(

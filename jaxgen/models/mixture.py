@@ -134,7 +134,11 @@ def init(config: Config, images: UInt8[Array, "examples ..."], key: PRNGKey) -> 
     With x the grey pixels of an image that is drawn without replacement, as far as there are
     enough, and u uniform noise, p = 1/4 + x/4 + u/4. So all p lie in [1/4, 3/4], two components
     that start at the same image differ, and the weights are equal.
+
+    Errors:
+        SettingError: there are no images, or they are no uint8 from 0 to 255.
     """
+    images = jnp.asarray(check_images(images))
     order = jax.random.permutation(named_key(key, "components"), len(images))
     chosen = images[order[jnp.arange(config.num_components) % len(images)]]
     grey = chosen.reshape(config.num_components, -1) / 255.0
@@ -144,7 +148,6 @@ def init(config: Config, images: UInt8[Array, "examples ..."], key: PRNGKey) -> 
     return Params(log_weights=equal, logits=jnp.log(probs) - jnp.log1p(-probs))
 
 
-@partial(jax.jit, static_argnums=0)
 def update(
     config: Config, params: Params, images: UInt8[Array, "examples ..."], key: PRNGKey
 ) -> tuple[Params, Float[Array, ""]]:
@@ -152,7 +155,19 @@ def update(
 
     Returns:
         The new parameters, and sum_n log p(v_n) under the old ones, in nats.
+
+    Errors:
+        SettingError: there are no images, or they are no uint8 from 0 to 255.
     """
+    found: tuple[Params, Array] = _update(config, params, check_images(images), key)
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _update(
+    config: Config, params: Params, images: UInt8[Array, "examples ..."], key: PRNGKey
+) -> tuple[Params, Float[Array, ""]]:
+    """`update` of images that have been checked."""
     num = len(images)
     size = min(_BLOCK, num)
     padding = ((0, -num % size), *((0, 0) for _ in images.shape[1:]))
@@ -186,11 +201,10 @@ def fit(config: Config, images: UInt8[np.ndarray, "examples ..."], key: PRNGKey)
     Errors:
         SettingError: there are no images, or they are no uint8 from 0 to 255.
     """
-    check_images(images)
-    on_device = jnp.asarray(images)
+    on_device = jnp.asarray(check_images(images, whole_set=True))
     params = init(config, on_device, named_key(key, "init"))
     key_binarize = named_key(key, "binarize")
     for iteration in range(config.num_iterations):
         key_iteration = jax.random.fold_in(key_binarize, iteration)
-        params, _ = update(config, params, on_device, key_iteration)
+        params, _ = _update(config, params, on_device, key_iteration)
     return params

@@ -209,7 +209,7 @@ def mean_pixels(
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    check_images(images)
+    images = check_images(images)
     pixels = images.reshape(len(images), -1)
     on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
     mean: np.ndarray = on.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from jaxgen.errors import SettingError
 from jaxgen.files import write_atomically
+from jaxgen.images import as_array, in_unit_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,10 +106,10 @@ def tile(images: Float[np.ndarray, "num ..."], columns: int, gap: float = np.nan
     """Lays images [num, H, W] or [num, H, W, C] side by side, one pixel of `gap` between them.
 
     Errors:
-        SettingError: C is neither 1 nor 3.
+        SettingError: there are no images, or C is neither 1 nor 3.
     """
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[3] not in (1, 3):
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise SettingError(
             expected="images [num, height, width], or with one channel or three at the end",
             found=str([*images.shape]),
@@ -123,11 +124,33 @@ def tile(images: Float[np.ndarray, "num ..."], columns: int, gap: float = np.nan
     return sheet[..., 0] if num_channels == 1 else sheet
 
 
-def save_pixels(images: Float[np.ndarray, "num ..."], path: Path) -> Path:
-    """Writes images as a PNG, as near a square as they go, without axes; in milliseconds."""
+def _shades(images: Shaped[np.ndarray, "num ..."]) -> Float[np.ndarray, "num ..."]:
+    """Images, raw or in [0, 1], as numbers in [0, 1]; units [num, units] laid out as squares.
+
+    Binary units may be booleans or whole numbers. NaN is a gap.
+
+    Errors:
+        SettingError: they are neither.
+    """
+    found = np.asarray(as_array(images))
+    if found.ndim == 2:
+        return _shades(as_square(found))
+    if found.dtype == np.uint8:
+        return in_unit_range(found[..., None] if found.ndim == 3 else found)
+    in_unit_range(np.where(np.isnan(found), 0.0, found) if found.dtype.kind == "f" else found)
+    return found
+
+
+def save_pixels(images: Shaped[np.ndarray, "num ..."], path: Path) -> Path:
+    """Writes images, raw or in [0, 1], as a PNG, as near a square as they go; in milliseconds.
+
+    Errors:
+        SettingError: they are neither, or there are none.
+    """
     from PIL import Image
 
-    sheet = tile(np.asarray(images), math.ceil(math.sqrt(len(images))), gap=0.5)
+    shades = in_unit_range(images)
+    sheet = tile(shades, math.ceil(math.sqrt(len(shades))), gap=0.5)
     buffer = io.BytesIO()
     Image.fromarray(np.rint(255.0 * sheet).astype(np.uint8)).save(buffer, format="png")
     write_atomically(path, buffer.getvalue())
@@ -169,9 +192,13 @@ def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
 
 
 @own_style()
-def image_sheet(images: Float[np.ndarray, "num ..."], title: str, columns: int = 10) -> "Figure":
-    """Images in a grid, in the order in which they come."""
-    sheet = tile(np.asarray(images), columns)
+def image_sheet(images: Shaped[np.ndarray, "num ..."], title: str, columns: int = 10) -> "Figure":
+    """Images, raw or in [0, 1], in a grid, in the order in which they come.
+
+    Errors:
+        SettingError: they are neither, or there are none.
+    """
+    sheet = tile(_shades(images), columns)
     figure, axes = _canvas(sheet, 7.0, title)
     _show(axes, sheet, "gray", (0.0, 1.0))
     return figure
@@ -189,8 +216,22 @@ def filter_sheet(
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
     The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a filter.
+
+    Errors:
+        SettingError: there are no numbers in them, or some are infinite.
     """
-    filters = np.asarray(filters)
+    filters = np.asarray(as_array(filters))
+    if (
+        filters.dtype.kind not in "iuf"
+        or not filters.ndim
+        or np.isinf(filters).any()
+        or np.isnan(filters).all()
+    ):
+        raise SettingError(
+            expected="filters of finite numbers, or NaN for gaps between them",
+            found=f"{filters.dtype} {[*filters.shape]}",
+            remedy="look at the weights",
+        )
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
@@ -214,29 +255,35 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Fi
 
 
 @own_style()
-def rows_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
-    """Strips of images or of unit states, one named row each, column i about example i."""
-    names, num = list(strips), max(len(strip) for strip in strips.values())
+def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
+    """Strips of images or of unit states, one named row each, column i about example i.
+
+    Errors:
+        SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
+    """
+    strips = {name: _shades(strip) for name, strip in strips.items()}
+    names, num = list(strips), max(map(len, strips.values()))
     figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
     figure.suptitle(title, fontsize=10)
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        strip = np.asarray(strips[name])
-        strip = as_square(strip) if strip.ndim == 2 else strip
-        _show(axes, tile(strip, num), "gray", (0.0, 1.0))
+        _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
 @own_style()
-def columns_of(strips: Mapping[str, Float[np.ndarray, "num ..."]], title: str) -> "Figure":
-    """Images or unit states in named columns, row i about example i; `rows_of` upright."""
-    num = max(len(strip) for strip in strips.values())
+def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
+    """Images or unit states in named columns, row i about example i; `rows_of` upright.
+
+    Errors:
+        SettingError: as `rows_of`.
+    """
+    strips = {name: _shades(strip) for name, strip in strips.items()}
+    num = max(map(len, strips.values()))
     figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
     figure.suptitle(title, fontsize=10)
     for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
-        strip = np.asarray(strips[name])
-        strip = as_square(strip) if strip.ndim == 2 else strip
-        _show(axes, tile(strip, 1), "gray", (0.0, 1.0))
+        _show(axes, tile(strips[name], 1), "gray", (0.0, 1.0))
         axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 

@@ -6,7 +6,6 @@ gives a run that was made with this library, or an error of one line.
 """
 
 import dataclasses
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxgen import models
-from jaxgen.errors import CheckpointError, JaxgenError
+from jaxgen.errors import CheckpointError, JaxgenError, SettingError
 from jaxgen.export import safetensors
 from jaxgen.models import ImageShape
 from jaxgen.runs import settings
@@ -36,6 +35,7 @@ from jaxgen.runs.summary import (
     seed_folder,
     seeds_of,
 )
+from jaxgen.training.epoch import num_bytes
 
 MNIST_SHAPE = (28, 28, 1)
 """[H, W, C] of the images of all data sets, where a summary does not have it."""
@@ -63,9 +63,16 @@ def load(folder: Path | str) -> Run:
 
     Errors:
         CheckpointError: there is no finished run, or its files are damaged, or do not fit together.
-        SettingError: a setting of the model is of another type, or impossible.
+        SettingError: a setting of the model is of another type, or impossible; or the folder is no
+            path.
         RunFolderError: its settings are no JSON, or its log is damaged.
     """
+    if not isinstance(folder, str | Path):
+        raise SettingError(
+            expected="the folder of a finished run, a text or a Path",
+            found=shown(folder),
+            remedy='name one: jaxgen.load("runs/rbm-mnist-seed0")',
+        )
     folder = Path(folder)
     found = read_summary(folder)
     if not found:
@@ -221,7 +228,7 @@ def _read_params(
     path = folder / PARAMS
     if not path.is_file():
         raise _misfit(folder, f"the parameters, {PARAMS},", "no such file")
-    size, most = path.stat().st_size, _num_bytes(wanted) + HEADER_BYTES
+    size, most = path.stat().st_size, num_bytes(wanted) + HEADER_BYTES
     if size > most:
         raise _misfit(folder, f"at most {most:,} bytes in {PARAMS}", f"{size:,}")
     arrays = safetensors.load_params(path)
@@ -249,21 +256,15 @@ def _params_shape(folder: Path, name: str, config: Any, image_shape: ImageShape)
     try:
         wanted = models.params_shape(name, config, image_shape)
         state = jax.eval_shape(partial(models.state_of, name, config, image_shape), wanted)
-        needed = _num_bytes(state)
+        needed = num_bytes(state)
     except JaxgenError as error:
         raise _misfit(folder, "settings that make a model", str(error)) from error
     except Exception as error:  # sizes that no array has lead to many kinds of errors
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise _misfit(folder, "settings that make a model", text) from error
-    if needed > STATE_BYTES + 8 * _num_bytes(wanted):
+    if needed > STATE_BYTES + 8 * num_bytes(wanted):
         raise _misfit(folder, "settings that make a state of the parameters' size", f"{needed:,} B")
     return wanted
-
-
-def _num_bytes(tree: Any) -> int:
-    """Bytes of all arrays together."""
-    leaves = safetensors.flatten(tree).values()
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _described(array: Any) -> str:

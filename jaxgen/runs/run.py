@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen import data, models
-from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.errors import CheckpointError, SettingError, is_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.adapters import evaluated_model
@@ -42,6 +42,7 @@ from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
 from jaxgen.runs.settings import shown
 from jaxgen.runs.summary import read_logs, train_seconds
+from jaxgen.training.epoch import num_bytes, require_memory
 
 LIKELIHOODS = "log_likelihood"
 
@@ -170,11 +171,12 @@ class Run:
         Errors:
             SettingError: it is another one.
         """
-        if dataset.digest != self.dataset_digest:
+        digest = getattr(dataset, "digest", None)
+        if digest != self.dataset_digest:
             raise SettingError(
                 expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, on which "
                 f"{self.folder} was trained",
-                found=dataset.digest,
+                found=str(digest) if digest else shown(dataset),
                 remedy="set data_dir to the folder that the run was made with",
             )
         return dataset
@@ -191,14 +193,17 @@ class Run:
         The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``.
 
         Errors:
-            SettingError: the key is no key, or the number is below 1.
+            SettingError: the key is no key, or the number is below 1, or its images alone take more
+                than all of the memory.
         """
-        if type(num) is not int or num < 1:
+        if not is_whole(num, 1):
             raise SettingError(
                 expected="a whole number of images, 1 or more", found=str(num), remedy="set num"
             )
         _check_key(key)
-        images: Array = self._sample(self.state, key, num)
+        drawn = jax.eval_shape(lambda state: self.learner.sample(state, key, 1), self.state)
+        require_memory(num * num_bytes(drawn), "a number of images", "draw fewer at a time")
+        images: Array = self._sample(self.state, key, int(num))
         return images
 
     def stored_samples(self) -> NumpyArray:
@@ -233,7 +238,7 @@ class Run:
         if not features:
             self._cannot("encode")
         name = [*features][-1] if units is None else units
-        if name not in features:
+        if not isinstance(name, str) or name not in features:
             raise SettingError(
                 expected=f"units of {self.model}: {', '.join(features)}",
                 found=shown(units),
@@ -253,16 +258,19 @@ class Run:
         features.
 
         Errors:
-            SettingError: the model has no decoder, or codes of another size.
+            SettingError: the model has no decoder, or codes of another size, or not finite.
         """
         if self.evaluated.decode is None:
             self._cannot("decode")
         size = self.evaluated.code_size
         rows = _array(codes)
-        if rows.dtype.kind not in "biuf" or rows.ndim != 2 or rows.shape[1] != size:
+        numbers = rows.dtype.kind in "biuf" and rows.ndim == 2 and rows.shape[1] == size
+        with np.errstate(over="ignore"):  # beyond float32 is infinity
+            finite = numbers and np.all(np.isfinite(rows.astype(np.float32)))
+        if not finite:
             raise SettingError(
-                expected=f"codes [num, {size}] for {self.model}",
-                found=f"{rows.dtype} {rows.shape}",
+                expected=f"finite codes [num, {size}] for {self.model}",
+                found=f"{rows.dtype} {rows.shape}{', NaN or infinity' * numbers}",
                 remedy="give a row of that many numbers for each image",
             )
         images: Array = jax.jit(self.evaluated.decode)(jnp.asarray(rows, jnp.float32))
@@ -332,14 +340,14 @@ class Run:
         Errors:
             SettingError: the run has several seeds, or the data set is another one.
         """
-        if not 2 <= num_samples <= suite.NUM_FEATURES:
+        if not is_whole(num_samples, 2, suite.NUM_FEATURES):
             raise SettingError(
                 expected=f"from 2 to {suite.NUM_FEATURES:,} samples",
                 found=str(num_samples),
                 remedy="set num_samples",
             )
         key = named_key(jax.random.key(self.seed), "yardstick")  # another name draws others
-        dataset = dataset or self.dataset()
+        dataset = self.dataset() if dataset is None else dataset
         return suite.evaluate(
             self.evaluated,
             self._checked(dataset),
@@ -400,12 +408,13 @@ def _array(value: Any) -> NumpyArray:
 
 
 def _check_key(key: Any) -> None:
-    """Raises SettingError for what is no single key of JAX."""
+    """Raises SettingError for what is no single key of JAX's default kind, threefry2x32."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", ())
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not (typed and shape == ()) and not (dtype == np.uint32 and shape == (2,)):
+    words = jax.random.key_data(key) if typed else key
+    if (typed and shape != ()) or getattr(words, "shape", ()) != (2,) or words.dtype != np.uint32:
         raise SettingError(
             expected="a key, first of the arguments",
             found=type(key).__name__ if dtype is None else f"an array {dtype}{list(shape)}",
-            remedy="make one with jax.random.key(0)",
+            remedy='make one with jax.random.key(0, impl="threefry2x32")',
         )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key, UInt8
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, is_whole
 from jaxgen.learner import Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
 
@@ -44,8 +44,9 @@ class Carry(NamedTuple):
 
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raises SettingError for what is no sequence of one or more seeds from 0 to 2^32 - 1."""
-    listed = [*seeds] if isinstance(seeds, Sequence | np.ndarray) else []
-    if not listed or not all(isinstance(s, int | np.integer) and 0 <= s < 2**32 for s in listed):
+    given = seeds.tolist() if isinstance(seeds, np.ndarray) else seeds
+    listed = [*given] if isinstance(given, list | tuple | range) else []
+    if not listed or not all(is_whole(seed, 0, 2**32 - 1) for seed in listed):
         raise SettingError(
             expected="a sequence of one or more seeds, whole numbers from 0 to 4294967295",
             found=repr(seeds)[:80],
@@ -71,17 +72,24 @@ def run_init(init: Callable[..., State], keys: Keys, *given: Any) -> State:
         SettingError: the state alone takes more than all of the memory.
     """
     start = over_seeds(init, keys)
-    needed = sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(jax.eval_shape(start, keys, *given))
-    )
+    state = jax.eval_shape(start, keys, *given)
+    require_memory(num_bytes(state), "a state", "choose smaller sizes of layers, or fewer seeds")
+    return jax.jit(start, compiler_options=RUN_ONCE)(keys, *given)
+
+
+def num_bytes(tree: Any) -> int:
+    """Bytes of all arrays of a tree together, or of what has their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def require_memory(needed: int, what: str, remedy: str) -> None:
+    """Raises SettingError for arrays that alone take more than all of the memory."""
     if needed > (there := _memory()):
         raise SettingError(
-            expected=f"a state that fits into {there / 2**30:,.0f} GiB of memory",
+            expected=f"{what} that fits into {there / 2**30:,.0f} GiB of memory",
             found=f"one of {needed / 2**30:,.0f} GiB",
-            remedy="choose smaller sizes of layers, or fewer seeds",
+            remedy=remedy,
         )
-    return jax.jit(start, compiler_options=RUN_ONCE)(keys, *given)
 
 
 def _memory() -> float:

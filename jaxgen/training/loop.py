@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
+from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
 from jaxgen.learner import Learner, Metrics, State
 from jaxgen.training import checkpoint
@@ -31,7 +31,7 @@ class Schedule:
     """How long to train, in which portions, and how often to log and save.
 
     Errors:
-        SettingError: a number below its least one, or NaN.
+        SettingError: a number below its least one, or NaN, or no number.
     """
 
     num_epochs: int
@@ -44,11 +44,11 @@ class Schedule:
     """Least time between two checkpoints; the last state is saved in any case."""
 
     def __post_init__(self) -> None:
-        least = {"num_epochs": 0, "log_every": 1, "checkpoint_seconds": 0}
+        least = {"num_epochs": 0, "batch_size": 1, "log_every": 1, "checkpoint_seconds": 0}
         for name, number in least.items():
             value, whole = getattr(self, name), name != "checkpoint_seconds"
-            kinds = (int, np.integer) if whole else (int, float)
-            if not (isinstance(value, kinds) and value >= number):
+            right = isinstance(value, int | float) and value >= number
+            if not (is_whole(value, number) if whole else right):
                 kind = "a whole number" if whole else "a number"
                 expected = f"{kind} of at least {number} for {name} of the schedule"
                 raise SettingError(expected=expected, found=str(value), remedy=f"set {name}")
@@ -231,7 +231,7 @@ def fit(
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
     """
-    check_images(images, learner.image_shape)
+    images = np.asarray(check_images(images, learner.image_shape, whole_set=True))
     check_seeds(seeds)
     length = steps_in_epoch(len(images), schedule.batch_size)
     num_steps = schedule.num_epochs * length

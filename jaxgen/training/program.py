@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, UInt8
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, is_whole
 from jaxgen.learner import Learner, State
 from jaxgen.training.epoch import (
     Carry,
@@ -52,7 +52,7 @@ def steps_in_epoch(num_examples: int, batch_size: int) -> int:
     Errors:
         SettingError: the batch is empty or larger than the data set.
     """
-    if not 1 <= batch_size <= num_examples:
+    if not is_whole(batch_size, 1, num_examples):
         raise SettingError(
             expected=f"a batch size from 1 to the {num_examples} training examples",
             found=str(batch_size),

@@ -85,6 +85,23 @@ def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals(array: Any)
     np.testing.assert_allclose(jax.jit(pseudo_log_likelihood)(params, visible), found, rtol=1e-6)
 
 
+def test_units_may_be_booleans_and_must_be_as_many() -> None:
+    params, states = float32(reference.small_rbm()), reference.states(5)
+    log_z = rbm_log_z(params)
+    on, number = states > 0.5, states.astype(np.float32)
+    for measure in (
+        lambda v: rbm_log_likelihood(params, log_z, v),
+        functools.partial(pseudo_log_likelihood, params),
+    ):
+        np.testing.assert_array_equal(measure(on), measure(number))
+        with pytest.raises(SettingError, match=r"visible units .*5., found .32, 4.") as error:
+            measure(number[:, :4])
+        one_line(error)
+    with pytest.raises(SettingError, match=r"visible units .batch, 5., found .5.;"):
+        pseudo_log_likelihood(params, number[0])
+    assert rbm_log_likelihood(params, log_z, number[0]).shape == ()
+
+
 def test_stochastic_pseudo_likelihood_draws_one_conditional_of_each_example() -> None:
     """V times one of them, each as often, so the mean is the exact pseudo-likelihood."""
     num, values = 4000, 5 * enumerated_conditionals()

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import reference
+from support.helpers import one_line
 from support.reference_dbn import float32, sigmoid
 
+from jaxgen.errors import SettingError
 from jaxgen.evaluation import monitors
 from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, vae
@@ -69,6 +71,21 @@ def test_an_rbm_whose_units_are_certain(measure: Any) -> None:
     np.testing.assert_allclose(found["free_energy_gap"], gap, rtol=1e-4, atol=1e-3)
     assert found["never_on"] == pytest.approx(np.mean(hidden.mean(axis=0) < 0.01))
     assert found["always_on"] == pytest.approx(np.mean(hidden.mean(axis=0) > 0.99))
+
+
+@pytest.mark.parametrize("measure", [monitors.rbm_monitors, monitors.net_monitors])
+def test_images_of_another_size(measure: Any) -> None:
+    params = float32(reference.small_rbm())
+    target = dbn.tied((params,)) if measure is monitors.net_monitors else params
+    colour = images(7, 2).repeat(3, axis=3)
+    for pair in ((images(7, 2), colour), (colour, images(7, 2))):
+        with pytest.raises(SettingError, match=r"visible units .*5., found .7, 15.") as error:
+            measure(target, KEY, *map(jnp.asarray, pair), "threshold")
+        one_line(error)
+    as_lists = [[*images(7, 2)], [*images(11, 3)]]
+    as_arrays = [images(7, 2), images(11, 3)]
+    found, expected = (measure(target, KEY, *x, "threshold") for x in (as_lists, as_arrays))
+    assert {k: float(v) for k, v in found.items()} == {k: float(v) for k, v in expected.items()}
 
 
 def test_what_an_rbm_has_besides() -> None:

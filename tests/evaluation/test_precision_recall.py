@@ -105,6 +105,26 @@ def test_features_that_are_not_finite_are_counted_and_refused(measure: Any, valu
         one_line(error)
     with pytest.raises(SettingError, match="of the same units in every set"):
         measure(real, real[:, :3])
+    with pytest.raises(SettingError, match=r"found .0, 4. and .1000, 4."):
+        measure(real[:0], real)
+    with pytest.raises(SettingError, match=r"numbers beyond 1e.15 in 1,000 of 1,000 rows"):
+        measure(real, real * 1e200)
+
+
+@pytest.mark.parametrize("num", [0, 1.5, True, None, 1000])
+def test_numbers_of_neighbours(num: Any) -> None:
+    for measure in (precision_recall.precision_recall, precision_recall.density_coverage):
+        with pytest.raises(SettingError, match="neighbours") as error:
+            measure(SAMPLES, REAL, num)
+        one_line(error)
+
+
+def test_equal_points_have_no_open_ball() -> None:
+    """The k-th nearest other one is at 0, and nothing is nearer than that."""
+    for value in (0.0, 0.1, 7.0):
+        rows = np.full((9, 2), value)
+        assert precision_recall.density_coverage(rows, rows) == (0.0, 0.0)
+        assert precision_recall.precision_recall(rows, rows) == (1.0, 1.0)
 
 
 def test_too_few_points() -> None:

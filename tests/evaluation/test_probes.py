@@ -150,3 +150,31 @@ def test_pixels_and_labels_as_features(digits_root: Path) -> None:
     assert few.std is not None
     assert few.std > 0
     assert all_labels.std is None
+
+
+@pytest.mark.parametrize("spoilt", ["train", "test", "labels", "negative", "units"])
+def test_every_probe_refuses_what_are_no_features_and_labels(spoilt: str) -> None:
+    (features, labels), (test, test_labels) = drawn(50, 1.0), drawn(20, 1.0)
+    features, test = features.copy(), test.copy()
+    if spoilt == "train":
+        features[3, 1] = np.nan
+    elif spoilt == "test":
+        test[3, 1] = np.inf
+    elif spoilt == "units":
+        test = test[:, :5]
+    else:
+        labels = labels + 4 if spoilt == "labels" else labels - 4
+    pairs = (features, labels), (test, test_labels)
+    with pytest.raises(SettingError):
+        probes.linear_probe(*pairs, 20, RNG, num_classes=4)
+    if spoilt != "labels":  # an MLP takes any number of classes
+        with pytest.raises(SettingError):
+            probes.mlp_probe(*pairs, 20, RNG)
+    if spoilt in ("train", "labels", "negative"):
+        with pytest.raises(SettingError):
+            probes.fit_probe(features, labels, 0.1, num_classes=4)
+    else:
+        (probe,) = probes.fit_probe(features, labels, 0.1, num_classes=4, max_steps=1)
+        if spoilt == "test":
+            with pytest.raises(SettingError):
+                probes.correct(probe, test, test_labels)

@@ -96,11 +96,14 @@ def test_the_extrapolated_distance_is_that_of_the_distributions(shift: float, sc
     assert missed < 0.2
 
 
-def test_a_line_through_both_sizes_ends_at_the_value_of_infinitely_many() -> None:
-    """Of the statistic 3 + 5 / n, whatever the halves."""
+@pytest.mark.parametrize("sizes", [(40,), (41,), (5,), (5, 40), (7, 9)])
+def test_a_line_through_both_sizes_ends_at_the_value_of_infinitely_many(
+    sizes: tuple[int, ...],
+) -> None:
+    """Of the statistic 3 + 5 / n, or 3 + 5 / n + 5 / m, whatever the halves."""
     found = resampling.half_sampled(
-        lambda values: 3.0 + 5.0 / len(values),
-        *([np.arange(40.0)], np.random.default_rng(0), 4),
+        lambda *sets: 3.0 + sum(5.0 / len(each) for each in sets),
+        *([np.arange(float(size)) for size in sizes], np.random.default_rng(0), 4),
         extrapolate=True,
     )
     assert found.value == pytest.approx(3.0)
@@ -116,6 +119,15 @@ def test_an_interval_ends_where_the_statistic_does() -> None:
     assert kept == free._replace(low=0.0)
 
 
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+@pytest.mark.parametrize("num", [0, 1, 2.0, None])
+def test_too_few_resamples(way: Any, num: Any) -> None:
+    with pytest.raises(SettingError, match="a whole number of resamples, 2 or more"):
+        way(mean, [np.ones(5)], np.random.default_rng(0), num)
+
+
 def test_too_few_samples() -> None:
+    with pytest.raises(SettingError, match="at least 1 samples"):
+        resampling.bootstrap(mean, [np.ones(0)], np.random.default_rng(0))
     with pytest.raises(SettingError, match="at least 4 samples"):
         resampling.half_sampled(mean, [np.ones(3)], np.random.default_rng(0))

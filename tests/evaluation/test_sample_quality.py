@@ -1,7 +1,10 @@
 """What is said of samples from images alone, against slow sums over all pairs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from support.helpers import one_line
 
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import sample_quality
@@ -36,6 +39,17 @@ def test_pixel_variance() -> None:
     expected = np.mean([[images[:, i, j, 0].var() for i in range(3)] for j in range(3)])
     assert sample_quality.pixel_variance(images) == pytest.approx(expected)
     assert sample_quality.pixel_variance(images[:1].repeat(9, axis=0)) == pytest.approx(0.0)
+    raw = sample_quality.pixel_variance(TRAINING)
+    assert raw == pytest.approx(sample_quality.pixel_variance(TRAINING / 255.0), rel=1e-5)
+    for wrong in (images * 255.0, images[:0], images > 0.5):
+        with pytest.raises(SettingError):
+            sample_quality.pixel_variance(wrong)
+
+
+def test_images_of_another_shape_than_the_training_images() -> None:
+    for images in (TRAINING.repeat(3, axis=3), TRAINING[:0] / 255.0, TRAINING[:, :3] / 255.0):
+        with pytest.raises(SettingError):
+            sample_quality.nearest(images, TRAINING)
 
 
 # ---- distances between sets of features
@@ -123,6 +137,30 @@ def test_shares_and_their_divergence_by_hand() -> None:
     assert sample_quality.kl_divergence(shares, uniform) == pytest.approx(expected)
     assert sample_quality.kl_divergence(uniform, shares) == np.inf
     assert sample_quality.kl_divergence(shares, shares) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        (lambda: sample_quality.class_frequencies(np.array([11])), "from 0 to 9, found int64 .1."),
+        (lambda: sample_quality.class_frequencies(np.array([-1, 0])), "whole numbers from 0 to 9"),
+        (lambda: sample_quality.class_frequencies(np.array([0.0])), "whole numbers from 0 to 9"),
+        (lambda: sample_quality.class_frequencies(np.array([], int)), "one or more labels"),
+        (lambda: sample_quality.kl_divergence(np.array([np.nan, 1]), np.ones(2) / 2), "NaN or inf"),
+        (lambda: sample_quality.kl_divergence(np.ones(2), np.ones(2) / 2), "whose sum is 1"),
+        (lambda: sample_quality.kl_divergence(np.ones(1), np.ones(2) / 2), "the same units"),
+        (lambda: sample_quality.inception_score(np.eye(5) * 50.0), "probabilities, 0 or more"),
+        (lambda: sample_quality.inception_score(np.array([[-1.0, 2.0]])), "probabilities, 0 or m"),
+        (lambda: sample_quality.inception_score(np.full((1, 2), np.nan)), "finite probabilities"),
+        (lambda: sample_quality.inception_score(np.ones((0, 3))), "found .0, 3."),
+        (lambda: sample_quality.memorisation_score(np.array([np.nan]), np.ones(2)), "finite dist"),
+        (lambda: sample_quality.memorisation_score(np.ones(2), np.ones(0)), "distances .num"),
+    ],
+)
+def test_what_measures_are_not_of(measure: Callable[[], object], words: str) -> None:
+    with pytest.raises(SettingError, match=words) as error:
+        measure()
+    one_line(error)
 
 
 def test_inception_score_at_its_ends() -> None:

@@ -48,6 +48,63 @@ def test_what_are_no_images(shape: tuple[int, ...]) -> None:
     one_line(error)
 
 
+RAW = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 1), dtype=np.uint8)
+WITH_NAN = (RAW / 255.0).astype(np.float32)
+WITH_NAN[1, 2, 3] = np.nan
+
+
+def drawn(figure: Any) -> np.ndarray:
+    """The sheet in a figure's first panel, with NaN for the lines."""
+    return np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+
+
+def test_raw_images_are_drawn_as_numbers_in_the_unit_range(tmp_path: Path) -> None:
+    unit = RAW / np.float32(255)
+    for draw in (
+        lambda x: figures.image_sheet(x, "images"),
+        lambda x: figures.rows_of({"a": x}, "images"),
+        lambda x: figures.columns_of({"a": x}, "images"),
+    ):
+        expected = drawn(draw(unit))
+        np.testing.assert_array_equal(drawn(draw(RAW)), expected)
+        np.testing.assert_array_equal(drawn(draw(RAW[..., 0])), expected)
+        assert np.isnan(drawn(draw(WITH_NAN))).sum() == np.isnan(expected).sum() + 1  # a gap
+    raw, same = (figures.save_pixels(x, tmp_path / f"{i}.png") for i, x in enumerate((RAW, unit)))
+    assert raw.read_bytes() == same.read_bytes()
+
+
+def test_binary_units_are_strips() -> None:
+    units = np.random.default_rng(0).uniform(size=(3, 7)) < 0.5
+    expected = drawn(figures.rows_of({"h": units.astype(np.float32)}, "units"))
+    for states in (units, units.astype(np.uint8), units.astype(np.int64)):
+        np.testing.assert_array_equal(drawn(figures.rows_of({"h": states}, "units")), expected)
+
+
+@pytest.mark.parametrize(
+    "images", [2 * WITH_NAN - 1, RAW * 1.0, RAW // 128, RAW > 9, RAW[:0] / 255.0, np.full(3, "a")]
+)
+def test_images_of_another_range_are_not_drawn(images: np.ndarray, tmp_path: Path) -> None:
+    for draw in (
+        lambda x: figures.image_sheet(x, "images"),
+        lambda x: figures.rows_of({"a": x}, "images"),
+        lambda x: figures.columns_of({"a": x}, "images"),
+        lambda x: figures.save_pixels(x, tmp_path / "pixels.png"),
+    ):
+        with pytest.raises(SettingError) as error:
+            draw(images)
+        one_line(error)
+    with pytest.raises(SettingError, match="NaN or infinity in 1 of 4 images"):
+        figures.save_pixels(WITH_NAN, tmp_path / "pixels.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, True])
+def test_filters_without_numbers(value: Any) -> None:
+    with pytest.raises(SettingError, match="filters of finite numbers") as error:
+        figures.filter_sheet(np.full((3, 4, 4), value), "filters")
+    one_line(error)
+
+
 def test_a_notebook_shows_a_figure_as_a_picture() -> None:
     """By the protocol of rich display: IPython calls `_repr_png_` of a cell's last value."""
     figure = figures.curves({"a": ([0, 1], [2, 3])}, "title", "x", "y")

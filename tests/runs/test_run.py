@@ -495,6 +495,16 @@ def test_every_public_name_is_there() -> None:
             "a key, first of the arguments, found an array uint8[2, 28, 28, 1];",
         ),
         (lambda run: run.decode(np.zeros((2, 7))), "codes [num, 3] for rbm, found float64 (2, 7);"),
+        (lambda run: run.decode([[0, 1, np.nan]]), "found float64 (1, 3), NaN or infinity;"),
+        (lambda run: run.decode([[0, 1, 1e300]]), "found float64 (1, 3), NaN or infinity;"),
+        (lambda run: run.sample(jax.random.key(0), 10**12), "1 or more, found 1000000000000;"),
+        (lambda run: run.sample(jax.random.key(0), 2**31 - 1), "GiB of memory, found one of 6,"),
+        (lambda run: run.sample(jax.random.key(0, impl="rbg"), 1), "found an array key<rbg>[];"),
+        (lambda run: run.encode(np.zeros((1, 28, 28, 1), np.uint8), ["h"]), "found a list;"),
+        (lambda run: run.evaluate(dataset=5), "found 5;"),
+        (lambda run: run.evaluate(num_samples=2.0), "from 2 to 10,000 samples, found 2.0;"),
+        (lambda _: jaxgen.load(None), "the folder of a finished run, a text or a Path, found N"),
+        (lambda _: jaxgen.load(b"/tmp"), "the folder of a finished run, a text or a Path"),
     ],
 )
 def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:

@@ -87,8 +87,8 @@ def spy(batch_size: int, bad: Callable[[Any], Any] = lambda _: False) -> Learner
 
 
 def numbered(num: int) -> np.ndarray:
-    """Images [num, 1, 1, 1], each its own number."""
-    return np.arange(num, dtype=np.uint8).reshape(num, 1, 1, 1)
+    """Images [num, 1, 2, 1]: a pixel that is the image's number, and a white one."""
+    return np.stack([np.arange(num), np.full(num, 255)], 1).astype(np.uint8).reshape(num, 1, 2, 1)
 
 
 def grey(num: int = 20) -> np.ndarray:
@@ -512,10 +512,9 @@ def test_the_member_that_is_not_finite_is_found() -> None:
             fit(spy(3, bad), numbered(21), Schedule(3, 3), seeds)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 22])
-def test_impossible_batch_size(batch_size: int) -> None:
-    with pytest.raises(SettingError, match=f"1 to the 21 training examples, found {batch_size};"):
-        fit(spy(3), numbered(21), Schedule(1, batch_size), (0,))
+def test_impossible_batch_size() -> None:
+    with pytest.raises(SettingError, match="1 to the 21 training examples, found 22;"):
+        fit(spy(3), numbered(21), Schedule(1, 22), (0,))
 
 
 @pytest.mark.parametrize(
@@ -528,6 +527,15 @@ def test_impossible_batch_size(batch_size: int) -> None:
         ({"num_epochs": 1.5}, "a whole number of at least 0 for num_epochs.*found 1.5"),
         ({"log_every": 0}, "of at least 1 for log_every of the schedule, found 0; set log_every"),
         ({"log_every": -1}, "of at least 1 for log_every of the schedule, found -1"),
+        (
+            {"batch_size": 0},
+            "of at least 1 for batch_size of the schedule, found 0; set batch_size",
+        ),
+        *(
+            ({"batch_size": value}, "a whole number of at least 1 for batch_size")
+            for value in ("a", None, 100.0, True)
+        ),
+        ({"checkpoint_seconds": "a"}, "a number of at least 0 for checkpoint_seconds.*found a"),
         ({"checkpoint_seconds": -1.0}, "of at least 0 for checkpoint_seconds.*found -1.0"),
         ({"checkpoint_seconds": math.nan}, "of at least 0 for checkpoint_seconds.*found nan"),
     ],
@@ -539,7 +547,11 @@ def test_impossible_schedule(change: dict[str, Any], words: str) -> None:
     assert Schedule(1, 3, checkpoint_seconds=math.inf).checkpoint_seconds == math.inf
 
 
-@pytest.mark.parametrize("seeds", [(), (-1,), (2**32,), (0, 2**32), 0, None, (0.5,), "0"], ids=repr)
+@pytest.mark.parametrize(
+    "seeds",
+    [(), (-1,), (2**32,), (0, 2**32), 0, None, (0.5,), "0", np.array(3), b"ab", (True,), [[0]]],
+    ids=repr,
+)
 def test_impossible_seeds(seeds: Any) -> None:
     for use in (
         lambda: fit(spy(3), numbered(21), Schedule(1, 3), seeds),
@@ -558,9 +570,12 @@ def test_impossible_seeds(seeds: Any) -> None:
             grey() / 255.0,
             "found float64 [20, 2, 3, 1] from 0 to 0.9725; convert them: jaxgen.data",
         ),
+        (grey() % 16, "from 0 to 15; convert them: jaxgen.data.to_uint8(images, low=0, high=15)"),
+        (grey() % 3 // 2 * 2, "from 0 to 2; convert them: jaxgen.data.to_uint8(images, low=0, h"),
+        (np.ma.array(grey(), mask=grey() > 9), "found 1"),
         (grey() > 9, "found bool [20, 2, 3, 1] from 0 to 1; convert them"),
         (grey()[..., 0], "found uint8 [20, 2, 3] from 0 to 248; add the axis of channels"),
-        (numbered(21), "images of [2, 3, 1], found uint8 [21, 1, 1, 1] from 0 to 20; take others"),
+        (numbered(21), "images of [2, 3, 1], found uint8 [21, 1, 2, 1] from 0 to 255; take others"),
     ],
 )
 def test_what_are_no_images_of_the_learner(images: np.ndarray, words: str) -> None:
@@ -568,6 +583,21 @@ def test_what_are_no_images_of_the_learner(images: np.ndarray, words: str) -> No
     with pytest.raises(SettingError) as error:
         fit(tiny_rbm(), images, Schedule(1, 3), (0,))
     assert words in one_line(error)
+
+
+def test_images_that_are_no_array_are_made_one() -> None:
+    class Foreign:
+        """Like a tensor of another library: a dtype of its own, and NumPy's protocol."""
+
+        dtype = "uint8"
+        shape = grey().shape
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return grey()
+
+    expected = fit(spy(3), grey(), Schedule(1, 3), (0,)).state
+    for images in ([*grey()], memoryview(grey()), np.ma.array(grey()), Foreign()):
+        assert same(fit(spy(3), images, Schedule(1, 3), (0,)).state, expected)  # type: ignore[arg-type]
 
 
 def test_a_state_larger_than_the_memory() -> None:
