@@ -180,7 +180,19 @@ def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequence[int]) -> None:
-    """Writes `config.json`, every setting of the run, and `manifest.json`."""
+    """Writes `config.json`, every setting of the run, and `manifest.json`; both or none of them.
+
+    Errors:
+        RunFolderError: a folder lies in the place of one of them.
+        WriteError: the disk is full, for example.
+    """
+    for path in (folder / CONFIG, folder / MANIFEST):
+        if path.is_dir():
+            raise RunFolderError(
+                expected=f"a file, or none, in the place of {path}",
+                found="a folder",
+                remedy="move it elsewhere",
+            )
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
     write_json(folder / CONFIG, shown)
     write_json(folder / MANIFEST, manifest(data_digest, seeds))

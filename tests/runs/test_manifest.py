@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
-from support.helpers import run_python
+from support.helpers import one_line, run_python
 
+from jaxgen.errors import RunFolderError
 from jaxgen.runs import manifest
 
 COUNT = """
@@ -92,3 +94,12 @@ def test_variables_of_numbers_are_recorded(monkeypatch: pytest.MonkeyPatch) -> N
     assert manifest.environment()["flags"]["NVIDIA_TF32_OVERRIDE"] == "0"
     assert "HOME" in os.environ
     assert "HOME" not in manifest.environment()["flags"]
+
+
+def test_a_folder_in_the_place_of_a_record_leaves_the_other_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(RunFolderError) as error:
+        manifest.record(tmp_path, {"experiment": "rbm"}, "d0", (0,))
+    assert "found a folder; move it elsewhere" in one_line(error)
+    assert (tmp_path / "config.json").read_text() == "{}"
