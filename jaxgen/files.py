@@ -24,7 +24,7 @@ _owned: dict[Path, Callable[[], bool]] = {}
 def owning(folder: Path, is_there: Callable[[], bool]) -> Iterator[None]:
     """Inside the `with` block nothing is written below the folder once it is not there any more.
 
-    So a folder that was removed or replaced is not made anew, with half of its files.
+    So a folder that was removed or replaced is not made again, with half of its files.
     """
     _owned[folder.absolute()] = is_there
     try:

@@ -183,7 +183,7 @@ def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequen
     """Writes `config.json`, every setting of the run, and `manifest.json`; both or none of them.
 
     Errors:
-        RunFolderError: a folder lies in the place of one of them.
+        RunFolderError: one of them is a folder.
         WriteError: the disk is full, for example.
     """
     for path in (folder / CONFIG, folder / MANIFEST):

@@ -216,7 +216,7 @@ class Log:
             found = read_file(self._path, MAX_BYTES)
         if found != content:
             if not (found or b"").startswith(content):
-                logger.warning("%s is not as it was written; it is written anew", self._path)
+                logger.warning("%s is not as it was written; it is written again", self._path)
             write_atomically(self._path, content)
         with writing(self._path):
             flush(self._path)
