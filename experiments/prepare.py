@@ -9,7 +9,6 @@ Examples::
 It takes about 10 seconds a data set on two CPU cores, and prints one line for each.
 """
 
-import logging
 import shutil
 import sys
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ def unfinished(data_dir: Path | None) -> set[Path]:
 def main(config: Config) -> int:
     """Prepares what `config` names; returns the exit code of the last error, or 0."""
     code, others = 0, unfinished(config.data_dir)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     def remove_half() -> None:
         for folder in unfinished(config.data_dir) - others:
