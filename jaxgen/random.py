@@ -98,7 +98,7 @@ def normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
 
 
 @functools.cache
-def _explain_colour(num_channels: int) -> None:
+def explain_colour(num_channels: int) -> None:
     """Logs, once, what binary units make of colours."""
     logger.warning(
         "each of the %d channels of a colour pixel becomes a binary unit of its own, so samples "
@@ -115,7 +115,7 @@ def binarize(key: PRNGKey, images: Batch, method: Binarize) -> Float[Array, "bat
     """
     images = check_images(images)
     if images.shape[-1] > 1 and method != "none":
-        _explain_colour(images.shape[-1])
+        explain_colour(images.shape[-1])
     pixels = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
     if method == "sample":
         return bernoulli(key, pixels)

@@ -15,7 +15,7 @@ from jaxgen.errors import SettingError
 from jaxgen.evaluation import classifier, monitors, probes, sample_quality
 from jaxgen.images import check_images, in_unit_range
 from jaxgen.models import adversarial, mixture, rbm
-from jaxgen.random import binarize
+from jaxgen.random import binarize, explain_colour
 
 RNG = np.random.default_rng(0)
 RAW = RNG.integers(0, 255, (6, 16, 16, 1), dtype=np.uint8)
@@ -177,6 +177,7 @@ def test_what_cannot_be_converted(images: Any, low: Any, high: Any, words: str) 
 
 def test_binary_units_of_colours_are_explained_once(caplog: pytest.LogCaptureFixture) -> None:
     colour = RAW.repeat(3, axis=3)
+    explain_colour.cache_clear()  # another test of this process may have met colours
     with caplog.at_level(logging.WARNING, "jaxgen"):
         for method in ("sample", "threshold", "sample"):
             assert binarize(KEY, colour, method).shape == (6, 16 * 16 * 3)  # type: ignore[arg-type]

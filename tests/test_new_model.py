@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from support.helpers import ROOT, run_python
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = """if True:
     import contextlib, functools, io, json, sys
     from pathlib import Path

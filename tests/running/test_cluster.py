@@ -84,6 +84,7 @@ def undisturbed(
     return folder
 
 
+@pytest.mark.programs
 def test_only_the_first_worker_reports(undisturbed: Path) -> None:
     """Gloo prints a line to standard output whenever it connects."""
     written = {path.name: path.read_text() for path in undisturbed.parent.glob("?.*")}
@@ -92,6 +93,7 @@ def test_only_the_first_worker_reports(undisturbed: Path) -> None:
     assert all("error: " not in text for text in written.values())
 
 
+@pytest.mark.programs
 def test_two_processes_learn_what_one_learns(
     undisturbed: Path, digits_root: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_two_processes_learn_what_one_learns(
     assert two[-1][error] == pytest.approx(one[-1][error], rel=0.02)
 
 
+@pytest.mark.programs
 def test_a_signal_to_one_stops_both_a_kill_ends_the_other_and_both_resume(
     undisturbed: Path, digits_root: Path, tmp_path: Path
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_signal_to_one_stops_both_a_kill_ends_the_other_and_both_resume(
     assert without_times(lines_of(folder)) == without_times(lines_of(undisturbed))
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_with_several_devices_the_others_death_is_noticed(
     victim: int, digits_root: Path, tmp_path: Path

@@ -59,6 +59,7 @@ def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
     return Cut(folder, stops)
 
 
+@pytest.mark.programs
 def test_signals_stop_a_run_after_saving(cut: Cut) -> None:
     steps = [step for *_, step in cut.stops]
     assert steps == sorted(set(steps))
@@ -73,6 +74,7 @@ def test_signals_stop_a_run_after_saving(cut: Cut) -> None:
             assert re.fullmatch(r"saved step \d+ in run; add --resume to go on", second)
 
 
+@pytest.mark.programs
 def test_a_resumed_run_says_where_it_goes_on(cut: Cut) -> None:
     (_, _, out, said, _), (_, _, resumed, _, _), _ = cut.stops
     saved = re.search(r"saved step (\d+)", said)
@@ -81,6 +83,7 @@ def test_a_resumed_run_says_where_it_goes_on(cut: Cut) -> None:
     assert "going on" not in out
 
 
+@pytest.mark.programs
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
     cut: Cut, finished: Path
 ) -> None:
@@ -94,6 +97,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
         np.testing.assert_array_equal(a["images"], b["images"])
 
 
+@pytest.mark.programs
 def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(
     cut: Cut, finished: Path
 ) -> None:
