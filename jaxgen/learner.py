@@ -9,13 +9,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-from jaxtyping import Array, Float, Key, UInt8, UInt32
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, Key, UInt8, UInt32
 
 PRNGKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 """One JAX key, as `jax.random.key` makes it."""
 
-Batch: TypeAlias = UInt8[Array, "batch height width channels"]
-"""Raw images, 0 to 255, as they lie on the device; `Learner.step` scales and binarises them."""
+RawImages: TypeAlias = UInt8[Array | np.ndarray, "batch height width channels"]
+"""Raw images, 0 to 255; a step scales or binarises those of its batch on the device."""
+
+Labels: TypeAlias = Int32[Array | np.ndarray, " batch"]
+"""Classes, counted from 0."""
 
 Images: TypeAlias = Float[Array, "batch height width channels"]
 """Images in [0, 1]; for a Bernoulli model, the probability of each pixel being on."""
@@ -27,21 +32,39 @@ State: TypeAlias = Any
 """A NamedTuple of arrays, whatever the next step needs: parameters, optimiser state, chains."""
 
 
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    images: RawImages
+    labels: Labels
+    """Of the images; all 0 where the data set has none."""
+
+
+def unlabelled(images: RawImages) -> Batch:
+    """A batch of images without labels."""
+    return Batch(images, jnp.zeros(len(images), jnp.int32))
+
+
 class Learner(NamedTuple):
     """A generative model as three pure functions; every array it owns is in its state.
 
     Attributes:
         init: ``key -> state``. The state before the first step.
         step: ``(state, batch, key) -> (state, metrics)``. One training iteration.
-        sample: ``(state, key, num) -> images``. `num` images, float32 in [0, 1].
+        sample: ``(state, key, num, labels=None) -> images``. `num` images, float32 in [0, 1]; of
+            the classes `labels` [num], or of classes that are drawn too where none are given.
         image_shape: [H, W, C] of the images that `step` takes, for whoever checks them; None where
             it takes images of any shape.
+        num_classes: classes of a conditional model; 0 where labels are ignored.
+        num_batches: mini-batches that a step takes: its batch has so many times the batch size.
     """
 
     init: Callable[[PRNGKey], State]
     step: Callable[[State, Batch, PRNGKey], tuple[State, Metrics]]
-    sample: Callable[[State, PRNGKey, int], Images]
+    sample: Callable[..., Images]
     image_shape: tuple[int, int, int] | None = None
+    num_classes: int = 0
+    num_batches: int = 1
 
 
 def named_key(key: PRNGKey, name: str) -> PRNGKey:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt16, UInt32
 
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, PRNGKey
+from jaxgen.learner import PRNGKey, RawImages
 
 logger = logging.getLogger("jaxgen")
 
@@ -107,16 +107,16 @@ def explain_colour(num_channels: int) -> None:
     )
 
 
-def binarize(key: PRNGKey, images: Batch, method: Binarize) -> Float[Array, "batch pixels"]:
+def binarize(key: PRNGKey, images: RawImages, method: Binarize) -> Float[Array, "batch pixels"]:
     """Flattens raw images [B, H, W, C] to units [B, H W C] in [0, 1]; see `Binarize`.
 
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
     """
-    images = check_images(images)
-    if images.shape[-1] > 1 and method != "none":
-        explain_colour(images.shape[-1])
-    pixels = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
+    raw: Array = check_images(images)
+    if raw.shape[-1] > 1 and method != "none":
+        explain_colour(raw.shape[-1])
+    pixels = raw.reshape(len(raw), -1).astype(jnp.float32) / 255.0
     if method == "sample":
         return bernoulli(key, pixels)
     if method == "threshold":

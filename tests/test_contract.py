@@ -18,7 +18,7 @@ from support.helpers import ROOT, same
 from experiments.running import cli, experiment
 from experiments.running.args import RunArgs
 from jaxgen import models
-from jaxgen.learner import Learner
+from jaxgen.learner import Learner, unlabelled
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 
@@ -86,7 +86,7 @@ class Model:
         self.step = jax.jit(self.learner.step)
         self.sample = jax.jit(self.learner.sample, static_argnums=2)
         self.start = self.init(jax.random.key(0))
-        self.state, self.metrics = self.step(self.start, batch(), jax.random.key(1))
+        self.state, self.metrics = self.step(self.start, unlabelled(batch()), jax.random.key(1))
 
 
 @pytest.fixture(scope="module", params=models.names())
@@ -156,16 +156,17 @@ def test_init_is_pure_and_follows_its_key(model: Model) -> None:
 
 def test_step_is_pure_and_follows_its_key_and_batch(model: Model) -> None:
     images, key = batch(), jax.random.key(1)
-    again = model.step(model.start, images, key)
+    again = model.step(model.start, unlabelled(images), key)
     assert same(again, (model.state, model.metrics))
     assert same(model.start, model.init(jax.random.key(0)))  # not changed
     np.testing.assert_array_equal(images, batch())
-    assert not same(model.step(model.start, images, jax.random.key(2))[0], model.state)
-    assert not same(model.step(model.start, 255 - images, key)[0], model.state)
+    assert not same(model.step(model.start, unlabelled(images), jax.random.key(2))[0], model.state)
+    assert not same(model.step(model.start, unlabelled(255 - images), key)[0], model.state)
 
 
 def test_sample(model: Model) -> None:
     images = model.sample(model.state, jax.random.key(3), 5)
+    assert same(model.sample(model.state, jax.random.key(3), 5, jnp.arange(5)), images)
     assert images.shape == (5, *model.sample_shape)
     assert images.dtype == jnp.float32
     assert images.min() >= 0
@@ -183,7 +184,7 @@ def test_vmap_over_keys(model: Model) -> None:
         close = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), found, expected)
         assert all(jax.tree.leaves(close))
     step = jax.vmap(model.learner.step, in_axes=(0, None, 0))
-    after, metrics = jax.eval_shape(step, states, batch(), keys)
+    after, metrics = jax.eval_shape(step, states, unlabelled(batch()), keys)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, states)
     assert {name: value.shape for name, value in metrics.items()} == dict.fromkeys(
         model.metrics, (2,)
@@ -223,7 +224,7 @@ READS = {
     "jaxgen.models": {BASE, "jaxgen.nn"},
     "jaxgen.data": {BASE},
     "jaxgen.export": {BASE, "jaxgen.models"},
-    "jaxgen.training": {BASE, "jaxgen.export"},
+    "jaxgen.training": {BASE, "jaxgen.data", "jaxgen.export"},
     "jaxgen.evaluation": {BASE, "jaxgen.nn", "jaxgen.models", "jaxgen.data", "jaxgen.export"},
     "jaxgen.report": {BASE},
     "jaxgen.runs": {

@@ -14,6 +14,7 @@ from jaxgen import data
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import classifier, monitors, probes, sample_quality
 from jaxgen.images import check_images, in_unit_range
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, mixture, rbm
 from jaxgen.random import binarize, explain_colour
 
@@ -101,7 +102,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     ),
     "reconstruction error": lambda x: monitors.reconstruction_error(x, jnp.zeros((6, 256))),
     "step": lambda x: rbm.step(
-        rbm.Config(num_hidden=2), rbm.init(rbm.Config(num_hidden=2), 256, KEY), x, KEY
+        rbm.Config(num_hidden=2), rbm.init(rbm.Config(num_hidden=2), 256, KEY), unlabelled(x), KEY
     ),
 }
 

@@ -1,15 +1,18 @@
 """Figures of a run: where they go, the data they show, and the curve of a training."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
 from jaxgen.files import make_folder
+from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 from jaxgen.runs import metrics_log
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
+NUM_ROWS, NUM_PER_CLASS = 20, 10
+"""Classes, and samples of each, in the sheet of asked classes."""
 
 
 def file_name(title: str) -> str:
@@ -54,6 +59,28 @@ class Drawing(NamedTuple):
         """Writes measures of a log over the epochs, each by the name of its curve."""
         curves = {label: series(lines, measure) for label, measure in measures.items()}
         return self.save(name, figures.curves(curves, title, "epoch", unit))
+
+
+def class_sheet(
+    drawing: Drawing, sample: Callable[[PRNGKey, int, jax.Array], Images], words: str
+) -> Section:
+    """Samples of classes that were asked for, a row a class, in the order in which they came.
+
+    Args:
+        drawing: where the figure goes.
+        sample: ``(key, num, labels) -> images``, of a trained conditional model.
+        words: how the model is asked.
+    """
+    names = drawing.dataset.class_names[:NUM_ROWS]
+    labels = jnp.repeat(jnp.arange(len(names)), NUM_PER_CLASS)
+    images = np.asarray(sample(task_key("class sheet"), len(labels), labels))
+    rows = dict(
+        zip(names, images.reshape(len(names), NUM_PER_CLASS, *images.shape[1:]), strict=True)
+    )
+    figure = figures.rows_of(rows, f"The first {NUM_PER_CLASS} samples of each class asked for")
+    more = len(drawing.dataset.class_names) - len(names)
+    answer = [words, *([f"{more} more classes are not shown."] if more else [])]
+    return Section("classes", "Classes asked for", answer, [drawing.save("classes", figure)])
 
 
 def error_curve(

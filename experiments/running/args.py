@@ -1,9 +1,10 @@
 """The flags that every experiment shares, and the data set that they name."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from experiments.running.cluster import Cluster, chosen_devices
 from jaxgen import data
@@ -73,11 +74,39 @@ class RunArgs:
         require(self, "overwrite", once, "not beside --resume, which goes on with what it replaces")
         require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
+    def fitted(self, dataset: data.Dataset) -> Self:
+        """The settings with those that the data set decides, before `check`."""
+        del dataset
+        return self
+
     def check(self, dataset: data.Dataset, folder: Path) -> None:
         """Raises if the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
         steps_in_epoch(len(dataset.train.images), self.batch_size)
         layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
+
+
+AnyArgs = TypeVar("AnyArgs", bound=RunArgs)
+
+
+def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyArgs:
+    """The settings whose model has the classes of the data set if it is to be conditional.
+
+    Errors:
+        SettingError: the data set has no labels.
+    """
+    if not conditional:
+        return args
+    if dataset.num_classes < 2:
+        raise SettingError(
+            expected="--conditional with images of two classes or more",
+            found=f"{dataset.num_classes} in {dataset.name}",
+            remedy="leave --conditional out, or put the images into one folder per class",
+        )
+    model: Any = args.model  # type: ignore[attr-defined] # of an experiment whose model has classes
+    model = dataclasses.replace(model, num_classes=dataset.num_classes)
+    changes: dict[str, Any] = {"model": model}
+    return dataclasses.replace(args, **changes)
 
 
 def load_dataset(args: RunArgs) -> data.Dataset:

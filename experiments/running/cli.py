@@ -195,6 +195,7 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
     with contextlib.ExitStack() as owned:
         with joined(args.cluster, _alike(experiment, args)):
             dataset = load_dataset(args)
+            args = args.fitted(dataset)
             name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
             folder = args.out or Path("runs") / name
             _check_is_no_seed(folder)

@@ -247,12 +247,14 @@ def _find_first(cluster: Cluster, settings: Mapping[str, str]) -> socket.socket:
                     remedy="start it with the same flags and --process-id 0",
                 ) from error
             time.sleep(BEAT_S)
-    _send_json(link, [cluster.process_id, {**settings}])
-    # The first one's deadline comes before.
-    answer = _receive_json(link, time.monotonic() + cluster.peer_timeout + GRACE_S)
-    if answer == "":
-        return link
-    link.close()
+    with contextlib.ExitStack() as unless_all_met:
+        unless_all_met.enter_context(link)
+        _send_json(link, [cluster.process_id, {**settings}])
+        # The first one's deadline comes before.
+        answer = _receive_json(link, time.monotonic() + cluster.peer_timeout + GRACE_S)
+        if answer == "":
+            unless_all_met.pop_all()
+            return link
     _check_alike(answer)
     raise WorkerError(
         expected=f"process 0 at {cluster.coordinator} to wait for {cluster.num_processes} "

@@ -36,8 +36,7 @@ class Session(NamedTuple):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """[H, W, C] of the data set's images."""
-        height, width, num_channels = self.dataset.train.images.shape[1:]
-        return height, width, num_channels
+        return self.dataset.image_shape
 
     @property
     def seed_folders(self) -> list[Path]:

@@ -85,7 +85,7 @@ def train_in_session(
     with stop_signals() as stopped, progress.watching(session.folder, watch, log) as hook:
         result = fit(
             learner,
-            session.dataset.train.images,
+            session.dataset,
             schedule,
             seeds,
             state=state,

@@ -14,7 +14,6 @@ them. A cached load imports neither TFDS nor JAX.
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import logging
 import os
@@ -25,8 +24,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from jaxtyping import Int32, UInt8
 
+from jaxgen.data.dataset import Dataset, Split, digest_of
 from jaxgen.data.sources import command, find_originals, one_line
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
 from jaxgen.files import appearing_whole, expanded, make_folder, remove_leftovers, require_file
@@ -43,11 +42,22 @@ IMAGE_BYTES = 28 * 28 + 4
 logger = logging.getLogger(__name__)
 
 
-class Split(NamedTuple):
-    """One split: `images` are raw, 0 to 255; `labels` are 0 to 9."""
-
-    images: UInt8[np.ndarray, "num 28 28 1"]
-    labels: Int32[np.ndarray, " num"]
+DIGIT_NAMES = tuple("0123456789")
+CLASS_NAMES = {
+    "mnist": DIGIT_NAMES,
+    "fashion_mnist": (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "digits": DIGIT_NAMES,
+}
+HOMEPAGES = {
+    "mnist": "http://yann.lecun.com/exdb/mnist/",
+    "fashion_mnist": "https://github.com/zalandoresearch/fashion-mnist",
+    "kmnist": "http://codh.rois.ac.jp/kmnist/index.html.en",
+    "digits": "https://archive.ics.uci.edu/dataset/80/",
+}
 
 
 class Contents(NamedTuple):
@@ -69,15 +79,6 @@ CONTENTS = {
         1500, 297, "223d063e9d8caaed2c32316a05259eb15a724a0cb13172944e1473e70b3d1fde"
     ),
 }
-
-
-class Dataset(NamedTuple):
-    """A data set; `digest` is the sha256 of names, dtypes, shapes and contents of its arrays."""
-
-    name: str
-    train: Split
-    test: Split
-    digest: str
 
 
 def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Dataset:
@@ -279,12 +280,8 @@ def _difference(dataset: Dataset) -> str:
 
 
 def _dataset(name: str, *arrays: np.ndarray) -> Dataset:
-    digest = hashlib.sha256()
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    for array_name, array in zip(names, arrays, strict=True):
-        digest.update(f"{array_name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return Dataset(name, Split(*arrays[:2]), Split(*arrays[2:]), digest.hexdigest())
+    train, test = Split(*arrays[:2]), Split(*arrays[2:])
+    return Dataset(name, train, test, digest_of(train, test), CLASS_NAMES[name], HOMEPAGES[name])
 
 
 def _read_cache(name: str, path: Path) -> Dataset | None:

@@ -17,14 +17,11 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.data import Dataset
 from jaxgen.errors import require_whole
 from jaxgen.evaluation.ais import MAX_DRAWS, NUM_TEMPERATURES
-from jaxgen.learner import Images, PRNGKey, named_key
+from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.random import Binarize, binarize
 
 BLOCK = 500
 """Images computed at a time."""
-
-RawImages = UInt8[Array | np.ndarray, "batch height width channels"]
-"""Raw images, 0 to 255."""
 
 binarized = jax.jit(binarize, static_argnums=2)
 
@@ -98,8 +95,8 @@ class Likelihoods(Protocol):
 class EvaluatedModel(NamedTuple):
     """A trained model; a part is None, or empty, where the model cannot do it."""
 
-    sample: Callable[[PRNGKey, int], Images]
-    """Key and number -> images in [0, 1], of the model's own size."""
+    sample: Callable[..., Images]
+    """Key, number and perhaps labels -> images in [0, 1], of the model's own size."""
     features: Mapping[str, Callable[[RawImages], Float[Array, "batch units"]]] = {}
     """Raw images -> units, by the name of the units; the highest ones last."""
     likelihoods: Likelihoods | None = None
@@ -110,6 +107,10 @@ class EvaluatedModel(NamedTuple):
     """Numbers of a code that `decode` takes."""
     reconstruct: Callable[[PRNGKey, RawImages], Images] | None = None
     """Key and raw images -> what the model makes of them, in [0, 1]."""
+    num_classes: int = 0
+    """Classes that `sample` can be asked for; 0 where it ignores labels."""
+    classify: Callable[[RawImages], Float[Array, "batch classes"]] | None = None
+    """Raw images -> log p(label | image), each row of which sums to 1 when exponentiated."""
 
 
 def stream(key: PRNGKey | None, name: str) -> PRNGKey:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from jaxgen import losses
 from jaxgen.errors import require, require_above_zero, require_choices, require_positive
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.random import normal
 
 Codes: TypeAlias = Float[Array, "batch latent"]
@@ -69,7 +69,7 @@ class Nets(NamedTuple):
     """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
     discriminator: nn.Module
     """Images [B, H, W, C] in [-1, 1] to logits [B]."""
-    pixels: Callable[[Batch], Pixels]
+    pixels: Callable[[RawImages], Pixels]
     """Raw images, uint8, to what the discriminator sees."""
 
 
@@ -80,7 +80,7 @@ class Game(NamedTuple):
     nets: Nets
 
 
-def rescaled(images: Batch) -> Pixels:
+def rescaled(images: RawImages) -> Pixels:
     """Raw images, 0 to 255, in [-1, 1].
 
     Where a compiler joins the product and the difference, 255 becomes 1 + 2^-23: the product by
@@ -114,11 +114,11 @@ def images_of(nets: Nets, state: State, codes: Codes) -> Images:
     return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
 
 
-def features(nets: Nets, state: State, batch: Batch) -> dict[str, Array]:
+def features(nets: Nets, state: State, images: RawImages) -> dict[str, Array]:
     """What the discriminator's hidden layers make of raw images, in evaluation mode, by name."""
     variables = state.discriminator.variables
     _, sown = nets.discriminator.apply(
-        variables, nets.pixels(batch), train=False, mutable=["features"]
+        variables, nets.pixels(images), train=False, mutable=["features"]
     )
     return {name: values[0] for name, values in sown["features"].items()}
 
@@ -138,7 +138,7 @@ class Training:
     loss: Literal["non_saturating", "minimax"] = "non_saturating"
     """What the generator minimises: -log D(G(z)), or log(1 - D(G(z)))."""
     d_steps: int = 1
-    """Updates of the discriminator an iteration: on the same real images, each with new fakes."""
+    """Updates of the discriminator an iteration, each on a mini-batch and new fakes of its own."""
     g_steps: int = 1
     """Updates of the generator an iteration; from the second on, each has new fakes."""
     label_smoothing: float = 0.0
@@ -292,6 +292,8 @@ def step(
 ) -> tuple[State, Metrics]:
     """One iteration: `d_steps` updates of the discriminator, then `g_steps` of the generator.
 
+    The batch has a mini-batch for each update of the discriminator: every `d_steps`-th of its
+    images, so that devices which share the batch share each of them.
     As in PyTorch, every pass of a net in training moves its running batch statistics.
 
     Metrics, of the last update of each net where there are several:
@@ -301,10 +303,12 @@ def step(
         spread: how much fakes differ among themselves, as a part of what real images do: the
             variance over the batch, averaged over the pixels, of fakes over that of real images.
     """
-    real, num = nets.pixels(batch), len(batch)
+    images = batch.images.reshape(-1, config.d_steps, *batch.images.shape[1:])
+    num = len(images)
     key_d, key_g = jax.random.split(key)
     metrics: Metrics = {}
     for turn in range(config.d_steps):
+        real = nets.pixels(images[:, turn])
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_d, turn))
         state, fakes = _generate(config, nets, state, num, key_fakes)
         discriminator, told = discriminator_update(
@@ -327,8 +331,16 @@ def step(
     return state._replace(average=average, step=state.step + 1), metrics
 
 
-def sample(config: Training, nets: Nets, state: State, key: PRNGKey, num: int) -> Images:
+def sample(
+    config: Training,
+    nets: Nets,
+    state: State,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
+) -> Images:
     """G(z) [num, H, W, C] in [0, 1] for codes z ~ N(0, I)."""
+    del labels
     return images_of(nets, state, normal(key, (num, config.latent_size)))
 
 
@@ -339,6 +351,7 @@ def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int])
         step=partial(step, config, nets),
         sample=partial(sample, config, nets),
         image_shape=image_shape,
+        num_batches=config.d_steps,
     )
 
 

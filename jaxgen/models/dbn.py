@@ -34,7 +34,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey, named_key
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
 from jaxgen.models import rbm
 from jaxgen.models.rbm import Hidden, Visible
 from jaxgen.random import Binarize, bernoulli, binarize
@@ -237,13 +237,13 @@ def from_params(config: Config, image_shape: tuple[int, int, int], params: Layer
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One update of the highest layer from a batch of uint8 images; metrics as in `rbm.learn`.
+    """One update of the highest layer from a batch; metrics as in `rbm.learn`.
 
     The layer's data are drawn again at every visit: v from the image, then an up pass.
     """
     layer = rbm_config(config, len(state.lower))
     key_data, key_gibbs = jax.random.split(_stream(key, state.lower))
-    visible = binarize(key_data, batch, config.binarize)
+    visible = binarize(key_data, batch.images, config.binarize)
     data = up(state.lower, named_key(key_data, "up"), visible)[-1]
     model = rbm.negative_phase(layer, state.top, data, key_gibbs)
     top, metrics = rbm.learn(layer, state.top, data, model)
@@ -261,9 +261,15 @@ def sample_net(
 
 
 def sample(
-    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+    config: Config,
+    image_shape: tuple[int, int, int],
+    state: State,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
     """Images from the layers so far; see `sample_net`."""
+    del labels
     return sample_net(config.num_sampling_steps, image_shape, tied(state.params), key, num)
 
 

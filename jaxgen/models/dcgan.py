@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import MAX_SIZE, require, require_above_zero, require_positive
-from jaxgen.learner import Batch, Learner, PRNGKey
+from jaxgen.learner import Learner, PRNGKey, RawImages
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
 from jaxgen.nn.conv_spec import ConvSpec
@@ -141,7 +141,7 @@ class Discriminator(nn.Module):
         return jnp.ravel(layer(1, _whole(config), name="conv_4")(x))
 
 
-def enlarged(images: Batch) -> Pixels:
+def enlarged(images: RawImages) -> Pixels:
     """Raw images [B, H, W, C], 0 to 255, resized to 64x64 bilinearly, in [-1, 1].
 
     Between pixel centres the interpolation is linear, outside the outermost it is constant; so does

@@ -35,7 +35,7 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, bernoulli, binarize
 
 Visible: TypeAlias = Float[Array, "*batch visible"]
@@ -282,9 +282,9 @@ def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One CD-k or PCD update from a batch of uint8 images; metrics as in `learn`."""
+    """One CD-k or PCD update from a batch; metrics as in `learn`."""
     key_data, key_gibbs = jax.random.split(key)
-    data = binarize(key_data, batch, config.binarize)
+    data = binarize(key_data, batch.images, config.binarize)
     return learn(config, state, data, negative_phase(config, state, data, key_gibbs))
 
 
@@ -312,9 +312,15 @@ def generate(
 
 
 def sample(
-    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+    config: Config,
+    image_shape: tuple[int, int, int],
+    state: State,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
     """p(v=1|h) [num, H, W, C] after `num_sampling_steps` Gibbs steps from random hidden units."""
+    del labels
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, config.num_hidden), 0.5))
     _, probs = generate(state.params, key_chain, start, config.num_sampling_steps)

@@ -31,7 +31,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.random import Binarize, binarize, normal
 
 Visible: TypeAlias = Float[Array, "*batch visible"]
@@ -241,7 +241,7 @@ def is_active(mean_variance: Float[Array, " latent"]) -> Bool[Array, " latent"]:
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One Adam update of both nets from a batch of uint8 images.
+    """One Adam update of both nets from a batch.
 
     Metrics, means over the batch in nats per image:
         objective: what is maximised.
@@ -252,7 +252,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         kl_weight, learning_rate: only where they change during training.
     """
     key_data, key_codes = jax.random.split(key)
-    visible = binarize(key_data, batch, config.binarize)
+    visible = binarize(key_data, batch.images, config.binarize)
     kl_weight = jnp.float32(config.kl_weight)
     if config.kl_warmup_steps:
         kl_weight *= jnp.minimum(state.step / config.kl_warmup_steps, 1.0)
@@ -276,9 +276,15 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 
 def sample(
-    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+    config: Config,
+    image_shape: tuple[int, int, int],
+    state: State,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
     """E[x|z] [num, H, W, C] for codes z ~ N(0, I)."""
+    del labels
     images = decoded_means(state.params, config, normal(key, (num, config.latent_size)))
     return images.reshape(num, *image_shape)
 

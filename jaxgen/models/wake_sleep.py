@@ -34,7 +34,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.learner import Batch, Images, Learner, Metrics, PRNGKey
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize, bernoulli, binarize
@@ -159,7 +159,7 @@ def delta_rule(
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One wake, top and sleep pass from a batch of uint8 images.
+    """One wake, top and sleep pass from a batch.
 
     Metrics:
         those of `rbm.learn` for the top pair, and of the lowest layer, before the update,
@@ -167,7 +167,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         sleep_error: mean (h_1 - q(h_1=1|v))^2 of the sleep pass.
     """
     key_data, key_up, key_top, key_down, key_drawn = jax.random.split(key, 5)
-    wake = dbn.up(state.recognition, key_up, binarize(key_data, batch, config.binarize))
+    wake = dbn.up(state.recognition, key_up, binarize(key_data, batch.images, config.binarize))
     model = rbm.negative_phase(top_config(config), state.top, wake[-1], key_top)
     top, metrics = rbm.learn(top_config(config), state.top, wake[-1], model)
     sleep = dbn.down(state.generative, key_down, model)
@@ -189,9 +189,15 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 
 def sample(
-    config: Config, image_shape: tuple[int, int, int], state: State, key: PRNGKey, num: int
+    config: Config,
+    image_shape: tuple[int, int, int],
+    state: State,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
     """Images from the top pair and the generative weights; see `dbn.sample_net`."""
+    del labels
     return dbn.sample_net(config.num_sampling_steps, image_shape, state.params, key, num)
 
 

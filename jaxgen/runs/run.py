@@ -29,13 +29,12 @@ from jaxgen.evaluation.model import (
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
-    RawImages,
     compute_in_blocks,
 )
 from jaxgen.evaluation.probes import NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.images import check_images
-from jaxgen.learner import Images, Learner, PRNGKey, State, named_key
+from jaxgen.learner import Images, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
 from jaxgen.runs.metrics_log import Series

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Key, UInt8
+from jaxtyping import Array, Int32, Key
 
 from jaxgen.errors import SettingError, is_whole
-from jaxgen.learner import Learner, Metrics, PRNGKey, State, named_key
+from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
 
 RUN_ONCE = {"xla_backend_optimization_level": 1}
@@ -114,6 +114,11 @@ def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Ar
     return jax.random.permutation(key_order, num_examples).astype(jnp.int32)
 
 
+def examples(data: Batch, rows: Any) -> Batch:
+    """The images of some rows, with their labels."""
+    return Batch(data.images[rows], data.labels[rows])
+
+
 def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """The state before the first step: a given one, or that of init where it is None.
 
@@ -125,7 +130,7 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
 
 
 def initial_carry(
-    learner: Learner, keys: Keys, data: Array, batch_size: int, length: int, state: State
+    learner: Learner, keys: Keys, data: Batch, batch_size: int, length: int, state: State
 ) -> Carry:
     """The carry before the first step of an epoch of `length` steps.
 
@@ -134,7 +139,7 @@ def initial_carry(
     """
 
     def metrics_of(state: State, key: PRNGKey) -> Metrics:
-        return learner.step(state, data[:batch_size], key)[1]
+        return learner.step(state, examples(data, slice(batch_size)), key)[1]
 
     metrics = jax.eval_shape(over_seeds(metrics_of, keys), state, keys)
     shape = (*keys.shape, length)
@@ -145,7 +150,7 @@ def run_steps(
     learner: Learner,
     batch_size: int,
     carry: Carry,
-    images: UInt8[Array, "examples height width channels"],
+    data: Batch,
     order: Int32[Array, "*seeds examples"],
     keys: Keys,
     epoch: Int32[Array, ""],
@@ -161,7 +166,7 @@ def run_steps(
     def one_step(carry: Carry, order: Array, key: PRNGKey, index: Array) -> tuple[Carry, Array]:
         rows = jax.lax.dynamic_slice(order, (index * batch_size,), (batch_size,))
         key_step = jax.random.fold_in(jax.random.fold_in(named_key(key, "step"), epoch), index)
-        state, metrics = learner.step(carry.state, images[rows], key_step)
+        state, metrics = learner.step(carry.state, examples(data, rows), key_step)
         trace = {name: carry.trace[name].at[index].set(metrics[name]) for name in metrics}
         finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
         return Carry(state=state, trace=trace), finite
@@ -184,7 +189,7 @@ def run_steps_in_turn(
     learner: Learner,
     batch_size: int,
     carry: Carry,
-    images: UInt8[Array, "examples height width channels"],
+    data: Batch,
     order: Int32[Array, "seeds examples"],
     keys: Keys,
     *bounds: Int32[Array, ""],
@@ -196,7 +201,7 @@ def run_steps_in_turn(
 
     def one_seed(own: tuple[Carry, Array, PRNGKey]) -> tuple[Carry, Array]:
         carry, order, key = own
-        return run_steps(learner, batch_size, carry, images, order, key, *bounds)
+        return run_steps(learner, batch_size, carry, data, order, key, *bounds)
 
     carry, reached = jax.lax.map(one_seed, (carry, order, keys))
     return carry, jnp.min(reached)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
-from jaxgen.learner import Learner, Metrics, State
+from jaxgen.learner import Batch, Learner, Metrics, RawImages, State
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import Carry, check_seeds
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
@@ -182,6 +182,42 @@ def _resumed(
     return (arrays.begun_at(carry) if step else arrays), step, found.log if found else None
 
 
+def training_set(learner: Learner, data: Dataset | Split | RawImages) -> Batch:
+    """What `fit` was given, as raw images and labels on the host; without labels these are 0.
+
+    Errors:
+        SettingError: the images are not raw or not of the learner's shape, or there is not a label
+            of one of the learner's classes for each of them.
+    """
+    split = data.train if isinstance(data, Dataset) else data
+    given = split.images if isinstance(split, Split) else split
+    images = np.asarray(check_images(given, learner.image_shape, whole_set=True))
+    if not isinstance(split, Split):
+        if learner.num_classes:
+            raise SettingError(
+                expected="labels for a conditional model",
+                found="images alone",
+                remedy="give a Dataset or a Split, or set num_classes to 0",
+            )
+        return Batch(images, np.zeros(len(images), np.int32))
+    labels = np.asarray(split.labels)
+    most = learner.num_classes - 1 if learner.num_classes else np.iinfo(np.int32).max
+    if not (
+        labels.shape == images.shape[:1]
+        and labels.dtype.kind in "iu"
+        and labels.min() >= 0
+        and labels.max() <= most
+    ):
+        upper = f" to {most}" if learner.num_classes else ""
+        raise SettingError(
+            expected=f"{len(images)} labels, whole numbers from 0{upper}",
+            found=f"{labels.dtype} {[*labels.shape]}"
+            + (f" from {labels.min()} to {labels.max()}" if labels.size else ""),
+            remedy="give a label for each image",
+        )
+    return Batch(images, labels.astype(np.int32))
+
+
 def _alike(schedule: Schedule) -> dict[str, str]:
     """The parts of a schedule that all workers must have alike; the rest is the first one's."""
     names = ("num_epochs", "batch_size", "log_every")
@@ -190,7 +226,7 @@ def _alike(schedule: Schedule) -> dict[str, str]:
 
 def fit(
     learner: Learner,
-    images: UInt8[np.ndarray, "examples height width channels"],
+    data: Dataset | Split | RawImages,
     schedule: Schedule,
     seeds: Sequence[int],
     *,
@@ -207,7 +243,8 @@ def fit(
 
     Args:
         learner: what to train.
-        images: the training set, raw; it is copied to the device once.
+        data: a data set, whose training split is learned; or a split; or raw images alone. It is
+            copied to the device once.
         schedule: epochs, batch size, log interval, checkpoint interval.
         seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
             several, every leaf of the state has a leading axis [num_seeds].
@@ -226,21 +263,21 @@ def fit(
 
     Errors:
         SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
-            shape, an impossible batch size or seed, a state that is larger than the memory, or
-            processes that are set differently.
+            shape, labels beyond its classes, an impossible batch size or seed, a state that is
+            larger than the memory, or processes that are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
     """
-    images = np.asarray(check_images(images, learner.image_shape, whole_set=True))
+    examples = training_set(learner, data)
     check_seeds(seeds)
-    length = steps_in_epoch(len(images), schedule.batch_size)
+    length = steps_in_epoch(len(examples.images), schedule.batch_size * learner.num_batches)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.
     learner = learner._replace(step=jax.jit(learner.step, inline=True))
     placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})
-    arrays = begin(learner, images, schedule.batch_size, seeds, state, devices)
+    arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices)
     folder = folder if jax.process_index() == 0 else None
     arrays, first_step, kept_log = _resumed(arrays, folder, settings, num_steps)
     on_start(Start(first_step, length, kept_log))

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
-from jaxtyping import Array, UInt8
+from jaxtyping import Array
 
 from jaxgen.errors import SettingError, is_whole
-from jaxgen.learner import Learner, State
+from jaxgen.learner import Batch, Learner, State
 from jaxgen.training.epoch import (
     Carry,
     Keys,
@@ -30,7 +30,8 @@ class Arrays(NamedTuple):
     """What lies on the devices of a program, and how."""
 
     carry: Carry
-    data: UInt8[Array, "examples height width channels"]
+    data: Batch
+    """The training set."""
     keys: Keys
     placed: Layout
     trace_s: float
@@ -49,6 +50,8 @@ class Arrays(NamedTuple):
 def steps_in_epoch(num_examples: int, batch_size: int) -> int:
     """Whole batches in an epoch; the examples left over differ from epoch to epoch.
 
+    The batch of a learner that takes several mini-batches a step is all of them.
+
     Errors:
         SettingError: the batch is empty or larger than the data set.
     """
@@ -63,19 +66,20 @@ def steps_in_epoch(num_examples: int, batch_size: int) -> int:
 
 def begin(
     learner: Learner,
-    images: UInt8[np.ndarray, "examples height width channels"],
+    data: Batch,
     batch_size: int,
     seeds: Sequence[int],
     state: State = None,
     devices: Sequence[jax.Device] = (),
 ) -> Arrays:
     """The arrays before the first step; the arguments are those of `jaxgen.training.fit`."""
-    length = steps_in_epoch(len(images), batch_size)
+    batch_size *= learner.num_batches
+    length = steps_in_epoch(len(data.images), batch_size)
     placed = layout(devices or jax.devices()[:1], len(seeds), batch_size)
     keys = root_keys(seeds)
     by_seed = placed.by_seed if keys.ndim else placed.whole
     state = place(placed.broadcast_from_host0(initial_state(learner, keys, state)), by_seed)
-    data, keys = place(images, placed.whole), place(keys, by_seed)
+    data, keys = place(data, placed.whole), place(keys, by_seed)
     began = time.perf_counter()
     with jax.set_mesh(placed.mesh):
         carry = initial_carry(learner, keys, data, batch_size, length, state)
@@ -103,7 +107,7 @@ def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     zero = np.int32(0)
 
     def order_of(keys: Keys, epoch: Array) -> Array:
-        order: Array = over_seeds(lambda key: epoch_order(key, epoch, len(data)), keys)(keys)
+        order: Array = over_seeds(lambda key: epoch_order(key, epoch, len(data.labels)), keys)(keys)
         return order
 
     lowered_order = jax.jit(order_of, out_shardings=arrays.by_seed).lower(keys, zero)
@@ -112,7 +116,7 @@ def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
         partial(
             run_steps_in_turn if in_turn else run_steps,
             sharing_batches(learner, placed),
-            batch_size,
+            batch_size * learner.num_batches,
         ),
         donate_argnums=0,
         out_shardings=(arrays.by_seed, placed.whole),

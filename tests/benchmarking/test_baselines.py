@@ -22,6 +22,7 @@ from experiments.benchmarking.baselines import (
     flax_vae,
     flax_wake_sleep,
 )
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan, gan, rbm, vae, wake_sleep
 
 KEY = jax.random.key(7)
@@ -50,7 +51,7 @@ def test_rbm() -> None:
     config = rbm.Config(num_hidden=6, num_gibbs_steps=3, init_scale=300.0)
     learner = rbm.learner(config, SHAPE)
     state = jax.jit(learner.init)(KEY)
-    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
+    expected, _ = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
     model = flax_rbm.RBM(12, 6, 300.0)
     variables = {"params": state.params}
     update = jax.jit(flax_rbm.learn, static_argnums=(0, 4, 5))
@@ -64,7 +65,7 @@ def test_wake_sleep() -> None:
     config = wake_sleep.Config(hidden_sizes=(6, 4), init_scale=300.0, learning_rate=0.1)
     learner = wake_sleep.learner(config, SHAPE)
     state = jax.jit(learner.init)(KEY)
-    expected, _ = jax.jit(learner.step)(state, binary(), KEY)
+    expected, _ = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
     layer, top = flax_rbm.RBM(12, 6, 300.0), flax_rbm.RBM(6, 4, 300.0)
     up, down = state.recognition[0], state.generative[0]
     full = {"b_visible": down["b_visible"], "b_hidden": up["b_hidden"]}
@@ -85,7 +86,7 @@ def test_vae() -> None:
     last = state.params["encoder"]["dense_2"]
     last["kernel"] = last["kernel"].at[:, 3:].set(0.0)
     last["bias"] = last["bias"].at[3:].set(-60.0)
-    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
+    expected, metrics = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
     start = flax_vae.start(config, 12)
     assert_close(*(jax.tree.map(jnp.shape, p) for p in (start.params, state.params)))
     update = jax.jit(flax_vae.update)
@@ -113,7 +114,9 @@ def test_gan(loss: str, d_steps: int) -> None:
     state = jax.jit(learner.init)(KEY)
     first = state.generator.variables["params"]["Dense_0"]["dense"]
     first["kernel"] = jnp.zeros_like(first["kernel"])
-    expected, metrics = jax.jit(learner.step)(state, binary(), KEY)
+    expected, metrics = jax.jit(learner.step)(
+        state, unlabelled(np.repeat(binary(), d_steps, axis=0)), KEY
+    )
     nets = (flax_gan.Generator(config, SHAPE), flax_gan.Discriminator(config))
     pixels = flax_gan.prepare(jnp.asarray(binary()))
     players = flax_adversarial.start(config, nets, pixels[:1])

@@ -15,6 +15,7 @@ from support.reference_dbn import float32
 
 from jaxgen.errors import SettingError
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, ais, inverse_temperatures, reverse_ais
+from jaxgen.learner import unlabelled
 from jaxgen.models import rbm
 
 # ---- schedule and start
@@ -78,7 +79,7 @@ def trained():
     rng = np.random.default_rng(0)
     stripes = np.repeat(rng.integers(0, 2, (200, 5)), 2, axis=1)
     images = np.where(rng.random(stripes.shape) < 0.05, 1 - stripes, stripes)
-    batch = (255 * images).astype(np.uint8).reshape(200, 10, 1, 1)
+    batch = unlabelled((255 * images).astype(np.uint8).reshape(200, 10, 1, 1))
     config = rbm.Config(num_hidden=6, num_gibbs_steps=2, learning_rate=0.3)
 
     @jax.jit

@@ -14,6 +14,7 @@ import pytest
 from support.helpers import one_line, same
 
 from jaxgen.errors import SettingError
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Nets, Training
 from jaxgen.nn.layers import BatchNorm
@@ -104,7 +105,7 @@ def recording(config):
         with pytest.MonkeyPatch.context() as patch:
             for name in names:
                 patch.setattr(adversarial, name, wrapper(name))
-            result = adversarial.step(config, NETS, state, images, key)
+            result = adversarial.step(config, NETS, state, unlabelled(images), key)
         return result, calls
 
     return jax.jit(traced), order
@@ -112,14 +113,14 @@ def recording(config):
 
 def step(config, state, seed=1):
     """State and metrics after one iteration."""
-    return recording(config)[0](state, batch(), jax.random.key(seed))[0]
+    return recording(config)[0](state, batch(7 * config.d_steps), jax.random.key(seed))[0]
 
 
 @functools.cache
 def recorded(config):
     """The first iteration: its result, and the name, arguments and result of every part."""
     traced, order = recording(config)
-    result, calls = traced(start(config), batch(), jax.random.key(1))
+    result, calls = traced(start(config), batch(7 * config.d_steps), jax.random.key(1))
     return result, list(zip(order, calls, strict=True))
 
 
@@ -148,17 +149,20 @@ def test_an_iteration(config: Any, order: Any) -> None:
     assert [name for name, _ in calls] == order
     generator, discriminator = start(config)[:2]
     keys, drawn, told = [], [], {}
+    images, num_seen = batch(7 * config.d_steps), 0
     for name, (args, out) in calls:
         keys.append(jax.random.key_data(args[-1]).tobytes())
         if name == "generate":
             assert same(args[0], generator)
-            assert args[1] == len(batch())
+            assert args[1] == 7
             drawn.append(out.pixels)
             generator = generator._replace(variables=generator.variables | out.stats)
         elif name == D_TURN:
             before, real, fake = args[:3]
             assert same(before, discriminator)
-            np.testing.assert_allclose(real, batch() / 127.5 - 1, atol=1e-6)
+            mini_batch = images[num_seen :: config.d_steps]
+            np.testing.assert_allclose(real, mini_batch / 127.5 - 1, atol=1e-6)
+            num_seen += 1
             assert same(fake, drawn[-1])
             discriminator = out[0]
             told |= out[1]

@@ -15,7 +15,7 @@ from support.helpers import one_line, same
 from support.reference_dbn import SHAPES, SIZES, float32, images
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import named_key
+from jaxgen.learner import named_key, unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import bernoulli
 from jaxgen.training.checkpoint import digest
@@ -120,7 +120,7 @@ def test_first_layer_is_the_rbm_bit_for_bit() -> None:
     rbm_state = jax.jit(rbm.init, static_argnums=(0, 1))(alone, 6, jax.random.key(0))
     assert same(state.top, rbm_state)
     for index in range(4):
-        batch, key = images(3, seed=index), jax.random.key(index)
+        batch, key = unlabelled(images(3, seed=index)), jax.random.key(index)
         state, metrics = step(state, batch, key)
         rbm_state, expected = rbm_step(rbm_state, batch, key)
         assert same((state.top, metrics), (rbm_state, expected))
@@ -138,7 +138,7 @@ def test_a_stage_learns_from_the_aggregated_distribution(
     monkeypatch.setattr(rbm, "learn", learn)
     lower = LAYERS64[levels][:-1]
     step, state = stage(levels, float32(lower))
-    batch = np.repeat(images(levels, 3), 40_000, axis=0)
+    batch = unlabelled(np.repeat(images(levels, 3), 40_000, axis=0))
     data = step(state, batch, jax.random.key(5))[1]["data"]
     p_data = truth.table(images(levels, 3).reshape(3, -1) / 255).mean(axis=0)
     kernel = truth.product(np.prod(SHAPES[levels]), [truth.upward(layer) for layer in lower])
@@ -166,7 +166,7 @@ def test_a_stage_is_an_rbm_update_of_the_states_below(levels: int, k: int) -> No
     lower = float32(tuple(lower64))
     step, state = stage(levels, lower)
     state = state._replace(top=state.top._replace(params=float32(top64)))
-    new, _ = step(state, images(levels, num), jax.random.key(7))
+    new, _ = step(state, unlabelled(images(levels, num)), jax.random.key(7))
     assert same(new.lower, lower)
     assert int(new.top.step) == 1
 

@@ -14,6 +14,7 @@ from support.helpers import FIXTURES, one_line
 
 from experiments.dcgan import PRESETS
 from jaxgen.errors import SettingError
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import Nets, Player, State
 
@@ -259,7 +260,7 @@ def iterations(stored):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(adversarial, "normal", lambda _, shape: codes.reshape(shape))
             patch.setattr(adversarial, "generate", generate)
-            after, metrics = learner.step(state, images, jax.random.key(0))
+            after, metrics = learner.step(state, unlabelled(images), jax.random.key(0))
         assert len(fakes) == 1
         return after, metrics, fakes[0].pixels
 

@@ -14,6 +14,7 @@ from support.helpers import one_line
 
 from experiments import gan as experiment
 from jaxgen.errors import SettingError
+from jaxgen.learner import unlabelled
 from jaxgen.models import gan
 
 DEEP = experiment.PRESETS["deep"].model
@@ -187,7 +188,7 @@ def test_a_small_gan_learns_two_patterns() -> None:
         def one(state, key):
             key_images, key_step = jax.random.split(key)
             which = jax.random.randint(key_images, (32,), 0, 2)
-            return learner.step(state, jnp.asarray(PATTERNS)[which], key_step)
+            return learner.step(state, unlabelled(jnp.asarray(PATTERNS)[which]), key_step)
 
         start = learner.init(key)
         end, metrics = jax.lax.scan(one, start, jax.random.split(key, 1000))

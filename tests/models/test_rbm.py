@@ -13,7 +13,7 @@ from support import reference
 from support.helpers import same
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import Learner
+from jaxgen.learner import Learner, unlabelled
 from jaxgen.models import rbm
 
 PARAMS64 = reference.small_rbm()
@@ -132,7 +132,7 @@ def test_update_equals_numpy_statistics(binarize: str) -> None:
     config = rbm.Config(num_hidden=4, learning_rate=0.3, binarize=binarize)
     learner = compiled(config, SHAPE)
     state, key = learner.init(jax.random.key(0)), jax.random.key(9)
-    new, _ = learner.step(state, images(), key)
+    new, _ = learner.step(state, unlabelled(images()), key)
 
     key_data, key_gibbs = jax.random.split(key)
     data = np.asarray(rbm.binarize(key_data, images(), binarize), np.float64)
@@ -157,9 +157,12 @@ def test_momentum_and_weight_decay() -> None:
     state = compiled(config, SHAPE).init(jax.random.key(0))
     plain_state = compiled(plain, SHAPE).init(jax.random.key(0))
     key = jax.random.key(4)
-    first, _ = compiled(config, SHAPE).step(state, images(), key)
+    first, _ = compiled(config, SHAPE).step(state, unlabelled(images()), key)
     gradient = {
-        name: (compiled(plain, SHAPE).step(plain_state, images(), key)[0].params[name] - value)
+        name: (
+            compiled(plain, SHAPE).step(plain_state, unlabelled(images()), key)[0].params[name]
+            - value
+        )
         / 0.5
         for name, value in state.params.items()
     }
@@ -167,11 +170,11 @@ def test_momentum_and_weight_decay() -> None:
     velocity = {n: gradient[n] - decay[n] * state.params[n] for n in gradient}
     for name, value in state.params.items():
         np.testing.assert_allclose(first.params[name], value + 0.5 * velocity[name], atol=1e-5)
-    second, _ = compiled(config, SHAPE).step(first, images(), key)
+    second, _ = compiled(config, SHAPE).step(first, unlabelled(images()), key)
     # The bias of unit 0 moves by the new gradient and 0.9 of the old velocity.
     moved = (
         compiled(plain, SHAPE)
-        .step(plain_state._replace(params=first.params), images(), key)[0]
+        .step(plain_state._replace(params=first.params), unlabelled(images()), key)[0]
         .params["b_visible"]
     )
     again = (moved - first.params["b_visible"]) + 0.5 * 0.9 * velocity["b_visible"]
@@ -188,10 +191,10 @@ def test_a_falling_rate_follows_the_step(step: int, share: float) -> None:
     config = rbm.Config(num_hidden=4, momentum=0.5, weight_decay=0.1)
     falling = dataclasses.replace(config, decay_steps=10)
     state, key = compiled(config, SHAPE).init(jax.random.key(0)), jax.random.key(1)
-    state, _ = compiled(config, SHAPE).step(state, images(), key)
+    state, _ = compiled(config, SHAPE).step(state, unlabelled(images()), key)
     state = state._replace(step=jnp.int32(step))
-    full, _ = compiled(config, SHAPE).step(state, images(), key)
-    found, _ = compiled(falling, SHAPE).step(state, images(), key)
+    full, _ = compiled(config, SHAPE).step(state, unlabelled(images()), key)
+    found, _ = compiled(falling, SHAPE).step(state, unlabelled(images()), key)
     for name, before in state.params.items():
         moved = share * (full.params[name] - before)
         np.testing.assert_allclose(found.params[name] - before, moved, atol=1e-6)
@@ -221,7 +224,7 @@ def test_centred_running_means_follow_the_data() -> None:
     learner = compiled(config, SHAPE)
     state = learner.init(jax.random.key(0))
     for index in range(600):
-        state, _ = learner.step(state, images(), jax.random.key(index))
+        state, _ = learner.step(state, unlabelled(images()), jax.random.key(index))
     expected = (images() >= 127.5).reshape(8, -1).mean(axis=0)
     np.testing.assert_allclose(state.means[0], expected, atol=0.01)
 
@@ -231,7 +234,7 @@ def test_persistent_chains_go_on_from_where_they_were() -> None:
     learner = compiled(config, SHAPE)
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
     assert state.chains.shape == (7, 6)
-    new, metrics = learner.step(state, images(), key)
+    new, metrics = learner.step(state, unlabelled(images()), key)
     _, key_gibbs = jax.random.split(key)
     np.testing.assert_array_equal(new.chains, gibbs(state.params, state.chains, key_gibbs, 2))
     assert "pixel_change" not in metrics
@@ -244,9 +247,10 @@ def test_rates_in_the_state_share_one_program() -> None:
     key = jax.random.key(2)
     states = [learner.init(key) for learner in learners]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    together, _ = jax.vmap(learners[0].step, in_axes=(0, None, None))(stacked, images(), key)
+    step = jax.vmap(learners[0].step, in_axes=(0, None, None))
+    together, _ = step(stacked, unlabelled(images()), key)
     for index, (learner, state) in enumerate(zip(learners, states, strict=True)):
-        alone, _ = learner.step(state, images(), key)
+        alone, _ = learner.step(state, unlabelled(images()), key)
         np.testing.assert_allclose(together.params["w"][index], alone.params["w"], atol=1e-6)
 
 

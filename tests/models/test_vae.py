@@ -13,7 +13,7 @@ from support import reference
 from support.helpers import FIXTURES
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import Learner
+from jaxgen.learner import Learner, unlabelled
 from jaxgen.models import vae
 
 SHAPE = (3, 2, 1)
@@ -125,7 +125,9 @@ def test_two_updates_equal_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> 
             found = vae.terms(params, config, jax.random.key(0), stored["images"], 1)
             return -jnp.mean(vae.objective(config, found, 1.0))
 
-        return learner.step(state, batch, jax.random.key(0)), jax.grad(objective)(state.params)
+        return learner.step(state, unlabelled(batch), jax.random.key(0)), jax.grad(objective)(
+            state.params
+        )
 
     update = jax.jit(one)
     for index, loss in enumerate(stored["losses"]):
@@ -168,7 +170,7 @@ def test_metrics_of_a_step() -> None:
     """The terms of the step's own draws; K = 2 codes are averaged."""
     learner = compiled(SCHEDULED)
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
-    _, metrics = learner.step(state._replace(step=np.int32(3)), images(4), key)
+    _, metrics = learner.step(state._replace(step=np.int32(3)), unlabelled(images(4)), key)
     visible = (images(4).reshape(4, 6) >= 127.5).astype(np.float32)
     found = terms(state.params, SCHEDULED, jax.random.split(key)[1], visible, 2)
     expected = {name: np.mean(getattr(found, name)) for name in ("reconstruction", "kl")}
@@ -177,7 +179,7 @@ def test_metrics_of_a_step() -> None:
     expected |= {"kl_weight": 1.2, "learning_rate": 0.01}
     expected["active_units"] = (found.mean.var(axis=0) > 0.01).sum()
     assert metrics.keys() == expected.keys()
-    plain = jax.eval_shape(vae.learner(SMALL, SHAPE).step, state, images(4), key)[1]
+    plain = jax.eval_shape(vae.learner(SMALL, SHAPE).step, state, unlabelled(images(4)), key)[1]
     assert plain.keys() == expected.keys() - {"kl_weight", "learning_rate"}
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
@@ -192,7 +194,7 @@ def test_schedules() -> None:
         now = np.int32(count)
         clocks = jax.tree.map(lambda _, now=now: now, start.opt_state.hyperparams_states)
         at = start._replace(opt_state=start.opt_state._replace(hyperparams_states=clocks), step=now)
-        state, metrics = learner.step(at, images(4), jax.random.key(1))
+        state, metrics = learner.step(at, unlabelled(images(4)), jax.random.key(1))
         stage = sum(count >= begin for begin in begins) - 1
         np.testing.assert_allclose(metrics["learning_rate"], 0.01 * 10 ** (-stage / 7), rtol=1e-5)
         np.testing.assert_allclose(metrics["kl_weight"], 2 * min(count / 5, 1), rtol=1e-6)
@@ -209,7 +211,7 @@ def test_training_raises_the_bound() -> None:
     learner = compiled(SCHEDULED)
     state, values = learner.init(jax.random.key(0)), []
     for index in range(300):
-        state, metrics = learner.step(state, images(4), jax.random.key(index))
+        state, metrics = learner.step(state, unlabelled(images(4)), jax.random.key(index))
         values.append(float(metrics["elbo"]))
     assert np.mean(values[-20:]) > np.mean(values[:20]) + 0.5
 

@@ -14,6 +14,7 @@ from support.helpers import one_line, same
 from support.reference_dbn import SHAPES, SIZES, float32, images
 
 from jaxgen.errors import SettingError
+from jaxgen.learner import unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.models.wake_sleep import Config
 from jaxgen.training.checkpoint import digest
@@ -125,7 +126,7 @@ def test_a_step_is_appendix_b(levels: int, k: int, prediction: str) -> None:
     config = Config(SIZES[levels], num_gibbs_steps=k, learning_rate=0.3, prediction=prediction)
     state = untied_state(Config(SIZES[levels], learning_rate=0.3), levels)
     step = jax.jit(functools.partial(wake_sleep.step, config))
-    new, metrics = step(state, images(levels), jax.random.key(4))
+    new, metrics = step(state, unlabelled(images(levels)), jax.random.key(4))
 
     keys = step_keys(jax.random.key(4), levels, k, prediction == "samples")
     draw = truth.Draws(truth.uniforms(keys, NUM))

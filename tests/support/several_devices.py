@@ -46,7 +46,7 @@ def normalised() -> Learner:
 
     def step(state: Normalised, batch: Batch, key: PRNGKey) -> tuple[Normalised, Metrics]:
         del key
-        units = batch.reshape(len(batch), -1) / 255.0
+        units = batch.images.reshape(len(batch.images), -1) / 255.0
 
         def loss(params: Any) -> tuple[Any, Any]:
             variables = {"params": params, "batch_stats": state.batch_stats}

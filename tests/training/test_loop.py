@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from support.helpers import one_line, same
 
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
-from jaxgen.learner import Learner, named_key
+from jaxgen.learner import Learner, named_key, unlabelled
 from jaxgen.models import rbm, vae
 from jaxgen.training import checkpoint, loop
 from jaxgen.training.epoch import (
@@ -68,10 +69,10 @@ def spy(batch_size: int, bad: Callable[[Any], Any] = lambda _: False) -> Learner
         )
 
     def step(state, batch, key):
-        value = 0.9 * state.value + noise(key) + jnp.mean(batch / 255)
+        value = 0.9 * state.value + noise(key) + jnp.mean(batch.images / 255)
         loss = jnp.where(bad(state), jnp.nan, jnp.sum(value**2))
         new_state = Spy(
-            seen=state.seen.at[state.step].set(batch[:, 0, 0, 0].astype(int)),
+            seen=state.seen.at[state.step].set(batch.images[:, 0, 0, 0].astype(int)),
             keys=state.keys.at[state.step].set(jax.random.key_data(key)),
             losses=state.losses.at[state.step].set(loss),
             init_key=state.init_key,
@@ -80,7 +81,7 @@ def spy(batch_size: int, bad: Callable[[Any], Any] = lambda _: False) -> Learner
         )
         return new_state, {"loss": loss, "first": value[0]}
 
-    def sample(state, key, num):
+    def sample(state, key, num, labels=None):
         raise AssertionError("training draws no samples")
 
     return Learner(init, step, sample)
@@ -101,7 +102,8 @@ def tiny_rbm(**settings: Any) -> Learner:
 
 def saved(folder: Path, result: Result, learner: Learner, images: np.ndarray, seeds=(0,)) -> Any:
     """The newest checkpoint: the state and the metrics of the epoch."""
-    like = initial_carry(learner, root_keys(seeds), images, 3, len(images) // 3, result.state)
+    data, length = unlabelled(images), len(images) // 3
+    like = initial_carry(learner, root_keys(seeds), data, 3, length, result.state)
     found = checkpoint.restore(folder, like, "")
     assert found is not None
     assert found.step == result.step
@@ -208,7 +210,7 @@ def test_chunked_equals_unchunked(which: str) -> None:
     }[which]
     key = root_keys([0])
     order = epoch_order(key, 1, len(images))
-    data, zero = jnp.asarray(images), jnp.int32(0)
+    data, zero = unlabelled(jnp.asarray(images)), jnp.int32(0)
     start = initial_carry(learner, key, data, 3, 8, initial_state(learner, key, None))
     run = jax.jit(functools.partial(run_steps, learner, 3))
     run = run.lower(start, data, order, key, zero, zero, zero).compile()
@@ -495,7 +497,7 @@ def test_a_metric_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad_step:
 
 def test_the_program_stops_right_after_a_bad_step() -> None:
     key, zero = root_keys([0]), jnp.int32(0)
-    learner, data = spy(3, bad=lambda state: state.step == 2), jnp.asarray(numbered(21))
+    learner, data = spy(3, bad=lambda state: state.step == 2), unlabelled(jnp.asarray(numbered(21)))
     carry = initial_carry(learner, key, data, 3, 7, initial_state(learner, key, None))
     run = jax.jit(functools.partial(run_steps, learner, 3))
     carry, reached = run(carry, data, epoch_order(key, 0, 21), key, zero, zero, jnp.int32(7))
@@ -613,3 +615,50 @@ def test_time_spent_is_told() -> None:
     result = fit(spy(3), numbered(21), Schedule(2, 3), (0,))
     assert 0 < result.train_s < time.perf_counter() - began
     assert 0 < result.compile_s < time.perf_counter() - began
+
+
+# ---- what is learned from
+
+
+def noting(num_classes: int = 0) -> Learner:
+    """A learner whose state has the label that came with each value of an image's first pixel."""
+
+    def step(state, batch, key):
+        return state.at[batch.images[:, 0, 0, 0]].set(batch.labels), {"zero": jnp.zeros(())}
+
+    init = functools.partial(jnp.full, 256, -1)
+    return spy(3)._replace(init=lambda _: init(), step=step, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_labels_come_with_their_images(whole: bool) -> None:
+    images = np.arange(21, dtype=np.uint8)[:, None, None, None].repeat(2, axis=2) + 40
+    split = Split(images, np.arange(21, dtype=np.int32)[::-1] % 4)
+    dataset = Dataset("made", split, split, "")
+    seen = fit(noting(4), dataset if whole else split, Schedule(1, 3), (0,)).state
+    np.testing.assert_array_equal(seen[40:61], split.labels)
+
+
+def test_a_step_may_take_several_mini_batches() -> None:
+    learner = spy(6)._replace(num_batches=2)
+    result = fit(learner, numbered(21), Schedule(2, 3), (0,))
+    assert result.step == 2 * (21 // 6)
+    with pytest.raises(SettingError, match="batch size from 1 to the 5 training"):
+        fit(learner, numbered(5), Schedule(1, 3), (0,))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (None, "expected labels for a conditional model, found images alone"),
+        (np.zeros(20, np.int32), "expected 21 labels, whole numbers from 0 to 2, found int32 [20]"),
+        (np.full(21, 3), "found int64 [21] from 3 to 3"),
+        (np.full(21, -1), "found int64 [21] from -1 to -1"),
+        (np.zeros(21), "found float64 [21]"),
+    ],
+)
+def test_labels_that_cannot_be_learned(labels: Any, words: str) -> None:
+    data = numbered(21) if labels is None else Split(numbered(21), labels)
+    with pytest.raises(SettingError) as error:
+        fit(noting(3), data, Schedule(1, 3), (0,))
+    assert words in one_line(error)

@@ -22,13 +22,12 @@ from jaxgen.evaluation.model import (
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
-    RawImages,
     binary_input,
     feature_input,
     mean_likelihood,
     stream,
 )
-from jaxgen.learner import Images, PRNGKey, named_key
+from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import Binarize, bernoulli, binarize
 

@@ -15,13 +15,12 @@ from jaxgen.evaluation.model import (
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
-    RawImages,
     binary_input,
     feature_input,
     mean_likelihood,
     stream,
 )
-from jaxgen.learner import Images, PRNGKey
+from jaxgen.learner import Images, PRNGKey, RawImages
 from jaxgen.models import vae
 from jaxgen.random import binarize
 

@@ -1,0 +1,56 @@
+"""What every source of images ends in: two splits of raw images with labels, and their digest."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+
+class Split(NamedTuple):
+    """One split of a data set."""
+
+    images: UInt8[np.ndarray, "num height width channels"]
+    """Raw, 0 to 255; perhaps a memory map of a file."""
+    labels: Int32[np.ndarray, " num"]
+    """Classes, counted from 0; all 0 where the data set has none."""
+
+
+class Dataset(NamedTuple):
+    """Training and test images of one size, with their labels."""
+
+    name: str
+    train: Split
+    test: Split
+    digest: str
+    """The sha256 of names, dtypes, shapes and contents of its arrays."""
+    class_names: tuple[str, ...] = ()
+    """The class of each label; empty where there are no labels."""
+    source: str = ""
+    """Where the images came from, in words."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """[H, W, C] of its images."""
+        height, width, num_channels = self.train.images.shape[1:]
+        return height, width, num_channels
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 where there are no labels."""
+        return len(self.class_names)
+
+
+def digest_of(train: Split, test: Split) -> str:
+    """The digest of a data set with these splits."""
+    digest = hashlib.sha256()
+    arrays = {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "test_images": test.images,
+        "test_labels": test.labels,
+    }
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
