@@ -27,6 +27,10 @@ log Z is known exactly, AIS is right then. And AIS overstates Z e^t-fold with a 
 most e^-t, by Markov's inequality. If the reverse estimate lies above, both err as they do in
 expectation, and log Z lies between.
 
+With C label units (`jaxgen.models.label_units`) Z = sum_y exp(c_y) Z_y, where Z_y is that of the
+RBM given label y. A chain keeps its label, and its l is that of its own RBM with log C + c_y added.
+Forward the labels share out the chains evenly; backward they are drawn from the target with v_K.
+
 Neal, "Annealed importance sampling", 2001; Salakhutdinov and Murray, "On the quantitative analysis
 of deep belief networks", ICML 2008, section 4.1; Burda, Grosse and Salakhutdinov, "Accurate and
 conservative estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
@@ -41,8 +45,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require_whole
-from jaxgen.learner import PRNGKey, named_key
+from jaxgen.learner import Labels, PRNGKey, named_key
 from jaxgen.losses import sigmoid, softplus
+from jaxgen.models import label_units
 from jaxgen.models.rbm import Params, Visible, hidden_logits, visible_logits
 from jaxgen.random import bernoulli
 
@@ -89,7 +94,15 @@ def inverse_temperatures(num_temperatures: int = NUM_TEMPERATURES) -> Float[np.n
 
 def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[Array, ""]:
     """Log Z_0 = sum_i softplus(c_i) + H log 2."""
-    return jnp.sum(jax.nn.softplus(base_logits)) + len(params["b_hidden"]) * jnp.log(2.0)
+    return jnp.sum(jax.nn.softplus(base_logits)) + params["w"].shape[1] * jnp.log(2.0)
+
+
+def _given(params: Params, labels: Labels | None) -> tuple[Params, Array | float]:
+    """The RBM of each chain, and the log of what it counts for in the mean over labels."""
+    if labels is None:
+        return params, 0.0
+    weight = jnp.log(float(label_units.num_classes(params))) + params["b_labels"][labels]
+    return label_units.given(params, labels), weight
 
 
 def _anneal(
@@ -173,8 +186,13 @@ def ais(
     probs = jnp.broadcast_to(sigmoid(base_logits), (num_chains, len(base_logits)))
     start = bernoulli(named_key(key, "start"), probs)
     betas = inverse_temperatures(num_temperatures)
+    labels = None
+    if num_classes := label_units.num_classes(params):
+        order = jax.random.permutation(named_key(key, "labels"), num_classes)
+        labels = order[jnp.arange(num_chains) % num_classes]
+    params, weight = _given(params, labels)
     total = _anneal(params, base_logits, named_key(key, "anneal"), start, betas)
-    return _estimate(_base_log_z(params, base_logits) + total, 1.0)
+    return _estimate(_base_log_z(params, base_logits) + total + weight, 1.0)
 
 
 @partial(jax.jit, static_argnames=("num_temperatures",))
@@ -183,6 +201,7 @@ def reverse_ais(
     key: PRNGKey,
     base_logits: Float[Array, " visible"],
     visible: Visible,
+    labels: Labels | None = None,
     *,
     num_temperatures: int = NUM_TEMPERATURES,
 ) -> LogZEstimate:
@@ -200,8 +219,10 @@ def reverse_ais(
         key: used once; `visible` must come from another key.
         base_logits: c, the same as for `ais`.
         visible: start of each chain [chains, V], binary.
+        labels: of each chain, drawn with `visible`; of an RBM with label units.
         num_temperatures: see `inverse_temperatures`; walked through from 1 to 0.
     """
     betas = inverse_temperatures(num_temperatures)[::-1]
+    params, weight = _given(params, labels)
     total = _anneal(params, base_logits, named_key(key, "reverse anneal"), visible, betas)
-    return _estimate(_base_log_z(params, base_logits) - total, -1.0)
+    return _estimate(_base_log_z(params, base_logits) - total + weight, -1.0)

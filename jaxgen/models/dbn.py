@@ -11,6 +11,10 @@ with everything below frozen, raises a lower bound on log p(v) if it starts as t
 turned upside down; CD-k from noise, the default, has no such guarantee. Hinton, Osindero and Teh,
 "A fast learning algorithm for deep belief nets", Neural Computation 2006, sections 4 and 5.
 
+With `num_classes` the visible side of the top pair is h_{L-1} and a softmax group of label units
+(`jaxgen.models.label_units`). The net then has p(label|h_{L-1}) in closed form, which `classify`
+takes, and draws a class that is asked for.
+
 One learner trains one layer, above the frozen ones that it is given:
 
     first = fit(learner(config), images, schedule, seeds)
@@ -25,6 +29,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxgen.errors import (
     SettingError,
@@ -35,12 +40,13 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
-from jaxgen.models import rbm
+from jaxgen.models import label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
 from jaxgen.random import Binarize, bernoulli, binarize
 
 Layers: TypeAlias = tuple[rbm.Params, ...]
-"""Parameters layer by layer, the lowest first; each is [units below, units above] wide."""
+"""Parameters layer by layer, the lowest first; each is [units below, units above] wide. Label units
+are in the highest, see `label_units.Params`."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,15 @@ class Config:
     """Start each layer but the first as the one below it turned upside down."""
     num_sampling_steps: int = 1000
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+    num_classes: int = 0
+    """Label units beside the highest layer's input, one for each class; 0 for none."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "decay_steps", "init_scale")
+        require_not_negative(self, "decay_steps", "init_scale", "num_classes")
 
 
 def rbm_config(config: Config, layer: int) -> rbm.Config:
@@ -101,6 +109,21 @@ class Net(NamedTuple):
 def tied(layers: Layers) -> Net:
     """The net of a stack of RBMs, with the same weights in both directions."""
     return Net(recognition=layers[:-1], generative=layers[:-1], top=layers[-1])
+
+
+def mean_up(recognition: Layers, visible: Visible) -> Hidden:
+    """Probabilities of the highest of some layers, each layer below passing up its own."""
+    for layer in recognition:
+        visible = jax.nn.sigmoid(rbm.hidden_logits(layer, visible))
+    return visible
+
+
+def classify(net: Net, visible: Visible) -> Float[Array, "*batch classes"]:
+    """Log p(label|h_{L-1}) of every label of a net with label units.
+
+    The up pass to h_{L-1} hands up probabilities, as for the figures of the paper (section 6.2).
+    """
+    return label_units.log_posterior(net.top, mean_up(net.recognition, visible))
 
 
 def up(recognition: Layers, key: PRNGKey, visible: Visible) -> tuple[Hidden, ...]:
@@ -138,20 +161,26 @@ def reconstruct(net: Net, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visib
     """Draws an up pass to the top and a down pass back; returns h_L and p(v=1|h_1)."""
     key_up, key_top, key_down = jax.random.split(key, 3)
     below = up(net.recognition, key_up, visible)[-1]
-    hidden, probs = rbm.reconstruct(net.top, key_top, below)
+    hidden, probs = label_units.reconstruct(net.top, key_top, below)
     return hidden, _visible_probs(net.generative, key_down, probs)
 
 
 def generate(
-    net: Net, key: PRNGKey, hidden: Hidden, num_steps: int, gain: float = 1.0
+    net: Net,
+    key: PRNGKey,
+    hidden: Hidden,
+    num_steps: int,
+    gain: float = 1.0,
+    labels: Labels | None = None,
 ) -> tuple[Hidden, Visible]:
     """Runs `num_steps` Gibbs steps of the top pair from a given top state, then a down pass.
 
     Returns:
-        The last top state, and p(v=1|h_1) of the down pass. `gain` is that of `rbm.generate`.
+        The last top state, and p(v=1|h_1) of the down pass. `gain` is that of `rbm.generate`,
+        `labels` those of `label_units.generate`.
     """
     key_top, key_down = jax.random.split(key)
-    final, probs = rbm.generate(net.top, key_top, hidden, num_steps, gain)
+    final, probs = label_units.generate(net.top, key_top, hidden, num_steps, gain, labels)
     return final, _visible_probs(net.generative, key_down, probs)
 
 
@@ -193,14 +222,23 @@ def require_turnable(sizes: tuple[int, ...]) -> None:
             )
 
 
-def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
-    """Raises SettingError where trained layers are not of the sizes that the settings say."""
+def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...], num_classes: int = 0) -> None:
+    """Raises SettingError where trained layers are not of the sizes that the settings say.
+
+    `num_classes` are the label units of the highest of them.
+    """
     sizes = tuple(layer["b_hidden"].shape[-1] for layer in layers)
     if sizes != hidden_sizes:
         raise SettingError(
             expected=f"--hidden-sizes {' '.join(map(str, sizes))}, those of the given layers",
             found=" ".join(map(str, hidden_sizes)),
             remedy="set --hidden-sizes",
+        )
+    if layers and (there := label_units.num_classes(layers[-1])) != num_classes:
+        raise SettingError(
+            expected=f"{there} classes, the label units of the given layers",
+            found=str(num_classes),
+            remedy="set --conditional as it was for them, or give others",
         )
 
 
@@ -210,9 +248,12 @@ def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State
     if config.transposed_start:
         require_turnable((num_visible, *config.hidden_sizes))
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
-    top = rbm.init(rbm_config(config, len(lower)), num_below, _stream(key, lower))
+    layer, key = rbm_config(config, len(lower)), _stream(key, lower)
+    top = rbm.init(layer, num_below, key)
+    if len(lower) + 1 == len(config.hidden_sizes):
+        top = label_units.add_units(layer, top, config.num_classes, key)
     if lower and config.transposed_start:
-        top = top._replace(params=upside_down(lower[-1]))
+        top = top._replace(params=top.params | upside_down(lower[-1]))
     return State(lower=lower, top=top)
 
 
@@ -237,7 +278,7 @@ def from_params(config: Config, image_shape: tuple[int, int, int], params: Layer
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One update of the highest layer from a batch; metrics as in `rbm.learn`.
+    """One update of the highest layer from a batch; see `label_units.contrastive_divergence`.
 
     The layer's data are drawn again at every visit: v from the image, then an up pass.
     """
@@ -245,18 +286,27 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     key_data, key_gibbs = jax.random.split(_stream(key, state.lower))
     visible = binarize(key_data, batch.images, config.binarize)
     data = up(state.lower, named_key(key_data, "up"), visible)[-1]
-    model = rbm.negative_phase(layer, state.top, data, key_gibbs)
-    top, metrics = rbm.learn(layer, state.top, data, model)
+    top, metrics, _ = label_units.contrastive_divergence(
+        layer, state.top, data, batch.labels, key_gibbs
+    )
     return State(lower=state.lower, top=top), metrics
 
 
 def sample_net(
-    num_steps: int, image_shape: tuple[int, int, int], net: Net, key: PRNGKey, num: int
+    num_steps: int,
+    image_shape: tuple[int, int, int],
+    net: Net,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
-    """p(v=1|h_1) [num, H, W, C] after Gibbs steps from random top units, and a down pass."""
+    """p(v=1|h_1) [num, H, W, C] after Gibbs steps from random top units, and a down pass.
+
+    Label units are clamped to `labels` [num]; they are drawn in every step where none are given.
+    """
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
-    _, probs = generate(net, key_chain, start, num_steps)
+    _, probs = generate(net, key_chain, start, num_steps, labels=labels)
     return probs.reshape(num, *image_shape)
 
 
@@ -269,8 +319,8 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the layers so far; see `sample_net`."""
-    del labels
-    return sample_net(config.num_sampling_steps, image_shape, tied(state.params), key, num)
+    net = tied(state.params)
+    return sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
 
 
 def learner(
@@ -282,4 +332,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        num_classes=config.num_classes,
     )

@@ -11,9 +11,10 @@ start as the weights of the DBN. With h_0 = v, one step does
 
 where p and q are the predictions, and <.> is the mean over the batch. Biases follow the same rule.
 Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation
-2006, section 5 and appendix B, without the label units. One difference: the statistics of the top
-RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as `jaxgen.models.rbm` does
-everywhere; the expected update is the same.
+2006, section 5 and appendix B, with its label units if there are classes. Two differences: the
+statistics of the top RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as
+`jaxgen.models.rbm` does everywhere, which leaves the expected update as it is; and the chain of the
+top pair draws the label where the appendix passes on its probabilities.
 """
 
 import math
@@ -35,7 +36,7 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
-from jaxgen.models import dbn, rbm
+from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize, bernoulli, binarize
 
@@ -58,13 +59,15 @@ class Config:
     """Standard deviation of the initial weights where no DBN is given."""
     num_sampling_steps: int = 1000
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+    num_classes: int = 0
+    """Label units in the top pair, one for each class, as in the DBN; 0 for none."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale")
+        require_not_negative(self, "init_scale", "num_classes")
 
 
 class State(NamedTuple):
@@ -100,7 +103,11 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def random_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
     """An untrained DBN, for wake-sleep learning without a greedy start."""
-    stack = dbn.Config(hidden_sizes=config.hidden_sizes, init_scale=config.init_scale)
+    stack = dbn.Config(
+        hidden_sizes=config.hidden_sizes,
+        init_scale=config.init_scale,
+        num_classes=config.num_classes,
+    )
     return dbn.init_layers(stack, num_visible, key)
 
 
@@ -108,7 +115,7 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
     """Unties a DBN: both directions start with the same weights; the top RBM stays as it is."""
     if layers is None:
         layers = random_layers(config, num_visible, key)
-    dbn.require_sizes(layers, config.hidden_sizes)
+    dbn.require_sizes(layers, config.hidden_sizes, config.num_classes)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in layers[:-1])
     num_below = layers[-1]["w"].shape[0]
@@ -162,14 +169,16 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     """One wake, top and sleep pass from a batch.
 
     Metrics:
-        those of `rbm.learn` for the top pair, and of the lowest layer, before the update,
+        those of `label_units.contrastive_divergence` for the top pair, and of the lowest layer,
+        before the update,
         wake_error: mean (v - p(v=1|h_1))^2 of the wake pass;
         sleep_error: mean (h_1 - q(h_1=1|v))^2 of the sleep pass.
     """
     key_data, key_up, key_top, key_down, key_drawn = jax.random.split(key, 5)
     wake = dbn.up(state.recognition, key_up, binarize(key_data, batch.images, config.binarize))
-    model = rbm.negative_phase(top_config(config), state.top, wake[-1], key_top)
-    top, metrics = rbm.learn(top_config(config), state.top, wake[-1], model)
+    top, metrics, model = label_units.contrastive_divergence(
+        top_config(config), state.top, wake[-1], batch.labels, key_top
+    )
     sleep = dbn.down(state.generative, key_down, model)
     key_wake = key_sleep = None
     if config.prediction == "samples":
@@ -197,8 +206,8 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the top pair and the generative weights; see `dbn.sample_net`."""
-    del labels
-    return dbn.sample_net(config.num_sampling_steps, image_shape, state.params, key, num)
+    net = state.params
+    return dbn.sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
 
 
 def learner(
@@ -210,4 +219,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        num_classes=config.num_classes,
     )

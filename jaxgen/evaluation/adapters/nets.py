@@ -28,7 +28,7 @@ from jaxgen.evaluation.model import (
     stream,
 )
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
-from jaxgen.models import dbn, rbm, wake_sleep
+from jaxgen.models import dbn, label_units, rbm, wake_sleep
 from jaxgen.random import Binarize, bernoulli, binarize
 
 ImageShape = tuple[int, int, int]
@@ -74,6 +74,7 @@ def _model(
 ) -> EvaluatedModel:
     net = jax.tree.map(jnp.asarray, net)
     num_layers = len(net.recognition) + 1
+    num_classes = label_units.num_classes(net.top)
     names = [f"hidden units {n}" for n in range(1, num_layers)]
     names.append("top units" if num_layers > 1 else "hidden units")
     return EvaluatedModel(
@@ -83,6 +84,8 @@ def _model(
         decode=partial(_decode, net, image_shape),
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
+        num_classes=num_classes,
+        classify=partial(_classify, net, binary) if num_classes else None,
     )
 
 
@@ -90,10 +93,13 @@ def _probs(
     net: dbn.Net, binary: Binarize, layer: int, images: RawImages
 ) -> Float[Array, "batch units"]:
     """p(h=1) of a layer, each layer below handing up its probabilities."""
-    units = feature_input(images, binary)
-    for params in (*net.recognition, net.top)[: layer + 1]:
-        units = jax.nn.sigmoid(rbm.hidden_logits(params, units))
-    return units
+    units = dbn.mean_up(net.recognition[: layer + 1], feature_input(images, binary))
+    return units if layer < len(net.recognition) else label_units.hidden_probs(net.top, units)
+
+
+def _classify(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch classes"]:
+    """Log p(label|h_{L-1}), each layer below handing up its probabilities."""
+    return dbn.classify(net, feature_input(images, binary))
 
 
 def _decode(net: dbn.Net, image_shape: ImageShape, hidden: Float[Array, "num hidden"]) -> Images:
@@ -152,6 +158,16 @@ def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
     }
 
 
+@partial(jax.jit, static_argnums=3)
+def _mixed(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tuple[Array, ...]:
+    """Visible units, and labels if there are any, at the ends of long chains from random ones."""
+    noise = bernoulli(key, jnp.full((num, len(params["b_visible"])), 0.5))
+    if not (num_classes := label_units.num_classes(params)):
+        return (rbm.gibbs(params, noise, key_mix, NUM_REVERSE_STEPS),)
+    labels = jax.random.randint(named_key(key, "labels"), (num,), 0, num_classes)
+    return label_units.gibbs(params, noise, labels, key_mix, NUM_REVERSE_STEPS)
+
+
 def _anneal(
     net: dbn.Net, train: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> tuple[LogZEstimate, LogZEstimate]:
@@ -159,10 +175,8 @@ def _anneal(
     params, base = net.top, top_base_logits(net, stream(key, "top input"), train)
     chains = {"num_temperatures": budget.num_temperatures}
     forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)
-    mixed = jax.jit(rbm.gibbs, static_argnums=3)
-    noise = bernoulli(stream(key, "reverse start"), jnp.full((budget.num_chains, len(base)), 0.5))
-    start = mixed(params, noise, stream(key, "mix"), NUM_REVERSE_STEPS)
-    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, start, **chains)
+    start = _mixed(params, stream(key, "reverse start"), stream(key, "mix"), budget.num_chains)
+    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, *start, **chains)
     return forward, backward
 
 
