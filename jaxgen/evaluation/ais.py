@@ -109,8 +109,9 @@ def _anneal(
 ) -> Float[Array, " chains"]:
     """Sum of log p*_to(v) - log p*_from(v) along chains through `betas`, in their order.
 
-    `visible`, and `labels` if there are label units, are drawn from the first beta. After each term
-    of the sum comes a Gibbs step at `to`; it is reversible, so the same walk serves both directions.
+    `visible`, and `labels` if there are label units, are drawn from the first beta. After each
+    term of the sum comes a Gibbs step at `to`; it is reversible, so the same walk serves both
+    directions.
     """
     bias = params["b_visible"] - base_logits
 
