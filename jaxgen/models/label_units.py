@@ -64,9 +64,15 @@ def label_logits(params: Params, hidden: Hidden) -> Float[Array, "*batch classes
 
 
 def free_energies(params: Params, visible: Visible) -> Float[Array, "*batch classes"]:
-    """F(v, y) of every label, in nats."""
-    each = params | {"b_hidden": params["b_hidden"] + params["w_labels"]}
-    return rbm.free_energy(each, visible[..., None, :]) - params["b_labels"]
+    """F(v, y) of every label, in nats; memory is that of one label's hidden units."""
+    logits = rbm.hidden_logits(params, visible)
+
+    def softplus_sum(weights: Array) -> Array:
+        return jnp.sum(jax.nn.softplus(logits + weights), axis=-1)
+
+    rest = rbm.free_energy(params, visible) + softplus_sum(jnp.zeros(()))
+    sums = jax.lax.map(softplus_sum, params["w_labels"])
+    return rest[..., None] - jnp.moveaxis(sums, 0, -1) - params["b_labels"]
 
 
 def free_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
