@@ -32,7 +32,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import (
+    MAX_SIZE,
     SettingError,
+    require,
     require_above_zero,
     require_choices,
     require_layer_sizes,
@@ -77,7 +79,9 @@ class Config:
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "decay_steps", "init_scale", "num_classes")
+        require_not_negative(self, "decay_steps", "init_scale")
+        holds = 0 <= self.num_classes <= MAX_SIZE
+        require(self, "num_classes", holds, f"from 0 to {MAX_SIZE:,}")
 
 
 def rbm_config(config: Config, layer: int) -> rbm.Config:

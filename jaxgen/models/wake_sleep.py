@@ -29,6 +29,8 @@ import optax
 from jaxtyping import Array
 
 from jaxgen.errors import (
+    MAX_SIZE,
+    require,
     require_above_zero,
     require_choices,
     require_layer_sizes,
@@ -67,7 +69,9 @@ class Config:
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale", "num_classes")
+        require_not_negative(self, "init_scale")
+        holds = 0 <= self.num_classes <= MAX_SIZE
+        require(self, "num_classes", holds, f"from 0 to {MAX_SIZE:,}")
 
 
 class State(NamedTuple):
