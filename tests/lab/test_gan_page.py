@@ -91,6 +91,7 @@ def test_report_answers_its_questions(finished: Path) -> None:
     assert "A VAE&#39;s samples are set beside these with --vae" in page
 
 
+@pytest.mark.programs
 def test_a_stopped_run_goes_on_to_the_same_bits(
     digits_root: Path, finished: Path, tmp_path: Path
 ) -> None:
