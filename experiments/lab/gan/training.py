@@ -25,7 +25,7 @@ from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
-from jaxgen.training.loop import Result
+from jaxgen.training.loop import Result, steps_in_epoch
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -50,10 +50,13 @@ class GANArgs(RunArgs):
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
 
+        An iteration takes a mini-batch for each update of D.
+
         Errors:
             CheckpointError: its samples cannot be read.
         """
         super().check(dataset, folder)
+        steps_in_epoch(len(dataset.train.images), self.batch_size, self.model.d_steps)
         expected = "of 2 or more, because fakes are compared"
         require(self, "batch_size", self.batch_size >= 2, expected)
         if not self.vae:
