@@ -184,6 +184,8 @@ def described(config: adversarial.Training, nets: str) -> str:
         words.append(f"{config.d_steps} updates of D and {config.g_steps} of G an iteration")
     if config.label_smoothing:
         words.append(f"target {1 - config.label_smoothing:g} for real images")
+    if config.augment:
+        words.append(f"{', '.join(config.augment)} before D")
     if config.fresh_noise:
         words.append("new fakes for G's update")
     if config.ema_decay:
