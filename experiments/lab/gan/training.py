@@ -144,7 +144,7 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
     real = trained.as_generated(dataset.test.images[:NUM_MEASURED])
-    real_variance = sample_quality.pixel_variance(real)
+    real_variance = max(sample_quality.pixel_variance(real), 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
