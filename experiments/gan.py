@@ -91,7 +91,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
 
 EXPERIMENT = Experiment(
     *("gan", PRESETS, QUICK, train, report),
-    band=Band("sample_distance", 0.27),
+    band=Band("sample_distance", 0.49),
     benchmark=Benchmark(flops=flops.of_gan, baselines=DENSE, num_images=12_000),
     comparison=Comparison(order=3, flags=("--preset=small", "--epochs=100")),
 )
