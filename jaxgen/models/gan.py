@@ -24,7 +24,7 @@ from jaxgen.nn.layers import ACTIVATIONS, Dense, Fan
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's deep GAN; every field is a flag of `experiments.gan`."""
+    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each."""
 
     generator_sizes: tuple[int, ...] = (256, 512, 1024)
     """Units of the generator's hidden layers."""
