@@ -159,12 +159,15 @@ def require_not_negative(settings: object, *names: str) -> None:
 def require_choices(settings: Any) -> None:
     """Raises SettingError for the first Literal field of a dataclass that has none of its values.
 
-    Python checks no annotation, so a misspelt choice would be whatever the last `else` computes.
+    Of a tuple of Literals each entry must have one. Python checks no annotation, so a misspelt
+    choice would be whatever the last `else` computes.
     """
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        kind = hints[field.name]
+        kind, values, wanted = hints[field.name], (getattr(settings, field.name),), "one of"
+        if get_origin(kind) is tuple:
+            kind, values, wanted = get_args(kind)[0], values[0], "a tuple of names among"
         if get_origin(kind) is Literal:
             choices = get_args(kind)
-            holds = getattr(settings, field.name) in choices
-            require(settings, field.name, holds, f"one of {', '.join(map(str, choices))}")
+            holds = isinstance(values, tuple) and all(each in choices for each in values)
+            require(settings, field.name, holds, f"{wanted} {', '.join(map(str, choices))}")

@@ -130,7 +130,8 @@ def started(
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
         affordable = int(BASELINE_S / repeats / timed(partial(epoch, 1)))
-        num_steps = max(1, min(len(images) // case.args.batch_size, affordable))
+        num_steps = len(images) // case.images_per_step(images.shape[1:])
+        num_steps = max(1, min(num_steps, affordable))
         if num_steps > 1:
             epoch(num_steps)
         baselines.append(Baseline(name, epoch, num_steps, []))

@@ -23,6 +23,7 @@ from experiments.benchmarking.baseline import (
 )
 from experiments.benchmarking.cases import Case, Precision
 from experiments.running.cluster import Cluster, chosen_devices
+from experiments.running.experiment import ImageShape
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 
@@ -70,8 +71,8 @@ def measure(
 
     The first epoch warms up. Baselines from `libraries` train one seed on one device.
     """
-    learner = case.experiment.learner(case.args, images.shape[1:])
-    batch_size = case.args.batch_size
+    image_shape, batch_size = images.shape[1:], case.args.batch_size
+    learner = case.learner(image_shape)
     ours: list[float] = []
     found: dict[str, Any] = {}
     baselines: list[Baseline] = []
@@ -96,22 +97,24 @@ def measure(
     result = fit(learner, images, schedule, range(num_seeds), devices=devices, hook=hook)
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
     found |= {"num_seeds": num_seeds, "num_devices": num_devices}
-    found |= {"steps": len(images) // batch_size, "repeats": repeats}
+    found |= {"steps": len(images) // case.images_per_step(image_shape), "repeats": repeats}
     found |= {"images": len(images), "note": case.experiment.benchmark.note}
     row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
-    row |= rates(case, ours[1:], num_seeds, case.flops(images.shape[1:]))
+    row |= rates(case, ours[1:], num_seeds, image_shape)
     for baseline in baselines:
         row |= ratio(baseline, ours[1:], num_seeds)
     return row
 
 
-def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) -> dict[str, Any]:
+def rates(
+    case: Case, step_s: list[float], num_seeds: int, image_shape: ImageShape
+) -> dict[str, Any]:
     """What follows from the seconds that a step took; rates are of the median.
 
     A step with several seeds is one of each of them; an epoch is one of all `NUM_IMAGES`.
     """
-    median = statistics.median(step_s)
-    steps = NUM_IMAGES // case.args.batch_size
+    median, batch = statistics.median(step_s), case.images_per_step(image_shape)
+    steps, flops = NUM_IMAGES // batch, case.flops(image_shape)
     flops = None if flops is None else num_seeds * flops
     peaks = {dtype: matmul_peak(dtype) for dtype in ("float32", "bfloat16")}
     return {
@@ -119,7 +122,7 @@ def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) ->
         "step_s_range": [min(step_s), max(step_s)],
         "epoch_s": median * steps,
         "epoch_s_range": [min(step_s) * steps, max(step_s) * steps],
-        "images_per_s": num_seeds * case.args.batch_size / median,
+        "images_per_s": num_seeds * batch / median,
         "flops_per_step": flops,
         "gflops_per_s": None if flops is None else flops / median / 1e9,
         "peak_gflops_per_s": peaks["float32"] / 1e9,

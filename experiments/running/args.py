@@ -34,6 +34,9 @@ class RunArgs:
     """Passes over the training set."""
     batch_size: int = 100
     """Images per update."""
+    flip: bool = False
+    """Mirror training images left to right, each with probability 1/2 at every visit; for small
+    sets of what may stand either way round."""
     seed: int = 0
     """Root of all randomness."""
     seeds: tuple[int, ...] = ()

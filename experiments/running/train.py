@@ -17,6 +17,7 @@ from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
 from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
+from jaxgen.nn.augment import flipped
 from jaxgen.runs import metrics_log
 from jaxgen.training import Result, Schedule, Start, fit
 
@@ -59,6 +60,8 @@ def train_in_session(
         "seeds": seeds,
         "model": model,
     }
+    if args.flip:
+        learner, identity["flip"] = flipped(learner), True
     devices = chosen_devices(args.cluster)
     if len(devices) > 1:  # sums over several devices end in other last bits
         identity["devices"] = len(devices)

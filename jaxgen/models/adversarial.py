@@ -24,6 +24,7 @@ from jaxgen import losses
 from jaxgen.errors import require, require_above_zero, require_choices, require_positive
 from jaxgen.images import check_images
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
+from jaxgen.nn.augment import Policy, augmented
 from jaxgen.random import normal
 
 Codes: TypeAlias = Float[Array, "batch latent"]
@@ -143,6 +144,9 @@ class Training:
     """Updates of the generator an iteration; from the second on, each has new fakes."""
     label_smoothing: float = 0.0
     """The discriminator's target for real images is 1 minus this; for fakes it stays 0."""
+    augment: tuple[Policy, ...] = ()
+    """Random transforms of all that the discriminator sees in training, real images and fakes, for
+    small sets: colour, translation, cutout. D(x) and D(G(z)) are then of transformed images."""
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0
@@ -159,6 +163,7 @@ class Training:
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "latent_size", "d_steps", "g_steps")
+        require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
@@ -226,6 +231,14 @@ def generate(config: Training, nets: Nets, player: Player, num: int, key: PRNGKe
     return Fakes(pixels, pullback, stats)
 
 
+def logits_in_training(
+    config: Training, nets: Nets, variables: Variables, pixels: Pixels, key: PRNGKey
+) -> tuple[Float[Array, " batch"], Variables]:
+    """D's logits of images, transformed where that is asked for, and its updated statistics."""
+    shown = augmented(config.augment, key, pixels)
+    return apply(nets.discriminator, variables, shown, key)
+
+
 def discriminator_update(
     config: Training, nets: Nets, player: Player, real: Pixels, fake: Pixels, key: PRNGKey
 ) -> tuple[Player, Metrics]:
@@ -234,8 +247,8 @@ def discriminator_update(
 
     def loss(params: Any) -> tuple[Array, tuple[Array, Array, Variables]]:
         variables = player.variables | {"params": params}
-        real_logits, stats = apply(nets.discriminator, variables, real, keys[0])
-        fake_logits, stats = apply(nets.discriminator, variables | stats, fake, keys[1])
+        real_logits, stats = logits_in_training(config, nets, variables, real, keys[0])
+        fake_logits, stats = logits_in_training(config, nets, variables | stats, fake, keys[1])
         real_loss = jnp.mean(losses.real_loss(real_logits, 1.0 - config.label_smoothing))
         total = real_loss + jnp.mean(losses.fake_loss(fake_logits))
         return total, (real_logits, fake_logits, stats)
@@ -261,7 +274,7 @@ def generator_update(
     generator, discriminator = state.generator, state.discriminator
 
     def loss(pixels: Pixels) -> tuple[Array, Variables]:
-        logits, stats = apply(nets.discriminator, discriminator.variables, pixels, key)
+        logits, stats = logits_in_training(config, nets, discriminator.variables, pixels, key)
         return jnp.mean(GENERATOR_LOSSES[config.loss](logits)), stats
 
     (value, stats), cotangent = jax.value_and_grad(loss, has_aux=True)(fakes.pixels)

@@ -8,6 +8,7 @@ The lab's two are the presets `deep` and `small` of `experiments.gan`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -18,12 +19,12 @@ from jaxgen.errors import require, require_layer_sizes
 from jaxgen.learner import Learner
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
-from jaxgen.nn.layers import ACTIVATIONS, Dense
+from jaxgen.nn.layers import ACTIVATIONS, Dense, Fan
 
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's deep GAN; every field is a flag of `experiments.gan`."""
+    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each."""
 
     generator_sizes: tuple[int, ...] = (256, 512, 1024)
     """Units of the generator's hidden layers."""
@@ -32,8 +33,10 @@ class Config(adversarial.Training):
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Function after every hidden layer of the generator; LeakyReLU has the slope 0.2."""
     dropout: float = 0.3
-    """Share of the discriminator's hidden units that are left out in training; the notebook's
-    argument of the same name is the share that stays."""
+    """Share of the discriminator's hidden units that are left out in training."""
+    init_fan: Fan = "in"
+    """Weights and biases start uniform in +-1 / sqrt(n), with the n inputs of a layer, as PyTorch's
+    do, or its n outputs: then those of the discriminator's last layer start in +-1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,10 +54,10 @@ class Generator(nn.Module):
     def __call__(self, codes: Codes, train: bool) -> Pixels:
         """The images; the same in training and evaluation."""
         del train
-        x = codes
+        x, layer = codes, partial(Dense, fan=self.config.init_fan)
         for size in self.config.generator_sizes:
-            x = ACTIVATIONS[self.config.generator_activation](Dense(size)(x))
-        pixels = jnp.tanh(Dense(math.prod(self.image_shape))(x))
+            x = ACTIVATIONS[self.config.generator_activation](layer(size)(x))
+        pixels = jnp.tanh(layer(math.prod(self.image_shape))(x))
         return pixels.reshape(-1, *self.image_shape)
 
 
@@ -68,12 +71,12 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
         """The logit of each image being real; units are left out in training alone."""
-        x = pixels.reshape(len(pixels), -1)
+        x, layer = pixels.reshape(len(pixels), -1), partial(Dense, fan=self.config.init_fan)
         for index, size in enumerate(self.config.discriminator_sizes):
-            x = self.activation(Dense(size)(x))
+            x = self.activation(layer(size)(x))
             self.sow("features", f"layer_{index}", x)
             x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
-        return Dense(1)(x)[:, 0]
+        return layer(1)(x)[:, 0]
 
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -26,15 +26,23 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+Fan: TypeAlias = Literal["in", "out"]
+"""The inputs or the outputs of a layer, whose number sets the range in which its weights start."""
+
+
 class Dense(nn.Module):
-    """A dense layer whose weights and biases start uniform in +-1 / sqrt(inputs), as PyTorch's."""
+    """A dense layer whose weights and biases start uniform in +-1 / sqrt(n).
+
+    n is the number of inputs, as of PyTorch's `Linear`, or that of outputs with `fan` "out".
+    """
 
     features: int
+    fan: Fan = "in"
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
         """Maps [B, inputs] to [B, features]."""
-        bound = 1.0 / math.sqrt(x.shape[-1])
+        bound = 1.0 / math.sqrt(x.shape[-1] if self.fan == "in" else self.features)
 
         def uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
             return jax.random.uniform(key, shape, dtype, -bound, bound)

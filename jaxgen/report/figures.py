@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -90,9 +91,14 @@ def _shown_figure() -> "type[Figure]":
 
 @own_style()
 def as_png(figure: "Figure") -> bytes:
-    """A figure as the bytes of a PNG file, without a date in it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    """A figure as the bytes of a PNG file, without a date in it.
+
+    A box stands for a letter that Matplotlib's font lacks, as names of classes may have.
+    """
+    buffer, metadata = io.BytesIO(), {"Software": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata=metadata)
     return buffer.getvalue()
 
 
@@ -187,7 +193,7 @@ def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
     """A figure with one panel, `size` inches wide, in the proportions of the sheet."""
     figure = _figure(size, size * sheet.shape[0] / sheet.shape[1] + 0.5)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
     return figure, axes
 
 
@@ -258,16 +264,23 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Fi
 def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i.
 
+    Dollar signs in names, such as those of classes, are dollar signs and begin no formula.
+
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
     strips = {name: _shades(strip) for name, strip in strips.items()}
     names, num = list(strips), max(map(len, strips.values()))
-    figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
-    figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
+    labels = [textwrap.fill(name, 30) for name in names]
+    letters = max(len(line) for label in labels for line in label.split("\n"))
+    width = 0.62 * num + max(1.4, 0.08 * letters)
+    figure = _figure(min(width, 14.0), 0.78 * len(names) + 0.5)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    panels = figure.subplots(len(names), squeeze=False)[:, 0]
+    for axes, name, label in zip(panels, names, labels, strict=True):
         _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.yaxis.label.set_parse_math(False)
     return figure
 
 

@@ -270,7 +270,7 @@ def fit(
     """
     examples = training_set(learner, data)
     check_seeds(seeds)
-    length = steps_in_epoch(len(examples.images), schedule.batch_size * learner.num_batches)
+    length = steps_in_epoch(len(examples.images), schedule.batch_size, learner.num_batches)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.
     learner = learner._replace(step=jax.jit(learner.step, inline=True))

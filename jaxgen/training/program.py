@@ -47,21 +47,24 @@ class Arrays(NamedTuple):
         return self._replace(carry=place(self.placed.broadcast_from_host0(carry), self.by_seed))
 
 
-def steps_in_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the examples left over differ from epoch to epoch.
+def steps_in_epoch(num_examples: int, batch_size: int, num_batches: int = 1) -> int:
+    """Steps of an epoch, each of `num_batches` whole batches of its own.
 
-    The batch of a learner that takes several mini-batches a step is all of them.
+    The examples left over differ from epoch to epoch.
 
     Errors:
-        SettingError: the batch is empty or larger than the data set.
+        SettingError: the batch is empty, or the batches of a step are larger than the data set.
     """
-    if not is_whole(batch_size, 1, num_examples):
+    if not is_whole(batch_size, 1, num_examples // num_batches):
+        most = f"the {num_examples} training examples"
+        if num_batches > 1:
+            most = f"{num_examples // num_batches}, as a step takes {num_batches} batches of {most}"
         raise SettingError(
-            expected=f"a batch size from 1 to the {num_examples} training examples",
+            expected=f"a batch size from 1 to {most}",
             found=str(batch_size),
             remedy="set --batch-size",
         )
-    return num_examples // batch_size
+    return num_examples // (batch_size * num_batches)
 
 
 def begin(
@@ -73,8 +76,8 @@ def begin(
     devices: Sequence[jax.Device] = (),
 ) -> Arrays:
     """The arrays before the first step; the arguments are those of `jaxgen.training.fit`."""
+    length = steps_in_epoch(len(data.images), batch_size, learner.num_batches)
     batch_size *= learner.num_batches
-    length = steps_in_epoch(len(data.images), batch_size)
     placed = layout(devices or jax.devices()[:1], len(seeds), batch_size)
     keys = root_keys(seeds)
     by_seed = placed.by_seed if keys.ndim else placed.whole

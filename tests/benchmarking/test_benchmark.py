@@ -24,6 +24,7 @@ from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
 
+SMALL = (4, 3, 1)
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra benchmark"
 )
@@ -201,12 +202,27 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     for precision in case.precisions:
         chosen = benchmark_cases.changed(case, None, None, precision)
-        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, chosen.flops((28, 28, 1)))
+        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, (28, 28, 1))
         key = {"float32": "", "bfloat16": "bfloat16_"}[precision] + "peak_gflops_per_s"
         assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row[key])
         assert (row["step_s"], row["epoch_s_range"]) == (2.0, [2.0, 6.0])  # 300 images: 2 steps
     shown = {"name": "dcgan-lab", "precision": "bfloat16"}
     assert benchmark_pages.name_of(shown) == "dcgan-lab, bfloat16"
+
+
+def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two updates of D a step has 20 real images: an epoch of 60,000 is 3,000 steps."""
+    (case,) = benchmark_cases.cases(["gan-small"])
+    case = benchmark_cases.changed(case, 10, 4, None)
+    model = replace(case.args.model, d_steps=2)
+    case = case._replace(args=replace(case.args, model=model))
+    monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
+    row = benchmark_measure.rates(case, [0.5], 3, SMALL)
+    assert (row["images_per_s"], row["epoch_s"]) == (3 * 20 / 0.5, 3000 * 0.5)
+    assert row["flops_per_step"] == 3 * flops.of_gan(model, 10, SMALL)
+    images = np.random.default_rng(0).integers(0, 256, (70, *SMALL), dtype=np.uint8)
+    row = benchmark_measure.measure(case, images, 1, ("flax",))
+    assert (row["steps"], row["flax_steps"]) == (3, 3)
 
 
 @needs_torch

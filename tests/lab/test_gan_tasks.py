@@ -24,6 +24,7 @@ from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.export import pytorch
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import Nets, Player, State, rescaled
 
@@ -53,10 +54,16 @@ class Pixels(nn.Module):
         return jnp.sum(pixels, axis=(1, 2, 3))
 
 
-def made(matrix: np.ndarray, folder: Path, train: np.ndarray, labels: np.ndarray) -> TrainedGAN:
+def made(
+    matrix: np.ndarray,
+    folder: Path,
+    train: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...] = tuple("0123456789"),
+) -> TrainedGAN:
     """The generator with a matrix [L, 4], and data whose test images are darker training images."""
     labels = labels.astype(np.int32)
-    dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none")
+    dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none", class_names)
     drawing = Drawing(dataset, folder)
     generator = Player({"params": {"matrix": jnp.asarray(matrix, jnp.float32)}}, ())
     state = State(generator, Player({"params": {}}, ()), None, jnp.int32(0))
@@ -175,6 +182,28 @@ def test_sums_of_codes(drawn: list[Any], tmp_path: Path) -> None:
         np.testing.assert_allclose(found[f"{a} - {b} + mean"], expected(sums), atol=0.05)
 
 
+def test_sums_of_three_classes_and_of_many(drawn: list[Any], tmp_path: Path) -> None:
+    """Neighbours take the place of the digits; of many classes the first twenty are drawn."""
+    train, labels = random_data()
+    tasks.arithmetic(made(MATRIX, tmp_path, train, labels % 3, ("a b", "c", "d")))
+    assert [*drawn[0]] == ["mean", "c - a b + mean", "d - c + mean"]
+    assert drawn[0]["mean"].shape == (3, *SHAPE)
+    names = tuple(f"n{label}" for label in range(30))
+    section = tasks.arithmetic(made(MATRIX, tmp_path, train, np.arange(30), names))
+    assert [*drawn[1]] == ["mean", "n1 - n0 + mean", "n2 - n1 + mean", "n3 - n2 + mean"]
+    assert drawn[1]["mean"].shape == (20, *SHAPE)
+    assert ", and 10 more classes. " in section.answer[0]
+
+
+def test_images_without_labels_have_no_sums(drawn: list[Any], tmp_path: Path) -> None:
+    train, labels = random_data()
+    section = tasks.arithmetic(made(MATRIX, tmp_path, train, 0 * labels, ()))
+    assert section.answer == [
+        "The images have no labels, so there are no mean codes of classes to add."
+    ]
+    assert drawn == []
+
+
 # ---- smoothed labels
 
 
@@ -213,7 +242,7 @@ def test_batches_that_the_nets_have_seen(
     monkeypatch.setattr(adversarial, "apply", counted)
     made = dcgan.learner(config)
     state = jax.eval_shape(made.init, jax.random.key(0))
-    batch = jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8)
+    batch = jax.eval_shape(unlabelled, jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8))
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
     dcgan_lab.exported(config, zeros._replace(step=np.int32(3)), tmp_path)

@@ -14,15 +14,17 @@ import pytest
 from support.helpers import one_line, same
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import unlabelled
+from jaxgen.learner import named_key, unlabelled
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Nets, Training
+from jaxgen.nn import augment
 from jaxgen.nn.layers import BatchNorm
 
 SHAPE = (2, 3, 1)
 PLAIN = Training(latent_size=3, learning_rate=0.01, beta1=0.5, beta2=0.9)
 MANY = dataclasses.replace(PLAIN, d_steps=2, g_steps=2, label_smoothing=0.1, loss="minimax")
 FRESH = dataclasses.replace(PLAIN, fresh_noise=True, ema_decay=0.7)
+AUGMENTED = dataclasses.replace(PLAIN, augment=("cutout",))
 
 
 class Generator(nn.Module):
@@ -214,8 +216,10 @@ def test_each_update_leaves_the_other_player() -> None:
 # ---- gradients
 
 
-def logits_of(variables, pixels, key):
+def logits_of(config, variables, pixels, key):
     """D's logits in training, and its statistics after them, by the module itself."""
+    for policy in config.augment:
+        pixels = augment.TRANSFORMS[policy](named_key(key, policy), pixels)
     found, updated = Discriminator().apply(
         variables, pixels, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
@@ -227,7 +231,7 @@ def first_gradient(player):
     return jax.tree.map(lambda m: 2.0 * m, player.opt_state.inner_state[0].mu)
 
 
-@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1)])
+@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1), (AUGMENTED, 0.0)])
 def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     """Cross entropies written by optax; real images and fakes pass one after the other."""
     (before, real, fake, key), (after, metrics) = parts(config, D_TURN)[0]
@@ -236,8 +240,8 @@ def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def loss(params):
-        on_real, variables = logits_of(before.variables | {"params": params}, real, keys[0])
-        on_fake, variables = logits_of(variables, fake, keys[1])
+        on_real, variables = logits_of(config, before.variables | {"params": params}, real, keys[0])
+        on_fake, variables = logits_of(config, variables, fake, keys[1])
         entropy = optax.sigmoid_binary_cross_entropy
         total = entropy(on_real, 1.0 - smoothing).mean() + entropy(on_fake, 0.0).mean()
         return total, (on_real, on_fake, variables)
@@ -249,9 +253,12 @@ def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     close(metrics, expected | {"d_fake": nn.sigmoid(on_fake).mean()})
 
 
-@pytest.mark.parametrize("config", [PLAIN, MANY])
+@pytest.mark.parametrize("config", [PLAIN, MANY, AUGMENTED])
 def test_gradient_of_the_generator(config: Any) -> None:
-    """Differentiated through both nets at once, on codes and dropout of the same keys."""
+    """Differentiated through both nets at once, on codes and dropout of the same keys.
+
+    With transforms of what D sees, through these too.
+    """
     player, num, key_fakes = parts(config, "generate")[config.d_steps - 1][0]
     (state, fakes, key), (after, metrics) = parts(config, G_TURN)[0]
     codes = jax.random.normal(jax.random.split(key_fakes)[0], (num, 3))
@@ -262,9 +269,9 @@ def test_gradient_of_the_generator(config: Any) -> None:
         pixels, updated = Generator().apply(
             player.variables | {"params": params}, codes, train=True, mutable=["batch_stats"]
         )
-        logits, variables = logits_of(state.discriminator.variables, pixels, key)
+        logits, variables = logits_of(config, state.discriminator.variables, pixels, key)
         probs = nn.sigmoid(logits)
-        value = -jnp.log(probs).mean() if config is PLAIN else jnp.log(1 - probs).mean()
+        value = jnp.log(1 - probs).mean() if config is MANY else -jnp.log(probs).mean()
         return value, (pixels, updated, variables)
 
     (value, (pixels, updated, variables)), gradient = loss(player.variables["params"])
@@ -419,6 +426,9 @@ def test_the_best_discriminator(smoothing: float) -> None:
         ("beta1", {"beta1": 1.0}),
         ("beta2", {"beta2": -0.5}),
         ("loss one of non_saturating, minimax, found max", {"loss": "max"}),
+        ("augment a tuple of names among colour, translation, cutout", {"augment": ("color",)}),
+        ("augment a tuple of names among", {"augment": "colour"}),
+        ("augment with each name once", {"augment": ("colour", "colour")}),
     ],
 )
 def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:

@@ -58,19 +58,22 @@ def test_sizes() -> None:
     assert (DEEP.learning_rate, DEEP.beta1, DEEP.dropout) == (2e-4, 0.9, 0.3)
     assert (SMALL.learning_rate, SMALL.beta1, SMALL.dropout) == (2e-4, 0.9, 0.0)
     assert (DEEP.generator_activation, SMALL.generator_activation) == ("leaky_relu", "relu")
+    assert (DEEP.fresh_noise, SMALL.fresh_noise) == (True, True)
     for preset in experiment.PRESETS.values():
         assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
-def test_initial_weights_are_uniform_within_the_inverse_root_of_the_inputs() -> None:
+@pytest.mark.parametrize("fan", ["in", "out"])
+def test_initial_weights_are_uniform_within_the_inverse_root_of_the_fan(fan: Any) -> None:
     """Drawn by XLA's own generator, which compiles faster than JAX's."""
-    config = dataclasses.replace(SMALL, generator_sizes=(256,), discriminator_sizes=(256,))
+    sizes: dict[str, Any] = {"generator_sizes": (256,), "discriminator_sizes": (256,)}
+    config = dataclasses.replace(SMALL, init_fan=fan, **sizes)
     state = jax.jit(gan.learner(config).init)(jax.random.key(0, impl="rbg"))
     for variables in state.params.values():
         flat = flatten_dict(variables["params"], sep=".")
         for name, value in flat.items():
-            inputs = flat[name.replace("bias", "kernel")].shape[0]
-            bound, num = 1 / np.sqrt(inputs), value.size
+            inputs, outputs = flat[name.replace("bias", "kernel")].shape
+            bound, num = 1 / np.sqrt(inputs if fan == "in" else outputs), value.size
             assert np.abs(value).max() <= bound
             if num > 100:
                 assert np.abs(value).max() > 0.95 * bound
@@ -217,6 +220,7 @@ def test_a_small_gan_learns_two_patterns() -> None:
         ("dropout", {"dropout": -0.1}),
         ("g-steps", {"g_steps": 0}),
         ("generator-activation one of leaky_relu, relu", {"generator_activation": "tanh"}),
+        ("init-fan one of in, out", {"init_fan": "inputs"}),
         ("loss", {"loss": "non-saturating"}),
     ],
 )

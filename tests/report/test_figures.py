@@ -41,6 +41,14 @@ def test_colour_images_keep_their_colours_in_a_sheet_and_in_a_file(tmp_path: Pat
     figures.rows_of({"colour": images, "grey": images[..., :1]}, "both")
 
 
+def test_names_of_classes_are_drawn_as_they_are() -> None:
+    """Dollar signs would make a formula, and this one none that can be drawn."""
+    images = np.zeros((1, 2, 2, 1))
+    for name in (r"$\frac$", "日本", "a name that is so long that no picture would be left"):
+        figures.as_png(figures.rows_of({f"{name} - b": images}, f"the mean of {name}"))
+        figures.as_png(figures.image_sheet(images, name))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 5), (2, 4, 4, 2), (1, 2, 3, 4, 3)])
 def test_what_are_no_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match="one channel or three at the end") as error:

@@ -643,8 +643,10 @@ def test_a_step_may_take_several_mini_batches() -> None:
     learner = spy(6)._replace(num_batches=2)
     result = fit(learner, numbered(21), Schedule(2, 3), (0,))
     assert result.step == 2 * (21 // 6)
-    with pytest.raises(SettingError, match="batch size from 1 to the 5 training"):
+    with pytest.raises(SettingError) as error:
         fit(learner, numbered(5), Schedule(1, 3), (0,))
+    expected = "a batch size from 1 to 2, as a step takes 2 batches of the 5 training examples"
+    assert f"{expected}, found 3" in one_line(error)
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,11 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
     path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
     reference = rows["as set"].measures["test_distance"]
     answer = [
-        "Each variant is trained for the same number of iterations from the same start. Distance: "
-        "mean Euclidean distance of samples to the nearest training image, where test images have "
-        f"{number(reference)}; far below it, samples are blurs or copies, far above it, no digits. "
+        "Each variant is trained for the same number of epochs from the same start. Each update of "
+        "D takes a mini-batch of its own, so with two of them an epoch has half the iterations. "
+        "Distance: mean Euclidean distance of samples to the nearest training image, where test "
+        f"images have {number(reference)}; far below it, samples are blurs or copies, far above "
+        "it, no images of the data's kind. "
         "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
         "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
         "variant is a whole run in the folder study, which python -m experiments.compare measures "

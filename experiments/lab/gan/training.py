@@ -25,7 +25,7 @@ from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
-from jaxgen.training.loop import Result
+from jaxgen.training.loop import Result, steps_in_epoch
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -50,10 +50,13 @@ class GANArgs(RunArgs):
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
 
+        An iteration takes a mini-batch for each update of D.
+
         Errors:
             CheckpointError: its samples cannot be read.
         """
         super().check(dataset, folder)
+        steps_in_epoch(len(dataset.train.images), self.batch_size, self.model.d_steps)
         expected = "of 2 or more, because fakes are compared"
         require(self, "batch_size", self.batch_size >= 2, expected)
         if not self.vae:
@@ -141,7 +144,7 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
     real = trained.as_generated(dataset.test.images[:NUM_MEASURED])
-    real_variance = sample_quality.pixel_variance(real)
+    real_variance = max(sample_quality.pixel_variance(real), 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
@@ -181,6 +184,8 @@ def described(config: adversarial.Training, nets: str) -> str:
         words.append(f"{config.d_steps} updates of D and {config.g_steps} of G an iteration")
     if config.label_smoothing:
         words.append(f"target {1 - config.label_smoothing:g} for real images")
+    if config.augment:
+        words.append(f"{', '.join(config.augment)} before D")
     if config.fresh_noise:
         words.append("new fakes for G's update")
     if config.ema_decay:
