@@ -27,7 +27,7 @@ def started(config, num_channels=1, num=2):
     """Shapes of the state and of images, of what each layer of both nets makes, by name."""
     learner = dcgan.learner(config, (28, 28, num_channels))
     state = jax.eval_shape(learner.init, jax.random.key(0))
-    nets = dcgan.nets(config, num_channels)
+    nets = dcgan.nets(config, (28, 28, num_channels))
     inputs = {
         "generator": jnp.zeros((num, config.latent_size)),
         "discriminator": jnp.zeros((num, 64, 64, num_channels)),
@@ -242,7 +242,7 @@ def loaded(stored, net):
 @pytest.fixture(scope="module")
 def iterations(stored):
     """States, metrics and fakes of two iterations on the fixture's images and codes."""
-    plain = dcgan.nets(TINY, 1)
+    plain = dcgan.nets(TINY, (64, 64, 1))
     nets = Nets(plain.generator, plain.discriminator, lambda images: images)
     learner = adversarial.adversarial(TINY, nets, (64, 64, 1))
     players = {net: loaded(stored, net) for net in LAYERS}
@@ -253,8 +253,8 @@ def iterations(stored):
     def one(state, images, codes):
         fakes = []
 
-        def generate(*args):
-            fakes.append(original(*args))
+        def generate(*args, **labels):
+            fakes.append(original(*args, **labels))
             return fakes[-1]
 
         with pytest.MonkeyPatch.context() as patch:
@@ -312,7 +312,7 @@ def test_two_iterations_equal_those_of_pytorch(stored: Any, iterations: Any) -> 
 def test_samples_do_not_depend_on_each_other(stored: Any, iterations: Any) -> None:
     """G in evaluation mode, normalised by its running statistics; training mode is another."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
-    nets = dcgan.nets(TINY, 1)
+    nets = dcgan.nets(TINY, (64, 64, 1))
     images_of = jax.jit(partial(adversarial.images_of, nets))
     images = images_of(state, codes)
     others = images_of(state, codes.at[1:].set(2.0))
@@ -326,7 +326,7 @@ def test_bfloat16_rounds_the_convolutions(stored: Any, iterations: Any) -> None:
     """To about 2^-8 of the values, and no further; parameters stay float32."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     exact, rounded = (
-        jax.jit(partial(adversarial.images_of, dcgan.nets(config, 1)))(state, codes)
+        jax.jit(partial(adversarial.images_of, dcgan.nets(config, (64, 64, 1))))(state, codes)
         for config in (TINY, dataclasses.replace(TINY, precision="bfloat16"))
     )
     assert rounded.dtype == jnp.float32
