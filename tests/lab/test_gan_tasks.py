@@ -24,6 +24,7 @@ from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.export import pytorch
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import Nets, Player, State, rescaled
 
@@ -234,7 +235,7 @@ def test_batches_that_the_nets_have_seen(
     monkeypatch.setattr(adversarial, "apply", counted)
     made = dcgan.learner(config)
     state = jax.eval_shape(made.init, jax.random.key(0))
-    batch = jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8)
+    batch = unlabelled(jnp.zeros((4, 28, 28, 1), jnp.uint8))
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
     dcgan_lab.exported(config, 64, zeros._replace(step=np.int32(3)), tmp_path)

@@ -265,7 +265,7 @@ def test_permuted_labels_permute_the_samples(stem: Any) -> None:
     codes = jnp.tile(jax.random.normal(jax.random.key(1), (1, 6)), (5, 1))
     images_of = jax.jit(partial(adversarial.images_of, nets))
     labels, order = np.array([0, 1, 2, 1, 0]), np.array([3, 0, 4, 2, 1])
-    images = images_of(state, codes, labels)
+    images = np.asarray(images_of(state, codes, labels))
     np.testing.assert_allclose(images_of(state, codes, labels[order]), images[order], atol=1e-6)
     np.testing.assert_allclose(images[[0, 1]], images[[4, 3]], atol=1e-6)
     assert min(np.abs(images[a] - images[b]).max() for a, b in ((0, 1), (1, 2), (0, 2))) > 1e-3
