@@ -84,9 +84,14 @@ def of_game(
     return config.d_steps * d_update + config.g_steps * g_update + new_fakes * of_g
 
 
+def code_size(config: adversarial.Training) -> int:
+    """Inputs of a generator: the code, and beside it a vector of its class if it has one."""
+    return config.latent_size * (2 if config.num_classes else 1)
+
+
 def of_gan(config: gan.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one iteration of a fully connected GAN."""
-    generator = layers(batch, config.latent_size, *config.generator_sizes, prod(image_shape))
+    generator = layers(batch, code_size(config), *config.generator_sizes, prod(image_shape))
     discriminator = layers(batch, prod(image_shape), *config.discriminator_sizes, 1)
     return of_game(config, generator, discriminator)
 
@@ -96,11 +101,12 @@ def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:
 
     Winograd's algorithm makes do with 9/16 of them, so the share of the peak may pass 1.
     """
-    widths = [image_shape[-1], *(dcgan.channels(config, multiple) for multiple in (1, 2, 4, 8))]
+    size = dcgan.image_size(image_shape)
+    widths = [image_shape[-1], *dcgan.widths(config, size)]
     layers = [
-        product(batch * size * size, 16 * inputs, outputs)
-        for size, (inputs, outputs) in zip((32, 16, 8, 4), pairwise(widths), strict=True)
+        product(batch * (size >> halvings) ** 2, 16 * inputs, outputs)
+        for halvings, (inputs, outputs) in enumerate(pairwise(widths), start=1)
     ]
     last = 16 * widths[-1]
-    stem = product(batch, config.latent_size, last)
+    stem = product(batch, code_size(config), last)
     return of_game(config, [stem, *layers[::-1]], [*layers, product(batch, last, 1)])

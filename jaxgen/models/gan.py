@@ -2,6 +2,7 @@
 
     G: L -> generator_sizes -> H W C, tanh            D: H W C -> discriminator_sizes -> 1 logit
 
+In a conditional game G's first layer has L more inputs, and phi is D's last hidden layer.
 The lab's two are the presets `deep` and `small` of `experiments.gan`.
 """
 
@@ -16,10 +17,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require, require_layer_sizes
-from jaxgen.learner import Learner
+from jaxgen.learner import Labels, Learner
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
+from jaxgen.models.adversarial import (
+    Codes,
+    Game,
+    Nets,
+    Pixels,
+    beside_class,
+    projection,
+    rescaled,
+)
 from jaxgen.nn.layers import ACTIVATIONS, Dense, Fan
+
+UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
+"""Uniform in +-1 / sqrt(inputs), as the weights of `Dense`, for vectors [classes, inputs]."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +63,11 @@ class Generator(nn.Module):
     image_shape: tuple[int, int, int]
 
     @nn.compact
-    def __call__(self, codes: Codes, train: bool) -> Pixels:
+    def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
         """The images; the same in training and evaluation."""
         del train
-        x, layer = codes, partial(Dense, fan=self.config.init_fan)
+        x = beside_class(self.config.num_classes, codes, labels)
+        layer = partial(Dense, fan=self.config.init_fan)
         for size in self.config.generator_sizes:
             x = ACTIVATIONS[self.config.generator_activation](layer(size)(x))
         pixels = jnp.tanh(layer(math.prod(self.image_shape))(x))
@@ -69,14 +82,19 @@ class Discriminator(nn.Module):
     """Function after every hidden layer; guided backpropagation changes its derivative."""
 
     @nn.compact
-    def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
+    def __call__(
+        self, pixels: Pixels, train: bool, labels: Labels | None = None
+    ) -> Float[Array, " batch"]:
         """The logit of each image being real; units are left out in training alone."""
         x, layer = pixels.reshape(len(pixels), -1), partial(Dense, fan=self.config.init_fan)
         for index, size in enumerate(self.config.discriminator_sizes):
             x = self.activation(layer(size)(x))
             self.sow("features", f"layer_{index}", x)
             x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
-        return layer(1)(x)[:, 0]
+        logits = layer(1)(x)[:, 0]
+        if labels is None:
+            return logits
+        return logits + projection(self.config.num_classes, x, labels, UNIFORM)
 
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:

@@ -181,11 +181,11 @@ def test_dcgan_nets() -> None:
     """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
     config = dcgan.Config(width=1 / 32)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    real = dcgan.enlarged(jnp.asarray(images))
+    real = dcgan.resized(jnp.asarray(images))
     codes = jax.random.normal(KEY, (6, config.latent_size))
     flax_nets = (flax_dcgan.Generator(config, (8, 8, 1)), flax_dcgan.Discriminator(config))
     for index, inputs in enumerate((codes, real)):
-        ours, flax_net = dcgan.nets(config, 1)[index], flax_nets[index]
+        ours, flax_net = dcgan.nets(config, (8, 8, 1))[index], flax_nets[index]
         variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
         params = as_flax_net(variables["params"], transposed=index == 0)
         shapes = jax.eval_shape(flax_net.init, KEY, inputs)

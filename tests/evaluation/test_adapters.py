@@ -305,6 +305,29 @@ def test_a_dcgan_keeps_its_batch_statistics(digits: data.Dataset) -> None:
     assert found.shape == (40, 16 * dcgan.channels(config, 8))
 
 
+def test_a_conditional_game_is_asked_for_classes(digits: data.Dataset) -> None:
+    """Codes alone are decoded as the first class; images need no class for D's features."""
+    config = gan.Config(
+        generator_sizes=(6,), discriminator_sizes=(8, 7), latent_size=3, num_classes=4
+    )
+    learner = gan.learner(config)
+    state = jax.jit(learner.init)(jax.random.key(1))
+    model = evaluated_model(config, SHAPE, stored(state.params))
+    same_samples(model, learner, state)
+    assert (model.num_classes, model.classify) == (4, None)
+    labels = jnp.asarray([3, 0, 2])
+    wanted = learner.sample(state, jax.random.key(2), 3, labels)
+    np.testing.assert_allclose(model.sample(jax.random.key(2), 3, labels), wanted, atol=1e-6)
+    codes = jax.random.normal(jax.random.key(2), (3, 3))
+    assert model.decode is not None
+    decode: Any = model.decode
+    np.testing.assert_allclose(decode(codes, labels), wanted, atol=1e-6)
+    np.testing.assert_array_equal(decode(codes), decode(codes, jnp.zeros(3, jnp.int32)))
+    assert np.abs(decode(codes) - wanted)[[0, 2]].max() > 1e-3
+    (features,) = model.features.values()
+    assert features(jnp.asarray(digits.test.images)).shape == (40, 7)
+
+
 def test_pooling_takes_the_largest_of_each_patch_until_few_are_left() -> None:
     maps = np.random.default_rng(0).normal(size=(2, 4, 4, 200)).astype(np.float32)
     rows = np.asarray(adversarial_adapter.pooled(jnp.asarray(maps)))

@@ -3,7 +3,10 @@
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -244,6 +247,29 @@ def test_the_study_compares_what_the_lab_asks_for(
     for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
         arrays = load_file(twice / f"{player}.safetensors")
         assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("module", [gan, dcgan])
+def test_a_conditional_run_draws_the_classes_it_is_asked_for(
+    module: ModuleType, digits_root: Path, tmp_path: Path
+) -> None:
+    """A row a class on the page; the run samples them, and knows their number from its record."""
+    size = TINY if module is gan else WIDTH
+    flags = (*where(digits_root, tmp_path / "run"), *EPOCHS, *size, "--epochs", "1")
+    assert call(*flags, "--conditional", experiment=module) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "conditional on 10 classes" in page
+    assert "Classes asked for" in page
+    assert (tmp_path / "run" / "figures" / "classes.png").exists()
+    assert read(tmp_path / "run" / "config.json")["model"]["num_classes"] == 10
+    model = runs.load(tmp_path / "run").evaluated
+    assert model.num_classes == 10
+    key, side = jax.random.key(0), 28 if module is gan else 64
+    asked = [model.sample(key, 2, jnp.asarray(labels)) for labels in ([0, 1], [0, 9])]
+    assert asked[0].shape == (2, side, side, 1)
+    np.testing.assert_allclose(asked[0][0], asked[1][0], atol=1e-6)
+    assert np.abs(asked[0][1] - asked[1][1]).max() > 5e-6  # of nets that have learned little
 
 
 @pytest.mark.parametrize("fixture", ["finished", "convolutional"])

@@ -93,6 +93,27 @@ def test_images_in_blocks_are_those_of_one_call(tmp_path: Path) -> None:
     np.testing.assert_array_equal(trained.images(codes.reshape(25, 10, 3))[24, 9], images[249])
 
 
+class Shades(nn.Module):
+    """A generator of one shade for each class; codes count for nothing."""
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, train: bool, labels: jax.Array) -> jax.Array:
+        """Images [B, 2, 2, 1]."""
+        del train
+        return jnp.broadcast_to(labels[:, None, None, None] / 4 - 1.0, (len(codes), *SHAPE))
+
+
+def test_images_of_a_conditional_game_take_the_classes_in_turn(tmp_path: Path) -> None:
+    """Along the first axis of a grid: so fixed codes keep their classes, and so do walks."""
+    trained = made(MATRIX, tmp_path, *random_data())
+    trained = trained._replace(nets=trained.nets._replace(generator=Shades()), num_classes=3)
+    shades = trained.images(trained.codes("grid", 350).reshape(70, 5, 3))
+    assert shades.shape == (70, 5, *SHAPE)
+    expected = np.broadcast_to(np.arange(70)[:, None] % 3 / 8, (70, 5))
+    np.testing.assert_allclose(shades[:, :, 1, 1, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(trained.fixed()[:, 0, 0, 0], np.arange(16) % 3 / 8, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("pattern", "share", "distance"),
     [([255, 255, 0, 0], 1.0, 0.0), ([255, 0, 255, 0], 0.0, np.sqrt(2.0))],
@@ -245,7 +266,7 @@ def test_batches_that_the_nets_have_seen(
     batch = jax.eval_shape(unlabelled, jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8))
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
-    dcgan_lab.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
+    dcgan_lab.exported(config, 64, zeros._replace(step=np.int32(3)), tmp_path)
     for player, norm in (("generator", "batchnorm1"), ("discriminator", "main.3")):
         arrays = load_file(tmp_path / f"{player}.safetensors")
         assert int(arrays[f"{norm}.num_batches_tracked"]) == 3 * passes.count(player)
@@ -262,7 +283,7 @@ def test_the_page_names_convolutions_without_biases(name: str, use_bias: bool) -
     arrays = pytorch.to_pytorch(config, "generator", zeros)
     kernels = [key for key in arrays if arrays[key].ndim == 4]
     biases = [key for key in kernels if key.replace("weight", "bias") in arrays]
-    said = dcgan_lab._module(config)
+    said = dcgan_lab._module(config, 64)
     assert said.count("ConvTranspose2d") == 2
     assert said.count("bias=False") == (0 if biases == kernels else 2)
 
@@ -285,7 +306,7 @@ def test_the_study_leaves_out_what_the_run_is(
     monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
     monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
     monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
-    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64)
+    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64, image_shape=(28, 28, 1))
     args = dataclasses.replace(Args(), model=model)
     session = session_for("dcgan", args, dataset, tmp_path)
     with caplog.at_level(logging.INFO, "jaxgen"):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_ROWS, Drawing
+from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
@@ -120,6 +120,18 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
     else:
         answer.append("A VAE's samples are set beside these with --vae.")
     return Section("5.1.1", "Samples", answer, paths)
+
+
+def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
+    """Samples of each class, of a conditional game."""
+    if not game.learner.num_classes:
+        return []
+    sample = partial(jax.jit(game.learner.sample, static_argnums=2), trained.state)
+    words = (
+        "G is given the class beside the code, and D the class beside the image. Where this page "
+        "names no classes, those of the images run through all in turn; a walk keeps its class."
+    )
+    return [class_sheet(trained.drawing, sample, words)]
 
 
 def neighbours(
@@ -287,7 +299,8 @@ def write(
 ) -> GANReport:
     """Measures a trained GAN and writes the files of its run."""
     state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, state, drawing, args.model.latent_size)
+    config = args.model
+    trained = TrainedGAN(game.nets, state, drawing, config.latent_size, config.num_classes)
     images = artifacts.write_samples(args, session, game.learner, result)
     log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     smoothing = args.model.label_smoothing
@@ -302,6 +315,7 @@ def write(
         training(drawing, log, failures, smoothing),
         progress(trained),
         samples(drawing, images, args.vae),
+        *asked_classes(trained, game),
         nearest,
         walks(trained),
         filters(trained),

@@ -1,11 +1,12 @@
 """A GAN in training: its settings, its measures and pictures meanwhile, the game in words."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.lab.drawing import Drawing
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, conditioned
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
@@ -43,9 +44,15 @@ class GANArgs(RunArgs):
 
     vae: Path | None = None
     """A VAE's run folder, whose samples are shown beside these."""
+    conditional: bool = False
+    """Show the nets the classes of the images, so that samples can be asked for by class."""
     model: adversarial.Training = field(default_factory=adversarial.Training)
 
     immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
+
+    def fitted(self, dataset: Dataset) -> Self:
+        """The settings with the classes of the data set, if the game is to be conditional."""
+        return conditioned(self, self.conditional, dataset)
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
@@ -106,16 +113,25 @@ class TrainedGAN(NamedTuple):
     state: State
     drawing: Drawing
     latent_size: int
+    num_classes: int = 0
 
     def codes(self, name: str, num: int) -> Float[Array, "num latent"]:
         """The codes of a task, from N(0, I)."""
         return normal(task_key(name), (num, self.latent_size))
 
     def images(self, codes: Float[Array, "*grid latent"]) -> np.ndarray:
-        """Generated images [*grid, H, W, C] in [0, 1], a block of codes at a time."""
+        """Generated images [*grid, H, W, C] in [0, 1], a block of codes at a time.
+
+        Those of a conditional game take the classes in turn, along the first axis of the grid.
+        """
         flat = codes.reshape(-1, codes.shape[-1])
         padded = jnp.pad(flat, ((0, -len(flat) % BLOCK), (0, 0))).reshape(-1, BLOCK, flat.shape[1])
-        images = np.concatenate([images_of(self.nets, self.state, block) for block in padded])
+        labels: list[Array | None] = [None] * len(padded)
+        if self.num_classes:
+            rows = jnp.arange(len(padded) * BLOCK) // math.prod(codes.shape[1:-1])
+            labels = [*(rows % self.num_classes).reshape(-1, BLOCK)]
+        blocks = zip(padded, labels, strict=True)
+        images = np.concatenate([images_of(self.nets, self.state, *block) for block in blocks])
         return images[: len(flat)].reshape(*codes.shape[:-1], *images.shape[1:])
 
     def fixed(self) -> np.ndarray:
@@ -161,7 +177,7 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
 def train(args: GANArgs, session: Session, game: Game) -> Result:
     """Trains a GAN, measures it and draws the images of the fixed codes all along."""
     drawing = Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
+    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size, args.model.num_classes)
     return train_in_session(
         args,
         game.learner,
@@ -177,6 +193,7 @@ def described(config: adversarial.Training, nets: str) -> str:
     words = [
         nets,
         f"codes of {config.latent_size}",
+        *([f"conditional on {config.num_classes} classes"] if config.num_classes else []),
         f"{config.loss.replace('_', '-')} loss",
         f"Adam {config.learning_rate:g}, betas {config.beta1:g} and {config.beta2:g}",
     ]
