@@ -215,7 +215,9 @@ def filter_sheet(
 ) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
-    The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a filter.
+    Of colour images each channel is that of the filter: grey is zero, and a channel is bright where
+    it is positive. The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a
+    filter.
 
     Errors:
         SettingError: there are no numbers in them, or some are infinite.
@@ -235,6 +237,10 @@ def filter_sheet(
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
+    if sheet.ndim == 3:
+        _show(axes, np.clip(0.5 + 0.5 * sheet / bound, 0.0, 1.0), "RdBu_r", (0.0, 1.0))
+        axes.set_xlabel(f"grey is 0; a channel is full at {bound:.2g}, and dark at -{bound:.2g}")
+        return figure
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     signed = bool(np.nanmin(filters) < 0)
     extend = "both" if signed else "max"
