@@ -267,12 +267,14 @@ def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> 
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
-    names, num = list(strips), max(map(len, strips.values()))
-    figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
+    num = max(map(len, strips.values()))
+    sheets = {name: tile(_shades(strip), num) for name, strip in strips.items()}
+    heights = [num * sheet.shape[0] / sheet.shape[1] for sheet in sheets.values()]  # of a panel
+    figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * sum(heights) + 0.5)
     figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
+    panels = figure.subplots(len(sheets), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
@@ -284,12 +286,14 @@ def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) 
     Errors:
         SettingError: as `rows_of`.
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
     num = max(map(len, strips.values()))
-    figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
+    sheets = {name: tile(_shades(strip), 1) for name, strip in strips.items()}
+    widths = [num * sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]  # of a panel
+    figure = _figure(1.0 * sum(widths) + 0.4, 0.86 * num + 0.7)
     figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
-        _show(axes, tile(strips[name], 1), "gray", (0.0, 1.0))
+    panels = figure.subplots(1, len(sheets), squeeze=False, width_ratios=widths)[0]
+    for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 

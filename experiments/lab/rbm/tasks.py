@@ -51,13 +51,15 @@ def filters(trained: TrainedRBM) -> Section:
     figure = figures.filter_sheet(
         trained.drawing.images(weights), "Weights W, one panel per hidden unit"
     )
+    grey = trained.drawing.dataset.image_shape[-1] == 1
     answer = [
         f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
-        f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
+        f"{weights.shape[1]} {'pixels' if grey else 'channels of pixels'} in the median filter "
+        f"(from {half.min()} to {half.max()}). "
         f"Evenly spread noise would need {noise}, a single point 1: the smaller the number, the "
         f"more local what switches the unit: these filters {_locality(np.median(half), noise)}",
         "Red pixels switch a unit on, blue pixels switch it off."
-        if trained.drawing.dataset.image_shape[-1] == 1
+        if grey
         else "Light in a channel that is bright switches a unit on; where it is dark, off.",
     ]
     return Section(
@@ -162,7 +164,8 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     long_title = f"First {len(samples)} samples, {args.model.num_sampling_steps} Gibbs steps"
     answer = [
         f"A hidden state is set, {steps} Gibbs steps follow, and {trained.mean} of the last state "
-        f"is shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
+        "is shown. "
+        f"{np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
         f"the right half; after the steps {np.asarray(final).mean():.0%} are on. "
         + (
             "Most chains end with hardly a unit on, and show the biases alone."
