@@ -118,7 +118,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     ]
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
-    model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}, "
+    model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "
     model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
     page = artifacts.write(args, session, result, measures, title, model, sections)

@@ -305,17 +305,18 @@ def init(config: Config, num_visible: int, key: PRNGKey, pixels: Pixels | None =
     """The state before the first update: W ~ N(0, init_scale^2), biases zero.
 
     Errors:
-        SettingError: Gaussian visible units without `pixels`.
+        SettingError: Gaussian visible units without `pixels`, or with those of another size.
     """
     key_params, key_chains = jax.random.split(key)
     module = RBM(num_visible, config.num_hidden, config.init_scale)
     params = module.init(key_params, jnp.zeros((1, num_visible)))["params"]
     chains, means = None, None
     if config.visible == "gaussian":
-        if pixels is None:
+        sizes = {jnp.shape(each) for each in pixels or ()}
+        if pixels is None or sizes != {(num_visible,)}:
             raise SettingError(
-                expected="the pixels' mean and standard deviation, for Gaussian visible units",
-                found="none",
+                expected=f"mean and standard deviation of {num_visible} pixels, for Gaussian units",
+                found=f"those of {' and '.join(map(str, sizes))}" if sizes else "none",
                 remedy="give the learner pixels=rbm.pixel_statistics(training_images)",
             )
         mean, std = map(jnp.asarray, pixels)

@@ -167,9 +167,13 @@ def test_a_rate_that_is_too_high_ends_in_one_line() -> None:
 
 @pytest.mark.parametrize("module", [rbm, dbn, wake_sleep])
 def test_statistics_are_asked_for(module: Any) -> None:
-    with pytest.raises(SettingError, match=r"pixels=rbm\.pixel_statistics") as error:
-        module.learner(module.Config(visible="gaussian"), SHAPE).init(jax.random.key(0))
-    one_line(error)
+    other = rbm.pixel_statistics(images()[:, :1])
+    for pixels, found in ((None, "none"), (other, r"those of \(9,\)")):
+        learner = module.learner(module.Config(visible="gaussian"), SHAPE, pixels=pixels)
+        wanted = rf"of 18 pixels.*found {found}; give the learner pixels=rbm\.pixel_statistics"
+        with pytest.raises(SettingError, match=wanted) as error:
+            learner.init(jax.random.key(0))
+        one_line(error)
 
 
 # ---- a first layer of a DBN, and both directions of it

@@ -99,7 +99,7 @@ def input_in_words(
     """What the model makes of grey and colour pixels, in a line."""
     units = INPUT[config.binarize]
     if config.visible == "gaussian":
-        units = "Gaussian units, less their mean over the training set and over their deviation"
+        units = "Gaussian units, standardised over the training set"
     if image_shape[-1] == 1:
         return f"pixels are {units}"
     return f"the {image_shape[-1]} channels of a pixel, each for itself, are {units}"
