@@ -33,7 +33,7 @@ def colour() -> Dataset:
 def page_of(module: ModuleType, visible: VisibleUnits, folder: Path, **flags: Any) -> str:
     """Trains a tiny model in a folder, reads the run back and returns its page."""
     model = {"visible": visible, "num_sampling_steps": 2} | (
-        {"num_hidden": 4} if module is rbm else {"hidden_sizes": (4, 3)}
+        {"num_hidden": 4, "learning_rate": 0.005} if module is rbm else {"hidden_sizes": (4, 3)}
     )
     args = module.Args(batch_size=10, epochs=2, generation_steps=2, log_every=5, **flags)
     args = dataclasses.replace(args, model=dataclasses.replace(args.model, **model))
@@ -63,11 +63,12 @@ def test_pages_of_a_net(visible: VisibleUnits, words: str, tmp_path: Path) -> No
     assert words in (tmp_path / "dbn" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_studies_of_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.lab.rbm.study.DRIFT_STEPS", 2)
     page_of(rbm, "gaussian", tmp_path / "rbm", study=True)
     study = (tmp_path / "rbm" / "study.md").read_text()
     assert "| rate 0.001 |" in study
-    assert "| grey input |" not in study
+    assert "grey input" not in study
     page_of(dbn, "binary", tmp_path / "dbn", study=True)
     assert "| W2 from W1 transposed |" in (tmp_path / "dbn" / "study.md").read_text()

@@ -40,9 +40,10 @@ RATES: dict[rbm.VisibleUnits, dict[str, float]] = {
 NUM_HIDDEN = {f"{num} hidden": num for num in (25, 400)}
 DRIFT_STEPS = 1000
 NUM_DRIFT = 1000
+GREY_ERROR = "test_reconstruction_error_grey"
 COLUMNS = {
     "test_reconstruction_error": "error, sampled input",
-    "test_reconstruction_error_grey": "error, grey input",
+    GREY_ERROR: "error, grey input",
     "free_energy_gap": "free-energy gap, nats",
     "drift": "drift, nats",
     "never_on": "never on",
@@ -88,7 +89,7 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
     grey = make_evaluator(rbm_monitors, "none", dataset)(params)
     measures = {
         **sampled,
-        "test_reconstruction_error_grey": grey["test_reconstruction_error"],
+        GREY_ERROR: grey["test_reconstruction_error"],
         "drift": jax.jit(partial(drift, config))(params, dataset.test.images),
         "mean_abs_weight": jnp.mean(jnp.abs(params["w"])),
     }
@@ -159,6 +160,14 @@ def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> st
     )
 
 
+def columns_of(config: rbm.Config) -> dict[str, str]:
+    """The columns of the table; the input of Gaussian units is neither sampled nor grey."""
+    if config.visible == "binary":
+        return COLUMNS
+    kept = {name: title for name, title in COLUMNS.items() if name != GREY_ERROR}
+    return kept | {"test_reconstruction_error": "error"}
+
+
 def section(session: Session, name: str, title: str, rows: Rows) -> Section:
     """One question: the variants side by side, and the differences between their measures."""
     measures = {label: each.measures for label, each in rows.items()}
@@ -175,7 +184,8 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
         f"Share of units that carry no information, on in under 1% or over 99%: {', '.join(idle)}.",
     ]
     paths = pictures(session, name.replace(".", "_"), rows)
-    return Section(name, title, answer, paths, tabulate(measures, COLUMNS, "variant"))
+    columns = columns_of(next(iter(rows.values())).args.model)
+    return Section(name, title, answer, paths, tabulate(measures, columns, "variant"))
 
 
 def write_page(name: str, variant: TrainedRBM) -> Path:
@@ -232,7 +242,7 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         variants=variants(args),
         train=train_program,
         sections=partial(sections, session),
-        columns=COLUMNS,
+        columns=columns_of(config),
         digits=3,
     )
     return run(study, args, session, {name: trained(args, result.state.params, session)})
