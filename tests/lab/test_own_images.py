@@ -64,11 +64,15 @@ def test_pages_of_a_net(visible: VisibleUnits, words: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_studies_of_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_of_gaussian_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.lab.rbm.study.DRIFT_STEPS", 2)
-    page_of(rbm, "gaussian", tmp_path / "rbm", study=True)
-    study = (tmp_path / "rbm" / "study.md").read_text()
+    page_of(rbm, "gaussian", tmp_path, study=True)
+    study = (tmp_path / "study.md").read_text()
     assert "| rate 0.001 |" in study
     assert "grey input" not in study
-    page_of(dbn, "binary", tmp_path / "dbn", study=True)
-    assert "| W2 from W1 transposed |" in (tmp_path / "dbn" / "study.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_top_as_wide_as_a_colour_image(tmp_path: Path) -> None:
+    page_of(dbn, "binary", tmp_path, study=True)
+    assert "| W2 from W1 transposed |" in (tmp_path / "study.md").read_text()
