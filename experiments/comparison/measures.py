@@ -89,7 +89,7 @@ class Shares(NamedTuple):
     class_frequencies: tuple[float, ...]
 
 
-PIXELS = {"sample": "drawn", "threshold": "thresholded"}
+PIXELS = {"sample": "drawn", "threshold": "thresholded", "none": "real-valued, a density"}
 """The pixels that a likelihood is of, by how grey ones were made binary."""
 RANGES = {
     **dict.fromkeys(("precision", "recall", "coverage", "memorisation"), suite.SHARE),

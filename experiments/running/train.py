@@ -19,6 +19,7 @@ from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
 from jaxgen.nn.augment import flipped
 from jaxgen.runs import metrics_log
+from jaxgen.runs.settings import as_before
 from jaxgen.training import Result, Schedule, Start, fit
 
 logger = logging.getLogger("jaxgen")
@@ -66,7 +67,7 @@ def train_in_session(
     if len(devices) > 1:  # sums over several devices end in other last bits
         identity["devices"] = len(devices)
     named = flatten_dict(identity, sep=".")
-    settings = {name: str(value) for name, value in named.items()}
+    settings = {name: str(value) for name, value in named.items() if not as_before(name, value)}
     first = args.cluster.first
     log = metrics_log.Log(session.folder / metrics_log.NAME, notes, len(seeds))
 

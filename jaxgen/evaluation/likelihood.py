@@ -15,8 +15,15 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError, require_whole
 from jaxgen.learner import PRNGKey
-from jaxgen.losses import softplus
-from jaxgen.models.rbm import Params, Visible, free_energy, hidden_logits
+from jaxgen.losses import LOG_TWO_PI, softplus
+from jaxgen.models.rbm import (
+    Params,
+    Visible,
+    free_energy,
+    hidden_logits,
+    is_gaussian,
+    log_scale,
+)
 
 LogWeights: TypeAlias = Callable[[PRNGKey, Any, int], Float[Array, "num batch"]]
 """(key, examples [batch, ...], num) -> log p(x, z) - log q(z|x) of num draws of z from q(z|x)."""
@@ -32,34 +39,55 @@ def binary_states(first: Array, num: int, num_units: int) -> Float[Array, "num u
     return ((numbers[:, None] >> digits) & 1).astype(jnp.float32)
 
 
+def num_enumerated(params: Params) -> int:
+    """Units whose states `rbm_log_z` sums one by one: of the smaller side, if both are binary."""
+    num_visible, num_hidden = params["w"].shape
+    return num_hidden if is_gaussian(params) else min(num_visible, num_hidden)
+
+
 @jax.jit
 def rbm_log_z(params: Params) -> Float[Array, ""]:
     """Exact log Z = log sum_v exp(-F(v)) of an RBM, in nats, by enumeration of its smaller side.
 
     Summing over the hidden units first or over the visible ones first gives the same Z, so the
     side with fewer units is enumerated: the RBM with W transposed has the same partition function.
+    Over Gaussian visible units the sum is an integral, known for each hidden state:
+
+        log Z = V/2 log 2 pi + log sum_h exp(b'h + a'Wh + |Wh|^2 / 2).
 
     Errors:
-        SettingError: both sides have more than `MAX_ENUMERATED` units.
+        SettingError: both sides have more than `MAX_ENUMERATED` units, or Gaussian visible units as
+            many hidden ones.
     """
     num_visible, num_hidden = params["w"].shape
-    num_units = min(num_visible, num_hidden)
+    num_units = num_enumerated(params)
     if num_units > MAX_ENUMERATED:
+        side = "the hidden side" if is_gaussian(params) else "one side"
         raise SettingError(
-            expected=f"at most {MAX_ENUMERATED} units on one side for exact enumeration",
+            expected=f"at most {MAX_ENUMERATED} units on {side} for exact enumeration",
             found=f"{num_visible} visible and {num_hidden} hidden units",
             remedy="choose a smaller --num-hidden or an estimate instead of the exact value",
         )
-    if num_hidden < num_visible:
+    if num_hidden < num_visible and not is_gaussian(params):
         swapped = {"w": params["w"].T, "b_visible": params["b_hidden"]}
         params = {**swapped, "b_hidden": params["b_visible"]}
     block = 2 ** min(num_units, 12)
     starts = jnp.arange(0, 2**num_units, block, dtype=jnp.uint32)
 
     def block_log_sum(start: Array) -> Array:
-        return jax.nn.logsumexp(-free_energy(params, binary_states(start, block, num_units)))
+        states = binary_states(start, block, num_units)
+        if is_gaussian(params):
+            return jax.nn.logsumexp(_log_integral(params, states))
+        return jax.nn.logsumexp(-free_energy(params, states))
 
     return jax.nn.logsumexp(jax.lax.map(block_log_sum, starts))
+
+
+def _log_integral(params: Params, hidden: Float[Array, "states hidden"]) -> Float[Array, " states"]:
+    """Log of the integral of exp(-E(v, h)) over Gaussian visible units v, for each h."""
+    shift = hidden @ params["w"].T
+    moved = jnp.sum(shift * (params["b_visible"] + 0.5 * shift), axis=-1)
+    return hidden @ params["b_hidden"] + moved + 0.5 * LOG_TWO_PI * len(params["b_visible"])
 
 
 def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> Array:
@@ -86,10 +114,13 @@ def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> A
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
     """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is.
 
+    Of Gaussian visible units it is a log density, that of pixels in [0, 1], while `visible` and
+    log Z are of the standardised ones.
+
     Errors:
         SettingError: there are not as many units as the RBM has.
     """
-    return -free_energy(params, visible_units(params, visible)) - log_z
+    return -free_energy(params, visible_units(params, visible)) - log_z - log_scale(params)
 
 
 def pseudo_log_likelihood(
@@ -107,7 +138,7 @@ def pseudo_log_likelihood(
     learning", AISTATS 2010, section 3.3. The units are binary.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
     """
     visible = visible_units(params, visible, one_batch=True)
     logits = hidden_logits(params, visible)
@@ -127,7 +158,7 @@ def stochastic_pseudo_log_likelihood(
     mean over thousands is the monitor.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
     """
     visible = visible_units(params, visible, one_batch=True)
     num_examples, num_units = visible.shape
@@ -137,6 +168,12 @@ def stochastic_pseudo_log_likelihood(
 
 def _flip_term(params: Params, visible: Array, logits: Array, unit: Array) -> Array:
     """-softplus(F(v) - F(v^i)) for a unit i per example [batch], given b + v'W."""
+    if is_gaussian(params):
+        raise SettingError(
+            expected="binary visible units for a pseudo-likelihood",
+            found="Gaussian ones",
+            remedy="take rbm_log_likelihood",
+        )
     params = jax.tree.map(jnp.asarray, params)  # NumPy arrays take no traced index
     change = 1.0 - 2.0 * jnp.take_along_axis(visible, unit[:, None], axis=-1)
     flipped = logits + change * params["w"][unit]

@@ -67,7 +67,8 @@ class Likelihood(NamedTuple):
     """How many of them carry the estimate. Below `jaxgen.evaluation.ais.LEAST_EFFECTIVE` the value
     is no number to rank or to average; None without chains."""
     binary: Binarize = "sample"
-    """How grey pixels were made binary; likelihoods of other pixels are of other data."""
+    """How grey pixels were made binary, or none of real-valued pixels, whose likelihood is the log
+    of a density; likelihoods of other pixels are of other data."""
     note: str = ""
     """The estimate of log Z and its uncertainty, where there is one."""
 

@@ -221,7 +221,9 @@ def filter_sheet(
 ) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
-    The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a filter.
+    Of colour images each channel is that of the filter: grey is zero, and a channel is bright where
+    it is positive. The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a
+    filter.
 
     Errors:
         SettingError: there are no numbers in them, or some are infinite.
@@ -241,6 +243,10 @@ def filter_sheet(
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
+    if sheet.ndim == 3:
+        _show(axes, np.clip(0.5 + 0.5 * sheet / bound, 0.0, 1.0), "RdBu_r", (0.0, 1.0))
+        axes.set_xlabel(f"grey is 0; a channel is full at {bound:.2g}, and dark at -{bound:.2g}")
+        return figure
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     signed = bool(np.nanmin(filters) < 0)
     extend = "both" if signed else "max"
@@ -269,16 +275,17 @@ def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> 
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
-    names, num = list(strips), max(map(len, strips.values()))
-    labels = [textwrap.fill(name, 30) for name in names]
+    num = max(map(len, strips.values()))
+    sheets = [tile(_shades(strip), num) for strip in strips.values()]
+    heights = [num * sheet.shape[0] / sheet.shape[1] for sheet in sheets]  # of a panel
+    labels = [textwrap.fill(name, 30) for name in strips]
     letters = max(len(line) for label in labels for line in label.split("\n"))
     width = 0.62 * num + max(1.4, 0.08 * letters)
-    figure = _figure(min(width, 14.0), 0.78 * len(names) + 0.5)
+    figure = _figure(min(width, 14.0), 0.78 * sum(heights) + 0.5)
     figure.suptitle(title, fontsize=10, parse_math=False)
-    panels = figure.subplots(len(names), squeeze=False)[:, 0]
-    for axes, name, label in zip(panels, names, labels, strict=True):
-        _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
+    panels = figure.subplots(len(sheets), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, label, sheet in zip(panels, labels, sheets, strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes.yaxis.label.set_parse_math(False)
     return figure
@@ -291,12 +298,14 @@ def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) 
     Errors:
         SettingError: as `rows_of`.
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
     num = max(map(len, strips.values()))
-    figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
+    sheets = {name: tile(_shades(strip), 1) for name, strip in strips.items()}
+    widths = [num * sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]  # of a panel
+    figure = _figure(1.0 * sum(widths) + 0.4, 0.86 * num + 0.7)
     figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
-        _show(axes, tile(strips[name], 1), "gray", (0.0, 1.0))
+    panels = figure.subplots(1, len(sheets), squeeze=False, width_ratios=widths)[0]
+    for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 

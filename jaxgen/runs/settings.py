@@ -92,11 +92,24 @@ def fits(cls: type[Any], stored: Any) -> bool:
     return True
 
 
+ADDED = {"visible": "binary", "gaussian_learning_rate": 0.005}
+"""Settings that runs of version 0.1 lack, with the values that are as before."""
+
+
+def as_before(name: str, value: Any) -> bool:
+    """Whether a setting, with its dotted name, is one of `ADDED` that changes nothing."""
+    name = name.rpartition(".")[2]
+    return name in ADDED and bool(ADDED[name] == value)
+
+
 def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Names that the dataclass has and the stored settings lack, or the other way round."""
+    """Names that the dataclass has and the stored settings lack, or the other way round.
+
+    Settings of `ADDED` may be lacking.
+    """
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
-    found = [f"no {prefix}{name}" for name in names if name not in stored]
+    found = [f"no {prefix}{name}" for name in names if name not in {*stored, *ADDED}]
     others = [printable(name, 60) for name in stored if name not in names]
     found += [f"{prefix}{name}, unknown here" for name in others]
     for name in names:

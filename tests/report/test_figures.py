@@ -213,3 +213,24 @@ def test_a_backend_that_is_none_ends_nothing(tmp_path: Path) -> None:
     done = run_python("-c", draw, cwd=tmp_path, MPLBACKEND="nonsense")
     assert done.stdout == "nonsense\n", done.stderr
     assert (tmp_path / "figure.png").exists()
+
+
+def test_filters_of_colour_images_have_their_channels_and_grey_for_zero() -> None:
+    filters = np.zeros((1, 2, 2, 3))
+    filters[0, 0, 0], filters[0, 1, 1] = [0.5, 0.0, -0.5], [9.0, 0.25, 0.0]
+    figure = figures.filter_sheet(filters, "filters", bound=0.5)
+    shown = np.asarray(figure.axes[0].images[0].get_array())[1:3, 1:3]
+    np.testing.assert_allclose(shown[0, 0], [1.0, 0.5, 0.0])
+    np.testing.assert_allclose(shown[1, 1], [1.0, 0.75, 0.5])
+    np.testing.assert_allclose(shown[0, 1], 0.5)
+
+
+@pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
+def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, int]) -> None:
+    """Panels of one figure are as long as each other along the examples."""
+    strips = {"images": np.full((9, *shape, 3), 0.5), "units": np.ones((9, 16))}
+    for draw, side in ((figures.rows_of, "width"), (figures.columns_of, "height")):
+        figure = draw(strips, "strips")
+        figure.draw_without_rendering()
+        lengths = [getattr(axes.get_window_extent(), side) for axes in figure.axes]
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.02)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from experiments.lab.dbn import tasks
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm.training import LayerArgs, make_evaluator, rate
+from experiments.lab.rbm.training import (
+    LayerArgs,
+    input_in_words,
+    make_evaluator,
+    pixels_of,
+    rate,
+)
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen import runs
@@ -41,9 +47,12 @@ def described(config: dbn.Config, session: Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
+    gaussian = config.visible == "gaussian"
+    first = f" above the first, {config.gaussian_learning_rate} there" if gaussian else ""
     return (
         f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
-        f"{rate(config)}, binarisation {config.binarize}, one layer after the other"
+        f"{rate(config)}{first}, one layer after the other; "
+        f"{input_in_words(config, session.image_shape)}"
     )
 
 
@@ -61,7 +70,8 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     config = args.model
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
-    learner_above = partial(dbn.learner, config, session.image_shape)
+    pixels = None if lower else pixels_of(config, session.dataset)
+    learner_above = partial(dbn.learner, config, session.image_shape, pixels=pixels)
     settings = dataclasses.asdict(config) | {
         "epochs": args.epochs,
         "lower": checkpoint.digest(lower),

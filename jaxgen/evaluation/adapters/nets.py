@@ -14,6 +14,7 @@ from jaxgen.evaluation.dbn_bounds import log_weights, top_base_logits, variation
 from jaxgen.evaluation.likelihood import (
     MAX_ENUMERATED,
     importance_bound,
+    num_enumerated,
     rbm_log_likelihood,
     rbm_log_z,
 )
@@ -29,7 +30,7 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, rbm, wake_sleep
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.random import Binarize
 
 ImageShape = tuple[int, int, int]
 """[H, W, C]."""
@@ -37,6 +38,9 @@ NUM_REVERSE_STEPS = 1000
 """Gibbs steps from random visible units to the start of a reverse chain."""
 NUM_DRAWS = 20
 """Up passes per image in the variational bound."""
+DENSITY = "density of pixels in [0, 1]"
+"""What the likelihoods of Gaussian visible units are of. They are compared with no probability of
+binary pixels: a density may be above 1, and grows as the pixels' range shrinks."""
 
 
 def rbm_model(config: rbm.Config, image_shape: ImageShape, params: rbm.Params) -> EvaluatedModel:
@@ -73,13 +77,16 @@ def _model(
     net: dbn.Net, image_shape: ImageShape, binary: Binarize, num_sampling_steps: int
 ) -> EvaluatedModel:
     net = jax.tree.map(jnp.asarray, net)
+    gaussian = rbm.is_gaussian(net.bottom)
+    if gaussian:
+        binary = "none"
     num_layers = len(net.recognition) + 1
     names = [f"hidden units {n}" for n in range(1, num_layers)]
     names.append("top units" if num_layers > 1 else "hidden units")
     return EvaluatedModel(
         sample=partial(dbn.sample_net, num_sampling_steps, image_shape, net),
         features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
-        likelihoods=None if binary == "none" else partial(_likelihoods, net, binary),
+        likelihoods=partial(_likelihoods, net, binary) if gaussian or binary != "none" else None,
         decode=partial(_decode, net, image_shape),
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
@@ -90,27 +97,28 @@ def _probs(
     net: dbn.Net, binary: Binarize, layer: int, images: RawImages
 ) -> Float[Array, "batch units"]:
     """p(h=1) of a layer, each layer below handing up its probabilities."""
-    units = feature_input(images, binary)
+    units = rbm.standardise(net.bottom, feature_input(images, binary))
     for params in (*net.recognition, net.top)[: layer + 1]:
         units = jax.nn.sigmoid(rbm.hidden_logits(params, units))
     return units
 
 
 def _decode(net: dbn.Net, image_shape: ImageShape, hidden: Float[Array, "num hidden"]) -> Images:
-    """p(v=1) from the highest units, each layer above handing down its probabilities."""
+    """E[v] as pixels from the highest units, each layer above handing down its probabilities."""
     units = hidden
     for params in (net.top, *reversed(net.generative)):
-        units = jax.nn.sigmoid(rbm.visible_logits(params, units))
-    return units.reshape(-1, *image_shape)
+        units = rbm.visible_mean(params, units)
+    return rbm.to_pixels(net.bottom, units).reshape(-1, *image_shape)
 
 
 def _reconstruct(
     net: dbn.Net, image_shape: ImageShape, binary: Binarize, key: PRNGKey, images: RawImages
 ) -> Images:
-    """p(v=1|h_1) after an up pass to the top and a down pass back; all layers are drawn."""
+    """E[v|h_1] after an up pass to the top and a down pass back; all layers are drawn."""
     key_data, key_pass = jax.random.split(key)
-    _, probs = dbn.reconstruct(net, key_pass, binarize(key_data, jnp.asarray(images), binary))
-    return probs.reshape(-1, *image_shape)
+    visible = rbm.to_visible(net.bottom, key_data, jnp.asarray(images), binary)
+    _, pixels = dbn.reconstruct(net, key_pass, visible)
+    return pixels.reshape(-1, *image_shape)
 
 
 def _likelihoods(
@@ -121,15 +129,21 @@ def _likelihoods(
     training_images: RawImages | None = None,
     key: PRNGKey | None = None,
 ) -> list[Likelihood]:
-    """Exact or by annealing for an RBM; bounds for a deeper net."""
-    visible = binary_input(images, binary, key)
-    train = visible if training_images is None else binary_input(training_images, binary, key)
+    """Exact or by annealing for an RBM; bounds for a deeper net; of Gaussian units, densities."""
+
+    def units(images: RawImages) -> Array:
+        return rbm.standardise(net.bottom, binary_input(images, binary, key))
+
+    visible = units(images)
+    train = visible if training_images is None else units(training_images)
     found = (_of_deep if net.recognition else _of_rbm)(net, train, visible, budget, key)
+    if rbm.is_gaussian(net.bottom):
+        found = [each._replace(kind=f"{each.kind}, {DENSITY}") for each in found]
     return [each._replace(binary=binary) for each in found]
 
 
 def _enumerable(params: rbm.Params) -> bool:
-    return min(params["w"].shape) <= MAX_ENUMERATED
+    return num_enumerated(params) <= MAX_ENUMERATED
 
 
 def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
@@ -160,7 +174,7 @@ def _anneal(
     chains = {"num_temperatures": budget.num_temperatures}
     forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)
     mixed = jax.jit(rbm.gibbs, static_argnums=3)
-    noise = bernoulli(stream(key, "reverse start"), jnp.full((budget.num_chains, len(base)), 0.5))
+    noise = rbm.noise_visible(params, stream(key, "reverse start"), budget.num_chains)
     start = mixed(params, noise, stream(key, "mix"), NUM_REVERSE_STEPS)
     backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, start, **chains)
     return forward, backward
