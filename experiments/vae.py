@@ -10,14 +10,19 @@ and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epo
 shrinks in proportion, to stages of whole steps).
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.lab.vae import study, tasks
-from experiments.lab.vae.training import NUM_PASSES, VAEArgs, make_evaluator, scheduled
+from experiments.lab.vae.training import (
+    NUM_PASSES,
+    VAEArgs,
+    identity,
+    make_evaluator,
+    scheduled,
+)
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
@@ -52,13 +57,14 @@ QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "dig
 def train(args: Args, session: Session) -> Result:
     """Trains the VAE."""
     config = scheduled(args, session.dataset)
+    nets = vae.nets(config, session.image_shape)
     return train_in_session(
         args,
-        vae.learner(config, session.image_shape),
+        vae.learner(nets.config, session.image_shape),
         session,
-        dataclasses.asdict(config),
-        make_evaluator(config, session.dataset),
-        notes={"binarize": config.binarize},
+        identity(config, nets),
+        make_evaluator(nets, session.dataset),
+        notes={"binarize": nets.config.binarize},
     )
 
 
