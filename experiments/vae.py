@@ -10,11 +10,15 @@ and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epo
 shrinks in proportion, to stages of whole steps).
 """
 
+import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.comparison.naming import changes
 from experiments.lab.vae import study, tasks
 from experiments.lab.vae.training import (
     NUM_PASSES,
@@ -27,8 +31,14 @@ from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
+from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.training.loop import Result
+
+logger = logging.getLogger("jaxgen")
+
+LEAST_UPDATES = 16
+"""Of an epoch: batches of a preset become smaller for sets that it would leave fewer."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,42 @@ class Args(VAEArgs):
     study: bool = False
     """Train with 2 and with 20 latent variables as well and compare."""
 
+    def fitted(self, dataset: Dataset) -> "Args":
+        """The settings with those that the images decide; flags win.
+
+        Where they are for convolutions, `lab` becomes `conv`. A preset's batch becomes a sixteenth
+        of a set that it would leave fewer updates an epoch.
+        """
+        args: Args = super().fitted(dataset)
+        if args.preset == "lab":
+            config = vae.decided(args.model, dataset.image_shape)
+            if config.architecture == "conv":
+                args = _over(PRESETS["conv"], args)
+        most = max(1, len(dataset.train.images) // LEAST_UPDATES)
+        if args.batch_size == PRESETS[args.preset].batch_size > most:
+            args = dataclasses.replace(args, batch_size=most)
+        if args != self:
+            words = "settings for %s: preset %s, batches of %d images; flags change them"
+            logger.info(words, dataset.name, args.preset, args.batch_size)
+        return args
+
+
+def _over(preset: "Args", args: "Args") -> "Args":
+    """The settings of a preset with those that differ from another, from which `args` came."""
+    before = PRESETS[args.preset]
+    model = dataclasses.replace(preset.model, **changes(args.model, before.model))
+    given: dict[str, Any] = changes(args, before) | {"model": model}
+    return dataclasses.replace(preset, **given)
+
 
 PRESETS = {
     "lab": Args(),
+    "conv": Args(
+        preset="conv",
+        batch_size=64,
+        bound_samples=100,
+        model=vae.Config(architecture="conv", activation="relu", learning_rate=1e-3),
+    ),
     "burda": Args(
         preset="burda",
         epochs=NUM_PASSES,
@@ -79,7 +122,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
 EXPERIMENT = Experiment(
     *("vae", PRESETS, QUICK, train, report),
     band=Band("test_elbo", 0.02),
-    benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE),
+    benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE, presets=("lab", "burda")),
     comparison=Comparison(
         order=2,
         summary_likelihoods={

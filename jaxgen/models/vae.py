@@ -87,7 +87,7 @@ class Config:
     """Layers of both nets. auto: dense for grey images with sides of at most 32, else conv."""
     hidden_sizes: tuple[int, ...] = (200, 200)
     """Units of the dense encoder's hidden layers; the decoder has them in reverse order."""
-    channels: tuple[int, ...] = (32, 64, 128, 256)
+    channels: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of the encoder's convolutions, each of which halves the image; the decoder has them
     in reverse order."""
     latent_size: int = 20

@@ -91,7 +91,10 @@ def test_presets() -> None:
     [
         (("--latent-size", "1"), "--latent-size of 2 or more, found 1"),
         (("--bound-samples", "1"), "--bound-samples of 2 or more, found 1"),
-        (("--likelihood", "gaussian"), "--binarize none for a Gaussian decoder"),
+        (
+            ("--likelihood", "gaussian", "--binarize", "threshold"),
+            "--binarize none for a gaussian decoder",
+        ),
         (("--preset", "burdas"), "one of lab, burda"),
         (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
