@@ -261,9 +261,8 @@ class Decoder(nn.Module):
 def _apply(net: nn.Module, params: Params, nets: Nets, x: Array, labels: Labels | None) -> Array:
     """What a net makes of rows [B, ...]; convolutions take `IMAGES_AT_ONCE` of them at a time."""
 
-    def applied(rows: tuple[Array, Labels | None]) -> Array:
-        found: Array = net.apply({"params": params}, *rows)
-        return found
+    def applied(rows: tuple[Array, Labels | None]) -> Any:
+        return net.apply({"params": params}, *rows)
 
     if nets.config.architecture == "dense":
         return applied((x, labels))

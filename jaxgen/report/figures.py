@@ -362,8 +362,8 @@ def scatter(
     figure = _figure(6.6, 5.6)
     axes = figure.add_subplot()
     there = sorted(set(labels))
-    palette = colormaps["tab10" if len(there) <= 10 else "tab20"].colors
-    colours = {label: palette[i % len(palette)] for i, label in enumerate(there)}
+    palette = colormaps["tab10" if len(there) <= 10 else "tab20"]
+    colours = {label: palette(i % palette.N) for i, label in enumerate(there)}
     x_values, y_values = np.asarray(points).T
     axes.scatter(x_values, y_values, s=4, c=[colours[label] for label in labels], linewidths=0)
     for label, colour in colours.items():

@@ -302,7 +302,9 @@ def test_a_conditional_vae_knows_images_by_all_classes(monkeypatch: pytest.Monke
     by_class = np.array([integrated(params, images, label) for label in range(3)])
     (found,) = likelihoods(model, images, dataclasses.replace(BUDGET, num_weights=2000))
     assert found.kind == "importance-weighted bound, 2,000 codes for each of 3 classes"
-    assert found.binary == "none"
+    assert found.binary == model.binary == "none"
+    bits = f"{-found.value / 6 / math.log(2):.4g}"
+    assert found.note == f"a probability of bytes, {bits} bits per dimension"
     wanted = logsumexp(by_class, axis=0) - math.log(3)
     assert found.value == pytest.approx(wanted.mean(), abs=0.05)
     assert model.num_classes == 3

@@ -81,6 +81,7 @@ def _model(
         features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
         likelihoods=None if binary == "none" else partial(_likelihoods, net, binary),
         decode=partial(_decode, net, image_shape),
+        binary=binary,
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
     )

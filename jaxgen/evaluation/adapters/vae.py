@@ -29,6 +29,7 @@ from jaxgen.evaluation.model import (
     stream,
 )
 from jaxgen.learner import Images, Labels, PRNGKey, RawImages
+from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.random import binarize
 
@@ -70,6 +71,7 @@ def vae_model(
     found = EvaluatedModel(
         sample=partial(vae.sample, nets, state),
         likelihoods=partial(_likelihoods, nets, params) if bytes_or_bits else None,
+        binary=config.binarize,
         reconstruct=reconstruct,
         num_classes=config.num_classes,
     )
@@ -166,6 +168,14 @@ def _likelihoods(
     """
     del training_images  # nothing is annealed
     binary, num_classes = nets.config.binarize, nets.config.num_classes
+
+    def mean(values: Array, kind: str) -> Likelihood:
+        found = mean_likelihood(values, kind, binary=binary)
+        if nets.config.likelihood != "logistic":
+            return found
+        bits = bits_per_dimension(found.value, visible.shape[-1])
+        return found._replace(note=f"a probability of bytes, {bits:.4g} bits per dimension")
+
     visible = binary_input(images, binary, key)
     key_bound, num = stream(key, "bound"), budget.num_weights
     weighted = f"importance-weighted bound, {num:,} codes"
@@ -178,10 +188,7 @@ def _likelihoods(
             each.append(bound.log_mean_weight)
         values = jax.nn.logsumexp(jnp.stack(each), axis=0) - math.log(num_classes)
         kind = f"{weighted} for each of {num_classes} classes"
-        return [mean_likelihood(values, kind, binary=binary)]
+        return [mean(values, kind)]
     elbo = _elbo(nets, params, stream(key, "measure"), visible)
     bound = weighted_bound(nets, params, key_bound, visible, num)
-    return [
-        mean_likelihood(elbo, "ELBO", binary=binary),
-        mean_likelihood(bound.log_mean_weight, weighted, binary=binary),
-    ]
+    return [mean(elbo, "ELBO"), mean(bound.log_mean_weight, weighted)]
