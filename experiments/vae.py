@@ -5,6 +5,8 @@
 trains the preset `lab` (softplus, Adam 3.24e-4, batch 1024, 100 epochs, inputs sampled at every
 visit), bounds the test log likelihood with 5,000 codes per image, and answers the lab's tasks
 4.1 to 4.4 in runs/vae-mnist-seed0/report.html; with `--latent-size 2` the plane is all there is.
+Colour and images with a side above 32 take the preset `conv` in its place: convolutions, and bytes
+of colour by a discretised logistic. `--conditional` gives both nets the class of each image.
 `--study` sets 2 and 20 latent variables side by side. `--preset burda` is the VAE of Burda, Grosse
 and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epochs its schedule
 shrinks in proportion, to stages of whole steps).
@@ -64,7 +66,7 @@ class Args(VAEArgs):
         most = max(1, len(dataset.train.images) // LEAST_UPDATES)
         if args.batch_size == PRESETS[args.preset].batch_size > most:
             args = dataclasses.replace(args, batch_size=most)
-        if args != self:
+        if (args.preset, args.batch_size) != (self.preset, self.batch_size):
             words = "settings for %s: preset %s, batches of %d images; flags change them"
             logger.info(words, dataset.name, args.preset, args.batch_size)
         return args

@@ -83,17 +83,10 @@ FIRST_LOG_SCALE, LEAST_LOG_SCALE = -2.0, -7.0
 class Config:
     """The lab's VAE; every field is a flag of `experiments.vae`."""
 
-    architecture: Literal["auto", "dense", "conv"] = "auto"
-    """Layers of both nets. auto: dense for grey images with sides of at most 32, else conv."""
     hidden_sizes: tuple[int, ...] = (200, 200)
     """Units of the dense encoder's hidden layers; the decoder has them in reverse order."""
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of the encoder's convolutions, each of which halves the image; the decoder has them
-    in reverse order."""
     latent_size: int = 20
     """Number of latent variables."""
-    num_classes: int = 0
-    """Classes that both nets are given; 0: not conditional. --conditional takes the data set's."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Function after every hidden layer."""
     likelihood: Literal["auto", "bernoulli", "gaussian", "logistic"] = "auto"
@@ -121,6 +114,13 @@ class Config:
     """Adam's addition to the root of the squared gradient's mean."""
     first_stage_steps: int = 0
     """n > 0: the rate times 10^(-1/7) after n, 4n, 13n, ... steps, at most 7 times; 0: constant."""
+    architecture: Literal["auto", "dense", "conv"] = "auto"
+    """Layers of both nets. auto: dense for grey images with sides of at most 32, else conv."""
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of the encoder's convolutions, each of which halves the image; the decoder has them
+    in reverse order."""
+    num_classes: int = 0
+    """Classes that both nets are given; 0: not conditional. --conditional takes the data set's."""
 
     def __post_init__(self) -> None:
         require_choices(self)
