@@ -264,9 +264,8 @@ def _apply(net: nn.Module, params: Params, nets: Nets, x: Array, labels: Labels 
     def applied(rows: tuple[Array, Labels | None]) -> Any:
         return net.apply({"params": params}, *rows)
 
-    if nets.config.architecture == "dense":
-        return applied((x, labels))
-    return blockwise(applied, (x, labels), IMAGES_AT_ONCE)
+    at_once = len(x) if nets.config.architecture == "dense" else IMAGES_AT_ONCE
+    return blockwise(applied, (x, labels), at_once)
 
 
 def encode(

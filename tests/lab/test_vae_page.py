@@ -100,7 +100,7 @@ def test_presets() -> None:
             ("--likelihood", "gaussian", "--binarize", "threshold"),
             "--binarize none for a gaussian decoder",
         ),
-        (("--preset", "burdas"), "one of lab, burda"),
+        (("--preset", "burdas"), "one of lab, conv, burda"),
         (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
         (("--epsilon", "nan"), "--epsilon above 0"),
