@@ -75,8 +75,8 @@ HALVING = ConvSpec((4, 4), stride=2, padding=1)
 """The convolution between two image sizes."""
 IMAGES_AT_ONCE = 512
 """Images inside convolutions at a time: those of a whole test set take gigabytes."""
-FIRST_LOG_SCALE, LEAST_LOG_SCALE = -2.0, -7.0
-"""Of discretised logistic pixels at the start, and the least; pixels are in [0, 1]."""
+FIRST_LOCATION, FIRST_LOG_SCALE, LEAST_LOG_SCALE = 0.5, -2.0, -7.0
+"""Of discretised logistic pixels where the decoder's outputs are 0, and the least log scale."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,8 @@ def decode(
     centre, free = jnp.split(outputs, 2, axis=-1)
     least = nets.config.min_log_var
     if nets.config.likelihood == "logistic":
-        least, free = LEAST_LOG_SCALE, FIRST_LOG_SCALE + free
+        centre, free = FIRST_LOCATION + centre, FIRST_LOG_SCALE + free
+        least = LEAST_LOG_SCALE
     return centre, least + nn.softplus(free - least)
 
 

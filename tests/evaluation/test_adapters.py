@@ -284,7 +284,7 @@ def integrated(params: Any, images: np.ndarray, label: int) -> np.ndarray:
     hidden = z[:, None] @ first["kernel"] + first["bias"] + decoder["label"]["embedding"][label]
     outputs = np.logaddexp(0.0, hidden) @ second["kernel"] + second["bias"]
     location, free = np.split(np.float64(outputs), 2, axis=1)
-    pixels = logistic(location, np.exp(-7 + np.logaddexp(0.0, free - 2 + 7)))
+    pixels = logistic(location + 0.5, np.exp(-7 + np.logaddexp(0.0, free - 2 + 7)))
     below = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
     levels = images.reshape(len(images), -1).astype(int)
     probs = [pixels.cdf(below[row + 1]) - pixels.cdf(below[row]) for row in levels]

@@ -310,7 +310,7 @@ def conv_terms(flat, visible, noise, labels):
         y = np.tanh(doubled(flat, "decoder.conv_0", y))
         y = doubled(flat, "decoder.conv_1", y)[:, :3, 1:6].reshape(-1, *COLOUR[:2], 2, 2)
         location, free = (y[..., i, :].reshape(len(visible), -1) for i in (0, 1))
-        scale = np.exp(-7 + np.logaddexp(0.0, free - 2 + 7))
+        location, scale = location + 0.5, np.exp(-7 + np.logaddexp(0.0, free - 2 + 7))
         levels = np.rint(255 * visible)
         ends = [
             np.where(levels == k, inf, levels + s)
