@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import vae
+from experiments.comparison import measures
 from experiments.lab.vae import training as vae_training
 from experiments.running import cli
 from jaxgen import data
@@ -172,7 +173,8 @@ def test_a_page_of_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_classes: int, flags: tuple[str, ...]
 ) -> None:
     """Without labels what needs them is left out; with --conditional each class has its row."""
-    monkeypatch.setattr(cli, "load_dataset", lambda _: noise(300, num_classes))
+    dataset = noise(300, num_classes)._replace(name="digits")  # a name that settings may have
+    monkeypatch.setattr(cli, "load_dataset", lambda _: dataset)
     small = ("--channels", "3", "4", "--latent-size", "3", "--bound-samples", "5")
     assert call(*small, *flags, "--epochs", "2", "--out", str(tmp_path), experiment=vae) == 0
     page = (tmp_path / "report.html").read_text()
@@ -188,6 +190,8 @@ def test_a_page_of_colour(
         assert "no labels" in page
     loaded = assert_reads_back(tmp_path)
     assert loaded.evaluated.num_classes == num_classes
+    summed_up = measures.summary_likelihoods(loaded)
+    assert [each.binary for each in summed_up or ()] == ([] if num_classes else ["none", "none"])
     assert said_twice(tmp_path) == []
 
 
