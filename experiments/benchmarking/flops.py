@@ -58,13 +58,27 @@ def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one update with K codes: three products of each layer's size, K times in the decoder.
 
     Forward, and for the gradient of the weights and of the layer's input; the encoder's first
-    layer needs no gradient of its input.
+    layer needs no gradient of its input. Convolutions are computed as they are defined.
     """
-    num_visible = prod(image_shape)
-    up = layers(batch, num_visible, *config.hidden_sizes, 2 * config.latent_size)
-    outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
+    nets = vae.nets(config, image_shape)
     num_codes = batch * config.num_samples
-    down = layers(num_codes, config.latent_size, *reversed(config.hidden_sizes), outputs)
+    if nets.config.architecture == "dense":
+        num_visible = prod(image_shape)
+        up = layers(batch, num_visible, *config.hidden_sizes, 2 * config.latent_size)
+        sizes = (*reversed(config.hidden_sizes), nets.num_outputs * num_visible)
+        down = layers(num_codes, config.latent_size, *sizes)
+    else:
+        height, width = nets.padded_size
+        areas = [height * width >> 2 * index for index in range(1, len(config.channels) + 1)]
+        last = areas[-1] * config.channels[-1]
+
+        def halving(num: int, smallest: int) -> list[int]:
+            pairs = pairwise((smallest, *config.channels))
+            return [product(num * a, 16 * c, d) for a, (c, d) in zip(areas, pairs, strict=True)]
+
+        up = [*halving(batch, image_shape[-1]), product(batch, last, 2 * config.latent_size)]
+        outputs = nets.num_outputs * image_shape[-1]
+        down = [product(num_codes, config.latent_size, last), *halving(num_codes, outputs)]
     return 3 * (sum(up) + sum(down)) - up[0]
 
 

@@ -100,7 +100,8 @@ def _require_unchanged(run: Path, record: Record) -> None:
 def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that the run's checkpoints or its summary have otherwise, one line each.
 
-    The checkpoints of one of several seeds are those of their program.
+    The checkpoints of one of several seeds are those of their program. They have what the data
+    decided where a setting is "auto".
     """
     summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
@@ -108,7 +109,7 @@ def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
         del model["first_stage_steps"]  # the schedule sets it
     settings = {name: config[name] for name in SUMMED_UP}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
-    settings |= {f"model.{name}": value for name, value in model.items()}
+    settings |= {f"model.{name}": value for name, value in model.items() if value != "auto"}
     trained = trained_with(run)
     if run.absolute() in seed_folders(above):
         trained = trained_with(above)

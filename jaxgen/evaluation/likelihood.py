@@ -225,7 +225,7 @@ def _add(sums: _Sums, log_weights: Float[Array, " num"]) -> _Sums:
 def importance_bound(
     log_weights: LogWeights,
     key: PRNGKey,
-    examples: Float[Array, "examples *shape"],
+    examples: Any,
     num_samples: int = 5000,
     *,
     first_example: int | Array = 0,
@@ -250,7 +250,7 @@ def importance_bound(
     Args:
         log_weights: called with one example and num = 1; vmapped here.
         key: used once.
-        examples: whatever `log_weights` takes, along the first axis.
+        examples: whatever `log_weights` takes, an array or a tree of them, along the first axis.
         num_samples: S; with 1 there is no standard error, and it is NaN.
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side.
@@ -261,13 +261,14 @@ def importance_bound(
     """
     require_whole("num_samples", num_samples, 1)
 
-    def bound_of(numbered: tuple[Array, Array]) -> ImportanceBound:
+    def bound_of(numbered: tuple[Array, Any]) -> ImportanceBound:
         index, example = numbered
+        one = jax.tree.map(lambda each: each[None], example)
         key_example = jax.random.fold_in(key, index)
 
         def log_weight(sample: Array) -> Array:
             key_sample = jax.random.fold_in(key_example, sample)
-            return log_weights(key_sample, example[None], 1)[0, 0]
+            return log_weights(key_sample, one, 1)[0, 0]
 
         def add_block(sums: _Sums, start: Array) -> tuple[_Sums, None]:
             samples = start + jnp.arange(samples_at_once)
@@ -283,7 +284,8 @@ def importance_bound(
             standard_error=jnp.sqrt(jnp.maximum(spread, 0.0) / (num_samples - 1)),
         )
 
-    numbered = (first_example + jnp.arange(len(examples)), examples)
+    num_examples = len(jax.tree.leaves(examples)[0])
+    numbered = (first_example + jnp.arange(num_examples), examples)
     bound: ImportanceBound = jax.lax.map(bound_of, numbered, batch_size=examples_at_once)
     return bound
 

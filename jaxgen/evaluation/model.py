@@ -104,6 +104,8 @@ class EvaluatedModel(NamedTuple):
     """None where the model gives no likelihood of the pixels that it is shown."""
     decode: Callable[[Float[Array, "num units"]], Images] | None = None
     """Codes, or the highest hidden units -> images; nothing is drawn."""
+    binary: Binarize = "sample"
+    """How grey pixels become its input."""
     code_size: int = 0
     """Numbers of a code that `decode` takes."""
     reconstruct: Callable[[PRNGKey, RawImages], Images] | None = None

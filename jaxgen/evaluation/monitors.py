@@ -18,7 +18,7 @@ from jaxgen.evaluation.likelihood import (
     visible_units,
 )
 from jaxgen.images import check_images
-from jaxgen.learner import PRNGKey, RawImages, named_key
+from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, rbm, vae
 from jaxgen.random import Binarize, binarize
 
@@ -143,11 +143,12 @@ def rbm_monitors(
 
 def vae_monitors(
     params: vae.Params,
-    config: vae.Config,
+    nets: vae.Nets,
     key: PRNGKey,
     visible: Float[Array, "examples visible"],
+    labels: Labels | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    """Measures a VAE with one code per test image.
+    """Measures a VAE with one code per test image, a conditional one given its label.
 
     Returns:
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
@@ -156,10 +157,10 @@ def vae_monitors(
             standard deviation (n - 1) over the root of n.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
     """
-    found = vae.terms(params, config, key, visible, 1)
+    found = vae.terms(params, nets, key, visible, 1, labels)
     reconstruction = found.reconstruction[0]
     elbo = reconstruction - found.kl
-    use = latent.latent_use(*vae.encode(params, config, visible))
+    use = latent.latent_use(*vae.encode(params, nets, visible, labels))
     return {
         "test_elbo": jnp.mean(elbo),
         "test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo)),

@@ -368,19 +368,30 @@ def bars(
 
 @own_style()
 def scatter(
-    points: Float[np.ndarray, "num 2"], labels: Sequence[int], title: str, x: str, y: str
+    points: Float[np.ndarray, "num 2"],
+    labels: Sequence[int],
+    title: str,
+    x: str,
+    y: str,
+    names: Sequence[str] = (),
 ) -> "Figure":
-    """Points in the plane, drawn in the order they come, coloured by label, with a legend."""
+    """Points in the plane, drawn in the order they come, coloured by label.
+
+    A legend has the labels, or their names, where there are several.
+    """
     from matplotlib import colormaps
 
     figure = _figure(6.6, 5.6)
     axes = figure.add_subplot()
-    colours = {label: colormaps["tab10"](i % 10) for i, label in enumerate(sorted(set(labels)))}
+    there = sorted(set(labels))
+    palette = colormaps["tab10" if len(there) <= 10 else "tab20"]
+    colours = {label: palette(i % palette.N) for i, label in enumerate(there)}
     x_values, y_values = np.asarray(points).T
     axes.scatter(x_values, y_values, s=4, c=[colours[label] for label in labels], linewidths=0)
     for label, colour in colours.items():
-        axes.scatter([], [], s=4, color=colour, label=label)
+        axes.scatter([], [], s=4, color=colour, label=names[label] if names else label)
     axes.set_title(title, fontsize=10)
     axes.set(xlabel=x, ylabel=y)
-    axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if len(colours) > 1:
+        axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

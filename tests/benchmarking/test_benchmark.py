@@ -396,6 +396,14 @@ def test_flops_of_a_small_net() -> None:
     assert flops.of_vae(config, 2, (28, 28, 1)) == 2 * 2 * (3 * forward - 784 * 4)
 
 
+def test_flops_of_small_convolutions() -> None:
+    """Counted by hand: 6x10x3 in 8x12, to 4x6x5 and 2x3x7; back to a location and a scale each."""
+    config = Config(latent_size=2, channels=(5, 7), architecture="conv")
+    first, second = 4 * 6 * 16 * 3 * 5, 2 * 3 * 16 * 5 * 7
+    encoder, decoder = first + second + 42 * 4, 2 * 42 + second + 2 * first
+    assert flops.of_vae(config, 4, (6, 10, 3)) == 4 * 2 * (3 * (encoder + decoder) - first)
+
+
 def test_flops_of_a_small_gan() -> None:
     """Counted by hand: G 3-4-784, D 784-5-1, two images; D(real), D(fake) and D again for G."""
     model = gan_model.Config(latent_size=3, generator_sizes=(4,), discriminator_sizes=(5,))

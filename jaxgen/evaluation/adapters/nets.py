@@ -88,6 +88,7 @@ def _model(
         features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
         likelihoods=partial(_likelihoods, net, binary) if gaussian or binary != "none" else None,
         decode=partial(_decode, net, image_shape),
+        binary=binary,
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
     )
