@@ -110,7 +110,7 @@ def not_finite(found: str, saved_step: int) -> NonFiniteError:
     )
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """What one call of the compiled program did."""
 
     carry: Carry
@@ -132,9 +132,9 @@ def _bad_metric(trace: Metrics, epoch: int, first: int, last: int) -> str:
     return ""
 
 
-def _chunks(
+def chunks(
     program: Program, arrays: Arrays, span: range, length: int, every: int
-) -> Iterator[_Chunk]:
+) -> Iterator[Chunk]:
     """Runs the steps of `span`, about a second at a time, never across a log interval's end.
 
     The length of a chunk follows the first process's clock; what is computed does not depend on it.
@@ -159,7 +159,7 @@ def _chunks(
                 metrics = {name: x[..., interval:last].mean(axis=-1) for name, x in trace.items()}
             step += last - first
             size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
-            yield _Chunk(carry, step, metrics, seconds, bad)
+            yield Chunk(carry, step, metrics, seconds, bad)
             began = time.perf_counter()
 
 
@@ -246,8 +246,8 @@ def fit(
     Args:
         learner: what to train.
         data: a data set, whose training split is learned; or a split; or raw images alone. Perhaps
-            a memory map of a file. It is copied to the device once if it takes at most half of the
-            memory there; otherwise, in windows (`jaxgen.training.windows`). The bits are the same.
+            a memory map of a file. It is copied to the device once if it takes at most a quarter of
+            the memory there; otherwise, in windows (`jaxgen.training.windows`), with the same bits.
         schedule: epochs, batch size, log interval, checkpoint interval.
         seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
             several, every leaf of the state has a leading axis [num_seeds].
@@ -290,7 +290,7 @@ def fit(
         return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
     program = compiled(learner, schedule.batch_size, arrays)
     saved_at, saved_step = time.monotonic(), first_step
-    for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+    for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
         if chunk.bad:
             raise not_finite(chunk.bad, saved_step)
         carry, step = chunk.carry, chunk.step

@@ -26,12 +26,16 @@ from jaxgen.learner import Batch, RawImages
 from jaxgen.training.epoch import memory, num_bytes
 from jaxgen.training.sharding import place
 
+SHARE = 0.25
+"""Of the memory that the state leaves, the most that a resident set takes. The rest is for gradients
+and activations; of a CPU, for the same set on the host and for other programs too."""
 WINDOW_BYTES = 2**26
 """Of the images of a window; two windows are on the devices, and a third for a moment."""
 LEAST_STEPS = 4
 """Of a window: a call of the program costs as much as a part of a step."""
-ROWS = 1024
-"""Images read at a time: the pages of a memory map that they touch are then given back."""
+ROWS = 256
+"""Images read at a time; then the pages of a memory map are given back, which may be 2 MiB, a huge
+page, for each of them."""
 
 
 class Window(NamedTuple):
@@ -85,11 +89,8 @@ class Stream(NamedTuple):
 
 
 def fits(examples: Batch, state: object) -> bool:
-    """Whether a training set takes at most half of the memory that the state leaves.
-
-    The other half is for gradients and activations; of a CPU, for the set itself on the host.
-    """
-    return num_bytes(examples) <= (memory() - num_bytes(state)) / 2
+    """Whether a training set takes at most `SHARE` of the memory that the state leaves."""
+    return num_bytes(examples) <= SHARE * (memory() - num_bytes(state))
 
 
 def stream_of(examples: Batch, num_seeds: int, batch_size: int, length: int) -> Stream:

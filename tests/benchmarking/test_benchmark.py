@@ -108,6 +108,30 @@ def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_streaming_is_timed_in_turn_with_the_resident_training(
+    small: Any, monkeypatch: pytest.MonkeyPatch, num_seeds: int
+) -> None:
+    """Which trains all seeds together, from the second epoch on."""
+    trained: list[bool] = []
+    run = benchmark_measure.fit
+
+    def fit(learner: Any, images: Any, *rest: Any, stream: bool, **more: Any) -> Any:
+        assert isinstance(images, np.memmap)
+        trained.append(stream)
+        return run(learner, images, *rest, stream=stream, **more)
+
+    monkeypatch.setattr(benchmark_measure, "fit", fit)
+    row = benchmark.measured_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
+    assert trained == [True]
+    assert (row["stream"], row["resident_steps"], row["resident_repeats"]) == (True, 3, 2)
+    assert row["ratio_to_resident"] == pytest.approx(row["step_s"] / row["resident_step_s"])
+    assert benchmark_pages.name_of(row) == "rbm-lab, streamed"
+    text = benchmark_pages.page([row])
+    assert "ratio to resident (range)" in text
+    assert "The resident program is ours with all images on the device." in text
+
+
 def test_the_page_explains_what_is_in_its_rows() -> None:
     row = {"name": "rbm-lab", "precision": "float32"}
     peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)

@@ -198,12 +198,12 @@ def test_streamed_equals_resident_and_goes_on_in_the_middle_of_a_window(
 # ---- what is streamed
 
 
-def test_a_set_that_takes_more_than_half_of_the_memory_is_streamed(
+def test_a_set_that_takes_more_than_a_quarter_of_the_memory_is_streamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learner, data = LEARNERS["rbm"](), examples(24)
     state = learner.init(jax.random.key(0))
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, data, data)))
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, *4 * [data])))
     for bytes_there, streams in [(held, False), (held - 1, True)]:
         monkeypatch.setattr(windows, "memory", lambda bytes_there=bytes_there: bytes_there)
         arrays = begin(learner, data, 3, (0,), state)
