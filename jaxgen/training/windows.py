@@ -27,8 +27,8 @@ from jaxgen.training.epoch import memory, num_bytes
 from jaxgen.training.sharding import place
 
 SHARE = 0.25
-"""Of the memory that the state leaves, the most that a resident set takes. The rest is for gradients
-and activations; of a CPU, for the same set on the host and for other programs too."""
+"""Of the memory that the state leaves: the most that a resident set takes. The rest is for
+gradients and activations, and of a CPU for the set on the host and for other programs."""
 WINDOW_BYTES = 2**26
 """Of the images of a window; two windows are on the devices, and a third for a moment."""
 LEAST_STEPS = 4
