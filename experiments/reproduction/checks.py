@@ -13,6 +13,7 @@ from experiments.running.stored import rebuild_args
 from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
 from jaxgen.runs.loader import load
+from jaxgen.runs.manifest import PLACE
 from jaxgen.runs.settings import printable, read_json, unlike
 from jaxgen.runs.summary import damages, seed_folders
 
@@ -58,10 +59,13 @@ def require_repeatable(run: Path, record: Record) -> tuple[str, RunArgs]:
 
 
 def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
-    """The settings of a run, which must be those that the experiment has today."""
+    """The settings of a run, which must be those that the experiment has today.
+
+    Those of where and how it was made, which shape no number, may be newer than the run.
+    """
     declared = find(record.config.get("experiment"))
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := unlike(type(declared.default), settings):
+    if wrong := unlike(type(declared.default), dict.fromkeys(PLACE) | settings):
         commit = printable(str(record.manifest.get("git_commit")), 60)
         raise ReproduceError(
             expected=f"{run} to have the settings of experiments.{declared.name}",

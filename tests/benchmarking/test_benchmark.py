@@ -14,12 +14,13 @@ from support.runs import only_line, read
 
 from experiments import benchmark, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
-from experiments.benchmarking import baselines, flops
+from experiments.benchmarking import baselines, flops, make_images
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from jaxgen.errors import DataMissingError, SettingError
+from jaxgen.images import check_images
 from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
@@ -130,6 +131,15 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
     text = benchmark_pages.page([row])
     assert "ratio to resident (range)" in text
     assert "The resident program is ours with all images on the device." in text
+
+
+def test_made_up_images_are_raw_and_no_two_alike(tmp_path: Path) -> None:
+    out = tmp_path / "images.npy"
+    make_images.write_images(make_images.Args(out, num=300, size=9))
+    images = np.load(out, mmap_mode="r")
+    assert (images.shape, images.dtype) == ((300, 9, 9, 3), np.uint8)
+    check_images(images, whole_set=True)
+    assert len(np.unique(images.reshape(300, -1), axis=0)) == 300
 
 
 def test_the_page_explains_what_is_in_its_rows() -> None:
