@@ -53,6 +53,9 @@ class RunArgs:
     """Write TensorBoard event files as well."""
     log_every: int = 100
     """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
+    stream: bool = False
+    """Bring the training set to the device in windows, as is done anyway with one that takes more
+    than a quarter of the memory there; the results are the same."""
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints; with inf the last state alone is saved."""
     cluster: Cluster = field(default_factory=Cluster)

@@ -96,6 +96,7 @@ def train_in_session(
             folder=session.folder / "checkpoints",
             settings=settings,
             devices=devices,
+            stream=args.stream,
             on_start=on_start,
             log=log.synced,
             hook=hook if first else lambda _: None,

@@ -14,12 +14,13 @@ from support.runs import only_line, read
 
 from experiments import benchmark, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
-from experiments.benchmarking import baselines, flops
+from experiments.benchmarking import baselines, flops, make_images
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from jaxgen.errors import DataMissingError, SettingError
+from jaxgen.images import check_images
 from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
@@ -107,6 +108,39 @@ def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
     assert found["flax_step_s"] == 3.0
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_streaming_is_timed_in_turn_with_the_resident_training(
+    small: Any, monkeypatch: pytest.MonkeyPatch, num_seeds: int
+) -> None:
+    """Which trains all seeds together, from the second epoch on."""
+    trained: list[bool] = []
+    run = benchmark_measure.fit
+
+    def fit(learner: Any, images: Any, *rest: Any, stream: bool, **more: Any) -> Any:
+        assert isinstance(images, np.memmap)
+        trained.append(stream)
+        return run(learner, images, *rest, stream=stream, **more)
+
+    monkeypatch.setattr(benchmark_measure, "fit", fit)
+    row = benchmark.measured_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
+    assert trained == [True]
+    assert (row["stream"], row["resident_steps"], row["resident_repeats"]) == (True, 3, 2)
+    assert row["ratio_to_resident"] == pytest.approx(row["step_s"] / row["resident_step_s"])
+    assert benchmark_pages.name_of(row) == "rbm-lab, streamed"
+    text = benchmark_pages.page([row])
+    assert "ratio to resident (range)" in text
+    assert "The resident program is ours with all images on the device." in text
+
+
+def test_made_up_images_are_raw_and_no_two_alike(tmp_path: Path) -> None:
+    out = tmp_path / "images.npy"
+    make_images.write_images(make_images.Args(out, num=300, size=9))
+    images = np.load(out, mmap_mode="r")
+    assert (images.shape, images.dtype) == ((300, 9, 9, 3), np.uint8)
+    check_images(images, whole_set=True)
+    assert len(np.unique(images.reshape(300, -1), axis=0)) == 300
 
 
 def test_the_page_explains_what_is_in_its_rows() -> None:

@@ -240,7 +240,8 @@ def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: 
     assert all(same(carry, carries[0]) for carry in carries)
 
 
-def test_each_fit_traces_and_compiles_once(tmp_path: Path, erratic_clock: None) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_fit_traces_and_compiles_once(stream: bool, erratic_clock: None) -> None:
     learner, traced, chunks = spy(3), [], []
 
     def step(state, batch, key):
@@ -249,7 +250,8 @@ def test_each_fit_traces_and_compiles_once(tmp_path: Path, erratic_clock: None) 
 
     counted = learner._replace(step=step)
     hook = chunks.append
-    fit(counted, numbered(24), Schedule(4, 3, log_every=5), (0,), hook=hook)
+    schedule = Schedule(4, 3, log_every=5)
+    fit(counted, numbered(24), schedule, (0,), stream=stream, hook=hook)
     assert len({chunk.step - before.step for before, chunk in itertools.pairwise(chunks)}) > 2
     assert len(traced) == 1  # for the names of the metrics, and the program takes it
 
