@@ -39,11 +39,13 @@ from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show, write_line
 from experiments.running.experiment import find
 from experiments.running.signals import temporary_folder
+from jaxgen import data
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, escape, markdown, number
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.loader import load
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Args:
     by --verify."""
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
+    dataset: str | None = None
+    """With --verify: the run's data set, named again; a folder or a file that its settings name is
+    not opened otherwise. Needed if its images do not lie prepared in --data-dir."""
 
     @property
     def data_flags(self) -> list[str]:
@@ -179,8 +184,10 @@ def verify(run: Path, args: Args) -> None:
     require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
+    again = data.place_of(args.dataset).text if args.dataset else None
     here = dataclasses.replace(
         settings,
+        dataset=again or load(run).find_dataset(args.data_dir),
         resume=False,
         overwrite=False,
         cluster=settings.cluster.alone(),
