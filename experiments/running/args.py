@@ -68,6 +68,7 @@ class RunArgs:
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "log_every")
+        require(self, "dataset", "\0" not in self.dataset, "of a name or a path")
         require(self, "checkpoint_seconds", self.checkpoint_seconds >= 0, "of at least 0")
         for flag, seed in (("--seed", self.seed), *(("--seeds", seed) for seed in self.seeds)):
             if not 0 <= seed < 2**32:

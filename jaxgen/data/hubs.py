@@ -33,15 +33,15 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
 
     words, builder = f"the data set {text} of TFDS", _tfds_builder(text, root)
     features, splits = builder.info.features, builder.info.splits
-    image = features.get("image") if hasattr(features, "get") else None
-    eight_or_sixteen = str(getattr(image, "np_dtype", "")).find("uint") >= 0
-    if not isinstance(image, tfds.features.Image) or "train" not in splits or not eight_or_sixteen:
+    columns = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = columns.get("image"), columns.get("label")
+    whole = isinstance(image, tfds.features.Image) and "uint" in str(image.np_dtype)
+    if not whole or "train" not in splits:
         raise SettingError(
             expected=f"{words} with images of 8 or 16 bits, called image, and a split train",
-            found=f"{', '.join(features)} in {', '.join(splits)}",
+            found=f"{', '.join(columns)} in {', '.join(splits)}",
             remedy=f"name another, {CONVERTED}",
         )
-    label = features.get("label")
     labelled = isinstance(label, tfds.features.ClassLabel)
     sides = {"train": TRAIN, "test": TEST} if "test" in splits else {"train": None}
 
