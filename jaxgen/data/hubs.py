@@ -42,7 +42,8 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
             found=f"{', '.join(columns)} in {', '.join(splits)}",
             remedy=f"name another, {CONVERTED}",
         )
-    labelled = isinstance(label, tfds.features.ClassLabel)
+    named = label is not None and isinstance(label, tfds.features.ClassLabel)
+    class_names = tuple(map(str, label.names)) if label is not None and named else ()
     sides = {"train": TRAIN, "test": TEST} if "test" in splits else {"train": None}
 
     def items() -> Iterator[Item]:
@@ -50,7 +51,7 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
             for split, place in sides.items():
                 for row, feature in enumerate(records.read_examples(builder, split)):
                     content = feature["image"].bytes_list.value[0]
-                    of = int(feature["label"].int64_list.value[0]) if labelled else 0
+                    of = int(feature["label"].int64_list.value[0]) if class_names else 0
                     yield Item(f"image {row} of {split}", content, of, place)
         except Exception as error:  # a damaged file makes TFDS and its libraries raise anything
             raise DataError(
@@ -65,7 +66,7 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
         words=words,
         items=items,
         num=sum(splits[split].num_examples for split in sides),
-        class_names=tuple(label.names) if labelled else (),
+        class_names=class_names,
     )
     return source, ["tfds", builder.info.full_name, str(builder.data_path), changed]
 
