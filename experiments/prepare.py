@@ -39,7 +39,7 @@ class Config:
     """A folder with the four original files, packed or not, or with a folder named after the data
     set, or as torchvision has them (MNIST/raw)."""
 
-    images: data.ImageOptions = field(default_factory=data.ImageOptions)
+    images: tyro.conf.OmitArgPrefixes[data.ImageOptions] = field(default_factory=data.ImageOptions)
 
 
 def unfinished(data_dir: Path | None) -> set[Path]:
@@ -76,11 +76,5 @@ def main(config: Config) -> int:
     return code
 
 
-def entry() -> int:
-    """Parses the command line and prepares; returns the exit code (see jaxgen.errors)."""
-    flags = {"config": (tyro.conf.OmitArgPrefixes,)}
-    return exit_code(lambda: main(parse_flags(Config, **flags)), "the same command starts again")
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(exit_code(lambda: main(parse_flags(Config)), "the same command starts again"))

@@ -184,10 +184,15 @@ def verify(run: Path, args: Args) -> None:
     require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
-    again = data.place_of(args.dataset).text if args.dataset else None
+    finished = load(run)
+    if args.dataset:
+        dataset = data.place_of(args.dataset).text
+        finished.dataset(args.data_dir, args.manual_dir, dataset)  # or it is another one now
+    else:
+        dataset = finished.find_dataset(args.data_dir)
     here = dataclasses.replace(
         settings,
-        dataset=again or load(run).find_dataset(args.data_dir),
+        dataset=dataset,
         resume=False,
         overwrite=False,
         cluster=settings.cluster.alone(),

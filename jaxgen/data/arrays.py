@@ -12,9 +12,10 @@ A .npz file has the images under `images`, `x`, `data` or `arr_0`, and perhaps `
 
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -33,36 +34,33 @@ LABELS = ("train_labels", "y_train", "labels", "label", "y", "targets")
 TEST_IMAGES, TEST_LABELS = ("test_images", "x_test"), ("test_labels", "y_test")
 
 
-class _ZippedArray:
-    """An array of a .npz file, read from the beginning to the end, never as a whole."""
+class _StoredArray:
+    """An array in a file, read from the beginning to the end and never as a whole."""
 
-    def __init__(self, file: Path, member: str) -> None:
-        self._file, self._member = file, member
-        self._stream, self.shape, self.in_fortran_order, self.dtype = self._opened()
-        self.ndim, self._row = len(self.shape), 0
+    def __init__(self, open_stream: Callable[[], IO[bytes]]) -> None:
+        self._open = open_stream
+        with self._open() as stream:
+            self.shape, self.in_fortran_order, self.dtype = self._read_header(stream)
+        self.ndim = len(self.shape)
 
-    def _opened(self) -> tuple[Any, tuple[int, ...], bool, np.dtype[Any]]:
-        stream = zipfile.ZipFile(self._file).open(self._member)  # noqa: SIM115 (read bit by bit)
-        version = np.lib.format.read_magic(stream)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        return stream, *read(stream)
+    @staticmethod
+    def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        form = np.lib.format
+        return (form.read_array_header_1_0 if first else form.read_array_header_2_0)(stream)
 
     def __len__(self) -> int:
-        return self.shape[0] if self.shape else 0
+        return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Rows that follow those that were read last, or the first ones."""
-        if rows.start != self._row:
-            self._stream, self._row = self._opened()[0], 0
-        assert rows.start == self._row
-        num = min(rows.stop, len(self)) - rows.start
-        content = self._stream.read(num * math.prod(self.shape[1:]) * self.dtype.itemsize)
-        self._row += num
-        return np.frombuffer(content, self.dtype).reshape(num, *self.shape[1:])
+    def blocks(self, num_rows: int) -> Iterator[np.ndarray]:
+        """All rows, so many at a time."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with self._open() as stream:
+            self._read_header(stream)
+            for start in range(0, len(self), num_rows):
+                num = min(num_rows, len(self) - start)
+                content = stream.read(num * row)
+                yield np.frombuffer(content, self.dtype).reshape(num, *self.shape[1:])
 
 
 class RawView(NamedTuple):
@@ -101,7 +99,7 @@ def raw_view(images: Any, what: str = "images", where: str = "") -> RawView:
     Errors:
         SettingError: it is none of those that are told apart; the text has the call.
     """
-    found = images if isinstance(images, _ZippedArray) else as_array(images)
+    found = images if isinstance(images, _StoredArray) else as_array(images)
     kind = f"{found.dtype} {[*map(int, found.shape)]}"
 
     def refuse(remedy: str, more: str = "") -> SettingError:
@@ -152,8 +150,11 @@ def raw_view(images: Any, what: str = "images", where: str = "") -> RawView:
 def _blocks(array: Any) -> Iterator[np.ndarray]:
     """The rows of an array, so many at a time as have `BLOCK_BYTES`."""
     rows = max(1, BLOCK_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
-    for start in range(0, len(array), rows):
-        yield np.asarray(array[start : start + rows])
+    if isinstance(array, _StoredArray):
+        yield from array.blocks(rows)
+    else:
+        for start in range(0, len(array), rows):
+            yield np.asarray(array[start : start + rows])
 
 
 def _range_of(array: Any) -> tuple[float, float, int]:
@@ -314,7 +315,7 @@ def array_source(path: Path, name: str) -> Source:
         classes = [np.zeros(num, np.int32) for num in nums]
         if labels is not None:
             given = [labels] if test_images is None else [labels, test_labels]
-            classes, names = classes_of([each[:] for each in given], nums, None)
+            classes, names = classes_of(given, nums, None)
     except SettingError as error:
         raise restored(DataError, str(error)) from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
@@ -348,21 +349,30 @@ def array_source(path: Path, name: str) -> Source:
 
 
 def _opened(path: Path) -> dict[str, Any]:
-    """The arrays of a file by their names in small letters, mapped or read bit by bit."""
+    """The arrays of a file by their names in small letters; large ones are read bit by bit."""
+    members: dict[str, Callable[[], IO[bytes]]]
     if path.suffix.lower() == ".npy":
-        return {"images": np.lib.format.open_memmap(path, mode="r")}  # which unpickles nothing
+        members = {"images": partial(path.open, "rb")}
+    else:
+        with zipfile.ZipFile(path) as file:
+            names = [each for each in file.namelist() if each.endswith(".npy")]
+        members = {name: partial(_open_member, path, name) for name in names}
     arrays: dict[str, Any] = {}
-    with zipfile.ZipFile(path) as file:
-        members = [each for each in file.namelist() if each.endswith(".npy")]
-    for member in members:
-        name, array = member.removesuffix(".npy").lower(), _ZippedArray(path, member)
-        large = name in (*IMAGES, *TEST_IMAGES) or len(members) == 1
-        if array.dtype.hasobject or not large or array.in_fortran_order:
-            with np.load(path, allow_pickle=False) as whole:
-                arrays[name] = whole[member.removesuffix(".npy")]
-        else:
-            arrays[name] = array
+    for name, member in members.items():
+        key, array = name.removesuffix(".npy").lower(), _StoredArray(member)
+        arrays[key] = array
+        if not (len(members) == 1 or key in (*IMAGES, *TEST_IMAGES)) or array.in_fortran_order:
+            with member() as stream:
+                arrays[key] = np.lib.format.read_array(stream, allow_pickle=False)
+        elif array.dtype.hasobject:
+            raise ValueError("Python objects")
     return arrays
+
+
+def _open_member(path: Path, name: str) -> IO[bytes]:
+    """An array of a .npz file."""
+    with zipfile.ZipFile(path) as file:
+        return file.open(name)
 
 
 def dataset_source(dataset: Dataset) -> Source:

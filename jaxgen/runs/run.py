@@ -195,7 +195,7 @@ class Run:
             return prepared
         raise SettingError(
             expected=f"the images of {shown(self.dataset_name)} that {self.folder} was trained on, "
-            f"sha256 {shown(self.dataset_digest)}, prepared in {data.data_root(data_dir)}",
+            f"sha256 {shown(self.dataset_digest[:16])}, prepared in {data.data_root(data_dir)}",
             found="none",
             remedy=f"name them again, by --dataset or dataset(again=...); they were {shown(named)}",
         )
@@ -209,8 +209,8 @@ class Run:
         digest = getattr(dataset, "digest", None)
         if digest != self.dataset_digest:
             raise SettingError(
-                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, on which "
-                f"{self.folder} was trained",
+                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, which "
+                f"{self.folder} was trained on",
                 found=str(digest) if digest else shown(dataset),
                 remedy="name its data set as it was, or set data_dir to where it lies",
             )

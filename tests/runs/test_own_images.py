@@ -83,7 +83,7 @@ def test_no_path_of_the_settings_is_opened(
     again = run.dataset(tmp_path / "other", again=place / "my pics")
     assert again.digest == run.dataset_digest
     (place / "my pics" / "a" / "0.png").unlink()
-    with pytest.raises(SettingError, match="was trained"):
+    with pytest.raises(SettingError, match="was trained on"):
         run.dataset(tmp_path / "other", again=place / "my pics")
 
 
@@ -120,3 +120,6 @@ def test_verify_repeats_it_from_the_prepared_images(
     with pytest.raises(Enough):
         reproduce.main([*where, str(place / "none"), "--dataset", str(place / "my pics")])
     assert asked[1] == str(place / "my pics")
+    (place / "my pics" / "a" / "0.png").unlink()
+    assert reproduce.main([*where, str(place / "none"), "--dataset", str(place / "my pics")]) == 2
+    assert "was trained on" in only_line(capsys.readouterr().err.splitlines(keepends=True)[-1])
