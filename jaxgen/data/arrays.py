@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jaxgen.data.dataset import Dataset, Split, digest_of
-from jaxgen.data.prepared import TEST, TRAIN, Item, Source, as_text, hash_of, tenth_aside
+from jaxgen.data.prepared import TEST, TRAIN, Item, Source, as_text, hash_of, safe_name, tenth_aside
 from jaxgen.data.sources import one_line
 from jaxgen.errors import DataError, SettingError, restored
 from jaxgen.images import DARK, as_array, conversion, guessed_range, to_uint8
@@ -229,7 +229,7 @@ def from_arrays(
             so that further images move none.
         test_labels: those of the test images.
         class_names: of the labels 0, 1, ...; the labels themselves where not given.
-        name: of the data set, in the names of run folders and on pages.
+        name: of the data set, in the names of files and on pages; odd letters become dashes.
 
     Errors:
         SettingError: the numbers may mean several things, or shapes or labels do not fit.
@@ -266,7 +266,7 @@ def from_arrays(
     else:
         train, test = (Split(*pair) for pair in zip(raw, classes, strict=True))
     words = f"arrays: {'; '.join(view.taken_for for view in views)}"
-    return Dataset(name, train, test, digest_of(train, test), names, words)
+    return Dataset(safe_name(name), train, test, digest_of(train, test), names, words)
 
 
 def _check_alike(views: list[RawView], labels: Any, test_images: Any, test_labels: Any) -> None:
@@ -350,18 +350,16 @@ def array_source(path: Path, name: str) -> Source:
 
 def _opened(path: Path) -> dict[str, Any]:
     """The arrays of a file by their names in small letters; large ones are read bit by bit."""
-    members: dict[str, Callable[[], IO[bytes]]]
-    if path.suffix.lower() == ".npy":
-        members = {"images": partial(path.open, "rb")}
-    else:
+    names = ["images"]
+    if path.suffix.lower() == ".npz":
         with zipfile.ZipFile(path) as file:
             names = [each for each in file.namelist() if each.endswith(".npy")]
-        members = {name: partial(_open_member, path, name) for name in names}
     arrays: dict[str, Any] = {}
-    for name, member in members.items():
+    for name in names:
+        member = partial(_open_member, path, name)
         key, array = name.removesuffix(".npy").lower(), _StoredArray(member)
         arrays[key] = array
-        if not (len(members) == 1 or key in (*IMAGES, *TEST_IMAGES)) or array.in_fortran_order:
+        if not (len(names) == 1 or key in (*IMAGES, *TEST_IMAGES)) or array.in_fortran_order:
             with member() as stream:
                 arrays[key] = np.lib.format.read_array(stream, allow_pickle=False)
         elif array.dtype.hasobject:
@@ -370,7 +368,9 @@ def _opened(path: Path) -> dict[str, Any]:
 
 
 def _open_member(path: Path, name: str) -> IO[bytes]:
-    """An array of a .npz file."""
+    """An array of a .npz file, or the one of a .npy file."""
+    if path.suffix.lower() == ".npy":
+        return path.open("rb")
     with zipfile.ZipFile(path) as file:
         return file.open(name)
 

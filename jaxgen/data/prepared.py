@@ -237,14 +237,28 @@ def find(root: Path, digest: str) -> Path | None:
     return None
 
 
+def _locked(folder: Path) -> int | None:
+    """An open folder, made where it is missing, and locked; None if it is not there any more."""
+    make_folder(folder)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(OSError):  # not every file system has locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), os.stat(folder)):
+            return handle
+    os.close(handle)
+    return None
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Owns a folder, made where it is missing; waits for another owner to end."""
-    make_folder(folder)
-    handle = os.open(folder, os.O_RDONLY)
+    while (handle := _locked(folder)) is None:
+        pass  # the owner of before has removed it
     try:
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
@@ -506,8 +520,9 @@ def line(source: Source, survey: Survey, plan: Plan, num_test: int) -> str:
         sizes, modes = (_counted(counts) for counts in (survey.sizes, survey.modes))
         words.append(f"width x height {sizes}; mode {modes}")
     if source.class_names:
-        names = enumerate(source.class_names)
-        counts = Counter({f"{printable(name, 30)}": survey.labels[i] for i, name in names})
+        counts: Counter[str] = Counter()
+        for label, name in enumerate(source.class_names):
+            counts[printable(name, 30)] += survey.labels[label]
         words.append(f"{len(source.class_names):,} classes: {_counted(counts)}")
     else:
         words.append("no classes")

@@ -217,9 +217,13 @@ def test_what_is_prepared_is_read_again_and_mended(tmp_path: Path, load: Any) ->
     assert data.find_images(first.digest, tmp_path / "data") == f"prepared:{folder.name}"
     again = data.load(f"prepared:{folder.name}", tmp_path / "data")
     assert (again.digest, again.name) == (first.digest, "pictures")
+    stale = folder.with_name("killed-0123456789abcdef")  # whose writer was killed
+    stale.mkdir()
+    (stale / "train_images.npy").touch()
     array = folder / "train_images.npy"
     array.write_bytes(array.read_bytes()[:-1] + b"\7")
     assert load().digest == first.digest
+    assert not stale.exists()
     with pytest.raises(SettingError):
         data.load("prepared:../../x-0123456789abcdef", tmp_path / "data")
 
