@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction.checks import require_repeatable, require_whole
+from experiments.reproduction.checks import completed, require_repeatable, require_whole
 from experiments.reproduction.runs import Timed, short
 from experiments.reproduction.verdict import (
     MEANING,
@@ -184,6 +184,7 @@ def verify(run: Path, args: Args) -> None:
     require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
+    stored = stored._replace(record=completed(stored.record, settings))
     finished = load(run)
     if args.dataset:
         dataset = data.place_of(args.dataset).text

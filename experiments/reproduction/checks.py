@@ -87,6 +87,11 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
     return declared.name, args
 
 
+def completed(record: Record, args: RunArgs) -> Record:
+    """What a run wrote down, with the settings that came later: they have their defaults."""
+    return record._replace(config=to_json(args) | {"experiment": record.config["experiment"]})
+
+
 def _require_unchanged(run: Path, args: RunArgs) -> None:
     """The settings must be those that the run was trained with, as far as it holds them twice."""
     if wrong := [*changed(run, to_json(args))]:

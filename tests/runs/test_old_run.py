@@ -58,6 +58,10 @@ def test_a_setting_that_came_later_has_its_default(old: Path) -> None:
     _, args = checks.require_repeatable(old, verdict.read_record(old))
     assert args == stored.rebuild_args(config)[1]
     assert args.model.persistent is type(args.model)().persistent
+    before = verdict.read_record(FIXTURES / "old_run" / "rbm")
+    whole = checks.completed(before, stored.rebuild_args(before.config)[1])
+    assert verdict.promise(checks.completed(verdict.read_record(old), args), whole)[0] == "A"
+    assert verdict.promise(verdict.read_record(old), whole)[0] == "C"
     (old / "config.json").write_text(json.dumps(config | {"later": 1}))
     with pytest.raises(ReproduceError, match="later, unknown here"):
         checks.require_repeatable(old, verdict.read_record(old))
