@@ -41,19 +41,16 @@ def folder_source(folder: Path, name: str) -> tuple[Source, list[Any]]:
     """
     ignored: Counter[str] = Counter()
     files = [*_files(folder, ignored)]
-    while len({file.parts[:1] for file in files if len(file.parts) > 1}) == 1 and all(
-        len(file.parts) > 1 for file in files
-    ):
+    while _is_alone(files):
         files = [file._replace(parts=file.parts[1:]) for file in files]
     files = _put_on_sides(files, ignored)
-    class_names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
-    if len(class_names) < 2:
-        class_names = []
-    labels = {each: label for label, each in enumerate(class_names)}
-    if labels:
-        outside = sum(len(file.parts) == 1 for file in files)
-        ignored[OUTSIDE] += outside
-        files = [file for file in files if len(file.parts) > 1]
+    inside = [file for file in files if len(file.parts) > 1]
+    class_names = sorted({file.parts[0] for file in inside})
+    if len(class_names) > 1:
+        ignored[OUTSIDE] += len(files) - len(inside)
+        files, labels = inside, {each: label for label, each in enumerate(class_names)}
+    else:
+        class_names, labels = [], {}
     # In the order of a hash of their names, so that classes are mixed, as TFDS has it.
     files.sort(key=lambda file: hashlib.md5(os.fsencode(file.path)).digest())
     listed = hashlib.sha256()
@@ -112,6 +109,11 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[_File]:
             except OSError:  # a link to nothing; whoever reads it is told
                 size, changed = -1, 0
             yield _File(path, tuple(path.split(os.sep)), size, changed)
+
+
+def _is_alone(files: list[_File]) -> bool:
+    """Whether all files are in one folder, which then is looked at in place of the one it is in."""
+    return all(len(file.parts) > 1 for file in files) and len({x.parts[0] for x in files}) == 1
 
 
 def _put_on_sides(files: list[_File], ignored: Counter[str]) -> list[_File]:
