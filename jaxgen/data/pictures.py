@@ -18,7 +18,7 @@ MAX_PIXELS = 89_478_485
 """Of a picture, which takes three bytes for each; Pillow's own bound."""
 OVERSAMPLED = 4
 """A JPEG is decoded at this many times the size wanted, or above, where that is less than its own:
-a photograph in a quarter of the time, and Lanczos resamples the rest."""
+a photograph in a third of the time, and Lanczos resamples the rest."""
 
 
 class Picture(NamedTuple):
@@ -32,8 +32,18 @@ class Picture(NamedTuple):
     """Pillow's name of how its pixels are kept: RGB, P (palette), I;16 (16 bits), ..."""
 
 
-def read_picture(content: bytes | UInt8[np.ndarray, "..."], options: ImageOptions) -> Picture:
+def read_picture(
+    content: bytes | UInt8[np.ndarray, "..."],
+    options: ImageOptions,
+    wanted: tuple[int, int] | None = None,
+) -> Picture:
     """Decodes a file's content; of several frames, the first one.
+
+    Args:
+        content: of a file, or pixels [H, W, C] of 1, 3 or 4 channels.
+        options: of them, the background.
+        wanted: height and width that it will be fitted to; the picture may be smaller than it was
+            found, if it is much larger.
 
     Raises:
         Exception: whatever Pillow raises for what is no picture, or damaged, or too large.
@@ -45,8 +55,8 @@ def read_picture(content: bytes | UInt8[np.ndarray, "..."], options: ImageOption
         if image.width * image.height > MAX_PIXELS:  # before anything is decoded
             raise Image.DecompressionBombError
         size, mode = (image.height, image.width), image.mode
-        if options.size:
-            image.draft(None, (OVERSAMPLED * max(options.size),) * 2)
+        if wanted:
+            image.draft(None, (OVERSAMPLED * max(wanted),) * 2)
         image.load()
         turned: Image.Image = image
         with contextlib.suppress(Exception):  # damaged EXIF data turn nothing

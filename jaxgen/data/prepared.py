@@ -363,9 +363,9 @@ def _decode(item: Item, plan: Plan | None, options: ImageOptions) -> _Decoded | 
             channels = 3 if plan.colour else 1
             if content.shape == (*plan.size, channels):
                 return _Decoded(content, plan.size, "", place)
-        picture = pictures.read_picture(content, options)
-        size = picture.size if plan is None or plan.theirs else plan.size
-        image = pictures.fitted(picture, size, options)
+        wanted = None if plan is None or plan.theirs else plan.size
+        picture = pictures.read_picture(content, options, wanted)
+        image = pictures.fitted(picture, wanted or picture.size, options)
         if plan is not None and not plan.colour:
             grey = pictures.in_grey(image)
             image = grey if options.grey or np.all(image == grey) else image

@@ -166,6 +166,8 @@ def test_sizes(tmp_path: Path, load: Any) -> None:
     assert load().image_shape == (64, 64, 3)
     picture(folder / "other.png", size=(8, 300))
     assert load().image_shape == (64, 64, 3)
+    picture(folder / "photograph.jpg", size=(3000, 2000))
+    assert load().digest == load(image_size=64).digest
 
 
 def test_grey_where_every_picture_is(tmp_path: Path, load: Any) -> None:
