@@ -31,7 +31,6 @@ from experiments.running.cli import exit_code, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, write_error
 from experiments.running.signals import child, temporary_folder
-from jaxgen import data
 from jaxgen.errors import (
     DataMissingError,
     SettingError,
@@ -74,7 +73,7 @@ class Args:
     """The values of a single sweep, instead of its own."""
     images: int | None = None
     """Images of an epoch that is timed; 60,000, fewer for long updates, where not given."""
-    dataset: Literal["auto", data.Name] = "auto"
+    dataset: str = "auto"
     """Data set, repeated to as many images as are timed."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""

@@ -257,11 +257,22 @@ def _conversion(images: Any) -> str:
         return "give one or more"
     if not np.all(np.isfinite(array)):
         return "leave these images out, and convert the others with jaxgen.data.to_uint8"
-    low, high = float(array.min()), float(array.max())
-    for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
-        filled = high > white / 2 and (black == 0 or low < black / 2)
-        if black <= low and high <= white and filled:
-            return _call(black, white)
+    return conversion(float(array.min()), float(array.max()))
+
+
+def conversion(low: float, high: float) -> str:
+    """The remedy for numbers from `low` to `high`: the call, with the range they seem to have."""
+    if (guessed := guessed_range(low, high)) is not None:
+        return _call(*guessed)
     if high <= min(low, 0.0):
         return "name the values of black and white: jaxgen.data.to_uint8(images, low, high)"
     return _call(min(low, 0.0), high)
+
+
+def guessed_range(low: float, high: float) -> tuple[float, float] | None:
+    """The usual range of which numbers from `low` to `high` fill more than half; None if none."""
+    for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
+        filled = high > white / 2 and (black == 0 or low < black / 2)
+        if black <= low and high <= white and filled:
+            return black, white
+    return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from jaxgen.data import ImageOptions, name_of
 from jaxgen.errors import RunFolderError, SettingError
 from jaxgen.files import read_file
 
@@ -70,6 +71,21 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
         never = hints[name] is float and value == NEVER
         values[name] = math.inf if never else _value(hints[name], value, f"{where}{name}")
     return cls(**values)
+
+
+def image_options(stored: Mapping[str, Any]) -> ImageOptions:
+    """How the pictures of a stored run became images; a run that does not have it left them alone.
+
+    Errors:
+        SettingError: a value is of another type, or impossible.
+    """
+    return _value(ImageOptions, stored.get("images", {}), "images")  # type: ignore[no-any-return]
+
+
+def dataset_name(stored: Mapping[str, Any]) -> str:
+    """The name of the data set that the settings of a stored run name by name or path."""
+    text = stored.get("dataset")
+    return name_of(text, image_options(stored)) if isinstance(text, str) else shown(text)
 
 
 def fits(cls: type[Any], stored: Any) -> bool:
