@@ -31,7 +31,6 @@ from experiments.running.cli import exit_code, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, write_error
 from experiments.running.signals import child, temporary_folder
-from jaxgen import data
 from jaxgen.errors import (
     DataMissingError,
     SettingError,
@@ -63,6 +62,9 @@ class Args:
     """Seeds trained in one program."""
     devices: int = 1
     """Devices that share the work; the CPU is made that many."""
+    stream: bool = False
+    """Stream the images from a memory map of a file, in turn with a training that has them on the
+    device."""
     precision: Precision | None = None
     """Only the rows of this precision; every one that a learner has where not given."""
     sweep: tuple[Literal["batch_size", "hidden_size", "seeds", "devices"], ...] = ()
@@ -71,7 +73,7 @@ class Args:
     """The values of a single sweep, instead of its own."""
     images: int | None = None
     """Images of an epoch that is timed; 60,000, fewer for long updates, where not given."""
-    dataset: Literal["auto", data.Name] = "auto"
+    dataset: str = "auto"
     """Data set, repeated to as many images as are timed."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
@@ -164,7 +166,14 @@ def measured_here(args: Args) -> dict[str, Any]:
     name, images = load_images(args)
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
-    row = measure(case, images, args.repeats, args.libraries, args.seeds, args.devices)
+    how = (args.repeats, args.libraries, args.seeds, args.devices)
+    if args.stream:
+        with temporary_folder() as folder:
+            np.save(folder / "images.npy", images)
+            mapped = np.load(folder / "images.npy", mmap_mode="r")
+            row = measure(case, mapped, *how, stream=True)
+    else:
+        row = measure(case, images, *how)
     words = " ".join(flags(replace(args, json=None, markdown=None)))
     logger.info("%s: %.4g ms a step", words, 1e3 * row["step_s"])
     return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}

@@ -71,9 +71,9 @@ class Args:
     """With --train: which experiments; all that the comparison runs where none is given."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """With --train: seeds of each."""
-    dataset: data.Name | None = None
-    """With --train: the data set, mnist where not given, or digits if quick. Other runs name their
-    own."""
+    dataset: str | None = None
+    """With --train: the data set, mnist where not given, or digits if quick. Otherwise that of the
+    runs, if it is no name and its prepared images are not in --data-dir any more."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given."""
     manual_dir: Path | None = None
@@ -114,12 +114,6 @@ class Args:
                 expected="run folders or --train",
                 found="both" if self.runs else "neither",
                 remedy="type python -m experiments.compare runs/rbm-mnist-seed0, for example",
-            )
-        if self.runs and self.dataset:
-            raise SettingError(
-                expected="--dataset with --train alone, for finished runs name their data set",
-                found=self.dataset,
-                remedy="leave --dataset out",
             )
 
 
@@ -165,7 +159,8 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     declared = find(run.model)
     wanted = parse(declared.presets, declared.quick, words)
     there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
-    asked = [label(declared, wanted), wanted.dataset, *wanted.seeds]
+    name = data.name_of(wanted.dataset, wanted.images)
+    asked = [label(declared, wanted), name, *wanted.seeds]
     if there != asked:
         raise SettingError(
             expected=f"{folder} to be of {', '.join(map(str, asked))}",
@@ -190,7 +185,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
                 found="; ".join(wrong),
                 remedy="put the settings back",
             )
-    dataset = data.load(read[0].dataset_name, args.data_dir, args.manual_dir)
+    dataset = read[0].dataset(args.data_dir, args.manual_dir, (args.runs and args.dataset) or None)
     for run in read:
         if run.dataset_digest != dataset.digest:
             raise SettingError(

@@ -10,6 +10,8 @@ is the RBM of `experiments.rbm`, bit for bit.
 (`experiments/comparison/published.py`): 784-500-784, CD-25, the learning rate falling to 0 in each
 layer. Its second layer starts as the first one turned upside down, so that the bound starts at the
 RBM's likelihood. About 70 minutes on two cores.
+
+`--preset gaussian` has Gaussian visible units for real-valued pixels, grey or colour.
 """
 
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.session import Session
 from jaxgen.data import Dataset
+from jaxgen.errors import require
 from jaxgen.learner import Learner
 from jaxgen.models import dbn
 from jaxgen.report.page import number
@@ -40,9 +43,15 @@ class Args(DBNArgs):
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; two500: 784-500-784,
-    CD-25 in both layers, the second one started as the first turned upside down."""
+    CD-25 in both layers, the second one started as the first turned upside down; gaussian: Gaussian
+    visible units, for grey or colour pixels as they are."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        binary = not (self.study and self.model.visible == "gaussian")
+        require(self, "study", binary, "off beside --visible gaussian: it turns layers upside down")
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
@@ -58,10 +67,12 @@ _TWO500 = dbn.Config(
     init_scale=0.01,
     transposed_start=True,
 )
+_GAUSSIAN = dbn.Config(hidden_sizes=(200, 200), visible="gaussian", init_scale=0.01)
 PRESETS = {
     "lab": Args(),
     # About 35 minutes a layer on two idle cores.
     "two500": Args(preset="two500", base_rates=True, schedule="falling", model=_TWO500),
+    "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {"epochs": 60, "dataset": "digits"}
 

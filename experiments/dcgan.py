@@ -1,4 +1,4 @@
-"""The lab's DCGAN on MNIST at 64x64 (Radford, Metz and Chintala 2016).
+"""The lab's DCGAN, on MNIST at 64x64 (Radford, Metz and Chintala 2016).
 
     python -m experiments.dcgan
 
@@ -12,12 +12,12 @@ seed 0 on MNIST: samples at a mean distance of 4.62 to the nearest training imag
 
 Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into
 `progress/`. The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN`
-shows a VAE's samples beside these, `--study` trains with other D:G ratios, without batch
-normalisation, and at 1e-3, each about as long as the run. `--preset wide` is the notebook's
-version: 128 to 1024 channels, batch 100, 200 epochs. One thing differs from the code of either. In
-`lab` real images are in [-1, 1], the range of the generator's tanh, where the lab leaves them in
-[0, 1]. In `wide` the scales of batch normalisation start at N(1, 0.02^2), where the notebook draws
-them like weights, from N(0, 0.02^2).
+shows a VAE's samples beside these, `--conditional` asks the nets for classes, `--study` trains with
+other D:G ratios, without batch normalisation, and at 1e-3, each about as long as the run.
+`--preset wide` is the notebook's version: 128 to 1024 channels, batch 100, 200 epochs. One thing
+differs from the code of either. In `lab` real images are in [-1, 1], the range of the generator's
+tanh, where the lab leaves them in [0, 1]. In `wide` the scales of batch normalisation start at
+N(1, 0.02^2), where the notebook draws them like weights, from N(0, 0.02^2).
 """
 
 from dataclasses import dataclass

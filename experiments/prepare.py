@@ -1,19 +1,22 @@
-"""Prepares data sets, so that the experiments find them; downloads or reads the original files.
+"""Prepares data sets, so that the experiments find them; downloads or reads what they are made of.
 
 Examples::
 
     python -m experiments.prepare --dataset digits                          # needs no network
     python -m experiments.prepare --dataset mnist --manual-dir FOLDER       # the four files
     python -m experiments.prepare --dataset all                             # downloads
+    python -m experiments.prepare --dataset FOLDER --image-size 64          # your own pictures
 
-It takes about 10 seconds a data set on two CPU cores, and prints one line for each.
+It takes about 10 seconds a data set of the MNIST kind on two CPU cores, and prints one line for
+each.
 """
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+
+import tyro
 
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show, write_error
@@ -26,8 +29,8 @@ from jaxgen.errors import JaxgenError
 class Config:
     """Prepares data sets for the experiments."""
 
-    dataset: Literal[data.Name, "all"] = "mnist"
-    """The data set to prepare; `all` prepares all four."""
+    dataset: str = "mnist"
+    """What to prepare, as the experiments take it; `all` prepares the four that have a name."""
 
     data_dir: Path | None = None
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
@@ -35,6 +38,8 @@ class Config:
     manual_dir: Path | None = None
     """A folder with the four original files, packed or not, or with a folder named after the data
     set, or as torchvision has them (MNIST/raw)."""
+
+    images: tyro.conf.OmitArgPrefixes[data.ImageOptions] = field(default_factory=data.ImageOptions)
 
 
 def unfinished(data_dir: Path | None) -> set[Path]:
@@ -47,6 +52,7 @@ def main(config: Config) -> int:
     code, others = 0, unfinished(config.data_dir)
 
     def remove_half() -> None:
+        data.remove_unfinished()
         for folder in unfinished(config.data_dir) - others:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,13 +61,15 @@ def main(config: Config) -> int:
             with before_leaving(remove_half):
                 if name == "digits":  # which can be loaded where no folder can be written
                     data.prepare(name, config.data_dir)
-                dataset = data.load(name, config.data_dir, config.manual_dir)
+                dataset = data.load(name, config.data_dir, config.manual_dir, config.images)
         except JaxgenError as error:
             write_error(error)
             code = error.exit_code
             continue
+        own = data.find_images(dataset.digest, config.data_dir)
+        place = own or data.find_prepared(name, config.data_dir) or "cached"
         show(
-            f"{name}: {data.find_prepared(name, config.data_dir) or 'cached'}, "
+            f"{dataset.name}: {place}, "
             f"{len(dataset.train.images)} train and {len(dataset.test.images)} test images, "
             f"digest {dataset.digest}"
         )

@@ -11,6 +11,8 @@ The other presets reach for the published likelihoods in `experiments/comparison
 a learning rate that falls to 0 at the end: `cd25` (500 hidden units, CD-25) and `pcd500` (500,
 centred PCD), whose likelihood only AIS estimates; `pcd16` and `pcd16_centred` (16 hidden units,
 PCD, pixels thresholded as PyDeep has them), whose likelihood is exact and in summary.json.
+
+`gaussian` has Gaussian visible units for real-valued pixels, grey or colour.
 """
 
 import dataclasses
@@ -23,7 +25,14 @@ from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
-from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator, rate, with_decay
+from experiments.lab.rbm.training import (
+    RBMArgs,
+    input_in_words,
+    learner_for,
+    make_evaluator,
+    rate,
+    with_decay,
+)
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -41,7 +50,8 @@ class Args(RBMArgs):
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; cd25, pcd500: 500 hidden
-    units, CD-25 or centred PCD; pcd16, pcd16_centred: 16 hidden units, PCD, exact likelihood."""
+    units, CD-25 or centred PCD; pcd16, pcd16_centred: 16 hidden units, PCD, exact likelihood;
+    gaussian: Gaussian visible units, for grey or colour pixels as they are."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
 
@@ -54,6 +64,9 @@ _PCD500 = rbm.Config(
 )
 _PCD16 = rbm.Config(
     num_hidden=16, learning_rate=0.1, persistent=True, binarize="threshold", init_scale=0.01
+)
+_GAUSSIAN = rbm.Config(
+    num_hidden=200, visible="gaussian", learning_rate=0.005, momentum=0.5, init_scale=0.01
 )
 PRESETS = {
     "lab": Args(),
@@ -70,6 +83,7 @@ PRESETS = {
         epochs=50,
         model=dataclasses.replace(_PCD16, centred=True),
     ),
+    "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {"epochs": 60, "dataset": "digits"}
 
@@ -104,8 +118,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     ]
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
-    model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}, "
-    model += f"binarisation {config.binarize}"
+    model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "
+    model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
     page = artifacts.write(args, session, result, measures, title, model, sections)
     return study.compare(args, session, result) if args.study else page

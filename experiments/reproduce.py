@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction.checks import require_repeatable, require_whole
+from experiments.reproduction.checks import completed, require_repeatable, require_whole
 from experiments.reproduction.runs import Timed, short
 from experiments.reproduction.verdict import (
     MEANING,
@@ -39,11 +39,13 @@ from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show, write_line
 from experiments.running.experiment import find
 from experiments.running.signals import temporary_folder
+from jaxgen import data
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, escape, markdown, number
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.loader import load
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Args:
     by --verify."""
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
+    dataset: str | None = None
+    """With --verify: the run's data set, named again; a folder or a file that its settings name is
+    not opened otherwise. Needed if its images do not lie prepared in --data-dir."""
 
     @property
     def data_flags(self) -> list[str]:
@@ -179,8 +184,16 @@ def verify(run: Path, args: Args) -> None:
     require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
+    stored = stored._replace(record=completed(stored.record, settings))
+    finished = load(run)
+    if args.dataset:
+        dataset = data.place_of(args.dataset).text
+        finished.dataset(args.data_dir, args.manual_dir, dataset)  # or it is another one now
+    else:
+        dataset = finished.find_dataset(args.data_dir)
     here = dataclasses.replace(
         settings,
+        dataset=dataset,
         resume=False,
         overwrite=False,
         cluster=settings.cluster.alone(),

@@ -22,7 +22,7 @@ from experiments.benchmarking.baselines import DENSE
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm.training import GenerationArgs, make_evaluator
+from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -70,6 +70,7 @@ class Args(TuningArgs):
                 )
             stack = layers.load(self.dbn, dataset)
             dbn_model.require_sizes(stack, self.model.hidden_sizes, self.model.num_classes)
+            dbn_model.require_visible(stack, self.model.visible)
         earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
             raise SettingError(
@@ -92,6 +93,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
     shared |= {"conditional": args.conditional}
     model = dbn_model.Config(
         hidden_sizes=args.model.hidden_sizes,
+        visible=args.model.visible,
         binarize=args.model.binarize,
         init_scale=args.model.init_scale,
         num_sampling_steps=args.model.num_sampling_steps,
@@ -167,7 +169,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
     ]
-    title, model = f"Up-down fine-tuning on {session.dataset.name}", described(config, folder)
+    title = f"Up-down fine-tuning on {session.dataset.name}"
+    model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
     page = artifacts.write(args, session, result, measures, title, model, sections)
     if not args.study:
         return page
@@ -180,8 +183,7 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}, "
         f"CD-{config.num_gibbs_steps} on top, rate {config.learning_rate}, predictions by "
-        f"{'probabilities' if config.prediction == 'probs' else 'samples'}, binarisation "
-        f"{config.binarize}"
+        f"{'probabilities' if config.prediction == 'probs' else 'samples'}"
     )
 
 

@@ -41,10 +41,11 @@ class JaxgenError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The error as a copy or another process has it, by its class and its text."""
-        return _restore, (type(self), str(self))
+        return restored, (type(self), str(self))
 
 
-def _restore(kind: type[JaxgenError], text: str) -> JaxgenError:
+def restored(kind: type[JaxgenError], text: str) -> JaxgenError:
+    """An error of this class with the text of another."""
     error = kind.__new__(kind)
     Exception.__init__(error, text)
     return error
@@ -132,6 +133,12 @@ def require_positive(settings: object, *names: str) -> None:
         require(settings, name, value <= MAX_SIZE, f"of at most {MAX_SIZE:,}")
 
 
+def require_classes(settings: Any) -> None:
+    """Raises SettingError unless `num_classes`, 0 for none, is a whole number up to `MAX_SIZE`."""
+    holds = is_whole(settings.num_classes, 0)
+    require(settings, "num_classes", holds, f"a whole number from 0 to {MAX_SIZE:,}")
+
+
 def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:
     """Raises SettingError for the first of the named tuples that holds no sizes of layers.
 
@@ -159,12 +166,15 @@ def require_not_negative(settings: object, *names: str) -> None:
 def require_choices(settings: Any) -> None:
     """Raises SettingError for the first Literal field of a dataclass that has none of its values.
 
-    Python checks no annotation, so a misspelt choice would be whatever the last `else` computes.
+    Of a tuple of Literals each entry must have one. Python checks no annotation, so a misspelt
+    choice would be whatever the last `else` computes.
     """
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        kind = hints[field.name]
+        kind, values, wanted = hints[field.name], (getattr(settings, field.name),), "one of"
+        if get_origin(kind) is tuple:
+            kind, values, wanted = get_args(kind)[0], values[0], "a tuple of names among"
         if get_origin(kind) is Literal:
             choices = get_args(kind)
-            holds = getattr(settings, field.name) in choices
-            require(settings, field.name, holds, f"one of {', '.join(map(str, choices))}")
+            holds = isinstance(values, tuple) and all(each in choices for each in values)
+            require(settings, field.name, holds, f"{wanted} {', '.join(map(str, choices))}")

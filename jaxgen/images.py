@@ -6,6 +6,8 @@ with the call that converts them.
 """
 
 import math
+import mmap
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
@@ -18,6 +20,8 @@ ROUNDING = 1e-5
 """How far outside [0, 1] a resizing may put an image."""
 DARK = 32
 """Training images whose largest byte is below this are of another range, such as 0 to 16."""
+BLOCK_BYTES = 2**26
+"""Of the images that a pass over a whole set has in hand at a time."""
 RAW = "raw images, uint8 from 0 to 255, [num, height, width, channels]"
 
 
@@ -86,9 +90,38 @@ def check_images(
         raise _refusal(images, "take others, or a model of their shape", text)
     if shape[1] in (1, 3, 4) and shape[3] > 4:
         raise _refusal(images, "put the channels last: images.transpose(0, 2, 3, 1)")
-    if not _is_traced(images) and 0 < (largest := int(np.max(images))) < (DARK if whole_set else 2):
+    least = DARK if whole_set else 2
+    if not _is_traced(images) and 0 < (largest := _largest(images, least)) < least:
         raise _refusal(images, _call(0, largest))
     return images
+
+
+def blocks(images: Any) -> Iterator[Any]:
+    """Consecutive parts of an array of images, each of about `BLOCK_BYTES`.
+
+    What is read of a memory map is not held: a pass over a set larger than the memory takes little.
+    """
+    image_bytes = max(math.prod(images.shape[1:]) * images.dtype.itemsize, 1)
+    num = max(BLOCK_BYTES // image_bytes, 1)
+    for start in range(0, len(images), num):
+        try:
+            yield images[start : start + num] if num < len(images) else images
+        finally:
+            release(images)
+
+
+def release(images: Any) -> None:
+    """Gives the pages of a memory map, of which this array is a part, back to the system.
+
+    They are read again when they are used. Other arrays, and maps whose changes are not in their
+    file, are left alone.
+    """
+    owner = None
+    while isinstance(images, np.ndarray):
+        owner, images = images, images.base
+    of_file = isinstance(owner, np.memmap) and owner.mode != "c"
+    if of_file and isinstance(images, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        images.madvise(mmap.MADV_DONTNEED)
 
 
 def in_unit_range(images: Any) -> Float[np.ndarray, "num *shape"]:
@@ -136,6 +169,16 @@ def as_array(images: Any) -> Any:
         return np.asarray(images)
     except (ValueError, TypeError, RuntimeError):
         return np.empty(len(images) if isinstance(images, list | tuple) else (), np.object_)
+
+
+def _largest(images: Any, enough: int) -> int:
+    """The largest byte, or one of `enough` or more, with which a pass over a set soon ends."""
+    largest = 0
+    for block in blocks(images):
+        largest = max(largest, int(np.max(block)))
+        if largest >= enough:
+            break
+    return largest
 
 
 def _as_float(value: Any) -> float:
@@ -214,11 +257,22 @@ def _conversion(images: Any) -> str:
         return "give one or more"
     if not np.all(np.isfinite(array)):
         return "leave these images out, and convert the others with jaxgen.data.to_uint8"
-    low, high = float(array.min()), float(array.max())
-    for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
-        filled = high > white / 2 and (black == 0 or low < black / 2)
-        if black <= low and high <= white and filled:
-            return _call(black, white)
+    return conversion(float(array.min()), float(array.max()))
+
+
+def conversion(low: float, high: float) -> str:
+    """The remedy for numbers from `low` to `high`: the call, with the range they seem to have."""
+    if (guessed := guessed_range(low, high)) is not None:
+        return _call(*guessed)
     if high <= min(low, 0.0):
         return "name the values of black and white: jaxgen.data.to_uint8(images, low, high)"
     return _call(min(low, 0.0), high)
+
+
+def guessed_range(low: float, high: float) -> tuple[float, float] | None:
+    """The usual range of which numbers from `low` to `high` fill more than half; None if none."""
+    for black, white in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
+        filled = high > white / 2 and (black == 0 or low < black / 2)
+        if black <= low and high <= white and filled:
+            return black, white
+    return None

@@ -70,9 +70,9 @@ def narrow(config: Any) -> Any:
 
 
 def sample_shape(module: ModuleType) -> tuple[int, int, int]:
-    """Of the images that the model makes: some make all images of one size."""
-    size = getattr(module, "IMAGE_SIZE", None)
-    return SHAPE if size is None else (size, size, SHAPE[-1])
+    """Of the images that the model makes: some make images of a size of their own."""
+    found: tuple[int, int, int] = getattr(module, "net_shape", lambda shape: shape)(SHAPE)
+    return found
 
 
 class Model:

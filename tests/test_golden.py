@@ -42,6 +42,11 @@ def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]
         assert here["digests"][name] == known[here["hash"]]["digests"][name]
 
 
+@pytest.mark.parametrize("name", golden.STREAMED)
+def test_a_streamed_set_ends_in_the_same_parameters(name: str, found: dict[str, Any]) -> None:
+    assert found["streamed"][name] == found["here"]["digests"][name]
+
+
 @pytest.mark.parametrize(
     "change", [{"learning_rate": 0.105}, {"init_scale": 0.101}, {"num_gibbs_steps": 2}]
 )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from support.helpers import one_line
 
+import jaxgen.images
 from jaxgen import data
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import classifier, monitors, probes, sample_quality
@@ -76,6 +78,59 @@ def test_a_training_set_is_darker_than_one_image_may_be() -> None:
                 use(dark)
     for allowed in (RAW, RAW % 33, RAW * 0):
         check_images(allowed, whole_set=True)
+
+
+@pytest.mark.parametrize("bright", [0, 3, 5, None])
+def test_a_set_is_read_in_blocks_to_the_first_bright_one(
+    monkeypatch: pytest.MonkeyPatch, bright: int | None
+) -> None:
+    monkeypatch.setattr(jaxgen.images, "BLOCK_BYTES", RAW[0].nbytes)
+    read: list[np.ndarray] = []
+    monkeypatch.setattr(jaxgen.images, "release", read.append)
+    dark = RAW % 3
+    if bright is None:
+        with pytest.raises(SettingError, match="high=2"):
+            check_images(dark, whole_set=True)
+    else:
+        dark[bright, 0, 0, 0] = 32
+        check_images(dark, whole_set=True)
+    assert len(read) == (6 if bright is None else bright + 1)
+
+
+def test_blocks_are_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    for num in (1, 4, 6, 100):
+        monkeypatch.setattr(jaxgen.images, "BLOCK_BYTES", num * RAW[0].nbytes)
+        found = [*jaxgen.images.blocks(RAW)]
+        assert [len(block) for block in found[:-1]] == [num] * (len(found) - 1)
+        np.testing.assert_array_equal(np.concatenate(found), RAW)
+    assert [*jaxgen.images.blocks(RAW[:0])] == []
+
+
+def held(path: Path) -> int:
+    """Bytes of a mapped file that are in this process's memory."""
+    found, mine = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            mine = line.endswith(str(path))
+        elif mine and line.startswith("Rss:"):
+            found += 1024 * int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_pages_of_a_memory_map_are_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    np.save(path, np.ones((64, 128, 128, 1), np.uint8))  # 1 MiB
+    mapped = np.load(path, mmap_mode="r")
+    for part in (mapped, np.asarray(mapped), mapped[3:].reshape(61, -1)):
+        assert part.sum() > 0
+        assert held(path) > 2**19
+        jaxgen.images.release(part)
+        assert held(path) == 0
+    changed = np.load(path, mmap_mode="c")
+    changed[:] = 7
+    jaxgen.images.release(changed)  # whose changes are nowhere else
+    assert (changed == 7).all()
 
 
 def test_what_are_raw_images() -> None:

@@ -13,6 +13,8 @@ from jaxgen import losses
 RNG = np.random.default_rng(0)
 bernoulli_log_prob = jax.jit(losses.bernoulli_log_prob)
 gaussian_log_prob = jax.jit(losses.gaussian_log_prob)
+discretised_logistic_log_prob = jax.jit(losses.discretised_logistic_log_prob)
+HALF_LEVEL = 1 / 510
 
 
 def test_softplus_and_its_derivatives() -> None:
@@ -50,6 +52,74 @@ def test_bernoulli_log_prob_of_sure_and_impossible_outcomes() -> None:
     logits = jnp.asarray([[-1e4, 1e4], [1e4, 1e4]])
     found = bernoulli_log_prob(jnp.asarray([[0.0, 1.0], [0.0, 1.0]]), logits)
     np.testing.assert_allclose(found, [0.0, -1e4])
+
+
+def logistic_levels(location: float, scale: float) -> np.ndarray:
+    """P(k) of the 256 levels of a discretised logistic variable, in float64: bins of its CDF."""
+    variable, ends = stats.logistic(location, scale), (np.arange(255) + 0.5) / 255.0
+    below, above = variable.cdf(ends), variable.sf(ends)
+    inside = np.where(ends[:-1] > location, -np.diff(above), np.diff(below))  # small numbers each
+    return np.concatenate([below[:1], inside, above[-1:]])
+
+
+LEVELS = np.arange(256) / 255.0
+
+
+@pytest.mark.parametrize("location", [-0.3, 0.0, 0.37, 1.0, 1.4])
+@pytest.mark.parametrize("scale", [0.001, 0.02, 0.3])
+def test_discretised_logistic_levels(location: float, scale: float) -> None:
+    """Each of the 256 probabilities, their sum, and their mean."""
+    wanted = logistic_levels(location, scale)
+    found = discretised_logistic_log_prob(LEVELS[:, None], location, jnp.log(scale))
+    with np.errstate(divide="ignore"):
+        reached = np.log(wanted) > -300
+        np.testing.assert_allclose(found[reached], np.log(wanted)[reached], rtol=2e-4, atol=2e-4)
+    assert np.all(np.isfinite(found))
+    np.testing.assert_allclose(np.exp(np.float64(found)).sum(), 1.0, rtol=1e-4)
+    mean = losses.discretised_logistic_mean(jnp.float32(location), jnp.log(jnp.float32(scale)))
+    np.testing.assert_allclose(mean, wanted @ LEVELS, atol=HALF_LEVEL)
+
+
+def test_discretised_logistic_units_are_independent() -> None:
+    levels, location = RNG.integers(0, 256, (4, 3)), RNG.normal(0.5, 0.3, (4, 3))
+    scale = np.exp(RNG.normal(-2.5, 0.5, (4, 3)))
+    wanted = [
+        sum(np.log(logistic_levels(m, s)[k]) for k, m, s in zip(*row, strict=True))
+        for row in zip(levels, location, scale, strict=True)
+    ]
+    found = discretised_logistic_log_prob(levels / 255.0, location, np.log(scale))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0, 1, 100, 254, 255])
+def test_discretised_logistic_gradient_equals_differences(level: int) -> None:
+    """Of location and log scale, against central differences in float64."""
+    gradient = jax.jit(jax.grad(losses.discretised_logistic_log_prob, argnums=(1, 2)))
+    for location, log_scale in ((0.4, -3.0), (0.02, -4.0), (0.99, -1.0)):
+        given = np.float32([level / 255]), np.float32([location]), np.float32([log_scale])
+        found = np.concatenate(gradient(*given))
+        ends = [
+            [
+                np.log(logistic_levels(location + sign * a, np.exp(log_scale + sign * b))[level])
+                for sign in (1e-5, -1e-5)
+            ]
+            for a, b in ((1, 0), (0, 1))
+        ]
+        wanted = [(high - low) / 2e-5 for high, low in ends]
+        np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_discretised_logistic_far_from_its_location_is_finite() -> None:
+    """As far as the smallest scale and a wild location may take it, gradients too."""
+    both = jax.jit(jax.value_and_grad(losses.discretised_logistic_log_prob, argnums=(1, 2)))
+    for level in (0.0, 0.5, 1.0):
+        value, gradient = both(jnp.full(1, level), jnp.full(1, 40.0), jnp.full(1, -7.0))
+        assert np.isfinite(value)
+        assert np.all(np.isfinite(gradient))
+
+
+def test_bits_per_dimension_of_uniform_bytes_are_eight() -> None:
+    assert losses.bits_per_dimension(12 * np.log(1 / 256), 12) == pytest.approx(8.0)
 
 
 def test_bernoulli_gradient_is_outcome_minus_probability() -> None:

@@ -121,7 +121,7 @@ def test_command_line_is_understood(command: str, monkeypatch: pytest.MonkeyPatc
         *("experiments.rbm --no-such-flag", "experiments.rbm --epochs many"),
         *("experiments.rbm --preset none", "experiments.reproduce rbm --no-such-flag"),
         *("experiments.compare runs/a --no-such-flag", "experiments.benchmark --repeats none"),
-        "experiments.prepare --dataset none",
+        "experiments.prepare --crop round",
     ],
 )
 def test_a_wrong_command_line_is_noticed(command: str, capsys: pytest.CaptureFixture[str]) -> None:

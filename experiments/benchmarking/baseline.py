@@ -1,9 +1,12 @@
-"""The programs that ours is compared with: PyTorch's and plain Flax's of the same update."""
+"""The programs that ours is compared with: PyTorch's and plain Flax's of the same update.
+
+Of a streamed training, the resident one is such a program too.
+"""
 
 import importlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +15,9 @@ import numpy as np
 
 from experiments.benchmarking.cases import Case
 from jaxgen.errors import SettingError
+from jaxgen.learner import Learner, RawImages, unlabelled
+from jaxgen.training.loop import Schedule, chunks, steps_in_epoch
+from jaxgen.training.program import begin, compiled
 
 logger = logging.getLogger("jaxgen")
 
@@ -21,6 +27,7 @@ TITLES = {
     "torch_channels_last": "PyTorch channels_last",
     "torch_compiled": "PyTorch compiled",
     "flax": "Flax",
+    "resident": "resident",
 }
 BASELINE_S = 120.0
 """Seconds that one baseline is timed for, about; of one that is slow, fewer steps and repeats."""
@@ -44,6 +51,8 @@ class Baseline(NamedTuple):
     """Steps that are timed together."""
     step_s: list[float]
     """Seconds a step of each repeat so far."""
+    num_seeds: int = 1
+    """Seeds that it trains together."""
 
 
 def take_turn(baseline: Baseline) -> None:
@@ -130,8 +139,33 @@ def started(
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
         affordable = int(BASELINE_S / repeats / timed(partial(epoch, 1)))
-        num_steps = max(1, min(len(images) // case.args.batch_size, affordable))
+        num_steps = len(images) // case.images_per_step(images.shape[1:])
+        num_steps = max(1, min(num_steps, affordable))
         if num_steps > 1:
             epoch(num_steps)
         baselines.append(Baseline(name, epoch, num_steps, []))
     return baselines
+
+
+def resident(
+    learner: Learner,
+    images: RawImages,
+    batch_size: int,
+    repeats: int,
+    seeds: Sequence[int],
+    devices: Sequence[jax.Device],
+) -> Baseline:
+    """Our own program with all images on the devices, which has warmed up for an epoch."""
+    length = steps_in_epoch(len(images), batch_size, learner.num_batches)
+    arrays = begin(learner, unlabelled(images), batch_size, seeds, devices=devices)
+    program = compiled(learner, batch_size, arrays)
+    every = Schedule(1, batch_size).log_every
+    trained = chunks(program, arrays, range((repeats + 1) * length), length, every)
+
+    def epoch(num_steps: int) -> None:
+        for chunk in trained:
+            if chunk.step % num_steps == 0:
+                break
+
+    epoch(length)
+    return Baseline("resident", epoch, length, [], len(seeds))

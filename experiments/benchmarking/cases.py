@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.running.experiment import Experiment, ImageShape, find, names
 from jaxgen.errors import SettingError
+from jaxgen.learner import Learner
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -22,6 +23,15 @@ class Case(NamedTuple):
     def name(self) -> str:
         """For example rbm-lab."""
         return f"{self.experiment.name}-{self.preset}"
+
+    def learner(self, image_shape: ImageShape) -> Learner:
+        """The learner that is timed."""
+        return self.experiment.learner(self.args, image_shape)
+
+    def images_per_step(self, image_shape: ImageShape) -> int:
+        """Images of all mini-batches that a step takes."""
+        batch_size: int = self.args.batch_size
+        return batch_size * self.learner(image_shape).num_batches
 
     def flops(self, image_shape: ImageShape) -> int | None:
         """Operations of one update; None where the experiment does not count them."""

@@ -58,13 +58,27 @@ def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one update with K codes: three products of each layer's size, K times in the decoder.
 
     Forward, and for the gradient of the weights and of the layer's input; the encoder's first
-    layer needs no gradient of its input.
+    layer needs no gradient of its input. Convolutions are computed as they are defined.
     """
-    num_visible = prod(image_shape)
-    up = layers(batch, num_visible, *config.hidden_sizes, 2 * config.latent_size)
-    outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
+    nets = vae.nets(config, image_shape)
     num_codes = batch * config.num_samples
-    down = layers(num_codes, config.latent_size, *reversed(config.hidden_sizes), outputs)
+    if nets.config.architecture == "dense":
+        num_visible = prod(image_shape)
+        up = layers(batch, num_visible, *config.hidden_sizes, 2 * config.latent_size)
+        sizes = (*reversed(config.hidden_sizes), nets.num_outputs * num_visible)
+        down = layers(num_codes, config.latent_size, *sizes)
+    else:
+        height, width = nets.padded_size
+        areas = [height * width >> 2 * index for index in range(1, len(config.channels) + 1)]
+        last = areas[-1] * config.channels[-1]
+
+        def halving(num: int, smallest: int) -> list[int]:
+            pairs = pairwise((smallest, *config.channels))
+            return [product(num * a, 16 * c, d) for a, (c, d) in zip(areas, pairs, strict=True)]
+
+        up = [*halving(batch, image_shape[-1]), product(batch, last, 2 * config.latent_size)]
+        outputs = nets.num_outputs * image_shape[-1]
+        down = [product(num_codes, config.latent_size, last), *halving(num_codes, outputs)]
     return 3 * (sum(up) + sum(down)) - up[0]
 
 
@@ -84,9 +98,14 @@ def of_game(
     return config.d_steps * d_update + config.g_steps * g_update + new_fakes * of_g
 
 
+def code_size(config: adversarial.Training) -> int:
+    """Inputs of a generator: the code, and beside it a vector of its class if it has one."""
+    return config.latent_size * (2 if config.num_classes else 1)
+
+
 def of_gan(config: gan.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one iteration of a fully connected GAN."""
-    generator = layers(batch, config.latent_size, *config.generator_sizes, prod(image_shape))
+    generator = layers(batch, code_size(config), *config.generator_sizes, prod(image_shape))
     discriminator = layers(batch, prod(image_shape), *config.discriminator_sizes, 1)
     return of_game(config, generator, discriminator)
 
@@ -96,11 +115,12 @@ def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:
 
     Winograd's algorithm makes do with 9/16 of them, so the share of the peak may pass 1.
     """
-    widths = [image_shape[-1], *(dcgan.channels(config, multiple) for multiple in (1, 2, 4, 8))]
+    size = dcgan.image_size(image_shape)
+    widths = [image_shape[-1], *dcgan.widths(config, size)]
     layers = [
-        product(batch * size * size, 16 * inputs, outputs)
-        for size, (inputs, outputs) in zip((32, 16, 8, 4), pairwise(widths), strict=True)
+        product(batch * (size >> halvings) ** 2, 16 * inputs, outputs)
+        for halvings, (inputs, outputs) in enumerate(pairwise(widths), start=1)
     ]
     last = 16 * widths[-1]
-    stem = product(batch, config.latent_size, last)
+    stem = product(batch, code_size(config), last)
     return of_game(config, [stem, *layers[::-1]], [*layers, product(batch, last, 1)])

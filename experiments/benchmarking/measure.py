@@ -17,12 +17,14 @@ import numpy as np
 from experiments.benchmarking.baseline import (
     Baseline,
     matmul_precision,
+    resident,
     started,
     take_turn,
     timed,
 )
 from experiments.benchmarking.cases import Case, Precision
 from experiments.running.cluster import Cluster, chosen_devices
+from experiments.running.experiment import ImageShape
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 
@@ -65,13 +67,16 @@ def measure(
     libraries: Collection[str] = (),
     num_seeds: int = 1,
     num_devices: int = 1,
+    stream: bool = False,
 ) -> dict[str, Any]:
     """Times epochs of `fit` on the images, each followed by one of every baseline.
 
-    The first epoch warms up. Baselines from `libraries` train one seed on one device.
+    The first epoch warms up. Baselines from `libraries` train one seed on one device. If the images
+    are streamed, the training that has them on the device is a baseline.
     """
-    learner = case.experiment.learner(case.args, images.shape[1:])
-    batch_size = case.args.batch_size
+    image_shape, batch_size = images.shape[1:], case.args.batch_size
+    learner = case.learner(image_shape)
+    seeds, devices = range(num_seeds), chosen_devices(Cluster(devices=num_devices))
     ours: list[float] = []
     found: dict[str, Any] = {}
     baselines: list[Baseline] = []
@@ -85,33 +90,38 @@ def measure(
         ours.append((time.perf_counter() - mark) / progress.steps_per_epoch)
         if len(ours) == 1:
             found.update(memory())
-            baselines.extend(started(case, libraries, images, repeats))
+            held = np.array(images) if stream else images
+            baselines.extend(started(case, libraries, held, repeats))
+            if stream:
+                how = (batch_size, repeats, seeds, devices)
+                baselines.append(resident(learner, held, *how))
         else:
             for baseline in baselines:
                 take_turn(baseline)
         mark = time.perf_counter()
 
-    devices = chosen_devices(Cluster(devices=num_devices))
     schedule = Schedule(repeats + 1, batch_size)
-    result = fit(learner, images, schedule, range(num_seeds), devices=devices, hook=hook)
+    result = fit(learner, images, schedule, seeds, devices=devices, stream=stream, hook=hook)
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
-    found |= {"num_seeds": num_seeds, "num_devices": num_devices}
-    found |= {"steps": len(images) // batch_size, "repeats": repeats}
+    found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
+    found |= {"steps": len(images) // case.images_per_step(image_shape), "repeats": repeats}
     found |= {"images": len(images), "note": case.experiment.benchmark.note}
     row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
-    row |= rates(case, ours[1:], num_seeds, case.flops(images.shape[1:]))
+    row |= rates(case, ours[1:], num_seeds, image_shape)
     for baseline in baselines:
         row |= ratio(baseline, ours[1:], num_seeds)
     return row
 
 
-def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) -> dict[str, Any]:
+def rates(
+    case: Case, step_s: list[float], num_seeds: int, image_shape: ImageShape
+) -> dict[str, Any]:
     """What follows from the seconds that a step took; rates are of the median.
 
     A step with several seeds is one of each of them; an epoch is one of all `NUM_IMAGES`.
     """
-    median = statistics.median(step_s)
-    steps = NUM_IMAGES // case.args.batch_size
+    median, batch = statistics.median(step_s), case.images_per_step(image_shape)
+    steps, flops = NUM_IMAGES // batch, case.flops(image_shape)
     flops = None if flops is None else num_seeds * flops
     peaks = {dtype: matmul_peak(dtype) for dtype in ("float32", "bfloat16")}
     return {
@@ -119,7 +129,7 @@ def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) ->
         "step_s_range": [min(step_s), max(step_s)],
         "epoch_s": median * steps,
         "epoch_s_range": [min(step_s) * steps, max(step_s) * steps],
-        "images_per_s": num_seeds * case.args.batch_size / median,
+        "images_per_s": num_seeds * batch / median,
         "flops_per_step": flops,
         "gflops_per_s": None if flops is None else flops / median / 1e9,
         "peak_gflops_per_s": peaks["float32"] / 1e9,
@@ -132,9 +142,9 @@ def rates(case: Case, step_s: list[float], num_seeds: int, flops: int | None) ->
 def ratio(baseline: Baseline, ours: list[float], num_seeds: int) -> dict[str, Any]:
     """Our time over a baseline's: of the medians, and the range over the pairs of epochs.
 
-    A baseline trains several seeds one after the other.
+    A baseline trains the seeds that it does not train together one after the other.
     """
-    theirs = [num_seeds * seconds for seconds in baseline.step_s]
+    theirs = [num_seeds // baseline.num_seeds * seconds for seconds in baseline.step_s]
     ratios = [a / b for a, b in zip(ours, theirs, strict=False)]  # a slow baseline has fewer turns
     return {
         f"{baseline.name}_steps": baseline.num_steps,

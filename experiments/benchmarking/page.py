@@ -32,6 +32,8 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
     if not baselines:
         return ""
     programs, rounded, busy = [], [], ""
+    if "resident" in baselines:
+        programs.append("The resident program is ours with all images on the device")
     if variants:
         eager = ", and ".join([", ".join(variants[:-1]), variants[-1]]).removeprefix(", and ")
         programs.append(f"PyTorch's programs are {FOLDER}/torch_*.py: {eager}")
@@ -90,8 +92,10 @@ def ratio_text(row: Row, name: str) -> str:
 
 
 def name_of(row: Row) -> str:
-    """The case, with its precision where that is not float32."""
-    return row["name"] if row["precision"] == "float32" else f"{row['name']}, {row['precision']}"
+    """The case, with its precision where that is not float32, and whether it is streamed."""
+    name: str = row["name"]
+    name += "" if row["precision"] == "float32" else f", {row['precision']}"
+    return f"{name}, streamed" if row.get("stream") else name
 
 
 def ratios(rows: list[dict[str, Any]]) -> Columns:

@@ -89,7 +89,7 @@ class Shares(NamedTuple):
     class_frequencies: tuple[float, ...]
 
 
-PIXELS = {"sample": "drawn", "threshold": "thresholded"}
+PIXELS = {"sample": "drawn", "threshold": "thresholded", "none": "as they are"}
 """The pixels that a likelihood is of, by how grey ones were made binary."""
 RANGES = {
     **dict.fromkeys(("precision", "recall", "coverage", "memorisation"), suite.SHARE),
@@ -207,7 +207,13 @@ def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
 
 
 def summary_likelihoods(run: Run) -> list[Likelihood] | None:
-    """Likelihoods that the run computed itself, if its experiment declares any; else None."""
+    """Likelihoods that the run computed itself, if its experiment declares any; else None.
+
+    Those of a conditional model are given the class, so they are none of the images alone.
+    """
+    model = run.evaluated
+    if not model.likelihoods or model.num_classes:
+        return None
     experiment, args = rebuild_args(run.settings, str(run.folder))
     kinds, metrics = experiment.comparison.summary_likelihoods, run.summary["metrics"]
     if missing := [name for name in kinds if not {name, f"{name}_error"} <= {*metrics}]:
@@ -220,6 +226,7 @@ def summary_likelihoods(run: Run) -> list[Likelihood] | None:
         Likelihood(kind.format_map(vars(args)), metrics[name], metrics[f"{name}_error"])
         for name, kind in kinds.items()
     ]
+    found = [each._replace(binary=model.binary) for each in found]
     return found or None
 
 
@@ -233,7 +240,7 @@ def compute(
         num_samples=settings.num_samples,
         num_labels=settings.num_labels,
         budget=settings.budget,
-        likelihoods=summary_likelihoods(run) if run.evaluated.likelihoods else None,
+        likelihoods=summary_likelihoods(run),
     )
     return as_json(of, found)
 

@@ -180,7 +180,7 @@ def describe_probe(row: ProbeRow) -> str:
 class Args:
     """Measure real images and probe their pixels."""
 
-    dataset: data.Name = "mnist"
+    dataset: str = "mnist"
     """The data set."""
     data_dir: Path | None = None
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""

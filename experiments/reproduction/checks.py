@@ -13,7 +13,7 @@ from experiments.running.stored import rebuild_args
 from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.folder import CONFIG
 from jaxgen.runs.loader import load
-from jaxgen.runs.settings import printable, read_json, unlike
+from jaxgen.runs.settings import dataset_name, printable, read_json, to_json, unlike
 from jaxgen.runs.summary import damages, seed_folders
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"
@@ -51,17 +51,20 @@ def require_repeatable(run: Path, record: Record) -> tuple[str, RunArgs]:
         CheckpointError: its parameters are not those that its settings make.
     """
     experiment, args = _require_known(run, record)
-    _require_unchanged(run, record)
+    _require_unchanged(run, args)
     _require_inputs(run, record, args)
     load(run)
     return experiment, args
 
 
 def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
-    """The settings of a run, which must be those that the experiment has today."""
+    """The settings of a run, which the experiment must have today.
+
+    One that the run has not is newer, and has its default: what was computed before.
+    """
     declared = find(record.config.get("experiment"))
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := unlike(type(declared.default), settings):
+    if wrong := [x for x in unlike(type(declared.default), settings) if "unknown" in x]:
         commit = printable(str(record.manifest.get("git_commit")), 60)
         raise ReproduceError(
             expected=f"{run} to have the settings of experiments.{declared.name}",
@@ -84,9 +87,14 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
     return declared.name, args
 
 
-def _require_unchanged(run: Path, record: Record) -> None:
+def completed(record: Record, args: RunArgs) -> Record:
+    """What a run wrote down, with the settings that came later: they have their defaults."""
+    return record._replace(config=to_json(args) | {"experiment": record.config["experiment"]})
+
+
+def _require_unchanged(run: Path, args: RunArgs) -> None:
     """The settings must be those that the run was trained with, as far as it holds them twice."""
-    if wrong := [*changed(run, record.config)]:
+    if wrong := [*changed(run, to_json(args))]:
         raise ReproduceError(
             expected=f"{run / CONFIG} to say what the run was trained with",
             found=f"class C (not comparable): {'; '.join(wrong)}",
@@ -97,15 +105,16 @@ def _require_unchanged(run: Path, record: Record) -> None:
 def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that the run's checkpoints or its summary have otherwise, one line each.
 
-    The checkpoints of one of several seeds are those of their program.
+    The checkpoints of one of several seeds are those of their program. They have what the data
+    decided where a setting is "auto".
     """
     summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
     if config.get("schedule") == "burda":
         del model["first_stage_steps"]  # the schedule sets it
-    settings = {name: config[name] for name in SUMMED_UP}
+    settings = {name: config[name] for name in SUMMED_UP} | {"dataset": dataset_name(config)}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
-    settings |= {f"model.{name}": value for name, value in model.items()}
+    settings |= {f"model.{name}": value for name, value in model.items() if value != "auto"}
     trained = trained_with(run)
     if run.absolute() in seed_folders(above):
         trained = trained_with(above)

@@ -204,8 +204,9 @@ def unpromised(environment: Mapping[str, Any]) -> list[str]:
 
 def promise(then: Record, now: Record) -> tuple[str, list[str]]:
     """The class that two runs can promise, from what they wrote down before their first step."""
+    place = PLACE | {"dataset"}  # wherever its images lie, `data_digest` is of them
     settings = [
-        {k: v for k, v in record.config.items() if k not in PLACE} for record in (then, now)
+        {k: v for k, v in record.config.items() if k not in place} for record in (then, now)
     ]
     other = differences(*settings)
     for name in ("data_digest", "git_commit"):

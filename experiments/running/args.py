@@ -4,9 +4,10 @@ import dataclasses
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from experiments.running.cluster import Cluster, chosen_devices
+from experiments.running.signals import before_leaving
 from jaxgen import data
 from jaxgen.errors import DataMissingError, SettingError, require, require_positive
 from jaxgen.runs.manifest import PLACE
@@ -20,8 +21,10 @@ logger = logging.getLogger("jaxgen")
 class RunArgs:
     """Flags that every experiment shares."""
 
-    dataset: Literal["auto", data.Name] = "auto"
-    """Data set. auto: MNIST if it can be had or --manual-dir is given, else the embedded digits."""
+    dataset: str = "auto"
+    """mnist, fashion_mnist, kmnist, digits; a folder of images; a .npy or .npz file; tfds:NAME or
+    hf:NAME. auto: MNIST if it can be had or --manual-dir is given, else the embedded digits."""
+    images: data.ImageOptions = field(default_factory=data.ImageOptions)
     data_dir: Path | None = None
     """Folder of prepared data sets; TFDS's own default if not given."""
     manual_dir: Path | None = None
@@ -34,6 +37,9 @@ class RunArgs:
     """Passes over the training set."""
     batch_size: int = 100
     """Images per update."""
+    flip: bool = False
+    """Mirror training images left to right, each with probability 1/2 at every visit; for small
+    sets of what may stand either way round."""
     seed: int = 0
     """Root of all randomness."""
     seeds: tuple[int, ...] = ()
@@ -50,6 +56,9 @@ class RunArgs:
     """Write TensorBoard event files as well."""
     log_every: int = 100
     """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
+    stream: bool = False
+    """Bring the training set to the device in windows, as is done anyway with one that takes more
+    than a quarter of the memory there; the results are the same."""
     checkpoint_seconds: float = 10.0
     """Least time between two checkpoints; with inf the last state alone is saved."""
     cluster: Cluster = field(default_factory=Cluster)
@@ -57,14 +66,15 @@ class RunArgs:
     shorten: ClassVar[str] = "--epochs or --quick"
     """Flags that a run which takes long names."""
     immaterial: ClassVar[frozenset[str]] = PLACE | {
-        *("preset", "model", "dataset", "seed", "seeds", "quick", "study", "cluster", "log_every"),
-        "deterministic",
+        *("preset", "model", "dataset", "images", "seed", "seeds", "quick", "study", "cluster"),
+        *("log_every", "deterministic"),
     }
     """Settings in which runs of the same model may differ; `model` is compared field by field. An
     experiment adds those that shape its report alone."""
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "log_every")
+        require(self, "dataset", "\0" not in self.dataset, "of a name or a path")
         require(self, "checkpoint_seconds", self.checkpoint_seconds >= 0, "of at least 0")
         for flag, seed in (("--seed", self.seed), *(("--seeds", seed) for seed in self.seeds)):
             if not 0 <= seed < 2**32:
@@ -114,12 +124,12 @@ def load_dataset(args: RunArgs) -> data.Dataset:
 
     Whoever names a folder with original files wants MNIST.
     """
-    if args.dataset != "auto":
-        return data.load(args.dataset, args.data_dir, args.manual_dir)
-    if args.manual_dir:
-        return data.load("mnist", args.data_dir, args.manual_dir)
+    name = "mnist" if args.dataset == "auto" else args.dataset
     try:
-        return data.load("mnist", args.data_dir, args.manual_dir)
+        with before_leaving(data.remove_unfinished):
+            return data.load(name, args.data_dir, args.manual_dir, args.images)
     except DataMissingError as error:
+        if args.dataset != "auto" or args.manual_dir:
+            raise
         logger.warning("using the embedded digits, because MNIST cannot be had: %s", error)
-        return data.load("digits", args.data_dir)
+        return data.load("digits", args.data_dir, options=args.images)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.running.args import RunArgs
-from jaxgen.data import Dataset
+from jaxgen.data import Dataset, place_of
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
 
@@ -59,7 +59,9 @@ def session_for(
     experiment: str, args: RunArgs, dataset: Dataset, root: Path, part: str = ""
 ) -> Session:
     """A session whose record is the `config.json` and the `manifest.json` of the part's folder."""
-    config = to_json(args) | {"dataset": dataset.name, "experiment": experiment}
+    auto = args.dataset == "auto"
+    name = dataset.name if auto else place_of(args.dataset).text  # a path means the same anywhere
+    config = to_json(args) | {"dataset": name, "experiment": experiment}
     seeds = args.seeds or (args.seed,)
     record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
     return Session(experiment, dataset, root, seeds, record, part)

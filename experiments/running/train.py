@@ -17,6 +17,7 @@ from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
 from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
+from jaxgen.nn.augment import flipped
 from jaxgen.runs import metrics_log
 from jaxgen.runs.settings import as_before
 from jaxgen.training import Result, Schedule, Start, fit
@@ -60,6 +61,8 @@ def train_in_session(
         "seeds": seeds,
         "model": model,
     }
+    if args.flip:
+        learner, identity["flip"] = flipped(learner), True
     devices = chosen_devices(args.cluster)
     if len(devices) > 1:  # sums over several devices end in other last bits
         identity["devices"] = len(devices)
@@ -93,6 +96,7 @@ def train_in_session(
             folder=session.folder / "checkpoints",
             settings=settings,
             devices=devices,
+            stream=args.stream,
             on_start=on_start,
             log=log.synced,
             hook=hook if first else lambda _: None,

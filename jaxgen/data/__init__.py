@@ -1,17 +1,38 @@
-"""Data sets as arrays of bytes on the host, prepared by TFDS without TensorFlow."""
+"""Data sets as arrays of bytes on the host: by name, of your own pictures, of arrays."""
 
+from jaxgen.data.arrays import from_arrays
 from jaxgen.data.dataset import Dataset, Split
-from jaxgen.data.loading import NAMES, Name, data_root, find_prepared, load, prepare
+from jaxgen.data.loading import (
+    NAMES,
+    Name,
+    data_root,
+    find_images,
+    find_prepared,
+    from_folder,
+    load,
+    name_of,
+    place_of,
+    prepare,
+)
+from jaxgen.data.options import ImageOptions
+from jaxgen.data.prepared import remove_unfinished
 from jaxgen.images import to_uint8
 
 __all__ = [
     "NAMES",
     "Dataset",
+    "ImageOptions",
     "Name",
     "Split",
     "data_root",
+    "find_images",
     "find_prepared",
+    "from_arrays",
+    "from_folder",
     "load",
+    "name_of",
+    "place_of",
     "prepare",
+    "remove_unfinished",
     "to_uint8",
 ]

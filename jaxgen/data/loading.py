@@ -1,6 +1,11 @@
-"""The data sets: TFDS in, uint8 arrays on the host out, once.
+"""The data sets: names, folders, files of arrays, other libraries' sets in, raw images out.
 
-`load` takes the first of these that is there:
+`load` takes a name of `NAMES`, a folder of pictures (`jaxgen.data.folder`), a .npy or .npz file
+(`jaxgen.data.arrays`), `tfds:NAME` or `hf:NAME` (`jaxgen.data.hubs`), or `prepared:NAME-KEY`, what
+was made of one of them before. All but the names, whose images are as they are, pass through
+`jaxgen.data.prepared`.
+
+Of a name, it takes the first of these that is there:
 
 1. the arrays as an earlier `load` cached them, trusted only if their digest still matches;
 2. what `prepare` prepared, in ``<data_dir>/jaxgen/<name>``;
@@ -12,23 +17,24 @@ The last two pass through `prepare`. Rows come in TFDS's order, which is the sam
 them. A cached load imports neither TFDS nor JAX.
 """
 
-import contextlib
-import fcntl
-import io
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import stat
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from jaxgen.data import prepared
 from jaxgen.data.dataset import Dataset, Split, digest_of
-from jaxgen.data.sources import command, find_originals, one_line
+from jaxgen.data.options import ImageOptions
+from jaxgen.data.prepared import KEY_LENGTH
+from jaxgen.data.sources import command, find_originals, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole, expanded, make_folder, remove_leftovers, require_file
+from jaxgen.files import appearing_whole, expanded, remove_leftovers, require_file
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `load` knows; another one is a builder more, and a name here."""
@@ -81,21 +87,195 @@ CONTENTS = {
 }
 
 
-def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Dataset:
-    """Loads a data set; see the top of this file for where it looks.
+DEFAULT = ImageOptions()
+ARRAY_ENDINGS = (".npy", ".npz")
+
+
+class Place(NamedTuple):
+    """What a text or a path names."""
+
+    kind: Literal["name", "folder", "array", "tfds", "hf", "prepared"]
+    text: str
+    """As it means the same in any working folder."""
+
+
+def place_of(dataset: str | Path) -> Place:
+    """Decides what names a data set: the only place that does.
+
+    A name wins over a folder that is called so, because a command must mean the same wherever it is
+    typed: ``./mnist`` is the folder, and so is a `Path`. So do the prefixes.
+
+    Errors:
+        SettingError: it is nothing of the kind.
+    """
+    text = str(dataset)
+    if not isinstance(dataset, Path):
+        if text in NAMES:
+            return Place("name", text)
+        for prefix in ("tfds", "hf", "prepared"):
+            if text.startswith(f"{prefix}:"):
+                return Place(prefix, text)
+    found = "an empty text"
+    if text:
+        path = expanded(Path(text)).absolute()
+        try:
+            str(path).encode()
+            mode = os.stat(path).st_mode
+        except UnicodeEncodeError:
+            found = f"{text!a}, whose letters no encoding has"
+        except (OSError, ValueError) as error:
+            found = f"{text!r} ({getattr(error, 'strerror', None) or error})"
+        else:
+            if stat.S_ISDIR(mode):
+                return Place("folder", str(path))
+            if stat.S_ISREG(mode) and path.suffix.lower() in ARRAY_ENDINGS:
+                return Place("array", str(path))
+            found = f"{text!r}, a file of another kind"
+    raise SettingError(
+        expected=f"{' or '.join(NAMES)}, or a folder of images, a .npy or .npz file, tfds:NAME or "
+        "hf:NAME",
+        found=found,
+        remedy="choose one of these",
+    )
+
+
+def name_of(dataset: str, options: ImageOptions = DEFAULT) -> str:
+    """The name of a data set, from the text that `load` takes; nothing is looked up.
+
+    A name as it is, a folder or a file by the last part of its path, with what the options change.
+    Only MNIST is called mnist: a folder of that name is ``mnist-images``.
+    """
+    if dataset.startswith("prepared:"):
+        return dataset.removeprefix("prepared:")[: -(KEY_LENGTH + 1)]
+    if dataset in NAMES:
+        return f"{dataset}{options.suffix}"
+    name = Path(dataset).name or "images"
+    if dataset.startswith(("tfds:", "hf:")):
+        name = dataset
+    elif Path(dataset).suffix.lower() in ARRAY_ENDINGS:
+        name = Path(dataset).stem
+    name = prepared.safe_name(name)
+    return f"{name}-images{options.suffix}" if name in NAMES else f"{name}{options.suffix}"
+
+
+def load(
+    dataset: str | Path,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    options: ImageOptions = DEFAULT,
+) -> Dataset:
+    """Loads a data set; see the top of this file for what it takes, and where it looks.
 
     Args:
-        name: one of `NAMES`.
-        data_dir: TFDS's folder; None is ``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``.
-        manual_dir: the folder with the four original files, packed or not, or one that holds them
-            in a folder called `name` or as torchvision has them. None leaves the download.
+        dataset: a name, a path, or the name of another library's set; see `place_of`.
+        data_dir: TFDS's folder, where prepared images lie too; None is ``$TFDS_DATA_DIR`` or
+            ``~/tensorflow_datasets``.
+        manual_dir: of a name, the folder with the four original files, packed or not, or one that
+            holds them in a folder of that name or as torchvision has them. None leaves the
+            download.
+        options: size, colour and form that the images are to have.
 
     Raises:
-        SettingError: there is no data set of this name.
+        SettingError: there is no such data set.
         DataMissingError: the data set is nowhere to be had.
-        DataError: files are truncated, corrupted or those of another data set.
+        DataError: files are truncated, corrupted, too few, or those of another data set.
         WriteError: the data set could not be written.
     """
+    kind, text = place_of(dataset)
+    if kind == "name" and options == DEFAULT:
+        return load_named(text, data_dir, manual_dir)
+    name, root = name_of(text, options), data_root(data_dir)
+    if kind == "prepared":
+        return _load_prepared(text, root, options)
+    if kind == "name":
+        from jaxgen.data.arrays import dataset_source
+
+        named = load_named(text, data_dir, manual_dir)
+        source = dataset_source(named)._replace(name=name)
+        return prepared.prepare(name, [text, named.digest], lambda: source, options, root)
+    if kind == "array":
+        from jaxgen.data.arrays import array_source
+
+        there = os.stat(text)
+        key = ["array", text, there.st_size, there.st_mtime_ns]
+        make = partial(array_source, Path(text), name)
+        return prepared.prepare(name, key, make, options, root)
+    if kind == "folder":
+        from jaxgen.data.folder import folder_source
+
+        source, key = folder_source(Path(text), name)
+    else:
+        from jaxgen.data import hubs
+
+        source, key = (
+            hubs.tfds_source(text, name, root) if kind == "tfds" else hubs.hub_source(text, name)
+        )
+    return prepared.prepare(name, key, lambda: source, options, root)
+
+
+def from_folder(
+    path: str | Path,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    grey: bool = False,
+    colour: bool = False,
+    crop: Literal["centre", "pad", "none"] = "centre",
+    background: str = "white",
+    data_dir: Path | None = None,
+) -> Dataset:
+    """The pictures of a folder: flat, one folder per class, train/ and test/ above either.
+
+    Without test/ a tenth is kept aside to test, by a hash of each file's content, so that further
+    files move none. The images are kept prepared below `data_dir`; nothing is written in `path`.
+
+    Args:
+        path: a folder of PNG, JPEG, WebP, BMP, GIF (first frame) or TIFF files.
+        image_size: side, or height and width; None is theirs, if all are of one size and no side
+            is above 256, else 64.
+        grey: one channel; grey too, with neither, if every picture is grey.
+        colour: three channels.
+        crop: how a picture of another form fits: ``centre`` cuts it, ``pad`` adds background,
+            ``none`` squeezes it.
+        background: colour behind transparent pixels and beside padded pictures.
+        data_dir: as in `load`.
+
+    Raises:
+        As `load`.
+    """
+    sides = image_size if isinstance(image_size, tuple) else (image_size,) if image_size else ()
+    options = ImageOptions(sides, grey, colour, crop, background)
+    return load(Path(path), data_dir, options=options)
+
+
+def find_images(digest: str, data_dir: Path | None = None) -> str | None:
+    """``prepared:NAME-KEY`` of the prepared images of this digest; None where there are none.
+
+    It looks among what this computer's `load` has prepared, and opens nothing else.
+    """
+    folder = prepared.find(data_root(data_dir), digest)
+    return f"prepared:{folder.name}" if folder else None
+
+
+def _load_prepared(text: str, root: Path, options: ImageOptions) -> Dataset:
+    """Images that were prepared before, with these options or, if they are the default, any.
+
+    Raises:
+        SettingError: there are none of this name, or they are of other options.
+    """
+    folder, name = prepared.folder_of(root), text.removeprefix("prepared:")
+    dataset = prepared.read(folder / name) if re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) else None
+    others = dataset and options not in (DEFAULT, prepared.options_of(folder / name))
+    if dataset is None or others:
+        raise SettingError(
+            expected=f"{prepared.printable(text, 100)} in {folder}{' of that size' * bool(others)}",
+            found="others" if others else "none, or damaged ones",
+            remedy="name the folder or the file that they were made from",
+        )
+    return dataset
+
+
+def load_named(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Dataset:
+    """One of `NAMES`, as it is; arguments and errors as `load`."""
     _check_name(name)
     try:
         root = data_root(data_dir)
@@ -119,7 +299,7 @@ def load(name: str, data_dir: Path | None = None, manual_dir: Path | None = None
 
 def _embedded_digits() -> Dataset:
     """The digits where no folder can be written."""
-    with _quiet_tfds():
+    with quiet_tfds():
         from jaxgen.data import builders
 
         return _dataset("digits", *builders.embedded_digits())
@@ -140,19 +320,20 @@ def data_root(data_dir: Path | None) -> Path:
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
     """Returns the folder in which TFDS's files of a data set lie, and writes them if need be.
 
-    Arguments and errors are those of `load`.
+    Arguments and errors are those of `load`, of a name.
     """
     _check_name(name)
     root = data_root(data_dir)
-    prepared = find_prepared(name, root)
-    if prepared is not None:
-        return prepared
+    if (there := find_prepared(name, root)) is not None:
+        return there
     own = root / "jaxgen" / name / VERSIONS[name]
     originals = None if name == "digits" else find_originals(name, root, manual_dir)
     if originals:
         logger.info("%s is made from %s", name, ", ".join(str(x.path) for x in originals.values()))
     try:
-        with _alone(own.parent), _quiet_tfds():
+        with prepared.alone(own.parent), quiet_tfds():
+            for path in own.parent.glob("incomplete.*"):  # of a process that was killed
+                shutil.rmtree(path, ignore_errors=True)
             if find_prepared(name, root) is None:  # or another process was faster
                 if os.path.lexists(own):  # TFDS would read what lies there
                     raise DataError(
@@ -187,24 +368,6 @@ def find_prepared(name: str, data_dir: Path | None = None) -> Path | None:
     return None
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Owns the folder of a data set, made where it is missing; waits for another owner to end.
-
-    What a process that was killed there left is removed.
-    """
-    make_folder(folder)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            for path in folder.glob("incomplete.*"):
-                shutil.rmtree(path, ignore_errors=True)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _explain(name: str, folder: Path, error: Exception) -> JaxgenError | None:
     """Returns the user's error for what TFDS raised, or None if that is a defect of our own."""
     from requests import RequestException
@@ -223,25 +386,9 @@ def _explain(name: str, folder: Path, error: Exception) -> JaxgenError | None:
     return None
 
 
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Imports TFDS and keeps it from printing and drawing progress bars."""
-    import tensorflow_datasets as tfds
-    from absl import logging as absl_logging
-
-    tfds.disable_progress_bar()
-    verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        absl_logging.set_verbosity(verbosity)
-
-
 def _read_prepared(name: str, folder: Path) -> Dataset:
     """Reads what TFDS prepared; raises DataError if it is not whole."""
-    with _quiet_tfds():
+    with quiet_tfds():
         from jaxgen.data import records
 
         try:

@@ -9,7 +9,9 @@ through 70,000 small PNGs. Importing this module imports TFDS.
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -29,25 +31,34 @@ def read_split(
     Rows come in the order of the files. What TFDS and array_record raise is passed on; anything
     else that is not as `dataset_info.json` says is a ValueError.
     """
-    builder = tfds.builder_from_directory(str(folder))
-    if builder.info.file_format.value == "tfrecord":
-        info = builder.info.splits[split]
-        shards = zip(info.filepaths, info.shard_lengths, strict=True)
-        records = [r for path, num in shards for r in split_tfrecords(path.read_bytes(), num)]
-    else:
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        source = builder.as_data_source(split, deserialize_method=raw)
-        records = [
-            record
-            for start in range(0, len(source), BLOCK)
-            for record in source.__getitems__(range(start, min(start + BLOCK, len(source))))
-        ]
-    # TFDS's own parser does the same at a quarter of the speed.
-    features = [tf_example_pb2.Example.FromString(record).features.feature for record in records]
+    features = [*read_examples(tfds.builder_from_directory(str(folder)), split)]
     labels = [feature["label"].int64_list.value[0] for feature in features]
     pngs = [feature["image"].bytes_list.value[0] for feature in features]
     blocks = [decode_pngs(pngs[start : start + BLOCK]) for start in range(0, len(pngs), BLOCK)]
     return np.concatenate(blocks)[..., None], np.asarray(labels, np.int32)
+
+
+def read_examples(builder: Any, split: str) -> Iterator[Any]:
+    """Yields the features of each example of a split that a TFDS builder has prepared.
+
+    They come in the order of the files, a shard or a block of which is in memory at a time.
+    """
+    for record in _records(builder, split):
+        # TFDS's own parser does the same at a quarter of the speed.
+        yield tf_example_pb2.Example.FromString(record).features.feature
+
+
+def _records(builder: Any, split: str) -> Iterator[bytes]:
+    """The records of a split."""
+    if builder.info.file_format.value == "tfrecord":
+        info = builder.info.splits[split]
+        for path, num in zip(info.filepaths, info.shard_lengths, strict=True):
+            yield from split_tfrecords(path.read_bytes(), num)
+        return
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    source = builder.as_data_source(split, deserialize_method=raw)
+    for start in range(0, len(source), BLOCK):
+        yield from source.__getitems__(range(start, min(start + BLOCK, len(source))))
 
 
 def encode_png(image: UInt8[np.ndarray, "height width"]) -> bytes:

@@ -5,6 +5,7 @@ tries for minutes to reach a network that is not there, so what can be known bef
 beforehand, here, without importing TFDS.
 """
 
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -188,6 +189,22 @@ def is_reachable(url: str, timeout: float = 1.5) -> bool:
         return answers.get(timeout=timeout)
     except queue.Empty:
         return False
+
+
+@contextlib.contextmanager
+def quiet_tfds() -> Iterator[None]:
+    """Imports TFDS and keeps it from printing and drawing progress bars."""
+    import tensorflow_datasets as tfds
+    from absl import logging as absl_logging
+
+    tfds.disable_progress_bar()
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
 
 
 def one_line(error: Exception) -> str:

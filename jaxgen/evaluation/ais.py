@@ -8,8 +8,15 @@ with the visible biases c of the first one [V]. At beta = 0 this is that RBM, wi
 
     log Z_0 = sum_i softplus(c_i) + H log 2,
 
-and at beta = 1 it is -F(v) of the target. A chain goes from one to the other, one Gibbs step a
-temperature, and along v_1, ..., v_K gathers the estimate of log Z
+and at beta = 1 it is -F(v) of the target. Of Gaussian visible units each log p*_beta has the term
+-v'v / 2 too, so that v is N((1 - beta) c + beta (a + W h), 1) given h, and
+
+    log Z_0 = sum_i (c_i^2 + log 2 pi) / 2 + H log 2;
+
+at beta = 1 it is then a'a / 2 - F(v), so log Z of the target is less by a'a / 2.
+
+A chain goes from one to the other, one Gibbs step a temperature, and along v_1, ..., v_K gathers
+the estimate of log Z
 
     l = log Z_0 + sum_k log p*_{beta_k}(v_k) - log p*_{beta_{k-1}}(v_k).
 
@@ -46,9 +53,16 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import require_whole
 from jaxgen.learner import Labels, PRNGKey, named_key
-from jaxgen.losses import sigmoid, softplus
+from jaxgen.losses import LOG_TWO_PI, sigmoid, softplus
 from jaxgen.models import label_units
-from jaxgen.models.rbm import Params, Visible, hidden_logits, visible_logits
+from jaxgen.models.rbm import (
+    Params,
+    Visible,
+    draw_visible,
+    hidden_logits,
+    is_gaussian,
+    visible_logits,
+)
 from jaxgen.random import bernoulli
 
 NUM_TEMPERATURES = 14_500
@@ -93,10 +107,20 @@ def inverse_temperatures(num_temperatures: int = NUM_TEMPERATURES) -> Float[np.n
 
 
 def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[Array, ""]:
-    """Log Z_0 = sum_i softplus(c_i) + H log 2, and log C with label units."""
-    log_z = jnp.sum(jax.nn.softplus(base_logits)) + len(params["b_hidden"]) * jnp.log(2.0)
+    """Log Z_0 of the module, less the a'a / 2 of Gaussian units."""
+    if is_gaussian(params):
+        moved = jnp.square(base_logits) - jnp.square(params["b_visible"])
+        visible = 0.5 * jnp.sum(moved + LOG_TWO_PI)
+    else:
+        visible = jnp.sum(jax.nn.softplus(base_logits))
+    log_z = visible + len(params["b_hidden"]) * jnp.log(2.0)
     num_classes = label_units.num_classes(params)
     return log_z + jnp.log(float(num_classes)) if num_classes else log_z
+
+
+def _mean(params: Params, logits: Visible) -> Visible:
+    """`rbm.mean_of` with the quicker sigmoid."""
+    return logits if is_gaussian(params) else sigmoid(logits)
 
 
 def _anneal(
@@ -133,7 +157,7 @@ def _anneal(
             group = to * label_units.label_logits(params, hidden)
             labels = jax.random.categorical(named_key(key_visible, "labels"), group)
         mixed = (1.0 - to) * base_logits + to * visible_logits(params, hidden)
-        return (bernoulli(key_visible, sigmoid(mixed)), labels, total), None
+        return (draw_visible(params, key_visible, _mean(params, mixed)), labels, total), None
 
     pairs = (jnp.arange(len(betas) - 1), jnp.asarray(betas[:-1]), jnp.asarray(betas[1:]))
     start = (visible, labels, jnp.zeros(len(visible)))
@@ -179,7 +203,8 @@ def ais(
     Args:
         params: the target.
         key: used once.
-        base_logits: c, from `rbm.base_rate_logits`; the nearer to the data, the smaller the error.
+        base_logits: c, from `rbm.base_rate_logits`, of Gaussian units their mean; the nearer to the
+            data, the smaller the error.
         num_chains: weights in the mean; they share the temperatures and are computed side by side.
         num_temperatures: see `inverse_temperatures`.
 
@@ -187,8 +212,8 @@ def ais(
         SettingError: chains or temperatures that are no whole number from 1 to `MAX_DRAWS`.
     """
     require_whole("num_chains", num_chains, 1, MAX_DRAWS)
-    probs = jnp.broadcast_to(sigmoid(base_logits), (num_chains, len(base_logits)))
-    start = bernoulli(named_key(key, "start"), probs)
+    mean = jnp.broadcast_to(_mean(params, base_logits), (num_chains, len(base_logits)))
+    start = draw_visible(params, named_key(key, "start"), mean)
     betas = inverse_temperatures(num_temperatures)
     labels = None
     if num_classes := label_units.num_classes(params):
@@ -220,7 +245,7 @@ def reverse_ais(
         params: the target.
         key: used once; `visible` must come from another key.
         base_logits: c, the same as for `ais`.
-        visible: start of each chain [chains, V], binary.
+        visible: start of each chain [chains, V].
         labels: of each chain [chains], drawn with `visible`; of an RBM with label units.
         num_temperatures: see `inverse_temperatures`; walked through from 1 to 0.
     """

@@ -11,6 +11,9 @@ their weights. Log Z_top is exact (`likelihood.rbm_log_z`) or estimated (`ais.ai
 `top_base_logits`). The bounds hold for the exact one: an error of log Z_top moves them by as much.
 AIS tends to err on the low side, which lifts them.
 
+Of Gaussian visible units p(v|h_1) = N(W_1 h_1 + a, 1) is a density of the standardised pixels;
+divided by their standard deviations it is one of pixels in [0, 1], and so are all bounds here.
+
 Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks", ICML 2008,
 section 5.
 """
@@ -23,7 +26,7 @@ from jaxtyping import Array, Float
 
 from jaxgen.evaluation.likelihood import LogWeights
 from jaxgen.learner import PRNGKey
-from jaxgen.losses import bernoulli_log_prob, sigmoid, softplus
+from jaxgen.losses import bernoulli_log_prob, gaussian_log_prob, sigmoid, softplus
 from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
 
@@ -40,21 +43,29 @@ class VariationalBound(NamedTuple):
 def top_base_logits(
     net: dbn.Net, key: PRNGKey, visible: Float[Array, "examples visible"]
 ) -> Float[Array, " visible"]:
-    """Where annealing of the top RBM starts: the mean h_{L-1} of one up pass of `visible`.
+    """Where annealing of the top RBM starts: the biases of the mean h_{L-1} of an up pass.
 
     The examples are training data: they set where the chains start, not what is estimated. For an
     RBM alone it is their own mean.
     """
-    return rbm.base_rate_logits(jnp.mean(dbn.up(net.recognition, key, visible)[-1], axis=0))
+    mean = jnp.mean(dbn.up(net.recognition, key, visible)[-1], axis=0)
+    return mean if rbm.is_gaussian(net.top) else rbm.base_rate_logits(mean)
 
 
 def log_joint(
     net: dbn.Net, log_z: Float[Array, ""], states: tuple[Hidden, ...]
 ) -> Float[Array, "*batch"]:
-    """Log p(v, h_1..h_{L-1}) of binary states, v first, for log Z of the top RBM."""
-    value = -label_units.free_energy(net.top, states[-1]) - log_z
+    """Log p(v, h_1..h_{L-1}) of states, v first, for log Z of the top RBM.
+
+    Of Gaussian visible units v are standardised, and the density is that of pixels in [0, 1].
+    """
+    value = -label_units.free_energy(net.top, states[-1]) - log_z - rbm.log_scale(net.bottom)
     for layer, below, above in zip(net.generative, states[:-1], states[1:], strict=True):
-        value += bernoulli_log_prob(below, rbm.visible_logits(layer, above))
+        logits = rbm.visible_logits(layer, above)
+        if rbm.is_gaussian(layer):
+            value += gaussian_log_prob(below, logits, jnp.zeros(()))
+        else:
+            value += bernoulli_log_prob(below, logits)
     return value
 
 
@@ -67,8 +78,8 @@ def _recognition_logits(net: dbn.Net, states: tuple[Hidden, ...]) -> tuple[Hidde
 def log_weights(net: dbn.Net, log_z: Float[Array, ""]) -> LogWeights:
     """Log p(v, h) - log q(h|v) of up passes, as `likelihood.importance_bound` takes it.
 
-    The visible units are binary [batch, V]. The mean weight is unbiased for p(v), so the bound of
-    many draws is tighter than `variational_bound`, which has the expectation of one draw.
+    The visible units are those of the net [batch, V]. The mean weight is unbiased for p(v), so the
+    bound of many draws is tighter than `variational_bound`, which has the expectation of one draw.
     """
 
     def draw(key: PRNGKey, visible: Visible, num: int) -> Float[Array, "num batch"]:
@@ -104,7 +115,7 @@ def variational_bound(
         net: recognition layers, generative layers, top RBM; `dbn.tied` for one before up-down.
         log_z: of the top RBM.
         key: used once.
-        visible: binary; a binarisation is the caller's, made once.
+        visible: units of the net; a binarisation is the caller's, made once.
         num_samples: up passes; with 1 there is no standard error, and it is NaN.
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side, with all their up passes.

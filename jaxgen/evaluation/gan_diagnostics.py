@@ -141,7 +141,7 @@ def _collapse(columns: Columns) -> Finding:
     """Fakes that are alike."""
     criterion = (
         f"the variance of fakes over a batch is below {COLLAPSED} of that of real images, be they"
-        " digits of one kind or the noise of a generator that has learned nothing; fakes of a few"
+        " images of one kind or the noise of a generator that has learned nothing; fakes of a few"
         " kinds that differ much, or that lack one kind, are not seen by it"
     )
     measured = {"spread": np.median(_at_end(columns["spread"]))}

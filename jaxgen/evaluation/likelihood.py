@@ -15,9 +15,16 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError, require_whole
 from jaxgen.learner import PRNGKey
-from jaxgen.losses import softplus
+from jaxgen.losses import LOG_TWO_PI, softplus
 from jaxgen.models import label_units
-from jaxgen.models.rbm import Params, Visible, free_energy, hidden_logits
+from jaxgen.models.rbm import (
+    Params,
+    Visible,
+    free_energy,
+    hidden_logits,
+    is_gaussian,
+    log_scale,
+)
 
 LogWeights: TypeAlias = Callable[[PRNGKey, Any, int], Float[Array, "num batch"]]
 """(key, examples [batch, ...], num) -> log p(x, z) - log q(z|x) of num draws of z from q(z|x)."""
@@ -33,22 +40,33 @@ def binary_states(first: Array, num: int, num_units: int) -> Float[Array, "num u
     return ((numbers[:, None] >> digits) & 1).astype(jnp.float32)
 
 
+def num_enumerated(params: Params) -> int:
+    """Units whose states `rbm_log_z` sums one by one: of the smaller side, if both are binary."""
+    num_visible, num_hidden = params["w"].shape
+    return num_hidden if is_gaussian(params) else min(num_visible, num_hidden)
+
+
 @jax.jit
 def rbm_log_z(params: Params) -> Float[Array, ""]:
     """Exact log Z = log sum_v exp(-F(v)) of an RBM, in nats, by enumeration of its smaller side.
 
     Summing over the hidden units first or over the visible ones first gives the same Z, so the
     side with fewer units is enumerated: the RBM with W transposed has the same partition function.
-    With label units, Z = sum_y exp(c_y) Z_y of the RBMs that are left given a label.
+    With label units, Z = sum_y exp(c_y) Z_y of the RBMs that are left given a label. Over Gaussian
+    visible units the sum is an integral, known for each hidden state:
+
+        log Z = V/2 log 2 pi + log sum_h exp(b'h + a'Wh + |Wh|^2 / 2).
 
     Errors:
-        SettingError: both sides have more than `MAX_ENUMERATED` units.
+        SettingError: both sides have more than `MAX_ENUMERATED` units, or Gaussian visible units as
+            many hidden ones.
     """
     num_visible, num_hidden = params["w"].shape
-    num_units = min(num_visible, num_hidden)
+    num_units = num_enumerated(params)
     if num_units > MAX_ENUMERATED:
+        side = "the hidden side" if is_gaussian(params) else "one side"
         raise SettingError(
-            expected=f"at most {MAX_ENUMERATED} units on one side for exact enumeration",
+            expected=f"at most {MAX_ENUMERATED} units on {side} for exact enumeration",
             found=f"{num_visible} visible and {num_hidden} hidden units",
             remedy="choose a smaller --num-hidden or an estimate instead of the exact value",
         )
@@ -59,16 +77,26 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
 
         log_z = jax.lax.map(log_z_given, jnp.arange(num_classes))
         return jax.nn.logsumexp(params["b_labels"] + log_z)
-    if num_hidden < num_visible:
+    if num_hidden < num_visible and not is_gaussian(params):
         swapped = {"w": params["w"].T, "b_visible": params["b_hidden"]}
         params = {**swapped, "b_hidden": params["b_visible"]}
     block = 2 ** min(num_units, 12)
     starts = jnp.arange(0, 2**num_units, block, dtype=jnp.uint32)
 
     def block_log_sum(start: Array) -> Array:
-        return jax.nn.logsumexp(-free_energy(params, binary_states(start, block, num_units)))
+        states = binary_states(start, block, num_units)
+        if is_gaussian(params):
+            return jax.nn.logsumexp(_log_integral(params, states))
+        return jax.nn.logsumexp(-free_energy(params, states))
 
     return jax.nn.logsumexp(jax.lax.map(block_log_sum, starts))
+
+
+def _log_integral(params: Params, hidden: Float[Array, "states hidden"]) -> Float[Array, " states"]:
+    """Log of the integral of exp(-E(v, h)) over Gaussian visible units v, for each h."""
+    shift = hidden @ params["w"].T
+    moved = jnp.sum(shift * (params["b_visible"] + 0.5 * shift), axis=-1)
+    return hidden @ params["b_hidden"] + moved + 0.5 * LOG_TWO_PI * len(params["b_visible"])
 
 
 def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> Array:
@@ -95,12 +123,14 @@ def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> A
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
     """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is.
 
-    With label units it is summed over the labels.
+    With label units it is summed over the labels. Of Gaussian visible units it is a log density,
+    that of pixels in [0, 1], while `visible` and log Z are of the standardised ones.
 
     Errors:
         SettingError: there are not as many units as the RBM has.
     """
-    return -label_units.free_energy(params, visible_units(params, visible)) - log_z
+    energy = label_units.free_energy(params, visible_units(params, visible))
+    return -energy - log_z - log_scale(params)
 
 
 def pseudo_log_likelihood(
@@ -118,7 +148,7 @@ def pseudo_log_likelihood(
     learning", AISTATS 2010, section 3.3. The units are binary.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
     """
     visible = visible_units(params, visible, one_batch=True)
     logits = hidden_logits(params, visible)
@@ -138,7 +168,7 @@ def stochastic_pseudo_log_likelihood(
     mean over thousands is the monitor.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
     """
     visible = visible_units(params, visible, one_batch=True)
     num_examples, num_units = visible.shape
@@ -148,6 +178,12 @@ def stochastic_pseudo_log_likelihood(
 
 def _flip_term(params: Params, visible: Array, logits: Array, unit: Array) -> Array:
     """-softplus(F(v) - F(v^i)) for a unit i per example [batch], given b + v'W."""
+    if is_gaussian(params):
+        raise SettingError(
+            expected="binary visible units for a pseudo-likelihood",
+            found="Gaussian ones",
+            remedy="take rbm_log_likelihood",
+        )
     params = jax.tree.map(jnp.asarray, params)  # NumPy arrays take no traced index
     change = 1.0 - 2.0 * jnp.take_along_axis(visible, unit[:, None], axis=-1)
     flipped = logits + change * params["w"][unit]
@@ -199,7 +235,7 @@ def _add(sums: _Sums, log_weights: Float[Array, " num"]) -> _Sums:
 def importance_bound(
     log_weights: LogWeights,
     key: PRNGKey,
-    examples: Float[Array, "examples *shape"],
+    examples: Any,
     num_samples: int = 5000,
     *,
     first_example: int | Array = 0,
@@ -224,7 +260,7 @@ def importance_bound(
     Args:
         log_weights: called with one example and num = 1; vmapped here.
         key: used once.
-        examples: whatever `log_weights` takes, along the first axis.
+        examples: whatever `log_weights` takes, an array or a tree of them, along the first axis.
         num_samples: S; with 1 there is no standard error, and it is NaN.
         first_example: the number of the first one, where several calls share out the examples.
         examples_at_once: examples computed side by side.
@@ -235,13 +271,14 @@ def importance_bound(
     """
     require_whole("num_samples", num_samples, 1)
 
-    def bound_of(numbered: tuple[Array, Array]) -> ImportanceBound:
+    def bound_of(numbered: tuple[Array, Any]) -> ImportanceBound:
         index, example = numbered
+        one = jax.tree.map(lambda each: each[None], example)
         key_example = jax.random.fold_in(key, index)
 
         def log_weight(sample: Array) -> Array:
             key_sample = jax.random.fold_in(key_example, sample)
-            return log_weights(key_sample, example[None], 1)[0, 0]
+            return log_weights(key_sample, one, 1)[0, 0]
 
         def add_block(sums: _Sums, start: Array) -> tuple[_Sums, None]:
             samples = start + jnp.arange(samples_at_once)
@@ -257,7 +294,8 @@ def importance_bound(
             standard_error=jnp.sqrt(jnp.maximum(spread, 0.0) / (num_samples - 1)),
         )
 
-    numbered = (first_example + jnp.arange(len(examples)), examples)
+    num_examples = len(jax.tree.leaves(examples)[0])
+    numbered = (first_example + jnp.arange(num_examples), examples)
     bound: ImportanceBound = jax.lax.map(bound_of, numbered, batch_size=examples_at_once)
     return bound
 

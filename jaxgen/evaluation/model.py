@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.data import Dataset
 from jaxgen.errors import require_whole
 from jaxgen.evaluation.ais import MAX_DRAWS, NUM_TEMPERATURES
+from jaxgen.images import release
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.random import Binarize, binarize
 
@@ -67,7 +68,8 @@ class Likelihood(NamedTuple):
     """How many of them carry the estimate. Below `jaxgen.evaluation.ais.LEAST_EFFECTIVE` the value
     is no number to rank or to average; None without chains."""
     binary: Binarize = "sample"
-    """How grey pixels were made binary; likelihoods of other pixels are of other data."""
+    """How grey pixels were made binary, or none of real-valued pixels, whose likelihood is the log
+    of a density; likelihoods of other pixels are of other data."""
     note: str = ""
     """The estimate of log Z and its uncertainty, where there is one."""
 
@@ -103,6 +105,8 @@ class EvaluatedModel(NamedTuple):
     """None where the model gives no likelihood of the pixels that it is shown."""
     decode: Callable[[Float[Array, "num units"]], Images] | None = None
     """Codes, or the highest hidden units -> images; nothing is drawn."""
+    binary: Binarize = "sample"
+    """How grey pixels become its input."""
     code_size: int = 0
     """Numbers of a code that `decode` takes."""
     reconstruct: Callable[[PRNGKey, RawImages], Images] | None = None
@@ -158,9 +162,13 @@ def compute_in_blocks(
     function: Callable[[Array], Array], images: UInt8[np.ndarray, "num height width channels"]
 ) -> np.ndarray:
     """Applies a function with a row for each image to blocks of `BLOCK` images."""
-    padded = np.pad(images, ((0, -len(images) % BLOCK), (0, 0), (0, 0), (0, 0)))
-    blocks = [np.asarray(function(x)) for x in padded.reshape(-1, BLOCK, *images.shape[1:])]
-    return np.concatenate(blocks)[: len(images)]
+    found = []
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0), (0, 0)))
+        found.append(np.asarray(function(jnp.asarray(padded)))[: len(block)])
+        release(images)
+    return np.concatenate(found)
 
 
 def compute_features(

@@ -11,13 +11,14 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.evaluation import latent
 from jaxgen.evaluation.likelihood import (
     MAX_ENUMERATED,
+    num_enumerated,
     rbm_log_likelihood,
     rbm_log_z,
     stochastic_pseudo_log_likelihood,
     visible_units,
 )
 from jaxgen.images import check_images
-from jaxgen.learner import PRNGKey, named_key
+from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, label_units, rbm, vae
 from jaxgen.random import Binarize, binarize
 
@@ -47,6 +48,18 @@ def idle_units(hidden: Float[Array, "examples units"]) -> dict[str, Float[Array,
     return {"never_on": jnp.mean(often < RARE), "always_on": jnp.mean(often > 1.0 - RARE)}
 
 
+def _input(
+    params: rbm.Params, key: PRNGKey, images: RawImages, binary: Binarize
+) -> Float[Array, "examples visible"]:
+    """Visible units of raw images; see `rbm.to_visible`.
+
+    Errors:
+        SettingError: the images are not raw, or not of the size of the parameters.
+    """
+    method: Binarize = "none" if rbm.is_gaussian(params) else binary
+    return rbm.standardise(params, visible_units(params, binarize(key, images, method)))
+
+
 def net_monitors(
     net: dbn.Net,
     key: PRNGKey,
@@ -61,10 +74,10 @@ def net_monitors(
         key: used once.
         train: training images, as many as test images or fewer.
         test: test images.
-        binary: how grey pixels become input.
+        binary: how grey pixels become input of binary units.
 
     Returns:
-        test_reconstruction_error: `reconstruction_error` of p(v=1|h_1) after an up pass from the
+        test_reconstruction_error: `reconstruction_error` of E[v|h_1] after an up pass from the
             input to the top and a down pass back.
         free_energy_gap: mean F(test) - mean F(train) of the top RBM, at the states that the up pass
             draws; nats per image. It grows with overfitting.
@@ -74,9 +87,8 @@ def net_monitors(
         SettingError: the images are not raw, or not of the net's size.
     """
     key_train, key_test, key_up, key_pass = jax.random.split(key, 4)
-    bottom = net.recognition[0] if net.recognition else net.top
-    visible = visible_units(bottom, binarize(key_test, test, binary))
-    train_visible = visible_units(bottom, binarize(key_train, train, binary))
+    visible = _input(net.bottom, key_test, test, binary)
+    train_visible = _input(net.bottom, key_train, train, binary)
     hidden, probs = dbn.reconstruct(net, key_pass, visible)
 
     def top_energy(visible: Array) -> Array:
@@ -100,30 +112,31 @@ def rbm_monitors(
     """Measures an RBM; arguments as in `net_monitors`.
 
     Returns:
-        test_reconstruction_error: `reconstruction_error` of p(v=1|h) after one step from the input.
+        test_reconstruction_error: `reconstruction_error` of E[v|h] after one step from the input.
         free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
         never_on, always_on: `idle_units`.
         test_pseudo_log_likelihood: estimated by one pixel per image, nats per image; a monitor, no
             likelihood; only for binary input.
-        test_log_likelihood: exact, nats per image; only for enumerable RBMs.
+        test_log_likelihood: exact, nats per image; only for enumerable RBMs. Of Gaussian units it
+            is the log of a density, that of pixels in [0, 1].
 
     Errors:
         SettingError: the images are not raw, or not of the RBM's size.
     """
     key_train, key_test, key_hidden = jax.random.split(key, 3)
-    visible = visible_units(params, binarize(key_test, test, binary))
+    visible = _input(params, key_test, test, binary)
     hidden, probs = rbm.reconstruct(params, key_hidden, visible)
-    train_visible = visible_units(params, binarize(key_train, train, binary))
+    train_visible = _input(params, key_train, train, binary)
     train_energy = jnp.mean(rbm.free_energy(params, train_visible))
     found = {
         "test_reconstruction_error": reconstruction_error(test, probs),
         "free_energy_gap": jnp.mean(rbm.free_energy(params, visible)) - train_energy,
         **idle_units(hidden),
     }
-    if binary != "none":
+    if binary != "none" and not rbm.is_gaussian(params):
         pseudo = stochastic_pseudo_log_likelihood(params, named_key(key, "pixel"), visible)
         found["test_pseudo_log_likelihood"] = jnp.mean(pseudo)
-    if min(params["w"].shape) <= MAX_ENUMERATED:
+    if num_enumerated(params) <= MAX_ENUMERATED:
         exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
         found["test_log_likelihood"] = jnp.mean(exact)
     return found
@@ -131,11 +144,12 @@ def rbm_monitors(
 
 def vae_monitors(
     params: vae.Params,
-    config: vae.Config,
+    nets: vae.Nets,
     key: PRNGKey,
     visible: Float[Array, "examples visible"],
+    labels: Labels | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    """Measures a VAE with one code per test image.
+    """Measures a VAE with one code per test image, a conditional one given its label.
 
     Returns:
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
@@ -144,10 +158,10 @@ def vae_monitors(
             standard deviation (n - 1) over the root of n.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
     """
-    found = vae.terms(params, config, key, visible, 1)
+    found = vae.terms(params, nets, key, visible, 1, labels)
     reconstruction = found.reconstruction[0]
     elbo = reconstruction - found.kl
-    use = latent.latent_use(*vae.encode(params, config, visible))
+    use = latent.latent_use(*vae.encode(params, nets, visible, labels))
     return {
         "test_elbo": jnp.mean(elbo),
         "test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo)),

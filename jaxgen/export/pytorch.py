@@ -7,18 +7,25 @@ convolution, each followed by its `BatchNorm2d`, if it has one, and by its activ
     transposed  main: ConvTranspose2d, ..., Tanh        main: Conv2d, ..., Conv2d
     dense       stem: Linear, [C, 4, 4], then main      main, flattened [C, 4, 4], then stem: Linear
 
-So a generator with batch normalisation has main.0.weight, main.1.running_mean, ..., main.12.bias,
-and one with a dense stem stem.weight, main.0.weight, ..., main.9.weight. An activation takes a
-number and has no variables.
+So a generator of 64x64 with batch normalisation has main.0.weight, main.1.running_mean, ...,
+main.12.bias, and one with a dense stem stem.weight, main.0.weight, ..., main.9.weight. An
+activation takes a number and has no variables.
 
-The lab's own class is no sequence: its generator, which has the transposed stem, calls its
-convolutions layer1 to layer5, and the normalisation after the first four batchnorm1 to batchnorm4.
-That is the naming `lab`. Layouts, ours and PyTorch's:
+A conditional generator also has `embedding`, an Embedding [classes, L] whose rows stand behind the
+code; its normalisation is a BatchNorm2d(affine=False) with `weight` and `bias` [classes, C] of its
+own, rows of which scale and shift each example. A conditional discriminator also has `projection`,
+an Embedding [classes, C 4 4]: the product of its row with what the stem is given, flattened
+[C, 4, 4], is added to the logit.
+
+The lab's own class is no sequence: its generator, which is of 64x64, has the transposed stem and
+knows no classes, calls its convolutions layer1 to layer5, and the normalisation after the first
+four batchnorm1 to batchnorm4. That is the naming `lab`. Layouts, ours and PyTorch's:
 
     Conv2d           kernel [kh, kw, C, O]    weight [O, C, kh, kw]
     ConvTranspose2d  kernel [kh, kw, O, C]    weight [C, O, kh, kw]      (of C inputs, O outputs)
     Linear           kernel [C, O]            weight [O, C]
     4x4 image        [4, 4, C]                [C, 4, 4]: permutes the rows or columns of the stem
+                                              and the columns of the projection
 """
 
 from collections.abc import Mapping
@@ -48,13 +55,18 @@ class _Entry(NamedTuple):
 
     path: tuple[str, ...]
     name: str
-    layout: Literal["same", "kernel", "stem_weight", "stem_bias"]
+    layout: Literal["same", "kernel", "stem_weight", "stem_bias", "projection"]
 
 
-def _main(config: dcgan.Config, player: Player, prefix: str, naming: Naming) -> list[_Entry]:
-    """The convolutions and their batch normalisation, by their numbers in `main` or in the lab."""
+def _main(
+    config: dcgan.Config, player: Player, depth: int, prefix: str, naming: Naming
+) -> list[_Entry]:
+    """The convolutions and their batch normalisation, by their numbers in `main` or in the lab.
+
+    `depth` is how often a net halves or doubles the image.
+    """
     first = int(player == "generator" and config.stem == "dense")
-    last = 3 if player == "discriminator" and config.stem == "dense" else 4
+    last = depth - int(player == "discriminator" and config.stem == "dense")
     entries, place = [], 0
     for index in range(first, last + 1):
         layer = f"layer{index + 1}" if naming == "lab" else f"{prefix}{place}"
@@ -63,7 +75,7 @@ def _main(config: dcgan.Config, player: Player, prefix: str, naming: Naming) -> 
             layout: Any = "kernel" if ours == "kernel" else "same"
             path = ("params", f"conv_{index}", ours)
             entries.append(_Entry(path, f"{layer}.{theirs}", layout))
-        plain = index == 4 or (index == 0 and player == "discriminator")
+        plain = index == depth or (index == 0 and player == "discriminator")
         if config.batch_norm and not plain:
             place += 1
             norm = f"batchnorm{index + 1}" if naming == "lab" else f"{prefix}{place}"
@@ -86,30 +98,41 @@ def _norm(index: int, name: str) -> list[_Entry]:
     ]
 
 
-def _entries(config: dcgan.Config, player: Player, prefix: str, naming: Naming) -> list[_Entry]:
+def _entries(
+    config: dcgan.Config, player: Player, depth: int, prefix: str, naming: Naming
+) -> list[_Entry]:
     """Everything that one net owns, in PyTorch's order."""
-    if naming == "lab" and not is_labs(config, player):
+    size = 4 * 2**depth
+    if naming == "lab" and not is_labs(config, player, size):
         raise SettingError(
-            expected="a generator with the transposed stem, for the names of the lab's",
-            found=f"a {player} with the {config.stem} stem",
+            expected="a generator of 64x64 with the transposed stem, for the names of the lab's",
+            found=f"a {player} of {size}x{size} with the {config.stem} stem"
+            + (f" and {config.num_classes} classes" if config.num_classes else ""),
             remedy="take the names of a sequence",
         )
-    main = _main(config, player, prefix, naming)
-    if config.stem == "transposed":
-        return main
-    stem = [
-        _Entry(("params", "stem", "dense", "kernel"), "stem.weight", "stem_weight"),
-        _Entry(("params", "stem", "dense", "bias"), "stem.bias", "stem_bias"),
-    ]
-    return stem + main if player == "generator" else main + stem
+    main = _main(config, player, depth, prefix, naming)
+    stem: list[_Entry] = []
+    classes: list[_Entry] = []
+    if config.stem == "dense":
+        stem = [
+            _Entry(("params", "stem", "dense", "kernel"), "stem.weight", "stem_weight"),
+            _Entry(("params", "stem", "dense", "bias"), "stem.bias", "stem_bias"),
+        ]
+    if config.num_classes:
+        name = "embedding" if player == "generator" else "projection"
+        layout: Any = "same" if player == "generator" else "projection"
+        classes = [_Entry(("params", name, "embedding"), f"{name}.weight", layout)]
+    return classes + stem + main if player == "generator" else main + stem + classes
 
 
-def is_labs(config: dcgan.Config, player: Player) -> bool:
-    """Whether the lab's class has such a net: a generator with the transposed stem, of any width.
+def is_labs(config: dcgan.Config, player: Player, size: int) -> bool:
+    """Whether the lab's class has such a net: a generator of 64x64 with the transposed stem.
 
-    One without batch normalisation fits a class without those layers.
+    It may have any width, and knows no classes. One without batch normalisation fits a class
+    without those layers.
     """
-    return player == "generator" and config.stem == "transposed"
+    alike = config.stem == "transposed" and not config.num_classes
+    return player == "generator" and size == 64 and alike
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:
@@ -130,6 +153,8 @@ def _to_layout(array: np.ndarray, entry: _Entry, player: Player) -> np.ndarray:
         return array.transpose(KERNEL)
     if entry.layout == "stem_weight":
         return _channels_first(array.T) if player == "generator" else _channels_first(array).T
+    if entry.layout == "projection":
+        return _channels_first(array.T).T
     permuted = entry.layout == "stem_bias" and player == "generator"
     return _channels_first(array) if permuted else array
 
@@ -140,6 +165,8 @@ def _from_layout(array: np.ndarray, entry: _Entry, player: Player) -> np.ndarray
         return array.transpose(np.argsort(KERNEL))
     if entry.layout == "stem_weight":
         return _channels_last(array).T if player == "generator" else _channels_last(array.T)
+    if entry.layout == "projection":
+        return _channels_last(array.T).T
     permuted = entry.layout == "stem_bias" and player == "generator"
     return _channels_last(array) if permuted else array
 
@@ -170,7 +197,9 @@ def to_pytorch(
         SettingError: the lab has no such net.
     """
     arrays: dict[str, np.ndarray] = {}
-    for entry in _entries(config, player, prefix, naming):
+    convolutions = [name for name in variables["params"] if name.startswith("conv_")]
+    depth = len(convolutions) - int(config.stem == "transposed")
+    for entry in _entries(config, player, depth, prefix, naming):
         leaf: Any = variables
         for part in entry.path:
             leaf = leaf[part]
@@ -185,11 +214,11 @@ def from_pytorch(
     config: dcgan.Config,
     player: Player,
     arrays: Arrays,
-    num_channels: int = 1,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
     prefix: str = "main.",
     naming: Naming = "sequence",
 ) -> Variables:
-    """The inverse of `to_pytorch`, for nets of images with `num_channels`.
+    """The inverse of `to_pytorch`, for nets of raw images of `image_shape` [H, W, C].
 
     What PyTorch counted, `num_batches_tracked`, is left out.
 
@@ -197,9 +226,10 @@ def from_pytorch(
         CheckpointError: A name is missing or unknown, or an array has another shape than the
             configuration asks for.
     """
-    _check(_expected_shapes(config, player, num_channels, prefix, naming), arrays)
+    _check(_expected_shapes(config, player, image_shape, prefix, naming), arrays)
     variables: Variables = {"params": {}, "batch_stats": {}}
-    for entry in _entries(config, player, prefix, naming):
+    depth = len(dcgan.widths(config, dcgan.image_size(image_shape)))
+    for entry in _entries(config, player, depth, prefix, naming):
         node = variables
         for part in entry.path[:-1]:
             node = node.setdefault(part, {})
@@ -209,14 +239,15 @@ def from_pytorch(
 
 
 def _expected_shapes(
-    config: dcgan.Config, player: Player, num_channels: int, prefix: str, naming: Naming
+    config: dcgan.Config,
+    player: Player,
+    image_shape: tuple[int, int, int],
+    prefix: str,
+    naming: Naming,
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a net's arrays by PyTorch's names."""
-    net = getattr(dcgan.nets(config, num_channels), player)
-    size = dcgan.IMAGE_SIZE
-    shape = (1, config.latent_size) if player == "generator" else (1, size, size, num_channels)
-    example = np.zeros(shape, np.float32)
-    made = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), example)
+    state = jax.eval_shape(dcgan.learner(config, image_shape).init, jax.random.key(0))
+    made = state.params[player]
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.bool_), made)
     arrays = to_pytorch(config, player, zeros, prefix, naming=naming)
     return {name: a.shape for name, a in arrays.items()}

@@ -7,6 +7,16 @@ being real. D and G play
 
 by turns of Adam; G minimises -log D(G(z)) instead where the loss is `non_saturating`.
 Goodfellow et al., "Generative adversarial nets", 2014.
+
+A conditional game has `num_classes` classes y. G maps [z, e_y], the code beside a vector that is
+learned for each class, and D has a vector v_y for each class, with which it projects phi(x), its
+last hidden layer flattened:
+
+    logit(x, y) = psi(phi(x)) + <v_y, phi(x)>,        psi the last layer, linear.
+
+Fakes are of the classes of the real images that they are set against, so classes are as frequent
+among fakes as in the data. Mirza and Osindero, "Conditional generative adversarial nets", 2014;
+Miyato and Koyama, "cGANs with projection discriminator", 2018, equation 4.
 """
 
 from collections.abc import Callable
@@ -21,9 +31,16 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_above_zero, require_choices, require_positive
+from jaxgen.errors import (
+    require,
+    require_above_zero,
+    require_choices,
+    require_classes,
+    require_positive,
+)
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages, named_key
+from jaxgen.nn.augment import Policy, augmented
 from jaxgen.random import normal
 
 Codes: TypeAlias = Float[Array, "batch latent"]
@@ -62,6 +79,8 @@ class State(NamedTuple):
 class Nets(NamedTuple):
     """Two Flax modules, each called with its input and `train`, and what D is shown.
 
+    Those of a conditional game are also called with `labels` [B]. D's hidden layers do not depend
+    on them: called without, it gives psi(phi(x)) alone.
     In training both may draw from the stream "dropout" and update the collection "batch_stats".
     """
 
@@ -93,12 +112,49 @@ def rescaled(images: RawImages) -> Pixels:
     return raw.astype(jnp.float32) / 127.5 - 1.0
 
 
+def beside_class(num_classes: int, codes: Codes, labels: Labels | None) -> Codes:
+    """[z, e_y], [B, 2 L]: codes beside the vectors of their classes, which start as N(0, I).
+
+    The codes alone where there are no classes. For a generator's ``__call__``.
+    """
+    if not num_classes:
+        return codes
+    start = nn.initializers.normal(1.0)
+    embed = nn.Embed(num_classes, codes.shape[1], embedding_init=start, name="embedding")
+    return jnp.concatenate([codes, embed(labels)], axis=1)
+
+
+def projection(
+    num_classes: int,
+    features: Float[Array, "batch *shape"],
+    labels: Labels,
+    start: nn.initializers.Initializer,
+) -> Float[Array, " batch"]:
+    """<v_y, phi(x)> of each example; the vectors [num_classes, units] start by `start`.
+
+    For a discriminator's ``__call__``.
+    """
+    flat = features.reshape(len(features), -1)
+    embed = nn.Embed(num_classes, flat.shape[1], embedding_init=start, name="projection")
+    return jnp.sum(embed(labels) * flat, axis=1)
+
+
+def _given(labels: Labels | None) -> dict[str, Any]:
+    """The classes as a net takes them: by name, and not at all where there are none."""
+    return {} if labels is None else {"labels": labels}
+
+
 def apply(
-    net: nn.Module, variables: Variables, inputs: Array, key: PRNGKey
+    net: nn.Module,
+    variables: Variables,
+    inputs: Array,
+    key: PRNGKey,
+    labels: Labels | None = None,
 ) -> tuple[Array, Variables]:
     """What a net makes of its inputs in training, and its updated batch statistics."""
+    given, rngs = _given(labels), {"dropout": key}
     output, updated = net.apply(
-        variables, inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        variables, inputs, train=True, **given, rngs=rngs, mutable=["batch_stats"]
     )
     return output, {"batch_stats": updated.get("batch_stats", {})}
 
@@ -108,9 +164,10 @@ def sampler(state: State) -> Variables:
     return state.generator.variables if state.average is None else state.average
 
 
-def images_of(nets: Nets, state: State, codes: Codes) -> Images:
-    """G(z) in [0, 1], in evaluation mode."""
-    pixels: Array = nets.generator.apply(sampler(state), codes, train=False)  # type: ignore[assignment]
+def images_of(nets: Nets, state: State, codes: Codes, labels: Labels | None = None) -> Images:
+    """G(z) in [0, 1], in evaluation mode; of the classes `labels` where the game is conditional."""
+    given = _given(labels)
+    pixels: Array = nets.generator.apply(sampler(state), codes, train=False, **given)  # type: ignore[assignment]
     return jnp.clip(0.5 * pixels + 0.5, 0.0, 1.0)
 
 
@@ -143,6 +200,9 @@ class Training:
     """Updates of the generator an iteration; from the second on, each has new fakes."""
     label_smoothing: float = 0.0
     """The discriminator's target for real images is 1 minus this; for fakes it stays 0."""
+    augment: tuple[Policy, ...] = ()
+    """Random transforms of all that the discriminator sees in training, real images and fakes, for
+    small sets: colour, translation, cutout. D(x) and D(G(z)) are then of transformed images."""
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0
@@ -155,11 +215,15 @@ class Training:
     """Adam's decay of the gradient's mean."""
     beta2: float = 0.999
     """Adam's decay of the squared gradient's mean."""
+    num_classes: int = 0
+    """Classes that the nets are asked for; 0: they know none."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "latent_size", "d_steps", "g_steps")
+        require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")
+        require_classes(self)
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
@@ -175,9 +239,9 @@ def optimizer(config: Training) -> optax.GradientTransformation:
 def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
     """The state before the first iteration; `image` [1, H, W, C] has the shape that D sees."""
     keys, examples = jax.random.split(key), (jnp.zeros((1, config.latent_size)), image)
-    players = []
+    players, given = [], _given(jnp.zeros(1, jnp.int32) if config.num_classes else None)
     for net, key_net, example in zip(nets[:2], keys, examples, strict=True):
-        made = net.init(key_net, example, train=False)
+        made = net.init(key_net, example, train=False, **given)
         variables = {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
         players.append(Player(variables, optimizer(config).init(variables["params"])))
     average = jax.tree.map(jnp.array, players[0].variables) if config.ema_decay else None
@@ -214,28 +278,59 @@ class Fakes(NamedTuple):
     stats: Variables
 
 
-def generate(config: Training, nets: Nets, player: Player, num: int, key: PRNGKey) -> Fakes:
+def generate(
+    config: Training,
+    nets: Nets,
+    player: Player,
+    num: int,
+    key: PRNGKey,
+    labels: Labels | None = None,
+) -> Fakes:
     """Images from `num` new codes, by a generator in training."""
     key_codes, key_dropout = jax.random.split(key)
     codes = normal(key_codes, (num, config.latent_size))
 
     def of_params(params: Any) -> tuple[Pixels, Variables]:
-        return apply(nets.generator, player.variables | {"params": params}, codes, key_dropout)
+        variables = player.variables | {"params": params}
+        return apply(nets.generator, variables, codes, key_dropout, labels)
 
     pixels, pullback, stats = jax.vjp(of_params, player.variables["params"], has_aux=True)
     return Fakes(pixels, pullback, stats)
 
 
+def logits_in_training(
+    config: Training,
+    nets: Nets,
+    variables: Variables,
+    pixels: Pixels,
+    key: PRNGKey,
+    labels: Labels | None = None,
+) -> tuple[Float[Array, " batch"], Variables]:
+    """D's logits of images, transformed where that is asked for, and its updated statistics."""
+    shown = augmented(config.augment, key, pixels)
+    return apply(nets.discriminator, variables, shown, key, labels)
+
+
 def discriminator_update(
-    config: Training, nets: Nets, player: Player, real: Pixels, fake: Pixels, key: PRNGKey
+    config: Training,
+    nets: Nets,
+    player: Player,
+    real: Pixels,
+    fake: Pixels,
+    key: PRNGKey,
+    labels: Labels | None = None,
 ) -> tuple[Player, Metrics]:
-    """One update from real images and fakes, which pass D apart: each is a batch of its own."""
+    """One update from real images and fakes, which pass D apart: each is a batch of its own.
+
+    The classes are those of both, one by one.
+    """
     keys = jax.random.split(key)
 
     def loss(params: Any) -> tuple[Array, tuple[Array, Array, Variables]]:
         variables = player.variables | {"params": params}
-        real_logits, stats = apply(nets.discriminator, variables, real, keys[0])
-        fake_logits, stats = apply(nets.discriminator, variables | stats, fake, keys[1])
+        real_logits, stats = logits_in_training(config, nets, variables, real, keys[0], labels)
+        variables = variables | stats
+        fake_logits, stats = logits_in_training(config, nets, variables, fake, keys[1], labels)
         real_loss = jnp.mean(losses.real_loss(real_logits, 1.0 - config.label_smoothing))
         total = real_loss + jnp.mean(losses.fake_loss(fake_logits))
         return total, (real_logits, fake_logits, stats)
@@ -252,7 +347,12 @@ def discriminator_update(
 
 
 def generator_update(
-    config: Training, nets: Nets, state: State, fakes: Fakes, key: PRNGKey
+    config: Training,
+    nets: Nets,
+    state: State,
+    fakes: Fakes,
+    key: PRNGKey,
+    labels: Labels | None = None,
 ) -> tuple[State, Metrics]:
     """One update of the generator against a discriminator in training, whose parameters stay.
 
@@ -261,7 +361,9 @@ def generator_update(
     generator, discriminator = state.generator, state.discriminator
 
     def loss(pixels: Pixels) -> tuple[Array, Variables]:
-        logits, stats = apply(nets.discriminator, discriminator.variables, pixels, key)
+        logits, stats = logits_in_training(
+            config, nets, discriminator.variables, pixels, key, labels
+        )
         return jnp.mean(GENERATOR_LOSSES[config.loss](logits)), stats
 
     (value, stats), cotangent = jax.value_and_grad(loss, has_aux=True)(fakes.pixels)
@@ -274,10 +376,10 @@ def generator_update(
 
 
 def _generate(
-    config: Training, nets: Nets, state: State, num: int, key: PRNGKey
+    config: Training, nets: Nets, state: State, num: int, key: PRNGKey, labels: Labels | None
 ) -> tuple[State, Fakes]:
     """New fakes, and the state with the generator's batch statistics moved by them."""
-    fakes = generate(config, nets, state.generator, num, key)
+    fakes = generate(config, nets, state.generator, num, key, labels=labels)
     generator = state.generator._replace(variables=state.generator.variables | fakes.stats)
     return state._replace(generator=generator), fakes
 
@@ -293,7 +395,8 @@ def step(
     """One iteration: `d_steps` updates of the discriminator, then `g_steps` of the generator.
 
     The batch has a mini-batch for each update of the discriminator: every `d_steps`-th of its
-    images, so that devices which share the batch share each of them.
+    images, so that devices which share the batch share each of them. In a conditional game fakes
+    are of the classes of the mini-batch that D saw last.
     As in PyTorch, every pass of a net in training moves its running batch statistics.
 
     Metrics, of the last update of each net where there are several:
@@ -304,23 +407,25 @@ def step(
             variance over the batch, averaged over the pixels, of fakes over that of real images.
     """
     images = batch.images.reshape(-1, config.d_steps, *batch.images.shape[1:])
+    classes = jnp.reshape(batch.labels, (-1, config.d_steps))
     num = len(images)
     key_d, key_g = jax.random.split(key)
     metrics: Metrics = {}
     for turn in range(config.d_steps):
         real = nets.pixels(images[:, turn])
+        labels = classes[:, turn] if config.num_classes else None
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_d, turn))
-        state, fakes = _generate(config, nets, state, num, key_fakes)
+        state, fakes = _generate(config, nets, state, num, key_fakes, labels)
         discriminator, told = discriminator_update(
-            config, nets, state.discriminator, real, fakes.pixels, key_turn
+            config, nets, state.discriminator, real, fakes.pixels, key_turn, labels=labels
         )
         state = state._replace(discriminator=discriminator)
         metrics |= told
     for turn in range(config.g_steps):
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_g, turn))
         if turn > 0 or config.fresh_noise:
-            state, fakes = _generate(config, nets, state, num, key_fakes)
-        state, told = generator_update(config, nets, state, fakes, key_turn)
+            state, fakes = _generate(config, nets, state, num, key_fakes, labels)
+        state, told = generator_update(config, nets, state, fakes, key_turn, labels=labels)
         metrics |= told
     metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)
     average = state.average
@@ -339,9 +444,16 @@ def sample(
     num: int,
     labels: Labels | None = None,
 ) -> Images:
-    """G(z) [num, H, W, C] in [0, 1] for codes z ~ N(0, I)."""
-    del labels
-    return images_of(nets, state, normal(key, (num, config.latent_size)))
+    """G(z) [num, H, W, C] in [0, 1] for codes z ~ N(0, I).
+
+    In a conditional game of the classes `labels` [num]; without them every class is equally likely.
+    """
+    codes = normal(key, (num, config.latent_size))
+    if not config.num_classes:
+        return images_of(nets, state, codes)
+    if labels is None:
+        labels = jax.random.randint(named_key(key, "labels"), (num,), 0, config.num_classes)
+    return images_of(nets, state, codes, labels)
 
 
 def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Learner:
@@ -351,6 +463,7 @@ def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int])
         step=partial(step, config, nets),
         sample=partial(sample, config, nets),
         image_shape=image_shape,
+        num_classes=config.num_classes,
         num_batches=config.d_steps,
     )
 

@@ -4,7 +4,10 @@ With h_0 = v the visible units and layers 1 to L, the trained network generates 
 which is an RBM, through directed layers downward, and infers by sampling upward:
 
     p(v, h_1..h_L) = p(h_{L-1}, h_L) p(h_{L-2}|h_{L-1}) ... p(v|h_1)
-    q(h_1..h_L|v)  = q(h_1|v) q(h_2|h_1) ... q(h_L|h_{L-1}),     all factors of sigmoid units.
+    q(h_1..h_L|v)  = q(h_1|v) q(h_2|h_1) ... q(h_L|h_{L-1}),
+
+all factors of sigmoid units; of Gaussian visible units p(v|h_1) = N(a + W h_1, 1), as in
+`jaxgen.models.rbm`.
 
 The RBM of layer l lends its weights to both directions. Raising the likelihood of its own data,
 with everything below frozen, raises a lower bound on log p(v) if it starts as the layer below
@@ -32,11 +35,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import (
-    MAX_SIZE,
     SettingError,
     require,
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -44,7 +47,7 @@ from jaxgen.errors import (
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
 from jaxgen.models import label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.random import Binarize, bernoulli
 
 Layers: TypeAlias = tuple[rbm.Params, ...]
 """Parameters layer by layer, the lowest first; each is [units below, units above] wide. Label units
@@ -60,11 +63,18 @@ class Config:
     num_gibbs_steps: tuple[int, ...] = (1, 2)
     """k of CD-k for each layer, the lowest first; the last one holds for all layers above too."""
     learning_rate: float = 0.1
-    """Step size of the gradient ascent, in every layer, at the beginning where it falls."""
+    """Step size of the gradient ascent, in every layer of binary units, at the beginning where it
+    falls."""
+    visible: rbm.VisibleUnits = "binary"
+    """Visible units of the lowest layer: binary, or gaussian for real-valued pixels, each
+    standardised by its mean and standard deviation over the training set."""
+    gaussian_learning_rate: float = 0.005
+    """Step size of a lowest layer with Gaussian visible units, in the place of learning_rate."""
     decay_steps: int = 0
     """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input of binary units: drawn again at every visit, >= 0.5, or used as
+    they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights; the biases start at zero."""
     transposed_start: bool = False
@@ -78,18 +88,22 @@ class Config:
         require_choices(self)
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
-        require_above_zero(self, "learning_rate")
+        require_above_zero(self, "learning_rate", "gaussian_learning_rate")
         require_not_negative(self, "decay_steps", "init_scale")
-        holds = 0 <= self.num_classes <= MAX_SIZE
-        require(self, "num_classes", holds, f"from 0 to {MAX_SIZE:,}")
+        require_classes(self)
+        alike = not (self.transposed_start and self.visible == "gaussian")
+        require(self, "transposed_start", alike, "off beside --visible gaussian")
 
 
 def rbm_config(config: Config, layer: int) -> rbm.Config:
     """The settings of one layer's RBM; layer 0 is the lowest."""
+    visible = "binary" if layer else config.visible
+    gaussian = visible == "gaussian"
     return rbm.Config(
         num_hidden=config.hidden_sizes[layer],
+        visible=visible,
         num_gibbs_steps=config.num_gibbs_steps[: layer + 1][-1],
-        learning_rate=config.learning_rate,
+        learning_rate=config.gaussian_learning_rate if gaussian else config.learning_rate,
         decay_steps=config.decay_steps,
         binarize=config.binarize,
         init_scale=config.init_scale,
@@ -106,8 +120,13 @@ class Net(NamedTuple):
     recognition: Layers
     """Upward: w and b_hidden of each layer below the top pair."""
     generative: Layers
-    """Downward: w and b_visible of the same layers."""
+    """Downward: w and b_visible of the same layers, and what Gaussian visible units have."""
     top: rbm.Params
+
+    @property
+    def bottom(self) -> rbm.Params:
+        """The parameters that the visible units have: downward of the lowest layer."""
+        return self.generative[0] if self.generative else self.top
 
 
 def tied(layers: Layers) -> Net:
@@ -143,30 +162,35 @@ def down(generative: Layers, key: PRNGKey, hidden: Hidden) -> tuple[Visible, ...
     """Draws h_{L-2} ~ p(h_{L-2}|h_{L-1}), ..., h_1 from the given h_{L-1}.
 
     Returns:
-        The probabilities p(v=1|h_1), then the states h_1 to h_{L-1}; without layers, `hidden`.
+        E[v|h_1], the probabilities of binary units, then the states h_1 to h_{L-1}; without layers,
+        `hidden`.
     """
     levels = [hidden]
     for index, layer in enumerate(reversed(generative)):
         if index:
             levels[-1] = bernoulli(jax.random.fold_in(key, index), levels[-1])
-        levels.append(jax.nn.sigmoid(rbm.visible_logits(layer, levels[-1])))
+        levels.append(rbm.visible_mean(layer, levels[-1]))
     return tuple(reversed(levels))
 
 
-def _visible_probs(generative: Layers, key: PRNGKey, probs: Hidden) -> Visible:
-    """p(v=1|h_1) of a down pass from h_{L-1}, which is drawn from its probabilities first."""
+def _pixels(generative: Layers, key: PRNGKey, probs: Hidden) -> Visible:
+    """E[v|h_1] as pixels, of a down pass from h_{L-1}, which is drawn from its probabilities first.
+
+    Without layers `probs` are those pixels.
+    """
     if not generative:
         return probs
     key_draw, key_down = jax.random.split(key)
-    return down(generative, key_down, bernoulli(key_draw, probs))[0]
+    mean = down(generative, key_down, bernoulli(key_draw, probs))[0]
+    return rbm.to_pixels(generative[0], mean)
 
 
 def reconstruct(net: Net, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:
-    """Draws an up pass to the top and a down pass back; returns h_L and p(v=1|h_1)."""
+    """Draws an up pass to the top and a down pass back; returns h_L, and E[v|h_1] as pixels."""
     key_up, key_top, key_down = jax.random.split(key, 3)
     below = up(net.recognition, key_up, visible)[-1]
     hidden, probs = label_units.reconstruct(net.top, key_top, below)
-    return hidden, _visible_probs(net.generative, key_down, probs)
+    return hidden, _pixels(net.generative, key_down, probs)
 
 
 def generate(
@@ -180,12 +204,12 @@ def generate(
     """Runs `num_steps` Gibbs steps of the top pair from a given top state, then a down pass.
 
     Returns:
-        The last top state, and p(v=1|h_1) of the down pass. `gain` is that of `rbm.generate`,
-        `labels` those of `label_units.generate`.
+        The last top state, and E[v|h_1] of the down pass as pixels in [0, 1]. `gain` is that of
+        `rbm.generate`, `labels` those of `label_units.generate`.
     """
     key_top, key_down = jax.random.split(key)
     final, probs = label_units.generate(net.top, key_top, hidden, num_steps, gain, labels)
-    return final, _visible_probs(net.generative, key_down, probs)
+    return final, _pixels(net.generative, key_down, probs)
 
 
 class State(NamedTuple):
@@ -246,14 +270,37 @@ def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...], num_classes: in
         )
 
 
-def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State:
-    """The state before the first update of the layer above `lower`."""
+def require_visible(layers: Layers, visible: rbm.VisibleUnits) -> None:
+    """Raises SettingError where trained layers have other visible units than the settings say."""
+    there = "gaussian" if layers and rbm.is_gaussian(layers[0]) else "binary"
+    if layers and there != visible:
+        raise SettingError(
+            expected=f"--visible {there}, those of the given layers",
+            found=visible,
+            remedy="set --visible",
+        )
+
+
+def init(
+    config: Config,
+    num_visible: int,
+    lower: Layers,
+    key: PRNGKey,
+    pixels: rbm.Pixels | None = None,
+) -> State:
+    """The state before the first update of the layer above `lower`.
+
+    Errors:
+        SettingError: `lower` has other sizes or visible units than the settings, or a first layer
+            of Gaussian units is to begin without `pixels`.
+    """
     require_sizes(lower, config.hidden_sizes[: len(lower)])
+    require_visible(lower, config.visible)
     if config.transposed_start:
         require_turnable((num_visible, *config.hidden_sizes))
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
     layer, key = rbm_config(config, len(lower)), _stream(key, lower)
-    top = rbm.init(layer, num_below, key)
+    top = rbm.init(layer, num_below, key, pixels)
     if len(lower) + 1 == len(config.hidden_sizes):
         top = label_units.add_units(layer, top, config.num_classes, key)
     if lower and config.transposed_start:
@@ -261,23 +308,28 @@ def init(config: Config, num_visible: int, lower: Layers, key: PRNGKey) -> State
     return State(lower=lower, top=top)
 
 
-def init_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
+def init_layers(
+    config: Config, num_visible: int, key: PRNGKey, pixels: rbm.Pixels | None = None
+) -> Layers:
     """An untrained stack of all layers, each with the numbers it has before its first update."""
     layers: Layers = ()
     for _ in config.hidden_sizes:
-        layers = init(config, num_visible, layers, key).params
+        layers = init(config, num_visible, layers, key, pixels).params
     return layers
 
 
 def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> Layers:
     """The layers for images of `image_shape`; see `init_layers`."""
-    return init_layers(config, math.prod(image_shape), key)
+    num_visible = math.prod(image_shape)
+    return init_layers(config, num_visible, key, rbm.any_pixels(num_visible))
 
 
 def from_params(config: Config, image_shape: tuple[int, int, int], params: Layers) -> State:
     """The state with these layers, the highest in training; the rest as before its first update."""
     *lower, top = params
-    start = init(config, math.prod(image_shape), tuple(lower), jax.random.key(0))
+    num_visible = math.prod(image_shape)
+    pixels = rbm.any_pixels(num_visible)
+    start = init(config, num_visible, tuple(lower), jax.random.key(0), pixels)
     return start._replace(top=start.top._replace(params=top))
 
 
@@ -288,7 +340,8 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     """
     layer = rbm_config(config, len(state.lower))
     key_data, key_gibbs = jax.random.split(_stream(key, state.lower))
-    visible = binarize(key_data, batch.images, config.binarize)
+    bottom = state.params[0]
+    visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     data = up(state.lower, named_key(key_data, "up"), visible)[-1]
     top, metrics, _ = label_units.contrastive_divergence(
         layer, state.top, data, batch.labels, key_gibbs
@@ -304,7 +357,7 @@ def sample_net(
     num: int,
     labels: Labels | None = None,
 ) -> Images:
-    """p(v=1|h_1) [num, H, W, C] after Gibbs steps from random top units, and a down pass.
+    """E[v|h_1] [num, H, W, C] after Gibbs steps from random top units, and a down pass.
 
     Label units are clamped to `labels` [num]; they are drawn in every step where none are given.
     """
@@ -328,11 +381,17 @@ def sample(
 
 
 def learner(
-    config: Config, image_shape: tuple[int, int, int] = (28, 28, 1), lower: Layers = ()
+    config: Config,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    lower: Layers = (),
+    pixels: rbm.Pixels | None = None,
 ) -> Learner:
-    """The layer above the trained layers `lower`, which stay as they are; the first if none."""
+    """The layer above the trained layers `lower`, which stay as they are; the first if none.
+
+    A first layer of Gaussian units begins with `rbm.pixel_statistics` of the training images.
+    """
     return Learner(
-        init=partial(init, config, math.prod(image_shape), lower),
+        init=partial(init, config, math.prod(image_shape), lower, pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

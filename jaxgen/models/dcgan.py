@@ -1,16 +1,22 @@
-"""DCGAN: a convolutional generator and discriminator for images of 64x64; see `adversarial`.
+"""DCGAN: a convolutional generator and discriminator for square images; see `adversarial`.
 
 With c = width * base_width channels, k4 s2 p1 convolutions that halve or double the image:
 
     G: z -> stem -> [4, 4, 8c] -> [8, 8, 4c] -> [16, 16, 2c] -> [32, 32, c] -> [64, 64, C], tanh
     D: [64, 64, C] -> [32, 32, c] -> [16, 16, 2c] -> [8, 8, 4c] -> [4, 4, 8c] -> 1 logit
 
+for images of 64x64. The number of layers follows the size, from 16x16 to 256x256: the image of
+half the size has c channels, and they double inwards up to 8c. So the nets of 16x16 go from c to
+2c, and those of 256x256 have three images of 8c channels, 16x16, 8x8 and 4x4.
+
 Batch normalisation follows every layer but the generator's last, the discriminator's first and
-last, and a dense stem. Smaller images are resized to 64x64, bilinearly.
+last, and a dense stem. In a conditional game that of the generator has a scale and a bias for each
+class, and its stem has L more inputs. Other images are resized, bilinearly (`image_size`).
 Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +28,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import MAX_SIZE, require, require_above_zero, require_positive
-from jaxgen.learner import Learner, PRNGKey, RawImages
+from jaxgen.learner import Labels, Learner, PRNGKey, RawImages
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
+from jaxgen.models.adversarial import (
+    Codes,
+    Game,
+    Nets,
+    Pixels,
+    beside_class,
+    projection,
+    rescaled,
+)
 from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import ACTIVATIONS, BatchNorm, Conv, ConvTranspose, Dense
 
-IMAGE_SIZE = 64
+SIZES = (16, 32, 64, 128, 256)
+"""Sides of the images that there are nets for."""
+USUAL_SIZE = 64
+"""Side to which smaller images of other shapes are resized."""
+WIDEST = 8
+"""Channels of the widest layers, in base widths."""
 SCALE = 0.02
 """Standard deviation of the weights at the start (Radford et al. 2016, section 4), and of batch
 normalisation's scales about 1 (as in PyTorch's DCGAN example)."""
@@ -41,7 +60,7 @@ class Config(adversarial.Training):
     beta1: float = 0.5
     """Adam's decay of the gradient's mean."""
     base_width: int = 64
-    """Channels c of the 32x32 images inside the nets, at width 1."""
+    """Channels c of the images of half the size inside the nets, at width 1."""
     width: float = 1.0
     """Factor on all channels but the images' own."""
     stem: Literal["transposed", "dense"] = "transposed"
@@ -61,13 +80,38 @@ class Config(adversarial.Training):
         super().__post_init__()
         require_positive(self, "base_width")
         require_above_zero(self, "width")
-        widest = 8 * self.width * self.base_width
+        widest = WIDEST * self.width * self.base_width
         require(self, "width", widest <= MAX_SIZE, f"of at most {MAX_SIZE:,} channels in a layer")
 
 
 def channels(config: Config, multiple: int) -> int:
     """Channels of a layer that has `multiple` times the base width, at least 1."""
     return max(1, round(config.width * config.base_width * multiple))
+
+
+def image_size(image_shape: tuple[int, int, int]) -> int:
+    """Side of the square images that the nets are for, where raw images are of `image_shape`.
+
+    That of the raw images if they are square and of one of `SIZES`. Otherwise it is 64; or, where
+    their larger side is above 64, the largest of `SIZES` that is not above it.
+    """
+    height, width, _ = image_shape
+    larger = max(height, width)
+    if height == width and larger in SIZES:
+        return larger
+    return max(size for size in SIZES if size <= max(larger, USUAL_SIZE))
+
+
+def net_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """[H, W, C] of what D sees and G makes, where raw images are of `image_shape`."""
+    size = image_size(image_shape)
+    return size, size, image_shape[-1]
+
+
+def widths(config: Config, size: int) -> tuple[int, ...]:
+    """Channels of D's hidden layers, of images of size / 2, ..., 8 and 4; G has them reversed."""
+    num_layers = int(math.log2(size)) - 2
+    return tuple(channels(config, min(2**index, WIDEST)) for index in range(num_layers))
 
 
 def scattered(centre: float) -> nn.initializers.Initializer:
@@ -89,86 +133,101 @@ def _whole(config: Config) -> ConvSpec:
     return ConvSpec((4, 4), stride=1, padding=0, dtype=config.precision)
 
 
-def _normalised(config: Config, x: Array, train: bool, index: int) -> Array:
-    """Batch normalisation, where the net has it."""
+def _normalised(
+    config: Config, x: Array, train: bool, index: int, labels: Labels | None = None
+) -> Array:
+    """Batch normalisation, where the net has it; conditional where there are labels."""
     if not config.batch_norm:
         return x
-    return BatchNorm(scattered(1.0), name=f"norm_{index}")(x, train)
+    num_classes = 0 if labels is None else config.num_classes
+    norm = BatchNorm(scattered(1.0), num_classes=num_classes, name=f"norm_{index}")
+    return norm(x, train, labels)
 
 
 class Generator(nn.Module):
-    """Codes [B, L] to images [B, 64, 64, C] in [-1, 1]."""
+    """Codes [B, L] to images [B, H, H, C] in [-1, 1]."""
 
     config: Config
-    num_channels: int
+    image_shape: tuple[int, int, int]
+    """[H, H, C] of the images, H one of `SIZES`."""
 
     @nn.compact
-    def __call__(self, codes: Codes, train: bool) -> Pixels:
+    def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
         """The images; in training normalised by their own batch."""
         config, activation = self.config, ACTIVATIONS[self.config.generator_activation]
         layer = partial(ConvTranspose, kernel_init=scattered(0.0), use_bias=config.use_bias)
+        size, _, num_channels = self.image_shape
+        innermost, *others = reversed(widths(config, size))
+        codes = beside_class(config.num_classes, codes, labels)
         if config.stem == "dense":
-            x = Dense(16 * channels(config, 8), name="stem")(codes)
-            x = x.reshape(-1, 4, 4, channels(config, 8))
+            x = Dense(16 * innermost, name="stem")(codes).reshape(-1, 4, 4, innermost)
         else:
-            x = layer(channels(config, 8), _whole(config), name="conv_0")(codes[:, None, None])
-            x = activation(_normalised(config, x, train, 0))
-        for index, multiple in enumerate((4, 2, 1), start=1):
-            x = layer(channels(config, multiple), _halving(config), name=f"conv_{index}")(x)
-            x = activation(_normalised(config, x, train, index))
-        return jnp.tanh(layer(self.num_channels, _halving(config), name="conv_4")(x))
+            x = layer(innermost, _whole(config), name="conv_0")(codes[:, None, None])
+            x = activation(_normalised(config, x, train, 0, labels))
+        for index, num in enumerate(others, start=1):
+            x = layer(num, _halving(config), name=f"conv_{index}")(x)
+            x = activation(_normalised(config, x, train, index, labels))
+        last = layer(num_channels, _halving(config), name=f"conv_{len(others) + 1}")
+        return jnp.tanh(last(x))
 
 
 class Discriminator(nn.Module):
-    """Images [B, 64, 64, C] in [-1, 1] to logits [B]."""
+    """Images [B, H, H, C] in [-1, 1], H one of `SIZES`, to logits [B]."""
 
     config: Config
     activation: Callable[[Array], Array] = ACTIVATIONS["leaky_relu"]
     """Function after every hidden layer; guided backpropagation changes its derivative."""
 
     @nn.compact
-    def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
+    def __call__(
+        self, pixels: Pixels, train: bool, labels: Labels | None = None
+    ) -> Float[Array, " batch"]:
         """The logit of each image being real; in training normalised by their own batch."""
         config, x = self.config, pixels
         layer = partial(Conv, kernel_init=scattered(0.0), use_bias=config.use_bias)
-        for index, multiple in enumerate((1, 2, 4, 8)):
-            x = layer(channels(config, multiple), _halving(config), name=f"conv_{index}")(x)
+        hidden = widths(config, pixels.shape[1])
+        for index, num in enumerate(hidden):
+            x = layer(num, _halving(config), name=f"conv_{index}")(x)
             x = x if index == 0 else _normalised(config, x, train, index)
             x = self.activation(x)
             self.sow("features", f"layer_{index}", x)
         if config.stem == "dense":
-            return Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]
-        return jnp.ravel(layer(1, _whole(config), name="conv_4")(x))
+            logits = Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]
+        else:
+            logits = jnp.ravel(layer(1, _whole(config), name=f"conv_{len(hidden)}")(x))
+        if labels is None:
+            return logits
+        return logits + projection(config.num_classes, x, labels, scattered(0.0))
 
 
-def enlarged(images: RawImages) -> Pixels:
-    """Raw images [B, H, W, C], 0 to 255, resized to 64x64 bilinearly, in [-1, 1].
+def resized(images: RawImages) -> Pixels:
+    """Raw images [B, H, W, C], 0 to 255, of the size that the nets are for, in [-1, 1].
 
     Between pixel centres the interpolation is linear, outside the outermost it is constant; so does
-    PyTorch's `interpolate` without `align_corners`.
+    PyTorch's `interpolate` without `align_corners`. Along an axis that shrinks, the kernel is as
+    much wider, as with PyTorch's `antialias`.
     """
-    pixels = rescaled(images)
-    shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, images.shape[-1])
-    larger: Array = jax.image.resize(pixels, shape, "bilinear", antialias=False)
-    return larger
+    _, height, width, num_channels = images.shape
+    shape = (len(images), *net_shape((height, width, num_channels)))
+    found: Array = jax.image.resize(rescaled(images), shape, "bilinear")
+    return found
 
 
-def nets(config: Config, num_channels: int) -> Nets:
-    """Both nets for images of `num_channels`."""
-    return Nets(Generator(config, num_channels), Discriminator(config), enlarged)
+def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
+    """Both nets for raw images of `image_shape` [H, W, C]."""
+    return Nets(Generator(config, net_shape(image_shape)), Discriminator(config), resized)
 
 
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
     """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
-    shape = (IMAGE_SIZE, IMAGE_SIZE, image_shape[-1])
-    found = adversarial.game(config, nets(config, image_shape[-1]), shape)
+    found = adversarial.game(config, nets(config, image_shape), net_shape(image_shape))
     return found._replace(learner=found.learner._replace(image_shape=image_shape))
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
     """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
 
-    Samples are of 64x64, whatever the images' size.
+    Samples are of the nets' own size, `image_size`.
     """
     return game(config, image_shape).learner
 

@@ -2,12 +2,14 @@
 
     G: L -> generator_sizes -> H W C, tanh            D: H W C -> discriminator_sizes -> 1 logit
 
+In a conditional game G's first layer has L more inputs, and phi is D's last hidden layer.
 The lab's two are the presets `deep` and `small` of `experiments.gan`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -15,15 +17,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require, require_layer_sizes
-from jaxgen.learner import Learner
+from jaxgen.learner import Labels, Learner
 from jaxgen.models import adversarial
-from jaxgen.models.adversarial import Codes, Game, Nets, Pixels, rescaled
-from jaxgen.nn.layers import ACTIVATIONS, Dense
+from jaxgen.models.adversarial import (
+    Codes,
+    Game,
+    Nets,
+    Pixels,
+    beside_class,
+    projection,
+    rescaled,
+)
+from jaxgen.nn.layers import ACTIVATIONS, Dense, Fan
+
+UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
+"""Uniform in +-1 / sqrt(inputs), as the weights of `Dense`, for vectors [classes, inputs]."""
 
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's deep GAN; every field is a flag of `experiments.gan`."""
+    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each."""
 
     generator_sizes: tuple[int, ...] = (256, 512, 1024)
     """Units of the generator's hidden layers."""
@@ -32,8 +45,10 @@ class Config(adversarial.Training):
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Function after every hidden layer of the generator; LeakyReLU has the slope 0.2."""
     dropout: float = 0.3
-    """Share of the discriminator's hidden units that are left out in training; the notebook's
-    argument of the same name is the share that stays."""
+    """Share of the discriminator's hidden units that are left out in training."""
+    init_fan: Fan = "in"
+    """Weights and biases start uniform in +-1 / sqrt(n), with the n inputs of a layer, as PyTorch's
+    do, or its n outputs: then those of the discriminator's last layer start in +-1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,13 +63,14 @@ class Generator(nn.Module):
     image_shape: tuple[int, int, int]
 
     @nn.compact
-    def __call__(self, codes: Codes, train: bool) -> Pixels:
+    def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
         """The images; the same in training and evaluation."""
         del train
-        x = codes
+        x = beside_class(self.config.num_classes, codes, labels)
+        layer = partial(Dense, fan=self.config.init_fan)
         for size in self.config.generator_sizes:
-            x = ACTIVATIONS[self.config.generator_activation](Dense(size)(x))
-        pixels = jnp.tanh(Dense(math.prod(self.image_shape))(x))
+            x = ACTIVATIONS[self.config.generator_activation](layer(size)(x))
+        pixels = jnp.tanh(layer(math.prod(self.image_shape))(x))
         return pixels.reshape(-1, *self.image_shape)
 
 
@@ -66,14 +82,19 @@ class Discriminator(nn.Module):
     """Function after every hidden layer; guided backpropagation changes its derivative."""
 
     @nn.compact
-    def __call__(self, pixels: Pixels, train: bool) -> Float[Array, " batch"]:
+    def __call__(
+        self, pixels: Pixels, train: bool, labels: Labels | None = None
+    ) -> Float[Array, " batch"]:
         """The logit of each image being real; units are left out in training alone."""
-        x = pixels.reshape(len(pixels), -1)
+        x, layer = pixels.reshape(len(pixels), -1), partial(Dense, fan=self.config.init_fan)
         for index, size in enumerate(self.config.discriminator_sizes):
-            x = self.activation(Dense(size)(x))
+            x = self.activation(layer(size)(x))
             self.sow("features", f"layer_{index}", x)
             x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
-        return Dense(1)(x)[:, 0]
+        logits = layer(1)(x)[:, 0]
+        if labels is None:
+            return logits
+        return logits + projection(self.config.num_classes, x, labels, UNIFORM)
 
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:

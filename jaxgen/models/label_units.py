@@ -3,8 +3,9 @@
 Energy of visible units v in {0,1}^V, hidden units h in {0,1}^H and a label y, one of C, where U
 [C, H] are the weights of the label units and c [C] their biases:
 
-    E(v, h, y) = -v'Wh - a'v - b'h - U_y h - c_y.
+    E(v, h, y) = -v'Wh - a'v - b'h - U_y h - c_y,
 
+with sum_i (v_i - a_i)^2 / 2 in the place of -a'v, here and below, where v are Gaussian (`rbm`).
 Given its label, this is an RBM with the hidden biases b + U_y (`given`). So all of `rbm` serves it:
 
     F(v, y)      = -c_y - a'v - sum_j softplus(b_j + v'W_j + U_yj)
@@ -98,7 +99,7 @@ def hidden_probs(params: Params, visible: Visible) -> Hidden:
 
 def _draw_below(params: Params, key: PRNGKey, hidden: Hidden) -> tuple[Visible, Array]:
     """Draws v ~ p(v|h) and y ~ p(y|h)."""
-    visible = bernoulli(key, jax.nn.sigmoid(rbm.visible_logits(params, hidden)))
+    visible = rbm.draw_visible(params, key, rbm.visible_mean(params, hidden))
     return visible, jax.random.categorical(named_key(key, "labels"), label_logits(params, hidden))
 
 
@@ -156,7 +157,7 @@ def contrastive_divergence(
 
 
 def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:
-    """Draws y ~ p(y|v), where there are labels, and h ~ p(h|v, y); returns h and p(v=1|h)."""
+    """`rbm.reconstruct`, with y ~ p(y|v) drawn first where there are labels; h is of that label."""
     if num_classes(params):
         drawn = jax.random.categorical(named_key(key, "labels"), log_posterior(params, visible))
         params = given(params, drawn)
@@ -174,7 +175,7 @@ def generate(
     """`rbm.generate`, with the label units clamped to `labels`, or drawn too where none are given.
 
     Returns:
-        The last hidden state, and p(v=1|h) of it.
+        The last hidden state, and E[v|h] of it as pixels in [0, 1].
     """
     if not num_classes(params):
         return rbm.generate(params, key, hidden, num_steps, gain)

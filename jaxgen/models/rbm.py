@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machine with binary units, trained by contrastive divergence.
+"""Restricted Boltzmann machine, trained by contrastive divergence.
 
 Energy of visible units v in {0,1}^V and hidden units h in {0,1}^H, with weights W [V, H]:
 
@@ -9,6 +9,16 @@ Sums over h are exact, so the free energy and both conditionals have closed form
     F(v)     = -log sum_h exp(-E(v, h)) = -a'v - sum_j softplus(b_j + v'W_j)
     p(h_j=1|v) = sigmoid(b_j + v'W_j),   p(v_i=1|h) = sigmoid(a_i + W_i h).
 
+Gaussian visible units v in R^V hold real-valued pixels, each less its mean over the training set
+and divided by its standard deviation. With unit variance
+
+    E(v, h)  = sum_i (v_i - a_i)^2 / 2 - v'Wh - b'h
+    F(v)     = sum_i (v_i - a_i)^2 / 2 - sum_j softplus(b_j + v'W_j)
+    p(v_i|h) = N(a_i + W_i h, 1),
+
+and p(h_j=1|v) is the same (Hinton, "A practical guide to training restricted Boltzmann machines",
+2010, section 13.2). Parameters with `pixel_std` are those of Gaussian units.
+
 Learning follows the gradient of mean F(v_data) - mean F(v_model), with v_model held fixed. For
 CD-k, v_model is the state after k Gibbs steps that start at the data (Hinton 2002, "Training
 products of experts by minimizing contrastive divergence", eq. 5); for PCD the chains go on from
@@ -18,7 +28,7 @@ one update to the next (Tieleman 2008).
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -28,6 +38,7 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.errors import (
+    SettingError,
     require,
     require_above_zero,
     require_choices,
@@ -35,16 +46,22 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
+from jaxgen.random import Binarize, bernoulli, binarize, normal
 
 Visible: TypeAlias = Float[Array, "*batch visible"]
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
 Params: TypeAlias = dict[str, Array]
-"""w [V, H], b_visible [V] (a above), b_hidden [H] (b above)."""
+"""w [V, H], b_visible [V] (a above), b_hidden [H] (b above); of Gaussian visible units pixel_mean
+and pixel_std [V] too, which no update changes."""
+VisibleUnits: TypeAlias = Literal["binary", "gaussian"]
+"""What the visible units are; see the module."""
 
 BASE_RATE_SMOOTHING = 0.005
 """Of the base rates at the start of a training: no pixel's bias starts beyond 5.3."""
+LEAST_STD = 0.05
+"""Standard deviation, in [0, 1], that a pixel is divided by at least: one that is always or nearly
+always the same would be noise of a huge scale otherwise."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,9 @@ class Config:
 
     num_hidden: int = 100
     """Number of hidden units."""
+    visible: VisibleUnits = "binary"
+    """Visible units: binary, or gaussian for real-valued pixels, each standardised by its mean and
+    standard deviation over the training set; gaussian learns at rates of 0.001 to 0.01."""
     num_gibbs_steps: int = 1
     """k of CD-k: Gibbs steps between the positive and the negative phase."""
     learning_rate: float = 0.1
@@ -71,11 +91,12 @@ class Config:
     centred: bool = False
     """Centred gradient: subtract running means of the units from the statistics."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input of binary units: drawn again at every visit, >= 0.5, or used as
+    they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights; the biases start at zero."""
     num_sampling_steps: int = 1000
-    """Gibbs steps of `sample`, from units that are on with probability 1/2."""
+    """Gibbs steps of `sample`, from hidden units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -85,10 +106,83 @@ class Config:
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
 
 
+class Pixels(NamedTuple):
+    """Mean and standard deviation of each pixel over a training set, in [0, 1]."""
+
+    mean: Float[Array | np.ndarray, " visible"]
+    std: Float[Array | np.ndarray, " visible"]
+    """At least `LEAST_STD`."""
+
+
+def pixel_statistics(images: UInt8[np.ndarray, "examples *shape"]) -> Pixels:
+    """What Gaussian visible units standardise pixels by, from the training images.
+
+    The sums are exact, and a thousand images are in memory as whole numbers at a time.
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    images = check_images(images)
+    first = np.zeros(math.prod(images.shape[1:]), np.int64)
+    second = np.zeros_like(first)
+    for start in range(0, len(images), 1000):
+        block = np.asarray(images[start : start + 1000]).reshape(-1, len(first)).astype(np.int64)
+        first += block.sum(axis=0)
+        second += np.square(block).sum(axis=0)
+    mean, square = first / len(images), second / len(images)
+    std = np.sqrt(np.maximum(square - np.square(mean), 0.0))
+    floor = np.maximum(std / 255.0, LEAST_STD)
+    return Pixels((mean / 255.0).astype(np.float32), floor.astype(np.float32))
+
+
+def is_gaussian(params: Params) -> bool:
+    """Whether the visible units of these parameters are Gaussian."""
+    return "pixel_std" in params
+
+
+def standardise(params: Params, pixels: Float[Array, "*batch visible"]) -> Visible:
+    """Visible units of pixels in [0, 1]: (x - mean) / std of Gaussian ones, x of binary ones."""
+    if is_gaussian(params):
+        return (pixels - params["pixel_mean"]) / params["pixel_std"]
+    return pixels
+
+
+def to_visible(params: Params, key: PRNGKey, images: RawImages, method: Binarize) -> Visible:
+    """Visible units [B, V] of raw images: standardised, or binary ones as `binarize` makes them.
+
+    Errors:
+        SettingError: the images are no uint8 from 0 to 255.
+    """
+    return standardise(params, binarize(key, images, "none" if is_gaussian(params) else method))
+
+
+def to_pixels(params: Params, mean: Visible) -> Float[Array, "*batch visible"]:
+    """Pixels in [0, 1] of the means of visible units; those of Gaussian units are clipped."""
+    if is_gaussian(params):
+        return jnp.clip(params["pixel_mean"] + params["pixel_std"] * mean, 0.0, 1.0)
+    return mean
+
+
+def log_scale(params: Params) -> Float[Array, ""]:
+    """Sum_i log std_i, 0 of binary units.
+
+    A log density of pixels in [0, 1] is that of the standardised pixels less this, by the Jacobian
+    of `standardise`.
+    """
+    return jnp.sum(jnp.log(params["pixel_std"])) if is_gaussian(params) else jnp.zeros(())
+
+
 def energy(params: Params, visible: Visible, hidden: Hidden) -> Float[Array, "*batch"]:
-    """E(v, h) = -v'Wh - a'v - b'h, one number per example."""
+    """E(v, h) of the module, one number per example."""
     interaction = jnp.sum((visible @ params["w"]) * hidden, axis=-1)
-    return -interaction - visible @ params["b_visible"] - hidden @ params["b_hidden"]
+    return -interaction + _visible_energy(params, visible) - hidden @ params["b_hidden"]
+
+
+def _visible_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
+    """The part of the energy that no hidden unit has: -a'v, or sum_i (v_i - a_i)^2 / 2."""
+    if is_gaussian(params):
+        return 0.5 * jnp.sum(jnp.square(visible - params["b_visible"]), axis=-1)
+    return -visible @ params["b_visible"]
 
 
 def hidden_logits(params: Params, visible: Visible) -> Hidden:
@@ -97,21 +191,43 @@ def hidden_logits(params: Params, visible: Visible) -> Hidden:
 
 
 def visible_logits(params: Params, hidden: Hidden) -> Visible:
-    """Log p(v_i=1|h) / p(v_i=0|h) = a_i + W_i h."""
+    """A_i + W_i h: log p(v_i=1|h) / p(v_i=0|h) of a binary unit, the mean of a Gaussian one."""
     return hidden @ params["w"].T + params["b_visible"]
 
 
-def free_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
-    """F(v) = -a'v - sum_j softplus(b_j + v'W_j), one number per example, in nats.
+def mean_of(params: Params, logits: Visible) -> Visible:
+    """Means of visible units: sigmoid(l) of binary ones, l of Gaussian ones."""
+    return logits if is_gaussian(params) else jax.nn.sigmoid(logits)
 
-    The model's log likelihood is log p(v) = -F(v) - log Z.
+
+def visible_mean(params: Params, hidden: Hidden) -> Visible:
+    """E[v|h], which is p(v=1|h) of binary units."""
+    return mean_of(params, visible_logits(params, hidden))
+
+
+def draw_visible(params: Params, key: PRNGKey, mean: Visible) -> Visible:
+    """Visible units with these means: binary ones, or Gaussian ones of unit variance."""
+    return mean + normal(key, mean.shape) if is_gaussian(params) else bernoulli(key, mean)
+
+
+def noise_visible(params: Params, key: PRNGKey, num: int) -> Float[Array, "num visible"]:
+    """Visible units of no information: on with probability 1/2, or standard normal."""
+    zeros = jnp.zeros((num, params["w"].shape[0]))
+    return draw_visible(params, key, mean_of(params, zeros))
+
+
+def free_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
+    """F(v) of the module, one number per example, in nats.
+
+    The model's log likelihood is log p(v) = -F(v) - log Z; of Gaussian units it is the log density
+    of the standardised pixels.
     """
     softplus = jax.nn.softplus(hidden_logits(params, visible))
-    return -visible @ params["b_visible"] - jnp.sum(softplus, axis=-1)
+    return _visible_energy(params, visible) - jnp.sum(softplus, axis=-1)
 
 
 class RBM(nn.Module):
-    """Owner of the parameters; applied to visible units it returns their free energy."""
+    """Owner of the learned parameters; applied to binary units it returns their free energy."""
 
     num_visible: int
     num_hidden: int
@@ -135,7 +251,7 @@ def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int) -> Vis
     def gibbs_step(index: Array, visible: Visible) -> Visible:
         key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, index))
         hidden = bernoulli(key_hidden, jax.nn.sigmoid(hidden_logits(params, visible)))
-        return bernoulli(key_visible, jax.nn.sigmoid(visible_logits(params, hidden)))
+        return draw_visible(params, key_visible, visible_mean(params, hidden))
 
     unroll = num_steps <= 3 or 1  # a short loop takes longer than its steps in a row
     last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible, unroll=unroll)
@@ -156,7 +272,7 @@ def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
     d_visible, d_hidden = grads["b_visible"], grads["b_hidden"]
     w = grads["w"] - jnp.outer(d_visible, mean_hidden) - jnp.outer(mean_visible, d_hidden)
     d_visible, d_hidden = d_visible - w @ mean_hidden, d_hidden - mean_visible @ w
-    return {"w": w, "b_visible": d_visible, "b_hidden": d_hidden}
+    return grads | {"w": w, "b_visible": d_visible, "b_hidden": d_hidden}
 
 
 class State(NamedTuple):
@@ -178,20 +294,37 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     )
     if not config.weight_decay:
         return sgd
-    on_weights = {"w": True, "b_visible": False, "b_hidden": False}
+
+    def on_weights(params: Params) -> dict[str, bool]:
+        return {name: name == "w" for name in params}
+
     return optax.chain(optax.add_decayed_weights(config.weight_decay, on_weights), sgd)
 
 
-def init(config: Config, num_visible: int, key: PRNGKey) -> State:
-    """The state before the first update: W ~ N(0, init_scale^2), biases zero."""
+def init(config: Config, num_visible: int, key: PRNGKey, pixels: Pixels | None = None) -> State:
+    """The state before the first update: W ~ N(0, init_scale^2), biases zero.
+
+    Errors:
+        SettingError: Gaussian visible units without `pixels`, or with those of another size.
+    """
     key_params, key_chains = jax.random.split(key)
     module = RBM(num_visible, config.num_hidden, config.init_scale)
     params = module.init(key_params, jnp.zeros((1, num_visible)))["params"]
     chains, means = None, None
+    if config.visible == "gaussian":
+        sizes = {jnp.shape(each) for each in pixels or ()}
+        if pixels is None or sizes != {(num_visible,)}:
+            raise SettingError(
+                expected=f"mean and standard deviation of {num_visible} pixels, for Gaussian units",
+                found=f"those of {' and '.join(map(str, sizes))}" if sizes else "none",
+                remedy="give the learner pixels=rbm.pixel_statistics(training_images)",
+            )
+        mean, std = map(jnp.asarray, pixels)
+        params = params | {"pixel_mean": mean, "pixel_std": std}
     if config.persistent:
-        chains = bernoulli(key_chains, jnp.full((config.num_chains, num_visible), 0.5))
+        chains = noise_visible(params, key_chains, config.num_chains)
     if config.centred:
-        means = jnp.full(num_visible, 0.5), jnp.full(config.num_hidden, 0.5)
+        means = mean_of(params, jnp.zeros(num_visible)), jnp.full(config.num_hidden, 0.5)
     return State(
         params=params,
         opt_state=optimizer(config).init(params),
@@ -199,6 +332,24 @@ def init(config: Config, num_visible: int, key: PRNGKey) -> State:
         chains=chains,
         means=means,
     )
+
+
+def any_pixels(num_visible: int) -> Pixels:
+    """Statistics that hold the place of those that trained parameters have."""
+    return Pixels(jnp.zeros(num_visible), jnp.ones(num_visible))
+
+
+def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> Params:
+    """Untrained parameters, those of Gaussian units with pixels as they are."""
+    num_visible = math.prod(image_shape)
+    return init(config, num_visible, key, any_pixels(num_visible)).params
+
+
+def from_params(config: Config, image_shape: tuple[int, int, int], params: Params) -> State:
+    """The state with these parameters; the rest as before the first update."""
+    num_visible = math.prod(image_shape)
+    start = init(config, num_visible, jax.random.key(0), any_pixels(num_visible))
+    return start._replace(params=params)
 
 
 def mean_pixels(
@@ -233,7 +384,10 @@ def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visibl
     From biases of 0 an RBM draws every pixel with probability 1/2 at first. The gradient then is
     the same for all hidden units, drives them all on, and PCD with few units may never recover.
     Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 8.1.
+    Gaussian units are there already: the mean of standardised pixels is 0.
     """
+    if is_gaussian(state.params):
+        return state
     params = state.params | {"b_visible": base_rate_logits(mean_visible, BASE_RATE_SMOOTHING)}
     means = None if state.means is None else (jnp.asarray(mean_visible), state.means[1])
     return state._replace(params=params, means=means)
@@ -284,14 +438,14 @@ def descend(config: Config, state: State, grads: Params) -> State:
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One CD-k or PCD update from a batch; metrics as in `learn`."""
     key_data, key_gibbs = jax.random.split(key)
-    data = binarize(key_data, batch.images, config.binarize)
+    data = to_visible(state.params, key_data, batch.images, config.binarize)
     return learn(config, state, data, negative_phase(config, state, data, key_gibbs))
 
 
 def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:
-    """Draws h ~ p(h|v) once; returns it and the reconstruction p(v=1|h)."""
+    """Draws h ~ p(h|v) once; returns it and the reconstruction E[v|h] as pixels in [0, 1]."""
     hidden = bernoulli(key, jax.nn.sigmoid(hidden_logits(params, visible)))
-    return hidden, jax.nn.sigmoid(visible_logits(params, hidden))
+    return hidden, to_pixels(params, visible_mean(params, hidden))
 
 
 def generate(
@@ -303,10 +457,10 @@ def generate(
     state: it stands for `gain` copies of each unit that is on, and so saturates the first p(v|h).
 
     Returns:
-        The last hidden state, and p(v=1|h) of it.
+        The last hidden state, and E[v|h] of it as pixels in [0, 1].
     """
     key_down, key_up, key_gibbs = jax.random.split(key, 3)
-    visible = bernoulli(key_down, jax.nn.sigmoid(visible_logits(params, gain * hidden)))
+    visible = draw_visible(params, key_down, visible_mean(params, gain * hidden))
     visible = gibbs(params, visible, key_gibbs, num_steps - 1)
     return reconstruct(params, key_up, visible)
 
@@ -319,18 +473,28 @@ def sample(
     num: int,
     labels: Labels | None = None,
 ) -> Images:
-    """p(v=1|h) [num, H, W, C] after `num_sampling_steps` Gibbs steps from random hidden units."""
+    """E[v|h] [num, H, W, C] after `num_sampling_steps` Gibbs steps from random hidden units."""
     del labels
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, config.num_hidden), 0.5))
-    _, probs = generate(state.params, key_chain, start, config.num_sampling_steps)
-    return probs.reshape(num, *image_shape)
+    _, pixels = generate(state.params, key_chain, start, config.num_sampling_steps)
+    return pixels.reshape(num, *image_shape)
 
 
-def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
-    """The RBM as three pure functions, one visible unit per pixel of `image_shape` [H, W, C]."""
+def learner(
+    config: Config,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    pixels: Pixels | None = None,
+) -> Learner:
+    """The RBM as three pure functions, one visible unit per pixel and channel of `image_shape`.
+
+    Gaussian visible units begin with the statistics of the training images' pixels:
+
+        pixels = rbm.pixel_statistics(images)
+        fit(rbm.learner(config, image_shape, pixels), images, schedule, seeds)
+    """
     return Learner(
-        init=partial(init, config, math.prod(image_shape)),
+        init=partial(init, config, math.prod(image_shape), pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

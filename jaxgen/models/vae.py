@@ -1,4 +1,4 @@
-"""Variational autoencoder: Gaussian codes, a Bernoulli or Gaussian decoder, ELBO or IWAE bound.
+"""Variational autoencoder: Gaussian codes, a decoder of pixels, the ELBO or the IWAE bound.
 
 A code z ~ N(0, I) in R^L is decoded to p(x|z); the encoder approximates the posterior by a
 diagonal Gaussian q(z|x) = N(mean(x), diag exp(log_var(x))). With z = mean + exp(log_var / 2) eps,
@@ -8,9 +8,19 @@ eps ~ N(0, I), and w = p(x|z) p(z) / q(z|x), both objectives are lower bounds of
     iwae(x) = E[log (w_1 + ... + w_K) / K],   K codes from q  (K = 1: the same expectation)
 
 Kingma and Welling, "Auto-encoding variational Bayes", 2014; Burda, Grosse and Salakhutdinov,
-"Importance weighted autoencoders", 2016.
+"Importance weighted autoencoders", 2016. Both nets are dense, or of n convolutions that halve or
+double the image, as the DCGAN's, with H and W padded to multiples of 2^n:
+
+    encoder: [H, W, C] -> [H/2, W/2, c_1] -> ... -> [H/2^n, W/2^n, c_n] -> dense -> 2 L
+    decoder: L -> dense -> [H/2^n, W/2^n, c_n] -> ... -> [H/2, W/2, c_1] -> [H, W, outputs]
+
+A conditional VAE is given the class y of an image in both nets, q(z|x, y) and p(x|z, y), and its
+bounds are of log p(x|y). The class adds a learned vector to what enters the first activation of
+either net, as units for the classes beside its inputs would. Sohn, Lee and Yan, "Learning
+structured output representation using deep conditional generative models", 2015.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -27,23 +37,47 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
 )
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
+from jaxgen.nn.conv_spec import ConvSpec, blockwise
+from jaxgen.nn.layers import Conv, ConvTranspose
 from jaxgen.random import Binarize, binarize, normal
 
+ImageShape: TypeAlias = tuple[int, int, int]
+"""[H, W, C]."""
 Visible: TypeAlias = Float[Array, "*batch visible"]
+"""Images in [0, 1], flattened: V = H W C units, the channels of a pixel side by side."""
 Codes: TypeAlias = Float[Array, "*batch latent"]
 Params: TypeAlias = dict[str, Any]
-"""The trees of `Encoder` and `Decoder`, under "encoder" and "decoder"."""
+"""The trees of both nets, under "encoder" and "decoder"."""
 
 ACTIVATIONS: Any = {"softplus": losses.softplus, "tanh": jnp.tanh, "relu": nn.relu}
-LOG_PROBS: Any = {"bernoulli": losses.bernoulli_log_prob, "gaussian": losses.gaussian_log_prob}
+LOG_PROBS: Any = {
+    "bernoulli": losses.bernoulli_log_prob,
+    "gaussian": losses.gaussian_log_prob,
+    "logistic": losses.discretised_logistic_log_prob,
+}
+MEANS: Any = {
+    "bernoulli": losses.sigmoid,
+    "gaussian": lambda mean, _: jnp.clip(mean, 0.0, 1.0),
+    "logistic": losses.discretised_logistic_mean,
+}
+"""E[x|z], from what the decoder gives."""
 
 ACTIVE_VARIANCE = 0.01
 """A latent variable is active where its posterior mean varies more than this over the data."""
+LARGEST_DENSE = 32
+"""Largest side of grey images for which both nets are dense if the architecture is auto."""
+HALVING = ConvSpec((4, 4), stride=2, padding=1)
+"""The convolution between two image sizes."""
+IMAGES_AT_ONCE = 512
+"""Images inside convolutions at a time: those of a whole test set take gigabytes."""
+FIRST_LOCATION, FIRST_LOG_SCALE, LEAST_LOG_SCALE = 0.5, -2.0, -7.0
+"""Of discretised logistic pixels where the decoder's outputs are 0, and the least log scale."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +85,18 @@ class Config:
     """The lab's VAE; every field is a flag of `experiments.vae`."""
 
     hidden_sizes: tuple[int, ...] = (200, 200)
-    """Units of the encoder's hidden layers; the decoder has them in reverse order."""
+    """Units of the dense encoder's hidden layers; the decoder has them in reverse order."""
     latent_size: int = 20
     """Number of latent variables."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Function after every hidden layer."""
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """p(x|z): binary pixels from logits, or grey pixels from a mean and a log variance each."""
+    likelihood: Literal["auto", "bernoulli", "gaussian", "logistic"] = "auto"
+    """p(x|z). bernoulli: binary pixels from logits. gaussian: a density of grey levels, from a mean
+    and a log variance each. logistic: each of the 256 levels, from a location and a log
+    scale each (discretised logistic). auto: bernoulli for grey images, logistic for colour."""
     binarize: Binarize = "sample"
-    """How grey pixels become input. A Gaussian decoder needs "none"; with a Bernoulli decoder that
-    makes no number a likelihood, for grey values are not among its outcomes."""
+    """How grey pixels become input of a Bernoulli decoder, for which "none" makes no number a
+    likelihood, for grey values are not among its outcomes. Others take pixels as they are."""
     min_log_var: float = -6.0
     """Least log variance of a Gaussian pixel; without it a constant pixel has no finite density."""
     num_samples: int = 1
@@ -79,78 +115,194 @@ class Config:
     """Adam's addition to the root of the squared gradient's mean."""
     first_stage_steps: int = 0
     """n > 0: the rate times 10^(-1/7) after n, 4n, 13n, ... steps, at most 7 times; 0: constant."""
+    architecture: Literal["auto", "dense", "conv"] = "auto"
+    """Layers of both nets. auto: dense for grey images with sides of at most 32, else conv."""
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of the encoder's convolutions, each of which halves the image; the decoder has them
+    in reverse order."""
+    num_classes: int = 0
+    """Classes that both nets are given; 0: not conditional. --conditional takes the data set's."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "latent_size", "num_samples")
-        require_layer_sizes(self, "hidden_sizes")
+        require_layer_sizes(self, "hidden_sizes", "channels")
         require_not_negative(self, "kl_weight", "kl_warmup_steps", "first_stage_steps")
+        require_classes(self)
         require_above_zero(self, "learning_rate", "epsilon")
         require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
         require(self, "min_log_var", math.isfinite(self.min_log_var), "finite")
-        if self.likelihood == "gaussian":
-            require(self, "binarize", self.binarize == "none", "none for a Gaussian decoder")
+        if self.likelihood in ("gaussian", "logistic"):
+            wanted = f"none for a {self.likelihood} decoder, whose pixels are grey"
+            require(self, "binarize", self.binarize != "threshold", wanted)
         if self.objective == "iwae":
             require(self, "kl_weight", self.kl_weight == 1.0, "1 for the IWAE objective")
             require(self, "kl_warmup_steps", self.kl_warmup_steps == 0, "0 for the IWAE objective")
 
 
-def _dense_layers(x: Array, sizes: tuple[int, ...], activation: str) -> Array:
-    """Dense layers, an activation between every two; weights as Glorot and Bengio 2010, eq. 16."""
+def decided(config: Config, image_shape: ImageShape) -> Config:
+    """The settings for images [H, W, C]: none is "auto", and pixels are binary for Bernoulli alone.
+
+    Errors:
+        SettingError: the pixels of colour images are to be binary, and no decoder is named.
+    """
+    height, width, num_channels = image_shape
+    grey = num_channels == 1
+    changes: dict[str, Any] = {}
+    if config.architecture == "auto":
+        dense = grey and max(height, width) <= LARGEST_DENSE
+        changes["architecture"] = "dense" if dense else "conv"
+    if config.likelihood == "auto":
+        changes["likelihood"] = "bernoulli" if grey else "logistic"
+    config = dataclasses.replace(config, **changes)
+    if config.likelihood != "bernoulli":
+        config = dataclasses.replace(config, binarize="none")
+    return config
+
+
+class Nets(NamedTuple):
+    """A VAE for images of one shape, without its parameters."""
+
+    config: Config
+    """`decided`."""
+    image_shape: ImageShape
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that describe a channel's distribution, each a map of its own."""
+        return 1 if self.config.likelihood == "bernoulli" else 2
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """[H, W] that every convolution halves exactly."""
+        unit = 2 ** len(self.config.channels)
+        height, width = (-(-side // unit) * unit for side in self.image_shape[:2])
+        return height, width
+
+
+def nets(config: Config, image_shape: ImageShape) -> Nets:
+    """A VAE with these settings for images [H, W, C]; errors as `decided`."""
+    return Nets(decided(config, image_shape), image_shape)
+
+
+def _dense(size: int, name: str) -> nn.Dense:
+    """A dense layer; weights as Glorot and Bengio 2010, eq. 16."""
+    return nn.Dense(size, kernel_init=nn.initializers.glorot_uniform(), name=name)
+
+
+def _labelled(x: Array, num_classes: int, labels: Labels | None) -> Array:
+    """Activations [B, ..., N] and, in a conditional net, a learned vector [N] of each class."""
+    if not num_classes:
+        return x
+    start = nn.initializers.glorot_uniform()
+    vectors = nn.Embed(num_classes, x.shape[-1], embedding_init=start, name="label")(labels)
+    return x + vectors.reshape(len(x), *(1 for _ in x.shape[2:]), -1)
+
+
+def _dense_layers(x: Array, sizes: tuple[int, ...], config: Config, labels: Labels | None) -> Array:
+    """Dense layers, an activation between every two."""
     for index, size in enumerate(sizes):
-        x = x if index == 0 else ACTIVATIONS[activation](x)
-        x = nn.Dense(size, kernel_init=nn.initializers.glorot_uniform(), name=f"dense_{index}")(x)
+        x = x if index == 0 else ACTIVATIONS[config.activation](x)
+        x = _dense(size, f"dense_{index}")(x)
+        x = _labelled(x, config.num_classes, labels) if index == 0 else x
     return x
 
 
 class Encoder(nn.Module):
-    """q(z|x): maps visible units [..., V] to the mean and log variance of each latent variable."""
+    """q(z|x): maps visible units [B, V] to the mean and log variance of each latent variable."""
 
-    config: Config
+    nets: Nets
 
     @nn.compact
-    def __call__(self, visible: Visible) -> tuple[Codes, Codes]:
-        """Mean and log variance, each [..., L]."""
-        sizes = (*self.config.hidden_sizes, 2 * self.config.latent_size)
-        mean, log_var = jnp.split(_dense_layers(visible, sizes, self.config.activation), 2, axis=-1)
-        return mean, log_var
+    def __call__(self, visible: Visible, labels: Labels | None = None) -> Array:
+        """Means and log variances, [B, 2 L]."""
+        config = self.nets.config
+        if config.architecture == "dense":
+            sizes = (*config.hidden_sizes, 2 * config.latent_size)
+            return _dense_layers(visible, sizes, config, labels)
+        x = visible.reshape(-1, *self.nets.image_shape)
+        missing = [a - b for a, b in zip(self.nets.padded_size, x.shape[1:3], strict=True)]
+        x = jnp.pad(x, [(0, 0), *((n // 2, n - n // 2) for n in missing), (0, 0)])
+        start = nn.initializers.glorot_uniform()
+        for index, size in enumerate(config.channels):
+            x = Conv(size, HALVING, start, name=f"conv_{index}")(x)
+            x = _labelled(x, config.num_classes, labels) if index == 0 else x
+            x = ACTIVATIONS[config.activation](x)
+        return _dense(2 * config.latent_size, "dense_0")(x.reshape(len(x), -1))
 
 
 class Decoder(nn.Module):
-    """p(x|z): maps codes [..., L] to what describes each visible unit's distribution."""
+    """p(x|z): maps codes [B, L] to what describes each visible unit's distribution."""
 
-    config: Config
-    num_outputs: int
+    nets: Nets
 
     @nn.compact
-    def __call__(self, codes: Codes) -> tuple[Visible, ...]:
-        """(logits,) of a Bernoulli decoder, (mean, log_var) of a Gaussian one, each [..., V]."""
-        config = self.config
-        sizes = (*reversed(config.hidden_sizes), self.num_outputs)
-        outputs = _dense_layers(codes, sizes, config.activation)
-        if config.likelihood == "bernoulli":
-            return (outputs,)
-        mean, free = jnp.split(outputs, 2, axis=-1)
-        return mean, config.min_log_var + nn.softplus(free - config.min_log_var)
+    def __call__(self, codes: Codes, labels: Labels | None = None) -> Array:
+        """`num_outputs` blocks of numbers for each image, one after the other: [B, outputs V]."""
+        config, num_outputs = self.nets.config, self.nets.num_outputs
+        height, width, num_channels = self.nets.image_shape
+        if config.architecture == "dense":
+            num = num_outputs * height * width * num_channels
+            return _dense_layers(codes, (*reversed(config.hidden_sizes), num), config, labels)
+        padded, first = self.nets.padded_size, config.channels[-1]
+        small = [side >> len(config.channels) for side in padded]
+        x = _dense(math.prod(small) * first, "dense_0")(codes)
+        x = _labelled(x, config.num_classes, labels).reshape(-1, *small, first)
+        start = nn.initializers.glorot_uniform()
+        sizes = (*reversed(config.channels[:-1]), num_outputs * num_channels)
+        for index, size in enumerate(sizes):
+            x = ACTIVATIONS[config.activation](x)
+            x = ConvTranspose(size, HALVING, start, name=f"conv_{index}")(x)
+        top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
+        x = x[:, top : top + height, left : left + width]
+        x = x.reshape(*x.shape[:3], num_outputs, num_channels).transpose(0, 3, 1, 2, 4)
+        return x.reshape(len(x), -1)
 
 
-def encode(params: Params, config: Config, visible: Visible) -> tuple[Codes, Codes]:
-    """Mean and log variance of q(z|x), each [..., L]."""
-    moments: Any = Encoder(config).apply({"params": params["encoder"]}, visible)
-    return moments[0], moments[1]
+def _apply(net: nn.Module, params: Params, nets: Nets, x: Array, labels: Labels | None) -> Array:
+    """What a net makes of rows [B, ...]; convolutions take `IMAGES_AT_ONCE` of them at a time."""
+
+    def applied(rows: tuple[Array, Labels | None]) -> Any:
+        return net.apply({"params": params}, *rows)
+
+    at_once = len(x) if nets.config.architecture == "dense" else IMAGES_AT_ONCE
+    return blockwise(applied, (x, labels), at_once)
 
 
-def decode(params: Params, config: Config, codes: Codes) -> tuple[Visible, ...]:
-    """p(x|z): (logits,) of a Bernoulli decoder, (mean, log_var) of a Gaussian one, [..., V]."""
-    num_outputs = len(params["decoder"][f"dense_{len(config.hidden_sizes)}"]["bias"])
-    outputs: Any = Decoder(config, num_outputs).apply({"params": params["decoder"]}, codes)
-    return tuple(outputs)
+def encode(
+    params: Params, nets: Nets, visible: Visible, labels: Labels | None = None
+) -> tuple[Codes, Codes]:
+    """Mean and log variance of q(z|x), each [B, L]; labels [B] of a conditional VAE alone."""
+    moments = _apply(Encoder(nets), params["encoder"], nets, visible, labels)
+    mean, log_var = jnp.split(moments, 2, axis=-1)
+    return mean, log_var
 
 
-def decoded_means(params: Params, config: Config, codes: Codes) -> Visible:
-    """E[x|z] per visible unit, in [0, 1]: probabilities, or a Gaussian's means, clipped."""
-    first, *_ = decode(params, config, codes)
-    return losses.sigmoid(first) if config.likelihood == "bernoulli" else jnp.clip(first, 0.0, 1.0)
+def decode(
+    params: Params, nets: Nets, codes: Codes, labels: Labels | None = None
+) -> tuple[Visible, ...]:
+    """p(x|z) of codes [B, L], each [B, V].
+
+    (logits,) of a Bernoulli decoder, (mean, log_var) of a Gaussian one, and (location, log_scale)
+    of a logistic one.
+    """
+    outputs = _apply(Decoder(nets), params["decoder"], nets, codes, labels)
+    if nets.config.likelihood == "bernoulli":
+        return (outputs,)
+    centre, free = jnp.split(outputs, 2, axis=-1)
+    least = nets.config.min_log_var
+    if nets.config.likelihood == "logistic":
+        centre, free = FIRST_LOCATION + centre, FIRST_LOG_SCALE + free
+        least = LEAST_LOG_SCALE
+    return centre, least + nn.softplus(free - least)
+
+
+def decoded_means(
+    params: Params, nets: Nets, codes: Codes, labels: Labels | None = None
+) -> Visible:
+    """E[x|z] per visible unit [B, V], in [0, 1]; a Gaussian's is clipped."""
+    found: Array = MEANS[nets.config.likelihood](*decode(params, nets, codes, labels))
+    return found
 
 
 class Terms(NamedTuple):
@@ -166,13 +318,24 @@ class Terms(NamedTuple):
     """Mean of q(z|x)."""
 
 
-def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: int) -> Terms:
-    """Draws `num` codes per image [batch, V] and returns the parts of the bounds."""
-    mean, log_var = encode(params, config, visible)
+def terms(
+    params: Params,
+    nets: Nets,
+    key: PRNGKey,
+    visible: Visible,
+    num: int,
+    labels: Labels | None = None,
+) -> Terms:
+    """Draws `num` codes per image [batch, V] and returns the parts of the bounds.
+
+    Given labels [batch], all are of the classes: p(x|z, y), q(z|x, y).
+    """
+    mean, log_var = encode(params, nets, visible, labels)
     codes = mean + jnp.exp(0.5 * log_var) * normal(key, (num, *mean.shape))
-    flat = decode(params, config, codes.reshape(-1, config.latent_size))
+    repeated = None if labels is None else jnp.tile(labels, num)
+    flat = decode(params, nets, codes.reshape(-1, mean.shape[-1]), repeated)
     outputs = (output.reshape(num, *visible.shape) for output in flat)
-    reconstruction = LOG_PROBS[config.likelihood](visible, *outputs)
+    reconstruction = LOG_PROBS[nets.config.likelihood](visible, *outputs)
     log_prior = losses.standard_normal_log_prob(codes)
     log_posterior = losses.gaussian_log_prob(codes, mean, log_var)
     return Terms(
@@ -184,10 +347,15 @@ def terms(params: Params, config: Config, key: PRNGKey, visible: Visible, num: i
 
 
 def log_weights(
-    params: Params, config: Config, key: PRNGKey, visible: Visible, num: int
+    params: Params,
+    nets: Nets,
+    key: PRNGKey,
+    visible: Visible,
+    num: int,
+    labels: Labels | None = None,
 ) -> Float[Array, "num batch"]:
     """Log p(x, z) - log q(z|x) of `num` codes per image drawn from q(z|x), in nats."""
-    return terms(params, config, key, visible, num).log_weights
+    return terms(params, nets, key, visible, num, labels).log_weights
 
 
 def objective(config: Config, found: Terms, kl_weight: float | Array) -> Float[Array, " batch"]:
@@ -223,16 +391,16 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return adam
 
 
-def init(config: Config, num_visible: int, key: PRNGKey) -> State:
-    """The state before the first update; see `_dense_layers` for the weights."""
+def init(nets: Nets, key: PRNGKey) -> State:
+    """The state before the first update; weights as Glorot and Bengio 2010, biases 0."""
     key_encoder, key_decoder = jax.random.split(key)
-    num_outputs = num_visible * (2 if config.likelihood == "gaussian" else 1)
-    encoder, decoder = Encoder(config), Decoder(config, num_outputs)
+    visible, codes = jnp.zeros((1, math.prod(nets.image_shape))), (1, nets.config.latent_size)
+    labels = jnp.zeros(1, jnp.int32)
     params = {
-        "encoder": encoder.init(key_encoder, jnp.zeros((1, num_visible)))["params"],
-        "decoder": decoder.init(key_decoder, jnp.zeros((1, config.latent_size)))["params"],
+        "encoder": Encoder(nets).init(key_encoder, visible, labels)["params"],
+        "decoder": Decoder(nets).init(key_decoder, jnp.zeros(codes), labels)["params"],
     }
-    return State(params=params, opt_state=optimizer(config).init(params), step=jnp.int32(0))
+    return State(params, optimizer(nets.config).init(params), jnp.int32(0))
 
 
 def is_active(mean_variance: Float[Array, " latent"]) -> Bool[Array, " latent"]:
@@ -240,10 +408,15 @@ def is_active(mean_variance: Float[Array, " latent"]) -> Bool[Array, " latent"]:
     return mean_variance > ACTIVE_VARIANCE
 
 
-def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+def _given(nets: Nets, labels: Labels) -> Labels | None:
+    """The labels that a conditional VAE is given, and no other."""
+    return labels if nets.config.num_classes else None
+
+
+def step(nets: Nets, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One Adam update of both nets from a batch.
 
-    Metrics, means over the batch in nats per image:
+    Metrics, means over the batch in nats per image, given its class in a conditional VAE:
         objective: what is maximised.
         elbo: reconstruction - kl, whatever is maximised.
         reconstruction: log p(x|z), averaged over the codes.
@@ -251,14 +424,16 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         active_units: latent variables whose posterior mean has a variance above 0.01 here.
         kl_weight, learning_rate: only where they change during training.
     """
+    config = nets.config
     key_data, key_codes = jax.random.split(key)
+    labels = _given(nets, batch.labels)
     visible = binarize(key_data, batch.images, config.binarize)
     kl_weight = jnp.float32(config.kl_weight)
     if config.kl_warmup_steps:
         kl_weight *= jnp.minimum(state.step / config.kl_warmup_steps, 1.0)
 
     def loss(params: Params) -> tuple[Array, Terms]:
-        found = terms(params, config, key_codes, visible, config.num_samples)
+        found = terms(params, nets, key_codes, visible, config.num_samples, labels)
         return -jnp.mean(objective(config, found, kl_weight)), found
 
     (value, found), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -276,24 +451,23 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 
 def sample(
-    config: Config,
-    image_shape: tuple[int, int, int],
-    state: State,
-    key: PRNGKey,
-    num: int,
-    labels: Labels | None = None,
+    nets: Nets, state: State, key: PRNGKey, num: int, labels: Labels | None = None
 ) -> Images:
-    """E[x|z] [num, H, W, C] for codes z ~ N(0, I)."""
-    del labels
-    images = decoded_means(state.params, config, normal(key, (num, config.latent_size)))
-    return images.reshape(num, *image_shape)
+    """E[x|z] [num, H, W, C] for codes z ~ N(0, I); a conditional VAE draws classes not given."""
+    codes = normal(key, (num, nets.config.latent_size))
+    if nets.config.num_classes and labels is None:
+        labels = jax.random.randint(named_key(key, "labels"), (num,), 0, nets.config.num_classes)
+    given = None if labels is None else _given(nets, labels)
+    return decoded_means(state.params, nets, codes, given).reshape(num, *nets.image_shape)
 
 
-def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
-    """The VAE as three pure functions, one visible unit per pixel of `image_shape` [H, W, C]."""
+def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
+    """The VAE as three pure functions, for images of `image_shape` [H, W, C]."""
+    both = nets(config, image_shape)
     return Learner(
-        init=partial(init, config, math.prod(image_shape)),
-        step=partial(step, config),
-        sample=partial(sample, config, image_shape),
+        init=partial(init, both),
+        step=partial(step, both),
+        sample=partial(sample, both),
         image_shape=image_shape,
+        num_classes=config.num_classes,
     )

@@ -10,6 +10,9 @@ start as the weights of the DBN. With h_0 = v, one step does
             predict each level from the one below: dR_l = rate <h_{l-1} (h_l - q_l)'>
 
 where p and q are the predictions, and <.> is the mean over the batch. Biases follow the same rule.
+Of Gaussian visible units, as in `jaxgen.models.rbm`, the prediction is the mean W_1 h_1 + a: the
+rule is the gradient of log N(v; W_1 h_1 + a, 1), and the dream ends in that mean.
+
 Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation
 2006, section 5 and appendix B, with its label units if there are classes. Two differences: the
 statistics of the top RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as
@@ -29,10 +32,9 @@ import optax
 from jaxtyping import Array
 
 from jaxgen.errors import (
-    MAX_SIZE,
-    require,
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -40,7 +42,7 @@ from jaxgen.errors import (
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.random import Binarize
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,18 @@ class Config:
 
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Hidden units of each layer, the lowest first; those of the DBN."""
+    visible: rbm.VisibleUnits = "binary"
+    """Visible units, those of the DBN: binary, or gaussian for real-valued, standardised pixels."""
     num_gibbs_steps: int = 2
     """k of CD-k in the top pair."""
     learning_rate: float = 0.01
     """Step size of all updates."""
     prediction: Literal["probs", "samples"] = "probs"
-    """What predicts, and what is dreamt of the pixels: probabilities as in the paper, or draws."""
+    """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
+    Gaussian units, or draws."""
     binarize: Binarize = "sample"
-    """How grey pixels become input: drawn again at every visit, >= 0.5, or used as they are."""
+    """How grey pixels become input of binary units: drawn again at every visit, >= 0.5, or used as
+    they are."""
     init_scale: float = 0.1
     """Standard deviation of the initial weights where no DBN is given."""
     num_sampling_steps: int = 1000
@@ -70,8 +76,7 @@ class Config:
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_above_zero(self, "learning_rate")
         require_not_negative(self, "init_scale")
-        holds = 0 <= self.num_classes <= MAX_SIZE
-        require(self, "num_classes", holds, f"from 0 to {MAX_SIZE:,}")
+        require_classes(self)
 
 
 class State(NamedTuple):
@@ -80,7 +85,8 @@ class State(NamedTuple):
     recognition: Layers
     """w [below, above] (R above) and b_hidden of each layer below the top pair."""
     generative: Layers
-    """w [below, above] (W above) and b_visible of the same layers."""
+    """w [below, above] (W above) and b_visible of the same layers, and what Gaussian visible units
+    have."""
     top: rbm.State
     opt_state: optax.OptState
     """Of the directed layers."""
@@ -105,23 +111,38 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return rbm.optimizer(top_config(config))
 
 
-def random_layers(config: Config, num_visible: int, key: PRNGKey) -> Layers:
+def random_layers(
+    config: Config, num_visible: int, key: PRNGKey, pixels: rbm.Pixels | None = None
+) -> Layers:
     """An untrained DBN, for wake-sleep learning without a greedy start."""
     stack = dbn.Config(
         hidden_sizes=config.hidden_sizes,
+        visible=config.visible,
         init_scale=config.init_scale,
         num_classes=config.num_classes,
     )
-    return dbn.init_layers(stack, num_visible, key)
+    return dbn.init_layers(stack, num_visible, key, pixels)
 
 
-def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) -> State:
-    """Unties a DBN: both directions start with the same weights; the top RBM stays as it is."""
+def init(
+    config: Config,
+    num_visible: int,
+    layers: Layers | None,
+    key: PRNGKey,
+    pixels: rbm.Pixels | None = None,
+) -> State:
+    """Unties a DBN: both directions start with the same weights; the top RBM stays as it is.
+
+    Errors:
+        SettingError: `layers` have other sizes or visible units than the settings; or there are
+            none, and Gaussian units are to begin without `pixels`.
+    """
     if layers is None:
-        layers = random_layers(config, num_visible, key)
+        layers = random_layers(config, num_visible, key, pixels)
     dbn.require_sizes(layers, config.hidden_sizes, config.num_classes)
+    dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
-    generative = tuple({"w": p["w"], "b_visible": p["b_visible"]} for p in layers[:-1])
+    generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
     num_below = layers[-1]["w"].shape[0]
     return State(
         recognition=recognition,
@@ -129,6 +150,12 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
         top=rbm.init(top_config(config), num_below, key)._replace(params=layers[-1]),
         opt_state=optimizer(config).init((recognition, generative)),
     )
+
+
+def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> dbn.Net:
+    """The net of an untrained DBN."""
+    num_visible = math.prod(image_shape)
+    return init(config, num_visible, None, key, rbm.any_pixels(num_visible)).params
 
 
 def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
@@ -154,7 +181,8 @@ def delta_rule(
 
     This is the gradient of -mean log p(target|source), so that descent is the appendix's rule:
     dw = rate <source (target - prediction)>, db = rate <target - prediction>. With a key the
-    prediction is drawn from its probabilities p, which keeps the mean and adds noise.
+    prediction is drawn, from the probabilities p of binary units or about the mean p of Gaussian
+    ones, which keeps the mean and adds noise.
 
     Returns:
         The gradients, and mean (target - p)^2 of the lowest layer.
@@ -162,10 +190,11 @@ def delta_rule(
     grads, errors = [], []
     for index, (layer, source, target) in enumerate(zip(layers, sources, targets, strict=True)):
         logits, pullback = jax.vjp(lambda layer, source=source: logits_of(layer, source), layer)
-        probs = jax.nn.sigmoid(logits)
-        errors.append(jnp.mean(jnp.square(target - probs)))
-        drawn = probs if key is None else bernoulli(jax.random.fold_in(key, index), probs)
-        grads += pullback((drawn - target) / len(target))
+        predicted = rbm.mean_of(layer, logits)
+        errors.append(jnp.mean(jnp.square(target - predicted)))
+        if key is not None:
+            predicted = rbm.draw_visible(layer, jax.random.fold_in(key, index), predicted)
+        grads += pullback((predicted - target) / len(target))
     return tuple(grads), errors[0]
 
 
@@ -175,11 +204,13 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     Metrics:
         those of `label_units.contrastive_divergence` for the top pair, and of the lowest layer,
         before the update,
-        wake_error: mean (v - p(v=1|h_1))^2 of the wake pass;
+        wake_error: mean (v - E[v|h_1])^2 of the wake pass;
         sleep_error: mean (h_1 - q(h_1=1|v))^2 of the sleep pass.
     """
     key_data, key_up, key_top, key_down, key_drawn = jax.random.split(key, 5)
-    wake = dbn.up(state.recognition, key_up, binarize(key_data, batch.images, config.binarize))
+    bottom = state.generative[0]
+    visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
+    wake = dbn.up(state.recognition, key_up, visible)
     top, metrics, model = label_units.contrastive_divergence(
         top_config(config), state.top, wake[-1], batch.labels, key_top
     )
@@ -187,7 +218,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     key_wake = key_sleep = None
     if config.prediction == "samples":
         key_pixels, key_wake, key_sleep = jax.random.split(key_drawn, 3)
-        sleep = (bernoulli(key_pixels, sleep[0]), *sleep[1:])
+        sleep = (rbm.draw_visible(bottom, key_pixels, sleep[0]), *sleep[1:])
 
     generative, wake_error = delta_rule(
         rbm.visible_logits, state.generative, wake[1:], wake[:-1], key_wake
@@ -215,11 +246,17 @@ def sample(
 
 
 def learner(
-    config: Config, image_shape: tuple[int, int, int] = (28, 28, 1), layers: Layers | None = None
+    config: Config,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    layers: Layers | None = None,
+    pixels: rbm.Pixels | None = None,
 ) -> Learner:
-    """The fine-tuning of the DBN `layers`, or wake-sleep learning from random weights."""
+    """The fine-tuning of the DBN `layers`, or wake-sleep learning from random weights.
+
+    Random weights of Gaussian units begin with `rbm.pixel_statistics` of the training images.
+    """
     return Learner(
-        init=partial(init, config, math.prod(image_shape), layers),
+        init=partial(init, config, math.prod(image_shape), layers, pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

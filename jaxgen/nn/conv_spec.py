@@ -1,7 +1,7 @@
 """What the algorithms of a convolution share: its spec, products and blocks of images."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,13 @@ def _blocks(images: Array, wanted: int) -> Array:
     return images.reshape(-1, size, *images.shape[1:])
 
 
-def blockwise(function: Callable[[Array], Array], images: Array, wanted: int) -> Array:
-    """`function` of the images [B, ...], at most `wanted` of them at a time."""
-    blocks = _blocks(images, wanted)
-    if len(blocks) == 1:
+def blockwise(function: Callable[[Any], Array], images: Any, wanted: int) -> Array:
+    """`function` of images [B, ...], or of a tree of such arrays, at most `wanted` at a time."""
+    blocks = jax.tree.map(lambda each: _blocks(each, wanted), images)
+    if len(jax.tree.leaves(blocks)[0]) == 1:
         return function(images)
     done: Array = lax.map(function, blocks)
-    return done.reshape(-1, *done.shape[2:])[: len(images)]
+    return done.reshape(-1, *done.shape[2:])[: len(jax.tree.leaves(images)[0])]
 
 
 def blockwise_sum(

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxgen.nn.conv import Feature, conv, conv_transpose
 from jaxgen.nn.conv_spec import ConvSpec
@@ -26,15 +27,23 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+Fan: TypeAlias = Literal["in", "out"]
+"""The inputs or the outputs of a layer, whose number sets the range in which its weights start."""
+
+
 class Dense(nn.Module):
-    """A dense layer whose weights and biases start uniform in +-1 / sqrt(inputs), as PyTorch's."""
+    """A dense layer whose weights and biases start uniform in +-1 / sqrt(n).
+
+    n is the number of inputs, as of PyTorch's `Linear`, or that of outputs with `fan` "out".
+    """
 
     features: int
+    fan: Fan = "in"
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
         """Maps [B, inputs] to [B, features]."""
-        bound = 1.0 / math.sqrt(x.shape[-1])
+        bound = 1.0 / math.sqrt(x.shape[-1] if self.fan == "in" else self.features)
 
         def uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
             return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -134,26 +143,47 @@ class BatchNorm(nn.Module):
     running <- (1 - momentum) running + momentum batch, where the variance that enters is the
     unbiased one. Otherwise the running ones are taken. Flax calls 1 - momentum the momentum.
     Ioffe and Szegedy, "Batch normalization", 2015, algorithm 1; PyTorch, `BatchNorm2d`.
+
+    It is conditional where there are classes: mean and variance are still those of the whole batch,
+    and each example is scaled and shifted by the numbers of its class.
+    Dumoulin, Shlens and Kudlur, "A learned representation for artistic style", 2017, equation 5.
     """
 
     scale_init: nn.initializers.Initializer
     momentum: float = 0.1
     epsilon: float = 1e-5
+    num_classes: int = 0
+    """Classes, each with a scale and a bias of its own, [num_classes, C]; 0: one of both, [C]."""
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "... channels"], train: bool
-    ) -> Float[Array, "... channels"]:
-        """Normalises x; in training also updates the collection "batch_stats"."""
+        self,
+        x: Float[Array, "batch ... channels"],
+        train: bool,
+        labels: Int[Array | np.ndarray, " batch"] | None = None,
+    ) -> Float[Array, "batch ... channels"]:
+        """Normalises x; in training also updates the collection "batch_stats".
+
+        `labels` are the classes of the examples, where there are classes.
+        """
         channels = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        shape = (self.num_classes, channels) if self.num_classes else (channels,)
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if self.num_classes:
+            rows = (len(x), *(1,) * (x.ndim - 2), channels)
+            scale, bias = scale[labels].reshape(rows), bias[labels].reshape(rows)
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return (x - running_mean.value) * factor + bias
-        y, mean, var = batch_norm(x, scale, bias, self.epsilon)
+        if self.num_classes:
+            ones, zeros = jnp.ones(channels), jnp.zeros(channels)
+            unit, mean, var = batch_norm(x, ones, zeros, self.epsilon)
+            y = scale * unit + bias
+        else:
+            y, mean, var = batch_norm(x, scale, bias, self.epsilon)
         if not self.is_initializing():
             num = x.size // channels
             running_mean.value += self.momentum * (mean - running_mean.value)

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -90,9 +91,14 @@ def _shown_figure() -> "type[Figure]":
 
 @own_style()
 def as_png(figure: "Figure") -> bytes:
-    """A figure as the bytes of a PNG file, without a date in it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    """A figure as the bytes of a PNG file, without a date in it.
+
+    A box stands for a letter that Matplotlib's font lacks, as names of classes may have.
+    """
+    buffer, metadata = io.BytesIO(), {"Software": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata=metadata)
     return buffer.getvalue()
 
 
@@ -187,7 +193,7 @@ def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
     """A figure with one panel, `size` inches wide, in the proportions of the sheet."""
     figure = _figure(size, size * sheet.shape[0] / sheet.shape[1] + 0.5)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
     return figure, axes
 
 
@@ -215,7 +221,9 @@ def filter_sheet(
 ) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
-    The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a filter.
+    Of colour images each channel is that of the filter: grey is zero, and a channel is bright where
+    it is positive. The scale ends at `bound`, or where `colour_bound` puts it; NaN is no part of a
+    filter.
 
     Errors:
         SettingError: there are no numbers in them, or some are infinite.
@@ -235,6 +243,10 @@ def filter_sheet(
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
     figure, axes = _canvas(sheet, 7.5, title)
+    if sheet.ndim == 3:
+        _show(axes, np.clip(0.5 + 0.5 * sheet / bound, 0.0, 1.0), "RdBu_r", (0.0, 1.0))
+        axes.set_xlabel(f"grey is 0; a channel is full at {bound:.2g}, and dark at -{bound:.2g}")
+        return figure
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     signed = bool(np.nanmin(filters) < 0)
     extend = "both" if signed else "max"
@@ -258,16 +270,24 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Fi
 def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i.
 
+    Dollar signs in names, such as those of classes, are dollar signs and begin no formula.
+
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
-    names, num = list(strips), max(map(len, strips.values()))
-    figure = _figure(min(0.62 * num + 1.4, 14.0), 0.78 * len(names) + 0.5)
-    figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        _show(axes, tile(strips[name], num), "gray", (0.0, 1.0))
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    num = max(map(len, strips.values()))
+    sheets = [tile(_shades(strip), num) for strip in strips.values()]
+    heights = [num * sheet.shape[0] / sheet.shape[1] for sheet in sheets]  # of a panel
+    labels = [textwrap.fill(name, 30) for name in strips]
+    letters = max(len(line) for label in labels for line in label.split("\n"))
+    width = 0.62 * num + max(1.4, 0.08 * letters)
+    figure = _figure(min(width, 14.0), 0.78 * sum(heights) + 0.5)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    panels = figure.subplots(len(sheets), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, label, sheet in zip(panels, labels, sheets, strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.yaxis.label.set_parse_math(False)
     return figure
 
 
@@ -278,12 +298,14 @@ def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) 
     Errors:
         SettingError: as `rows_of`.
     """
-    strips = {name: _shades(strip) for name, strip in strips.items()}
     num = max(map(len, strips.values()))
-    figure = _figure(1.0 * len(strips) + 0.4, 0.86 * num + 0.7)
+    sheets = {name: tile(_shades(strip), 1) for name, strip in strips.items()}
+    widths = [num * sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]  # of a panel
+    figure = _figure(1.0 * sum(widths) + 0.4, 0.86 * num + 0.7)
     figure.suptitle(title, fontsize=10)
-    for axes, name in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips, strict=True):
-        _show(axes, tile(strips[name], 1), "gray", (0.0, 1.0))
+    panels = figure.subplots(1, len(sheets), squeeze=False, width_ratios=widths)[0]
+    for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
+        _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 
@@ -346,19 +368,30 @@ def bars(
 
 @own_style()
 def scatter(
-    points: Float[np.ndarray, "num 2"], labels: Sequence[int], title: str, x: str, y: str
+    points: Float[np.ndarray, "num 2"],
+    labels: Sequence[int],
+    title: str,
+    x: str,
+    y: str,
+    names: Sequence[str] = (),
 ) -> "Figure":
-    """Points in the plane, drawn in the order they come, coloured by label, with a legend."""
+    """Points in the plane, drawn in the order they come, coloured by label.
+
+    A legend has the labels, or their names, where there are several.
+    """
     from matplotlib import colormaps
 
     figure = _figure(6.6, 5.6)
     axes = figure.add_subplot()
-    colours = {label: colormaps["tab10"](i % 10) for i, label in enumerate(sorted(set(labels)))}
+    there = sorted(set(labels))
+    palette = colormaps["tab10" if len(there) <= 10 else "tab20"]
+    colours = {label: palette(i % palette.N) for i, label in enumerate(there)}
     x_values, y_values = np.asarray(points).T
     axes.scatter(x_values, y_values, s=4, c=[colours[label] for label in labels], linewidths=0)
     for label, colour in colours.items():
-        axes.scatter([], [], s=4, color=colour, label=label)
+        axes.scatter([], [], s=4, color=colour, label=names[label] if names else label)
     axes.set_title(title, fontsize=10)
     axes.set(xlabel=x, ylabel=y)
-    axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if len(colours) > 1:
+        axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

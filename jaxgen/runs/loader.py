@@ -85,7 +85,10 @@ def load(folder: Path | str) -> Run:
     _check_text(folder, found, "dataset", "data_digest")
     _check_settings(folder, stored)
     for setting in REPEATED:
-        if (mine := stored.get(setting)) is not None and found.get(setting, mine) != mine:
+        mine = stored.get(setting)
+        if mine is not None and setting == "dataset":
+            mine = settings.dataset_name(stored)
+        if mine is not None and found.get(setting, mine) != mine:
             raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)

@@ -50,7 +50,10 @@ JAX_SETTINGS: Mapping[str, Any] = {
 """Settings of JAX that change the numbers or end a program here, and JAX's own values of them. The
 programs compute with these; other code may not, and its environment is another one then."""
 PLACE = frozenset(
-    {"out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "data_dir", "manual_dir"}
+    {
+        *("out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "stream"),
+        *("data_dir", "manual_dir"),
+    }
 )
 """Settings of where and how a run is made; they shape no number."""
 

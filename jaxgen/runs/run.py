@@ -39,7 +39,7 @@ from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
-from jaxgen.runs.settings import shown
+from jaxgen.runs.settings import image_options, shown
 from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
 
@@ -156,13 +156,49 @@ class Run:
         """The model as the measures of `jaxgen.evaluation` take it."""
         return evaluated_model(self.config, self.image_shape, self.params)
 
-    def dataset(self, data_dir: Path | None = None, manual_dir: Path | None = None) -> data.Dataset:
-        """The data set that the run was trained on; arguments and errors as `jaxgen.data.load`.
+    def dataset(
+        self,
+        data_dir: Path | None = None,
+        manual_dir: Path | None = None,
+        again: str | Path | None = None,
+    ) -> data.Dataset:
+        """The data set that the run was trained on.
+
+        A folder or a file that the run's settings name is not opened, for they may be a stranger's:
+        the images are looked for, by their digest, among those prepared in `data_dir`. If they are
+        there no more, `again` names the folder or the file, and they are prepared as the run's
+        were.
+
+        Args:
+            data_dir: as in `jaxgen.data.load`.
+            manual_dir: as in `jaxgen.data.load`.
+            again: the data set as `jaxgen.data.load` takes it; needed only in that case.
 
         Errors:
-            SettingError: the data set of that name has other images now.
+            SettingError: the data set has other images now, or has to be named again.
+            JaxgenError: as `jaxgen.data.load`.
         """
-        return self._checked(data.load(self.dataset_name, data_dir, manual_dir))
+        text = self.find_dataset(data_dir) if again is None else again
+        options = image_options(self.settings)
+        return self._checked(data.load(text, data_dir, manual_dir, options))
+
+    def find_dataset(self, data_dir: Path | None = None) -> str:
+        """What `jaxgen.data.load` finds the run's images by: a name, or prepared images.
+
+        Errors:
+            SettingError: it is no name, and no images of its digest are prepared.
+        """
+        named = self.settings.get("dataset", self.dataset_name)
+        if named in data.NAMES and image_options(self.settings) == data.ImageOptions():
+            return str(named)
+        if prepared := data.find_images(self.dataset_digest, data_dir):
+            return prepared
+        raise SettingError(
+            expected=f"the images of {shown(self.dataset_name)} that {self.folder} was trained on, "
+            f"sha256 {shown(self.dataset_digest[:16])}, prepared in {data.data_root(data_dir)}",
+            found="none",
+            remedy=f"name them again, by --dataset or dataset(again=...); they were {shown(named)}",
+        )
 
     def _checked(self, dataset: data.Dataset) -> data.Dataset:
         """The data set, if it is the one that the run was trained on.
@@ -173,10 +209,10 @@ class Run:
         digest = getattr(dataset, "digest", None)
         if digest != self.dataset_digest:
             raise SettingError(
-                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, on which "
-                f"{self.folder} was trained",
+                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, which "
+                f"{self.folder} was trained on",
                 found=str(digest) if digest else shown(dataset),
-                remedy="set data_dir to the folder that the run was made with",
+                remedy="name its data set as it was, or set data_dir to where it lies",
             )
         return dataset
 

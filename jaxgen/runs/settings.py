@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from jaxgen.data import ImageOptions, name_of
 from jaxgen.errors import RunFolderError, SettingError
 from jaxgen.files import read_file
 
@@ -72,6 +73,21 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     return cls(**values)
 
 
+def image_options(stored: Mapping[str, Any]) -> ImageOptions:
+    """How the pictures of a stored run became images; a run that does not have it left them alone.
+
+    Errors:
+        SettingError: a value is of another type, or impossible.
+    """
+    return _value(ImageOptions, stored.get("images", {}), "images")  # type: ignore[no-any-return]
+
+
+def dataset_name(stored: Mapping[str, Any]) -> str:
+    """The name of the data set that the settings of a stored run name by name or path."""
+    text = stored.get("dataset")
+    return name_of(text, image_options(stored)) if isinstance(text, str) else shown(text)
+
+
 def fits(cls: type[Any], stored: Any) -> bool:
     """Whether these are the fields of a NamedTuple, all of them, each of its type.
 
@@ -93,8 +109,15 @@ def fits(cls: type[Any], stored: Any) -> bool:
 
 
 ADDED = {
-    **{"visible": "binary", "gaussian_learning_rate": 0.005},
-    **{"num_classes": 0, "conditional": False},
+    "visible": "binary",
+    "gaussian_learning_rate": 0.005,
+    "architecture": "dense",
+    "num_classes": 0,
+    "conditional": False,
+    "augment": (),
+    "flip": False,
+    "init_fan": "in",
+    "stream": False,
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 

@@ -1,9 +1,9 @@
 """One epoch as a compiled program: which examples, which keys, which steps. It knows no model.
 
-The whole data set lies on the device. One program runs steps ``start`` to ``stop`` of an epoch;
-both are arguments, so every chunk length, log interval and resume point runs the same machine
-code, and a resumed run equals the uninterrupted one bit for bit. What happens at step s depends on
-(learner, seed, epoch, s, state) alone:
+The data set lies on the device, or a window of it (`jaxgen.training.windows`). One program runs
+steps ``start`` to ``stop`` of an epoch; both are arguments, so every chunk length, log interval and
+resume point runs the same machine code, and a resumed run equals the uninterrupted one bit for bit.
+What happens at step s depends on (learner, seed, epoch, s, state) alone:
 
     initial state       init with    named_key(seed, "init")
     order of an epoch   permuted by  fold_in(named_key(seed, "order"), epoch)
@@ -84,7 +84,7 @@ def num_bytes(tree: Any) -> int:
 
 def require_memory(needed: int, what: str, remedy: str) -> None:
     """Raises SettingError for arrays that alone take more than all of the memory."""
-    if needed > (there := _memory()):
+    if needed > (there := memory()):
         raise SettingError(
             expected=f"{what} that fits into {there / 2**30:,.0f} GiB of memory",
             found=f"one of {needed / 2**30:,.0f} GiB",
@@ -92,7 +92,7 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
         )
 
 
-def _memory() -> float:
+def memory() -> float:
     """Bytes of the default device's memory, of a CPU the machine's; infinite where not known."""
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit is None:
@@ -134,14 +134,18 @@ def initial_carry(
 ) -> Carry:
     """The carry before the first step of an epoch of `length` steps.
 
-    The step is traced for the names of its metrics. If it is jitted, and the arguments lie where
-    they lie in the program, the program takes what was traced.
+    The step is traced for the names of its metrics; of `data` the shapes are enough. If it is
+    jitted, and the arguments lie where they lie in the program, the program takes what was traced.
     """
 
-    def metrics_of(state: State, key: PRNGKey) -> Metrics:
-        return learner.step(state, examples(data, slice(batch_size)), key)[1]
+    def metrics_of(data: Batch, state: State, keys: Keys) -> Metrics:
+        def of_seed(state: State, key: PRNGKey) -> Metrics:
+            return learner.step(state, examples(data, slice(batch_size)), key)[1]
 
-    metrics = jax.eval_shape(over_seeds(metrics_of, keys), state, keys)
+        metrics: Metrics = over_seeds(of_seed, keys)(state, keys)
+        return metrics
+
+    metrics = jax.eval_shape(metrics_of, data, state, keys)
     shape = (*keys.shape, length)
     return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
 

@@ -110,13 +110,14 @@ def not_finite(found: str, saved_step: int) -> NonFiniteError:
     )
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """What one call of the compiled program did."""
 
     carry: Carry
     step: int
     metrics: dict[str, np.ndarray] | None
     seconds: float
+    """With those of waiting for the window of the chunk, if it was not there."""
     bad: str
     """The first metric that is not finite, with its step; empty where all are."""
 
@@ -131,35 +132,35 @@ def _bad_metric(trace: Metrics, epoch: int, first: int, last: int) -> str:
     return ""
 
 
-def _chunks(
+def chunks(
     program: Program, arrays: Arrays, span: range, length: int, every: int
-) -> Iterator[_Chunk]:
+) -> Iterator[Chunk]:
     """Runs the steps of `span`, about a second at a time, never across a log interval's end.
 
     The length of a chunk follows the first process's clock; what is computed does not depend on it.
     """
-    carry, data, keys, placed, _ = arrays
-    step, size, order = span.start, 1, None
-    while step < span.stop:
-        epoch, first = divmod(step, length)
-        if order is None or first == 0:
-            order = program.order_of(keys, np.int32(epoch))
-        window = first - first % every
-        window_end = min(window + every, length)
-        size = int(placed.broadcast_from_host0(size))
-        bounds = [np.int32(x) for x in (epoch, first, min(first + size, window_end))]
-        began = time.perf_counter()
-        carry, reached = program.run(carry, data, order, keys, *bounds)
-        last = int(reached)
-        seconds = time.perf_counter() - began
-        bad = _bad_metric(carry.trace, epoch, first, last)
-        metrics = None
-        if last == window_end and not bad:
-            trace = jax.device_get(carry.trace)
-            metrics = {name: x[..., window:last].mean(axis=-1) for name, x in trace.items()}
-        step += last - first
-        size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
-        yield _Chunk(carry, step, metrics, seconds, bad)
+    carry, size, began = arrays.carry, 1, time.perf_counter()
+    for window in arrays.windows(program.order_of, span, length):
+        step = window.steps.start
+        while step < window.steps.stop:
+            epoch, first = divmod(step, length)
+            interval = first - first % every
+            interval_end = min(interval + every, length)
+            size = int(arrays.placed.broadcast_from_host0(size))
+            stop = min(first + size, interval_end, first + window.steps.stop - step)
+            bounds = [np.int32(x) for x in (epoch, first, stop)]
+            carry, reached = program.run(carry, window.data, window.order, arrays.keys, *bounds)
+            last = int(reached)
+            seconds = time.perf_counter() - began
+            bad = _bad_metric(carry.trace, epoch, first, last)
+            metrics = None
+            if last == interval_end and not bad:
+                trace = jax.device_get(carry.trace)
+                metrics = {name: x[..., interval:last].mean(axis=-1) for name, x in trace.items()}
+            step += last - first
+            size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
+            yield Chunk(carry, step, metrics, seconds, bad)
+            began = time.perf_counter()
 
 
 def _resumed(
@@ -234,6 +235,7 @@ def fit(
     folder: Path | None = None,
     settings: checkpoint.Settings = MappingProxyType({}),
     devices: Sequence[jax.Device] = (),
+    stream: bool = False,
     on_start: Callable[[Start], None] = lambda _: None,
     log: Callable[[], bytes] | None = None,
     hook: Callable[[Progress], None] = lambda _: None,
@@ -243,8 +245,9 @@ def fit(
 
     Args:
         learner: what to train.
-        data: a data set, whose training split is learned; or a split; or raw images alone. It is
-            copied to the device once.
+        data: a data set, whose training split is learned; or a split; or raw images alone. Perhaps
+            a memory map of a file. It is copied to the device once if it takes at most a quarter of
+            the memory there; otherwise, in windows (`jaxgen.training.windows`), with the same bits.
         schedule: epochs, batch size, log interval, checkpoint interval.
         seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
             several, every leaf of the state has a leading axis [num_seeds].
@@ -254,6 +257,7 @@ def fit(
         settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
         devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
             processes where there are several; the default device alone where none is given.
+        stream: whether it goes there in windows in any case.
         on_start: called once, when settings and checkpoint are found to fit, before any step.
         log: gives the log of the training so far, which every checkpoint keeps for `on_start` of
             the run that goes on from it; of several processes, the first one's.
@@ -270,14 +274,14 @@ def fit(
     """
     examples = training_set(learner, data)
     check_seeds(seeds)
-    length = steps_in_epoch(len(examples.images), schedule.batch_size * learner.num_batches)
+    length = steps_in_epoch(len(examples.images), schedule.batch_size, learner.num_batches)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.
     learner = learner._replace(step=jax.jit(learner.step, inline=True))
     placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})
-    arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices)
+    arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices, stream)
     folder = folder if jax.process_index() == 0 else None
     arrays, first_step, kept_log = _resumed(arrays, folder, settings, num_steps)
     on_start(Start(first_step, length, kept_log))
@@ -286,7 +290,7 @@ def fit(
         return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
     program = compiled(learner, schedule.batch_size, arrays)
     saved_at, saved_step = time.monotonic(), first_step
-    for chunk in _chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+    for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
         if chunk.bad:
             raise not_finite(chunk.bad, saved_step)
         carry, step = chunk.carry, chunk.step

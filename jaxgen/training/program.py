@@ -1,7 +1,7 @@
 """A training program on its devices: what lies there before a step, and what runs the steps."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from jaxgen.training.epoch import (
     run_steps_in_turn,
 )
 from jaxgen.training.sharding import Layout, layout, place, sharing_batches
+from jaxgen.training.windows import Stream, Window, fits, resident, stream_of, streamed
 
 
 class Arrays(NamedTuple):
@@ -31,37 +32,59 @@ class Arrays(NamedTuple):
 
     carry: Carry
     data: Batch
-    """The training set."""
+    """The training set; where it is streamed, the shapes of a window."""
     keys: Keys
     placed: Layout
     trace_s: float
     """Seconds for tracing the learner's step."""
+    stream: Stream | None = None
+    """The training set on the host; None where all of it is on the devices."""
 
     @property
     def by_seed(self) -> NamedSharding:
         """Where the carry lies: spread over its seeds where there are several."""
         return self.placed.by_seed if self.keys.ndim else self.placed.whole
 
+    @property
+    def num_examples(self) -> int:
+        """Of the training set."""
+        return len((self.stream.examples if self.stream else self.data).labels)
+
+    def windows(
+        self, order_of: Callable[[Keys, np.int32], Array], span: range, length: int
+    ) -> Iterator[Window]:
+        """What the program takes for a span of steps, in epochs of `length`; one set or many."""
+
+        def order(epoch: int) -> Array:
+            return order_of(self.keys, np.int32(epoch))
+
+        if self.stream is None:
+            return resident(self.data, order, span, length)
+        return streamed(self.stream, order, span, length, self.placed.whole, self.by_seed)
+
     def begun_at(self, carry: Carry) -> "Arrays":
         """The same with another carry, the first process's where there are several."""
         return self._replace(carry=place(self.placed.broadcast_from_host0(carry), self.by_seed))
 
 
-def steps_in_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the examples left over differ from epoch to epoch.
+def steps_in_epoch(num_examples: int, batch_size: int, num_batches: int = 1) -> int:
+    """Steps of an epoch, each of `num_batches` whole batches of its own.
 
-    The batch of a learner that takes several mini-batches a step is all of them.
+    The examples left over differ from epoch to epoch.
 
     Errors:
-        SettingError: the batch is empty or larger than the data set.
+        SettingError: the batch is empty, or the batches of a step are larger than the data set.
     """
-    if not is_whole(batch_size, 1, num_examples):
+    if not is_whole(batch_size, 1, num_examples // num_batches):
+        most = f"the {num_examples} training examples"
+        if num_batches > 1:
+            most = f"{num_examples // num_batches}, as a step takes {num_batches} batches of {most}"
         raise SettingError(
-            expected=f"a batch size from 1 to the {num_examples} training examples",
+            expected=f"a batch size from 1 to {most}",
             found=str(batch_size),
             remedy="set --batch-size",
         )
-    return num_examples // batch_size
+    return num_examples // (batch_size * num_batches)
 
 
 def begin(
@@ -71,20 +94,26 @@ def begin(
     seeds: Sequence[int],
     state: State = None,
     devices: Sequence[jax.Device] = (),
+    stream: bool = False,
 ) -> Arrays:
     """The arrays before the first step; the arguments are those of `jaxgen.training.fit`."""
+    length = steps_in_epoch(len(data.images), batch_size, learner.num_batches)
     batch_size *= learner.num_batches
-    length = steps_in_epoch(len(data.images), batch_size)
     placed = layout(devices or jax.devices()[:1], len(seeds), batch_size)
     keys = root_keys(seeds)
     by_seed = placed.by_seed if keys.ndim else placed.whole
     state = place(placed.broadcast_from_host0(initial_state(learner, keys, state)), by_seed)
-    data, keys = place(data, placed.whole), place(keys, by_seed)
+    windows = None
+    if placed.any_process(stream or not fits(data, state)):
+        windows = stream_of(data, len(seeds), batch_size, length)
+    data = windows.like(placed.whole) if windows else place(data, placed.whole)
+    keys = place(keys, by_seed)
     began = time.perf_counter()
     with jax.set_mesh(placed.mesh):
         carry = initial_carry(learner, keys, data, batch_size, length, state)
     trace_s = time.perf_counter() - began
-    return Arrays(carry._replace(trace=place(carry.trace, by_seed)), data, keys, placed, trace_s)
+    carry = carry._replace(trace=place(carry.trace, by_seed))
+    return Arrays(carry, data, keys, placed, trace_s, windows)
 
 
 class Program(NamedTuple):
@@ -103,11 +132,12 @@ class Program(NamedTuple):
 def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
     began = time.perf_counter() - arrays.trace_s
-    carry, data, keys, placed, _ = arrays
+    carry, data, keys, placed, *_ = arrays
     zero = np.int32(0)
 
     def order_of(keys: Keys, epoch: Array) -> Array:
-        order: Array = over_seeds(lambda key: epoch_order(key, epoch, len(data.labels)), keys)(keys)
+        num = arrays.num_examples
+        order: Array = over_seeds(lambda key: epoch_order(key, epoch, num), keys)(keys)
         return order
 
     lowered_order = jax.jit(order_of, out_shardings=arrays.by_seed).lower(keys, zero)

@@ -4,6 +4,7 @@ Draws differ between programs, so each comparison is made where no draw matters:
 codes without noise or without influence.
 """
 
+import importlib
 from functools import partial
 
 import jax
@@ -102,7 +103,10 @@ def as_flax(params: dict) -> dict:
 
 @pytest.mark.parametrize(("loss", "d_steps"), [("non_saturating", 1), ("minimax", 2)])
 def test_gan(loss: str, d_steps: int) -> None:
-    """A generator whose first weights are 0 makes one image of all codes."""
+    """A generator whose first weights are 0 makes one image of all codes.
+
+    Ours takes every `d_steps`-th image for an update of D, Flax's the next five.
+    """
     config = gan.Config(
         *(3, loss, d_steps),
         label_smoothing=0.1,
@@ -114,11 +118,11 @@ def test_gan(loss: str, d_steps: int) -> None:
     state = jax.jit(learner.init)(KEY)
     first = state.generator.variables["params"]["Dense_0"]["dense"]
     first["kernel"] = jnp.zeros_like(first["kernel"])
-    expected, metrics = jax.jit(learner.step)(
-        state, unlabelled(np.repeat(binary(), d_steps, axis=0)), KEY
-    )
+    images = binary(5 * d_steps)
+    expected, metrics = jax.jit(learner.step)(state, unlabelled(images), KEY)
     nets = (flax_gan.Generator(config, SHAPE), flax_gan.Discriminator(config))
-    pixels = flax_gan.prepare(jnp.asarray(binary()))
+    mini_batches = np.concatenate([images[turn::d_steps] for turn in range(d_steps)])
+    pixels = flax_gan.prepare(jnp.asarray(mini_batches))
     players = flax_adversarial.start(config, nets, pixels[:1])
     ours = [player.variables["params"] for player in (state.generator, state.discriminator)]
     players = flax_adversarial.Players(
@@ -132,6 +136,24 @@ def test_gan(loss: str, d_steps: int) -> None:
     assert_close(found.discriminator.params, as_flax(d_params), atol=1e-5)
     g_params = as_flax(expected.generator.variables["params"])
     assert_close(found.generator.params["Dense_1"], g_params["Dense_1"], atol=1e-5)
+
+
+def test_each_update_of_pytorchs_discriminator_takes_a_mini_batch_of_its_own() -> None:
+    """Two iterations of two updates, on mini-batches of three, see each of twelve images once."""
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_adversarial")
+    seen: list[np.ndarray] = []
+    discriminator = torch.nn.Linear(2, 1)
+    discriminator.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach().numpy()))
+    images = np.arange(24, dtype=np.uint8).reshape(12, 1, 2, 1)
+    epoch = program.epoch_runner(
+        *(lambda *_: torch.nn.Linear(2, 2), lambda *_: discriminator),
+        *(lambda batch: batch.flatten(1).float(), images, 3, gan.Config(2, d_steps=2)),
+    )
+    epoch(2)
+    real = [seen[index] for index in (0, 2, 5, 7)]  # before fakes of D, and those of G
+    assert [len(each) for each in real] == [3] * 4
+    np.testing.assert_array_equal(np.sort(np.concatenate(real)[:, 0]), images[:, 0, 0, 0])
 
 
 def as_flax_net(params: dict, transposed: bool) -> dict:
@@ -159,11 +181,11 @@ def test_dcgan_nets() -> None:
     """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
     config = dcgan.Config(width=1 / 32)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    real = dcgan.enlarged(jnp.asarray(images))
+    real = dcgan.resized(jnp.asarray(images))
     codes = jax.random.normal(KEY, (6, config.latent_size))
     flax_nets = (flax_dcgan.Generator(config, (8, 8, 1)), flax_dcgan.Discriminator(config))
     for index, inputs in enumerate((codes, real)):
-        ours, flax_net = dcgan.nets(config, 1)[index], flax_nets[index]
+        ours, flax_net = dcgan.nets(config, (8, 8, 1))[index], flax_nets[index]
         variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
         params = as_flax_net(variables["params"], transposed=index == 0)
         shapes = jax.eval_shape(flax_net.init, KEY, inputs)

@@ -14,16 +14,18 @@ from support.runs import only_line, read
 
 from experiments import benchmark, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
-from experiments.benchmarking import baselines, flops
+from experiments.benchmarking import baselines, flops, make_images
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from jaxgen.errors import DataMissingError, SettingError
+from jaxgen.images import check_images
 from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
 
+SMALL = (4, 3, 1)
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra benchmark"
 )
@@ -106,6 +108,39 @@ def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
     assert found["flax_step_s"] == 3.0
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_streaming_is_timed_in_turn_with_the_resident_training(
+    small: Any, monkeypatch: pytest.MonkeyPatch, num_seeds: int
+) -> None:
+    """Which trains all seeds together, from the second epoch on."""
+    trained: list[bool] = []
+    run = benchmark_measure.fit
+
+    def fit(learner: Any, images: Any, *rest: Any, stream: bool, **more: Any) -> Any:
+        assert isinstance(images, np.memmap)
+        trained.append(stream)
+        return run(learner, images, *rest, stream=stream, **more)
+
+    monkeypatch.setattr(benchmark_measure, "fit", fit)
+    row = benchmark.measured_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
+    assert trained == [True]
+    assert (row["stream"], row["resident_steps"], row["resident_repeats"]) == (True, 3, 2)
+    assert row["ratio_to_resident"] == pytest.approx(row["step_s"] / row["resident_step_s"])
+    assert benchmark_pages.name_of(row) == "rbm-lab, streamed"
+    text = benchmark_pages.page([row])
+    assert "ratio to resident (range)" in text
+    assert "The resident program is ours with all images on the device." in text
+
+
+def test_made_up_images_are_raw_and_no_two_alike(tmp_path: Path) -> None:
+    out = tmp_path / "images.npy"
+    make_images.write_images(make_images.Args(out, num=300, size=9))
+    images = np.load(out, mmap_mode="r")
+    assert (images.shape, images.dtype) == ((300, 9, 9, 3), np.uint8)
+    check_images(images, whole_set=True)
+    assert len(np.unique(images.reshape(300, -1), axis=0)) == 300
 
 
 def test_the_page_explains_what_is_in_its_rows() -> None:
@@ -201,12 +236,27 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     for precision in case.precisions:
         chosen = benchmark_cases.changed(case, None, None, precision)
-        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, chosen.flops((28, 28, 1)))
+        row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, (28, 28, 1))
         key = {"float32": "", "bfloat16": "bfloat16_"}[precision] + "peak_gflops_per_s"
         assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row[key])
         assert (row["step_s"], row["epoch_s_range"]) == (2.0, [2.0, 6.0])  # 300 images: 2 steps
     shown = {"name": "dcgan-lab", "precision": "bfloat16"}
     assert benchmark_pages.name_of(shown) == "dcgan-lab, bfloat16"
+
+
+def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two updates of D a step has 20 real images: an epoch of 60,000 is 3,000 steps."""
+    (case,) = benchmark_cases.cases(["gan-small"])
+    case = benchmark_cases.changed(case, 10, 4, None)
+    model = replace(case.args.model, d_steps=2)
+    case = case._replace(args=replace(case.args, model=model))
+    monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
+    row = benchmark_measure.rates(case, [0.5], 3, SMALL)
+    assert (row["images_per_s"], row["epoch_s"]) == (3 * 20 / 0.5, 3000 * 0.5)
+    assert row["flops_per_step"] == 3 * flops.of_gan(model, 10, SMALL)
+    images = np.random.default_rng(0).integers(0, 256, (70, *SMALL), dtype=np.uint8)
+    row = benchmark_measure.measure(case, images, 1, ("flax",))
+    assert (row["steps"], row["flax_steps"]) == (3, 3)
 
 
 @needs_torch
@@ -380,6 +430,14 @@ def test_flops_of_a_small_net() -> None:
     assert flops.of_vae(config, 2, (28, 28, 1)) == 2 * 2 * (3 * forward - 784 * 4)
 
 
+def test_flops_of_small_convolutions() -> None:
+    """Counted by hand: 6x10x3 in 8x12, to 4x6x5 and 2x3x7; back to a location and a scale each."""
+    config = Config(latent_size=2, channels=(5, 7), architecture="conv")
+    first, second = 4 * 6 * 16 * 3 * 5, 2 * 3 * 16 * 5 * 7
+    encoder, decoder = first + second + 42 * 4, 2 * 42 + second + 2 * first
+    assert flops.of_vae(config, 4, (6, 10, 3)) == 4 * 2 * (3 * (encoder + decoder) - first)
+
+
 def test_flops_of_a_small_gan() -> None:
     """Counted by hand: G 3-4-784, D 784-5-1, two images; D(real), D(fake) and D again for G."""
     model = gan_model.Config(latent_size=3, generator_sizes=(4,), discriminator_sizes=(5,))
@@ -397,6 +455,17 @@ def test_flops_of_the_labs_dcgan() -> None:
     counted = flops.of_dcgan(dcgan_model.Config(), 128, (28, 28, 1))
     large = 2 * 128 * 16 * 16 * 16 * 64 * 128
     assert 33 * large < counted < 34 * large
+
+
+def test_flops_of_a_small_conditional_dcgan() -> None:
+    """Counted by hand, 16x16 in colour: D 3-1-2-1 on 8x8, 4x4, 1x1; G back from a code and e_y."""
+    model = dcgan_model.Config(base_width=1, latent_size=3, num_classes=5)
+    first, second, last = 8 * 8 * 16 * 3, 4 * 4 * 16 * 1 * 2, 16 * 2
+    stem = (3 + 3) * 16 * 2
+    of_g, of_d = stem + second + first, first + second + last
+    d_update = of_g + 2 * (3 * of_d - first)
+    g_update = 2 * of_d + 2 * of_g - stem
+    assert flops.of_dcgan(model, 2, (16, 16, 3)) == 2 * 2 * (d_update + g_update)
 
 
 # ---- what is trained on

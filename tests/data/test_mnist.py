@@ -60,6 +60,7 @@ def test_mnist_as_torchvision_and_archives_have_it(mnist_dir: Path, tmp_path: Pa
     assert f"found {labels} (" in one_line(error)
 
 
+@pytest.mark.programs
 def test_one_epoch_of_the_rbm(mnist_root: Path, tmp_path: Path) -> None:
     where = ("--dataset", "mnist", "--data-dir", str(mnist_root), "--out", str(tmp_path / "run"))
     short = ("--num-sampling-steps", "10", "--generation-steps", "5")

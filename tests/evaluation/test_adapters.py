@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
+from scipy.special import logsumexp
+from scipy.stats import logistic, norm
 from support import reference
 from support.reference_dbn import float32
 
@@ -108,9 +110,9 @@ def test_grey_pixels_have_no_likelihood_under_a_binary_model() -> None:
     assert small_rbm(binarize="none")[1].likelihoods is None
     config = vae.Config(hidden_sizes=(6,), latent_size=3)
     params = jax.jit(vae.learner(config).init)(jax.random.key(1)).params
-    for changed in ({}, {"likelihood": "gaussian"}):
-        grey = dataclasses.replace(config, binarize="none", **changed)
-        assert evaluated_model(grey, SHAPE, params).likelihoods is None
+    for likelihood, there in {"auto": False, "gaussian": False, "logistic": True}.items():
+        grey = dataclasses.replace(config, binarize="none", likelihood=likelihood)
+        assert (evaluated_model(grey, SHAPE, params).likelihoods is not None) == there
 
 
 @pytest.fixture(scope="module")
@@ -263,16 +265,17 @@ def small_vae() -> tuple[vae.Config, Learner, vae.State, EvaluatedModel]:
 
 def test_a_vae_has_its_mean_codes_and_decodes_them(small_vae: Any, digits: data.Dataset) -> None:
     config, learner, state, model = small_vae
+    nets = vae.nets(config, SHAPE)
     same_samples(model, learner, state)
     codes = model.features["mean codes"](digits.test.images)
     grey = jnp.asarray(digits.test.images.reshape(40, -1) / np.float32(255))
-    np.testing.assert_allclose(codes, vae.encode(state.params, config, grey)[0], rtol=1e-5)
+    np.testing.assert_allclose(codes, vae.encode(state.params, nets, grey)[0], rtol=1e-5)
     key = jax.random.key(4)
     visible = binarize(key, jnp.asarray(digits.test.images), "sample")
-    mean, _ = vae.encode(state.params, config, visible)
+    mean, _ = vae.encode(state.params, nets, visible)
     found = model.reconstruct(key, digits.test.images)
     np.testing.assert_array_equal(found, model.decode(mean))
-    wanted = vae.decoded_means(state.params, config, mean)
+    wanted = vae.decoded_means(state.params, nets, mean)
     np.testing.assert_allclose(found.reshape(40, -1), wanted, rtol=1e-5)
 
 
@@ -283,7 +286,7 @@ def test_a_vae_has_both_bounds(small_vae: Any, digits: data.Dataset) -> None:
     assert (elbo.kind, bound.kind) == ("ELBO", "importance-weighted bound, 200 codes")
     assert bound.value > elbo.value
     visible = binary_input(digits.test.images, "sample")
-    terms = vae.terms(state.params, config, jax.random.key(8), visible, 400)
+    terms = vae.terms(state.params, vae.nets(config, SHAPE), jax.random.key(8), visible, 400)
     drawn = np.mean(np.asarray(terms.reconstruction), axis=0) - np.asarray(terms.kl)
     assert elbo.value == pytest.approx(drawn.mean(), abs=4 * elbo.standard_error)
     log_weights = np.asarray(terms.log_weights, np.float64)
@@ -299,6 +302,50 @@ def test_a_bound_of_many_images_is_that_of_its_blocks(
     monkeypatch.setattr("jaxgen.evaluation.adapters.vae.BLOCK", 15)
     in_blocks = likelihoods(model, digits.test.images, few)
     assert [each.value for each in in_blocks] == pytest.approx([each.value for each in whole])
+
+
+def integrated(params: Any, images: np.ndarray, label: int) -> np.ndarray:
+    """Log p(x|y) of bytes under a VAE with one latent variable, over a grid of its values.
+
+    Its decoder is one hidden layer of softplus units and discretised logistic pixels.
+    """
+    (z, step), decoder = np.linspace(-8, 8, 4001, retstep=True), params["decoder"]
+    first, second = (decoder[name] for name in ("dense_0", "dense_1"))
+    hidden = z[:, None] @ first["kernel"] + first["bias"] + decoder["label"]["embedding"][label]
+    outputs = np.logaddexp(0.0, hidden) @ second["kernel"] + second["bias"]
+    location, free = np.split(np.float64(outputs), 2, axis=1)
+    pixels = logistic(location + 0.5, np.exp(-7 + np.logaddexp(0.0, free - 2 + 7)))
+    below = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
+    levels = images.reshape(len(images), -1).astype(int)
+    probs = [pixels.cdf(below[row + 1]) - pixels.cdf(below[row]) for row in levels]
+    with np.errstate(divide="ignore"):
+        logs = np.log(probs).sum(axis=-1)
+    return logsumexp(logs + norm.logpdf(z), axis=1) + np.log(step)
+
+
+def test_a_conditional_vae_knows_images_by_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p(x) is the mean of p(x|y) over y, and p(y|x) its share, against integration over z."""
+    shape, images = (1, 2, 3), np.random.default_rng(0).integers(60, 200, (4, 1, 2, 3), np.uint8)
+    config = vae.Config(architecture="dense", hidden_sizes=(4,), latent_size=1, num_classes=3)
+    params = jax.jit(vae.learner(config, shape).init)(jax.random.key(1)).params
+    model = evaluated_model(config, shape, stored(params))
+    by_class = np.array([integrated(params, images, label) for label in range(3)])
+    (found,) = likelihoods(model, images, dataclasses.replace(BUDGET, num_weights=2000))
+    assert found.kind == "importance-weighted bound, 2,000 codes for each of 3 classes"
+    assert found.binary == model.binary == "none"
+    bits = f"{-found.value / 6 / math.log(2):.4g}"
+    assert found.note == f"a probability of bytes, {bits} bits per dimension"
+    wanted = logsumexp(by_class, axis=0) - math.log(3)
+    assert found.value == pytest.approx(wanted.mean(), abs=0.05)
+    assert model.num_classes == 3
+    assert model.classify is not None
+    monkeypatch.setattr("jaxgen.evaluation.adapters.vae.NUM_CODES", 2000)
+    shares = model.classify(images)
+    np.testing.assert_allclose(np.exp(shares).sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(shares, (by_class - logsumexp(by_class, axis=0)).T, atol=0.2)
+    assert model.reconstruct is not None
+    assert model.reconstruct(jax.random.key(0), images).shape == images.shape
+    assert (model.features, model.decode) == ({}, None)
 
 
 @pytest.mark.parametrize("average", [0.0, 0.5])
@@ -333,6 +380,29 @@ def test_a_dcgan_keeps_its_batch_statistics(digits: data.Dataset) -> None:
     (features,) = model.features.values()
     found = features(jnp.asarray(digits.test.images))
     assert found.shape == (40, 16 * dcgan.channels(config, 8))
+
+
+def test_a_conditional_game_is_asked_for_classes(digits: data.Dataset) -> None:
+    """Codes alone are decoded as the first class; images need no class for D's features."""
+    config = gan.Config(
+        generator_sizes=(6,), discriminator_sizes=(8, 7), latent_size=3, num_classes=4
+    )
+    learner = gan.learner(config)
+    state = jax.jit(learner.init)(jax.random.key(1))
+    model = evaluated_model(config, SHAPE, stored(state.params))
+    same_samples(model, learner, state)
+    assert (model.num_classes, model.classify) == (4, None)
+    labels = jnp.asarray([3, 0, 2])
+    wanted = learner.sample(state, jax.random.key(2), 3, labels)
+    np.testing.assert_allclose(model.sample(jax.random.key(2), 3, labels), wanted, atol=1e-6)
+    codes = jax.random.normal(jax.random.key(2), (3, 3))
+    assert model.decode is not None
+    decode: Any = model.decode
+    np.testing.assert_allclose(decode(codes, labels), wanted, atol=1e-6)
+    np.testing.assert_array_equal(decode(codes), decode(codes, jnp.zeros(3, jnp.int32)))
+    assert np.abs(decode(codes) - wanted)[[0, 2]].max() > 1e-3
+    (features,) = model.features.values()
+    assert features(jnp.asarray(digits.test.images)).shape == (40, 7)
 
 
 def test_pooling_takes_the_largest_of_each_patch_until_few_are_left() -> None:

@@ -1,5 +1,6 @@
 """Samples and features are computed in blocks; a mean's error holds that of log Z."""
 
+import tracemalloc
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxgen.evaluation.model import (
     EvaluatedModel,
     LikelihoodBudget,
     compute_features,
+    compute_in_blocks,
     draw_samples,
     in_size,
     mean_likelihood,
@@ -74,3 +76,21 @@ def test_features_are_those_of_each_image_in_order() -> None:
     found = compute_features(model, dataset)["pixels"]
     for rows, split in zip(found, (train, test), strict=True):
         np.testing.assert_array_equal(rows, split.images.reshape(len(split.images), -1))
+
+
+def test_images_computed_in_blocks_are_not_copied_whole() -> None:
+    images = np.zeros((6 * BLOCK + 1, 32, 32, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(len(images)) % 256
+    sizes: list[int] = []
+
+    def first(block: Any) -> Any:
+        sizes.append(len(block))
+        return block[:, 0, 0, 0]
+
+    tracemalloc.start()
+    found = compute_in_blocks(first, images)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, images[:, 0, 0, 0])
+    assert sizes == 7 * [BLOCK]
+    assert most < images.nbytes / 2

@@ -118,7 +118,8 @@ def test_the_parts_of_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         return jnp.asarray(noise, jnp.float32)
 
     monkeypatch.setattr(vae, "normal", given)
-    found = monitors.vae_monitors(params, config, KEY, jnp.asarray(visible, jnp.float32))
+    nets = vae.nets(config, (5, 1, 1))
+    found = monitors.vae_monitors(params, nets, KEY, jnp.asarray(visible, jnp.float32))
     flat = {
         f"{net}.{name}.{kind}": np.asarray(value, np.float64)
         for net, layers in params.items()

@@ -148,6 +148,7 @@ def stop_in(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setattr(metrics_log.Log, "write", write_and_stop)
 
 
+@pytest.mark.programs
 def test_stopped_in_every_stage_and_resumed(
     run: Run, stack: Path, tuned: Path, tmp_path: Path
 ) -> None:

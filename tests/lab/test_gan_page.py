@@ -3,7 +3,10 @@
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +25,10 @@ from support.runs import (
 
 from experiments import dcgan, gan
 from experiments.comparison.naming import label_of
+from experiments.running import cli
 from jaxgen import runs
+from jaxgen.data import Dataset, Split
+from jaxgen.data.dataset import digest_of
 from jaxgen.training import checkpoint
 
 TINY = ("--generator-sizes", "16", "--discriminator-sizes", "16", "12", "8", "--latent-size", "5")
@@ -91,6 +97,7 @@ def test_report_answers_its_questions(finished: Path) -> None:
     assert "A VAE&#39;s samples are set beside these with --vae" in page
 
 
+@pytest.mark.programs
 def test_a_stopped_run_goes_on_to_the_same_bits(
     digits_root: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +141,39 @@ def test_a_vae_inside_the_folder_to_empty_is_refused(
     assert call(*flags, experiment=gan) == 2
     assert "--out" in only_line(capsys.readouterr().err)
     assert contents(vae_run) == before
+
+
+def test_a_batch_for_each_update_of_the_discriminator_must_be_there(
+    digits_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (*where(digits_root, tmp_path / "run"), "--batch-size", "600", "--d-steps", "3")
+    assert call(*flags, experiment=gan) == 2
+    expected = "from 1 to 500, as a step takes 3 batches of the 1500 training examples, found 600"
+    assert expected in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("class_names", [("a $b", "c", "d"), ()])
+def test_any_images_have_a_page(
+    class_names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of colours, not square, with three classes or none, fewer than a figure shows."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (36, 9, 6, 3), dtype=np.uint8)
+    labels = (np.arange(36) % 3 if class_names else np.zeros(36)).astype(np.int32)
+    train, test = Split(images[:24], labels[:24]), Split(images[24:], labels[24:])
+    dataset = Dataset("tiny", train, test, digest_of(train, test), class_names)
+    monkeypatch.setattr(cli, "load_dataset", lambda _: dataset)
+    flags = ("--epochs", "2", "--batch-size", "4", "--d-steps", "2", "--flip")
+    augment = ("--augment", "colour", "translation", "cutout")
+    assert call(*flags, *TINY, *augment, "--out", str(tmp_path / "run"), experiment=gan) == 0
+    run = runs.load(tmp_path / "run")
+    assert run.stored_samples().shape == (100, 9, 6, 3)
+    assert run.summary["steps"] == 2 * 3
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert ("have no labels" in page) == (not class_names)
+    assert "colour, translation, cutout before D" in page
 
 
 def test_the_small_preset_is_the_notebooks() -> None:
@@ -207,6 +247,29 @@ def test_the_study_compares_what_the_lab_asks_for(
     for player, norm, num in (("generator", 1, 15 * 2), ("discriminator", 3, 15 * 5)):
         arrays = load_file(twice / f"{player}.safetensors")
         assert int(arrays[f"main.{norm}.num_batches_tracked"]) == num
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("module", [gan, dcgan])
+def test_a_conditional_run_draws_the_classes_it_is_asked_for(
+    module: ModuleType, digits_root: Path, tmp_path: Path
+) -> None:
+    """A row a class on the page; the run samples them, and knows their number from its record."""
+    size = TINY if module is gan else WIDTH
+    flags = (*where(digits_root, tmp_path / "run"), *EPOCHS, *size, "--epochs", "1")
+    assert call(*flags, "--conditional", experiment=module) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "conditional on 10 classes" in page
+    assert "Classes asked for" in page
+    assert (tmp_path / "run" / "figures" / "classes.png").exists()
+    assert read(tmp_path / "run" / "config.json")["model"]["num_classes"] == 10
+    model = runs.load(tmp_path / "run").evaluated
+    assert model.num_classes == 10
+    key, side = jax.random.key(0), 28 if module is gan else 64
+    asked = [model.sample(key, 2, jnp.asarray(labels)) for labels in ([0, 1], [0, 9])]
+    assert asked[0].shape == (2, side, side, 1)
+    np.testing.assert_allclose(asked[0][0], asked[1][0], atol=1e-6)
+    assert np.abs(asked[0][1] - asked[1][1]).max() > 5e-6  # of nets that have learned little
 
 
 @pytest.mark.parametrize("fixture", ["finished", "convolutional"])

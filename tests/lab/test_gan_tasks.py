@@ -24,6 +24,7 @@ from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.export import pytorch
+from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import Nets, Player, State, rescaled
 
@@ -53,10 +54,16 @@ class Pixels(nn.Module):
         return jnp.sum(pixels, axis=(1, 2, 3))
 
 
-def made(matrix: np.ndarray, folder: Path, train: np.ndarray, labels: np.ndarray) -> TrainedGAN:
+def made(
+    matrix: np.ndarray,
+    folder: Path,
+    train: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...] = tuple("0123456789"),
+) -> TrainedGAN:
     """The generator with a matrix [L, 4], and data whose test images are darker training images."""
     labels = labels.astype(np.int32)
-    dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none")
+    dataset = Dataset("tiny", Split(train, labels), Split(train // 2, labels), "none", class_names)
     drawing = Drawing(dataset, folder)
     generator = Player({"params": {"matrix": jnp.asarray(matrix, jnp.float32)}}, ())
     state = State(generator, Player({"params": {}}, ()), None, jnp.int32(0))
@@ -84,6 +91,27 @@ def test_images_in_blocks_are_those_of_one_call(tmp_path: Path) -> None:
     images = trained.images(codes)
     np.testing.assert_allclose(images, images_by_hand(codes, MATRIX), atol=1e-6)
     np.testing.assert_array_equal(trained.images(codes.reshape(25, 10, 3))[24, 9], images[249])
+
+
+class Shades(nn.Module):
+    """A generator of one shade for each class; codes count for nothing."""
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, train: bool, labels: jax.Array) -> jax.Array:
+        """Images [B, 2, 2, 1]."""
+        del train
+        return jnp.broadcast_to(labels[:, None, None, None] / 4 - 1.0, (len(codes), *SHAPE))
+
+
+def test_images_of_a_conditional_game_take_the_classes_in_turn(tmp_path: Path) -> None:
+    """Along the first axis of a grid: so fixed codes keep their classes, and so do walks."""
+    trained = made(MATRIX, tmp_path, *random_data())
+    trained = trained._replace(nets=trained.nets._replace(generator=Shades()), num_classes=3)
+    shades = trained.images(trained.codes("grid", 350).reshape(70, 5, 3))
+    assert shades.shape == (70, 5, *SHAPE)
+    expected = np.broadcast_to(np.arange(70)[:, None] % 3 / 8, (70, 5))
+    np.testing.assert_allclose(shades[:, :, 1, 1, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(trained.fixed()[:, 0, 0, 0], np.arange(16) % 3 / 8, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +203,28 @@ def test_sums_of_codes(drawn: list[Any], tmp_path: Path) -> None:
         np.testing.assert_allclose(found[f"{a} - {b} + mean"], expected(sums), atol=0.05)
 
 
+def test_sums_of_three_classes_and_of_many(drawn: list[Any], tmp_path: Path) -> None:
+    """Neighbours take the place of the digits; of many classes the first twenty are drawn."""
+    train, labels = random_data()
+    tasks.arithmetic(made(MATRIX, tmp_path, train, labels % 3, ("a b", "c", "d")))
+    assert [*drawn[0]] == ["mean", "c - a b + mean", "d - c + mean"]
+    assert drawn[0]["mean"].shape == (3, *SHAPE)
+    names = tuple(f"n{label}" for label in range(30))
+    section = tasks.arithmetic(made(MATRIX, tmp_path, train, np.arange(30), names))
+    assert [*drawn[1]] == ["mean", "n1 - n0 + mean", "n2 - n1 + mean", "n3 - n2 + mean"]
+    assert drawn[1]["mean"].shape == (20, *SHAPE)
+    assert ", and 10 more classes. " in section.answer[0]
+
+
+def test_images_without_labels_have_no_sums(drawn: list[Any], tmp_path: Path) -> None:
+    train, labels = random_data()
+    section = tasks.arithmetic(made(MATRIX, tmp_path, train, 0 * labels, ()))
+    assert section.answer == [
+        "The images have no labels, so there are no mean codes of classes to add."
+    ]
+    assert drawn == []
+
+
 # ---- smoothed labels
 
 
@@ -213,10 +263,10 @@ def test_batches_that_the_nets_have_seen(
     monkeypatch.setattr(adversarial, "apply", counted)
     made = dcgan.learner(config)
     state = jax.eval_shape(made.init, jax.random.key(0))
-    batch = jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8)
+    batch = jax.eval_shape(unlabelled, jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8))
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
-    dcgan_lab.exported(config, zeros._replace(step=np.int32(3)), tmp_path)
+    dcgan_lab.exported(config, 64, zeros._replace(step=np.int32(3)), tmp_path)
     for player, norm in (("generator", "batchnorm1"), ("discriminator", "main.3")):
         arrays = load_file(tmp_path / f"{player}.safetensors")
         assert int(arrays[f"{norm}.num_batches_tracked"]) == 3 * passes.count(player)
@@ -233,7 +283,7 @@ def test_the_page_names_convolutions_without_biases(name: str, use_bias: bool) -
     arrays = pytorch.to_pytorch(config, "generator", zeros)
     kernels = [key for key in arrays if arrays[key].ndim == 4]
     biases = [key for key in kernels if key.replace("weight", "bias") in arrays]
-    said = dcgan_lab._module(config)
+    said = dcgan_lab._module(config, 64)
     assert said.count("ConvTranspose2d") == 2
     assert said.count("bias=False") == (0 if biases == kernels else 2)
 
@@ -256,7 +306,7 @@ def test_the_study_leaves_out_what_the_run_is(
     monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
     monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
     monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
-    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64)
+    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64, image_shape=(28, 28, 1))
     args = dataclasses.replace(Args(), model=model)
     session = session_for("dcgan", args, dataset, tmp_path)
     with caplog.at_level(logging.INFO, "jaxgen"):

@@ -181,6 +181,7 @@ def test_resume_of_a_finished_run_gives_its_digest(finished: Path, command: Comm
     assert (folder / params).read_bytes() == (finished / params).read_bytes()
 
 
+@pytest.mark.programs
 def test_bare_command_falls_back_to_digits(
     digits_root: Path,
     tmp_path: Path,
@@ -239,6 +240,7 @@ def test_presets_are_what_they_are_called() -> None:
     assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
 
 
+@pytest.mark.programs
 def test_quick_takes_the_whole_path(
     digits_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """`experiments.vae` as a user runs it."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,8 +10,14 @@ from safetensors.numpy import load_file
 from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import vae
+from experiments.comparison import measures
 from experiments.lab.vae import training as vae_training
+from experiments.running import cli
 from jaxgen import data
+from jaxgen.data.dataset import digest_of
+from jaxgen.errors import SettingError
+from jaxgen.models.vae import Config, nets
+from jaxgen.runs.settings import as_before
 from jaxgen.training import checkpoint
 
 SMALL = ("--hidden-sizes", "12", "--latent-size", "3", "--bound-samples", "20")
@@ -91,8 +98,11 @@ def test_presets() -> None:
     [
         (("--latent-size", "1"), "--latent-size of 2 or more, found 1"),
         (("--bound-samples", "1"), "--bound-samples of 2 or more, found 1"),
-        (("--likelihood", "gaussian"), "--binarize none for a Gaussian decoder"),
-        (("--preset", "burdas"), "one of lab, burda"),
+        (
+            ("--likelihood", "gaussian", "--binarize", "threshold"),
+            "--binarize none for a gaussian decoder",
+        ),
+        (("--preset", "burdas"), "one of lab, conv, burda"),
         (("--kl-weight", "inf"), "--kl-weight at least 0 and finite"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite"),
         (("--epsilon", "nan"), "--epsilon above 0"),
@@ -110,6 +120,80 @@ def test_impossible_settings(
 ) -> None:
     assert run(digits_root, tmp_path / "run", *flags) == 2
     assert words in only_line(capsys.readouterr().err)
+
+
+def noise(num: int, num_classes: int, shape: tuple[int, int, int] = (9, 14, 3)) -> data.Dataset:
+    """Noise in colour, that is not square, with some classes or none."""
+    rng = np.random.default_rng(0)
+
+    def split(num: int) -> data.Split:
+        images = rng.integers(0, 256, (num, *shape), dtype=np.uint8)
+        return data.Split(images, np.int32(np.arange(num) % max(1, num_classes)))
+
+    train, test = split(num), split(max(3, num // 8))
+    names = tuple(f"kind {label}" for label in range(num_classes))
+    return data.Dataset("noise", train, test, digest_of(train, test), names)
+
+
+def test_what_the_images_decide_and_flags_win() -> None:
+    """Colour moves `lab` to `conv`; a batch that no flag gave is at most a sixteenth of the set."""
+    colour = noise(800, 3)
+    fitted = vae.Args(epochs=7, model=Config(latent_size=5)).fitted(colour)
+    assert (fitted.preset, fitted.batch_size, fitted.epochs) == ("conv", 50, 7)
+    conv = vae.PRESETS["conv"]
+    assert fitted.model == dataclasses.replace(conv.model, latent_size=5)
+    assert fitted.bound_samples == conv.bound_samples
+    assert vae.Args(batch_size=60).fitted(colour).batch_size == 60
+    assert conv.fitted(colour) == dataclasses.replace(conv, batch_size=50)
+    grey = noise(1600, 0, (28, 28, 1))
+    assert vae.Args().fitted(grey) == vae.Args(batch_size=100)
+    conditional = vae.Args(conditional=True)
+    assert conditional.fitted(colour).model.num_classes == 3
+    with pytest.raises(SettingError, match="--conditional with images of two classes"):
+        conditional.fitted(grey)
+    with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
+        vae.Args(model=Config(binarize="threshold")).fitted(colour)
+
+
+def test_checkpoints_of_dense_nets_are_named_as_before() -> None:
+    """So a run of an older version goes on; the names are those that it had."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    before = names - {"architecture", "channels", "num_classes"}
+    named = vae_training.identity(Config(), nets(Config(), (28, 28, 1)))
+    assert {name for name, value in named.items() if not as_before(name, value)} == before
+    assert (named["likelihood"], named["binarize"]) == ("bernoulli", "sample")
+    colour = Config(num_classes=3)
+    named = vae_training.identity(colour, nets(colour, (9, 14, 3)))
+    assert named.keys() == names - {"hidden_sizes"}
+    assert (named["architecture"], named["likelihood"]) == ("conv", "logistic")
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("num_classes", "flags"), [(0, ()), (23, ("--conditional",))])
+def test_a_page_of_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_classes: int, flags: tuple[str, ...]
+) -> None:
+    """Without labels what needs them is left out; with --conditional each class has its row."""
+    dataset = noise(300, num_classes)._replace(name="digits")  # a name that settings may have
+    monkeypatch.setattr(cli, "load_dataset", lambda _: dataset)
+    small = ("--channels", "3", "4", "--latent-size", "3", "--bound-samples", "5")
+    assert call(*small, *flags, "--epochs", "2", "--out", str(tmp_path), experiment=vae) == 0
+    page = (tmp_path / "report.html").read_text()
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert page.count("data:image/png") == len(figures)
+    assert "bits per dimension" in page
+    assert "arithmetic" not in figures
+    if num_classes:
+        assert {"classes", "every_class"} <= figures
+        assert "3 more classes are not shown" in page
+        assert "log p(x|y)" in page
+    else:
+        assert "no labels" in page
+    loaded = assert_reads_back(tmp_path)
+    assert loaded.evaluated.num_classes == num_classes
+    summed_up = measures.summary_likelihoods(loaded)
+    assert [each.binary for each in summed_up or ()] == ([] if num_classes else ["none", "none"])
+    assert said_twice(tmp_path) == []
 
 
 @pytest.mark.slow

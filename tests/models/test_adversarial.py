@@ -14,15 +14,17 @@ import pytest
 from support.helpers import one_line, same
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import unlabelled
+from jaxgen.learner import Batch, named_key, unlabelled
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Nets, Training
+from jaxgen.nn import augment
 from jaxgen.nn.layers import BatchNorm
 
 SHAPE = (2, 3, 1)
 PLAIN = Training(latent_size=3, learning_rate=0.01, beta1=0.5, beta2=0.9)
 MANY = dataclasses.replace(PLAIN, d_steps=2, g_steps=2, label_smoothing=0.1, loss="minimax")
 FRESH = dataclasses.replace(PLAIN, fresh_noise=True, ema_decay=0.7)
+AUGMENTED = dataclasses.replace(PLAIN, augment=("cutout",))
 
 
 class Generator(nn.Module):
@@ -94,8 +96,8 @@ def recording(config):
         calls = []
 
         def wrapper(name):
-            def call(config, nets, *args):
-                out = originals[name](config, nets, *args)
+            def call(config, nets, *args, **labels):
+                out = originals[name](config, nets, *args, **labels)
                 calls.append((args, out))
                 order.append(name)
                 return out
@@ -214,8 +216,10 @@ def test_each_update_leaves_the_other_player() -> None:
 # ---- gradients
 
 
-def logits_of(variables, pixels, key):
+def logits_of(config, variables, pixels, key):
     """D's logits in training, and its statistics after them, by the module itself."""
+    for policy in config.augment:
+        pixels = augment.TRANSFORMS[policy](named_key(key, policy), pixels)
     found, updated = Discriminator().apply(
         variables, pixels, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
@@ -227,7 +231,7 @@ def first_gradient(player):
     return jax.tree.map(lambda m: 2.0 * m, player.opt_state.inner_state[0].mu)
 
 
-@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1)])
+@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1), (AUGMENTED, 0.0)])
 def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     """Cross entropies written by optax; real images and fakes pass one after the other."""
     (before, real, fake, key), (after, metrics) = parts(config, D_TURN)[0]
@@ -236,8 +240,8 @@ def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def loss(params):
-        on_real, variables = logits_of(before.variables | {"params": params}, real, keys[0])
-        on_fake, variables = logits_of(variables, fake, keys[1])
+        on_real, variables = logits_of(config, before.variables | {"params": params}, real, keys[0])
+        on_fake, variables = logits_of(config, variables, fake, keys[1])
         entropy = optax.sigmoid_binary_cross_entropy
         total = entropy(on_real, 1.0 - smoothing).mean() + entropy(on_fake, 0.0).mean()
         return total, (on_real, on_fake, variables)
@@ -249,9 +253,12 @@ def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     close(metrics, expected | {"d_fake": nn.sigmoid(on_fake).mean()})
 
 
-@pytest.mark.parametrize("config", [PLAIN, MANY])
+@pytest.mark.parametrize("config", [PLAIN, MANY, AUGMENTED])
 def test_gradient_of_the_generator(config: Any) -> None:
-    """Differentiated through both nets at once, on codes and dropout of the same keys."""
+    """Differentiated through both nets at once, on codes and dropout of the same keys.
+
+    With transforms of what D sees, through these too.
+    """
     player, num, key_fakes = parts(config, "generate")[config.d_steps - 1][0]
     (state, fakes, key), (after, metrics) = parts(config, G_TURN)[0]
     codes = jax.random.normal(jax.random.split(key_fakes)[0], (num, 3))
@@ -262,9 +269,9 @@ def test_gradient_of_the_generator(config: Any) -> None:
         pixels, updated = Generator().apply(
             player.variables | {"params": params}, codes, train=True, mutable=["batch_stats"]
         )
-        logits, variables = logits_of(state.discriminator.variables, pixels, key)
+        logits, variables = logits_of(config, state.discriminator.variables, pixels, key)
         probs = nn.sigmoid(logits)
-        value = -jnp.log(probs).mean() if config is PLAIN else jnp.log(1 - probs).mean()
+        value = jnp.log(1 - probs).mean() if config is MANY else -jnp.log(probs).mean()
         return value, (pixels, updated, variables)
 
     (value, (pixels, updated, variables)), gradient = loss(player.variables["params"])
@@ -371,6 +378,99 @@ def test_start() -> None:
     assert state.step == 0
 
 
+# ---- classes
+
+
+class Asked(nn.Module):
+    """A generator of one class's shade, a tenth of its number, and of the code's first number."""
+
+    @nn.compact
+    def __call__(self, codes, train, labels):
+        """Codes to images of one row."""
+        del train
+        shade = self.param("shade", nn.initializers.ones, ()) * labels / 10
+        return jnp.stack([shade, codes[:, 0] / 10, 0 * shade], axis=1).reshape(-1, 1, 3, 1)
+
+
+class Judged(nn.Module):
+    """A discriminator with a projection."""
+
+    @nn.compact
+    def __call__(self, pixels, train, labels=None):
+        """Images to logits."""
+        del train
+        logits = nn.Dense(1)(pixels.reshape(-1, 3))[:, 0]
+        start = nn.initializers.normal(1.0)
+        more = 0.0 if labels is None else adversarial.projection(4, pixels, labels, start)
+        return logits + more
+
+
+CLASSES = dataclasses.replace(MANY, num_classes=4)
+ASKED = adversarial.adversarial(CLASSES, Nets(Asked(), Judged(), adversarial.rescaled), (1, 3, 1))
+
+
+def test_every_update_is_shown_the_classes_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D's turns have a mini-batch each; fakes have its classes, and G's turns those of the last."""
+    original = adversarial.apply
+
+    @jax.jit
+    def run(state, batch, key):
+        seen = []
+
+        def noted(net, variables, inputs, key, labels=None):
+            if isinstance(net, Judged):
+                in_d_turn = len(seen) < 2 * CLASSES.d_steps
+                seen.append((inputs if in_d_turn else None, labels))
+            return original(net, variables, inputs, key, labels)
+
+        monkeypatch.setattr(adversarial, "apply", noted)
+        ASKED.step(state, batch, key)
+        return seen
+
+    labels = np.array([0, 3, 1, 2, 2, 1], np.int32)
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 3, 1), dtype=np.uint8)
+    state = jax.jit(ASKED.init)(jax.random.key(0))
+    seen = run(state, Batch(images, labels), jax.random.key(1))
+    first, second = labels[::2], labels[1::2]
+    wanted = [first, first, second, second, second, second]  # real, fake, real, fake, G, G
+    assert len(seen) == len(wanted)
+    for (_, found), expected in zip(seen, wanted, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for turn, mini_batch in ((0, images[::2]), (2, images[1::2])):
+        np.testing.assert_allclose(seen[turn][0], mini_batch / 127.5 - 1, atol=1e-6)
+    for turn, classes in ((1, first), (3, second)):  # G has not moved
+        np.testing.assert_allclose(seen[turn][0][:, 0, 0, 0], classes / 10, atol=1e-6)
+
+
+def test_projection() -> None:
+    """psi(phi) + <v_y, phi>: Miyato and Koyama, 2018, equation 4, in NumPy; psi alone without y."""
+    pixels = np.random.default_rng(2).normal(size=(5, 1, 3, 1)).astype(np.float32)
+    labels = np.array([3, 0, 0, 1, 3], np.int32)
+    variables = jax.jit(ASKED.init)(jax.random.key(0)).discriminator.variables
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    phi, vectors = pixels.reshape(5, 3).astype(np.float64), params["projection"]["embedding"]
+    assert vectors.shape == (4, 3)
+    psi = phi @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
+    expected = psi + [vectors[label] @ row for label, row in zip(labels, phi, strict=True)]
+    net = Judged()
+    np.testing.assert_allclose(net.apply(variables, pixels, False, labels), expected, atol=1e-5)
+    np.testing.assert_allclose(net.apply(variables, pixels, False), psi, atol=1e-5)
+
+
+def test_samples_are_of_the_classes_asked_for_or_of_all_alike() -> None:
+    """Classes are drawn beside the codes: these are the same whatever the classes are."""
+    state, key, num = jax.jit(ASKED.init)(jax.random.key(0)), jax.random.key(5), 2000
+    labels = jnp.arange(num) % 4
+    asked = np.asarray(ASKED.sample(state, key, num, labels))
+    np.testing.assert_allclose(asked[:, 0, 0, 0], 0.5 + labels / 20, atol=1e-6)
+    drawn = np.asarray(ASKED.sample(state, key, num))
+    np.testing.assert_array_equal(drawn[:, 0, 1], asked[:, 0, 1])
+    counts = np.bincount(np.rint(20 * (drawn[:, 0, 0, 0] - 0.5)).astype(int), minlength=4)
+    assert len(counts) == 4
+    assert np.abs(counts - num / 4).max() < 5 * np.sqrt(num * 3 / 16)
+    assert ASKED.num_classes == 4
+
+
 # ---- theory
 
 
@@ -418,7 +518,11 @@ def test_the_best_discriminator(smoothing: float) -> None:
         ("ema-decay", {"ema_decay": 1.0}),
         ("beta1", {"beta1": 1.0}),
         ("beta2", {"beta2": -0.5}),
+        ("num-classes", {"num_classes": -1}),
         ("loss one of non_saturating, minimax, found max", {"loss": "max"}),
+        ("augment a tuple of names among colour, translation, cutout", {"augment": ("color",)}),
+        ("augment a tuple of names among", {"augment": "colour"}),
+        ("augment with each name once", {"augment": ("colour", "colour")}),
     ],
 )
 def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:

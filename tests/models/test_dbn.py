@@ -311,7 +311,7 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"num_gibbs_steps": ()}, "--num-gibbs-steps of 1 or more numbers.*found none"),
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of 1 or more numbers.*found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
-        ({"num_classes": -1}, "--num-classes from 0 to"),
+        ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
         ({"decay_steps": -1}, "--decay-steps at least 0 and finite, found -1"),
         ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],

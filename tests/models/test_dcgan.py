@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from PIL import Image
 from support.helpers import FIXTURES, one_line
 
 from experiments.dcgan import PRESETS
@@ -23,14 +24,14 @@ COLLECTIONS = ["intermediates", "features"]
 NO_NORM = dataclasses.replace(LAB, batch_norm=False)
 
 
-def started(config, num_channels=1, num=2):
+def started(config, num_channels=1, num=2, size=64):
     """Shapes of the state and of images, of what each layer of both nets makes, by name."""
-    learner = dcgan.learner(config, (28, 28, num_channels))
+    learner = dcgan.learner(config, (size, size, num_channels))
     state = jax.eval_shape(learner.init, jax.random.key(0))
-    nets = dcgan.nets(config, num_channels)
+    nets = dcgan.nets(config, (size, size, num_channels))
     inputs = {
         "generator": jnp.zeros((num, config.latent_size)),
-        "discriminator": jnp.zeros((num, 64, 64, num_channels)),
+        "discriminator": jnp.zeros((num, size, size, num_channels)),
     }
     layers = {}
     for name, x in inputs.items():
@@ -176,13 +177,121 @@ def bilinear(image, size):
     return larger
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (7, 30, 3), (96, 64, 1)])
-def test_enlarged(shape: tuple[int, ...]) -> None:
+def shrunk(image, size):
+    """By Pillow, whose bilinear kernel is as much wider as the image shrinks."""
+    planes = [Image.fromarray(plane) for plane in np.moveaxis(np.float32(image), 2, 0)]
+    planes = [plane.resize((size, size), Image.Resampling.BILINEAR) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "resized"),
+    [
+        ((28, 28, 1), 64, bilinear),
+        ((7, 30, 3), 64, bilinear),
+        ((16, 16, 3), 16, bilinear),
+        ((96, 64, 1), 64, shrunk),
+        ((200, 131, 3), 128, shrunk),
+    ],
+)
+def test_resized(shape: tuple[int, int, int], size: int, resized: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
-    found = jax.jit(dcgan.enlarged)(images)
-    assert found.shape == (2, 64, 64, shape[2])
-    expected = [bilinear(image / 127.5 - 1, 64) for image in images]
+    found = jax.jit(dcgan.resized)(images)
+    assert found.shape == (2, size, size, shape[2]) == (2, *dcgan.net_shape(shape))
+    expected = [resized(image / 127.5 - 1, size) for image in images]
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [
+        *[((side, side), side) for side in (16, 32, 64, 128, 256)],
+        *[((1, 1), 64), ((28, 28), 64), ((48, 64), 64), ((16, 32), 64), ((90, 127), 64)],
+        *[((65, 65), 64), ((128, 20), 128), ((255, 255), 128), ((100, 300), 256)],
+        ((4000, 4000), 256),
+    ],
+)
+def test_image_size(sides: tuple[int, int], size: int) -> None:
+    """Squares of a power of two are as they are; else the largest one that is not above."""
+    assert dcgan.image_size((*sides, 3)) == size
+
+
+@pytest.mark.parametrize("stem", ["transposed", "dense"])
+@pytest.mark.parametrize(
+    ("size", "multiples"),
+    [
+        (16, (1, 2)),
+        (32, (1, 2, 4)),
+        (64, (1, 2, 4, 8)),
+        (128, (1, 2, 4, 8, 8)),
+        (256, (1, 2, 4, 8, 8, 8)),
+    ],
+)
+def test_layers_follow_the_size(size: int, multiples: tuple[int, ...], stem: Any) -> None:
+    """From half the size to 4x4, the channels doubling up to 8 c; G is D reversed."""
+    config = dataclasses.replace(LAB, stem=stem)
+    _, layers = started(config, 3, size=size)
+    assert layers["generator"] == (size, size, 3)
+    assert layers["discriminator"] == ()
+    depth = len(multiples)
+    for index, multiple in enumerate(multiples):
+        side = size // 2 ** (index + 1)
+        assert layers[f"discriminator.layer_{index}"] == (side, side, 64 * multiple)
+        back = depth - 1 - index
+        if back > 0 or stem == "transposed":
+            assert layers[f"generator.norm_{back}.__call__"] == (side, side, 64 * multiple)
+    assert layers[f"generator.conv_{depth}.__call__"] == (size, size, 3)
+    assert f"discriminator.layer_{depth}" not in layers
+    assert side == 4
+
+
+# ---- classes
+
+
+def conditional(stem):
+    """A net of 16x16 with classes, and its variables, every number of which is drawn."""
+    config = dataclasses.replace(TINY, num_classes=3, stem=stem)
+    rng = np.random.default_rng(0)
+    state = jax.eval_shape(dcgan.learner(config, (16, 16, 1)).init, jax.random.key(0))
+    params = jax.tree.map(lambda x: np.float32(rng.uniform(0.1, 0.6, x.shape)), state.params)
+    return config, dcgan.nets(config, (16, 16, 1)), params
+
+
+@pytest.mark.parametrize("stem", ["transposed", "dense"])
+def test_permuted_labels_permute_the_samples(stem: Any) -> None:
+    """Of one code; an image depends on its own label alone, in evaluation mode."""
+    config, nets, params = conditional(stem)
+    state = dcgan.from_params(config, (16, 16, 1), params)
+    codes = jnp.tile(jax.random.normal(jax.random.key(1), (1, 6)), (5, 1))
+    images_of = jax.jit(partial(adversarial.images_of, nets))
+    labels, order = np.array([0, 1, 2, 1, 0]), np.array([3, 0, 4, 2, 1])
+    images = np.asarray(images_of(state, codes, labels))
+    np.testing.assert_allclose(images_of(state, codes, labels[order]), images[order], atol=1e-6)
+    np.testing.assert_allclose(images[[0, 1]], images[[4, 3]], atol=1e-6)
+    assert min(np.abs(images[a] - images[b]).max() for a, b in ((0, 1), (1, 2), (0, 2))) > 1e-3
+
+
+def test_where_the_classes_are() -> None:
+    """G: a table beside the code and in every normalisation. D: one for its last hidden layer."""
+    config, _, params = conditional("transposed")
+    found = {name: flatten_dict(variables, sep=".") for name, variables in params.items()}
+    plain, _ = started(dataclasses.replace(config, num_classes=0), size=16)
+    before = {name: flatten_dict(variables, sep=".") for name, variables in plain.params.items()}
+    assert {*found["generator"]} - {*before["generator"]} == {"params.embedding.embedding"}
+    assert {*found["discriminator"]} - {*before["discriminator"]} == {"params.projection.embedding"}
+    changed = {
+        f"{net}.{name}": x.shape
+        for net, arrays in found.items()
+        for name, x in arrays.items()
+        if name not in before[net] or x.shape != before[net][name].shape
+    }
+    assert changed == {
+        "generator.params.embedding.embedding": (3, 6),
+        "generator.params.conv_0.kernel": (4, 4, 4, 12),
+        **{f"generator.params.norm_0.{name}": (3, 4) for name in ("scale", "bias")},
+        **{f"generator.params.norm_1.{name}": (3, 2) for name in ("scale", "bias")},
+        "discriminator.params.projection.embedding": (3, 16 * 4),
+    }
 
 
 # ---- two iterations of PyTorch
@@ -242,7 +351,7 @@ def loaded(stored, net):
 @pytest.fixture(scope="module")
 def iterations(stored):
     """States, metrics and fakes of two iterations on the fixture's images and codes."""
-    plain = dcgan.nets(TINY, 1)
+    plain = dcgan.nets(TINY, (64, 64, 1))
     nets = Nets(plain.generator, plain.discriminator, lambda images: images)
     learner = adversarial.adversarial(TINY, nets, (64, 64, 1))
     players = {net: loaded(stored, net) for net in LAYERS}
@@ -253,8 +362,8 @@ def iterations(stored):
     def one(state, images, codes):
         fakes = []
 
-        def generate(*args):
-            fakes.append(original(*args))
+        def generate(*args, **labels):
+            fakes.append(original(*args, **labels))
             return fakes[-1]
 
         with pytest.MonkeyPatch.context() as patch:
@@ -312,7 +421,7 @@ def test_two_iterations_equal_those_of_pytorch(stored: Any, iterations: Any) -> 
 def test_samples_do_not_depend_on_each_other(stored: Any, iterations: Any) -> None:
     """G in evaluation mode, normalised by its running statistics; training mode is another."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
-    nets = dcgan.nets(TINY, 1)
+    nets = dcgan.nets(TINY, (64, 64, 1))
     images_of = jax.jit(partial(adversarial.images_of, nets))
     images = images_of(state, codes)
     others = images_of(state, codes.at[1:].set(2.0))
@@ -326,7 +435,7 @@ def test_bfloat16_rounds_the_convolutions(stored: Any, iterations: Any) -> None:
     """To about 2^-8 of the values, and no further; parameters stay float32."""
     state, codes = iterations[-1][0], jnp.asarray(stored["noise"][1])
     exact, rounded = (
-        jax.jit(partial(adversarial.images_of, dcgan.nets(config, 1)))(state, codes)
+        jax.jit(partial(adversarial.images_of, dcgan.nets(config, (64, 64, 1))))(state, codes)
         for config in (TINY, dataclasses.replace(TINY, precision="bfloat16"))
     )
     assert rounded.dtype == jnp.float32

@@ -13,9 +13,11 @@ from flax.traverse_util import flatten_dict
 from support.helpers import one_line
 
 from experiments import gan as experiment
+from jaxgen.data import Split
 from jaxgen.errors import SettingError
 from jaxgen.learner import unlabelled
 from jaxgen.models import gan
+from jaxgen.training import Schedule, fit
 
 DEEP = experiment.PRESETS["deep"].model
 SMALL = experiment.PRESETS["small"].model
@@ -58,19 +60,22 @@ def test_sizes() -> None:
     assert (DEEP.learning_rate, DEEP.beta1, DEEP.dropout) == (2e-4, 0.9, 0.3)
     assert (SMALL.learning_rate, SMALL.beta1, SMALL.dropout) == (2e-4, 0.9, 0.0)
     assert (DEEP.generator_activation, SMALL.generator_activation) == ("leaky_relu", "relu")
+    assert (DEEP.fresh_noise, SMALL.fresh_noise) == (True, True)
     for preset in experiment.PRESETS.values():
         assert (preset.batch_size, preset.epochs, preset.log_every) == (100, 200, 100)
 
 
-def test_initial_weights_are_uniform_within_the_inverse_root_of_the_inputs() -> None:
+@pytest.mark.parametrize("fan", ["in", "out"])
+def test_initial_weights_are_uniform_within_the_inverse_root_of_the_fan(fan: Any) -> None:
     """Drawn by XLA's own generator, which compiles faster than JAX's."""
-    config = dataclasses.replace(SMALL, generator_sizes=(256,), discriminator_sizes=(256,))
+    sizes: dict[str, Any] = {"generator_sizes": (256,), "discriminator_sizes": (256,)}
+    config = dataclasses.replace(SMALL, init_fan=fan, **sizes)
     state = jax.jit(gan.learner(config).init)(jax.random.key(0, impl="rbg"))
     for variables in state.params.values():
         flat = flatten_dict(variables["params"], sep=".")
         for name, value in flat.items():
-            inputs = flat[name.replace("bias", "kernel")].shape[0]
-            bound, num = 1 / np.sqrt(inputs), value.size
+            inputs, outputs = flat[name.replace("bias", "kernel")].shape
+            bound, num = 1 / np.sqrt(inputs if fan == "in" else outputs), value.size
             assert np.abs(value).max() <= bound
             if num > 100:
                 assert np.abs(value).max() > 0.95 * bound
@@ -217,6 +222,7 @@ def test_a_small_gan_learns_two_patterns() -> None:
         ("dropout", {"dropout": -0.1}),
         ("g-steps", {"g_steps": 0}),
         ("generator-activation one of leaky_relu, relu", {"generator_activation": "tanh"}),
+        ("init-fan one of in, out", {"init_fan": "inputs"}),
         ("loss", {"loss": "non-saturating"}),
     ],
 )
@@ -224,3 +230,74 @@ def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"--{flag}") as error:
         gan.Config(**settings)
     one_line(error)
+
+
+# ---- conditional nets
+
+CLASSES = dataclasses.replace(TINY, num_classes=3)
+
+
+def conditional_variables(config, image_shape):
+    """Both nets and their variables, every number of which is drawn."""
+    rng = np.random.default_rng(3)
+    state = jax.eval_shape(gan.learner(config, image_shape).init, jax.random.key(0))
+    params = jax.tree.map(lambda x: rng.normal(0.0, 0.7, x.shape).astype(np.float32), state.params)
+    return gan.nets(config, image_shape), params
+
+
+def test_conditional_nets() -> None:
+    """In float64: G of [z, e_y]; D's last layer and the row of y on its last hidden layer."""
+    nets, params = conditional_variables(CLASSES, SHAPE)
+    rng, labels = np.random.default_rng(4), np.array([2, 0, 1, 2], np.int32)
+    layers = {net: dict(variables["params"]) for net, variables in params.items()}
+    embedding = layers["generator"].pop("embedding")["embedding"]
+    rows = layers["discriminator"].pop("projection")["embedding"]
+    assert (embedding.shape, rows.shape) == ((3, 3), (3, 5))
+    codes, pixels = rng.normal(size=(4, 3)), rng.normal(size=(4, *SHAPE))
+    inputs = np.concatenate([codes, embedding[labels]], axis=1)
+    expected = np.tanh(layered(layers["generator"], inputs, leaky)).reshape(4, *SHAPE)
+    found = nets.generator.apply(
+        params["generator"], jnp.asarray(codes, jnp.float32), False, labels
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    psi = layered(layers["discriminator"], pixels.reshape(4, 6), leaky)[:, 0]
+    hidden = {f"Dense_{i}": layers["discriminator"][f"Dense_{i}"] for i in range(2)}
+    phi = leaky(layered(hidden, pixels.reshape(4, 6), leaky))
+    for given, wanted in ((labels, psi + (rows[labels] * phi).sum(axis=1)), (None, psi)):
+        found = nets.discriminator.apply(
+            params["discriminator"], jnp.asarray(pixels, jnp.float32), False, given
+        )
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_classes_change_no_name_that_was_there() -> None:
+    """They add the tables and G's inputs for the class."""
+    plain, more = shapes(TINY, SHAPE), shapes(CLASSES, SHAPE)
+    assert {*more["generator"]} - {*plain["generator"]} == {"embedding.embedding"}
+    assert {*more["discriminator"]} - {*plain["discriminator"]} == {"projection.embedding"}
+    assert more["generator"]["Dense_0.dense.kernel"] == (6, 5)
+
+
+def test_a_conditional_gan_draws_what_it_is_asked_for() -> None:
+    """Two classes, bright above and bright below, three times as many of the first."""
+    rng, num = np.random.default_rng(5), 400
+    labels = (rng.random(num) < 0.25).astype(np.int32)
+    shades = np.array([[230, 20], [20, 230]])[labels][:, :, None, None]
+    noise = rng.integers(-20, 20, (num, 2, 2, 1))
+    images = np.clip(shades + noise, 0, 255).astype(np.uint8)
+    config = gan.Config(
+        latent_size=2,
+        generator_sizes=(16,),
+        discriminator_sizes=(16,),
+        learning_rate=5e-3,
+        beta1=0.5,
+        dropout=0.0,
+        num_classes=2,
+    )
+    learner = gan.learner(config, (2, 2, 1))
+    schedule = Schedule(num_epochs=40, batch_size=50)
+    state = fit(learner, Split(images, labels), schedule, (0,)).state
+    asked = jnp.asarray([0, 1, 1, 0] * 50)
+    drawn = np.asarray(learner.sample(state, jax.random.key(6), 200, asked))
+    above = (drawn[:, 0].mean(axis=(1, 2)) > drawn[:, 1].mean(axis=(1, 2))).astype(int)
+    assert np.mean(above == 1 - np.asarray(asked)) > 0.95

@@ -1,4 +1,4 @@
-"""Label units against enumeration of all visible units, labels and hidden units."""
+"""Label units against enumeration of visible units, labels and hidden units; or integration."""
 
 from functools import partial
 
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from support import reference
 from support import reference_dbn as truth
+from support import reference_gaussian as gaussian
 from support.reference_dbn import float32
 
-from jaxgen.models import label_units, rbm
+from jaxgen.learner import Batch
+from jaxgen.models import dbn, label_units, rbm
 
 PARAMS = reference.labelled_rbm()
 NUM_VISIBLE, NUM_HIDDEN, NUM_CLASSES = 4, 3, 3
@@ -172,3 +174,72 @@ def test_new_label_units_leave_the_rest_of_the_state() -> None:
     assert np.std(params["w_labels"]) == pytest.approx(0.2, rel=0.1)
     assert np.isin(params["w_labels"], state.params["w"]).mean() < 0.01
     np.testing.assert_array_equal(params["b_labels"], np.zeros(4))
+
+
+# ---- beside Gaussian visible units, as a DBN of one layer
+
+OVER_PIXELS = gaussian.labelled_rbm()
+NET = dbn.tied((float32(OVER_PIXELS),))
+INTEGRATED, _ = gaussian.labelled_joint(OVER_PIXELS)
+"""p(v, y, h) [141^2, 3, 8]."""
+SHOWN = [7, 9_500, 10_030, 12_000]
+"""Of the points of the grid."""
+POINTS = gaussian.points()[SHOWN]
+MEAN_PIXELS = np.clip(
+    OVER_PIXELS["pixel_mean"]
+    + OVER_PIXELS["pixel_std"]
+    * (OVER_PIXELS["b_visible"] + reference.states(NUM_HIDDEN) @ OVER_PIXELS["w"].T),
+    0.0,
+    1.0,
+)
+"""Pixels [8, 2] that each hidden state gives."""
+
+
+def test_the_label_of_real_valued_pixels_is_that_of_the_integral() -> None:
+    p_vy = INTEGRATED.sum(axis=2)[SHOWN]
+    found = np.exp(dbn.classify(NET, float32(POINTS)))
+    np.testing.assert_allclose(found, p_vy / p_vy.sum(axis=1, keepdims=True), rtol=1e-4)
+    expected = INTEGRATED.sum(axis=1)[SHOWN] / p_vy.sum(axis=1, keepdims=True)
+    found = label_units.hidden_probs(NET.top, float32(POINTS))
+    np.testing.assert_allclose(found, expected @ reference.states(NUM_HIDDEN), rtol=1e-4)
+
+
+def test_real_valued_pixels_of_a_class_have_its_distribution() -> None:
+    """Of clamped labels, and of free ones; each hidden state gives its mean as pixels."""
+    num = 5_000
+    p_yh = INTEGRATED.sum(axis=0)
+    sample = jax.jit(dbn.generate, static_argnums=(3, 4))
+    for labels in (None, jnp.repeat(jnp.arange(NUM_CLASSES), num)):
+        start = jnp.zeros((NUM_CLASSES * num, NUM_HIDDEN))
+        hidden, pixels = sample(NET, jax.random.key(6), start, 30, 1.0, labels)
+        numbers = truth.state_numbers(hidden)
+        np.testing.assert_allclose(pixels, MEAN_PIXELS[numbers], atol=1e-5)
+        if labels is None:
+            truth.assert_drawn_from(numbers, p_yh.sum(axis=0))
+            continue
+        for rows, expected in zip(numbers.reshape(-1, num), p_yh, strict=True):
+            truth.assert_drawn_from(rows, expected / expected.sum())
+
+
+def test_real_valued_pixels_are_reconstructed_as_pixels() -> None:
+    num = 5_000
+    visible = jnp.repeat(float32(POINTS), num, axis=0)
+    hidden, pixels = jax.jit(dbn.reconstruct)(NET, jax.random.key(7), visible)
+    numbers = truth.state_numbers(hidden)
+    np.testing.assert_allclose(pixels, MEAN_PIXELS[numbers], atol=1e-5)
+    for rows, expected in zip(numbers.reshape(-1, num), INTEGRATED.sum(axis=1)[SHOWN], strict=True):
+        truth.assert_drawn_from(rows, expected / expected.sum())
+
+
+def test_a_step_from_images_moves_all_but_the_statistics_of_the_pixels() -> None:
+    config = dbn.Config(hidden_sizes=(3,), visible="gaussian", num_classes=3)
+    pixels = rbm.Pixels(OVER_PIXELS["pixel_mean"], OVER_PIXELS["pixel_std"])
+    learner = dbn.learner(config, (1, 2, 1), pixels=float32(pixels))
+    state = jax.jit(learner.init)(jax.random.key(8))
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 2, 1), dtype=np.uint8)
+    batch = Batch(jnp.asarray(images), jnp.zeros(6, jnp.int32))
+    new, metrics = jax.jit(learner.step)(state, batch, jax.random.key(9))
+    assert "label_change" in metrics
+    for name, before in state.top.params.items():
+        same = np.array_equal(before, new.top.params[name])
+        assert same == name.startswith("pixel_"), name

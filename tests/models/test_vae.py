@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from support import reference
+from scipy import special
+from support import reference, reference_conv
 from support.helpers import FIXTURES
 
 from jaxgen.errors import SettingError
-from jaxgen.learner import Learner, unlabelled
+from jaxgen.learner import Batch, Learner, unlabelled
 from jaxgen.models import vae
 
 SHAPE = (3, 2, 1)
@@ -26,8 +28,17 @@ SCHEDULED = dataclasses.replace(
     SMALL, num_samples=2, first_stage_steps=10, kl_warmup_steps=5, kl_weight=2.0
 )
 VISIBLE = np.random.default_rng(1).integers(0, 2, (4, 6)).astype(np.float32)
-terms = jax.jit(vae.terms, static_argnums=(1, 4))
-log_weights = jax.jit(vae.log_weights, static_argnums=(1, 4))
+
+
+@partial(jax.jit, static_argnums=(1, 4))
+def terms(params, config, *given):
+    """Of a VAE for images of SHAPE."""
+    return vae.terms(params, vae.nets(config, SHAPE), *given)
+
+
+@partial(jax.jit, static_argnums=(1, 4))
+def log_weights(params, config, *given):
+    return vae.log_weights(params, vae.nets(config, SHAPE), *given)
 
 
 @functools.cache
@@ -88,7 +99,7 @@ def test_gradient_equals_differences(config: Any) -> None:
     @jax.jit
     @jax.grad
     def gradient(params):
-        found = vae.terms(params, config, key, VISIBLE, config.num_samples)
+        found = vae.terms(params, vae.nets(config, SHAPE), key, VISIBLE, config.num_samples)
         return jnp.mean(vae.objective(config, found, weight))
 
     found = flatten_dict(gradient(single(flat)), sep=".")
@@ -122,7 +133,8 @@ def test_two_updates_equal_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(vae, "normal", lambda _, shape: noise.reshape(shape))
 
         def objective(params):
-            found = vae.terms(params, config, jax.random.key(0), stored["images"], 1)
+            nets = vae.nets(config, SHAPE)
+            found = vae.terms(params, nets, jax.random.key(0), stored["images"], 1)
             return -jnp.mean(vae.objective(config, found, 1.0))
 
         return learner.step(state, unlabelled(batch), jax.random.key(0)), jax.grad(objective)(
@@ -237,8 +249,8 @@ def test_gaussian_decoder() -> None:
     codes = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     mean, log_var, shown = jax.jit(
         lambda params: (
-            *vae.decode(params, GAUSSIAN, codes),
-            vae.decoded_means(params, GAUSSIAN, codes),
+            *vae.decode(params, vae.nets(GAUSSIAN, SHAPE), codes),
+            vae.decoded_means(params, vae.nets(GAUSSIAN, SHAPE), codes),
         )
     )(single(flat))
     assert float(log_var.min()) >= -3.0
@@ -255,6 +267,180 @@ def test_samples_are_decoded_codes_from_the_prior() -> None:
     np.testing.assert_allclose(drawn.reshape(5, 6), 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
+COLOUR = (3, 5, 2)
+CONV = vae.Config(
+    architecture="conv",
+    channels=(2, 3),
+    latent_size=3,
+    num_classes=4,
+    likelihood="logistic",
+    activation="tanh",
+    num_samples=2,
+)
+
+
+def halved(flat, name, x):
+    """A layer of the encoder, one tap at a time."""
+    kernel = flat[f"{name}.kernel"]
+    size = reference_conv.output_size(x.shape[1:3], (4, 4), 2, 1)
+    dy = np.zeros((len(x), *size, kernel.shape[-1]))
+    return reference_conv.convolution(x, kernel, dy, 2, 1).forward + flat[f"{name}.bias"]
+
+
+def doubled(flat, name, y):
+    """A layer of the decoder: the transposed map."""
+    kernel = flat[f"{name}.kernel"]
+    x = np.zeros((len(y), 2 * y.shape[1], 2 * y.shape[2], kernel.shape[2]))
+    return reference_conv.convolution(x, kernel, y, 2, 1).input_gradient + flat[f"{name}.bias"]
+
+
+def conv_terms(flat, visible, noise, labels):
+    """The terms of CONV in float64: images of 3x5 in the middle of 4x8."""
+    image = np.zeros((len(visible), 4, 8, 2))
+    image[:, :3, 1:6] = visible.reshape(-1, *COLOUR)
+    first = halved(flat, "encoder.conv_0", image)
+    x = np.tanh(first + flat["encoder.label.embedding"][labels][:, None, None])
+    x = np.tanh(halved(flat, "encoder.conv_1", x)).reshape(len(visible), -1)
+    moments = x @ flat["encoder.dense_0.kernel"] + flat["encoder.dense_0.bias"]
+    mean, log_var = np.split(moments, 2, axis=-1)
+    reconstruction, codes = [], mean + np.exp(log_var / 2) * noise
+    for code in codes:
+        y = code @ flat["decoder.dense_0.kernel"] + flat["decoder.dense_0.bias"]
+        y = np.tanh(y + flat["decoder.label.embedding"][labels]).reshape(-1, 1, 2, 3)
+        y = np.tanh(doubled(flat, "decoder.conv_0", y))
+        y = doubled(flat, "decoder.conv_1", y)[:, :3, 1:6].reshape(-1, *COLOUR[:2], 2, 2)
+        location, free = (y[..., i, :].reshape(len(visible), -1) for i in (0, 1))
+        location, scale = location + 0.5, np.exp(-7 + np.logaddexp(0.0, free - 2 + 7))
+        levels = np.rint(255 * visible)
+        ends = [
+            np.where(levels == k, inf, levels + s)
+            for k, inf, s in ((255, np.inf, 0.5), (0, -np.inf, -0.5))
+        ]
+        above, below = ((end / 255 - location) / scale for end in ends)
+        small = np.where(above + below > 0, -1, 1)  # the side on which a sigmoid is no 1 - tiny
+        probs = np.abs(special.expit(small * above) - special.expit(small * below))
+        reconstruction.append(np.log(probs).sum(axis=-1))
+    ratio = 0.5 * (noise**2 + log_var - codes**2).sum(axis=-1)
+    kl = 0.5 * (mean**2 + np.exp(log_var) - log_var - 1.0).sum(axis=-1)
+    return np.array(reconstruction), np.array(reconstruction) + ratio, kl, mean
+
+
+@functools.cache
+def conv_weights():
+    rng = np.random.default_rng(3)
+    params = jax.eval_shape(vae.learner(CONV, COLOUR).init, jax.random.key(0)).params
+    flat = flatten_dict(params, sep=".")
+    return {name: rng.normal(0.0, 0.4, value.shape) for name, value in sorted(flat.items())}
+
+
+def test_convolutions_with_classes_and_their_gradient() -> None:
+    """Against NumPy in float64, one tap at a time; the gradient against its differences."""
+    rng, flat, key = np.random.default_rng(4), conv_weights(), jax.random.key(9)
+    visible, labels = rng.integers(0, 256, (5, 30)) / 255.0, np.array([0, 3, 1, 2, 3])
+    visible[0, :2] = 0.0, 1.0
+    noise = np.asarray(jax.random.normal(key, (2, 5, 3)), np.float64)
+
+    @jax.jit
+    def both(params):
+        def objective(params):
+            found = vae.terms(params, vae.nets(CONV, COLOUR), key, jnp.float32(visible), 2, labels)
+            return jnp.mean(vae.objective(CONV, found, 1.0)), found
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    gradient, found = both(single(flat))
+    for value, expected in zip(found, conv_terms(flat, visible, noise, labels), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
+
+    def objective(flat):
+        reconstruction, _, kl, _ = conv_terms(flat, visible, noise, labels)
+        return (reconstruction.mean(axis=0) - kl).mean()
+
+    gradient = flatten_dict(gradient, sep=".")
+    assert gradient.keys() == flat.keys()
+    for name, value in flat.items():
+        place = tuple(rng.integers(0, length) for length in value.shape)
+        ends = []
+        for change in (1e-5, -1e-5):
+            moved = value.copy()
+            moved[place] += change
+            ends.append(objective(flat | {name: moved}))
+        difference = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(gradient[name][place], difference, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 2, 3), (33, 20, 1), (8, 16, 2)])
+def test_any_size_has_its_own_size(shape: tuple[int, int, int]) -> None:
+    nets = vae.nets(vae.Config(architecture="conv", channels=(2, 2, 3), num_classes=2), shape)
+    state = jax.eval_shape(partial(vae.init, nets), jax.random.key(0))
+    images = jax.ShapeDtypeStruct((4, *shape), jnp.uint8)
+    batch = Batch(images, jax.ShapeDtypeStruct((4,), jnp.int32))
+    after, _ = jax.eval_shape(partial(vae.step, nets), state, batch, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    draw = partial(vae.sample, nets, num=3)
+    assert jax.eval_shape(draw, state, jax.random.key(0)).shape == (3, *shape)
+
+
+def test_many_images_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside convolutions images are taken a few at a time, with their labels."""
+    params, nets = single(conv_weights()), vae.nets(CONV, COLOUR)
+    visible, labels = np.float32(np.random.default_rng(5).random((7, 30))), np.arange(7) % 4
+    codes = np.float32(np.random.default_rng(6).normal(size=(7, 3)))
+
+    def both(labels):
+        encoded = vae.encode(params, nets, visible, labels)
+        return encoded, vae.decode(params, nets, codes, labels)
+
+    whole = jax.jit(both)(labels)
+    monkeypatch.setattr(vae, "IMAGES_AT_ONCE", 3)
+    jax.tree.map(partial_close, jax.jit(lambda labels: both(labels))(labels), whole)
+
+
+def test_what_the_images_decide() -> None:
+    auto = vae.Config()
+    decided = {
+        (28, 28, 1): ("dense", "bernoulli", "sample"),
+        (32, 20, 1): ("dense", "bernoulli", "sample"),
+        (33, 20, 1): ("conv", "bernoulli", "sample"),
+        (28, 28, 3): ("conv", "logistic", "none"),
+    }
+    for shape, wanted in decided.items():
+        found = vae.decided(auto, shape)
+        assert (found.architecture, found.likelihood, found.binarize) == wanted
+        assert vae.decided(found, (1, 1, 1)) == found  # nothing is left to decide
+    assert vae.decided(vae.Config(likelihood="bernoulli"), (28, 28, 3)).binarize == "sample"
+    with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
+        vae.decided(vae.Config(binarize="threshold"), (28, 28, 3))
+
+
+def test_a_conditional_vae_draws_the_classes_asked_for() -> None:
+    """A class decides the image here: only its vector has weight in the decoder."""
+    config = dataclasses.replace(SMALL, num_classes=3)
+    learner = vae.learner(config, SHAPE)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    zeros = jax.tree.map(jnp.zeros_like, state.params["decoder"])
+    ones = jnp.full_like(zeros["dense_0"]["kernel"][0], 0.0)
+    vectors = jnp.stack([ones - 30.0, ones, ones + 30.0])  # softplus: 0, log 2, 30
+    zeros |= {"label": {"embedding": vectors}}
+    zeros |= {
+        name: {**zeros[name], "kernel": jnp.ones_like(zeros[name]["kernel"]) / 40}
+        for name in ("dense_1", "dense_2")
+    }
+    state = state._replace(params=state.params | {"decoder": zeros})
+    draw = jax.jit(learner.sample, static_argnums=2)
+    labels = jnp.array([2, 0, 0, 1, 2])
+    shades = np.asarray(draw(state, jax.random.key(1), 5, labels)).mean(axis=(1, 2, 3))
+    by_class = [shades[1], shades[3], shades[0]]
+    assert by_class == sorted(by_class)
+    assert by_class[0] < by_class[1] < by_class[2]
+    np.testing.assert_allclose(shades, np.take(by_class, labels))
+    drawn = np.asarray(draw(state, jax.random.key(1), 300)).mean(axis=(1, 2, 3))
+    counts = [np.sum(np.isclose(drawn, shade)) for shade in by_class]
+    assert sum(counts) == 300
+    assert min(counts) > 60  # of 100; 60 is five standard deviations below
+    assert learner.num_classes == 3
+
+
 @pytest.mark.parametrize(
     ("flag", "settings"),
     [
@@ -265,8 +451,12 @@ def test_samples_are_decoded_codes_from_the_prior() -> None:
         ("kl-weight", {"kl_weight": -1.0}),
         ("kl-warmup-steps", {"kl_warmup_steps": -1}),
         ("first-stage-steps", {"first_stage_steps": -1}),
-        ("binarize", {"likelihood": "gaussian"}),
         ("binarize", {"likelihood": "gaussian", "binarize": "threshold"}),
+        ("binarize", {"likelihood": "logistic", "binarize": "threshold"}),
+        ("channels", {"channels": ()}),
+        ("channels", {"channels": (8, 0)}),
+        ("num-classes", {"num_classes": -1}),
+        ("architecture", {"architecture": "convolutional"}),
         ("kl-weight", {"objective": "iwae", "kl_weight": 0.5}),
         ("activation", {"activation": "Tanh"}),
         ("likelihood", {"likelihood": "normal"}),
@@ -283,4 +473,5 @@ def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
 def test_possible_combinations() -> None:
     grey = {"likelihood": "gaussian", "binarize": "none", "objective": "iwae", "num_samples": 5}
     assert dataclasses.asdict(vae.Config(**grey)).items() >= grey.items()
-    assert vae.Config(binarize="none").likelihood == "bernoulli"
+    decided = vae.decided(vae.Config(binarize="none"), SHAPE)
+    assert (decided.likelihood, decided.binarize) == ("bernoulli", "none")

@@ -263,7 +263,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         ({"hidden_sizes": ()}, "--hidden-sizes of .*found none;"),
         ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
         ({"num_sampling_steps": -1}, "--num-sampling-steps"),
-        ({"num_classes": -1}, "--num-classes from 0 to"),
+        ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
         ({"binarize": "sampled"}, "--binarize one of sample, threshold, none, found sampled"),
         ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
     ],

@@ -51,6 +51,45 @@ def test_batch_norm_as_pytorch_defines_it() -> None:
     np.testing.assert_allclose(evaluated, normalised(BATCHES[3], mean, var), rtol=1e-5, atol=2e-5)
 
 
+LABELS = np.array([2, 0, 2])
+TABLES = {"scale": RNG.normal(size=(3, 4)), "bias": RNG.normal(size=(3, 4))}
+
+
+def test_conditional_batch_norm() -> None:
+    """One mean and variance for all, PyTorch's running ones, a scale and a bias for each class.
+
+    The second class has no example, so no gradient either.
+    """
+    layer = BatchNorm(nn.initializers.ones, num_classes=3)
+    weights = jax.tree.map(jnp.asarray, TABLES)
+    x, dy = BATCHES[0], BATCHES[1]
+
+    @jax.jit
+    def run(weights):
+        variables = {"params": weights, "batch_stats": START}
+        y, updated = layer.apply(variables, single(x), True, LABELS, mutable=["batch_stats"])
+        evaluated = layer.apply(variables | updated, single(x), False, LABELS)
+        return jnp.sum(y * single(dy)), (y, updated["batch_stats"], evaluated)
+
+    gradients, (y, stats, evaluated) = jax.grad(run, has_aux=True)(weights)
+    flat = x.reshape(-1, 4)
+    mean, var = 0.1 * flat.mean(axis=0), 0.9 + 0.1 * flat.var(axis=0, ddof=1)
+    np.testing.assert_allclose(stats["mean"], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stats["var"], var, rtol=1e-5)
+    hat = (x - flat.mean(axis=0)) / np.sqrt(flat.var(axis=0) + 1e-5)
+    running = (x - mean) / np.sqrt(var + 1e-5)
+    wanted = {name: np.zeros((3, 4)) for name in TABLES}
+    for index, label in enumerate(LABELS):
+        scale, bias = TABLES["scale"][label], TABLES["bias"][label]
+        np.testing.assert_allclose(y[index], scale * hat[index] + bias, rtol=1e-4, atol=1e-5)
+        shown = scale * running[index] + bias
+        np.testing.assert_allclose(evaluated[index], shown, rtol=1e-4, atol=1e-4)
+        wanted["scale"][label] += (dy[index] * hat[index]).sum(axis=(0, 1))
+        wanted["bias"][label] += dy[index].sum(axis=(0, 1))
+    for name, expected in wanted.items():
+        np.testing.assert_allclose(gradients[name], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_batch_norm_starts_with_mean_0_and_variance_1() -> None:
     """And with the scales that it is told to draw; seeing a batch at the start moves nothing."""
     layer = BatchNorm(lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape))

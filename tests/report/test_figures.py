@@ -41,6 +41,14 @@ def test_colour_images_keep_their_colours_in_a_sheet_and_in_a_file(tmp_path: Pat
     figures.rows_of({"colour": images, "grey": images[..., :1]}, "both")
 
 
+def test_names_of_classes_are_drawn_as_they_are() -> None:
+    """Dollar signs would make a formula, and this one none that can be drawn."""
+    images = np.zeros((1, 2, 2, 1))
+    for name in (r"$\frac$", "日本", "a name that is so long that no picture would be left"):
+        figures.as_png(figures.rows_of({f"{name} - b": images}, f"the mean of {name}"))
+        figures.as_png(figures.image_sheet(images, name))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 5), (2, 4, 4, 2), (1, 2, 3, 4, 3)])
 def test_what_are_no_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match="one channel or three at the end") as error:
@@ -205,3 +213,24 @@ def test_a_backend_that_is_none_ends_nothing(tmp_path: Path) -> None:
     done = run_python("-c", draw, cwd=tmp_path, MPLBACKEND="nonsense")
     assert done.stdout == "nonsense\n", done.stderr
     assert (tmp_path / "figure.png").exists()
+
+
+def test_filters_of_colour_images_have_their_channels_and_grey_for_zero() -> None:
+    filters = np.zeros((1, 2, 2, 3))
+    filters[0, 0, 0], filters[0, 1, 1] = [0.5, 0.0, -0.5], [9.0, 0.25, 0.0]
+    figure = figures.filter_sheet(filters, "filters", bound=0.5)
+    shown = np.asarray(figure.axes[0].images[0].get_array())[1:3, 1:3]
+    np.testing.assert_allclose(shown[0, 0], [1.0, 0.5, 0.0])
+    np.testing.assert_allclose(shown[1, 1], [1.0, 0.75, 0.5])
+    np.testing.assert_allclose(shown[0, 1], 0.5)
+
+
+@pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
+def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, int]) -> None:
+    """Panels of one figure are as long as each other along the examples."""
+    strips = {"images": np.full((9, *shape, 3), 0.5), "units": np.ones((9, 16))}
+    for draw, side in ((figures.rows_of, "width"), (figures.columns_of, "height")):
+        figure = draw(strips, "strips")
+        figure.draw_without_rendering()
+        lengths = [getattr(axes.get_window_extent(), side) for axes in figure.axes]
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.02)

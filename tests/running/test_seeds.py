@@ -172,6 +172,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
 # ---- stopped and resumed
 
 
+@pytest.mark.programs
 def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     flags = (*SMALL, *SEEDS, "--resume", "--checkpoint-seconds", "1000")

@@ -22,9 +22,12 @@ from support.runs import (
     only_line,
     read,
     refused,
+    stopped_after,
     wait_until,
     without_times,
 )
+
+from jaxgen.training import windows
 
 # ---- stopped and resumed
 
@@ -95,6 +98,21 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
     assert (cut.folder / params).read_bytes() == (finished / params).read_bytes()
     with np.load(cut.folder / "samples.npz") as a, np.load(finished / "samples.npz") as b:
         np.testing.assert_array_equal(a["images"], b["images"])
+
+
+@pytest.mark.programs
+def test_a_stopped_run_goes_on_streamed_with_the_same_bits(
+    command: Command, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 1)  # windows of four steps
+    folder = command.folder / "run"
+    flags = command.args(*EPOCHS, "--log-every", "10", "--out", str(folder))[2:]
+    with stopped_after(STEPS // 2):
+        assert call(*flags) == 128 + signal.SIGTERM
+    assert call(*flags, "--resume", "--stream") == 0
+    for name in ("digest", "metrics"):
+        assert read(folder / "summary.json")[name] == read(finished / "summary.json")[name]
+    assert without_times(lines_of(folder)) == without_times(lines_of(finished))
 
 
 @pytest.mark.programs

@@ -1,5 +1,6 @@
 """A run folder of an older release, see fixtures/old_run: it is read, gone on with and repeated."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import jaxgen
 from experiments.comparison import naming
 from experiments.reproduction import checks, verdict
 from experiments.running import stored
+from jaxgen.errors import ReproduceError
 from jaxgen.learner import named_key
 
 FLAGS = ("--num-hidden", "3", "--num-sampling-steps", "5", "--generation-steps", "3")
@@ -47,6 +49,22 @@ def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path) ->
     assert run.digests["parameters"] == jaxgen.load(old).digest
     assert verdict.promise(run.record, run.record)[0] == "A"
     assert contents(old) == before
+
+
+def test_a_setting_that_came_later_has_its_default(old: Path) -> None:
+    config = read(old / "config.json")
+    del config["base_rates"], config["model"]["persistent"]
+    (old / "config.json").write_text(json.dumps(config))
+    _, args = checks.require_repeatable(old, verdict.read_record(old))
+    assert args == stored.rebuild_args(config)[1]
+    assert args.model.persistent is type(args.model)().persistent
+    before = verdict.read_record(FIXTURES / "old_run" / "rbm")
+    whole = checks.completed(before, stored.rebuild_args(before.config)[1])
+    assert verdict.promise(checks.completed(verdict.read_record(old), args), whole)[0] == "A"
+    assert verdict.promise(verdict.read_record(old), whole)[0] == "C"
+    (old / "config.json").write_text(json.dumps(config | {"later": 1}))
+    with pytest.raises(ReproduceError, match="later, unknown here"):
+        checks.require_repeatable(old, verdict.read_record(old))
 
 
 def test_it_goes_on(old: Path, digits_root: Path) -> None:

@@ -105,6 +105,8 @@ def test_no_config_takes_a_number_with_which_nothing_can_be_computed(kind: Any) 
         elif type(value) is int:
             hostile = [-1] if field.name in COUNTS else [-1, 2**31, 10**30]
             hostile += [] if field.name in {*COUNTS, "num_classes"} else [0]
+        elif value == ():  # of names
+            hostile = [("",), (0,)]
         elif isinstance(value, tuple):
             hostile = [(), (-1,) * len(value), (0,) * len(value), (2**31,) * len(value)]
         for each in hostile:

@@ -50,10 +50,16 @@ def labelled_rbm(
     num_visible: int = 4, num_hidden: int = 3, num_classes: int = 3, seed: int = 13
 ) -> Params:
     """`small_rbm` with label units, whose classes mix slowly and are not alike in probability."""
+    return small_rbm(num_visible, num_hidden, seed=seed) | label_units(
+        num_hidden, num_classes, seed=seed
+    )
+
+
+def label_units(num_hidden: int, num_classes: int, seed: int = 13) -> Params:
+    """The parameters that label units add to an RBM."""
     rng = np.random.default_rng(seed + 100)
     weights = rng.normal(0.0, 1.2, (num_classes, num_hidden))
-    labels = {"w_labels": weights, "b_labels": rng.normal(0.0, 0.8, num_classes)}
-    return small_rbm(num_visible, num_hidden, seed=seed) | labels
+    return {"w_labels": weights, "b_labels": rng.normal(0.0, 0.8, num_classes)}
 
 
 def labelled_joint(params: Params) -> tuple[np.ndarray, float]:

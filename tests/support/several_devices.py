@@ -22,7 +22,7 @@ from flax import linen as nn  # noqa: E402
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey  # noqa: E402
 from jaxgen.models import dcgan, gan, rbm, vae  # noqa: E402
 from jaxgen.nn.layers import BatchNorm  # noqa: E402
-from jaxgen.training import checkpoint  # noqa: E402
+from jaxgen.training import checkpoint, windows  # noqa: E402
 from jaxgen.training.loop import Schedule, fit  # noqa: E402
 
 SHAPE = (8, 8, 1)
@@ -75,7 +75,9 @@ LEARNERS: dict[str, Callable[[], Learner]] = {
 }
 
 
-def trained(name: str, num_devices: int, seeds: tuple[int, ...]) -> dict[str, Any]:
+def trained(
+    name: str, num_devices: int, seeds: tuple[int, ...], stream: bool = False
+) -> dict[str, Any]:
     """Three steps: the metrics of each, the parameters as one vector, and their digest."""
     images = np.random.default_rng(0).integers(0, 256, (3 * BATCH, *SHAPE), np.uint8)
     log: list[dict[str, Any]] = []
@@ -85,6 +87,7 @@ def trained(name: str, num_devices: int, seeds: tuple[int, ...]) -> dict[str, An
         Schedule(num_epochs=1, batch_size=BATCH, log_every=1),
         seeds,
         devices=jax.devices()[:num_devices],
+        stream=stream,
         hook=lambda progress: log.append(progress.metrics or {}),
     )
     params = jax.device_get(result.state.params)
@@ -96,6 +99,7 @@ def trained(name: str, num_devices: int, seeds: tuple[int, ...]) -> dict[str, An
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:  # one request a line: [name, number of devices, seeds]
-        name, num_devices, seeds = json.loads(line)
-        print(json.dumps(trained(name, num_devices, tuple(seeds))), flush=True)
+    windows.WINDOW_BYTES, windows.LEAST_STEPS = 1, 2  # a streamed epoch has two
+    for line in sys.stdin:  # one request a line: [name, number of devices, seeds, streamed?]
+        name, num_devices, seeds, *stream = json.loads(line)
+        print(json.dumps(trained(name, num_devices, tuple(seeds), *stream)), flush=True)

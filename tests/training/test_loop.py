@@ -240,7 +240,8 @@ def test_any_log_interval_gives_the_same_numbers(tmp_path: Path, erratic_clock: 
     assert all(same(carry, carries[0]) for carry in carries)
 
 
-def test_each_fit_traces_and_compiles_once(tmp_path: Path, erratic_clock: None) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_fit_traces_and_compiles_once(stream: bool, erratic_clock: None) -> None:
     learner, traced, chunks = spy(3), [], []
 
     def step(state, batch, key):
@@ -249,7 +250,8 @@ def test_each_fit_traces_and_compiles_once(tmp_path: Path, erratic_clock: None) 
 
     counted = learner._replace(step=step)
     hook = chunks.append
-    fit(counted, numbered(24), Schedule(4, 3, log_every=5), (0,), hook=hook)
+    schedule = Schedule(4, 3, log_every=5)
+    fit(counted, numbered(24), schedule, (0,), stream=stream, hook=hook)
     assert len({chunk.step - before.step for before, chunk in itertools.pairwise(chunks)}) > 2
     assert len(traced) == 1  # for the names of the metrics, and the program takes it
 
@@ -643,8 +645,10 @@ def test_a_step_may_take_several_mini_batches() -> None:
     learner = spy(6)._replace(num_batches=2)
     result = fit(learner, numbered(21), Schedule(2, 3), (0,))
     assert result.step == 2 * (21 // 6)
-    with pytest.raises(SettingError, match="batch size from 1 to the 5 training"):
+    with pytest.raises(SettingError) as error:
         fit(learner, numbered(5), Schedule(1, 3), (0,))
+    expected = "a batch size from 1 to 2, as a step takes 2 batches of the 5 training examples"
+    assert f"{expected}, found 3" in one_line(error)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ SCRIPT = str(ROOT / "tests" / "support" / "several_devices.py")
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Gives requests (name, number of devices, seeds) to the script, in one process."""
+    """Gives requests (name, devices, seeds, perhaps streamed) to the script, in one process."""
     cache = str(tmp_path_factory.mktemp("compiled"))
 
-    def answers(*requests: tuple[str, int, list[int]]) -> list[dict[str, Any]]:
+    def answers(*requests: Any) -> list[dict[str, Any]]:
         lines = "".join(json.dumps(request) + "\n" for request in requests)
         done = run_python(SCRIPT, cache, stdin=lines, timeout=300)
         assert done.returncode == 0, done.stderr
@@ -47,8 +47,13 @@ def answers(ask) -> Callable[..., list[dict[str, Any]]]:
     """What the script says to all requests of the quick tests, which one process answers."""
     twice = [(name, num, [0]) for name, counts in COUNTS.items() for num in (*counts, *counts)]
     requests = [*twice, *(("normalised", num, [0, 1]) for num in (1, 2, 4))]
+    requests += [("rbm", 2, [0], True), ("normalised", 4, [0, 1], True)]
     found = list(zip(requests, ask(*requests), strict=True))
-    return lambda name, num, seeds=(0,): [x for asked, x in found if asked == (name, num, [*seeds])]
+
+    def those(name: str, num: int, seeds: Any = (0,), *stream: bool) -> list[dict[str, Any]]:
+        return [x for asked, x in found if asked == (name, num, [*seeds], *stream)]
+
+    return those
 
 
 def check_agree_and_repeat(firsts: list[dict[str, Any]], seconds: list[dict[str, Any]]) -> None:
@@ -77,6 +82,14 @@ def test_several_seeds_go_to_several_devices(answers: Callable[..., list[dict[st
     (one,), (two,), (four,) = (answers("normalised", num, (0, 1)) for num in (1, 2, 4))
     check_agree(two, one)
     check_agree(four, one)
+
+
+@pytest.mark.parametrize(("name", "num", "seeds"), [("rbm", 2, (0,)), ("normalised", 4, (0, 1))])
+def test_devices_have_the_same_bits_of_a_streamed_set(
+    answers: Callable[..., list[dict[str, Any]]], name: str, num: int, seeds: tuple[int, ...]
+) -> None:
+    (streamed,) = answers(name, num, seeds, True)
+    assert streamed == answers(name, num, seeds)[0]
 
 
 def test_devices_that_cannot_share_a_batch_equally_are_refused() -> None:

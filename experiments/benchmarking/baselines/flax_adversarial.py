@@ -87,15 +87,18 @@ def generator_update(
 def iteration(
     config: Any, players: Players, real: jax.Array, key: jax.Array
 ) -> tuple[Players, dict[str, jax.Array]]:
-    """`d_steps` updates of D, then `g_steps` of G, and the losses before the last of each."""
-    shape, losses = (len(real), config.latent_size), {}
-    for _ in range(config.d_steps):
+    """`d_steps` updates of D, then `g_steps` of G, and the losses before the last of each.
+
+    Of the real images each update of D takes the next mini-batch.
+    """
+    shape, losses = (len(real) // config.d_steps, config.latent_size), {}
+    for mini_batch in jnp.split(real, config.d_steps):
         key, key_codes, key_g, key_d = jax.random.split(key, 4)
         generator, discriminator = players
         codes = jax.random.normal(key_codes, shape)
         fakes, _ = passed(generator, generator.params, codes, key_g)
         discriminator, losses["d_loss"] = discriminator_update(
-            discriminator, real, fakes, config.label_smoothing, key_d
+            discriminator, mini_batch, fakes, config.label_smoothing, key_d
         )
         players = Players(generator, discriminator)
     for index in range(config.g_steps):
@@ -140,4 +143,5 @@ def epoch_runner(
         return iteration(config, players, prepare(batch), key)[0]
 
     data, nets = jnp.asarray(images), (generator(config, images.shape[1:]), discriminator(config))
-    return epoch_of(data, batch_size, start(config, nets, prepare(data[:1])), step)
+    players = start(config, nets, prepare(data[:1]))
+    return epoch_of(data, batch_size * config.d_steps, players, step)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
-from jaxgen.models.dcgan import channels, enlarged, scattered
+from jaxgen.models.dcgan import image_size, resized, scattered, widths
 
 
 def layer_of(kind: Any, config: Any) -> Any:
@@ -28,7 +28,7 @@ def normalised(config: Any, x: jax.Array) -> jax.Array:
 
 
 class Generator(nn.Module):
-    """[N, latent] to [N, 64, 64, C] in [-1, 1]."""
+    """[N, latent] to [N, H, H, C] in [-1, 1], for raw images of `image_shape`."""
 
     config: Any
     image_shape: tuple[int, int, int]
@@ -38,7 +38,7 @@ class Generator(nn.Module):
         """The images, normalised by their own batch."""
         config = self.config
         conv = layer_of(nn.ConvTranspose, config)
-        sizes = [channels(config, multiple) for multiple in (8, 4, 2, 1)]
+        sizes = widths(config, image_size(self.image_shape))[::-1]
         activation = adversarial.ACTIVATIONS[config.generator_activation]
         if config.stem == "dense":
             x = nn.Dense(16 * sizes[0])(codes).reshape(-1, 4, 4, sizes[0])
@@ -51,7 +51,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """[N, 64, 64, C] to one logit each, [N, 1]."""
+    """[N, H, H, C] to one logit each, [N, 1]."""
 
     config: Any
 
@@ -59,8 +59,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The logits, normalised by their own batch."""
         config, conv = self.config, layer_of(nn.Conv, self.config)
-        for index, multiple in enumerate((1, 2, 4, 8)):
-            x = conv(channels(config, multiple), (4, 4), strides=(2, 2), padding=1)(x)
+        for index, size in enumerate(widths(config, x.shape[1])):
+            x = conv(size, (4, 4), strides=(2, 2), padding=1)(x)
             x = x if index == 0 else normalised(config, x)
             x = adversarial.ACTIVATIONS["leaky_relu"](x)
         if config.stem == "dense":
@@ -69,4 +69,4 @@ class Discriminator(nn.Module):
         return logits.reshape(-1, 1)
 
 
-epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, enlarged)
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, resized)

@@ -47,7 +47,10 @@ def iteration(
     device: str,
     dtype: str,
 ) -> Callable[[torch.Tensor], None]:
-    """A function of real images that makes d_steps updates of D, then g_steps of G."""
+    """A function of real images that makes d_steps updates of D, then g_steps of G.
+
+    It takes d_steps mini-batches, one for each update of D.
+    """
     betas = (config.beta1, config.beta2)
     g_adam = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=betas)
     d_adam = torch.optim.Adam(discriminator.parameters(), lr=config.learning_rate, betas=betas)
@@ -59,10 +62,10 @@ def iteration(
         return generator(torch.randn(batch_size, config.latent_size, device=device))
 
     def step(real: torch.Tensor) -> None:
-        for _ in range(config.d_steps):
+        for mini_batch in real.split(batch_size):
             with mixed:
                 fakes = draw()
-                on_real, on_fakes = discriminator(real), discriminator(fakes.detach())
+                on_real, on_fakes = discriminator(mini_batch), discriminator(fakes.detach())
                 real_loss = cross_entropy(on_real, 1.0 - config.label_smoothing)
                 d_loss = real_loss + cross_entropy(on_fakes, 0.0)
             update(d_adam, d_loss)
@@ -111,4 +114,8 @@ def epoch_runner(
     generator, discriminator = [torch.compile(net) for net in nets] if compiled else nets
     step = iteration(generator, discriminator, config, batch_size, device, dtype)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
-    return epoch_of(pixels, batch_size, lambda batch: step(prepare(batch).contiguous(**layout)))
+    return epoch_of(
+        pixels,
+        batch_size * config.d_steps,
+        lambda batch: step(prepare(batch).contiguous(**layout)),
+    )

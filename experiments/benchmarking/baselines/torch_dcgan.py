@@ -13,8 +13,8 @@ from jaxgen.models import dcgan
 
 
 def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
-    """[N, latent] to [N, C, 64, 64] in [-1, 1]."""
-    sizes = [*(dcgan.channels(config, m) for m in (8, 4, 2, 1)), image_shape[-1]]
+    """[N, latent] to [N, C, H, H] in [-1, 1], for raw images of `image_shape`."""
+    sizes = [*dcgan.widths(config, dcgan.image_size(image_shape))[::-1], image_shape[-1]]
     bias = config.use_bias
 
     def normed(size: int) -> list[nn.Module]:
@@ -34,8 +34,8 @@ def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequent
 
 
 def make_discriminator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
-    """[N, C, 64, 64] to one logit each, [N, 1]."""
-    sizes = [image_shape[-1], *(dcgan.channels(config, m) for m in (1, 2, 4, 8))]
+    """[N, C, H, H] to one logit each, [N, 1]."""
+    sizes = [image_shape[-1], *dcgan.widths(config, dcgan.image_size(image_shape))]
     layers: list[nn.Module] = []
     for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Conv2d(size_in, size_out, 4, 2, 1, bias=config.use_bias))
@@ -58,8 +58,9 @@ def draw_weights(module: nn.Module) -> None:
 
 
 def prepare(batch: torch.Tensor) -> torch.Tensor:
-    """Bytes [N, C, H, W] as images of 64x64 in [-1, 1]."""
-    size = (dcgan.IMAGE_SIZE, dcgan.IMAGE_SIZE)
+    """Bytes [N, C, H, W] as images of the nets' size in [-1, 1]."""
+    _, num_channels, height, width = batch.shape
+    size = dcgan.net_shape((height, width, num_channels))[:2]
     grown = functional.interpolate(batch.float(), size=size, mode="bilinear", align_corners=False)
     return grown / 127.5 - 1.0
 

@@ -60,10 +60,14 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
     )
     difference = np.abs(recognition - generative)
     bound = max(figures.colour_bound(weights) for weights in (recognition, generative))
+    none = "white" if drawing.dataset.image_shape[-1] == 1 else "grey"
     sheets = {
         "recognition": (recognition, "Recognition weights R1, one panel per unit of h1"),
         "generative": (generative, "Generative weights W1', one panel per unit of h1"),
-        "difference": (difference, "|R1 - W1'|, one panel per unit of h1; white is no difference"),
+        "difference": (
+            difference,
+            f"|R1 - W1'|, one panel per unit of h1; {none} is no difference",
+        ),
     }
     paths = [
         drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), title, bound=b))

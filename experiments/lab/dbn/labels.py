@@ -9,7 +9,8 @@ import numpy as np
 
 from experiments.lab.drawing import Drawing, class_sheet
 from jaxgen.data import Dataset
-from jaxgen.evaluation.model import compute_in_blocks, feature_input
+from jaxgen.evaluation.adapters.nets import classify
+from jaxgen.evaluation.model import compute_in_blocks
 from jaxgen.models import dbn, label_units
 from jaxgen.random import Binarize
 from jaxgen.report.page import Section, Table, number
@@ -20,7 +21,7 @@ NUM_CONFUSIONS = 10
 
 @partial(jax.jit, static_argnums=2)
 def _most_probable(net: dbn.Net, images: jax.Array, binary: Binarize) -> jax.Array:
-    return dbn.classify(net, feature_input(images, binary)).argmax(axis=-1)
+    return classify(net, binary, images).argmax(axis=-1)
 
 
 def predict(net: dbn.Net, dataset: Dataset, binary: Binarize) -> np.ndarray:
@@ -47,7 +48,7 @@ def sections(
     *_, net = labelled.values()
     draw = partial(dbn.sample_net, num_steps, dataset.image_shape, net)
     words = (
-        "The label unit of the class is clamped, and p(v=1|h) is shown after "
+        "The label unit of the class is clamped, and E[v|h] is shown after "
         f"{num_steps} Gibbs steps of the top pair from random top units and a down pass."
     )
     sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)

@@ -9,7 +9,13 @@ from typing import Self
 
 from experiments.lab.dbn import labels, tasks
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm.training import LayerArgs, make_evaluator, rate
+from experiments.lab.rbm.training import (
+    LayerArgs,
+    input_in_words,
+    make_evaluator,
+    pixels_of,
+    rate,
+)
 from experiments.running.args import conditioned
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -50,9 +56,12 @@ def described(config: dbn.Config, session: Session) -> str:
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
+    gaussian = config.visible == "gaussian"
+    first = f" above the first, {config.gaussian_learning_rate} there" if gaussian else ""
     return (
         f"{'-'.join(map(str, sizes))}{label_units}, CD-k with k = {', '.join(map(str, steps))}, "
-        f"{rate(config)}, binarisation {config.binarize}, one layer after the other"
+        f"{rate(config)}{first}, one layer after the other; "
+        f"{input_in_words(config, session.image_shape)}"
     )
 
 
@@ -70,7 +79,8 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     config = args.model
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
-    learner_above = partial(dbn.learner, config, session.image_shape)
+    pixels = None if lower else pixels_of(config, session.dataset)
+    learner_above = partial(dbn.learner, config, session.image_shape, pixels=pixels)
     settings = dataclasses.asdict(config) | {
         "epochs": args.epochs,
         "lower": checkpoint.digest(lower),

@@ -18,7 +18,6 @@ from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
 from experiments.lab.study import Study, Variant, run, variant
 from experiments.running.session import Session
-from jaxgen.evaluation.model import binarized
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
@@ -50,7 +49,8 @@ def top_images(drawing: Drawing, binary: Binarize, net: dbn.Net) -> np.ndarray:
     """p(h_2=1|h_1) of the first test images, each top unit at the place of its pixel."""
     key_data, key_up = jax.random.split(task_key("top images"))
     images = jnp.asarray(drawing.dataset.test.images[: tasks.NUM_MEASURED])
-    below = up(net.recognition, key_up, binarized(key_data, images, binary))[-1]
+    visible = tasks.to_visible(net.bottom, key_data, images, binary)
+    below = up(net.recognition, key_up, visible)[-1]
     return drawing.images(top_probs(net.top, below))
 
 

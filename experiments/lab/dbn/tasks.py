@@ -19,10 +19,9 @@ from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.study import tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
-from jaxgen.evaluation.model import binarized
 from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import task_key
-from jaxgen.models import dbn
+from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Net
 from jaxgen.random import Binarize, bernoulli
 from jaxgen.report import figures
@@ -42,9 +41,10 @@ COLUMNS = {
     **SAMPLE_COLUMNS,
 }
 """Measures and their titles in a table."""
-ERROR = "mean over pixels of (x - p(v=1|h))^2 after an up and a down pass, x the grey image"
+ERROR = "mean over pixels of (x - E[v|h])^2 after an up and a down pass, x the image in [0, 1]"
 
 
+to_visible = jax.jit(rbm.to_visible, static_argnums=3)
 reconstruct = jax.jit(dbn.reconstruct)
 generate = jax.jit(dbn.generate, static_argnums=(3, 4))
 
@@ -104,9 +104,10 @@ def reconstructions(
     """
     images = drawing.dataset.test.images[:NUM_SHOWN]
     key_data, key_pass = jax.random.split(task_key("reconstruction"))
-    visible = binarized(key_data, jnp.asarray(images), binary)
-    strips: dict[str, np.ndarray] = {"input": drawing.images(visible)}
     shown = {**start, **{label: each.net for label, each in nets.items()}}
+    bottom = next(iter(shown.values())).bottom  # all standardise alike
+    visible = to_visible(bottom, key_data, jnp.asarray(images), binary)
+    strips: dict[str, np.ndarray] = {"input": drawing.images(rbm.to_pixels(bottom, visible))}
     for label, net in shown.items():
         hidden, probs = reconstruct(net, key_pass, visible)
         strips[label] = drawing.images(probs)
@@ -116,7 +117,7 @@ def reconstructions(
         for label, each in nets.items()
     )
     answer = (
-        "Mean squared error per pixel against the grey image over the whole test set, after an up "
+        "Mean squared error per pixel against the image over the whole test set, after an up "
         f"pass to the top and a down pass back: {errors}. The states of all layers are drawn."
     )
     figure = figures.columns_of(strips, f"The first {len(images)} test images")
@@ -193,7 +194,7 @@ def _in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> Seque
     real = measures["test images"]
     order = ", ".join(f"{n} {number(measures[n]['nearest_training_distance'], 3)}" for n in near)
     return [
-        f"Top states are set, Gibbs steps of the top pair follow, then a down pass; p(v=1|h) is "
+        f"Top states are set, Gibbs steps of the top pair follow, then a down pass; E[v|h1] is "
         f"shown. The set state is multiplied by a gain of {gain:g}.",
         f"Mean distance of {NUM_MEASURED} samples to their nearest training image, nearest first: "
         f"{order}; of as many real test images {number(real['nearest_training_distance'], 3)}. A "

@@ -54,9 +54,11 @@ class DCGANArgs(GANArgs, StudyArgs):
 A = TypeVar("A", bound=DCGANArgs)
 
 
-def described(config: dcgan.Config) -> str:
-    """The model in a line."""
-    nets = f"DCGAN, {dcgan.channels(config, 1)} to {dcgan.channels(config, 8)} channels"
+def described(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
+    """The model of raw images of `image_shape` in a line."""
+    size = dcgan.image_size(image_shape)
+    widths = dcgan.widths(config, size)
+    nets = f"DCGAN of {size}x{size}, {widths[0]} to {widths[-1]} channels"
     nets += f" (width {config.width:g}), {config.stem} stem, "
     nets += f"{config.generator_activation.replace('_', ' ')} in G, "
     nets += f"{'batch' if config.batch_norm else 'no batch'} normalisation"
@@ -69,15 +71,17 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     """Measures one trained DCGAN and writes the files of its run."""
     game = dcgan.game(args.model, session.image_shape)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
-    state = jax.device_get(result.state)
-    further = [exported(args.model, state, session.folder), compared(args.study)]
-    return tasks.write(args, session, result, game, title, described(args.model), further)
+    state, size = jax.device_get(result.state), dcgan.image_size(session.image_shape)
+    further = [exported(args.model, size, state, session.folder), compared(args.study)]
+    model = described(args.model, session.image_shape)
+    return tasks.write(args, session, result, game, title, model, further)
 
 
-def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
+def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Section:
     """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples.
 
-    A generator of the lab's shape has the names of the lab's own class.
+    A generator of the lab's shape has the names of the lab's own class. `size` is that of the
+    images that it makes.
     """
     nets = jax.device_get({**state.params, "generator": adversarial.sampler(state)})
     passes: dict[Literal["generator", "discriminator"], int] = {
@@ -89,14 +93,15 @@ def exported(config: dcgan.Config, state: State, folder: Path) -> Section:
         arrays = pytorch.to_pytorch(
             *(config, player, nets[player]),
             num_batches=num_batches,
-            naming="lab" if pytorch.is_labs(config, player) else "sequence",
+            naming="lab" if pytorch.is_labs(config, player, size) else "sequence",
         )
         safetensors.save_params(folder / f"{player}.safetensors", arrays, {"experiment": "dcgan"})
     answer = (
         "generator.safetensors and discriminator.safetensors hold the nets in PyTorch's names and "
-        f"layouts. A generator of the same channels, an nn.Module {_module(config)}, takes them by "
-        "load_state_dict(safetensors.torch.load_file('generator.safetensors')). After eval() its "
-        "images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all names."
+        f"layouts. A generator of the same channels, an nn.Module {_module(config, size)}, takes "
+        "them by load_state_dict(safetensors.torch.load_file('generator.safetensors')). After "
+        "eval() its images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all "
+        "names."
     )
     return Section("5.1.4", "For PyTorch", [answer])
 
@@ -108,17 +113,22 @@ def compared(study: bool) -> Section:
     return Section("5.1.2, 5.1.3", TITLE, [] if study else [how], links=links)
 
 
-def _module(config: dcgan.Config) -> str:
+def _module(config: dcgan.Config, size: int) -> str:
     """PyTorch's layers of the generator, in words: those of the lab's class, or a sequence."""
-    norm = ", BatchNorm2d" if config.batch_norm else ""
+    kind = "conditional BatchNorm2d" if config.num_classes else "BatchNorm2d"
+    norm = f", {kind}" if config.batch_norm else ""
     layer = "ConvTranspose2d" if config.use_bias else "ConvTranspose2d(bias=False)"
     activation = "LeakyReLU(0.2)" if config.generator_activation == "leaky_relu" else "ReLU"
     layers = f"{layer}{norm}, {activation}, ..., {layer}, Tanh"
-    if pytorch.is_labs(config, "generator"):
+    if pytorch.is_labs(config, "generator", size):
         norms = " and its BatchNorm2d self.batchnorm1 to self.batchnorm4" if norm else ""
         return f"with the names of the lab's, self.layer1 to self.layer5{norms} ({layers})"
-    sequence = f"whose self.main is an nn.Sequential of {layers}"
-    return f"{sequence}, behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]"
+    words = [f"whose self.main is an nn.Sequential of {layers}"]
+    if config.stem == "dense":
+        words.append("behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]")
+    if config.num_classes:
+        words.append("with self.embedding, whose rows stand behind the codes")
+    return ", ".join(words)
 
 
 def variants(args: A) -> list[Variant[A]]:
@@ -135,7 +145,7 @@ def compare(
     study = Study(
         title=f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam",
         facts={
-            "model": described(args.model),
+            "model": described(args.model, session.image_shape),
             "samples": f"{training.NUM_MEASURED} of each, from the same codes",
         },
         variants=variants(args),
@@ -157,9 +167,11 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
     path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
     reference = rows["as set"].measures["test_distance"]
     answer = [
-        "Each variant is trained for the same number of iterations from the same start. Distance: "
-        "mean Euclidean distance of samples to the nearest training image, where test images have "
-        f"{number(reference)}; far below it, samples are blurs or copies, far above it, no digits. "
+        "Each variant is trained for the same number of epochs from the same start. Each update of "
+        "D takes a mini-batch of its own, so with two of them an epoch has half the iterations. "
+        "Distance: mean Euclidean distance of samples to the nearest training image, where test "
+        f"images have {number(reference)}; far below it, samples are blurs or copies, far above "
+        "it, no images of the data's kind. "
         "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
         "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
         "variant is a whole run in the folder study, which python -m experiments.compare measures "

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import Drawing
+from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
@@ -59,7 +59,7 @@ def training(
     answer = (
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
         "that cannot tell them apart. Failures that this run shows at its end: "
-        f"{failures_in_words(found)}. These criteria look at losses and pixels; which digits are "
+        f"{failures_in_words(found)}. These criteria look at losses and pixels; which classes are "
         "drawn, and whether some are missing, is counted under 5.4.6."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
@@ -122,6 +122,18 @@ def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
     return Section("5.1.1", "Samples", answer, paths)
 
 
+def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
+    """Samples of each class, of a conditional game."""
+    if not game.learner.num_classes:
+        return []
+    sample = partial(jax.jit(game.learner.sample, static_argnums=2), trained.state)
+    words = (
+        "G is given the class beside the code, and D the class beside the image. Where this page "
+        "names no classes, those of the images run through all in turn; a walk keeps its class."
+    )
+    return [class_sheet(trained.drawing, sample, words)]
+
+
 def neighbours(
     trained: TrainedGAN, lines: Sequence[Mapping[str, Any]]
 ) -> tuple[Section, dict[str, float]]:
@@ -172,7 +184,8 @@ def walks(trained: TrainedGAN) -> Section:
     answer = (
         "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
         "so that the steps of the arcs between them are equal angles. If a walk is smooth and "
-        f"passes through digits, codes between two images are images too. {evenness(images)}"
+        "passes through images like those of the data, codes between two images are images too. "
+        f"{evenness(images)}"
     )
     return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
 
@@ -215,37 +228,49 @@ def filters(trained: TrainedGAN) -> Section:
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "
-        "gradient of the response, each on its own scale; grey is 0, white positive. "
+        "gradient of the response, each on its own scale; grey is 0, lighter is positive. "
         f"{silent}`jaxgen.models.adversarial.features` has the layers' activations."
     )
     return Section("5.4.5", "What D responds to", [answer], [path])
 
 
 def arithmetic(trained: TrainedGAN) -> Section:
-    """5.4.6: mean codes of the digits, and sums with them."""
+    """5.4.6: mean codes of the first classes, and sums with them, where there are classes."""
     dataset = trained.drawing.dataset
+    names = dataset.class_names[:NUM_ROWS]
+    if len(names) < 2:
+        answer = "The images have no labels, so there are no mean codes of classes to add."
+        return Section("5.4.6", "Sums of codes", [answer])
     codes = trained.codes("labelled noise", NUM_LABELLED)
     _, nearest = sample_quality.nearest(
         trained.as_data(trained.images(codes)), dataset.train.images
     )
     labels = np.asarray(dataset.train.labels)[nearest]
-    counts = np.bincount(labels, minlength=10)
-    means = latent.class_means(codes, jnp.asarray(labels), 10)
+    counts = np.bincount(labels, minlength=dataset.num_classes)
+    means = latent.class_means(codes, jnp.asarray(labels), len(names))
     means = jnp.where(jnp.isnan(means), 0.0, means)
     strips = {"mean": trained.images(_lengthened(means))}
-    for a, b in DIFFERENCES:
+    for a, b in differences(len(names)):
         sums = _lengthened(means[a] - means[b] + means)
-        strips[f"{a} - {b} + mean"] = trained.images(sums)
-    path = trained.drawing.save(
-        "5_4_6", figures.rows_of(strips, "Generated from mean codes of 0 to 9, and sums with them")
-    )
+        strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
+    title = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
+    path = trained.drawing.save("5_4_6", figures.rows_of(strips, title))
+    listed = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=False))
+    more = dataset.num_classes - len(names)
     answer = (
         f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
         "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
-        f"by label, 0 to 9: {', '.join(map(str, counts))}. A class without images has the "
-        "mean code 0, so cells and rows that use it carry no information."
+        f"by label: {listed}{f', and {more} more classes' if more else ''}. A class without images "
+        "has the mean code 0, so cells and rows that use it carry no information."
     )
     return Section("5.4.6", "Sums of codes", [answer], [path])
+
+
+def differences(num_classes: int) -> Sequence[tuple[int, int]]:
+    """Pairs of classes whose difference is added to all: those of the ten digits, or neighbours."""
+    if num_classes == 10:
+        return DIFFERENCES
+    return [(label + 1, label) for label in range(min(num_classes - 1, len(DIFFERENCES)))]
 
 
 def _lengthened(codes: Array) -> Array:
@@ -274,7 +299,8 @@ def write(
 ) -> GANReport:
     """Measures a trained GAN and writes the files of its run."""
     state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, state, drawing, args.model.latent_size)
+    config = args.model
+    trained = TrainedGAN(game.nets, state, drawing, config.latent_size, config.num_classes)
     images = artifacts.write_samples(args, session, game.learner, result)
     log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     smoothing = args.model.label_smoothing
@@ -289,6 +315,7 @@ def write(
         training(drawing, log, failures, smoothing),
         progress(trained),
         samples(drawing, images, args.vae),
+        *asked_classes(trained, game),
         nearest,
         walks(trained),
         filters(trained),

@@ -1,11 +1,12 @@
 """A GAN in training: its settings, its measures and pictures meanwhile, the game in words."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.lab.drawing import Drawing
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, conditioned
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
@@ -25,7 +26,7 @@ from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
-from jaxgen.training.loop import Result
+from jaxgen.training.loop import Result, steps_in_epoch
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -43,17 +44,26 @@ class GANArgs(RunArgs):
 
     vae: Path | None = None
     """A VAE's run folder, whose samples are shown beside these."""
+    conditional: bool = False
+    """Show the nets the classes of the images, so that samples can be asked for by class."""
     model: adversarial.Training = field(default_factory=adversarial.Training)
 
     immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
 
+    def fitted(self, dataset: Dataset) -> Self:
+        """The settings with the classes of the data set, if the game is to be conditional."""
+        return conditioned(self, self.conditional, dataset)
+
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
+
+        An iteration takes a mini-batch for each update of D.
 
         Errors:
             CheckpointError: its samples cannot be read.
         """
         super().check(dataset, folder)
+        steps_in_epoch(len(dataset.train.images), self.batch_size, self.model.d_steps)
         expected = "of 2 or more, because fakes are compared"
         require(self, "batch_size", self.batch_size >= 2, expected)
         if not self.vae:
@@ -103,16 +113,25 @@ class TrainedGAN(NamedTuple):
     state: State
     drawing: Drawing
     latent_size: int
+    num_classes: int = 0
 
     def codes(self, name: str, num: int) -> Float[Array, "num latent"]:
         """The codes of a task, from N(0, I)."""
         return normal(task_key(name), (num, self.latent_size))
 
     def images(self, codes: Float[Array, "*grid latent"]) -> np.ndarray:
-        """Generated images [*grid, H, W, C] in [0, 1], a block of codes at a time."""
+        """Generated images [*grid, H, W, C] in [0, 1], a block of codes at a time.
+
+        Those of a conditional game take the classes in turn, along the first axis of the grid.
+        """
         flat = codes.reshape(-1, codes.shape[-1])
         padded = jnp.pad(flat, ((0, -len(flat) % BLOCK), (0, 0))).reshape(-1, BLOCK, flat.shape[1])
-        images = np.concatenate([images_of(self.nets, self.state, block) for block in padded])
+        labels: list[Array | None] = [None] * len(padded)
+        if self.num_classes:
+            rows = jnp.arange(len(padded) * BLOCK) // math.prod(codes.shape[1:-1])
+            labels = [*(rows % self.num_classes).reshape(-1, BLOCK)]
+        blocks = zip(padded, labels, strict=True)
+        images = np.concatenate([images_of(self.nets, self.state, *block) for block in blocks])
         return images[: len(flat)].reshape(*codes.shape[:-1], *images.shape[1:])
 
     def fixed(self) -> np.ndarray:
@@ -141,7 +160,7 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
     real = trained.as_generated(dataset.test.images[:NUM_MEASURED])
-    real_variance = sample_quality.pixel_variance(real)
+    real_variance = max(sample_quality.pixel_variance(real), 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
@@ -158,7 +177,7 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
 def train(args: GANArgs, session: Session, game: Game) -> Result:
     """Trains a GAN, measures it and draws the images of the fixed codes all along."""
     drawing = Drawing(session.dataset, session.folder)
-    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size)
+    trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size, args.model.num_classes)
     return train_in_session(
         args,
         game.learner,
@@ -174,6 +193,7 @@ def described(config: adversarial.Training, nets: str) -> str:
     words = [
         nets,
         f"codes of {config.latent_size}",
+        *([f"conditional on {config.num_classes} classes"] if config.num_classes else []),
         f"{config.loss.replace('_', '-')} loss",
         f"Adam {config.learning_rate:g}, betas {config.beta1:g} and {config.beta2:g}",
     ]
@@ -181,6 +201,8 @@ def described(config: adversarial.Training, nets: str) -> str:
         words.append(f"{config.d_steps} updates of D and {config.g_steps} of G an iteration")
     if config.label_smoothing:
         words.append(f"target {1 - config.label_smoothing:g} for real images")
+    if config.augment:
+        words.append(f"{', '.join(config.augment)} before D")
     if config.fresh_noise:
         words.append("new fakes for G's update")
     if config.ema_decay:

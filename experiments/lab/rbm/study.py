@@ -22,11 +22,9 @@ from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
-from jaxgen.evaluation.model import binarized
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
-from jaxgen.random import binarize
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
@@ -35,13 +33,17 @@ from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
 GREY = "grey input"
 GIBBS_STEPS = {f"k = {k}": k for k in (2, 5, 10)}
-RATES = {f"rate {rate:g}": rate for rate in (0.01, 0.03, 0.3, 1.0)}
+RATES: dict[rbm.VisibleUnits, dict[str, float]] = {
+    "binary": {f"rate {rate:g}": rate for rate in (0.01, 0.03, 0.3, 1.0)},
+    "gaussian": {f"rate {rate:g}": rate for rate in (0.0005, 0.001, 0.002, 0.01)},
+}
 NUM_HIDDEN = {f"{num} hidden": num for num in (25, 400)}
 DRIFT_STEPS = 1000
 NUM_DRIFT = 1000
+GREY_ERROR = "test_reconstruction_error_grey"
 COLUMNS = {
     "test_reconstruction_error": "error, sampled input",
-    "test_reconstruction_error_grey": "error, grey input",
+    GREY_ERROR: "error, grey input",
     "free_energy_gap": "free-energy gap, nats",
     "drift": "drift, nats",
     "never_on": "never on",
@@ -56,12 +58,15 @@ gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
 
 def variants(args: RBMArgs) -> list[Variant[RBMArgs]]:
-    """One change at a time: grey input, k of CD-k, learning rate, number of hidden units."""
-    change = partial(variant, args)
+    """One change at a time: grey input, k of CD-k, learning rate, number of hidden units.
+
+    The input of Gaussian units is as it is.
+    """
+    change, visible = partial(variant, args), args.model.visible
     return [
-        change(GREY, "grey", binarize="none"),
+        *([change(GREY, "grey", binarize="none")] if visible == "binary" else []),
         *(change(name, f"k{k}", num_gibbs_steps=k) for name, k in GIBBS_STEPS.items()),
-        *(change(name, "rates", learning_rate=rate) for name, rate in RATES.items()),
+        *(change(name, "rates", learning_rate=rate) for name, rate in RATES[visible].items()),
         *(change(name, f"hidden{num}", num_hidden=num) for name, num in NUM_HIDDEN.items()),
     ]
 
@@ -73,7 +78,7 @@ def drift(config: rbm.Config, params: rbm.Params, test: jax.Array) -> jax.Array:
     states that are far more probable to the model, and that are no images.
     """
     key_data, key_chain = jax.random.split(task_key("drift"))
-    visible = binarize(key_data, test[:NUM_DRIFT], config.binarize)
+    visible = rbm.to_visible(params, key_data, test[:NUM_DRIFT], config.binarize)
     after = gibbs(params, visible, key_chain, DRIFT_STEPS)
     return jnp.mean(rbm.free_energy(params, visible)) - jnp.mean(rbm.free_energy(params, after))
 
@@ -84,7 +89,7 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
     grey = make_evaluator(rbm_monitors, "none", dataset)(params)
     measures = {
         **sampled,
-        "test_reconstruction_error_grey": grey["test_reconstruction_error"],
+        GREY_ERROR: grey["test_reconstruction_error"],
         "drift": jax.jit(partial(drift, config))(params, dataset.test.images),
         "mean_abs_weight": jnp.mean(jnp.abs(params["w"])),
     }
@@ -126,14 +131,14 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
     reconstructed = {"test image": np.asarray(test) / 255.0}
     sampled = {}
     for label, each in rows.items():
-        visible = binarized(keys[0], test, each.args.model.binarize)
+        visible = tasks.to_visible(each.params, keys[0], test, each.args.model.binarize)
         _, probs = tasks.reconstruct(each.params, keys[1], visible)
         reconstructed[label] = drawing.images(probs)
         after = gibbs(each.params, visible, keys[2], DRIFT_STEPS)
         _, probs = tasks.reconstruct(each.params, keys[1], after)
         sampled[label] = drawing.images(probs)
     title = f"After {DRIFT_STEPS} Gibbs steps from the first test images"
-    sheet = figures.rows_of(reconstructed, "Reconstructions p(v=1|h)")
+    sheet = figures.rows_of(reconstructed, "Reconstructions E[v|h]")
     return [
         drawing.save(f"{name}_reconstructions", sheet),
         drawing.save(f"{name}_samples", figures.rows_of(sampled, title)),
@@ -155,6 +160,14 @@ def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> st
     )
 
 
+def columns_of(config: rbm.Config) -> dict[str, str]:
+    """The columns of the table; the input of Gaussian units is neither sampled nor grey."""
+    if config.visible == "binary":
+        return COLUMNS
+    kept = {name: title for name, title in COLUMNS.items() if name != GREY_ERROR}
+    return kept | {"test_reconstruction_error": "error"}
+
+
 def section(session: Session, name: str, title: str, rows: Rows) -> Section:
     """One question: the variants side by side, and the differences between their measures."""
     measures = {label: each.measures for label, each in rows.items()}
@@ -171,7 +184,8 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
         f"Share of units that carry no information, on in under 1% or over 99%: {', '.join(idle)}.",
     ]
     paths = pictures(session, name.replace(".", "_"), rows)
-    return Section(name, title, answer, paths, tabulate(measures, COLUMNS, "variant"))
+    columns = columns_of(next(iter(rows.values())).args.model)
+    return Section(name, title, answer, paths, tabulate(measures, columns, "variant"))
 
 
 def write_page(name: str, variant: TrainedRBM) -> Path:
@@ -198,10 +212,11 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
 
     for name in NUM_HIDDEN:
         write_page(name, rows[name])
-    by_rate = by("learning_rate", beside([*RATES]))
+    by_rate = by("learning_rate", beside([*RATES[rows[lab].args.model.visible]]))
     by_size = by("num_hidden", beside([*NUM_HIDDEN]))
+    grey = "Grey values instead of sampled ones"
     return [
-        section(session, "1.4", "Grey values instead of sampled ones", beside([GREY])),
+        *([section(session, "1.4", grey, beside([GREY]))] if GREY in rows else []),
         section(session, "1.5", "CD-k with larger k", beside([*GIBBS_STEPS])),
         section(session, "1.6", "Other learning rates", by_rate),
         section(session, "1.8", "Fewer and more hidden units", by_size),
@@ -215,7 +230,7 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
     name += f"{config.num_hidden} hidden)"
     facts = {
         "programs": "the learning rates are trained in one vmapped program",
-        "error": "mean over the pixels of all test images of (x - p(v=1|h))^2 after one step",
+        "error": "mean over the pixels of all test images of (x - E[v|h])^2 after one step",
         "free-energy gap": "mean F(test) - mean F(as many training images)",
         "drift": f"mean F of test images (the first {NUM_DRIFT} at most) - mean F after "
         f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
@@ -227,7 +242,7 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         variants=variants(args),
         train=train_program,
         sections=partial(sections, session),
-        columns=COLUMNS,
+        columns=columns_of(config),
         digits=3,
     )
     return run(study, args, session, {name: trained(args, result.state.params, session)})

@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.rbm.training import RBMArgs
-from jaxgen.evaluation.model import binarized
 from jaxgen.learner import task_key
 from jaxgen.models import rbm
 from jaxgen.random import bernoulli
@@ -20,11 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+to_visible = jax.jit(rbm.to_visible, static_argnums=3)
+to_pixels = jax.jit(rbm.to_pixels)
 reconstruct = jax.jit(rbm.reconstruct)
 generate = jax.jit(rbm.generate, static_argnums=(3, 4))
 
 
-ERROR = "mean over pixels of (x - p(v=1|h))^2 after one step from the input, x the grey image"
+ERROR = "mean over pixels of (x - E[v|h])^2 after one step from the input, x the image in [0, 1]"
 
 
 class TrainedRBM(NamedTuple):
@@ -34,6 +35,11 @@ class TrainedRBM(NamedTuple):
     params: rbm.Params
     measures: Mapping[str, float]
     drawing: Drawing
+
+    @property
+    def mean(self) -> str:
+        """The name of what is shown of visible units."""
+        return "E[v|h]" if rbm.is_gaussian(self.params) else "p(v=1|h)"
 
 
 def filters(trained: TrainedRBM) -> Section:
@@ -45,12 +51,16 @@ def filters(trained: TrainedRBM) -> Section:
     figure = figures.filter_sheet(
         trained.drawing.images(weights), "Weights W, one panel per hidden unit"
     )
+    grey = trained.drawing.dataset.image_shape[-1] == 1
     answer = [
         f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
-        f"{weights.shape[1]} pixels in the median filter (from {half.min()} to {half.max()}). "
+        f"{weights.shape[1]} {'pixels' if grey else 'channels of pixels'} in the median filter "
+        f"(from {half.min()} to {half.max()}). "
         f"Evenly spread noise would need {noise}, a single point 1: the smaller the number, the "
         f"more local what switches the unit: these filters {_locality(np.median(half), noise)}",
-        "Red pixels switch a unit on, blue pixels switch it off.",
+        "Red pixels switch a unit on, blue pixels switch it off."
+        if grey
+        else "Light in a channel that is bright switches a unit on; where it is dark, off.",
     ]
     return Section(
         "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
@@ -77,17 +87,17 @@ def reconstructions(trained: TrainedRBM) -> Section:
     """1.2: the first test images, their hidden states, their reconstructions, one built up."""
     images = trained.drawing.dataset.test.images[:NUM_SHOWN]
     key_data, key_hidden = jax.random.split(task_key("reconstruction"))
-    visible = binarized(key_data, jnp.asarray(images), trained.args.model.binarize)
+    visible = to_visible(trained.params, key_data, jnp.asarray(images), trained.args.model.binarize)
     hidden, probs = reconstruct(trained.params, key_hidden, visible)
     strips = {
         "test image": images / 255.0,
-        "input": trained.drawing.images(visible),
+        "input": trained.drawing.images(to_pixels(trained.params, visible)),
         "hidden": np.asarray(hidden),
-        "p(v=1|h)": trained.drawing.images(probs),
+        trained.mean: trained.drawing.images(probs),
     }
     title = f"The first {len(images)} test images and their reconstructions"
     answer = (
-        "Mean squared error against the grey image over the whole test set: "
+        "Mean squared error against the image over the whole test set: "
         f"{number(trained.measures['test_reconstruction_error'])} per pixel. Below, the first "
         "image is built up: the biases alone, then one active unit's filter after the other is "
         "added, in the order of the units."
@@ -100,20 +110,21 @@ def reconstructions(trained: TrainedRBM) -> Section:
 
 
 def build_up(trained: TrainedRBM, hidden: np.ndarray) -> "Figure":
-    """p(v=1) from the biases alone, then with each active unit's filter added in turn."""
+    """E[v] from the biases alone, then with each active unit's filter added in turn."""
     active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
-    probs = jax.nn.sigmoid(jnp.asarray(logits + np.asarray(trained.params["b_visible"])))
+    logits += np.asarray(trained.params["b_visible"])
+    pixels = to_pixels(trained.params, rbm.mean_of(trained.params, jnp.asarray(logits)))
     title = f"First test image: biases, then {len(active)} active units one by one"
-    return figures.image_sheet(trained.drawing.images(probs), title)
+    return figures.image_sheet(trained.drawing.images(pixels), title)
 
 
 def usage(trained: TrainedRBM) -> Section:
     """1.3: how often each unit is on over the test set, and the filters in that order."""
     key_data, key_hidden = jax.random.split(task_key("usage"))
     test = jnp.asarray(trained.drawing.dataset.test.images)
-    visible = binarized(key_data, test, trained.args.model.binarize)
+    visible = to_visible(trained.params, key_data, test, trained.args.model.binarize)
     hidden, _ = reconstruct(trained.params, key_hidden, visible)
     often = np.asarray(hidden.mean(axis=0))
     order = np.argsort(-often, kind="stable")
@@ -152,8 +163,9 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
     long_title = f"First {len(samples)} samples, {args.model.num_sampling_steps} Gibbs steps"
     answer = [
-        f"A hidden state is set, {steps} Gibbs steps follow, and p(v=1|h) of the last state is "
-        f"shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
+        f"A hidden state is set, {steps} Gibbs steps follow, and {trained.mean} of the last state "
+        "is shown. "
+        f"{np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
         f"the right half; after the steps {np.asarray(final).mean():.0%} are on. "
         + (
             "Most chains end with hardly a unit on, and show the biases alone."

@@ -15,7 +15,7 @@ from experiments.lab.study import StudyArgs
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_above_zero, require_positive
 from jaxgen.learner import Learner, task_key
-from jaxgen.models import dbn, rbm
+from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import Binarize
 from jaxgen.training import steps_in_epoch
 
@@ -78,9 +78,37 @@ def rate(config: rbm.Config | dbn.Config) -> str:
     return f"rate {config.learning_rate}{' falling to 0' if config.decay_steps else ''}"
 
 
+def pixels_of(
+    config: rbm.Config | dbn.Config | wake_sleep.Config, dataset: Dataset
+) -> rbm.Pixels | None:
+    """What Gaussian visible units standardise pixels by; None for binary ones."""
+    return rbm.pixel_statistics(dataset.train.images) if config.visible == "gaussian" else None
+
+
+INPUT = {
+    "sample": "binary units, drawn again at every visit with the pixels as probabilities",
+    "threshold": "binary units, on where a pixel is at least one half",
+    "none": "binary units whose probabilities stand for them, as numbers from 0 to 1",
+}
+"""Visible units by how pixels become input."""
+
+
+def input_in_words(
+    config: rbm.Config | dbn.Config | wake_sleep.Config, image_shape: tuple[int, int, int]
+) -> str:
+    """What the model makes of grey and colour pixels, in a line."""
+    units = INPUT[config.binarize]
+    if config.visible == "gaussian":
+        units = "Gaussian units, standardised over the training set"
+    if image_shape[-1] == 1:
+        return f"pixels are {units}"
+    return f"the {image_shape[-1]} channels of a pixel, each for itself, are {units}"
+
+
 def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
     """The RBM's learner, which with `--base-rates` starts at the base rates."""
-    learner = rbm.learner(args.model, dataset.train.images.shape[1:])
+    pixels = pixels_of(args.model, dataset)
+    learner = rbm.learner(args.model, dataset.image_shape, pixels)
     if not args.base_rates:
         return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
@@ -94,7 +122,7 @@ def make_evaluator(
 
     Args:
         monitors: `rbm_monitors` or `net_monitors` of `jaxgen.evaluation.monitors`.
-        binary: how grey pixels become input.
+        binary: how grey pixels become input of binary units.
         dataset: all its test images count, and as many training images.
     """
     test = jax.device_put(dataset.test.images)

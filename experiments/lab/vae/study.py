@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
+import numpy as np
 
 from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.study import Study, Variant, as_own_run, run, variant
@@ -65,12 +66,13 @@ def compare(
 def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -> Section:
     """Reconstructions and samples of all sizes, from the same images and keys."""
     strips = {"test image": drawing.dataset.test.images[:NUM_SHOWN] / 255.0}
+    labels = np.arange(NUM_SHOWN) % max(1, drawing.dataset.num_classes)
     samples = {}
     for each in rows.values():
         size = each.config.latent_size
-        strips[f"{size} latents"] = each.images(each.mean[:NUM_SHOWN])
+        strips[f"{size} latents"] = each.decoded_means(NUM_SHOWN)
         codes = jax.random.normal(task_key("study samples"), (NUM_SHOWN, size))
-        samples[f"{size} latents"] = each.images(codes)
+        samples[f"{size} latents"] = each.images(codes, labels)
     low, *_, high = rows.values()
     gain = high.measures["test_bound"] - low.measures["test_bound"]
     answer = (

@@ -1,56 +1,85 @@
 """The page of one trained VAE: its training, its likelihood, the lab's tasks 4.1 to 4.4."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing
-from experiments.lab.vae.training import TrainedVAE, VAEArgs, encode, likelihoods, scheduled
+from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet
+from experiments.lab.vae.training import (
+    TrainedVAE,
+    VAEArgs,
+    encode,
+    likelihoods,
+    measured,
+    scheduled,
+)
 from experiments.running import artifacts
 from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
-from jaxgen.evaluation.model import binary_input
+from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PUBLISHED = (
     "Published for MNIST, sampled at every visit, after 3,280 epochs at batch 20, with 50 "
     "latent variables, 2x200 tanh units and 5,000 codes per test image: -86.76 trained by the "
     "ELBO, -84.78 by the IWAE bound with k=50 (Burda et al. 2016, table 1)."
 )
+KINDS = {
+    "bernoulli": "log probabilities",
+    "gaussian": "log densities of grey levels",
+    "logistic": "log probabilities of bytes",
+}
+"""The values of each likelihood."""
 NUM_EMBEDDED = 2000
 """Test images in the t-SNE map."""
+LEAST_EMBEDDED = 30
+"""t-SNE needs more images than its perplexity, which is 30."""
 DIFFERENCES = ((7, 1), (9, 4), (8, 3))
-"""Digits whose mean codes' difference is added to every digit's mean code."""
+"""Pairs of ten classes, such as digits, whose mean codes' difference is added to every class's."""
 
 
 def reconstructions(trained: TrainedVAE) -> Section:
     """4.1: the first test images, their codes, and what the means of the codes decode to."""
-    grey, mean = trained.drawing.dataset.test.images / 255.0, trained.mean[:NUM_SHOWN]
-    strips = {
-        "test image": grey[:NUM_SHOWN],
-        "input": trained.drawing.images(trained.visible[:NUM_SHOWN]),
-        "code": np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0),
-        "decoded mean": trained.images(mean),
-    }
+    pixels, mean = trained.test.split.images / np.float32(255), trained.mean[:NUM_SHOWN]
+    strips = {"test image": pixels[:NUM_SHOWN]}
+    if trained.config.binarize != "none":
+        strips["input"] = trained.drawing.images(trained.test.visible[:NUM_SHOWN])
+    strips["code"] = np.clip(np.asarray(mean) / 6.0 + 0.5, 0.0, 1.0)
+    strips["decoded mean"] = trained.decoded_means(NUM_SHOWN)
     title = f"The first {len(mean)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
-    error, measures = np.mean(np.square(trained.images(trained.mean) - grey)), trained.measures
+    error, measures = np.mean(np.square(trained.decoded_means() - pixels)), trained.measures
     answer = (
         "The posterior mean of each image is decoded. Mean squared error per pixel against the "
-        f"grey image over the whole test set: {number(float(error))}. Reconstruction "
-        f"{number(measures['test_reconstruction'])} and divergence {number(measures['test_kl'])} "
-        f"nats per test image, input binarised by '{trained.config.binarize}'."
+        f"image, which is from 0 to 1, over the whole test set: {number(float(error))}. "
+        f"Reconstruction {number(measures['test_reconstruction'])} and divergence "
+        f"{number(measures['test_kl'])} nats per test image, "
+        f"{_pixels(trained.config)}."
     )
     path = trained.drawing.save("4_1", figures.rows_of(strips, title))
     return Section("4.1", "Reconstructions and codes", [answer], [path])
+
+
+def _pixels(config: vae.Config) -> str:
+    """How pixels became input."""
+    if config.binarize == "none":
+        return "its pixels as they are"
+    return f"input binarised by '{config.binarize}'"
 
 
 def latent_boxes(trained: TrainedVAE) -> Section:
@@ -97,38 +126,55 @@ def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
 
 def scatter(trained: TrainedVAE) -> Section:
     """4.3: test images as points in two latent variables, and for more than two a t-SNE map."""
-    labels = trained.drawing.dataset.test.labels
     first, second = trained.shown
     points = np.asarray(trained.mean)[:, [first, second]]
-    title = f"Posterior means of {len(points)} test images"
-    figure = figures.scatter(points, labels.tolist(), title, f"latent {first}", f"latent {second}")
-    paths = [trained.drawing.save("4_3", figure)]
+    axes = (f"latent {first}", f"latent {second}")
+    paths = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
     kl = np.asarray(trained.use.kl)
     answer = [
         f"Latent variables {first} and {second} have the largest divergence, "
         f"{number(float(kl[first]), 3)} and {number(float(kl[second]), 3)} nats. "
-        f"{_same_label(points, labels, 'these two variables')}"
+        f"{_same_label(trained, points, 'these two variables')}"
     ]
-    if trained.config.latent_size > 2:
+    if trained.config.num_classes:
+        answer.append("A conditional VAE's codes need no class, because the decoder is given it.")
+    if (more := trained.drawing.dataset.num_classes - NUM_ROWS) > 0:
+        answer.append(f"The images of {more} more classes are not shown.")
+    num = min(NUM_EMBEDDED, len(points))
+    if trained.config.latent_size > 2 and num > LEAST_EMBEDDED:
         from sklearn.manifold import TSNE
 
-        num = min(NUM_EMBEDDED, len(labels))
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
         title = f"t-SNE of the posterior means of the first {num} test images"
-        figure = figures.scatter(mapped, labels[:num].tolist(), title, "", "")
-        paths.append(trained.drawing.save("4_3_tsne", figure))
+        paths.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
-            f"{_same_label(np.asarray(trained.mean), labels, 'all variables')} t-SNE maps "
+            f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "
             "neighbourhoods; distances between its clusters and their sizes mean nothing."
         )
-    return Section("4.3", "Digits in the latent space", answer, paths)
+    return Section("4.3", "Test images in the latent space", answer, paths)
 
 
-def _same_label(points: np.ndarray, labels: np.ndarray, which: str) -> str:
+def _map(
+    trained: TrainedVAE,
+    name: str,
+    points: np.ndarray,
+    title: str,
+    axes: tuple[str, str] = ("", ""),
+) -> Path:
+    """Test images as points in a plane, in colours of the first `NUM_ROWS` classes."""
+    labels, names = trained.test.split.labels[: len(points)], trained.drawing.dataset.class_names
+    shown = labels < NUM_ROWS
+    figure = figures.scatter(points[shown], labels[shown].tolist(), title, *axes, names)
+    return trained.drawing.save(name, figure)
+
+
+def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
     """The share of points whose nearest other point has the same label, in words."""
+    num, labels = min(NUM_EMBEDDED, len(points)), trained.test.split.labels
+    if trained.drawing.dataset.num_classes < 2 or num < 2:
+        return "The images have no labels to look for in them."
     from sklearn.neighbors import NearestNeighbors
 
-    num = min(NUM_EMBEDDED, len(points))
     found = NearestNeighbors(n_neighbors=2).fit(points[:num])
     nearest = found.kneighbors(points[:num], return_distance=False)[:, 1]
     share = float(np.mean(labels[nearest] == labels[:num]))
@@ -141,12 +187,14 @@ def grids(trained: TrainedVAE) -> Section:
     paths = []
     for extent, num in ((1.5, 15), (3.0, 20)):
         codes = latent.plane(trained.config.latent_size, (first, second), extent, num)
-        images = trained.images(codes.reshape(num * num, -1))
+        images = trained.images(codes.reshape(num * num, -1))  # of the first class
         title = f"Decoded from [-{extent:g}, {extent:g}]^2: latent {first} across, {second} up"
         sheet = figures.image_sheet(images, title, columns=num)
         paths.append(trained.drawing.save(f"4_4_grid_{num}", sheet))
     inside = np.all(np.abs(np.asarray(trained.mean)[:, [first, second]]) <= 1.5, axis=1).mean()
     rest = "" if trained.config.latent_size == 2 else " The other variables are at 0."
+    if trained.config.num_classes:
+        rest += f" The class is {trained.drawing.dataset.class_names[0]}."
     answer = (
         f"Each image is decoded from the code at its place.{rest} The smaller grid covers the "
         f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
@@ -156,25 +204,51 @@ def grids(trained: TrainedVAE) -> Section:
 
 
 def walks(trained: TrainedVAE) -> Section:
-    """Straight lines between the codes of test images, and arithmetic on the classes' means."""
-    num, labels = 10, jnp.asarray(trained.drawing.dataset.test.labels)
-    ends = trained.mean[:num]
-    lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), num)
-    sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * num, -1))
+    """Straight lines between the codes of test images, and what classes do to codes."""
+    ends, labels = trained.mean[:10], trained.test.split.labels[:10]
+    num = len(ends)
+    lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), 10)
+    sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * 10, -1), np.repeat(labels, 10))
     title = "Each row: from the code of one test image to that of the next, in equal steps"
-    path = figures.image_sheet(sheet, title, columns=num)
-    means = latent.class_means(trained.mean, labels, 10)
+    paths = [trained.drawing.save("walks", figures.image_sheet(sheet, title, columns=10))]
+    answer = ["The first sheet decodes the codes between those of two test images."]
+    if trained.config.num_classes:
+        answer[0] += " The class of a row is that of its first image."
+        paths.append(trained.drawing.save("every_class", _every_class(trained, ends)))
+        answer.append("In the second, the code of each test image is decoded with every class.")
+    elif trained.drawing.dataset.num_classes > 1:
+        paths.append(trained.drawing.save("arithmetic", _arithmetic(trained)))
+        answer.append(
+            "In the second, the difference of two classes' mean codes is added to each class's; "
+            "the means are those of the test set."
+        )
+    else:
+        answer.append("The images have no labels, so there are no mean codes of classes to add.")
+    return Section("walks", "Walks and sums in the latent space", answer, paths)
+
+
+def _every_class(trained: TrainedVAE, codes: Array) -> "Figure":
+    """A row for each code, with the first `NUM_ROWS` classes across."""
+    names = trained.drawing.dataset.class_names[:NUM_ROWS]
+    repeated = jnp.repeat(codes, len(names), axis=0)
+    images = trained.images(repeated, np.tile(np.arange(len(names)), len(codes)))
+    title = f"Each row: the code of a test image, decoded as {', '.join(names)}"
+    return figures.image_sheet(images, textwrap.fill(title, 90), columns=len(names))
+
+
+def _arithmetic(trained: TrainedVAE) -> "Figure":
+    """Mean codes of the classes that have test images, and sums of differences with them."""
+    dataset = trained.drawing.dataset
+    labels = trained.test.split.labels
+    means = latent.class_means(trained.mean, jnp.asarray(labels), dataset.num_classes)
+    there = [label for label in range(min(dataset.num_classes, NUM_ROWS)) if label in labels]
+    names, means = [dataset.class_names[label] for label in there], means[jnp.asarray(there)]
+    pairs = DIFFERENCES if len(there) == 10 else [*zip(range(1, 4), range(3), strict=True)]
     strips = {"mean": trained.images(means)}
-    for a, b in DIFFERENCES:
-        strips[f"{a} - {b} + mean"] = trained.images(means[a] - means[b] + means)
-    arithmetic = figures.rows_of(strips, "Decoded mean codes of 0 to 9, and sums with them")
-    paths = [trained.drawing.save("walks", path), trained.drawing.save("arithmetic", arithmetic)]
-    answer = (
-        "The first sheet decodes the codes between those of two test images. In the second, the "
-        "difference of two digits' mean codes is added to each digit's; the means are those of the "
-        "test set."
-    )
-    return Section("walks", "Walks and sums in the latent space", [answer], paths)
+    for a, b in pairs:
+        if a < len(there):
+            strips[f"{names[a]} - {names[b]} + mean"] = trained.images(means[a] - means[b] + means)
+    return figures.rows_of(strips, f"Decoded mean codes of {names[0]} to {names[-1]}, and sums")
 
 
 def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
@@ -201,48 +275,58 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
 
 def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
     """The bounds of the test log likelihood, with their standard errors."""
-    config, measured = trained.config, trained.measures
+    config, values = trained.config, trained.measures
     rows = [
         ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
         [f"importance-weighted, {args.bound_samples:,} codes", "test_bound", "test_bound_error"],
     ]
-    cells = [
-        [name, number(measured[key], 5), number(measured[error], 2)] for name, key, error in rows
-    ]
+    cells = [[name, number(values[key], 5), number(values[error], 2)] for name, key, error in rows]
+    titles = ["bound", "nats per image", "standard error"]
+    if config.likelihood == "logistic":
+        titles.append("bits per dimension")
+        num_units = trained.test.visible.shape[-1]
+        for cell, (_, key, _) in zip(cells, rows, strict=True):
+            cell.append(number(bits_per_dimension(values[key], num_units), 4))
     no_likelihood = config.likelihood == "bernoulli" and config.binarize == "none"
-    kind = (
-        "log densities of grey images" if config.likelihood == "gaussian" else "log probabilities"
-    )
+    what = "log p(x|y), y the class of the image," if config.num_classes else "log p(x)"
     answer = [
         "Cross entropies of grey images, which a Bernoulli decoder cannot produce: they bound no "
         "likelihood, and compare with other runs of --binarize none alone."
         if no_likelihood
-        else f"Both are lower bounds of {kind}, means over the test set in nats per image, its "
-        f"input binarised by '{config.binarize}'. The importance-weighted bound approaches "
-        "log p(x) from below as codes are added, so the encoder's Gaussian loses at least its gap "
-        f"to the ELBO, {number(measured['test_bound'] - measured['test_elbo'], 3)} nats.",
+        else f"Both are lower bounds of {KINDS[config.likelihood]}, means over the test set in "
+        f"nats per image, {_pixels(config)}. The importance-weighted bound approaches "
+        f"{what} from below as codes are added, so the encoder's Gaussian loses at least its gap "
+        f"to the ELBO, {number(values['test_bound'] - values['test_elbo'], 3)} nats.",
         "The standard errors are those of choosing the test images, with the draws of the codes in "
-        f"them; the draws alone make up {number(measured['test_bound_draws'], 2)} of the second.",
+        f"them; the draws alone make up {number(values['test_bound_draws'], 2)} of the second.",
     ]
+    if config.num_classes:
+        answer.append(
+            "Each image's class is given: log p(x|y), which is no log p(x) and compares with "
+            "other conditional models of the same images alone."
+        )
     if args.preset == "burda" and trained.drawing.dataset.name == "mnist":
         answer.append(PUBLISHED)
-    table = Table(["bound", "nats per image", "standard error"], cells)
     title = "Bounds of the test set" if no_likelihood else "Log likelihood of the test set"
-    return Section("likelihood", title, answer, (), table)
+    return Section("likelihood", title, answer, (), Table(titles, cells))
 
 
 def described(args: VAEArgs, dataset: Dataset) -> str:
     """The model in a line, with every setting that changes it."""
-    config = scheduled(args, dataset)
+    config = vae.decided(scheduled(args, dataset), dataset.image_shape)
     codes = "one code" if config.num_samples == 1 else f"{config.num_samples} codes"
+    dense = config.architecture == "dense"
+    sizes = "-".join(map(str, config.hidden_sizes if dense else config.channels))
     words = [
         f"{config.latent_size} latent variables",
-        f"hidden layers {'-'.join(map(str, config.hidden_sizes))} ({config.activation})",
-        f"{config.likelihood} decoder",
+        f"{'hidden layers' if dense else 'convolutions of channels'} {sizes} ({config.activation})",
+        f"{'discretised ' * (config.likelihood == 'logistic')}{config.likelihood} decoder",
         f"{config.objective.upper()} with {codes} per image, KL weight {config.kl_weight:g}",
         f"Adam {config.learning_rate:g}, beta2 {config.beta2:g}, epsilon {config.epsilon:g}",
         f"binarisation {config.binarize}",
     ]
+    if config.num_classes:
+        words.append(f"given one of {config.num_classes} classes")
     if config.likelihood == "gaussian":
         words.append(f"log variances of at least {config.min_log_var:g}")
     if config.kl_warmup_steps:
@@ -254,18 +338,24 @@ def described(args: VAEArgs, dataset: Dataset) -> str:
 
 def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     """Measures a trained VAE and writes the files of its run."""
-    config, params = args.model, result.state.params
-    visible = binary_input(session.dataset.test.images, config.binarize)
-    measures = likelihoods(config, params, visible, args.bound_samples)
-    drawing, codes = Drawing(session.dataset, session.folder), encode(params, config, visible)
-    trained = TrainedVAE(config, jax.device_get(params), measures, drawing, visible, *codes)
+    nets, params = vae.nets(args.model, session.image_shape), result.state.params
+    test = measured(nets, session.dataset)
+    measures = likelihoods(nets, params, test, args.bound_samples)
+    drawing = Drawing(session.dataset, session.folder)
+    codes = encode(params, nets, test.visible, test.labels)
+    trained = TrainedVAE(nets, jax.device_get(params), measures, drawing, test, *codes)
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in ("test_elbo", "test_bound"))
     show(f"step {result.step}: {numbers}; drawing the report")
-    learner = vae.learner(config, session.image_shape)
+    learner = vae.learner(nets.config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     sheet = figures.image_sheet(samples, f"First {len(samples)} samples: codes from the prior")
     answer = "E[x|z] for codes drawn from the prior N(0, I)."
+    classes = []
+    if nets.config.num_classes:
+        answer = "E[x|z, y] for codes drawn from the prior N(0, I) and classes drawn uniformly."
+        asked = "Codes are drawn from the prior N(0, I), and the class is given to the decoder."
+        classes = [class_sheet(drawing, partial(learner.sample, result.state), asked)]
     sections = [
         training(trained, lines),
         likelihood(args, trained),
@@ -274,6 +364,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         scatter(trained),
         grids(trained),
         Section("samples", "Samples", [answer], [drawing.save("samples", sheet)]),
+        *classes,
         walks(trained),
     ]
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)

@@ -3,27 +3,31 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.drawing import Drawing
 from experiments.lab.study import StudyArgs
-from jaxgen.data import Dataset
+from experiments.running.args import conditioned
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import require
 from jaxgen.evaluation import latent
 from jaxgen.evaluation.adapters.vae import weighted_bound
 from jaxgen.evaluation.likelihood import mean_over_examples
 from jaxgen.evaluation.model import binary_input
 from jaxgen.evaluation.monitors import vae_monitors
-from jaxgen.learner import State, task_key
+from jaxgen.learner import Labels, State, task_key
 from jaxgen.models import vae
 from jaxgen.training import steps_in_epoch
 
 NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
+NUM_MEASURED = 10_000
+"""Test images that are measured, the first ones."""
 
 monitors = jax.jit(vae_monitors, static_argnums=1)
 encode = jax.jit(vae.encode, static_argnums=1)
@@ -35,6 +39,8 @@ class VAEArgs(StudyArgs):
     """The flags that shape a VAE and its report."""
 
     model: vae.Config = field(default_factory=vae.Config)
+    conditional: bool = False
+    """Give both nets the class of each image, so that samples are of a class asked for."""
     schedule: Literal["constant", "burda"] = "constant"
     """Learning rate: constant, or falling in the stages of Burda et al. over all epochs."""
     bound_samples: int = 5000
@@ -50,17 +56,50 @@ class VAEArgs(StudyArgs):
             stages = self.model.first_stage_steps
             require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")
 
+    def fitted(self, dataset: Dataset) -> Self:
+        """The settings with the classes of the data set, if the VAE is to be conditional."""
+        args = conditioned(super().fitted(dataset), self.conditional, dataset)
+        vae.decided(args.model, dataset.image_shape)  # raises what `train` would
+        return args
 
-def make_evaluator(config: vae.Config, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
+
+def identity(config: vae.Config, nets: vae.Nets) -> dict[str, Any]:
+    """The settings that name a checkpoint: those of the layers that there are, dense or not.
+
+    What the data decide of `config` is as `nets` have it.
+    """
+    named = dataclasses.asdict(nets.config) | {"binarize": config.binarize}
+    del named["channels" if nets.config.architecture == "dense" else "hidden_sizes"]
+    return named
+
+
+class Measured(NamedTuple):
+    """The test images that a VAE is measured on."""
+
+    split: Split
+    visible: Array
+    """As input."""
+    labels: Labels | None
+    """Of a conditional VAE."""
+
+
+def measured(nets: vae.Nets, dataset: Dataset) -> Measured:
+    """The first `NUM_MEASURED` test images."""
+    split = Split(*(each[:NUM_MEASURED] for each in dataset.test))
+    labels = jnp.asarray(split.labels) if nets.config.num_classes else None
+    return Measured(split, binary_input(split.images, nets.config.binarize), labels)
+
+
+def make_evaluator(nets: vae.Nets, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
     """Returns ``state -> measures`` by `jaxgen.evaluation.monitors.vae_monitors`."""
-    key, visible = task_key("measure"), binary_input(dataset.test.images, config.binarize)
-    return lambda state: jax.device_get(monitors(state.params, config, key, visible))
+    key, (_, *test) = task_key("measure"), measured(nets, dataset)
+    return lambda state: jax.device_get(monitors(state.params, nets, key, *test))
 
 
 def likelihoods(
-    config: vae.Config, params: vae.Params, visible: Array, num_samples: int
+    nets: vae.Nets, params: vae.Params, test: Measured, num_samples: int
 ) -> dict[str, float]:
-    """Both bounds of the test set, in nats per image.
+    """Both bounds of the test set, in nats per image; of log p(x|y) for a conditional VAE.
 
     Returns, besides `vae_monitors`:
         test_bound: importance-weighted bound with `num_samples` codes per image.
@@ -68,8 +107,10 @@ def likelihoods(
         test_bound_draws: the part of it that comes from the draws of the codes.
         test_bound_samples: `num_samples`.
     """
-    found: dict[str, Any] = jax.device_get(monitors(params, config, task_key("measure"), visible))
-    bounds = weighted_bound(config, params, task_key("bound"), visible, num_samples)
+    _, visible, labels = test
+    key, key_bound = task_key("measure"), task_key("bound")
+    found: dict[str, Any] = jax.device_get(monitors(params, nets, key, visible, labels))
+    bounds = weighted_bound(nets, params, key_bound, visible, num_samples, labels)
     estimate = mean_over_examples(bounds)
     found |= {
         "test_bound": estimate.mean,
@@ -92,15 +133,19 @@ def scheduled(args: VAEArgs, dataset: Dataset) -> vae.Config:
 class TrainedVAE(NamedTuple):
     """A trained VAE with its measures and its posteriors of the test images."""
 
-    config: vae.Config
+    nets: vae.Nets
     params: vae.Params
     measures: dict[str, float]
     """Those of `likelihoods`."""
     drawing: Drawing
-    visible: Array
-    """The test set as input."""
+    test: Measured
     mean: Array
     log_var: Array
+
+    @property
+    def config(self) -> vae.Config:
+        """The settings, none of them "auto"."""
+        return self.nets.config
 
     @property
     def use(self) -> latent.LatentUse:
@@ -113,8 +158,15 @@ class TrainedVAE(NamedTuple):
         first, second = sorted(np.argsort(-np.asarray(self.use.kl), kind="stable")[:2].tolist())
         return first, second
 
-    def images(self, codes: Array) -> np.ndarray:
-        """Decoded codes [..., L] as images [..., H, W, C]."""
-        decoded = decode(self.params, self.config, codes.reshape(-1, codes.shape[-1]))
+    def images(self, codes: Array, labels: Any = 0) -> np.ndarray:
+        """Decoded codes [..., L] as images [..., H, W, C]; the labels are for a conditional VAE."""
+        given = None
+        if self.config.num_classes:
+            given = jnp.broadcast_to(jnp.asarray(labels, jnp.int32), codes.shape[:-1]).ravel()
+        decoded = decode(self.params, self.nets, codes.reshape(-1, codes.shape[-1]), given)
         images = self.drawing.images(decoded)
         return images.reshape(*codes.shape[:-1], *images.shape[1:])
+
+    def decoded_means(self, num: int | None = None) -> np.ndarray:
+        """What the mean codes of the first test images, or of all, decode to, each of its class."""
+        return self.images(self.mean[:num], self.test.split.labels[:num])

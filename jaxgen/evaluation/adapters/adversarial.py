@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.evaluation.model import EvaluatedModel
+from jaxgen.learner import Images, Labels
 from jaxgen.models import adversarial, dcgan, gan
-from jaxgen.models.adversarial import Game, Nets, Player, State
+from jaxgen.models.adversarial import Codes, Game, Nets, Player, State, Training
 
 MAX_FEATURES = 1024
 """Features that a probe is given, at most; a layer with more is pooled."""
@@ -54,13 +55,21 @@ def _last_layer(nets: Nets, state: State, images: UInt8[Array, "batch *shape"]) 
     return pooled(layers[max(layers, key=lambda name: int(name.removeprefix("layer_")))])
 
 
-def _model(game: Game, latent_size: int, params: Mapping[str, Any]) -> EvaluatedModel:
+def _model(game: Game, config: Training, params: Mapping[str, Any]) -> EvaluatedModel:
     state = state_of(params)
+
+    def decode(codes: Codes, labels: Labels | None = None) -> Images:
+        """Of a conditional game, images of the classes, by default of the first one."""
+        if config.num_classes and labels is None:
+            labels = jnp.zeros(len(codes), jnp.int32)
+        return adversarial.images_of(game.nets, state, codes, labels)
+
     return EvaluatedModel(
         sample=partial(game.learner.sample, state),
         features={"D's last hidden layer": partial(_last_layer, game.nets, state)},
-        decode=partial(adversarial.images_of, game.nets, state),
-        code_size=latent_size,
+        decode=decode,
+        code_size=config.latent_size,
+        num_classes=config.num_classes,
     )
 
 
@@ -68,11 +77,11 @@ def gan_model(
     config: gan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
 ) -> EvaluatedModel:
     """A fully connected GAN."""
-    return _model(gan.game(config, image_shape), config.latent_size, params)
+    return _model(gan.game(config, image_shape), config, params)
 
 
 def dcgan_model(
     config: dcgan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
 ) -> EvaluatedModel:
-    """A DCGAN; its images are of 64x64."""
-    return _model(dcgan.game(config, image_shape), config.latent_size, params)
+    """A DCGAN; its images are of the nets' own size."""
+    return _model(dcgan.game(config, image_shape), config, params)

@@ -14,6 +14,7 @@ from jaxgen.evaluation.dbn_bounds import log_weights, top_base_logits, variation
 from jaxgen.evaluation.likelihood import (
     MAX_ENUMERATED,
     importance_bound,
+    num_enumerated,
     rbm_log_likelihood,
     rbm_log_z,
 )
@@ -29,7 +30,7 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, label_units, rbm, wake_sleep
-from jaxgen.random import Binarize, bernoulli, binarize
+from jaxgen.random import Binarize
 
 ImageShape = tuple[int, int, int]
 """[H, W, C]."""
@@ -37,6 +38,9 @@ NUM_REVERSE_STEPS = 1000
 """Gibbs steps from random visible units to the start of a reverse chain."""
 NUM_DRAWS = 20
 """Up passes per image in the variational bound."""
+DENSITY = "density of pixels in [0, 1]"
+"""What the likelihoods of Gaussian visible units are of. They are compared with no probability of
+binary pixels: a density may be above 1, and grows as the pixels' range shrinks."""
 
 
 def rbm_model(config: rbm.Config, image_shape: ImageShape, params: rbm.Params) -> EvaluatedModel:
@@ -73,6 +77,9 @@ def _model(
     net: dbn.Net, image_shape: ImageShape, binary: Binarize, num_sampling_steps: int
 ) -> EvaluatedModel:
     net = jax.tree.map(jnp.asarray, net)
+    gaussian = rbm.is_gaussian(net.bottom)
+    if gaussian:
+        binary = "none"
     num_layers = len(net.recognition) + 1
     num_classes = label_units.num_classes(net.top)
     names = [f"hidden units {n}" for n in range(1, num_layers)]
@@ -80,43 +87,51 @@ def _model(
     return EvaluatedModel(
         sample=partial(dbn.sample_net, num_sampling_steps, image_shape, net),
         features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
-        likelihoods=None if binary == "none" else partial(_likelihoods, net, binary),
+        likelihoods=partial(_likelihoods, net, binary) if gaussian or binary != "none" else None,
         decode=partial(_decode, net, image_shape),
+        binary=binary,
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
         num_classes=num_classes,
-        classify=partial(_classify, net, binary) if num_classes else None,
+        classify=partial(classify, net, binary) if num_classes else None,
     )
+
+
+def _input(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch visible"]:
+    """Visible units as features are made of them; see `feature_input`."""
+    method: Binarize = "none" if rbm.is_gaussian(net.bottom) else binary
+    return rbm.standardise(net.bottom, feature_input(images, method))
 
 
 def _probs(
     net: dbn.Net, binary: Binarize, layer: int, images: RawImages
 ) -> Float[Array, "batch units"]:
     """p(h=1) of a layer, each layer below handing up its probabilities."""
-    units = dbn.mean_up(net.recognition[: layer + 1], feature_input(images, binary))
+    units = dbn.mean_up(net.recognition[: layer + 1], _input(net, binary, images))
     return units if layer < len(net.recognition) else label_units.hidden_probs(net.top, units)
 
 
-def _classify(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch classes"]:
-    """Log p(label|h_{L-1}), each layer below handing up its probabilities."""
-    return dbn.classify(net, feature_input(images, binary))
+def classify(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch classes"]:
+    """`dbn.classify` of raw images, the input being that of the features."""
+    return dbn.classify(net, _input(net, binary, images))
 
 
 def _decode(net: dbn.Net, image_shape: ImageShape, hidden: Float[Array, "num hidden"]) -> Images:
-    """p(v=1) from the highest units, each layer above handing down its probabilities."""
+    """E[v] as pixels from the highest units, each layer above handing down its probabilities."""
     units = hidden
     for params in (net.top, *reversed(net.generative)):
-        units = jax.nn.sigmoid(rbm.visible_logits(params, units))
-    return units.reshape(-1, *image_shape)
+        units = rbm.visible_mean(params, units)
+    return rbm.to_pixels(net.bottom, units).reshape(-1, *image_shape)
 
 
 def _reconstruct(
     net: dbn.Net, image_shape: ImageShape, binary: Binarize, key: PRNGKey, images: RawImages
 ) -> Images:
-    """p(v=1|h_1) after an up pass to the top and a down pass back; all layers are drawn."""
+    """E[v|h_1] after an up pass to the top and a down pass back; all layers are drawn."""
     key_data, key_pass = jax.random.split(key)
-    _, probs = dbn.reconstruct(net, key_pass, binarize(key_data, jnp.asarray(images), binary))
-    return probs.reshape(-1, *image_shape)
+    visible = rbm.to_visible(net.bottom, key_data, jnp.asarray(images), binary)
+    _, pixels = dbn.reconstruct(net, key_pass, visible)
+    return pixels.reshape(-1, *image_shape)
 
 
 def _likelihoods(
@@ -127,15 +142,21 @@ def _likelihoods(
     training_images: RawImages | None = None,
     key: PRNGKey | None = None,
 ) -> list[Likelihood]:
-    """Exact or by annealing for an RBM; bounds for a deeper net."""
-    visible = binary_input(images, binary, key)
-    train = visible if training_images is None else binary_input(training_images, binary, key)
+    """Exact or by annealing for an RBM; bounds for a deeper net; of Gaussian units, densities."""
+
+    def units(images: RawImages) -> Array:
+        return rbm.standardise(net.bottom, binary_input(images, binary, key))
+
+    visible = units(images)
+    train = visible if training_images is None else units(training_images)
     found = (_of_deep if net.recognition else _of_rbm)(net, train, visible, budget, key)
+    if rbm.is_gaussian(net.bottom):
+        found = [each._replace(kind=f"{each.kind}, {DENSITY}") for each in found]
     return [each._replace(binary=binary) for each in found]
 
 
 def _enumerable(params: rbm.Params) -> bool:
-    return min(params["w"].shape) <= MAX_ENUMERATED
+    return num_enumerated(params) <= MAX_ENUMERATED
 
 
 def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
@@ -161,7 +182,7 @@ def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
 @partial(jax.jit, static_argnums=3)
 def _mixed(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tuple[Array, ...]:
     """Visible units, and labels if there are any, at the ends of long chains from random ones."""
-    noise = bernoulli(key, jnp.full((num, len(params["b_visible"])), 0.5))
+    noise = rbm.noise_visible(params, key, num)
     if not (num_classes := label_units.num_classes(params)):
         return (rbm.gibbs(params, noise, key_mix, NUM_REVERSE_STEPS),)
     labels = jax.random.randint(named_key(key, "labels"), (num,), 0, num_classes)

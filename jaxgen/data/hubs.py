@@ -1,0 +1,185 @@
+"""Data sets by the name that another library has for them: `tfds:NAME[:CONFIG]` and `hf:NAME`.
+
+TFDS's are read where it has prepared them, by itself or here, without TensorFlow; those that it can
+prepare without TensorFlow are prepared. The Hugging Face hub is read by its library `datasets`, the
+extra `hf`. Of either the column of images is taken, and that of labels if there is one.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxgen.data.prepared import TEST, TRAIN, Item, Source
+from jaxgen.data.sources import is_reachable, one_line, quiet_tfds
+from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError
+
+HUB = "https://huggingface.co"
+CONVERTED = "or convert it: docs/images.md has a folder's and a file's form"
+
+
+def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
+    """The images of a data set of TFDS, and what decides them.
+
+    Raises:
+        SettingError: TFDS has none of this name, or it has no images.
+        DataMissingError: it is not prepared, and cannot be without TensorFlow or the network.
+        DataError: its files are damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    from jaxgen.data import records
+
+    words, builder = f"the data set {text} of TFDS", _tfds_builder(text, root)
+    features, splits = builder.info.features, builder.info.splits
+    columns = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = columns.get("image"), columns.get("label")
+    whole = isinstance(image, tfds.features.Image) and "uint" in str(image.np_dtype)
+    if not whole or "train" not in splits:
+        raise SettingError(
+            expected=f"{words} with images of 8 or 16 bits, called image, and a split train",
+            found=f"{', '.join(columns)} in {', '.join(splits)}",
+            remedy=f"name another, {CONVERTED}",
+        )
+    named = label is not None and isinstance(label, tfds.features.ClassLabel)
+    class_names = tuple(map(str, label.names)) if label is not None and named else ()
+    sides = {"train": TRAIN, "test": TEST} if "test" in splits else {"train": None}
+
+    def items() -> Iterator[Item]:
+        try:
+            for split, place in sides.items():
+                for row, feature in enumerate(records.read_examples(builder, split)):
+                    content = feature["image"].bytes_list.value[0]
+                    of = int(feature["label"].int64_list.value[0]) if class_names else 0
+                    yield Item(f"image {row} of {split}", content, of, place)
+        except Exception as error:  # a damaged file makes TFDS and its libraries raise anything
+            raise DataError(
+                expected=f"{words} as it prepares it in {builder.data_path}",
+                found=one_line(error),
+                remedy=f"delete {builder.data_path} and run again",
+            ) from error
+
+    changed = os.stat(Path(builder.data_path) / "dataset_info.json").st_mtime_ns
+    source = Source(
+        name=name,
+        words=words,
+        items=items,
+        num=sum(splits[split].num_examples for split in sides),
+        class_names=class_names,
+    )
+    return source, ["tfds", builder.info.full_name, str(builder.data_path), changed]
+
+
+def _tfds_builder(text: str, root: Path) -> Any:
+    """What TFDS reads a prepared data set with; prepares one that is not."""
+    import tensorflow_datasets as tfds
+
+    _, name, config = [*text.split(":"), ""][:3]
+    if not all(re.fullmatch(r"[A-Za-z0-9_][\w.+-]*|", part) for part in (name, config)) or not name:
+        raise SettingError(
+            expected="tfds:NAME or tfds:NAME:CONFIG",
+            found=repr(text),
+            remedy="take a name of www.tensorflow.org/datasets/catalog",
+        )
+    with quiet_tfds():
+        for base in (root, root / "jaxgen"):
+            if prepared := _newest(base / name / config):
+                return tfds.builder_from_directory(str(prepared))
+        try:
+            builder = tfds.builder(
+                "/".join(filter(None, (name, config))),
+                data_dir=str(root),
+                file_format="array_record",
+                try_gcs=False,
+            )
+            urls = [*builder.url_infos]
+            if urls and not is_reachable(urls[0]):
+                raise DataMissingError(
+                    expected=f"{text}, prepared in {root / name / config}, or a network",
+                    found=f"neither ({urls[0].split('/')[2]} does not answer)",
+                    remedy="prepare it where there is a network, or set --data-dir to its folder",
+                )
+            download = tfds.download.DownloadConfig(try_download_gcs=False)
+            builder.download_and_prepare(download_config=download)
+        except JaxgenError:
+            raise
+        except Exception as error:  # TFDS and its libraries raise anything
+            unknown = type(error).__name__ == "DatasetNotFoundError"
+            needs = "tensorflow" in str(error).lower() and isinstance(error, ImportError)
+            raise DataMissingError(
+                expected=f"{text} in {root / name / config}, or to prepare it without TensorFlow",
+                found="no such data set of TFDS" if unknown else one_line(error)[:200],
+                remedy="prepare it with stock TFDS and TensorFlow there"
+                if needs
+                else "name another, or set --data-dir to where it is prepared",
+            ) from error
+    return builder
+
+
+def _newest(folder: Path) -> Path | None:
+    """The folder of the newest version that is prepared in the folder of a data set."""
+    versions = [
+        path.parent
+        for path in folder.glob("*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    ]
+    return max(versions, key=lambda path: [*map(int, path.name.split("."))], default=None)
+
+
+def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
+    """The images of a data set of the Hugging Face hub, and what decides them.
+
+    Raises:
+        SettingError: the extra `hf` is not installed, or the data set has no images.
+        DataMissingError: the hub does not answer, or has none of this name.
+    """
+    if not is_reachable(HUB):  # what it has downloaded before is enough
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import datasets
+    except ImportError as error:
+        raise SettingError(
+            expected="the library datasets, which reads hf:NAME",
+            found="none",
+            remedy="type pip install -c constraints.txt -e '.[hf]'",
+        ) from error
+    _, path, config = [*text.split(":"), ""][:3]
+    words = f"the data set {path} of the Hugging Face hub"
+    try:
+        splits = datasets.load_dataset(path, config or None)
+    except Exception as error:  # the library raises anything
+        raise DataMissingError(
+            expected=words,
+            found=one_line(error)[:200],
+            remedy="look at the name, and at the network",
+        ) from error
+    first = "train" if "train" in splits else next(iter(splits))
+    features = splits[first].features
+    column = next((x for x in features if isinstance(features[x], datasets.Image)), None)
+    if column is None:
+        raise SettingError(
+            expected=f"{words} with a column of images",
+            found=", ".join(features),
+            remedy=f"name another, {CONVERTED}",
+        )
+    label = next((x for x in features if isinstance(features[x], datasets.ClassLabel)), None)
+    sides = {first: TRAIN, "test": TEST} if "test" in splits and first != "test" else {first: None}
+
+    def items() -> Iterator[Item]:
+        for split, place in sides.items():
+            rows = splits[split].cast_column(column, datasets.Image(decode=False))
+            for row, example in enumerate(rows):
+                content = example[column]["bytes"] or Path(example[column]["path"])
+                of = max(example[label], 0) if label else 0
+                yield Item(f"image {row} of {split}", content, of, place)
+
+    prints = [splits[split]._fingerprint for split in sides]
+    source = Source(
+        name=name,
+        words=words,
+        items=items,
+        num=sum(len(splits[split]) for split in sides),
+        class_names=tuple(features[label].names) if label else (),
+    )
+    return source, ["hf", path, config, *prints]

@@ -1,0 +1,347 @@
+"""Folders of pictures: what is read of them, on which side, and that they stay as they are."""
+
+import errno
+import hashlib
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.helpers import ROOT, one_line
+from support.runs import contents
+
+from jaxgen import data
+from jaxgen.data import pictures, prepared
+from jaxgen.errors import DataError, SettingError, WriteError
+
+RED, GREY = (250, 20, 10), (90, 90, 90)
+
+
+def picture(path: Path, colour: Any = RED, mode: str = "RGB", size: Any = (6, 6)) -> Path:
+    """A picture of one colour; its first pixel depends on its name, so that no two are equal."""
+    image = Image.new(mode, size, colour)
+    if mode == "RGB":
+        image.putpixel((0, 0), (*hashlib.md5(os.fsencode(path.name)).digest()[:1] * 3,))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., data.Dataset]:
+    """Reads tmp_path / "pictures", and checks that nothing there changes."""
+
+    def act(**options: Any) -> data.Dataset:
+        before = contents(tmp_path / "pictures")
+        try:
+            return data.from_folder(tmp_path / "pictures", data_dir=tmp_path / "data", **options)
+        finally:
+            assert contents(tmp_path / "pictures") == before
+
+    return act
+
+
+def both(dataset: data.Dataset) -> np.ndarray:
+    return np.concatenate([dataset.train.images, dataset.test.images])
+
+
+def test_each_file_is_on_the_side_that_its_content_decides(tmp_path: Path, load: Any) -> None:
+    """The rule by hand: the first 53 bits of the sha256 of the file, as a number in [0, 1)."""
+    files = [picture(tmp_path / "pictures" / f"{i}.png", (i, 0, 255 - i)) for i in range(40)]
+
+    def is_test(path: Path) -> bool:
+        return int(hashlib.sha256(path.read_bytes()).hexdigest(), 16) / 2**256 < 0.1
+
+    def test_reds(dataset: data.Dataset) -> set[int]:
+        return {*dataset.test.images[:, 3, 3, 0].tolist()}
+
+    expected = {i for i, path in enumerate(files) if is_test(path)}
+    assert expected
+    before = load()
+    assert test_reds(before) == expected
+    more = picture(tmp_path / "pictures" / "more.png", (200, 0, 0))
+    after = load()
+    assert test_reds(after) == expected | ({200} if is_test(more) else set())
+    assert len(both(after)) == 41
+    assert before.digest != after.digest
+
+
+def test_classes_are_folders_in_the_order_of_their_names(tmp_path: Path, load: Any) -> None:
+    names = ["b c", "a'\"q", "котики", "z\nz"]
+    for number, name in enumerate(names):
+        for i in range(3):
+            picture(tmp_path / "pictures" / name / "deep" / f"{i}.png", (60 * number, 1, i))
+    picture(tmp_path / "pictures" / "outside.png")
+    found = load()
+    assert found.class_names == tuple(sorted(names))
+    for split in (found.train, found.test):
+        reds = split.images[:, 3, 3, 0]
+        assert [sorted(names)[label] for label in split.labels] == [names[r // 60] for r in reds]
+    assert len(both(found)) == 12
+    assert found.image_shape == (6, 6, 3)
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_train_and_test_are_sides(tmp_path: Path, load: Any, test: str) -> None:
+    for side, num in (("train", 5), (test, 2)):
+        for name in ("a", "b"):
+            for i in range(num):
+                picture(tmp_path / "pictures" / side / name / f"{i}.png", (10 * i, num, 0))
+    found = load()
+    assert (len(found.train.images), len(found.test.images)) == (10, 4)
+    assert (found.train.images[:, 3, 3, 1] == 5).all()
+    assert (found.test.images[:, 3, 3, 1] == 2).all()
+    assert found.class_names == ("a", "b")
+    assert sorted(found.test.labels) == [0, 0, 1, 1]
+
+
+def test_a_folder_alone_in_a_folder_is_no_class(tmp_path: Path, load: Any) -> None:
+    for name in ("a", "b"):
+        for i in range(3):
+            picture(tmp_path / "pictures" / "archive" / name / f"{i}.png", (i, 0, 99))
+    assert load().class_names == ("a", "b")
+    for i in range(3):
+        (tmp_path / "pictures" / "archive" / "b" / f"{i}.png").unlink()
+    flat = load()
+    assert flat.class_names == ()
+    assert not flat.train.labels.any()
+
+
+def test_modes(tmp_path: Path, load: Any) -> None:
+    """Each picture has one colour, which is known for its mode; the corners aside."""
+    folder = tmp_path / "pictures"
+    half = Image.new("RGBA", (6, 6), (0, 0, 0, 128))
+    deep = Image.fromarray(np.full((6, 6), 40_000, np.uint16))
+    turned = Image.new("RGB", (6, 6), (7, 7, 7))
+    turned.putpixel((5, 0), (255, 0, 0))
+    cases: dict[str, tuple[Image.Image, Any, dict[str, Any]]] = {
+        "half.png": (half, (127, 127, 127), {}),
+        "deep.png": (deep, (round(40_000 / 257),) * 3, {}),
+        "one.bmp": (Image.new("1", (6, 6), 1), (255,) * 3, {}),
+        "clear.gif": (Image.new("P", (6, 6), 0), (255,) * 3, {"transparency": 0}),
+        "cmyk.tiff": (Image.new("CMYK", (6, 6), (0, 255, 255, 0)), (255, 0, 0), {}),
+        "grey.webp": (Image.new("RGB", (6, 6), GREY), GREY, {"lossless": True}),
+    }
+    folder.mkdir()
+    for name, (image, _, options) in cases.items():
+        image.save(folder / name, **options)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(folder / "turned.png", exif=exif)
+    found = both(load())
+    assert found.shape == (7, 6, 6, 3)
+    middles = sorted(map(tuple, found[:, 3, 3].tolist()))
+    assert middles == sorted([(7, 7, 7), *(colour for _, colour, _ in cases.values())])
+    (seen,) = (image for image in found if tuple(image[3, 3]) == (7, 7, 7))
+    assert [*map(tuple, np.argwhere(seen[..., 0] == 255))] == [(5, 5)]  # the corner after the turn
+    on_black = both(load(background="black"))
+    assert sorted(map(tuple, on_black[:, 3, 3].tolist()))[0] == (0, 0, 0)
+
+
+def test_sizes(tmp_path: Path, load: Any) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / f"{i}.png", size=(8, 4))
+    assert load().image_shape == (4, 8, 3)
+    # Left half red, right half blue: the centre has both, padding adds rows, squeezing neither.
+    wide = Image.new("RGB", (16, 4), (255, 0, 0))
+    wide.paste((0, 0, 255), (8, 0, 16, 4))
+    for path in folder.iterdir():
+        wide.putpixel((0, 0), (*hashlib.md5(path.name.encode()).digest()[:1], 0, 0))
+        wide.save(path)
+    cut = load(image_size=4).train.images[0]
+    assert (cut[:, 0, 0] > 200).all()
+    assert (cut[:, 3, 2] > 200).all()
+    padded = load(image_size=(16, 16), crop="pad", background="#00ff00").train.images[0]
+    assert padded[0, 8].tolist() == [0, 255, 0]
+    assert padded[8, 2].tolist() == [255, 0, 0]
+    assert load(image_size=(4, 2), crop="none").image_shape == (4, 2, 3)
+    picture(folder / "other.png", size=(9, 9))
+    assert load().image_shape == (64, 64, 3)
+    picture(folder / "other.png", size=(8, 300))
+    assert load().image_shape == (64, 64, 3)
+    picture(folder / "photograph.jpg", size=(3000, 2000))
+    assert load().digest == load(image_size=64).digest
+
+
+def test_grey_where_every_picture_is(tmp_path: Path, load: Any) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(4):
+        picture(folder / f"{i}.png", (10 * i,) * 3)
+    grey = load()
+    assert grey.image_shape == (6, 6, 1)
+    assert {*both(grey)[:, 3, 3, 0].tolist()} == {0, 10, 20, 30}
+    assert load(colour=True).image_shape == (6, 6, 3)
+    picture(folder / "red.png")
+    assert load().image_shape == (6, 6, 3)
+    luma = round(0.299 * RED[0] + 0.587 * RED[1] + 0.114 * RED[2])
+    assert luma in both(load(grey=True))[:, 3, 3, 0]
+
+
+def test_the_line_says_what_was_found(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(12):
+        picture(folder / f"{i}.png", (i, 1, 2))
+    (folder / "notes.txt").write_text("other")
+    (folder / ".hidden.png").write_text("hidden")
+    (folder / "line\nend.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    (folder / "empty.jpg").touch()
+    (folder / "gone.png").symlink_to("nowhere")
+    caplog.set_level(logging.INFO)
+    load()
+    first = caplog.messages
+    (said,) = first
+    assert "12 images from the folder" in said
+    assert "6x6; mode RGB" in said
+    for part in ("line?end.png (", "empty.jpg (empty)", "gone.png (No such file", "1 other files"):
+        assert part in said
+    assert "1 hidden" in said
+    assert "skipped 3 that" in said
+    caplog.clear()
+    load()
+    assert caplog.messages == [said]  # from what is kept beside the prepared images
+
+
+def test_what_is_prepared_is_read_again_and_mended(tmp_path: Path, load: Any) -> None:
+    for i in range(5):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    first = load()
+    (folder,) = (tmp_path / "data" / "jaxgen" / "images").iterdir()
+    assert isinstance(first.train.images, np.memmap)
+    assert data.find_images(first.digest, tmp_path / "data") == f"prepared:{folder.name}"
+    again = data.load(f"prepared:{folder.name}", tmp_path / "data")
+    assert (again.digest, again.name) == (first.digest, "pictures")
+    stale = folder.with_name("killed-0123456789abcdef")  # whose writer was killed
+    stale.mkdir()
+    (stale / "train_images.npy").touch()
+    array = folder / "train_images.npy"
+    array.write_bytes(array.read_bytes()[:-1] + b"\7")
+    assert load().digest == first.digest
+    assert not stale.exists()
+    with pytest.raises(SettingError):
+        data.load("prepared:../../x-0123456789abcdef", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (Path.exists, "found none"),
+        (lambda folder: picture(folder / "a.png"), "two different images"),
+        (lambda folder: [picture(folder / n / "a.png") for n in "ab"], "two different images"),
+        (lambda folder: (folder / "a.txt").write_text("x"), "1 other files"),
+        (lambda folder: (folder / "a.png").write_text("x"), "a.png (no picture)"),
+    ],
+)
+def test_a_folder_with_too_little_in_it(
+    tmp_path: Path, load: Any, make: Callable[[Path], Any], expected: str
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    make(tmp_path / "pictures")
+    with pytest.raises(DataError) as error:
+        load()
+    assert expected in one_line(error)
+    assert contents(tmp_path / "data") == {}
+
+
+def test_more_than_one_in_ten_unreadable_is_an_error(tmp_path: Path, load: Any) -> None:
+    for i in range(60):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    for i in range(11):
+        (tmp_path / "pictures" / f"bad{i}.png").write_text("no picture")
+    with pytest.raises(DataError, match="and 1 more") as error:
+        load()
+    assert "nine of ten" in one_line(error)
+    (tmp_path / "pictures" / "bad0.png").unlink()  # ten, all of which are named
+    assert len(both(load())) == 60
+
+
+def test_links_in_a_circle_and_a_bomb(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / "a" / f"{i}.png", (i, 1, 2))
+    (folder / "a" / "up").symlink_to(folder)
+    bomb = bytearray(picture(folder / "a" / "bomb.png").read_bytes())
+    bomb[16:24] = struct.pack(">II", 20_000, 20_000)  # the width and height of its IHDR chunk
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (folder / "a" / "bomb.png").write_bytes(bomb)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it is decoded"))
+    with pytest.raises(Image.DecompressionBombError):
+        pictures.read_picture(bytes(bomb), data.ImageOptions())
+    monkeypatch.undo()
+    loaded = load()
+    assert len(both(loaded)) == 3
+
+
+def test_a_pixel_is_an_image(tmp_path: Path, load: Any) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2), size=(1, 1))
+    assert load().image_shape == (1, 1, 1)
+
+
+def test_a_full_disk_leaves_nothing(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(prepared._GrowingArray, "append", full)
+    with pytest.raises(WriteError, match="No space left") as error:
+        load()
+    assert "--data-dir" in one_line(error)
+    assert contents(tmp_path / "data") == {}
+
+
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    assert data.place_of("mnist").kind == "name"
+    assert data.place_of("./mnist") == ("folder", str(tmp_path / "mnist"))
+    assert data.place_of(Path("mnist")).kind == "folder"
+    assert data.place_of("tfds:cifar10").kind == "tfds"
+    assert data.name_of("./mnist") == "mnist-images"
+    assert data.name_of("/x/my 'cats'\n/") == "my-cats"
+    assert data.name_of("/x/котики") == "images"
+    assert data.name_of("/x/a.npz", data.ImageOptions((32,))) == "a-32x32"
+    assert data.name_of("hf:user/set") == "hf-user-set"
+    for wrong in ("nowhere", "", "a\0b", str(Path(__file__))):
+        with pytest.raises(SettingError) as error:
+            data.load(wrong)
+        assert "a folder of images" in one_line(error)
+
+
+def test_a_name_at_another_size(digits_root: Path) -> None:
+    """A mean colour survives resampling; what was kept aside stays so."""
+    options = data.ImageOptions(image_size=(14, 20), crop="none")
+    small, digits = (
+        data.load("digits", digits_root, options=x) for x in (options, data.ImageOptions())
+    )
+    assert small.name == "digits-14x20"
+    assert small.image_shape == (14, 20, 1)
+    assert len(small.test.images) == len(digits.test.images)
+    np.testing.assert_array_equal(small.test.labels, digits.test.labels)
+    assert small.test.images[:9].mean() == pytest.approx(digits.test.images[:9].mean(), rel=0.02)
+    assert small.class_names == digits.class_names
+
+
+@pytest.mark.data
+def test_the_folder_in_a_bad_state(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("JAXGEN_CASES", ROOT.parent / "shared" / "cases")) / "folder"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}; set JAXGEN_CASES")
+    found = data.from_folder(folder, data_dir=tmp_path)
+    assert len(both(found)) == 14
+    assert found.class_names == ("circles", "squares and more")
+    assert sorted(np.concatenate([found.train.labels, found.test.labels])) == [0] * 10 + [1] * 4
