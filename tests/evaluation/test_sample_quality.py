@@ -142,10 +142,19 @@ def test_shares_and_their_divergence_by_hand() -> None:
 @pytest.mark.parametrize(
     ("measure", "words"),
     [
-        (lambda: sample_quality.class_frequencies(np.array([11])), "from 0 to 9, found int64 .1."),
-        (lambda: sample_quality.class_frequencies(np.array([-1, 0])), "whole numbers from 0 to 9"),
-        (lambda: sample_quality.class_frequencies(np.array([0.0])), "whole numbers from 0 to 9"),
-        (lambda: sample_quality.class_frequencies(np.array([], int)), "one or more labels"),
+        (
+            lambda: sample_quality.class_frequencies(np.array([11]), 10),
+            "from 0 to 9, found int64 .1.",
+        ),
+        (
+            lambda: sample_quality.class_frequencies(np.array([-1, 0]), 10),
+            "whole numbers from 0 to 9",
+        ),
+        (
+            lambda: sample_quality.class_frequencies(np.array([0.0]), 10),
+            "whole numbers from 0 to 9",
+        ),
+        (lambda: sample_quality.class_frequencies(np.array([], int), 10), "one or more labels"),
         (lambda: sample_quality.kl_divergence(np.array([np.nan, 1]), np.ones(2) / 2), "NaN or inf"),
         (lambda: sample_quality.kl_divergence(np.ones(2), np.ones(2) / 2), "whose sum is 1"),
         (lambda: sample_quality.kl_divergence(np.ones(1), np.ones(2) / 2), "the same units"),
