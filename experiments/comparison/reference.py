@@ -100,7 +100,8 @@ def _noise(dataset: Dataset, num: int) -> Given:
 def _training_images(dataset: Dataset, num: int) -> Given:
     """Real images that a model could at best have drawn; they are copies."""
     images = measured(dataset).train.images
-    return images[: -suite.num_held_out(dataset)][: min(num, most_rows(dataset.image_shape))], []
+    num = min(num, most_rows(dataset.image_shape), len(images) - suite.num_held_out(dataset))
+    return images[: max(1, num)], []
 
 
 def _there_and_back(size: tuple[int, int], dataset: Dataset, num: int) -> Given:

@@ -19,6 +19,7 @@ ImageNet's. They see edges, colours and their places, and no classes.
 
 import hashlib
 import logging
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,8 @@ SEED = 0
 """Of the training that `load` does."""
 BLOCK = 500
 """Images that `classify` computes at once; of large ones fewer."""
+BLOCK_PIXELS, CHUNK_BYTES = 1 << 23, 1 << 28
+"""Pixels of a block, and bytes as float32 of the blocks that are on the device, at most."""
 LEAST_STEPS = 1000
 """Of a training; a small set is visited so much more often."""
 LEAST_ACCURACY = 0.7
@@ -214,8 +217,9 @@ def classify(
     Errors:
         SettingError: they are neither, or not of the shape that the net was trained on.
     """
-    block = max(1, min(BLOCK, (1 << 23) // max(1, int(np.prod(images.shape[1:3])))))
-    chunk = max(1, (1 << 28) // max(1, 4 * block * int(np.prod(images.shape[1:])))) * block
+    height_width, image = (max(1, math.prod(images.shape[1:end])) for end in (3, None))
+    block = max(1, min(BLOCK, BLOCK_PIXELS // height_width))
+    chunk = max(1, CHUNK_BYTES // (4 * block * image)) * block
     parts = [
         _classify_chunk(config, params, as_inputs(np.asarray(images[i : i + chunk]), chunk), block)
         for i in range(0, max(1, len(images)), chunk)

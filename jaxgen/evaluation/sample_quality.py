@@ -73,10 +73,11 @@ def nearest(
         )
     flat = found.reshape(len(found), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
-    size = max(1, TRAINING_BYTES // (4 * flat.shape[1]))
+    size = min(len(training), max(1, TRAINING_BYTES // (4 * flat.shape[1])))
     best: list[np.ndarray] = []
     for start in range(0, len(training), size):
         raw = jnp.asarray(training[start : start + size]).reshape(-1, flat.shape[1])
+        raw = jnp.pad(raw, ((0, size - len(raw)), (0, 0)), "edge")  # of equal ones the first counts
         rows = raw.astype(jnp.float32) / 255.0
         distances, indices = map(np.asarray, _nearest(blocks, rows))
         if best:
