@@ -217,11 +217,12 @@ def classify(
     Errors:
         SettingError: they are neither, or not of the shape that the net was trained on.
     """
+    images = np.asarray(images)
     height_width, image = (max(1, math.prod(images.shape[1:end])) for end in (3, None))
     block = max(1, min(BLOCK, BLOCK_PIXELS // height_width))
     chunk = max(1, CHUNK_BYTES // (4 * block * image)) * block
     parts = [
-        _classify_chunk(config, params, as_inputs(np.asarray(images[i : i + chunk]), chunk), block)
+        _classify_chunk(config, params, as_inputs(images[i : i + chunk], chunk), block)
         for i in range(0, max(1, len(images)), chunk)
     ]
     return Classification(*map(np.concatenate, zip(*parts, strict=True)))

@@ -252,7 +252,7 @@ def _class_frequencies(classifier: Classifier, probs: np.ndarray) -> list[float]
     num = classifier.num_classes
     if not num:
         return []
-    return sample_quality.class_frequencies(np.argmax(probs, axis=1), num).tolist()
+    return [float(x) for x in sample_quality.class_frequencies(np.argmax(probs, axis=1), num)]
 
 
 def evaluate_samples(
