@@ -238,7 +238,7 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
         score = number(sample_quality.inception_score(classifier.test.probs))
         notes += [f"The {suite.TITLES['inception_score']} of all real test images is {score}."]
     else:
-        notes += [f"In the place of the classifier {classifier.describe()}."]
+        notes += [f"The classifier: {classifier.describe()}."]
     return compare_pages.write(rows, args.out, markdown, head, notes, known, dataset.class_names)
 
 
