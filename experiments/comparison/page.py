@@ -95,19 +95,20 @@ def sections(
         (),
         tables.class_table(rows, class_names),
     )
+    likely = Section(
+        "likelihood",
+        "Log likelihood",
+        [KINDS],
+        (),
+        tables.likelihood_table(rows, published),
+    )
     probed = Section("probes", "Probes", [PROBED], (), tables.probe_table(rows))
     read = any(measures["class_frequencies"] for row in rows for measures in row.measures)
     return [
         Section("table", "Models and measures", text, (), main),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
         *([classes] if read else []),
-        Section(
-            "likelihood",
-            "Log likelihood",
-            [KINDS],
-            (),
-            tables.likelihood_table(rows, published),
-        ),
+        *([likely] if likely.table and likely.table.rows else []),
         *([probed] if probed.table and probed.table.rows else []),
         Section("measures", "The measures", [], (), Table(["measure", "definition"], meanings)),
         Section("runs", "Runs", [], (), tables.run_table(rows), links(rows, folder)),

@@ -528,6 +528,7 @@ def test_tables_of_any_number_of_classes_in_colour(num_classes: int, tmp_path: P
         for title in ("Classes of the samples", "accuracy on asked classes", "test error, %"):
             assert (title in written) == (num_classes > 0)
         assert "recall" not in written.partition("The measures")[2]  # which no row has
+        assert "Exact: log Z by enumeration" not in written
     assert ("980 more classes are in measures.json." in text) == (num_classes == 1000)
     if num_classes:
         head = tables.main_table(rows, ()).columns
