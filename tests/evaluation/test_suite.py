@@ -147,7 +147,8 @@ def test_a_tiny_set_of_colours_without_labels_has_the_measures_that_hold(
     num: int, num_test: int, missing: set[str], tmp_path: Path
 ) -> None:
     dataset = tiny(num, num_test)
-    random = classifiers.load(dataset, tmp_path)
+    small = classifiers.Config(num_hidden=8, num_features=6, num_classes=1)
+    random = classifiers.load(dataset, tmp_path, small)
     assert random.random
     model = EvaluatedModel(
         lambda key, num: jax.random.uniform(key, (num, 6, 5, 3)),
