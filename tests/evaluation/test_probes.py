@@ -80,7 +80,9 @@ def test_labels_that_are_not_kept_are_left_out() -> None:
     assert not np.allclose(without.w, first.w, atol=0.01)
 
 
-@pytest.mark.parametrize("classify", [probes.linear_probe, probes.mlp_probe])
+@pytest.mark.parametrize(
+    "classify", [partial(probes.linear_probe, num_classes=4), probes.mlp_probe]
+)
 def test_only_the_labels_given_are_read(classify: Callable[..., probes.ProbeResult]) -> None:
     features, labels = drawn(300, 1.0)
     test = drawn(50, 1.0)
