@@ -1,4 +1,4 @@
-"""Every experiment on somebody's own images: an .npz of colours that are not square, with labels."""
+"""Every experiment on images of the user: an .npz of colours, not square, with labels."""
 
 import os
 from pathlib import Path
