@@ -20,7 +20,7 @@ import tyro
 
 from experiments.comparison import page as compare_pages
 from experiments.comparison import published
-from experiments.comparison.measures import Settings, evaluate
+from experiments.comparison.measures import Settings, describe_classifier, evaluate
 from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
@@ -34,10 +34,12 @@ from jaxgen import data, runs
 from jaxgen.data import Dataset
 from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
+from jaxgen.evaluation import inception as inceptions
 from jaxgen.evaluation import sample_quality, suite
 from jaxgen.evaluation.ais import MAX_DRAWS
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
+from jaxgen.evaluation.measured import most_rows
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.files import check_writable, write_json, writing
 from jaxgen.report.page import number
@@ -90,6 +92,9 @@ class Args:
     """Steps of annealed importance sampling."""
     bound_weights: int = 500
     """Draws per test image in a DBN's importance-weighted bound."""
+    fid: bool = False
+    """Measure the FID too, with Inception's features: needs the extra `fid`, and some minutes per
+    10,000 images on a CPU."""
     quick: bool = False
     """The whole path in minutes: fewer samples, chains and draws; with --train, --quick runs, of
     the digits. Flags beside it win."""
@@ -205,35 +210,41 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Evaluates the runs and writes the comparison, returns its page."""
     read, dataset = read_all(folders, args)
-    height, width, _ = dataset.test.images.shape[1:]
-    heights = {run.stored_samples().shape[1] for run in read}  # before what takes minutes
+    size = dataset.image_shape[:2]
+    sizes = {run.stored_samples().shape[1:3] for run in read}  # before what takes minutes
+    inception = inceptions.load(dataset) if args.fid else None
     classifier = classifiers.load(dataset, args.data_dir)
+    show(f"classifier of {dataset.name}: {classifier.describe()}")
     budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
-    settings = Settings(args.num_samples, args.num_labels, budget)
+    settings = Settings(args.num_samples, args.num_labels, budget, inception)
     rows = []
     for name, same in group(read).items():
         measures = [evaluate(run, dataset, classifier, settings) for run in same]
-        images = np.asarray(in_size(same[0].stored_samples(), (height, width)))
+        images = np.asarray(in_size(same[0].stored_samples(), size))
         rows.append(Row(name, measures, images, same))
-    folder, others = args.out / "references", heights - {height}
-    references = reference_rows(dataset, classifier, settings, folder, others)
+    folder = args.out / "references"
+    references = reference_rows(dataset, classifier, settings, folder, sizes - {size})
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
     markdown = args.markdown or args.out / MARKDOWN
     head = facts(classifier, dataset, args)
     known = published.FIGURES.get(dataset.name, ())
-    score = number(sample_quality.inception_score(classifier.test.probs))
-    note = f"The {suite.TITLES['inception_score']} of all real test images is {score}."
-    return compare_pages.write(rows, args.out, markdown, head, note, known)
+    notes = suite.describe_left_out(classifier, dataset, args.num_samples)
+    if classifier.num_classes:
+        score = number(sample_quality.inception_score(classifier.test.probs))
+        notes += [f"The {suite.TITLES['inception_score']} of all real test images is {score}."]
+    else:
+        notes += [f"The classifier: {classifier.describe()}."]
+    return compare_pages.write(rows, args.out, markdown, head, notes, known, dataset.class_names)
 
 
 def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str]:
     """The table at the head of the page."""
+    num = min(args.num_samples, most_rows(dataset.image_shape))
     return {
+        "classifier": describe_classifier(classifier),
         "data set": f"{dataset.name}, sha256 {dataset.digest}",
-        "classifier": f"LeNet, {classifier.accuracy:.2%} of the test images correct, weights "
-        f"sha256 {classifier.digest[:16]}",
-        "samples": f"{args.num_samples:,} of each model, measured against "
-        f"{len(dataset.test.images):,} real test images, nearest neighbours on up to "
+        "samples": f"{num:,} of each model, measured against "
+        f"{len(classifier.test.features):,} real test images, nearest neighbours on up to "
         f"{suite.NUM_NEIGHBOURS:,} of each",
         "log Z": f"exact up to {MAX_ENUMERATED} units on one side, else {args.ais_chains} chains "
         f"of {args.ais_temperatures:,} temperatures",

@@ -20,6 +20,7 @@ tanh, where the lab leaves them in [0, 1]. In `wide` the scales of batch normali
 N(1, 0.02^2), where the notebook draws them like weights, from N(0, 0.02^2).
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,10 +31,19 @@ from experiments.lab.gan import dcgan as lab
 from experiments.lab.gan import training
 from experiments.lab.gan.dcgan import DCGANArgs
 from experiments.running import cli
+from experiments.running.args import moved_to
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
+from jaxgen import data
+from jaxgen.data import Dataset
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
+
+logger = logging.getLogger("jaxgen")
+
+FEW = 10_000
+"""Training images of the user's own below which `few` stands in the place of `lab`, whose twenty
+epochs would be too few updates."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,8 @@ class Args(DCGANArgs):
     """Train the lab's DCGAN and answer its tasks 5.1; --study compares the variants of the lab."""
 
     preset: str = "lab"
-    """Named set of defaults: lab or wide; other flags change single values of it. In both, real
+    """Named set of defaults: lab, wide or few; other flags change single values of it. few is for
+    some hundred or thousand images, and own sets of fewer than 10,000 take it for lab. In all, real
     images are in [-1, 1], where the lab has [0, 1], and the scales of batch normalisation start at
     N(1, 0.02^2), where the notebook of wide has N(0, 0.02^2)."""
     epochs: int = 20
@@ -53,6 +64,15 @@ class Args(DCGANArgs):
     normalisation and at the learning rate 1e-3 as well, and compare."""
 
     shorten: ClassVar[str] = "--width, --epochs or --quick"
+
+    def fitted(self, dataset: Dataset) -> "Args":
+        """The settings with those that the images decide: few of them take `few` for `lab`."""
+        args: Args = super().fitted(dataset)
+        num = len(dataset.train.images)
+        if args.preset == "lab" and num < FEW and dataset.name not in data.NAMES:
+            args = moved_to(PRESETS["few"], args, PRESETS["lab"])
+            logger.info("settings for %d images: preset few; flags change them", num)
+        return args
 
 
 PRESETS = {
@@ -67,6 +87,17 @@ PRESETS = {
             generator_activation="relu",
             use_bias=False,
             fresh_noise=True,
+        ),
+    ),
+    "few": Args(
+        preset="few",
+        epochs=300,
+        batch_size=64,
+        model=dcgan.Config(
+            width=0.25,
+            label_smoothing=0.1,
+            ema_decay=0.99,
+            augment=("colour", "translation", "cutout"),
         ),
     ),
 }
@@ -87,7 +118,9 @@ def report(args: Args, session: Session, result: Result) -> Path:
 EXPERIMENT = Experiment(
     *("dcgan", PRESETS, QUICK, train, report),
     band=Band("sample_distance", 0.45),
-    benchmark=Benchmark(flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512),
+    benchmark=Benchmark(
+        flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512, presets=("lab", "wide")
+    ),
     comparison=Comparison(order=4, flags=("--width=0.25",)),
 )
 

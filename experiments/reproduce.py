@@ -66,14 +66,18 @@ class Args:
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     dataset: str | None = None
-    """With --verify: the run's data set, named again; a folder or a file that its settings name is
-    not opened otherwise. Needed if its images do not lie prepared in --data-dir."""
+    """The experiment's data set. With --verify the run's, named again, which is needed if its images
+    do not lie prepared in --data-dir: a folder or a file that its settings name is not opened."""
 
     @property
     def data_flags(self) -> list[str]:
         """The flags of an experiment that say where its data lie."""
-        given = {"--data-dir": self.data_dir, "--manual-dir": self.manual_dir}
-        return [f"{flag}={folder}" for flag, folder in given.items() if folder]
+        given = {
+            "--dataset": self.dataset,
+            "--data-dir": self.data_dir,
+            "--manual-dir": self.manual_dir,
+        }
+        return [f"{flag}={value}" for flag, value in given.items() if value]
 
 
 @contextlib.contextmanager

@@ -16,11 +16,9 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison.naming import changes
 from experiments.lab.vae import study, tasks
 from experiments.lab.vae.training import (
     NUM_PASSES,
@@ -30,9 +28,11 @@ from experiments.lab.vae.training import (
     scheduled,
 )
 from experiments.running import cli
+from experiments.running.args import moved_to
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
+from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.training.loop import Result
@@ -56,28 +56,21 @@ class Args(VAEArgs):
         """The settings with those that the images decide; flags win.
 
         Where they are for convolutions, `lab` becomes `conv`. A preset's batch becomes a sixteenth
-        of a set that it would leave fewer updates an epoch.
+        of the user's own set if it would leave that fewer updates an epoch.
         """
         args: Args = super().fitted(dataset)
         if args.preset == "lab":
             config = vae.decided(args.model, dataset.image_shape)
             if config.architecture == "conv":
-                args = _over(PRESETS["conv"], args)
+                args = moved_to(PRESETS["conv"], args, PRESETS["lab"])
+        own = dataset.name not in data.NAMES
         most = max(1, len(dataset.train.images) // LEAST_UPDATES)
-        if args.batch_size == PRESETS[args.preset].batch_size > most:
+        if own and args.batch_size == PRESETS[args.preset].batch_size > most:
             args = dataclasses.replace(args, batch_size=most)
         if (args.preset, args.batch_size) != (self.preset, self.batch_size):
             words = "settings for %s: preset %s, batches of %d images; flags change them"
             logger.info(words, dataset.name, args.preset, args.batch_size)
         return args
-
-
-def _over(preset: "Args", args: "Args") -> "Args":
-    """The settings of a preset with those that differ from another, from which `args` came."""
-    before = PRESETS[args.preset]
-    model = dataclasses.replace(preset.model, **changes(args.model, before.model))
-    given: dict[str, Any] = changes(args, before) | {"model": model}
-    return dataclasses.replace(preset, **given)
 
 
 PRESETS = {

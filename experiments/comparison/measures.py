@@ -16,6 +16,7 @@ from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.evaluation import probes, suite
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.classifier import Classifier
+from jaxgen.evaluation.inception import Inception
 from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
 from jaxgen.evaluation.resampling import Estimate
 from jaxgen.evaluation.suite import Evaluation
@@ -29,7 +30,7 @@ from jaxgen.runs.settings import fits, read_json
 
 logger = logging.getLogger("jaxgen")
 
-VERSION = 5
+VERSION = 6
 """Of the measures and their names; numbers of another one, kept in run folders, are old."""
 
 PROBED = (
@@ -38,8 +39,8 @@ PROBED = (
 )
 """A description of the probes."""
 
-NUM_CLASSES = 10
-"""Of every data set here."""
+NUM_SHOWN = 20
+"""Classes in a table; files have all of them."""
 
 Measures = dict[str, Any]
 """The numbers as JSON; ``of`` is what they depend on, for the rest see `as_json`."""
@@ -52,6 +53,8 @@ class Settings(NamedTuple):
     num_labels: tuple[int, ...]
     """Numbers of labels for probes."""
     budget: LikelihoodBudget
+    inception: Inception | None = None
+    """For the FID; None for no FID."""
 
 
 def identity(
@@ -62,6 +65,7 @@ def identity(
         "version": VERSION,
         "data": dataset.digest,
         "classifier": classifier.digest,
+        "num_classes": classifier.num_classes,
         "parameters": digest,
         "num_samples": settings.num_samples,
         "num_labels": [*settings.num_labels],
@@ -92,11 +96,13 @@ class Shares(NamedTuple):
 PIXELS = {"sample": "drawn", "threshold": "thresholded", "none": "as they are"}
 """The pixels that a likelihood is of, by how grey ones were made binary."""
 RANGES = {
-    **dict.fromkeys(("precision", "recall", "coverage", "memorisation"), suite.SHARE),
-    **dict.fromkeys(("frechet_distance", "density", "class_kl"), suite.POSITIVE),
-    "inception_score": (1.0, float(NUM_CLASSES)),
+    **dict.fromkeys(
+        ("precision", "recall", "coverage", "class_accuracy", "memorisation"), suite.SHARE
+    ),
+    **dict.fromkeys(("frechet_distance", "fid", "density", "class_kl"), suite.POSITIVE),
 }
-"""Between which values a measure of samples lies; the others have no bounds."""
+"""Between which values a measure of samples lies; the Inception score from 1 to the number of
+classes, the others without bounds."""
 ROUNDING = 1e-3
 """How far a computed value may lie outside, for single precision."""
 
@@ -111,12 +117,14 @@ def read(path: Path, of: dict[str, Any]) -> Measures | None:
         found = read_json(path)
     except RunFolderError:
         return None
-    return found if found.get("of") == of and _is_whole(found) else None
+    same = found.get("of") == of
+    return found if same and _is_whole(found, of["num_classes"]) else None
 
 
-def _is_whole(found: Measures) -> bool:
+def _is_whole(found: Measures, num_classes: int) -> bool:
     """Whether the parts are there, each of its type and within its range."""
-    parts = {"of", "likelihoods", "samples", "class_frequencies", "probes"}
+    parts = {"of", "likelihoods", "samples", "class_frequencies", "probes", "test_error"}
+    ranges = {**RANGES, "inception_score": (1.0, float(num_classes))}
     lists = [found.get("likelihoods"), found.get("probes"), found.get("class_frequencies")]
     samples = found.get("samples")
     if {*found} != parts or not all(isinstance(each, list) for each in lists):
@@ -128,11 +136,12 @@ def _is_whole(found: Measures) -> bool:
         all(fits(Likelihood, each) and _is_likelihood(each) for each in found["likelihoods"])
         and all(fits(ProbeNumbers, each) and _is_probe(each) for each in found["probes"])
         and all(
-            fits(Estimate, each) and _is_estimate(each, RANGES.get(name, (-np.inf, np.inf)))
+            fits(Estimate, each) and _is_estimate(each, ranges.get(name, (-np.inf, np.inf)))
             for name, each in samples.items()
         )
         and fits(Shares, shares)
-        and _are_shares(found["class_frequencies"])
+        and _are_shares(found["class_frequencies"], num_classes)
+        and (found["test_error"] is None or _is_error(found["test_error"]))
     )
 
 
@@ -172,19 +181,35 @@ def _is_probe(found: Mapping[str, Any]) -> bool:
     return labels and spread and _is_estimate(found, suite.SHARE)
 
 
-def _are_shares(found: Sequence[float]) -> bool:
+def _is_error(found: Mapping[str, Any]) -> bool:
+    """Whether a test error is a share of images."""
+    return fits(Estimate, found) and _is_estimate(found, suite.SHARE)
+
+
+def _are_shares(found: Sequence[float], num_classes: int) -> bool:
     """Whether these are the shares of all classes, which sum to 1."""
-    inside = len(found) == NUM_CLASSES and all(0 <= share <= 1 for share in found)
-    return inside and abs(sum(found) - 1) <= ROUNDING
+    inside = len(found) == num_classes and all(0 <= share <= 1 for share in found)
+    return inside and (not num_classes or abs(sum(found) - 1) <= ROUNDING)
 
 
-def has_parts_of(run: Run, found: Measures) -> bool:
+def has_parts_of(
+    run: Run, found: Measures, classifier: Classifier, dataset: Dataset, settings: Settings
+) -> bool:
     """Whether a run's measures are all there: of samples, and of what else its model has."""
     model = run.evaluated
+    names = suite.applicable(
+        classifier,
+        dataset,
+        settings.num_samples,
+        asked=model.num_classes > 0,
+        fid=settings.inception is not None,
+    )
+    probed = dataset.num_classes > 1 and len(dataset.train.labels) >= probes.LEAST_LABELS
     return (
-        {*found["samples"]} == {*suite.TITLES}
+        names <= {*found["samples"]} <= names | {"fid"}
         and bool(found["likelihoods"]) == (model.likelihoods is not None)
-        and bool(found["probes"]) == bool(model.features)
+        and bool(found["probes"]) == (bool(model.features) and probed)
+        and bool(found["test_error"]) == (bool(model.num_classes) and model.classify is not None)
     )
 
 
@@ -203,6 +228,7 @@ def as_json(of: dict[str, Any], found: Evaluation) -> Measures:
         "samples": {name: each._asdict() for name, each in estimates.items()},
         "class_frequencies": found.samples.class_frequencies,
         "probes": rows,
+        "test_error": found.test_error and found.test_error._asdict(),
     }
 
 
@@ -241,6 +267,7 @@ def compute(
         num_labels=settings.num_labels,
         budget=settings.budget,
         likelihoods=summary_likelihoods(run),
+        inception=settings.inception,
     )
     return as_json(of, found)
 
@@ -255,25 +282,32 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
     of = identity(classifier, dataset, settings, run.digest)
     with run_folder.opened(run.folder, run.model, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
-        if found is None or not has_parts_of(run, found):
+        if found is None or not has_parts_of(run, found, classifier, dataset, settings):
             logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)
             found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)
-        write_page(run, found)
+        write_page(run, found, classifier, dataset)
     return found
 
 
-def write_page(run: Run, found: Measures) -> Path:
+def describe_classifier(classifier: Classifier) -> str:
+    """The classifier, or what stands in for it, with its weights."""
+    return f"{classifier.describe()}, weights sha256 {classifier.digest[:16]}"
+
+
+def write_page(run: Run, found: Measures, classifier: Classifier, dataset: Dataset) -> Path:
     """Writes the measures of one run for a reader; returns the page."""
     facts = {
         "model": label_of(run),
+        "classifier": describe_classifier(classifier),
         "data set": f"{run.dataset_name}, sha256 {found['of']['data']}",
         "parameters": f"sha256 {found['of']['parameters']}",
-        "classifier": f"sha256 {found['of']['classifier']}",
         "command": run_manifest.command(),
     }
-    sections = [likelihoods_section(found), samples_section(found), classes_section(found)]
-    sections += [probes_section(found), RUN]
+    if found["test_error"]:
+        facts["test error of the model's own classes"] = accuracy(found["test_error"])
+    sections = [likelihoods_section(found), samples_section(found)]
+    sections += [classes_section(found, dataset.class_names), probes_section(found), RUN]
     title = f"Measures of {label_of(run)}, seed {run.seed}"
     shown = [each for each in sections if each]
     return report.write_page(run.folder / MEASURES_PAGE, title, facts, shown)
@@ -324,16 +358,26 @@ def samples_section(found: Measures) -> Section:
     return Section("samples", "Samples", [], (), Table(columns, rows))
 
 
-def classes_section(found: Measures) -> Section:
-    """The classes of the samples, by the classifier."""
-    shares = found["class_frequencies"]
-    head = ["class", *map(str, range(len(shares)))]
-    row = ["share of samples", *map(percent, shares)]
-    return Section("classes", "Classes of the samples", [], (), Table(head, [row]))
+def classes_section(found: Measures, names: Sequence[str]) -> Section | None:
+    """The classes of the samples, by the classifier; None where it has none."""
+    if not (shares := found["class_frequencies"]):
+        return None
+    head = ["class", *names[:NUM_SHOWN]]
+    row = ["share of samples", *map(percent, shares[:NUM_SHOWN])]
+    text = others(len(shares))
+    return Section("classes", "Classes of the samples", text, (), Table(head, [row]))
 
 
-def probes_section(found: Measures) -> Section:
-    """Probes of the model's features."""
+def others(num_classes: int) -> list[str]:
+    """A sentence on the classes that a table does not show, if there are any."""
+    more = num_classes - NUM_SHOWN
+    return [f"{more} more classes are in measures.json."] if more > 0 else []
+
+
+def probes_section(found: Measures) -> Section | None:
+    """Probes of the model's features; None where there are none."""
+    if not found["probes"]:
+        return None
     rows = [
         [x["features"], x["probe"], f"{x['num_labels']:,}", accuracy(x), percent(x["std"])]
         for x in found["probes"]

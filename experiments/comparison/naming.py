@@ -1,10 +1,9 @@
 """Names of runs in the comparison: experiment and preset, and what is changed in them."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, changes
 from experiments.running.experiment import Experiment
 from experiments.running.stored import rebuild_args
 from jaxgen.runs import Run
@@ -26,12 +25,6 @@ def label_of(run: Run) -> str:
         SettingError, CheckpointError: its settings are none of its experiment's.
     """
     return label(*rebuild_args(run.settings, str(run.folder)))
-
-
-def changes(value: Any, default: Any) -> dict[str, Any]:
-    """The fields in which two settings of the same kind differ, with the first one's values."""
-    names = [field.name for field in dataclasses.fields(value)]
-    return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
 
 
 def _text(value: Any) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from experiments.comparison import tables
-from experiments.comparison.measures import PROBED
+from experiments.comparison.measures import PROBED, others
 from experiments.comparison.published import Published
-from experiments.comparison.tables import OTHERS, Row
+from experiments.comparison.tables import OTHERS, TEST_ERROR, Row
 from experiments.running.artifacts import MEASURES_PAGE
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
@@ -62,8 +62,9 @@ def sections(
     rows: Sequence[Row],
     folder: Path,
     picture: Path,
-    one_line: str,
+    notes: Sequence[str],
     published: Sequence[Published],
+    class_names: Sequence[str],
 ) -> list[Section]:
     """The page in `folder` in order; the samples of all models go to one picture."""
     sheet = figures.rows_of(
@@ -75,30 +76,41 @@ def sections(
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
         f"the chains that estimate log Z; with fewer than {LEAST_EFFECTIVE} effective chains it is "
-        f"not known, so there is no ±, and of several seeds the range and no mean. {one_line}",
+        f"not known, so there is no ±, and of several seeds the range and no mean.",
+        *notes,
         "A row is named by its experiment and preset, and by what is changed in them. Samples are "
-        "grey, as the models give them: of binary models, the probabilities of the last draw. They "
+        "as the models give them: of binary models, the probabilities of the last draw. They "
         "are measured against test images, real test images against training images; the labels "
         "of that row are read from pixels.",
         *describe_parzen(published),
     ]
-    meaning = Table(
-        ["measure", "definition"],
-        [*([suite.TITLES[name], text] for name, text in suite.DESCRIPTIONS.items()), *OTHERS],
+    main = tables.main_table(rows, published)
+    defined = {suite.TITLES[name]: text for name, text in suite.DESCRIPTIONS.items()}
+    meanings = [[title, text] for title, text in defined.items() if title in main.columns]
+    meanings += [each for each in OTHERS if each[0] != TEST_ERROR or TEST_ERROR in main.columns]
+    classes = Section(
+        "classes",
+        "Classes of the samples",
+        others(len(class_names)),
+        (),
+        tables.class_table(rows, class_names),
     )
+    likely = Section(
+        "likelihood",
+        "Log likelihood",
+        [KINDS],
+        (),
+        tables.likelihood_table(rows, published),
+    )
+    probed = Section("probes", "Probes", [PROBED], (), tables.probe_table(rows))
+    read = any(measures["class_frequencies"] for row in rows for measures in row.measures)
     return [
-        Section("table", "Models and measures", text, (), tables.main_table(rows, published)),
+        Section("table", "Models and measures", text, (), main),
         Section("samples", "Samples", [], [figures.save(sheet, picture)]),
-        Section("classes", "Classes of the samples", [], (), tables.class_table(rows)),
-        Section(
-            "likelihood",
-            "Log likelihood",
-            [KINDS],
-            (),
-            tables.likelihood_table(rows, published),
-        ),
-        Section("probes", "Probes", [PROBED], (), tables.probe_table(rows)),
-        Section("measures", "The measures", [], (), meaning),
+        *([classes] if read else []),
+        *([likely] if likely.table and likely.table.rows else []),
+        *([probed] if probed.table and probed.table.rows else []),
+        Section("measures", "The measures", [], (), Table(["measure", "definition"], meanings)),
         Section("runs", "Runs", [], (), tables.run_table(rows), links(rows, folder)),
     ]
 
@@ -121,13 +133,14 @@ def write(
     folder: Path,
     markdown: Path,
     facts: Mapping[str, str],
-    one_line: str,
+    notes: Sequence[str],
     published: Sequence[Published],
+    class_names: Sequence[str] = (),
 ) -> Path:
     """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
     markdown.parent.mkdir(parents=True, exist_ok=True)
     picture, title = markdown.with_suffix(".png"), "All models side by side"
-    found = sections(rows, folder, picture, one_line, published)
+    found = sections(rows, folder, picture, notes, published, class_names)
     facts = {**facts, "command": run_manifest.command()}
     page = report.write_page(folder / "compare.html", title, facts, found)
     parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]

@@ -13,6 +13,7 @@ two CPU cores.
 
 import contextlib
 import logging
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,16 +25,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.comparison.measures import Measures, Settings, as_json, identity, read
+from experiments.comparison.measures import (
+    Measures,
+    Settings,
+    as_json,
+    describe_classifier,
+    identity,
+    read,
+)
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
 from jaxgen import data
-from jaxgen.data import Dataset
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError
 from jaxgen.evaluation import classifier as classifiers
-from jaxgen.evaluation import probes, sample_quality, suite
+from jaxgen.evaluation import probes, suite
 from jaxgen.evaluation.classifier import Classifier
+from jaxgen.evaluation.measured import measured, most_rows
 from jaxgen.evaluation.model import Likelihood, binary_input, in_size, mean_likelihood
 from jaxgen.evaluation.probes import ProbeRow, pixels
 from jaxgen.evaluation.resampling import Estimate
@@ -44,6 +53,10 @@ from jaxgen.models import mixture
 from jaxgen.runs.samples import read_arrays
 
 logger = logging.getLogger("jaxgen")
+
+
+MIXTURE_PIXELS = 60_000 * 28 * 28
+"""Of the images that the mixture learns, at most: its time grows with their number."""
 
 
 class Reference(NamedTuple):
@@ -58,12 +71,17 @@ Given = tuple[np.ndarray, list[Likelihood]]
 
 
 def _mixture(dataset: Dataset, num: int) -> Given:
-    """The published baseline, with fewer components where the data set is small."""
-    images = dataset.train.images
-    config = mixture.Config(num_components=min(500, len(images) // 100))
+    """The published baseline, with fewer components where the data set is small.
+
+    Each channel of a colour is a binary pixel of its own. Of large images fewer are learned, as
+    many as have the pixels of `MIXTURE_PIXELS`.
+    """
+    part = measured(dataset)
+    images = part.train.images[: max(1, MIXTURE_PIXELS // math.prod(dataset.image_shape))]
+    config = mixture.Config(num_components=max(1, min(500, len(images) // 100)))
     key = named_key(jax.random.key(0), "mixture")
     params = mixture.fit(config, images, named_key(key, "fit"))
-    test = np.asarray(binary_input(dataset.test.images, "sample"))
+    test = np.asarray(binary_input(part.test.images, "sample"))
     blocks = np.array_split(test, -(-len(test) // 1000))
     values = [mixture.log_likelihood(params, jnp.asarray(x)) for x in blocks]
     drawn = mixture.sample(params, named_key(key, "sample"), num)
@@ -74,23 +92,25 @@ def _mixture(dataset: Dataset, num: int) -> Given:
 
 def _noise(dataset: Dataset, num: int) -> Given:
     """Every pixel uniform; as a model of binary pixels that is a fair coin each."""
-    shape = dataset.train.images.shape[1:]
-    drawn = np.random.default_rng(0).random((num, *shape), dtype=np.float32)
+    shape = (min(num, most_rows(dataset.image_shape)), *dataset.image_shape)
+    drawn = np.random.default_rng(0).random(shape, dtype=np.float32)
     return drawn, [Likelihood("exact", -float(np.log(2)) * drawn[0].size, 0.0)]
 
 
 def _training_images(dataset: Dataset, num: int) -> Given:
     """Real images that a model could at best have drawn; they are copies."""
-    return dataset.train.images[: -suite.num_held_out(dataset)][:num], []
+    images = measured(dataset).train.images
+    num = min(num, most_rows(dataset.image_shape), len(images) - suite.num_held_out(dataset))
+    return images[: max(1, num)], []
 
 
-def _there_and_back(side: int, dataset: Dataset, num: int) -> Given:
-    """Training images enlarged and shrunk again, as a model's larger samples are shrunk."""
+def _there_and_back(size: tuple[int, int], dataset: Dataset, num: int) -> Given:
+    """Training images in the size of a model's samples, and back, as these are resized."""
     images = _training_images(dataset, num)[0] / np.float32(255)
     height, width, num_channels = images.shape[1:]
     back = []
     for block in np.array_split(images, max(1, len(images) // 500)):
-        shape = (len(block), side, side, num_channels)
+        shape = (len(block), *size, num_channels)
         larger = jax.image.resize(jnp.asarray(block), shape, "bilinear", antialias=False)
         back.append(np.asarray(in_size(larger, (height, width))))
     return np.concatenate(back), []
@@ -115,21 +135,28 @@ def _read_or_compute(
 def probe_pixels(
     dataset: Dataset, num_labels: tuple[int, ...] = probes.NUM_LABELS
 ) -> list[ProbeRow]:
-    """Probes of the pixels, the baseline of all features."""
-    features = {"pixels": (pixels(dataset.train.images), pixels(dataset.test.images))}
-    return probes.evaluate_features(features, dataset, num_labels)
+    """Probes of the pixels, the baseline of all features; of large images fewer."""
+    part, most = measured(dataset), most_rows(dataset.image_shape)
+    part = part._replace(train=Split(*(each[:most] for each in part.train)))
+    features = {"pixels": (pixels(part.train.images), pixels(part.test.images))}
+    return probes.evaluate_features(features, part, num_labels)
 
 
 def reference_rows(
-    dataset: Dataset, classifier: Classifier, settings: Settings, folder: Path, sides: set[int]
+    dataset: Dataset,
+    classifier: Classifier,
+    settings: Settings,
+    folder: Path,
+    sizes: set[tuple[int, int]],
 ) -> dict[str, Reference]:
-    """The rows by their names; `sides` are the sizes of samples that had to be shrunk."""
-    of = identity(classifier, dataset, settings, "")
+    """The rows by their names; `sizes` [H, W] are those of samples that had to be resized."""
+    fid = settings.inception is not None
+    of = identity(classifier, dataset, settings, "") | {"fid": fid}
 
     def real() -> Reference:
-        samples = suite.evaluate_test_images(classifier, dataset)
+        samples = suite.evaluate_test_images(classifier, dataset, inception=settings.inception)
         found = Evaluation([], samples, probe_pixels(dataset, settings.num_labels))
-        images = dataset.test.images[:NUM_SAMPLES] / np.float32(255)
+        images = measured(dataset).test.images[:NUM_SAMPLES] / np.float32(255)
         return Reference(as_json(of, found), images)
 
     def as_samples(given: Callable[[Dataset, int], Given]) -> Reference:
@@ -142,10 +169,10 @@ def reference_rows(
         "real test images": real,
         "real training images": partial(as_samples, _training_images),
         **{
-            f"training images at {side}x{side} and back": partial(
-                as_samples, partial(_there_and_back, side)
+            f"training images at {height}x{width} and back": partial(
+                as_samples, partial(_there_and_back, (height, width))
             )
-            for side in sorted(sides)
+            for height, width in sorted(sizes)
         },
         "mixture of Bernoullis": partial(as_samples, _mixture),
         "uniform noise": partial(as_samples, _noise),
@@ -192,13 +219,8 @@ def main(args: Args) -> None:
     """Prints the classifier's accuracy, the measures of real images and the probes of pixels."""
     dataset = data.load(args.dataset, args.data_dir)
     classifier = classifiers.load(dataset, args.data_dir)
-    score = sample_quality.inception_score(classifier.test.probs)
-    show(
-        f"classifier of {dataset.name}, weights {classifier.digest[:16]}:"
-        f" {classifier.accuracy:.2%} of {len(classifier.test_correct)} test images correct;"
-        f" {suite.TITLES['inception_score']} of these {score:.4g}"
-    )
-    real = dataset.train.images[: -suite.num_held_out(dataset)]
+    show(f"classifier of {dataset.name}: {describe_classifier(classifier)}")
+    real, _ = _training_images(dataset, suite.NUM_FEATURES)
     for name, found in suite.evaluate_samples(classifier, real, dataset).estimates.items():
         show(describe_measure(name, found))
     for row in probe_pixels(dataset, args.num_labels):

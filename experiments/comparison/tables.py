@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import PIXELS, Measures, interval
+from experiments.comparison.measures import NUM_SHOWN, PIXELS, Measures, interval
 from experiments.comparison.published import Published
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.suite import TITLES
@@ -17,6 +17,7 @@ MEET = 1.0
 """Nats; where log Z by AIS and by reverse AIS lie farther apart, the table shows it."""
 PUBLISHED = "published, nats"
 ESTIMATOR = "estimator"
+TEST_ERROR = "test error, %"
 """Titles of columns."""
 OTHERS = (
     [
@@ -26,6 +27,7 @@ OTHERS = (
     ],
     [PUBLISHED, "the figure that a model reaches for; its source stands under Log likelihood"],
     ["N labels, %", "test images that a linear probe of the highest features reads right"],
+    [TEST_ERROR, "test images that the model itself classifies wrongly, if it classifies"],
     ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
 )
 """Columns that are no measure of samples, and their definitions."""
@@ -119,6 +121,12 @@ def label_numbers(rows: Sequence[Row]) -> list[int]:
     return sorted({x["num_labels"] for row in rows for m in row.measures for x in m["probes"]})
 
 
+def measure_names(rows: Sequence[Row]) -> list[str]:
+    """The measures of samples that a row has."""
+    there = {name for row in rows for measures in row.measures for name in measures["samples"]}
+    return [name for name in TITLES if name in there]
+
+
 def beside(row: Row, published: Sequence[Published]) -> str:
     """The published figure that a model reaches for, whatever is changed in its settings."""
     model = row.name.partition(", ")[0]
@@ -128,20 +136,26 @@ def beside(row: Row, published: Sequence[Published]) -> str:
 
 def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     """Models by measures."""
-    numbers = label_numbers(rows)
-    columns = ["model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED, *TITLES.values()]
-    columns += [f"{num:,} labels, %" for num in numbers] + ["training, s"]
+    numbers, names = label_numbers(rows), measure_names(rows)
+    columns = ["model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED]
+    columns += [TITLES[name] for name in names]
+    columns += [f"{num:,} labels, %" for num in numbers]
+    errors = any(measures.get("test_error") for row in rows for measures in row.measures)
+    columns += [TEST_ERROR] * errors + ["training, s"]
     lines = []
     for row in rows:
         best = [headline(each) for each in row.measures]
         line = [row.name, str(len(row.runs) or ""), likelihood_cell(best)]
         line += [estimator(row.measures), beside(row, published)]
-        for name in TITLES:
+        for name in names:
             found = [measures["samples"].get(name) for measures in row.measures]
             line.append(cell(found, lambda x: interval(x, 3)))
         for num in numbers:
             found = [probe_of(each, num) for each in row.measures]
             line.append(cell(found, interval))
+        if errors:
+            wrong = [x["test_error"] and in_percent(x["test_error"]) for x in row.measures]
+            line.append(cell(wrong, interval))
         lines.append([*line, training_time(row.runs)])
     return Table(columns, lines)
 
@@ -192,14 +206,14 @@ def probe_table(rows: Sequence[Row]) -> Table:
     return Table(columns, lines)
 
 
-def class_table(rows: Sequence[Row]) -> Table:
-    """Share of each class among the samples, the mean over seeds."""
+def class_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """Share of the first `NUM_SHOWN` classes among the samples, the mean over seeds."""
     found = [np.mean([each["class_frequencies"] for each in row.measures], axis=0) for row in rows]
     lines = [
-        [row.name, *(f"{share:.1%}" for share in shares)]
+        [row.name, *(f"{share:.1%}" for share in shares[:NUM_SHOWN])]
         for row, shares in zip(rows, found, strict=True)
     ]
-    return Table(["model", *map(str, range(len(found[0])))], lines)
+    return Table(["model", *names[:NUM_SHOWN]], lines)
 
 
 def run_table(rows: Sequence[Row]) -> Table:

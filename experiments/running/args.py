@@ -99,6 +99,24 @@ class RunArgs:
 AnyArgs = TypeVar("AnyArgs", bound=RunArgs)
 
 
+def changes(value: Any, default: Any) -> dict[str, Any]:
+    """The fields in which two settings of the same kind differ, with the first one's values."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
+
+
+def moved_to(preset: AnyArgs, args: AnyArgs, before: AnyArgs) -> AnyArgs:
+    """The settings of a preset in the place of another, `before`, from which `args` differ.
+
+    What was set by flags stays.
+    """
+    model: Any = args.model  # type: ignore[attr-defined] # of an experiment with a model
+    theirs, ours = before.model, preset.model  # type: ignore[attr-defined]
+    model = dataclasses.replace(ours, **changes(model, theirs))
+    given: dict[str, Any] = changes(args, before) | {"model": model}
+    return dataclasses.replace(preset, **given)
+
+
 def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyArgs:
     """The settings whose model has the classes of the data set if it is to be conditional.
 

@@ -4,16 +4,23 @@
 
 as LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
 1998, section II.B, with ReLU for tanh, maxima for means in the pools, and a softmax for the
-distances at the end. It is trained with labels, so it is no `Learner`.
+distances at the end. Large images have more of the convolutions, small ones fewer. It is trained
+with labels, so it is no `Learner`.
 
 `load` trains it once for each data set. Its weights are kept beside the data, in a file named after
 what they depend on: the data's digest and the net's settings. A file is used only if its own sha256
 matches; else the net is trained again.
+
+Where there are no labels, or the net reads too few test images, the same net with random weights
+stands in: Naeem et al., "Reliable fidelity and diversity metrics for generative models", 2020, find
+features of a random convolutional net more sensible than Inception's on images that are unlike
+ImageNet's. They see edges, colours and their places, and no classes.
 """
 
 import hashlib
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.errors import ScopeParamShapeError
+from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 from jaxgen import data
@@ -36,6 +43,7 @@ from jaxgen.errors import (
     require_layer_sizes,
     require_positive,
 )
+from jaxgen.evaluation.measured import measured
 from jaxgen.export import safetensors
 from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
@@ -47,7 +55,13 @@ logger = logging.getLogger("jaxgen")
 SEED = 0
 """Of the training that `load` does."""
 BLOCK = 500
-"""Images that `classify` computes at once."""
+"""Images that `classify` computes at once; of large ones fewer."""
+BLOCK_PIXELS, CHUNK_BYTES = 1 << 23, 1 << 28
+"""Pixels of a block, and bytes as float32 of the blocks that are on the device, at most."""
+LEAST_STEPS = 1000
+"""Of a training; a small set is visited so much more often."""
+LEAST_ACCURACY = 0.7
+"""Part of the test images that the net must classify correctly for its features to be used."""
 
 Params = dict[str, Any]
 
@@ -94,6 +108,20 @@ def pooled(x: Float[Array, "batch height width channels"]) -> Float[Array, "batc
     return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
 
 
+def layer_channels(config: Config, side: int) -> list[int]:
+    """Channels of the convolutions for images whose shorter side has so many pixels.
+
+    A convolution and its pool make (side - 4) // 2 of a side. There are those of the settings, as
+    far as a pixel is left, and the last one again while the side is 12 or more: 2 of them from 16
+    to 51 pixels, 3 for 64, 5 for 256, none below 6.
+    """
+    found: list[int] = []
+    while side >= (6 if len(found) < len(config.channels) else 12):
+        found.append(config.channels[min(len(found), len(config.channels) - 1)])
+        side = (side - 4) // 2
+    return found
+
+
 class LeNet(nn.Module):
     """Images in [0, 1] to features and logits."""
 
@@ -106,7 +134,7 @@ class LeNet(nn.Module):
         """Features after the ReLU, and logits."""
         x = images
         init = nn.initializers.he_normal()
-        for features in self.config.channels:
+        for features in layer_channels(self.config, min(images.shape[1:3])):
             x = Conv(features, ConvSpec((5, 5), 1, 0), init)(x)
             x = nn.relu(pooled(x))
         x = x.reshape(len(x), -1)
@@ -116,17 +144,7 @@ class LeNet(nn.Module):
 
 
 def init(config: Config, key: PRNGKey, image_shape: tuple[int, int, int]) -> Params:
-    """Random parameters of the net for images [H, W, C].
-
-    Errors:
-        SettingError: nothing of such a small image is left after two convolutions and pools.
-    """
-    if min(image_shape[:2]) < 16:
-        raise SettingError(
-            expected="images of 16x16 pixels or more",
-            found="x".join(map(str, image_shape[:2])),
-            remedy="scale them",
-        )
+    """Random parameters of the net for images [H, W, C]."""
     params: Params = LeNet(config).init(key, jnp.zeros((1, *image_shape)))["params"]
     return params
 
@@ -199,12 +217,26 @@ def classify(
     Errors:
         SettingError: they are neither, or not of the shape that the net was trained on.
     """
-    pixels = as_inputs(np.asarray(images), len(images))
-    widths = ((0, -len(pixels) % BLOCK), *[(0, 0)] * (pixels.ndim - 1))
-    blocks = np.pad(pixels, widths).reshape(-1, BLOCK, *pixels.shape[1:])
+    images = np.asarray(images)
+    height_width, image = (max(1, math.prod(images.shape[1:end])) for end in (3, None))
+    block = max(1, min(BLOCK, BLOCK_PIXELS // height_width))
+    chunk = max(1, CHUNK_BYTES // (4 * block * image)) * block
+    parts = [
+        _classify_chunk(config, params, as_inputs(images[i : i + chunk], chunk), block)
+        for i in range(0, max(1, len(images)), chunk)
+    ]
+    return Classification(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _classify_chunk(
+    config: Config, params: Params, pixels: np.ndarray, block: int
+) -> Classification:
+    """`classify` of as many images as are in memory as float32 at once."""
+    widths = ((0, -len(pixels) % block), *[(0, 0)] * (pixels.ndim - 1))
+    blocks = np.pad(pixels, widths).reshape(-1, block, *pixels.shape[1:])
     try:
         found = [np.asarray(each) for each in _classify(config, params, blocks)]
-    except (ScopeParamShapeError, IndexError, ValueError) as error:
+    except (FlaxError, IndexError, ValueError) as error:
         raise SettingError(
             expected="images of the shape that the classifier was trained on",
             found=str([*pixels.shape]),
@@ -215,16 +247,19 @@ def classify(
 
 
 class Classifier(NamedTuple):
-    """A trained net, and how well it classifies the data set's own test images."""
+    """A net, and how well it, or a trained one, classifies the data set's own test images."""
 
     config: Config
     params: Params
     digest: str
     """Of the weights: numbers measured with other weights do not compare."""
     test: Classification
-    """Of the test images."""
+    """Of the test images that are measured."""
     test_correct: Bool[np.ndarray, " tests"]
-    """Whether it classifies each of them correctly; the mean is its accuracy."""
+    """Whether the trained net classifies each of them correctly; the mean is its accuracy. Empty
+    where there are no labels."""
+    random: bool = False
+    """Whether the weights are random ones that stand in, so that the classes mean nothing."""
 
     def __call__(self, images: np.ndarray) -> Classification:
         """Features and class probabilities of images of the data's size."""
@@ -232,8 +267,44 @@ class Classifier(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The part of test images that it classifies correctly."""
-        return float(np.mean(self.test_correct))
+        """The part of test images that the trained net classifies correctly; NaN without labels."""
+        return float(np.mean(self.test_correct)) if self.test_correct.size else float("nan")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that it tells apart; 0 where its weights are random."""
+        return 0 if self.random else self.config.num_classes
+
+    def describe(self) -> str:
+        """The features in words: of which net, how well it reads, and what stands in for it."""
+        num = f"{len(self.test_correct):,} test images"
+        if not self.random:
+            return f"LeNet, {self.accuracy:.2%} of {num} correct"
+        reads = f"a trained LeNet classifies {self.accuracy:.2%} of {num} correctly, below "
+        reads += f"{LEAST_ACCURACY:.0%}"
+        why = reads if self.test_correct.size else "there are no labels to train a LeNet with"
+        return (
+            f"a LeNet with random weights stands in, because {why}: its features see edges, "
+            "colours and their places, and no classes, so measures of classes are left out, and "
+            "distances compare models of this data set alone"
+        )
+
+
+def config_for(dataset: Dataset) -> Config:
+    """The settings of the net for a data set: its classes, and epochs enough for `LEAST_STEPS`.
+
+    The data sets of `data.NAMES` keep the default, with which their published numbers are measured.
+    """
+    config = Config()
+    if dataset.name in data.NAMES:
+        return config
+    size = min(config.batch_size, len(dataset.train.images))
+    return replace(
+        config,
+        num_classes=max(1, dataset.num_classes),
+        batch_size=size,
+        num_epochs=max(config.num_epochs, -(-LEAST_STEPS // (len(dataset.train.images) // size))),
+    )
 
 
 def cache_path(dataset: Dataset, config: Config, data_dir: Path | None) -> Path:
@@ -288,19 +359,40 @@ def load(
 ) -> Classifier:
     """The classifier of a data set, from its file or trained now: minutes on a CPU for MNIST.
 
+    Random weights stand in for it where the data set has no two classes, or where it classifies
+    less than `LEAST_ACCURACY` of the test images correctly.
+
     Args:
-        dataset: its train split is learned; its test split gives the accuracy.
+        dataset: its train split is learned; its test split gives the accuracy. Of a large one the
+            part that `measured` takes.
         data_dir: the folder of the data, as for `data.load`.
-        config: of the net; None is the default.
+        config: of the net; None is that of `config_for`.
     """
-    config = Config() if config is None else config
+    dataset = measured(dataset)
+    config = config_for(dataset) if config is None else config
+    if dataset.num_classes < 2:
+        return _with_random_weights(dataset, config, np.empty(0, np.bool_))
     path = cache_path(dataset, config, data_dir)
     params = _read(path, _like(dataset, config))
     if params is None:
         params = _train_and_write(path, dataset, config)
     test = classify(config, params, dataset.test.images)
     correct = np.argmax(test.probs, axis=1) == dataset.test.labels
+    if np.mean(correct) < LEAST_ACCURACY:
+        return _with_random_weights(dataset, config, correct)
     return Classifier(config, params, safetensors.digest(params), test, correct)
+
+
+def _with_random_weights(
+    dataset: Dataset, config: Config, correct: Bool[np.ndarray, " tests"]
+) -> Classifier:
+    """The net before its training, in the place of a trained one with these answers."""
+    key = named_key(jax.random.key(SEED), "random features")
+    params: Params = jax.device_get(init(config, key, dataset.image_shape))
+    test = classify(config, params, dataset.test.images)
+    found = Classifier(config, params, safetensors.digest(params), test, correct, random=True)
+    logger.warning("%s", found.describe())
+    return found
 
 
 def as_inputs(images: np.ndarray, num: int) -> Float[np.ndarray, "num height width channels"]:

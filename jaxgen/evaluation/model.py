@@ -4,6 +4,7 @@ The measures know no model. `jaxgen.evaluation.adapters` makes an `EvaluatedMode
 and the parameters of any of them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int32, UInt8
 
 from jaxgen.data import Dataset
 from jaxgen.errors import require_whole
@@ -23,6 +24,8 @@ from jaxgen.random import Binarize, binarize
 
 BLOCK = 500
 """Images computed at a time."""
+BLOCK_PIXELS = 1 << 21
+"""Numbers of the images drawn at a time, at most: a generator has many times as many units."""
 
 binarized = jax.jit(binarize, static_argnums=2)
 
@@ -149,13 +152,39 @@ def in_size(images: Float[Array, "num height width channels"], size: tuple[int, 
     return jnp.clip(jax.image.resize(images, shape, "cubic", antialias=False), 0.0, 1.0)
 
 
+def draw_labels(
+    key: PRNGKey, num: int, shares: Float[np.ndarray, " classes"]
+) -> Int32[np.ndarray, " num"]:
+    """Draws the classes of `num` samples, each as often as its share; fewer are the first ones."""
+    starts = range(0, num, BLOCK)
+    keys = (named_key(jax.random.fold_in(key, start), "labels") for start in starts)
+    drawn = [jax.random.categorical(each, jnp.log(shares), shape=(BLOCK,)) for each in keys]
+    return np.concatenate(drawn)[:num].astype(np.int32)
+
+
 def draw_samples(
-    model: EvaluatedModel, key: PRNGKey, num: int, size: tuple[int, int]
+    model: EvaluatedModel,
+    key: PRNGKey,
+    num: int,
+    size: tuple[int, int],
+    labels: Int32[np.ndarray, " num"] | None = None,
 ) -> Float[np.ndarray, "num height width channels"]:
-    """Draws `num` samples and resizes them to [H, W]; those of a smaller number come first."""
+    """Draws `num` samples and resizes them to [H, W]; those of a smaller number come first.
+
+    With labels, of these classes. Large images are drawn fewer at a time.
+    """
     draw = jax.jit(model.sample, static_argnums=1)
-    keys = (jax.random.fold_in(key, start) for start in range(0, num, BLOCK))
-    return np.concatenate([np.asarray(in_size(draw(key, BLOCK), size)) for key in keys])[:num]
+    pixels = math.prod(jax.eval_shape(lambda: model.sample(key, 1)).shape)
+    block = max(1, min(BLOCK, BLOCK_PIXELS // pixels))
+    found = []
+    for start in range(0, num, block):
+        given = []
+        if labels is not None:
+            rows = labels[start : start + block]
+            given = [jnp.asarray(np.pad(rows, (0, block - len(rows)), "edge"))]
+        images = draw(jax.random.fold_in(key, start), block, *given)
+        found.append(np.asarray(in_size(images, size)))
+    return np.concatenate(found)[:num]
 
 
 def compute_in_blocks(

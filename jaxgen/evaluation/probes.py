@@ -13,7 +13,7 @@ images; then the probe is fitted to all of them. The MLP, from scikit-learn, has
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,6 +39,8 @@ MAX_STEPS = 500
 """Of L-BFGS; a probe that takes so many has not converged."""
 NUM_LABELS = (100, 1000, 60_000)
 """Numbers of labels that a probe is given."""
+LEAST_LABELS = 5
+"""Of which one chooses the penalty."""
 MLP_HIDDEN = 128
 """Hidden units of the MLP, rectified."""
 MLP_L2 = 1.0
@@ -137,7 +139,7 @@ def fit_probe(
     l2: float | Sequence[float],
     *,
     kept: Bool[np.ndarray, " num"] | None = None,
-    num_classes: int = 10,
+    num_classes: int,
     tolerance: float = 1e-4,
     max_steps: int = MAX_STEPS,
 ) -> list[Probe]:
@@ -199,9 +201,11 @@ def _given(
     check_features(train[0], test[0])
     _checked(*test, num_classes)
     features, labels = _checked(*train, num_classes)
-    if not is_whole(num_labels, 5, len(labels)):
+    if not is_whole(num_labels, LEAST_LABELS, len(labels)):
         raise SettingError(
-            expected=f"5 to {len(labels)} labels", found=str(num_labels), remedy="set num_labels"
+            expected=f"{LEAST_LABELS} to {len(labels)} labels",
+            found=str(num_labels),
+            remedy="set num_labels",
         )
     chosen = rng.permutation(len(labels))[:num_labels]
     return features[chosen], labels[chosen]
@@ -214,7 +218,7 @@ def linear_probe(
     rng: np.random.Generator,
     *,
     l2: Sequence[float] = L2,
-    num_classes: int = 10,
+    num_classes: int,
 ) -> ProbeResult:
     """Test accuracy of a probe that is given `num_labels` labels, drawn without replacement.
 
@@ -270,7 +274,7 @@ def mlp_probe(
     )
 
 
-PROBES = {"linear": linear_probe, "MLP": mlp_probe}
+PROBES: dict[str, Callable[..., ProbeResult]] = {"linear": linear_probe, "MLP": mlp_probe}
 """By the name of their kind."""
 NUM_DRAWS = 5
 """Draws of the labels, each with its own probe, where not all are taken."""
@@ -312,7 +316,10 @@ def _fit_row(
     num_draws = 1 if num_labels == len(dataset.train.labels) else NUM_DRAWS
     rngs = [np.random.default_rng([seed, num_labels, draw]) for draw in range(num_draws)]
     pairs = (both[0], dataset.train.labels), (both[1], dataset.test.labels)
-    found = [PROBES[probe](*pairs, num_labels, rng) for rng in rngs]
+    fit = PROBES[probe]
+    if probe == "linear":
+        fit = partial(fit, num_classes=dataset.num_classes)
+    found = [fit(*pairs, num_labels, rng) for rng in rngs]
     shares = np.mean([each.correct for each in found], axis=0)  # of the probes, by test image
     if probe == "linear" and max(each.num_steps for each in found) >= MAX_STEPS:
         logger.warning("a probe of %s with %d labels has not converged", name, num_labels)
@@ -330,13 +337,16 @@ def evaluate_features(
 ) -> list[ProbeRow]:
     """Probes each kind of features, given for train and test images, with each number of labels.
 
-    Every probe reads each kind, given the same labels. More labels than there are mean all.
+    Every probe reads each kind, given the same labels. More labels than there are mean all; without
+    two classes, and with fewer than `LEAST_LABELS` training images, there are no probes.
 
     Errors:
         SettingError: a feature is not finite.
     """
     for both in features.values():
         check_features(*both)
+    if dataset.num_classes < 2 or len(dataset.train.labels) < LEAST_LABELS:
+        return []
     numbers = sorted({min(num, len(dataset.train.labels)) for num in num_labels})
     return [
         _fit_row(name, probe, both, dataset, num, seed)

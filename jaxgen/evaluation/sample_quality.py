@@ -20,6 +20,8 @@ from jaxgen.images import check_images, in_unit_range
 LARGEST = 1e15
 """Of features: their squares, and sums of many of these, are then finite in float32 too."""
 _BLOCK = 100
+TRAINING_BYTES = 1 << 28
+"""Of training images as float32 in memory at once, for distances."""
 
 Features = Float[np.ndarray, "num features"]
 
@@ -53,10 +55,10 @@ def nearest(
 ) -> Nearest:
     """The training image nearest to each image, in [0, 1] or raw, and how far away it is.
 
-    d(x) = min_t |x - t / 255|, the Euclidean distance, over all training images t; the index is the
-    least one that attains it. Copies lie at 0, up to 0.01 of rounding; strokes that no image has
-    lie far away; but a blur lies near to many images. The distances of real test images, which are
-    neither, are what to set beside them.
+    d(x) = min_t |x - t / 255|, the Euclidean distance, over all training images t, a block of them
+    at a time; the index is the least one that attains it. Copies lie at 0, up to 0.01 of rounding;
+    strokes that no image has lie far away; but a blur lies near to many images. The distances of
+    real test images, which are neither, are what to set beside them.
 
     Errors:
         SettingError: the images are neither in [0, 1] nor raw, or the training images are not raw,
@@ -71,9 +73,19 @@ def nearest(
         )
     flat = found.reshape(len(found), -1)
     blocks = jnp.pad(flat, ((0, -len(flat) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, flat.shape[1])
-    rows = jnp.asarray(training).reshape(len(training), -1).astype(jnp.float32) / 255.0
-    pair = (np.asarray(each).reshape(-1)[: len(flat)] for each in _nearest(blocks, rows))
-    return Nearest(*pair)
+    size = min(len(training), max(1, TRAINING_BYTES // (4 * flat.shape[1])))
+    best: list[np.ndarray] = []
+    for start in range(0, len(training), size):
+        raw = jnp.asarray(training[start : start + size]).reshape(-1, flat.shape[1])
+        raw = jnp.pad(raw, ((0, size - len(raw)), (0, 0)), "edge")  # of equal ones the first counts
+        rows = raw.astype(jnp.float32) / 255.0
+        distances, indices = map(np.asarray, _nearest(blocks, rows))
+        if best:
+            nearer = distances < best[0]
+            distances = np.where(nearer, distances, best[0])
+            indices = np.where(nearer, indices + start, best[1])
+        best = [distances, indices]
+    return Nearest(*(each.reshape(-1)[: len(flat)] for each in best))
 
 
 def nearest_distance(
@@ -245,7 +257,7 @@ def squared_mmd(samples: Features, real: Features) -> float:
 
 
 def class_frequencies(
-    labels: Int[np.ndarray, " num"], num_classes: int = 10
+    labels: Int[np.ndarray, " num"], num_classes: int
 ) -> Float[np.ndarray, " classes"]:
     """The part of the labels that each class has.
 

@@ -3,22 +3,31 @@
 Samples are measured through the features and the class probabilities of the data set's classifier
 (`jaxgen.evaluation.classifier`), against real test images. The classifier has learned the training
 images, so it is surer of them than of test images, and of copies of them too.
+
+A measure that does not hold is left out: those of classes where the classifier has random weights,
+and those of neighbours where there are too few images (`LEAST_IMAGES`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxgen.data import Dataset
 from jaxgen.evaluation import precision_recall, probes, sample_quality
 from jaxgen.evaluation.classifier import Classifier, as_inputs
+from jaxgen.evaluation.inception import Inception
+from jaxgen.evaluation.measured import measured, most_rows
 from jaxgen.evaluation.model import (
     DEFAULT_BUDGET,
     EvaluatedModel,
     Likelihood,
     LikelihoodBudget,
     compute_features,
+    compute_in_blocks,
+    draw_labels,
     draw_samples,
 )
 from jaxgen.evaluation.parzen import CAVEAT, parzen
@@ -34,6 +43,19 @@ NUM_PIXELS = 1000
 """Samples and test images whose nearest training images are sought; test images for Parzen."""
 NUM_HELD_OUT = 1000
 """Training images that choose the window's width, at most."""
+LEAST_IMAGES = {
+    "frechet_distance": 4,
+    "frechet_extrapolated": 4,
+    "squared_mmd": 4,
+    "precision": 8,
+    "recall": 8,
+    "density": 12,
+    "coverage": 12,
+    "class_kl": 4,
+}
+"""Samples, and real images, that a measure needs: half of them must have so many neighbours."""
+FID_RESAMPLES = 5
+"""Halves that the interval of the FID rests on: each takes half a minute with 2,048 features."""
 POSITIVE, SHARE = (0.0, np.inf), (0.0, 1.0)
 """Ranges of measures, where their intervals end; what has no bias may be negative."""
 
@@ -47,6 +69,8 @@ TITLES = {
     "coverage": "coverage",
     "class_kl": "KL of class frequencies",
     "inception_score": "Inception score on LeNet features",
+    "class_accuracy": "accuracy on asked classes",
+    "fid": "FID",
     "memorisation": "memorisation",
     "parzen": "Parzen (legacy)",
 }
@@ -67,6 +91,10 @@ DESCRIPTIONS = {
     "coverage": "share of real images with a sample nearer than their 5th nearest real one; higher",
     "class_kl": "KL of the samples' class frequencies from the data's, nats; lower",
     "inception_score": "exp mean KL(p(y|x) || p(y)), p of the classifier (no Inception); higher",
+    "class_accuracy": "share of samples that are of the class asked for, by the classifier; "
+    "classes are asked for as often as the training set has them; higher",
+    "fid": "squared Frechet distance on Inception's features of samples and of training images, to "
+    "compare with published figures of as many samples; lower",
     "memorisation": f"P(one of the first samples, at most {NUM_PIXELS:,}, is nearer to a training "
     "image than a test image is); 0.5 for unseen images",
     "parzen": f"log likelihood of at most {NUM_PIXELS:,} test images, nats, the window's width "
@@ -82,7 +110,8 @@ class SampleMeasures(NamedTuple):
     estimates: Estimates
     """By the names of `TITLES`."""
     class_frequencies: list[float]
-    """Share of each class among the samples, the most probable class of each being taken."""
+    """Share of each class among the samples, the most probable class of each being taken; empty
+    where the classifier has random weights."""
 
 
 class Evaluation(NamedTuple):
@@ -92,15 +121,60 @@ class Evaluation(NamedTuple):
     """The best one last; empty where the model has none."""
     samples: SampleMeasures
     probes: list[ProbeRow]
-    """The highest features last; empty where the model has none."""
+    """The highest features last; empty where the model has none, or the data no labels."""
+    test_error: Estimate | None = None
+    """Part of the test images that the model itself classifies wrongly; None where it does not."""
 
 
 def num_held_out(dataset: Dataset) -> int:
     """Last training images that choose the window's width; a tenth of a small data set."""
-    return min(NUM_HELD_OUT, len(dataset.train.images) // 10)
+    return min(NUM_HELD_OUT, max(1, len(dataset.train.images) // 10))
 
 
-def _measure_features(found: np.ndarray, real: np.ndarray, rng: np.random.Generator) -> Estimates:
+def applicable(
+    classifier: Classifier,
+    dataset: Dataset,
+    num_samples: int,
+    *,
+    asked: bool = False,
+    fid: bool = False,
+) -> set[str]:
+    """Names of the measures of so many samples that hold on a data set.
+
+    Args:
+        classifier: of the data set.
+        dataset: what the samples are to be like.
+        num_samples: measured, of which `most_rows` are kept.
+        asked: whether the samples are of classes that the model was asked for.
+        fid: whether Inception's features are there.
+    """
+    num = min(num_samples, most_rows(dataset.image_shape), len(classifier.test.features))
+    missing = {name for name, least in LEAST_IMAGES.items() if num < least}
+    if not classifier.num_classes:
+        missing |= {"class_kl", "inception_score", "class_accuracy"}
+    if len(np.unique(dataset.train.labels)) < dataset.num_classes:
+        missing.add("class_kl")  # infinite where a class is drawn that training images lack
+    if not asked:
+        missing.add("class_accuracy")
+    if not fid:
+        missing.add("fid")
+    return {*TITLES} - missing
+
+
+def describe_left_out(classifier: Classifier, dataset: Dataset, num_samples: int) -> list[str]:
+    """Sentences on the measures that do not hold on a data set, and why."""
+    found, told = applicable(classifier, dataset, num_samples), []
+    num = min(num_samples, most_rows(dataset.image_shape), len(classifier.test.features))
+    if few := [TITLES[x] for x, least in LEAST_IMAGES.items() if x not in found and num < least]:
+        told.append(f"With {num} images to compare there is no {', no '.join(few)}.")
+    if classifier.num_classes and num >= LEAST_IMAGES["class_kl"] and "class_kl" not in found:
+        told.append(f"Training images lack a class, so there is no {TITLES['class_kl']}.")
+    return told
+
+
+def _measure_features(
+    found: np.ndarray, real: np.ndarray, names: set[str], rng: np.random.Generator
+) -> Estimates:
     """Distances and balls, between features of samples and of real test images."""
     pair = [found[:NUM_NEIGHBOURS], real[:NUM_NEIGHBOURS]]
 
@@ -113,87 +187,140 @@ def _measure_features(found: np.ndarray, real: np.ndarray, rng: np.random.Genera
     def coverage(a: np.ndarray, b: np.ndarray) -> float:
         return precision_recall.density_coverage(a, b)[1]
 
-    frechet = sample_quality.frechet_distance
-    return {
-        "frechet_distance": half_sampled(frechet, [found, real], rng, within=POSITIVE),
-        "frechet_extrapolated": half_sampled(
-            frechet, [found, real], rng.spawn(1)[0], extrapolate=True
-        ),
-        "squared_mmd": half_sampled(sample_quality.squared_mmd, pair, rng, 20),
-        "precision": half_sampled(precision_recall.precision, pair, rng, 20, SHARE),
-        "recall": half_sampled(recall, pair, rng, 20, SHARE),
-        "density": half_sampled(density, pair, rng, 20, POSITIVE),
-        "coverage": half_sampled(coverage, pair, rng, 20, SHARE),
+    frechet = partial(half_sampled, sample_quality.frechet_distance, [found, real])
+    measures: dict[str, Callable[[], Estimate]] = {
+        "frechet_distance": lambda: frechet(rng, within=POSITIVE),
+        "frechet_extrapolated": lambda: frechet(rng.spawn(1)[0], extrapolate=True),
+        "squared_mmd": lambda: half_sampled(sample_quality.squared_mmd, pair, rng, 20),
+        "precision": lambda: half_sampled(precision_recall.precision, pair, rng, 20, SHARE),
+        "recall": lambda: half_sampled(recall, pair, rng, 20, SHARE),
+        "density": lambda: half_sampled(density, pair, rng, 20, POSITIVE),
+        "coverage": lambda: half_sampled(coverage, pair, rng, 20, SHARE),
     }
+    return {name: measure() for name, measure in measures.items() if name in names}
 
 
-def _measure_classes(probs: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
+def _measure_classes(
+    probs: np.ndarray, dataset: Dataset, names: set[str], rng: np.random.Generator
+) -> Estimates:
     """Which classes the classifier finds, and how surely."""
-    shares = sample_quality.class_frequencies(dataset.train.labels)
+    frequencies = partial(sample_quality.class_frequencies, num_classes=probs.shape[1])
 
     def divergence(labels: np.ndarray) -> float:
-        return sample_quality.kl_divergence(sample_quality.class_frequencies(labels), shares)
+        return sample_quality.kl_divergence(frequencies(labels), shares)
 
-    return {
-        "class_kl": half_sampled(divergence, [np.argmax(probs, axis=1)], rng, within=POSITIVE),
-        "inception_score": bootstrap(sample_quality.inception_score, [probs], rng),
-    }
+    found: Estimates = {}
+    if "class_kl" in names:
+        shares = frequencies(dataset.train.labels)
+        read = [np.argmax(probs, axis=1)]
+        found["class_kl"] = half_sampled(divergence, read, rng, within=POSITIVE)
+    if "inception_score" in names:
+        found["inception_score"] = bootstrap(sample_quality.inception_score, [probs], rng)
+    return found
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values))
 
 
 def _measure_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
     """Nearness to training images, and the Parzen window; its interval is of test images alone."""
-    train, test = dataset.train.images, as_inputs(dataset.test.images, NUM_PIXELS)
+    part = measured(dataset)
+    test = as_inputs(part.test.images, NUM_PIXELS)
     distances = [
-        sample_quality.nearest_distance(each, train) for each in (images[:NUM_PIXELS], test)
+        sample_quality.nearest_distance(each, dataset.train.images)
+        for each in (images[:NUM_PIXELS], test)
     ]
-    held_out = as_inputs(train[-num_held_out(dataset) :], NUM_HELD_OUT)
+    held_out = as_inputs(part.train.images[-num_held_out(part) :], NUM_HELD_OUT)
     window = parzen(test, held_out, images)
-    found = bootstrap(lambda values: float(np.mean(values)), [window.log_densities], rng)
+    found = bootstrap(_mean, [window.log_densities], rng)
     return {
         "memorisation": bootstrap(sample_quality.memorisation_score, distances, rng),
         "parzen": found._replace(num_samples=len(images)),
     }
 
 
-def _class_frequencies(probs: np.ndarray) -> list[float]:
+def _fid(images: np.ndarray, inception: Inception) -> Estimate:
+    """Between images and training images, on Inception's features."""
+    pair, rng = [inception.extract(images), inception.real], np.random.default_rng(0)
+    frechet = sample_quality.frechet_distance
+    return half_sampled(frechet, pair, rng, FID_RESAMPLES, POSITIVE)
+
+
+def _class_frequencies(classifier: Classifier, probs: np.ndarray) -> list[float]:
     """The shares of the classes, the most probable one of each image being taken."""
-    return [float(share) for share in sample_quality.class_frequencies(np.argmax(probs, axis=1))]
+    num = classifier.num_classes
+    if not num:
+        return []
+    return [float(x) for x in sample_quality.class_frequencies(np.argmax(probs, axis=1), num)]
 
 
 def evaluate_samples(
-    classifier: Classifier, images: np.ndarray, dataset: Dataset, seed: int = 0
+    classifier: Classifier,
+    images: np.ndarray,
+    dataset: Dataset,
+    seed: int = 0,
+    *,
+    labels: np.ndarray | None = None,
+    inception: Inception | None = None,
 ) -> SampleMeasures:
-    """Every measure of `TITLES`, of the first `NUM_FEATURES` samples against real test images.
+    """Every measure of `applicable`, of the first `NUM_FEATURES` samples against real test images.
 
     Args:
         classifier: the data set's classifier.
         images: samples of the data's size, bytes or numbers in [0, 1], in the order drawn.
         dataset: what the samples are to be like.
         seed: of the resampling.
+        labels: the classes that they were asked for; None where none were.
+        inception: for the FID; without it there is none.
     """
     rng = np.random.default_rng(seed)
-    inputs = as_inputs(images, NUM_FEATURES)
+    inputs = as_inputs(images, min(NUM_FEATURES, most_rows(dataset.image_shape)))
     features, probs = classifier(inputs)
+    names = applicable(
+        classifier, dataset, len(inputs), asked=labels is not None, fid=inception is not None
+    )
     estimates = {
-        **_measure_features(features, classifier.test.features[:NUM_FEATURES], rng),
-        **_measure_classes(probs, dataset, rng),
+        **_measure_features(features, classifier.test.features[:NUM_FEATURES], names, rng),
+        **_measure_classes(probs, dataset, names, rng),
         **_measure_pixels(inputs, dataset, rng),
     }
-    return SampleMeasures(estimates, _class_frequencies(probs))
+    if labels is not None and "class_accuracy" in names:
+        correct = np.argmax(probs, axis=1) == labels[: len(inputs)]
+        estimates["class_accuracy"] = bootstrap(_mean, [correct], rng)
+    if inception is not None:
+        estimates["fid"] = _fid(inputs, inception)
+    return SampleMeasures(estimates, _class_frequencies(classifier, probs))
 
 
-def evaluate_test_images(classifier: Classifier, dataset: Dataset, seed: int = 0) -> SampleMeasures:
-    """Real test images in the place of samples, against as many training images.
+def evaluate_test_images(
+    classifier: Classifier, dataset: Dataset, seed: int = 0, *, inception: Inception | None = None
+) -> SampleMeasures:
+    """Real test images in the place of samples, against as many training images; FID against all.
 
-    Measures that have training images, or test images, as their standard are left out.
+    Other measures that have training images, or test images, as their standard are left out.
     """
     rng, test = np.random.default_rng(seed), classifier.test
-    train, _ = classifier(as_inputs(dataset.train.images, len(test.features)))
+    features, probs = test.features[:NUM_FEATURES], test.probs[:NUM_FEATURES]
+    part = measured(dataset)
+    train, _ = classifier(part.train.images[: len(features)])
+    names = applicable(classifier, dataset, min(len(features), len(train)))
     estimates = {
-        **_measure_features(test.features[:NUM_FEATURES], train[:NUM_FEATURES], rng),
-        **_measure_classes(test.probs[:NUM_FEATURES], dataset, rng),
+        **_measure_features(features, train, names, rng),
+        **_measure_classes(probs, dataset, names, rng),
     }
-    return SampleMeasures(estimates, _class_frequencies(test.probs[:NUM_FEATURES]))
+    if inception is not None:
+        estimates["fid"] = _fid(part.test.images[:NUM_FEATURES], inception)
+    return SampleMeasures(estimates, _class_frequencies(classifier, probs))
+
+
+def _test_error(model: EvaluatedModel, dataset: Dataset) -> Estimate | None:
+    """The part of test images that the model classifies wrongly; None where it does not."""
+    if model.classify is None or not model.num_classes:
+        return None
+    found = compute_in_blocks(jax.jit(model.classify), dataset.test.images)
+    wrong = np.argmax(found, axis=1) != dataset.test.labels
+    return bootstrap(_mean, [wrong], np.random.default_rng(0))
 
 
 def evaluate(
@@ -206,27 +333,37 @@ def evaluate(
     num_labels: Sequence[int] = probes.NUM_LABELS,
     budget: LikelihoodBudget = DEFAULT_BUDGET,
     likelihoods: list[Likelihood] | None = None,
+    inception: Inception | None = None,
 ) -> Evaluation:
     """Every measure of a trained model: likelihoods of test images, samples, probes of features.
 
+    A conditional model is asked for classes as often as the training set has them.
+
     Args:
         model: see `jaxgen.evaluation.adapters.evaluated_model`.
-        dataset: the one that the model was trained on.
+        dataset: the one that the model was trained on; of a large one a part is measured, see
+            `jaxgen.evaluation.measured`.
         classifier: of that data set; see `jaxgen.evaluation.classifier.load`.
         key: of the samples.
-        num_samples: how many are drawn and measured, at most `NUM_FEATURES`.
+        num_samples: how many are drawn and measured, at most `NUM_FEATURES` and `most_rows`.
         num_labels: numbers of labels that probes are given; more than there are mean all.
         budget: how much is computed for likelihoods.
         likelihoods: those that are known already, in the place of computed ones.
+        inception: for the FID; without it there is none.
     """
-    height, width, _ = dataset.test.images.shape[1:]
-    images = draw_samples(model, key, num_samples, (height, width))
+    part, most = measured(dataset), most_rows(dataset.image_shape)
+    num_samples, labels = min(num_samples, most), None
+    if model.num_classes:
+        shares = sample_quality.class_frequencies(dataset.train.labels, model.num_classes)
+        labels = draw_labels(key, num_samples, shares)
+    images = draw_samples(model, key, num_samples, dataset.image_shape[:2], labels)
     if likelihoods is None:
-        test, train = dataset.test.images, dataset.train.images
+        test, train = part.test.images, part.train.images[:most]
         likelihoods = model.likelihoods(test, budget, train) if model.likelihoods else []
-    features = compute_features(model, dataset)
+    features = compute_features(model, part) if dataset.num_classes > 1 else {}
     return Evaluation(
         likelihoods=likelihoods,
-        samples=evaluate_samples(classifier, images, dataset),
-        probes=probes.evaluate_features(features, dataset, num_labels),
+        samples=evaluate_samples(classifier, images, dataset, labels=labels, inception=inception),
+        probes=probes.evaluate_features(features, part, num_labels),
+        test_error=_test_error(model, part),
     )

@@ -92,6 +92,7 @@ def load(folder: Path | str) -> Run:
             raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
+    _check_class_names(folder, found, config)
     _check_files(folder, found)
     if "seeds" in found:
         return _of_several(Run(folder, name, config, stored, found, shape))
@@ -153,6 +154,19 @@ def _check_settings(folder: Path, stored: Mapping[str, Any]) -> None:
     for name, kind in EVERY_RUN.items():
         if type(stored.get(name)) not in (kind, NoneType):
             raise _misfit(folder, f"{kind.__name__} for {name} in {CONFIG}", shown(stored[name]))
+
+
+def _check_class_names(folder: Path, found: Mapping[str, Any], config: Any) -> None:
+    """Raises CheckpointError for names that are no texts, or not as many as the model's classes.
+
+    The summary of an older version has none.
+    """
+    names = found.get("class_names", [])
+    num = getattr(config, "num_classes", 0) or len(names if isinstance(names, list) else ())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _misfit(folder, f"a list of texts for class_names in {NAME}", shown(names))
+    if names and len(names) != num:
+        raise _misfit(folder, f"{num} names of classes in {NAME}", str(len(names)))
 
 
 def _check_metrics(folder: Path, found: Mapping[str, Any]) -> None:

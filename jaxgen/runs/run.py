@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxgen import data, models
 from jaxgen.errors import CheckpointError, SettingError, is_whole
@@ -24,6 +24,7 @@ from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.adapters import evaluated_model
 from jaxgen.evaluation.classifier import Classifier
+from jaxgen.evaluation.inception import Inception
 from jaxgen.evaluation.model import (
     DEFAULT_BUDGET,
     EvaluatedModel,
@@ -32,9 +33,10 @@ from jaxgen.evaluation.model import (
     compute_in_blocks,
 )
 from jaxgen.evaluation.probes import NUM_LABELS
+from jaxgen.evaluation.sample_quality import check_labels
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.images import check_images
-from jaxgen.learner import Images, Learner, PRNGKey, RawImages, State, named_key
+from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
 from jaxgen.runs.metrics_log import Series
@@ -44,6 +46,15 @@ from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
 
 LIKELIHOODS = "log_likelihood"
+
+
+class Prediction(NamedTuple):
+    """The classes that a model finds images to be of."""
+
+    labels: Int[np.ndarray, " num"]
+    """The most probable class of each, counted from 0; of equal ones the first."""
+    probs: Float[np.ndarray, "num classes"]
+    """p(label | image); each row sums to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +98,11 @@ class Run:
     def dataset_digest(self) -> str:
         """The sha256 of that data set."""
         return str(self.summary["data_digest"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class of each label of that data set; empty where it has none, or is not known."""
+        return tuple(self.summary.get("class_names", ()))
 
     @property
     def seed(self) -> int:
@@ -222,14 +238,21 @@ class Run:
     def _sample(self) -> Any:
         return jax.jit(self.learner.sample, static_argnums=2)
 
-    def sample(self, key: PRNGKey, num: int) -> Images:
+    def sample(self, key: PRNGKey, num: int, labels: Labels | None = None) -> Images:
         """Draws `num` images of the model's own size, in [0, 1].
 
         The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``.
 
+        Args:
+            key: of all draws.
+            num: of images.
+            labels: the class of each, of a conditional model; `class_names` has their names.
+                Without them the model draws the classes too.
+
         Errors:
             SettingError: the key is no key, or the number is below 1, or its images alone take more
-                than all of the memory.
+                than all of the memory; or labels that are not of the model's classes, or not as
+                many.
         """
         if not is_whole(num, 1):
             raise SettingError(
@@ -238,8 +261,15 @@ class Run:
         _check_key(key)
         drawn = jax.eval_shape(lambda state: self.learner.sample(state, key, 1), self.state)
         require_memory(num * num_bytes(drawn), "a number of images", "draw fewer at a time")
-        images: Array = self._sample(self.state, key, int(num))
+        given = [] if labels is None else [jnp.asarray(self._labels(labels, int(num)))]
+        images: Array = self._sample(self.state, key, int(num), *given)
         return images
+
+    def _labels(self, labels: Any, num: int) -> NumpyArray:
+        """Classes that samples are asked for, int32; errors as `sample`."""
+        if not self.learner.num_classes:
+            self._cannot("labels")
+        return check_labels(labels, self.learner.num_classes, num).astype(np.int32)
 
     def stored_samples(self) -> NumpyArray:
         """The images that the run drew itself, [num, height, width, channels].
@@ -323,6 +353,17 @@ class Run:
         found: Array = jax.jit(self.evaluated.reconstruct)(key, self._raw(images))
         return found
 
+    def classify(self, images: RawImages) -> Prediction:
+        """The classes that the model finds raw images to be of, with their probabilities.
+
+        Errors:
+            SettingError: the model does not classify.
+        """
+        if self.evaluated.classify is None:
+            self._cannot("classify")
+        found = compute_in_blocks(jax.jit(self.evaluated.classify), self._raw(images))
+        return Prediction(np.argmax(found, axis=1), np.exp(found))
+
     def log_likelihood(
         self,
         key: PRNGKey,
@@ -361,6 +402,7 @@ class Run:
         num_labels: Sequence[int] = NUM_LABELS,
         budget: LikelihoodBudget = DEFAULT_BUDGET,
         likelihoods: list[Likelihood] | None = None,
+        inception: Inception | None = None,
     ) -> Evaluation:
         """The measures of the comparison; of the same budget, the same numbers.
 
@@ -371,6 +413,7 @@ class Run:
             num_labels: numbers of labels that probes are given; more than there are mean all.
             budget: how much is computed for likelihoods.
             likelihoods: those that are known already, in the place of computed ones.
+            inception: for the FID, see `jaxgen.evaluation.inception.load`; else there is none.
 
         Errors:
             SettingError: the run has several seeds, or the data set is another one.
@@ -392,6 +435,7 @@ class Run:
             num_labels=num_labels,
             budget=budget,
             likelihoods=likelihoods,
+            inception=inception,
         )
 
     def _of_one_seed(self) -> "Run":
@@ -422,10 +466,12 @@ class Run:
         model = self.evaluated
         there = {
             "sample": True,
+            "labels": self.learner.num_classes > 0,
             "encode": bool(model.features),
             "decode": model.decode is not None,
             "reconstruct": model.reconstruct is not None,
             LIKELIHOODS: model.likelihoods is not None,
+            "classify": model.classify is not None,
         }
         raise SettingError(
             expected=f"a model with {what}",

@@ -23,9 +23,10 @@ from experiments.comparison import measures as compare_measures
 from experiments.comparison import naming, tables
 from experiments.comparison import page as compare_page
 from experiments.running.experiment import Comparison
-from jaxgen import runs
+from jaxgen import data, runs
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import classifier, probes
+from jaxgen.evaluation.model import LikelihoodBudget
 from jaxgen.export import safetensors
 from jaxgen.report import page as report
 from jaxgen.runs import folder as run_folder
@@ -98,7 +99,9 @@ def test_a_model_is_a_row_with_its_seeds_and_reference_rows_follow(
     assert mixture["samples"]["parzen"]["value"] > noise["samples"]["parzen"]["value"]
 
 
+COLOURS = np.random.default_rng(0).uniform(size=(20, 6, 9, 3)).astype(np.float32)
 MARKUP = "<script>alert(1)</script> [x](javascript:alert(1)) | y\n# z"
+NAMES = (MARKUP, *"abcdefghi")
 STRANGE: list[Any] = [None, True, 2, 1e308, "x", MARKUP, [], [1.0], {}, {"a": 1}, "absent"]
 
 
@@ -132,11 +135,11 @@ def test_measures_of_a_stranger_are_shown_as_text_or_computed_anew(
             taken += 1
             row = tables.Row("rbm-lab", [whole, found], np.zeros((1, 28, 28, 1)), [run, run])
             shown = [tables.main_table([row], ()), tables.likelihood_table([row], ())]
-            shown += [tables.probe_table([row]), tables.class_table([row])]
+            shown += [tables.probe_table([row]), tables.class_table([row], NAMES)]
             sections = (
                 compare_measures.likelihoods_section(found),
                 compare_measures.samples_section(found),
-                compare_measures.classes_section(found),
+                compare_measures.classes_section(found, NAMES),
                 compare_measures.probes_section(found),
             )
             shown += [each.table for each in sections if each and each.table]
@@ -148,7 +151,7 @@ def test_measures_of_a_stranger_are_shown_as_text_or_computed_anew(
 
 
 IMPOSSIBLE: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-    "pixels of no likelihood": (("likelihoods", -1), {"binary": "none"}),
+    "pixels of no likelihood": (("likelihoods", -1), {"binary": "grey"}),
     "an error of few chains": (
         ("likelihoods", -1),
         {"standard_error": 0.1, "effective_chains": 2.0, "num_chains": 20},
@@ -169,6 +172,9 @@ IMPOSSIBLE: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "no label": (("probes", 0), {"num_labels": 0}),
     "an accuracy above 1": (("probes", 0), {"value": 2.0}),
     "a negative deviation": (("probes", 0), {"std": -0.1}),
+    "a score above the number of classes": (("samples", "inception_score"), {"high": 11.0}),
+    "a share of an eleventh class": (("class_frequencies",), {"": [0.1] * 9 + [0.05, 0.05]}),
+    "a test error in words": (("test_error",), {"": "low"}),
 }
 
 
@@ -189,14 +195,27 @@ def test_impossible_measures_are_computed_anew(
 
 
 def test_measures_of_another_model_are_computed_anew(
-    compared: Path, pair: tuple[Path, Path]
+    compared: Path, pair: tuple[Path, Path], digits_root: Path
 ) -> None:
     assert compared.is_dir()
     run, whole = runs.load(pair[0]), read(pair[0] / "measures.json")
-    assert compare_measures.has_parts_of(run, whole)
-    recall = {"recall": whole["samples"]["recall"]}
-    for part in ({"likelihoods": []}, {"probes": []}, {"samples": recall}):
-        assert not compare_measures.has_parts_of(run, whole | part)
+    digits = data.load("digits", digits_root)
+    of = (classifier.load(digits, digits_root, SMALL_CLASSIFIER), digits)
+    settings = compare_measures.Settings(100, (50,), LikelihoodBudget())
+    assert compare_measures.has_parts_of(run, whole, *of, settings)
+    samples = whole["samples"]
+    fid = {"samples": samples | {"fid": samples["density"]}}
+    assert compare_measures.has_parts_of(run, whole | fid, *of, settings)  # more than asked for
+    for part in (
+        {"likelihoods": []},
+        {"probes": []},
+        {"samples": {"recall": samples["recall"]}},
+        {"samples": samples | {"class_accuracy": samples["recall"]}},
+        {"test_error": samples["recall"]},
+    ):
+        assert not compare_measures.has_parts_of(run, whole | part, *of, settings)
+    with_fid = settings._replace(inception=object())
+    assert not compare_measures.has_parts_of(run, whole, *of, with_fid)
 
 
 def test_the_table_has_mean_and_spread_over_seeds(compared: Path) -> None:
@@ -313,7 +332,7 @@ def test_measures_are_computed_again_only_where_they_depend_on_something_new(
         ("no run", 4, "found no run; name the folder"),
         ("parameters", 4, "as they were when the run ended, found another params.safetensors"),
         ("setting", 4, "model.colour, unknown here"),
-        ("data", 2, "on other data"),
+        ("data", 2, "expected digits with sha256"),
         ("twice", 2, "each seed of rbm-lab"),
         ("in use", 6, "another run that is using it"),
         ("out", 6, "to be a run folder"),
@@ -403,8 +422,6 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
     assert "found neither" in only_line(capsys.readouterr().err)
     assert called("runs/rbm", "--train") == 2
     assert "found both" in only_line(capsys.readouterr().err)
-    assert called("runs/rbm", "--dataset", "mnist") == 2
-    assert "leave --dataset out" in only_line(capsys.readouterr().err)
     with pytest.raises(SettingError, match="--num-samples from 100 to 10,000, found 10001"):
         compare.Args((Path("run"),), num_samples=10_001)
 
@@ -471,7 +488,7 @@ def test_the_markdown_has_no_markup_of_a_command_line(
     row = tables.Row("rbm-lab", [measures], np.zeros((1, 28, 28, 1)), [runs.load(pair[0])])
     monkeypatch.setattr(sys, "argv", ["compare", "<b>x</b> `y` **z** http://a.b"])
     path = tmp_path / "a b.md"
-    compare_page.write([row], tmp_path, path, {"fact": "www.a.b [x](y)"}, "Of <i>one</i>.", ())
+    compare_page.write([row], tmp_path, path, {"fact": "www.a.b [x](y)"}, ["<i>One</i>"], ())
     text = path.read_text()
     assert "<b>" not in text
     assert "<i>" not in text
@@ -479,6 +496,49 @@ def test_the_markdown_has_no_markup_of_a_command_line(
     assert r"\`y\`" in text
     assert r"http\://a.b" in text
     assert "![Samples](a%20b.png)" in text
+
+
+def measures_of(num_classes: int, **more: Any) -> dict[str, Any]:
+    """Measures of samples, some of which hold for any data."""
+    number = {"value": 0.25, "low": 0.2, "high": 0.3, "num_samples": 9, "num_resamples": 5}
+    shares = [1 / num_classes] * num_classes if num_classes else []
+    names = ("frechet_distance", *(["inception_score", "class_accuracy"] if num_classes else []))
+    of = {"num_classes": num_classes}
+    found = {"of": of, "likelihoods": [], "samples": dict.fromkeys(names, number), "probes": []}
+    return found | {"class_frequencies": shares, "test_error": None} | more
+
+
+@pytest.mark.parametrize("num_classes", [0, 2, 1000])
+def test_tables_of_any_number_of_classes_in_colour(num_classes: int, tmp_path: Path) -> None:
+    """Names are text, whatever is in them; without classes nothing is shown of them."""
+    names = [f"{MARKUP}{n}" for n in range(num_classes)]
+    found = measures_of(num_classes)
+    error = {"value": 0.125, "low": 0.1, "high": 0.2, "num_samples": 8, "num_resamples": 5}
+    rows = [
+        tables.Row("a", [found | ({"test_error": error} if num_classes else {})], COLOURS),
+        tables.Row("b", [found], COLOURS),
+    ]
+    path = tmp_path / "compare.md"
+    page = compare_page.write(rows, tmp_path, path, {}, [], (), names)
+    text = path.read_text()
+    for written in (text, page.read_text()):
+        assert "<script" not in written
+        for title in ("Classes of the samples", "accuracy on asked classes", "test error, %"):
+            assert (title in written) == (num_classes > 0)
+        assert "recall" not in written.partition("The measures")[2]  # which no row has
+        assert "Exact: log Z by enumeration" not in written
+    assert ("980 more classes are in measures.json." in text) == (num_classes == 1000)
+    if num_classes:
+        head = tables.main_table(rows, ()).columns
+        cells = [dict(zip(head, row, strict=True)) for row in tables.main_table(rows, ()).rows]
+        assert [row["test error, %"] for row in cells] == ["12.5 [10, 20]", ""]
+        assert len(tables.class_table(rows, names).columns) == 1 + min(num_classes, 20)
+        section = compare_measures.classes_section(found, names)
+        assert section is not None
+        assert section.table is not None
+        assert len(section.table.columns) == len(section.table.rows[0])
+    else:
+        assert compare_measures.classes_section(found, names) is None
 
 
 def test_a_label_says_what_was_changed_in_a_preset(pair: tuple[Path, Path]) -> None:

@@ -1,5 +1,6 @@
 """The LeNet learns digits, repeats its bits, and is kept and repaired; its layers are SciPy's."""
 
+import dataclasses
 import logging
 import math
 import shutil
@@ -88,14 +89,97 @@ def test_layers_against_scipy() -> None:
 
 
 def test_impossible_settings(digits: data.Dataset) -> None:
-    with pytest.raises(SettingError, match="16x16 pixels or more, found 12x28"):
-        lenet.init(SMALL, jax.random.key(0), (12, 28, 1))
     images, labels = (each[:20] for each in digits.train)
     with pytest.raises(SettingError, match="at least 25 training images, found 20"):
         lenet.train(SMALL, images, labels, jax.random.key(0))
     for wrong in ({"num_epochs": 0}, {"channels": (0, 3)}, {"learning_rate": 0.0}):
         with pytest.raises(SettingError):
             lenet.Config(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels"),
+    [
+        (1, []),
+        (5, []),
+        (6, [8]),
+        (8, [8]),
+        (16, [8, 32]),
+        (28, [8, 32]),
+        (51, [8, 32]),
+        (64, [8, 32, 32]),
+        (128, [8, 32, 32, 32]),
+        (256, [8, 32, 32, 32, 32]),
+    ],
+)
+def test_convolutions_follow_the_size(side: int, channels: list[int]) -> None:
+    assert lenet.layer_channels(lenet.Config(), side) == channels
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (8, 11, 3), (70, 6, 2)])
+def test_images_of_any_size_in_any_chunks(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, *shape), dtype=np.uint8)
+    params = lenet.init(SMALL, jax.random.key(0), shape)
+    monkeypatch.setattr(lenet, "BLOCK", 4)
+    whole = lenet.classify(SMALL, params, images)
+    assert whole.features.shape == (7, SMALL.num_features)
+    monkeypatch.setattr(lenet, "BLOCK", 2)
+    monkeypatch.setattr(lenet, "CHUNK_BYTES", 1)
+    parts = lenet.classify(SMALL, params, images)
+    np.testing.assert_allclose(parts.features, whole.features, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(parts.probs, whole.probs, rtol=1e-4, atol=1e-6)
+
+
+def colours(num: int, num_test: int, num_classes: int, *, told: bool = True) -> data.Dataset:
+    """Images of 6x9 pixels of a colour for each class; not told, the labels are of other images."""
+    rng = np.random.default_rng(0)
+    splits = []
+    for size in (num, num_test):
+        labels = rng.integers(0, max(num_classes, 1), size).astype(np.int32)
+        images = rng.integers(100, 120, (size, 6, 9, 3), dtype=np.uint8)
+        images[..., 1] += (40 * labels)[:, None, None].astype(np.uint8)
+        splits.append(data.Split(images, labels if told else rng.permutation(labels)))
+    names = tuple(f"<b>{n}</b>" for n in range(num_classes))
+    return data.Dataset("colours", *splits, f"{num}{num_classes}{told}".ljust(64, "0"), names)
+
+
+def test_epochs_batch_and_classes_follow_the_data(digits: data.Dataset) -> None:
+    """The data sets of before keep their net, and with it their numbers."""
+    assert lenet.config_for(digits) == lenet.Config()
+    small = lenet.config_for(colours(250, 5, 3))
+    assert (small.num_classes, small.batch_size, small.num_epochs) == (3, 100, 500)
+    tiny = lenet.config_for(colours(20, 5, 3))
+    assert (tiny.batch_size, tiny.num_epochs) == (20, 1000)
+    assert lenet.config_for(colours(100_000, 5, 3)).num_epochs == lenet.Config().num_epochs
+
+
+@pytest.mark.parametrize(
+    ("told", "num_classes", "why"),
+    [
+        (True, 3, ""),
+        (False, 3, "a trained LeNet classifies"),
+        (True, 0, "there are no labels to train a LeNet with"),
+        (True, 1, "there are no labels to train a LeNet with"),
+    ],
+)
+def test_random_weights_stand_in_for_a_net_that_does_not_read(
+    told: bool, num_classes: int, why: str, tmp_path: Path
+) -> None:
+    dataset = colours(200, 40, num_classes, told=told)
+    config = dataclasses.replace(SMALL, num_classes=max(1, num_classes), num_epochs=25)
+    found = lenet.load(dataset, tmp_path, config)
+    assert found.random == bool(why)
+    assert found.num_classes == (0 if why else 3)
+    assert why in found.describe()
+    assert (found.describe() == "LeNet, 100.00% of 40 test images correct") == (not why)
+    assert len(found.test.features) == 40
+    assert len(found.test_correct) == (40 if num_classes > 1 else 0)
+    if why:
+        untrained = lenet.load(dataset._replace(class_names=()), tmp_path, config)
+        assert untrained.digest == found.digest  # whatever the labels are
+        assert np.std(found.test.features, axis=0).max() > 0
 
 
 def test_a_kept_classifier_is_not_trained_again(

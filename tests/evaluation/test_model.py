@@ -12,12 +12,14 @@ from support.helpers import one_line
 
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import SettingError
+from jaxgen.evaluation import model as model_module
 from jaxgen.evaluation.model import (
     BLOCK,
     EvaluatedModel,
     LikelihoodBudget,
     compute_features,
     compute_in_blocks,
+    draw_labels,
     draw_samples,
     in_size,
     mean_likelihood,
@@ -51,6 +53,33 @@ def test_fewer_samples_are_the_first_of_more_and_take_the_size_asked_for() -> No
     np.testing.assert_array_equal(few, many[:30])
     assert len(np.unique(many.reshape(700, -1), axis=0)) == 700
     assert draw_samples(model, jax.random.key(0), 3, (4, 4)).shape == (3, 4, 4, 1)
+
+
+def test_classes_are_asked_for_as_often_as_the_data_have_them() -> None:
+    shares = np.array([0.5, 0.0, 0.2, 0.3])
+    few, many = (draw_labels(jax.random.key(3), num, shares) for num in (30, 20_000))
+    assert few.dtype == np.int32
+    np.testing.assert_array_equal(few, many[:30])
+    counts = np.bincount(many, minlength=4)
+    assert counts[1] == 0
+    deviations = (counts - 20_000 * shares) / np.sqrt(20_000 * shares * (1 - shares) + 1e-9)
+    assert np.abs(deviations).max() < 4
+
+
+def test_samples_are_of_the_classes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of three images, because they are large."""
+
+    def sample(key: Any, num: int, labels: Any = None) -> jax.Array:
+        assert labels is None or labels.shape == (num,)
+        shade = jnp.zeros(num) if labels is None else labels / 10
+        return jnp.broadcast_to(shade[:, None, None, None], (num, 2, 5, 3))
+
+    monkeypatch.setattr(model_module, "BLOCK_PIXELS", 3 * 30)
+    model = EvaluatedModel(sample, num_classes=10)
+    labels = np.arange(8, dtype=np.int32) % 7
+    found = draw_samples(model, jax.random.key(0), 8, (2, 5), labels)
+    np.testing.assert_allclose(found[:, 0, 0, 0], labels / 10, rtol=1e-6)
+    assert draw_samples(model, jax.random.key(0), 8, (2, 5)).max() == 0
 
 
 def test_shrinking_keeps_what_was_enlarged() -> None:

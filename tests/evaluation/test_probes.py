@@ -1,6 +1,7 @@
 """The linear probe against scikit-learn's logistic regression; both where the answer is known."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,9 @@ def test_labels_that_are_not_kept_are_left_out() -> None:
     assert not np.allclose(without.w, first.w, atol=0.01)
 
 
-@pytest.mark.parametrize("classify", [probes.linear_probe, probes.mlp_probe])
+@pytest.mark.parametrize(
+    "classify", [partial(probes.linear_probe, num_classes=4), probes.mlp_probe]
+)
 def test_only_the_labels_given_are_read(classify: Callable[..., probes.ProbeResult]) -> None:
     features, labels = drawn(300, 1.0)
     test = drawn(50, 1.0)
@@ -103,7 +106,8 @@ def test_the_mlp_reads_what_no_linear_probe_can() -> None:
     train, test = (features[:1000], labels[:1000]), (features[1000:], labels[1000:])
     mlp = probes.mlp_probe(train, test, 1000, np.random.default_rng(0))
     assert mlp.correct.mean() > 0.9
-    assert probes.linear_probe(train, test, 1000, np.random.default_rng(0)).correct.mean() < 0.65
+    linear = probes.linear_probe(train, test, 1000, np.random.default_rng(0), num_classes=2)
+    assert linear.correct.mean() < 0.65
     assert 5 < mlp.num_steps <= 200 * 5  # batches of 200
 
 
@@ -118,11 +122,11 @@ def test_the_same_generator_gives_the_same_mlp() -> None:
 
 def test_impossible_settings() -> None:
     train = drawn(20, 1.0)
-    for classify in (probes.linear_probe, probes.mlp_probe):
+    for classify in (partial(probes.linear_probe, num_classes=4), probes.mlp_probe):
         with pytest.raises(SettingError, match="5 to 20 labels, found 21"):
             classify(train, train, 21, RNG)
     with pytest.raises(SettingError, match="penalties above 0"):
-        probes.fit_probe(*train, [0.1, 0.0])
+        probes.fit_probe(*train, [0.1, 0.0], num_classes=4)
 
 
 def test_pixels_and_labels_as_features(digits_root: Path) -> None:

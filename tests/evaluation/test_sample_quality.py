@@ -1,9 +1,12 @@
 """What is said of samples from images alone, against slow sums over all pairs."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from support.helpers import one_line
 
 from jaxgen.errors import SettingError
@@ -24,6 +27,27 @@ def test_nearest_training_images(num: int) -> None:
     np.testing.assert_array_equal(
         sample_quality.nearest_distance(images, TRAINING), found.distances
     )
+
+
+def test_training_images_on_disk_are_in_memory_a_block_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(90, 4, 5, 1))
+    on_disk[:] = RNG.integers(0, 256, on_disk.shape)
+    images = RNG.uniform(size=(7, 4, 5, 1)).astype(np.float32)
+    sizes, whole = [], sample_quality._nearest
+
+    def counting(blocks: Any, rows: Any) -> Any:
+        sizes.append(len(rows))
+        return whole(blocks, rows)
+
+    monkeypatch.setattr(sample_quality, "TRAINING_BYTES", 4 * 20 * 25)
+    monkeypatch.setattr(sample_quality, "_nearest", counting)
+    found = sample_quality.nearest(images, on_disk)
+    assert sizes == [25, 25, 25, 25]
+    expected = cdist(images.reshape(7, -1), on_disk.reshape(90, -1) / 255.0)
+    np.testing.assert_allclose(found.distances, expected.min(axis=1), rtol=1e-5)
+    assert found.indices.tolist() == expected.argmin(axis=1).tolist()
 
 
 def test_a_copy_lies_at_zero_and_the_first_of_equals_counts() -> None:
@@ -142,10 +166,19 @@ def test_shares_and_their_divergence_by_hand() -> None:
 @pytest.mark.parametrize(
     ("measure", "words"),
     [
-        (lambda: sample_quality.class_frequencies(np.array([11])), "from 0 to 9, found int64 .1."),
-        (lambda: sample_quality.class_frequencies(np.array([-1, 0])), "whole numbers from 0 to 9"),
-        (lambda: sample_quality.class_frequencies(np.array([0.0])), "whole numbers from 0 to 9"),
-        (lambda: sample_quality.class_frequencies(np.array([], int)), "one or more labels"),
+        (
+            lambda: sample_quality.class_frequencies(np.array([11]), 10),
+            "from 0 to 9, found int64 .1.",
+        ),
+        (
+            lambda: sample_quality.class_frequencies(np.array([-1, 0]), 10),
+            "whole numbers from 0 to 9",
+        ),
+        (
+            lambda: sample_quality.class_frequencies(np.array([0.0]), 10),
+            "whole numbers from 0 to 9",
+        ),
+        (lambda: sample_quality.class_frequencies(np.array([], int), 10), "one or more labels"),
         (lambda: sample_quality.kl_divergence(np.array([np.nan, 1]), np.ones(2) / 2), "NaN or inf"),
         (lambda: sample_quality.kl_divergence(np.ones(2), np.ones(2) / 2), "whose sum is 1"),
         (lambda: sample_quality.kl_divergence(np.ones(1), np.ones(2) / 2), "the same units"),

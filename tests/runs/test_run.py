@@ -229,6 +229,64 @@ def test_reconstruct_and_log_likelihood_or_why_not(
         assert likelihood.kind
 
 
+@pytest.fixture
+def asked(tmp_path: Path) -> jaxgen.Run:
+    """A run whose model takes and gives three classes: an image's shade is its class."""
+    run = jaxgen.load(write(tmp_path / "run", "rbm", class_names=["a", "b\n", "<c>"]))
+
+    def sample(_: Any, key: Any, num: int, labels: Any = None) -> Any:
+        drawn = jax.random.randint(key, (num,), 0, 3) if labels is None else labels
+        return jnp.broadcast_to(drawn[:, None, None, None] / 2, (num, *SHAPE))
+
+    def classify(images: Any) -> Any:
+        return jax.nn.log_softmax(images[:, 0, 0, :] * jnp.array([1.0, 2.0, 3.0]) / 100)
+
+    vars(run)["learner"] = run.learner._replace(sample=sample, num_classes=3)
+    vars(run)["evaluated"] = run.evaluated._replace(num_classes=3, classify=classify)
+    return run
+
+
+def test_samples_of_the_classes_asked_for(asked: jaxgen.Run) -> None:
+    assert asked.class_names == ("a", "b\n", "<c>")
+    labels = [2, 0, 1, 1]
+    found = asked.sample(jax.random.key(0), 4, np.array(labels))
+    assert found[:, 0, 0, 0].tolist() == [1.0, 0.0, 0.5, 0.5]
+    np.testing.assert_array_equal(asked.sample(jax.random.key(0), 4, labels), found)
+    assert len({*asked.sample(jax.random.key(0), 30)[:, 0, 0, 0].tolist()}) == 3
+    for wrong in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, -1], [0.0, 1.0, 2.0, 0.0], ["a"] * 4, 2):
+        with pytest.raises(
+            SettingError, match=r"4 labels \[num\], whole numbers from 0 to 2, f"
+        ) as e:
+            asked.sample(jax.random.key(0), 4, wrong)
+        one_line(e)
+
+
+def test_classes_of_images(asked: jaxgen.Run, images: np.ndarray) -> None:
+    found = asked.classify(images)
+    assert found.labels.tolist() == [2] * len(images)
+    weights = np.exp(images[:, 0, 0, :] * np.array([1.0, 2.0, 3.0]) / 100)
+    expected = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.probs, expected, rtol=1e-5)
+    with pytest.raises(SettingError, match=r"images of \[28, 28, 1\]"):
+        asked.classify(np.zeros((2, 5, 5, 1), np.uint8))
+
+
+def test_a_model_without_classes_says_so(made: tuple[str, Path], images: np.ndarray) -> None:
+    name, folder = made
+    run = jaxgen.load(folder)
+    assert run.class_names == ()
+    for what, call in {
+        "labels": lambda: run.sample(jax.random.key(0), 2, [0, 1]),
+        "classify": lambda: run.classify(images),
+    }.items():
+        with pytest.raises(SettingError) as error:
+            call()
+        assert (
+            f"expected a model with {what}, found a {name}, which has sample, encode"
+            in one_line(error)
+        )
+
+
 def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray) -> None:
     folder = write(tmp_path / "run", "rbm")
     model = read(folder / "config.json")["model"]
@@ -371,6 +429,8 @@ STRANGE: dict[str, Callable[[Path], Any]] = {
     "a data set that is a list": lambda f: change(f / "summary.json", dataset=["digits"]),
     "metrics that are a list": lambda f: change(f / "summary.json", metrics=[1.0]),
     "a metric in words": lambda f: change(f / "summary.json", metrics={"error": "low"}),
+    "names of classes that are no texts": lambda f: change(f / "summary.json", class_names=[1]),
+    "names of classes in a text": lambda f: change(f / "summary.json", class_names="abc"),
     "an image of no size": lambda f: change(f / "summary.json", image_shape=[28, 28]),
     "a huge image": lambda f: change(f / "summary.json", image_shape=[10**6, 10**6, 1]),
     "an image of another size": lambda f: change(f / "summary.json", image_shape=[32, 32, 1]),
