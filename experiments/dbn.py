@@ -21,7 +21,7 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.dbn import layers, study, tasks
+from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
 from experiments.lab.rbm.training import with_decay
@@ -90,6 +90,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     stages = {"RBM": dbn.tied(params[:1]), "DBN": dbn.tied(params)}
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["DBN"].measures
+    measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
     error = number(measures["test_reconstruction_error"])
     show(f"test_reconstruction_error {error}; drawing the report")
     artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
@@ -98,6 +99,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.top_filters(drawing, params),
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
+        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
     ]
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
     page = artifacts.write(args, session, result, measures, title, model, sections)

@@ -19,7 +19,7 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.lab.dbn import fine_tuning, layers, tasks
+from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
@@ -69,7 +69,7 @@ class Args(TuningArgs):
                     remedy="set --out to another folder",
                 )
             stack = layers.load(self.dbn, dataset)
-            dbn_model.require_sizes(stack, self.model.hidden_sizes)
+            dbn_model.require_sizes(stack, self.model.hidden_sizes, self.model.num_classes)
             dbn_model.require_visible(stack, self.model.visible)
         earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
@@ -90,12 +90,14 @@ def train_dbn(args: Args, session: Session) -> Layers:
     names = [field.name for field in dataclasses.fields(GenerationArgs)]
     shared = {name: getattr(args, name) for name in names}
     shared |= {"epochs": args.dbn_epochs, "out": part.folder, "preset": "lab"}
+    shared |= {"conditional": args.conditional}
     model = dbn_model.Config(
         hidden_sizes=args.model.hidden_sizes,
         visible=args.model.visible,
         binarize=args.model.binarize,
         init_scale=args.model.init_scale,
         num_sampling_steps=args.model.num_sampling_steps,
+        num_classes=args.model.num_classes,
     )
     inner = dataclasses.replace(dbn.PRESETS["lab"], model=model, **shared)
     alone = session_for("dbn", inner, session.dataset, session.root, part.part)
@@ -118,12 +120,17 @@ def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
     config = args.model
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
     learner_from = partial(wake_sleep.learner, config, session.image_shape)
+
+    def measure(state: wake_sleep.State) -> dict[str, float]:
+        errors = labels.test_error(state.params, session.dataset, config.binarize)
+        return evaluate(state.params) | errors
+
     return train_in_session(
         args,
         learner_from(),
         session,
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
-        lambda state: evaluate(state.params),
+        measure,
         start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
     )
 
@@ -150,6 +157,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     }
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["fine-tuned DBN"].measures
+    measures |= labels.test_error(fine_tuned, session.dataset, config.binarize)
     error = number(measures["test_reconstruction_error"])
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     learner = wake_sleep.learner(config, session.image_shape)
@@ -159,6 +167,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
+        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
     ]
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"

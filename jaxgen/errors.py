@@ -133,6 +133,12 @@ def require_positive(settings: object, *names: str) -> None:
         require(settings, name, value <= MAX_SIZE, f"of at most {MAX_SIZE:,}")
 
 
+def require_classes(settings: Any) -> None:
+    """Raises SettingError unless `num_classes`, 0 for none, is a whole number up to `MAX_SIZE`."""
+    holds = is_whole(settings.num_classes, 0)
+    require(settings, "num_classes", holds, f"a whole number from 0 to {MAX_SIZE:,}")
+
+
 def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:
     """Raises SettingError for the first of the named tuples that holds no sizes of layers.
 

@@ -34,6 +34,10 @@ log Z is known exactly, AIS is right then. And AIS overstates Z e^t-fold with a 
 most e^-t, by Markov's inequality. If the reverse estimate lies above, both err as they do in
 expectation, and log Z lies between.
 
+With C label units (`jaxgen.models.label_units`) a chain has a label y too. Their biases and weights
+are scaled by beta as the others are, so at beta = 0 all labels are as probable, and log Z_0 has the
+further term log C.
+
 Neal, "Annealed importance sampling", 2001; Salakhutdinov and Murray, "On the quantitative analysis
 of deep belief networks", ICML 2008, section 4.1; Burda, Grosse and Salakhutdinov, "Accurate and
 conservative estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
@@ -48,8 +52,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require_whole
-from jaxgen.learner import PRNGKey, named_key
+from jaxgen.learner import Labels, PRNGKey, named_key
 from jaxgen.losses import LOG_TWO_PI, sigmoid, softplus
+from jaxgen.models import label_units
 from jaxgen.models.rbm import (
     Params,
     Visible,
@@ -108,7 +113,9 @@ def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[
         visible = 0.5 * jnp.sum(moved + LOG_TWO_PI)
     else:
         visible = jnp.sum(jax.nn.softplus(base_logits))
-    return visible + len(params["b_hidden"]) * jnp.log(2.0)
+    log_z = visible + len(params["b_hidden"]) * jnp.log(2.0)
+    num_classes = label_units.num_classes(params)
+    return log_z + jnp.log(float(num_classes)) if num_classes else log_z
 
 
 def _mean(params: Params, logits: Visible) -> Visible:
@@ -121,30 +128,40 @@ def _anneal(
     base_logits: Float[Array, " visible"],
     key: PRNGKey,
     visible: Float[Array, "chains visible"],
+    labels: Labels | None,
     betas: Float[np.ndarray, " betas"],
 ) -> Float[Array, " chains"]:
     """Sum of log p*_to(v) - log p*_from(v) along chains through `betas`, in their order.
 
-    `visible` is drawn from the first beta. After each term of the sum comes a Gibbs step at `to`;
-    it is reversible, so the same walk serves both directions.
+    `visible`, and `labels` if there are label units, are drawn from the first beta. After each
+    term of the sum comes a Gibbs step at `to`; it is reversible, so the same walk serves both
+    directions.
     """
     bias = params["b_visible"] - base_logits
 
     def anneal_step(
-        carry: tuple[Array, Array], at: tuple[Array, Array, Array]
-    ) -> tuple[tuple[Array, Array], None]:
-        visible, total = carry
+        carry: tuple[Array, Labels | None, Array], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Labels | None, Array], None]:
+        visible, labels, total = carry
         index, before, to = at
         key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, index))
-        logits = hidden_logits(params, visible)
+        linear, chain_params = visible @ bias, params
+        if labels is not None:
+            linear = linear + params["b_labels"][labels]
+            chain_params = label_units.given(params, labels)
+        logits = hidden_logits(chain_params, visible)
         gain = jnp.sum(softplus(to * logits) - softplus(before * logits), axis=-1)
-        total = total + gain + (to - before) * (visible @ bias)
+        total = total + gain + (to - before) * linear
         hidden = bernoulli(key_hidden, sigmoid(to * logits))
+        if labels is not None:
+            group = to * label_units.label_logits(params, hidden)
+            labels = jax.random.categorical(named_key(key_visible, "labels"), group)
         mixed = (1.0 - to) * base_logits + to * visible_logits(params, hidden)
-        return (draw_visible(params, key_visible, _mean(params, mixed)), total), None
+        return (draw_visible(params, key_visible, _mean(params, mixed)), labels, total), None
 
     pairs = (jnp.arange(len(betas) - 1), jnp.asarray(betas[:-1]), jnp.asarray(betas[1:]))
-    (_, total), _ = jax.lax.scan(anneal_step, (visible, jnp.zeros(len(visible))), pairs)
+    start = (visible, labels, jnp.zeros(len(visible)))
+    (_, _, total), _ = jax.lax.scan(anneal_step, start, pairs)
     return total
 
 
@@ -198,7 +215,10 @@ def ais(
     mean = jnp.broadcast_to(_mean(params, base_logits), (num_chains, len(base_logits)))
     start = draw_visible(params, named_key(key, "start"), mean)
     betas = inverse_temperatures(num_temperatures)
-    total = _anneal(params, base_logits, named_key(key, "anneal"), start, betas)
+    labels = None
+    if num_classes := label_units.num_classes(params):
+        labels = jax.random.randint(named_key(key, "labels"), (num_chains,), 0, num_classes)
+    total = _anneal(params, base_logits, named_key(key, "anneal"), start, labels, betas)
     return _estimate(_base_log_z(params, base_logits) + total, 1.0)
 
 
@@ -208,6 +228,7 @@ def reverse_ais(
     key: PRNGKey,
     base_logits: Float[Array, " visible"],
     visible: Visible,
+    labels: Labels | None = None,
     *,
     num_temperatures: int = NUM_TEMPERATURES,
 ) -> LogZEstimate:
@@ -225,8 +246,10 @@ def reverse_ais(
         key: used once; `visible` must come from another key.
         base_logits: c, the same as for `ais`.
         visible: start of each chain [chains, V].
+        labels: of each chain [chains], drawn with `visible`; of an RBM with label units.
         num_temperatures: see `inverse_temperatures`; walked through from 1 to 0.
     """
     betas = inverse_temperatures(num_temperatures)[::-1]
-    total = _anneal(params, base_logits, named_key(key, "reverse anneal"), visible, betas)
+    key = named_key(key, "reverse anneal")
+    total = _anneal(params, base_logits, key, visible, labels, betas)
     return _estimate(_base_log_z(params, base_logits) - total, -1.0)

@@ -1,6 +1,7 @@
 """Lower bounds of a DBN's log likelihood, in nats per image, before and after up-down.
 
-With h_0 = v and the top RBM between h_{L-1} and h_L, summed over h_L, a net gives
+With h_0 = v and the top RBM between h_{L-1} and h_L, summed over h_L and over the label if there
+are label units, a net gives
 
     log p(v, h_1..h_{L-1}) = -F_top(h_{L-1}) - log Z_top + sum_l log p(h_{l-1}|h_l)
     log q(h_1..h_{L-1}|v)  = sum_l log q(h_l|h_{l-1}),                    l = 1, ..., L - 1,
@@ -26,7 +27,7 @@ from jaxtyping import Array, Float
 from jaxgen.evaluation.likelihood import LogWeights
 from jaxgen.learner import PRNGKey
 from jaxgen.losses import bernoulli_log_prob, gaussian_log_prob, sigmoid, softplus
-from jaxgen.models import dbn, rbm
+from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
 
 
@@ -58,7 +59,7 @@ def log_joint(
 
     Of Gaussian visible units v are standardised, and the density is that of pixels in [0, 1].
     """
-    value = -rbm.free_energy(net.top, states[-1]) - log_z - rbm.log_scale(net.bottom)
+    value = -label_units.free_energy(net.top, states[-1]) - log_z - rbm.log_scale(net.bottom)
     for layer, below, above in zip(net.generative, states[:-1], states[1:], strict=True):
         logits = rbm.visible_logits(layer, above)
         if rbm.is_gaussian(layer):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from jaxgen.errors import SettingError, require_whole
 from jaxgen.learner import PRNGKey
 from jaxgen.losses import LOG_TWO_PI, softplus
+from jaxgen.models import label_units
 from jaxgen.models.rbm import (
     Params,
     Visible,
@@ -51,7 +52,8 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
 
     Summing over the hidden units first or over the visible ones first gives the same Z, so the
     side with fewer units is enumerated: the RBM with W transposed has the same partition function.
-    Over Gaussian visible units the sum is an integral, known for each hidden state:
+    With label units, Z = sum_y exp(c_y) Z_y of the RBMs that are left given a label. Over Gaussian
+    visible units the sum is an integral, known for each hidden state:
 
         log Z = V/2 log 2 pi + log sum_h exp(b'h + a'Wh + |Wh|^2 / 2).
 
@@ -68,6 +70,13 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
             found=f"{num_visible} visible and {num_hidden} hidden units",
             remedy="choose a smaller --num-hidden or an estimate instead of the exact value",
         )
+    if num_classes := label_units.num_classes(params):
+
+        def log_z_given(label: Array) -> Any:
+            return rbm_log_z(label_units.given(params, label))
+
+        log_z = jax.lax.map(log_z_given, jnp.arange(num_classes))
+        return jax.nn.logsumexp(params["b_labels"] + log_z)
     if num_hidden < num_visible and not is_gaussian(params):
         swapped = {"w": params["w"].T, "b_visible": params["b_hidden"]}
         params = {**swapped, "b_hidden": params["b_visible"]}
@@ -114,13 +123,14 @@ def visible_units(params: Params, visible: Any, *, one_batch: bool = False) -> A
 def rbm_log_likelihood(params: Params, log_z: Array, visible: Visible) -> Float[Array, "*batch"]:
     """Log p(v) = -F(v) - log Z per example, in nats; exact where `log_z` is.
 
-    Of Gaussian visible units it is a log density, that of pixels in [0, 1], while `visible` and
-    log Z are of the standardised ones.
+    With label units it is summed over the labels. Of Gaussian visible units it is a log density,
+    that of pixels in [0, 1], while `visible` and log Z are of the standardised ones.
 
     Errors:
         SettingError: there are not as many units as the RBM has.
     """
-    return -free_energy(params, visible_units(params, visible)) - log_z - log_scale(params)
+    energy = label_units.free_energy(params, visible_units(params, visible))
+    return -energy - log_z - log_scale(params)
 
 
 def pseudo_log_likelihood(

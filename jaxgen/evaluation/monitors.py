@@ -19,7 +19,7 @@ from jaxgen.evaluation.likelihood import (
 )
 from jaxgen.images import check_images
 from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
-from jaxgen.models import dbn, rbm, vae
+from jaxgen.models import dbn, label_units, rbm, vae
 from jaxgen.random import Binarize, binarize
 
 RARE = 0.01
@@ -92,7 +92,8 @@ def net_monitors(
     hidden, probs = dbn.reconstruct(net, key_pass, visible)
 
     def top_energy(visible: Array) -> Array:
-        return jnp.mean(rbm.free_energy(net.top, dbn.up(net.recognition, key_up, visible)[-1]))
+        below = dbn.up(net.recognition, key_up, visible)[-1]
+        return jnp.mean(label_units.free_energy(net.top, below))
 
     return {
         "test_reconstruction_error": reconstruction_error(test, probs),

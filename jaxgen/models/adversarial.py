@@ -31,7 +31,13 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen import losses
-from jaxgen.errors import require, require_above_zero, require_choices, require_positive
+from jaxgen.errors import (
+    require,
+    require_above_zero,
+    require_choices,
+    require_classes,
+    require_positive,
+)
 from jaxgen.images import check_images
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages, named_key
 from jaxgen.nn.augment import Policy, augmented
@@ -217,7 +223,7 @@ class Training:
         require_positive(self, "latent_size", "d_steps", "g_steps")
         require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")
-        require(self, "num_classes", self.num_classes >= 0, "of at least 0")
+        require_classes(self)
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 

@@ -14,6 +14,10 @@ with everything below frozen, raises a lower bound on log p(v) if it starts as t
 turned upside down; CD-k from noise, the default, has no such guarantee. Hinton, Osindero and Teh,
 "A fast learning algorithm for deep belief nets", Neural Computation 2006, sections 4 and 5.
 
+With `num_classes` the visible side of the top pair is h_{L-1} and a softmax group of label units
+(`jaxgen.models.label_units`). The net then has p(label|h_{L-1}) in closed form, which `classify`
+takes, and draws a class that is asked for.
+
 One learner trains one layer, above the frozen ones that it is given:
 
     first = fit(learner(config), images, schedule, seeds)
@@ -28,23 +32,26 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxgen.errors import (
     SettingError,
     require,
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
 )
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
-from jaxgen.models import rbm
+from jaxgen.models import label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
 from jaxgen.random import Binarize, bernoulli
 
 Layers: TypeAlias = tuple[rbm.Params, ...]
-"""Parameters layer by layer, the lowest first; each is [units below, units above] wide."""
+"""Parameters layer by layer, the lowest first; each is [units below, units above] wide. Label units
+are in the highest, see `label_units.Params`."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Config:
     """Start each layer but the first as the one below it turned upside down."""
     num_sampling_steps: int = 1000
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+    num_classes: int = 0
+    """Label units beside the highest layer's input, one for each class; 0 for none."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -81,6 +90,7 @@ class Config:
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate", "gaussian_learning_rate")
         require_not_negative(self, "decay_steps", "init_scale")
+        require_classes(self)
         alike = not (self.transposed_start and self.visible == "gaussian")
         require(self, "transposed_start", alike, "off beside --visible gaussian")
 
@@ -124,6 +134,21 @@ def tied(layers: Layers) -> Net:
     return Net(recognition=layers[:-1], generative=layers[:-1], top=layers[-1])
 
 
+def mean_up(recognition: Layers, visible: Visible) -> Hidden:
+    """Probabilities of the highest of some layers, each layer below passing up its own."""
+    for layer in recognition:
+        visible = jax.nn.sigmoid(rbm.hidden_logits(layer, visible))
+    return visible
+
+
+def classify(net: Net, visible: Visible) -> Float[Array, "*batch classes"]:
+    """Log p(label|h_{L-1}) of every label of a net with label units.
+
+    The up pass to h_{L-1} hands up probabilities, as for the figures of the paper (section 6.2).
+    """
+    return label_units.log_posterior(net.top, mean_up(net.recognition, visible))
+
+
 def up(recognition: Layers, key: PRNGKey, visible: Visible) -> tuple[Hidden, ...]:
     """Draws h_1 ~ q(h_1|v), h_2 ~ q(h_2|h_1), ...; returns v and all of them, v first."""
     states = [visible]
@@ -164,21 +189,26 @@ def reconstruct(net: Net, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visib
     """Draws an up pass to the top and a down pass back; returns h_L, and E[v|h_1] as pixels."""
     key_up, key_top, key_down = jax.random.split(key, 3)
     below = up(net.recognition, key_up, visible)[-1]
-    hidden, probs = rbm.reconstruct(net.top, key_top, below)
+    hidden, probs = label_units.reconstruct(net.top, key_top, below)
     return hidden, _pixels(net.generative, key_down, probs)
 
 
 def generate(
-    net: Net, key: PRNGKey, hidden: Hidden, num_steps: int, gain: float = 1.0
+    net: Net,
+    key: PRNGKey,
+    hidden: Hidden,
+    num_steps: int,
+    gain: float = 1.0,
+    labels: Labels | None = None,
 ) -> tuple[Hidden, Visible]:
     """Runs `num_steps` Gibbs steps of the top pair from a given top state, then a down pass.
 
     Returns:
         The last top state, and E[v|h_1] of the down pass as pixels in [0, 1]. `gain` is that of
-        `rbm.generate`.
+        `rbm.generate`, `labels` those of `label_units.generate`.
     """
     key_top, key_down = jax.random.split(key)
-    final, probs = rbm.generate(net.top, key_top, hidden, num_steps, gain)
+    final, probs = label_units.generate(net.top, key_top, hidden, num_steps, gain, labels)
     return final, _pixels(net.generative, key_down, probs)
 
 
@@ -220,14 +250,23 @@ def require_turnable(sizes: tuple[int, ...]) -> None:
             )
 
 
-def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...]) -> None:
-    """Raises SettingError where trained layers are not of the sizes that the settings say."""
+def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...], num_classes: int = 0) -> None:
+    """Raises SettingError where trained layers are not of the sizes that the settings say.
+
+    `num_classes` are the label units of the highest of them.
+    """
     sizes = tuple(layer["b_hidden"].shape[-1] for layer in layers)
     if sizes != hidden_sizes:
         raise SettingError(
             expected=f"--hidden-sizes {' '.join(map(str, sizes))}, those of the given layers",
             found=" ".join(map(str, hidden_sizes)),
             remedy="set --hidden-sizes",
+        )
+    if layers and (there := label_units.num_classes(layers[-1])) != num_classes:
+        raise SettingError(
+            expected=f"{there} classes, the label units of the given layers",
+            found=str(num_classes),
+            remedy="set --conditional as it was for them, or give others",
         )
 
 
@@ -260,9 +299,12 @@ def init(
     if config.transposed_start:
         require_turnable((num_visible, *config.hidden_sizes))
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
-    top = rbm.init(rbm_config(config, len(lower)), num_below, _stream(key, lower), pixels)
+    layer, key = rbm_config(config, len(lower)), _stream(key, lower)
+    top = rbm.init(layer, num_below, key, pixels)
+    if len(lower) + 1 == len(config.hidden_sizes):
+        top = label_units.add_units(layer, top, config.num_classes, key)
     if lower and config.transposed_start:
-        top = top._replace(params=upside_down(lower[-1]))
+        top = top._replace(params=top.params | upside_down(lower[-1]))
     return State(lower=lower, top=top)
 
 
@@ -292,7 +334,7 @@ def from_params(config: Config, image_shape: tuple[int, int, int], params: Layer
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-    """One update of the highest layer from a batch; metrics as in `rbm.learn`.
+    """One update of the highest layer from a batch; see `label_units.contrastive_divergence`.
 
     The layer's data are drawn again at every visit: v from the image, then an up pass.
     """
@@ -301,18 +343,27 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     bottom = state.params[0]
     visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     data = up(state.lower, named_key(key_data, "up"), visible)[-1]
-    model = rbm.negative_phase(layer, state.top, data, key_gibbs)
-    top, metrics = rbm.learn(layer, state.top, data, model)
+    top, metrics, _ = label_units.contrastive_divergence(
+        layer, state.top, data, batch.labels, key_gibbs
+    )
     return State(lower=state.lower, top=top), metrics
 
 
 def sample_net(
-    num_steps: int, image_shape: tuple[int, int, int], net: Net, key: PRNGKey, num: int
+    num_steps: int,
+    image_shape: tuple[int, int, int],
+    net: Net,
+    key: PRNGKey,
+    num: int,
+    labels: Labels | None = None,
 ) -> Images:
-    """E[v|h_1] [num, H, W, C] after Gibbs steps from random top units, and a down pass."""
+    """E[v|h_1] [num, H, W, C] after Gibbs steps from random top units, and a down pass.
+
+    Label units are clamped to `labels` [num]; they are drawn in every step where none are given.
+    """
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
-    _, probs = generate(net, key_chain, start, num_steps)
+    _, probs = generate(net, key_chain, start, num_steps, labels=labels)
     return probs.reshape(num, *image_shape)
 
 
@@ -325,8 +376,8 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the layers so far; see `sample_net`."""
-    del labels
-    return sample_net(config.num_sampling_steps, image_shape, tied(state.params), key, num)
+    net = tied(state.params)
+    return sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
 
 
 def learner(
@@ -344,4 +395,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        num_classes=config.num_classes,
     )

@@ -418,21 +418,21 @@ def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[
         batch_means = (jnp.mean(data, axis=0), jnp.mean(hidden, axis=0))
         means = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, means, batch_means)
         grads = centre(grads, *means)
+    metrics = {"free_energy_contrast": value, "hidden_mean": jnp.mean(hidden)}
+    if state.chains is None:
+        metrics["pixel_change"] = jnp.mean(jnp.square(data - model))
+    chains = None if state.chains is None else model
+    return descend(config, state._replace(chains=chains, means=means), grads), metrics
+
+
+def descend(config: Config, state: State, grads: Params) -> State:
+    """The state after one step along a gradient, at the rate of this update."""
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
     if config.decay_steps:
         share = jnp.clip(2.0 - 2.0 * state.step / config.decay_steps, 0.0, 1.0)
         updates = jax.tree.map(lambda update: share * update, updates)
-    metrics = {"free_energy_contrast": value, "hidden_mean": jnp.mean(hidden)}
-    if state.chains is None:
-        metrics["pixel_change"] = jnp.mean(jnp.square(data - model))
-    new_state = State(
-        params=optax.apply_updates(state.params, updates),
-        opt_state=opt_state,
-        step=state.step + 1,
-        chains=None if state.chains is None else model,
-        means=means,
-    )
-    return new_state, metrics
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(params=params, opt_state=opt_state, step=state.step + 1)
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:

@@ -37,6 +37,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -127,7 +128,7 @@ class Config:
         require_positive(self, "latent_size", "num_samples")
         require_layer_sizes(self, "hidden_sizes", "channels")
         require_not_negative(self, "kl_weight", "kl_warmup_steps", "first_stage_steps")
-        require_not_negative(self, "num_classes")
+        require_classes(self)
         require_above_zero(self, "learning_rate", "epsilon")
         require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
         require(self, "min_log_var", math.isfinite(self.min_log_var), "finite")

@@ -14,9 +14,10 @@ Of Gaussian visible units, as in `jaxgen.models.rbm`, the prediction is the mean
 rule is the gradient of log N(v; W_1 h_1 + a, 1), and the dream ends in that mean.
 
 Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation
-2006, section 5 and appendix B, without the label units. One difference: the statistics of the top
-RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as `jaxgen.models.rbm` does
-everywhere; the expected update is the same.
+2006, section 5 and appendix B, with its label units if there are classes. Two differences: the
+statistics of the top RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as
+`jaxgen.models.rbm` does everywhere, which leaves the expected update as it is; and the chain of the
+top pair draws the label where the appendix passes on its probabilities.
 """
 
 import math
@@ -33,12 +34,13 @@ from jaxtyping import Array
 from jaxgen.errors import (
     require_above_zero,
     require_choices,
+    require_classes,
     require_layer_sizes,
     require_not_negative,
     require_positive,
 )
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
-from jaxgen.models import dbn, rbm
+from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize
 
@@ -65,6 +67,8 @@ class Config:
     """Standard deviation of the initial weights where no DBN is given."""
     num_sampling_steps: int = 1000
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
+    num_classes: int = 0
+    """Label units in the top pair, one for each class, as in the DBN; 0 for none."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -72,6 +76,7 @@ class Config:
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_above_zero(self, "learning_rate")
         require_not_negative(self, "init_scale")
+        require_classes(self)
 
 
 class State(NamedTuple):
@@ -111,7 +116,10 @@ def random_layers(
 ) -> Layers:
     """An untrained DBN, for wake-sleep learning without a greedy start."""
     stack = dbn.Config(
-        hidden_sizes=config.hidden_sizes, visible=config.visible, init_scale=config.init_scale
+        hidden_sizes=config.hidden_sizes,
+        visible=config.visible,
+        init_scale=config.init_scale,
+        num_classes=config.num_classes,
     )
     return dbn.init_layers(stack, num_visible, key, pixels)
 
@@ -131,7 +139,7 @@ def init(
     """
     if layers is None:
         layers = random_layers(config, num_visible, key, pixels)
-    dbn.require_sizes(layers, config.hidden_sizes)
+    dbn.require_sizes(layers, config.hidden_sizes, config.num_classes)
     dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
@@ -194,7 +202,8 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     """One wake, top and sleep pass from a batch.
 
     Metrics:
-        those of `rbm.learn` for the top pair, and of the lowest layer, before the update,
+        those of `label_units.contrastive_divergence` for the top pair, and of the lowest layer,
+        before the update,
         wake_error: mean (v - E[v|h_1])^2 of the wake pass;
         sleep_error: mean (h_1 - q(h_1=1|v))^2 of the sleep pass.
     """
@@ -202,8 +211,9 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     bottom = state.generative[0]
     visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     wake = dbn.up(state.recognition, key_up, visible)
-    model = rbm.negative_phase(top_config(config), state.top, wake[-1], key_top)
-    top, metrics = rbm.learn(top_config(config), state.top, wake[-1], model)
+    top, metrics, model = label_units.contrastive_divergence(
+        top_config(config), state.top, wake[-1], batch.labels, key_top
+    )
     sleep = dbn.down(state.generative, key_down, model)
     key_wake = key_sleep = None
     if config.prediction == "samples":
@@ -231,8 +241,8 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the top pair and the generative weights; see `dbn.sample_net`."""
-    del labels
-    return dbn.sample_net(config.num_sampling_steps, image_shape, state.params, key, num)
+    net = state.params
+    return dbn.sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
 
 
 def learner(
@@ -250,4 +260,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        num_classes=config.num_classes,
     )

@@ -108,7 +108,17 @@ def fits(cls: type[Any], stored: Any) -> bool:
     return True
 
 
-ADDED = {"visible": "binary", "gaussian_learning_rate": 0.005}
+ADDED = {
+    "visible": "binary",
+    "gaussian_learning_rate": 0.005,
+    "architecture": "dense",
+    "num_classes": 0,
+    "conditional": False,
+    "augment": (),
+    "flip": False,
+    "init_fan": "in",
+    "stream": False,
+}
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 
 

@@ -15,6 +15,8 @@ import pytest
 from flax.traverse_util import unflatten_dict
 from scipy.special import logsumexp
 from scipy.stats import logistic, norm
+from support import reference
+from support.reference_dbn import float32
 
 from jaxgen import data
 from jaxgen.evaluation.adapters import adversarial as adversarial_adapter
@@ -134,6 +136,7 @@ def test_a_dbn_and_its_untied_net_are_the_same_before_up_down(
     deep: Any, deep_bounds: Any, digits: data.Dataset
 ) -> None:
     as_dbn, as_net, learner, state = deep
+    assert (as_dbn.num_classes, as_dbn.classify) == (0, None)
     same_samples(as_dbn, learner, state)
     same_samples(as_net, learner, state)
     assert list(as_dbn.features) == ["hidden units 1", "top units"]
@@ -223,6 +226,33 @@ def test_a_dbn_with_certain_units_decodes_and_reconstructs_its_input() -> None:
     np.testing.assert_allclose(model.decode(top), images / 255.0, atol=1e-6)
     found = model.reconstruct(jax.random.key(0), images)
     np.testing.assert_allclose(found, images / 255.0, atol=1e-6)
+
+
+def test_an_rbm_with_label_units_classifies_draws_and_has_its_likelihood() -> None:
+    """All 2^4 images: log p(v), p(label|v) and p(h=1|v) by enumeration."""
+    params = reference.labelled_rbm(4, 3)
+    joint, _ = reference.labelled_joint(params)
+    states, below = reference.states(4), joint.sum(axis=(1, 2))
+    settings = {"hidden_sizes": (3,), "binarize": "threshold", "num_classes": 3}
+    config = dbn.Config(**settings, num_sampling_steps=10)  # type: ignore[arg-type]
+    model = evaluated_model(config, (2, 2, 1), stored((float32(params),)))
+    images = (255 * states).astype(np.uint8).reshape(16, 2, 2, 1)
+    assert model.num_classes == 3
+    assert model.classify is not None
+    posterior = joint.sum(axis=2) / below[:, None]
+    np.testing.assert_allclose(np.exp(model.classify(images)), posterior, rtol=1e-5)
+    hidden = joint.sum(axis=1) / below[:, None] @ reference.states(3)
+    np.testing.assert_allclose(model.features["hidden units"](images), hidden, rtol=1e-5)
+    budget = dataclasses.replace(LITTLE, num_chains=400)
+    reverse, forward, exact = likelihoods(model, images, budget)
+    assert exact.value == pytest.approx(np.log(below).mean(), rel=1e-5)
+    assert reverse.value == pytest.approx(exact.value, abs=0.2)
+    assert forward.value == pytest.approx(exact.value, abs=0.2)
+    asked = jnp.repeat(jnp.arange(3), 2000)
+    drawn = jax.jit(model.sample, static_argnums=1)(jax.random.key(0), 6000, asked)
+    given = joint.sum(axis=2) / joint.sum(axis=(0, 2))
+    found = np.asarray(drawn).reshape(3, 2000, 4).mean(axis=1)
+    np.testing.assert_allclose(found, given.T @ states, atol=5 * 0.5 / np.sqrt(2000))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from support.reference_dbn import float32
 
 from jaxgen.errors import SettingError
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, ais, inverse_temperatures, reverse_ais
+from jaxgen.evaluation.likelihood import rbm_log_z
 from jaxgen.learner import unlabelled
 from jaxgen.models import rbm
 
@@ -266,6 +267,30 @@ def test_reverse_chains_that_miss_a_mode_lie_below_the_exact_value() -> None:
     assert stuck.interval[1] < log_z - 2.0
     drawn = reverse_ais(target, jax.random.key(3), base, drawn_visible(params, 200), **settings)
     assert abs(drawn.log_z - log_z) < 4 * drawn.standard_error
+
+
+def test_with_label_units_both_directions_meet_the_exact_value() -> None:
+    """Its classes are of unequal probability, so the labels of chains change on their way."""
+    target = reference.labelled_rbm(5, 4)
+    joint, exact = reference.labelled_joint(target)
+    params, base = float32((target, target["b_visible"]))
+    assert abs(rbm_log_z(params) - exact) < 1e-5
+    wide = float32(reference.labelled_rbm(3, 5))
+    assert abs(rbm_log_z(wide) - reference.labelled_joint(wide)[1]) < 1e-5
+    below = joint.sum(axis=2)
+    cells = np.random.default_rng(0).choice(below.size, 1000, p=below.ravel())
+    rows, labels = np.unravel_index(cells, below.shape)
+    start = jnp.asarray(reference.states(5)[rows], jnp.float32)
+    options = {"num_temperatures": 60}
+    found = [
+        ais(params, jax.random.key(0), base, num_chains=1000, **options),
+        reverse_ais(params, jax.random.key(1), base, start, jnp.asarray(labels), **options),
+    ]
+    for each in found:
+        assert abs(each.log_z - exact) < 4 * each.standard_error < 0.2
+    few = jax.vmap(lambda key: ais(params, key, base, num_chains=1, **options).log_z)
+    weights = np.exp(np.asarray(few(jax.random.split(jax.random.key(2), 2000)), np.float64) - exact)
+    assert abs(weights.mean() - 1) < 4 * weights.std() / np.sqrt(len(weights))
 
 
 def test_estimates_follow_their_key() -> None:

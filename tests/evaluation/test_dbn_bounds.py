@@ -56,6 +56,16 @@ def test_joint_of_all_states(net: Any) -> None:
     np.testing.assert_allclose(found, log_p.ravel(), rtol=1e-5, atol=1e-5)
 
 
+def test_joint_of_a_net_with_label_units_is_summed_over_the_labels() -> None:
+    (layer,), top = truth.layers(5, 4), reference.labelled_rbm(4, 3)
+    joint, log_z = reference.labelled_joint(top)
+    net = float32(dbn.Net((layer,), (layer,), top))
+    log_p = np.log(truth.downward(layer).T) + np.log(joint.sum(axis=(1, 2)))
+    rows = reference.states(9).astype(np.float32)
+    found = log_joint_of(net, jnp.float32(log_z), (rows[:, :5], rows[:, 5:]))
+    np.testing.assert_allclose(found, log_p.ravel(), rtol=1e-5, atol=1e-5)
+
+
 @ALL_NETS
 def test_bound_has_the_enumerated_expectation_and_is_below_the_exact_value(net: Any) -> None:
     exact, expected = enumerated(net)

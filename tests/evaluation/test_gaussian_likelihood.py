@@ -132,3 +132,35 @@ def test_an_evaluated_model_standardises_and_names_its_density() -> None:
     assert measured["test_log_likelihood"] == pytest.approx(found[-1].value, rel=1e-5)
     assert "test_pseudo_log_likelihood" not in measured
     assert measured["free_energy_gap"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_with_label_units_all_is_summed_over_the_labels() -> None:
+    """The density, the class and the features of images, and log Z annealed from both sides."""
+    params = gaussian.labelled_rbm()
+    settings = {"hidden_sizes": (3,), "visible": "gaussian", "num_classes": 3}
+    config = dbn.Config(**settings, binarize="threshold")  # type: ignore[arg-type]
+    model = evaluated_model(config, (1, 2, 1), (float32(params),))
+    rows = (images().reshape(30, 2) / 255.0 - params["pixel_mean"]) / params["pixel_std"]
+    table = np.array(
+        [
+            [
+                [h @ weights + bias - gaussian.energy(params, v, h) for h in reference.states(3)]
+                for weights, bias in zip(params["w_labels"], params["b_labels"], strict=True)
+            ]
+            for v in rows
+        ]
+    )
+    below, (_, log_z) = special.logsumexp(table, axis=(1, 2)), gaussian.labelled_joint(params)
+    budget = LikelihoodBudget(num_chains=400, num_temperatures=100)
+    assert model.likelihoods is not None
+    reverse, forward, exact = model.likelihoods(images(), budget)
+    density = below.mean() - log_z - np.log(params["pixel_std"]).sum()
+    assert exact.value == pytest.approx(density, abs=1e-4)
+    assert reverse.value == pytest.approx(density, abs=0.2)
+    assert forward.value == pytest.approx(density, abs=0.2)
+    posterior = np.exp(special.logsumexp(table, axis=2) - below[:, None])
+    assert model.classify is not None
+    np.testing.assert_allclose(np.exp(model.classify(images())), posterior, atol=1e-4)
+    (features,) = model.features.values()
+    up = np.exp(special.logsumexp(table, axis=1) - below[:, None])
+    np.testing.assert_allclose(features(images()), up @ reference.states(3), atol=1e-4)

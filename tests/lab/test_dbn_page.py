@@ -17,6 +17,8 @@ from support.runs import assert_reads_back, call, contents, lines_of, only_line,
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import study as dbn_study
 from experiments.running.args import RunArgs
+from jaxgen import data
+from jaxgen.evaluation.adapters import evaluated_model
 from jaxgen.runs import metrics_log
 from jaxgen.training import checkpoint
 
@@ -328,3 +330,37 @@ def test_studies(run: Run, stack: Path, tmp_path: Path) -> None:
 def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
     run = assert_reads_back(request.getfixturevalue(fixture))
     assert run.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, run.config.hidden_sizes[-1])
+
+
+@pytest.mark.programs
+def test_classes_are_asked_for(run: Run, digits_root: Path, tmp_path: Path) -> None:
+    """A DBN with label units, and its fine-tuning."""
+    folder, test = tmp_path / "run", data.load("digits", digits_root).test
+    sizes = ("--hidden-sizes", "40", "40")
+    assert run(wake_sleep, folder, "--conditional", *sizes, "--dbn-epochs", "40") == 0
+    for part, questions in ((folder, ("3.3", "labels", "classes")), (folder / "dbn", ("2.3",))):
+        page = (part / "report.html").read_text()
+        for question in (*questions, "Classification by free energy", "Classes asked for"):
+            assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+        assert (part / "figures" / "classes.png").is_file()
+        found = assert_reads_back(part)
+        assert (found.config.num_classes, found.settings["conditional"]) == (10, True)
+        model = evaluated_model(found.config, found.image_shape, found.params)
+        assert model.classify is not None
+        wrong = np.asarray(model.classify(test.images)).argmax(axis=1) != test.labels
+        assert found.summary["metrics"]["test_error"] == wrong.mean() < 0.5  # 0.9 by chance
+        assert said_twice(part) == []
+    logged = [line["test_error"] for line in lines_of(folder) if "test_error" in line]
+    assert logged[-1] == read(folder / "summary.json")["metrics"]["test_error"]
+    tuned = load_file(folder / "params.safetensors")["top.w_labels"]
+    assert tuned.shape == (10, 40)
+    start = load_file(folder / "dbn" / "params.safetensors")["1.w_labels"]
+    assert np.abs(tuned - start).max() > 1e-3
+
+
+def test_a_dbn_without_label_units_is_not_fine_tuned_with_them(
+    stack: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), "--conditional") == 2
+    assert "set --conditional as it was" in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from support import reference_dbn as truth
 from support.helpers import one_line, same
 from support.reference_dbn import SHAPES, SIZES, float32, images
 
+from jaxgen.data import Split
 from jaxgen.errors import SettingError
 from jaxgen.learner import named_key, unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
@@ -211,6 +212,86 @@ def test_upside_down_needs_equal_sizes() -> None:
     dbn.require_turnable((6, 4, 6, 4))
 
 
+# ---- label units
+
+
+def test_only_the_highest_layer_has_label_units() -> None:
+    config = dbn.Config((4, 3), num_classes=5)
+    init_params = functools.partial(dbn.init_params, config, SHAPES[3])
+    first, second = jax.eval_shape(init_params, jax.random.key(0))
+    assert set(first) == {"w", "b_visible", "b_hidden"}
+    assert {name: value.shape for name, value in second.items()} == {
+        **{"w": (4, 3), "b_visible": (4,), "b_hidden": (3,)},
+        **{"w_labels": (5, 3), "b_labels": (5,)},
+    }
+    assert dbn.learner(config, SHAPES[3]).num_classes == 5
+
+
+def test_a_layer_upside_down_keeps_its_label_units() -> None:
+    config, below = dbn.Config((4, 6), transposed_start=True, num_classes=3), LAYERS64[3][0]
+    (_, above) = init(config, 6, (float32(below),), jax.random.key(0)).params
+    assert same({name: above[name] for name in below}, dbn.upside_down(float32(below)))
+    assert above["w_labels"].shape == (3, 6)
+
+
+def test_a_stage_learns_from_the_labels_of_its_batch() -> None:
+    """Without weights to the label units the rest is the update without labels.
+
+    The chain ends in the label that is certain. The sum of U over the labels moves as b does.
+    """
+    step, plain = stage(3, (float32(LAYERS64[3][0]),))
+    labels = {"w_labels": np.zeros((3, 3), np.float32), "b_labels": np.float32([0, 0, 99])}
+    state = plain._replace(top=plain.top._replace(params=plain.top.params | labels))
+    given = jnp.array([0, 0, 1, 2, 2, 2, 1, 0])
+    batch = unlabelled(images(3))._replace(labels=given)
+    (new, metrics), (expected, _) = (step(x, batch, jax.random.key(1)) for x in (state, plain))
+    assert same(new.lower, plain.lower)
+    for name, value in expected.top.params.items():
+        np.testing.assert_allclose(new.top.params[name], value, atol=1e-6, err_msg=name)
+    change = 0.3 * (np.eye(3)[given].mean(axis=0) - [0, 0, 1])
+    np.testing.assert_allclose(new.top.params["b_labels"], labels["b_labels"] + change, rtol=1e-6)
+    moved = new.top.params["b_hidden"] - plain.top.params["b_hidden"]
+    np.testing.assert_allclose(new.top.params["w_labels"].sum(axis=0), moved, atol=1e-6)
+    assert metrics["label_change"] == 5 / 8
+
+
+def test_classification_passes_probabilities_up() -> None:
+    """The sums over h of exp(-E) of every label, for h_1 = q(h_1|v)."""
+    first, top = LAYERS64[3][0], reference.labelled_rbm(4, 3)
+    visible = reference.states(6)[[3, 20, 41]]
+    below = truth.sigmoid(visible @ first["w"] + first["b_hidden"])
+    energies = [
+        [
+            [h @ weights + bias - reference.energy(top, v, h) for h in reference.states(3)]
+            for weights, bias in zip(top["w_labels"], top["b_labels"], strict=True)
+        ]
+        for v in below
+    ]
+    probs = np.exp(energies).sum(axis=2)
+    net = dbn.Net((float32(first),), (float32(LAYERS64[4][0]),), float32(top))
+    found = jax.jit(dbn.classify)(net, jnp.asarray(visible, jnp.float32))
+    np.testing.assert_allclose(np.exp(found), probs / probs.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_a_trained_net_draws_and_recognises_the_class_that_is_asked_for() -> None:
+    """Three patterns, each of a class, with a pixel in ten turned over: the mean image of each."""
+    rng = np.random.default_rng(0)
+    patterns = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0]])
+    labels = rng.integers(0, 3, 300).astype(np.int32)
+    pixels = np.where(rng.uniform(size=(300, 6)) < 0.1, 1 - patterns[labels], patterns[labels])
+    data = Split((255 * pixels).astype(np.uint8).reshape(-1, *SHAPES[3]), labels)
+    config = dbn.Config((8,), (5,), num_classes=3, num_sampling_steps=20)
+    learner = dbn.learner(config, SHAPES[3])
+    state = fit(learner, data, Schedule(100, 20), (0,)).state
+    found = jax.jit(dbn.classify)(dbn.tied(state.params), jnp.asarray(patterns, jnp.float32))
+    assert found.argmax(axis=1).tolist() == [0, 1, 2]
+    asked = jnp.repeat(jnp.arange(3), 200)
+    drawn = jax.jit(learner.sample, static_argnums=2)(state, jax.random.key(0), 600, asked)
+    means = np.asarray(drawn).reshape(3, 200, 6).mean(axis=1)
+    expected = np.stack([pixels[labels == label].mean(axis=0) for label in range(3)])
+    assert np.abs(means - expected).max() < 0.15
+
+
 # ---- settings, and training through `fit`
 
 
@@ -230,6 +311,7 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"num_gibbs_steps": ()}, "--num-gibbs-steps of 1 or more numbers.*found none"),
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of 1 or more numbers.*found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
+        ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
         ({"decay_steps": -1}, "--decay-steps at least 0 and finite, found -1"),
         ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],
@@ -246,6 +328,16 @@ def test_layers_of_other_sizes_are_refused() -> None:
     for module in (dbn, wake_sleep):
         with pytest.raises(SettingError, match="--hidden-sizes 4, those of the given layers"):
             module.init(module.Config((5, 3)), 6, first, jax.random.key(0))
+
+
+def test_layers_with_other_label_units_are_refused() -> None:
+    plain, labelled = (
+        dbn.init_layers(dbn.Config((4, 3), num_classes=num), 6, jax.random.key(0)) for num in (0, 3)
+    )
+    for layers, num, words in ((plain, 3, "expected 0 .* found 3"), (labelled, 0, "expected 3 ")):
+        with pytest.raises(SettingError, match=f"{words}.*--conditional") as error:
+            wake_sleep.init(wake_sleep.Config((4, 3), num_classes=num), 6, layers, None)
+        one_line(error)
 
 
 def test_layer_after_layer_with_a_stop_in_the_second(tmp_path: Path) -> None:

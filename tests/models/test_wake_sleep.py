@@ -143,6 +143,27 @@ def test_a_step_is_appendix_b(levels: int, k: int, prediction: str) -> None:
     assert int(new.top.step) == 1
 
 
+def test_labels_enter_the_top_pair_alone() -> None:
+    """Without weights to the label units the rest is the step without labels.
+
+    The given labels go up with the wake pass, and the chain ends in the label that is certain.
+    """
+    config = Config(SIZES[3], learning_rate=0.3)
+    plain, given = untied_state(config, 3), jax.numpy.array([0, 0, 1, 2, 2, 2, 1, 0])
+    labels = {"w_labels": np.zeros((3, 3), np.float32), "b_labels": np.float32([0, 0, 99])}
+    state = plain._replace(top=plain.top._replace(params=plain.top.params | labels))
+    batch = unlabelled(images(3))._replace(labels=given)
+    one = jax.jit(functools.partial(wake_sleep.step, config))
+    new, metrics = one(state, batch, jax.random.key(4))
+    expected, _ = one(plain, batch, jax.random.key(4))
+    found = in_the_names_of_the_appendix(new)
+    for name, value in in_the_names_of_the_appendix(expected).items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    change = 0.3 * (np.eye(3)[given].mean(axis=0) - [0, 0, 1])
+    np.testing.assert_allclose(new.top.params["b_labels"], labels["b_labels"] + change, rtol=1e-6)
+    assert metrics["label_change"] == 5 / 8
+
+
 def test_drawn_predictions_keep_the_mean_of_the_update() -> None:
     """Gradients of many keys against those of the probabilities, given the same states."""
     rng = np.random.default_rng(0)
@@ -242,6 +263,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         ({"hidden_sizes": ()}, "--hidden-sizes of .*found none;"),
         ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
         ({"num_sampling_steps": -1}, "--num-sampling-steps"),
+        ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
         ({"binarize": "sampled"}, "--binarize one of sample, threshold, none, found sampled"),
         ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
     ],

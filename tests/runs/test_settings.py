@@ -103,7 +103,8 @@ def test_no_config_takes_a_number_with_which_nothing_can_be_computed(kind: Any) 
             hostile += [] if field.name in OF_ANY_SIGN else [-0.5, -1e-30]
             hostile += [0.0] if field.name == "learning_rate" else []
         elif type(value) is int:
-            hostile = [-1] if field.name in COUNTS else [-1, 0, 2**31, 10**30]
+            hostile = [-1] if field.name in COUNTS else [-1, 2**31, 10**30]
+            hostile += [] if field.name in {*COUNTS, "num_classes"} else [0]
         elif value == ():  # of names
             hostile = [("",), (0,)]
         elif isinstance(value, tuple):

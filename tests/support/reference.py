@@ -46,6 +46,38 @@ def joint(params: Params) -> tuple[np.ndarray, float]:
     return np.exp(table - log_z), log_z
 
 
+def labelled_rbm(
+    num_visible: int = 4, num_hidden: int = 3, num_classes: int = 3, seed: int = 13
+) -> Params:
+    """`small_rbm` with label units, whose classes mix slowly and are not alike in probability."""
+    return small_rbm(num_visible, num_hidden, seed=seed) | label_units(
+        num_hidden, num_classes, seed=seed
+    )
+
+
+def label_units(num_hidden: int, num_classes: int, seed: int = 13) -> Params:
+    """The parameters that label units add to an RBM."""
+    rng = np.random.default_rng(seed + 100)
+    weights = rng.normal(0.0, 1.2, (num_classes, num_hidden))
+    return {"w_labels": weights, "b_labels": rng.normal(0.0, 0.8, num_classes)}
+
+
+def labelled_joint(params: Params) -> tuple[np.ndarray, float]:
+    """p(v, y, h) as a table [2^V, C, 2^H] over `states`, and log Z."""
+    num_visible, num_hidden = params["w"].shape
+    table = np.array(
+        [
+            [
+                [h @ weights + bias - energy(params, v, h) for h in states(num_hidden)]
+                for weights, bias in zip(params["w_labels"], params["b_labels"], strict=True)
+            ]
+            for v in states(num_visible)
+        ]
+    )
+    log_z = float(np.log(np.exp(table).sum()))
+    return np.exp(table - log_z), log_z
+
+
 def log_likelihood_gradient(params: Params, data: np.ndarray) -> Params:
     """Exact gradient of mean log p(v) over the rows of `data`: <.>_data - <.>_model."""
     table, _ = joint(params)

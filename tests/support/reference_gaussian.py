@@ -57,6 +57,22 @@ def joint(params: Params) -> tuple[np.ndarray, float]:
     return np.exp(table - log_z) * cell, log_z
 
 
+def labelled_rbm(num_classes: int = 3) -> Params:
+    """`small_rbm` with label units."""
+    return small_rbm() | reference.label_units(3, num_classes)
+
+
+def labelled_joint(params: Params) -> tuple[np.ndarray, float]:
+    """p(v, y, h) at `points` times the volume of a cell [141^V, C, 2^H], and log Z."""
+    shifted = params["b_hidden"] + params["w_labels"]
+    given = [joint(params | {"b_hidden": bias}) for bias in shifted]
+    log_shares = params["b_labels"] + [log_z for _, log_z in given]
+    log_z = float(np.logaddexp.reduce(log_shares))
+    shares = np.exp(log_shares - log_z)
+    tables = [share * table for share, (table, _) in zip(shares, given, strict=True)]
+    return np.stack(tables, axis=1), log_z
+
+
 def moments(params: Params) -> tuple[np.ndarray, np.ndarray]:
     """Mean [V] and covariance [V, V] of p(v), a mixture of 2^H Gaussians of unit variance.
 

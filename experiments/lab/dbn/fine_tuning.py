@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import jax
 import numpy as np
@@ -14,7 +14,9 @@ from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs
 from experiments.lab.study import Study, Variant, run, variant
+from experiments.running.args import conditioned
 from experiments.running.session import Session
+from jaxgen.data import Dataset
 from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
@@ -33,6 +35,12 @@ class TuningArgs(GenerationArgs):
     """The flags that shape a fine-tuning."""
 
     model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
+    conditional: bool = False
+    """Label units in the top pair: it classifies, and draws a class that is asked for."""
+
+    def fitted(self, dataset: Dataset) -> Self:
+        """The settings with the classes of the data set if the model is to know them."""
+        return conditioned(self, self.conditional, dataset)
 
 
 FineTune = Callable[[TuningArgs, Session], Result]

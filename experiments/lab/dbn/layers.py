@@ -5,8 +5,9 @@ import logging
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Self
 
-from experiments.lab.dbn import tasks
+from experiments.lab.dbn import labels, tasks
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import (
     LayerArgs,
@@ -15,6 +16,7 @@ from experiments.lab.rbm.training import (
     pixels_of,
     rate,
 )
+from experiments.running.args import conditioned
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen import runs
@@ -41,16 +43,23 @@ class DBNArgs(LayerArgs):
     epochs: int = 100
     """Passes over the training set, for each layer."""
     model: dbn.Config = field(default_factory=dbn.Config)
+    conditional: bool = False
+    """Label units in the top pair: it classifies, and draws a class that is asked for."""
+
+    def fitted(self, dataset: Dataset) -> Self:
+        """The settings with the classes of the data set if the model is to know them."""
+        return conditioned(self, self.conditional, dataset)
 
 
 def described(config: dbn.Config, session: Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
+    label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     gaussian = config.visible == "gaussian"
     first = f" above the first, {config.gaussian_learning_rate} there" if gaussian else ""
     return (
-        f"{'-'.join(map(str, sizes))}, CD-k with k = {', '.join(map(str, steps))}, "
+        f"{'-'.join(map(str, sizes))}{label_units}, CD-k with k = {', '.join(map(str, steps))}, "
         f"{rate(config)}{first}, one layer after the other; "
         f"{input_in_words(config, session.image_shape)}"
     )
@@ -76,6 +85,11 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
         "epochs": args.epochs,
         "lower": checkpoint.digest(lower),
     }
+
+    def measure(state: dbn.State) -> dict[str, float]:
+        net = dbn.tied(state.params)
+        return evaluate(net) | labels.test_error(net, session.dataset, config.binarize)
+
     at_rates = not lower and args.base_rates
     images = session.dataset.train.images
     mean = rbm.mean_pixels(images, config.binarize) if at_rates else None
@@ -89,7 +103,7 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
         learner_above(),
         session.within(name_of(len(lower))),
         settings | ({"base_rates": True} if at_rates else {}),
-        lambda state: evaluate(dbn.tied(state.params)),
+        measure,
         start_from(init, session.seeds, lower),
     )
 

@@ -28,8 +28,6 @@ NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
 NUM_MEASURED = 10_000
 """Test images that are measured, the first ones."""
-LATER = {"architecture": "dense", "num_classes": 0}
-"""Settings that older checkpoints lack, with what they are there."""
 
 monitors = jax.jit(vae_monitors, static_argnums=1)
 encode = jax.jit(vae.encode, static_argnums=1)
@@ -66,14 +64,13 @@ class VAEArgs(StudyArgs):
 
 
 def identity(config: vae.Config, nets: vae.Nets) -> dict[str, Any]:
-    """The settings that name a checkpoint, as they were before a net had convolutions and classes.
+    """The settings that name a checkpoint: those of the layers that there are, dense or not.
 
     What the data decide of `config` is as `nets` have it.
     """
     named = dataclasses.asdict(nets.config) | {"binarize": config.binarize}
-    left_out = {name for name, value in LATER.items() if named[name] == value}
-    left_out |= {"channels"} if nets.config.architecture == "dense" else {"hidden_sizes"}
-    return {name: value for name, value in named.items() if name not in left_out}
+    del named["channels" if nets.config.architecture == "dense" else "hidden_sizes"]
+    return named
 
 
 class Measured(NamedTuple):

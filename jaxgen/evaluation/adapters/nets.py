@@ -29,7 +29,7 @@ from jaxgen.evaluation.model import (
     stream,
 )
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
-from jaxgen.models import dbn, rbm, wake_sleep
+from jaxgen.models import dbn, label_units, rbm, wake_sleep
 from jaxgen.random import Binarize
 
 ImageShape = tuple[int, int, int]
@@ -81,6 +81,7 @@ def _model(
     if gaussian:
         binary = "none"
     num_layers = len(net.recognition) + 1
+    num_classes = label_units.num_classes(net.top)
     names = [f"hidden units {n}" for n in range(1, num_layers)]
     names.append("top units" if num_layers > 1 else "hidden units")
     return EvaluatedModel(
@@ -91,17 +92,28 @@ def _model(
         binary=binary,
         code_size=len(net.top["b_hidden"]),
         reconstruct=partial(_reconstruct, net, image_shape, binary),
+        num_classes=num_classes,
+        classify=partial(classify, net, binary) if num_classes else None,
     )
+
+
+def _input(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch visible"]:
+    """Visible units as features are made of them; see `feature_input`."""
+    method: Binarize = "none" if rbm.is_gaussian(net.bottom) else binary
+    return rbm.standardise(net.bottom, feature_input(images, method))
 
 
 def _probs(
     net: dbn.Net, binary: Binarize, layer: int, images: RawImages
 ) -> Float[Array, "batch units"]:
     """p(h=1) of a layer, each layer below handing up its probabilities."""
-    units = rbm.standardise(net.bottom, feature_input(images, binary))
-    for params in (*net.recognition, net.top)[: layer + 1]:
-        units = jax.nn.sigmoid(rbm.hidden_logits(params, units))
-    return units
+    units = dbn.mean_up(net.recognition[: layer + 1], _input(net, binary, images))
+    return units if layer < len(net.recognition) else label_units.hidden_probs(net.top, units)
+
+
+def classify(net: dbn.Net, binary: Binarize, images: RawImages) -> Float[Array, "batch classes"]:
+    """`dbn.classify` of raw images, the input being that of the features."""
+    return dbn.classify(net, _input(net, binary, images))
 
 
 def _decode(net: dbn.Net, image_shape: ImageShape, hidden: Float[Array, "num hidden"]) -> Images:
@@ -167,6 +179,16 @@ def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
     }
 
 
+@partial(jax.jit, static_argnums=3)
+def _mixed(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tuple[Array, ...]:
+    """Visible units, and labels if there are any, at the ends of long chains from random ones."""
+    noise = rbm.noise_visible(params, key, num)
+    if not (num_classes := label_units.num_classes(params)):
+        return (rbm.gibbs(params, noise, key_mix, NUM_REVERSE_STEPS),)
+    labels = jax.random.randint(named_key(key, "labels"), (num,), 0, num_classes)
+    return label_units.gibbs(params, noise, labels, key_mix, NUM_REVERSE_STEPS)
+
+
 def _anneal(
     net: dbn.Net, train: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> tuple[LogZEstimate, LogZEstimate]:
@@ -174,10 +196,8 @@ def _anneal(
     params, base = net.top, top_base_logits(net, stream(key, "top input"), train)
     chains = {"num_temperatures": budget.num_temperatures}
     forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)
-    mixed = jax.jit(rbm.gibbs, static_argnums=3)
-    noise = rbm.noise_visible(params, stream(key, "reverse start"), budget.num_chains)
-    start = mixed(params, noise, stream(key, "mix"), NUM_REVERSE_STEPS)
-    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, start, **chains)
+    start = _mixed(params, stream(key, "reverse start"), stream(key, "mix"), budget.num_chains)
+    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, *start, **chains)
     return forward, backward
 
 

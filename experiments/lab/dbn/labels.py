@@ -1,0 +1,77 @@
+"""What label units in the top pair give: a class for an image, and images of an asked class."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+import jax
+import numpy as np
+
+from experiments.lab.drawing import Drawing, class_sheet
+from jaxgen.data import Dataset
+from jaxgen.evaluation.adapters.nets import classify
+from jaxgen.evaluation.model import compute_in_blocks
+from jaxgen.models import dbn, label_units
+from jaxgen.random import Binarize
+from jaxgen.report.page import Section, Table, number
+
+NUM_CONFUSIONS = 10
+"""Pairs of classes in the table of the most frequent confusions."""
+
+
+@partial(jax.jit, static_argnums=2)
+def _most_probable(net: dbn.Net, images: jax.Array, binary: Binarize) -> jax.Array:
+    return classify(net, binary, images).argmax(axis=-1)
+
+
+def predict(net: dbn.Net, dataset: Dataset, binary: Binarize) -> np.ndarray:
+    """The most probable label of each test image."""
+    return compute_in_blocks(lambda block: _most_probable(net, block, binary), dataset.test.images)
+
+
+def test_error(net: dbn.Net, dataset: Dataset, binary: Binarize) -> dict[str, float]:
+    """Share of the test images whose most probable label is not theirs; nothing without labels."""
+    if not label_units.num_classes(net.top):
+        return {}
+    wrong = predict(net, dataset, binary) != dataset.test.labels
+    return {"test_error": float(wrong.mean())}
+
+
+def sections(
+    drawing: Drawing, nets: Mapping[str, dbn.Net], binary: Binarize, num_steps: int
+) -> list[Section]:
+    """Classified test images and asked classes of the last of the nets; nothing without labels."""
+    dataset = drawing.dataset
+    labelled = {name: net for name, net in nets.items() if label_units.num_classes(net.top)}
+    if not labelled:
+        return []
+    *_, net = labelled.values()
+    draw = partial(dbn.sample_net, num_steps, dataset.image_shape, net)
+    words = (
+        "The label unit of the class is clamped, and E[v|h] is shown after "
+        f"{num_steps} Gibbs steps of the top pair from random top units and a down pass."
+    )
+    sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)
+    return [_classified(dataset, labelled, binary), sheet]
+
+
+def _classified(dataset: Dataset, nets: Mapping[str, dbn.Net], binary: Binarize) -> Section:
+    """Errors of all nets, and what the last one takes for what."""
+    labels, names = dataset.test.labels, dataset.class_names
+    found = {name: predict(net, dataset, binary) for name, net in nets.items()}
+    *_, last = found
+    pairs = zip(labels.tolist(), found[last].tolist(), strict=True)
+    confused = Counter((label, other) for label, other in pairs if label != other)
+    rows = [
+        [names[label], names[other], str(count)]
+        for (label, other), count in confused.most_common(NUM_CONFUSIONS)
+    ]
+    wrong = {name: 100 * float(np.mean(each != labels)) for name, each in found.items()}
+    errors = ", ".join(f"{name} {number(share, 3)} %" for name, share in wrong.items())
+    answer = [
+        "The class of an image is the label of least free energy in the top pair, after an up pass "
+        f"of probabilities. Test error, of {len(labels):,} images: {errors}.",
+        f"The table has the {len(rows)} most frequent confusions of {last}.",
+    ]
+    table = Table(["class", "taken for", "test images"], rows)
+    return Section("labels", "Classification by free energy", answer, (), table)
