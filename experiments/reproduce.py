@@ -66,8 +66,8 @@ class Args:
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     dataset: str | None = None
-    """The experiment's data set. With --verify the run's, named again, which is needed if its images
-    do not lie prepared in --data-dir: a folder or a file that its settings name is not opened."""
+    """The experiment's data set. With --verify the run's, named again: a folder or a file that its
+    settings name is not opened, so this is needed if its images do not lie in --data-dir."""
 
     @property
     def data_flags(self) -> list[str]:

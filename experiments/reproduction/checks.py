@@ -58,13 +58,13 @@ def require_repeatable(run: Path, record: Record) -> tuple[str, RunArgs]:
 
 
 def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
-    """The settings of a run, which the experiment must have today.
+    """The settings of a run, which must be those that the experiment has today.
 
-    One that the run has not is newer, and has its default: what was computed before.
+    One that came later may be lacking: it has its default, with which all is as before.
     """
     declared = find(record.config.get("experiment"))
     settings = {name: value for name, value in record.config.items() if name != "experiment"}
-    if wrong := [x for x in unlike(type(declared.default), settings) if "unknown" in x]:
+    if wrong := unlike(type(declared.default), settings):
         commit = printable(str(record.manifest.get("git_commit")), 60)
         raise ReproduceError(
             expected=f"{run} to have the settings of experiments.{declared.name}",

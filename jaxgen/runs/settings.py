@@ -112,6 +112,8 @@ ADDED = {
     "visible": "binary",
     "gaussian_learning_rate": 0.005,
     "architecture": "dense",
+    "channels": (16, 32, 64, 128),
+    "images": {},
     "num_classes": 0,
     "conditional": False,
     "augment": (),

@@ -53,18 +53,19 @@ def test_its_settings_and_its_record_are_those_that_verify_repeats(old: Path) ->
 
 def test_a_setting_that_came_later_has_its_default(old: Path) -> None:
     config = read(old / "config.json")
-    del config["base_rates"], config["model"]["persistent"]
-    (old / "config.json").write_text(json.dumps(config))
+    assert not {"flip", "stream", "images"} & {*config}
+    assert "visible" not in config["model"]
     _, args = checks.require_repeatable(old, verdict.read_record(old))
     assert args == stored.rebuild_args(config)[1]
-    assert args.model.persistent is type(args.model)().persistent
-    before = verdict.read_record(FIXTURES / "old_run" / "rbm")
-    whole = checks.completed(before, stored.rebuild_args(before.config)[1])
-    assert verdict.promise(checks.completed(verdict.read_record(old), args), whole)[0] == "A"
+    assert (args.flip, args.model.visible) == (False, "binary")
+    whole = checks.completed(verdict.read_record(old), args)
+    assert verdict.promise(whole, whole)[0] == "A"
     assert verdict.promise(verdict.read_record(old), whole)[0] == "C"
-    (old / "config.json").write_text(json.dumps(config | {"later": 1}))
-    with pytest.raises(ReproduceError, match="later, unknown here"):
-        checks.require_repeatable(old, verdict.read_record(old))
+    for change, words in (({"later": 1}, "later, unknown here"), ({"base_rates": None}, "no base")):
+        changed = {name: value for name, value in (config | change).items() if value is not None}
+        (old / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(ReproduceError, match=words):
+            checks.require_repeatable(old, verdict.read_record(old))
 
 
 def test_it_goes_on(old: Path, digits_root: Path) -> None:
