@@ -32,8 +32,15 @@ LONGEST = (
 """Files that take half the time: they start first, and short ones fill the end of either worker."""
 
 
+COMMANDS = {"reproduced", "compared", "convolutional", "answers", "tuned", "cut", "undisturbed"}
+"""Fixtures that are whole commands: tests that use one have the marker `programs`."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, and leaves all others in their order."""
+    """Marks the tests of whole commands, and puts the longest files first."""
+    for item in items:
+        if isinstance(item, pytest.Function) and COMMANDS & {*item.fixturenames}:
+            item.add_marker("programs")
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     assert all(path.is_file() for path in rank), rank
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))

@@ -272,6 +272,7 @@ def test_against_all(small: Any, name: str) -> None:
 # ---- which rows
 
 
+@pytest.mark.programs
 def test_a_process_of_its_own_gives_the_same_row() -> None:
     setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision="float32")
     row = benchmark.measured_apart(setting)

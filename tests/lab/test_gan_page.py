@@ -272,6 +272,9 @@ def test_a_conditional_run_draws_the_classes_it_is_asked_for(
     assert np.abs(asked[0][1] - asked[1][1]).max() > 5e-6  # of nets that have learned little
 
 
-@pytest.mark.parametrize("fixture", ["finished", "convolutional"])
-def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
-    assert assert_reads_back(request.getfixturevalue(fixture)).features
+def test_a_gan_reads_back(finished: Path) -> None:
+    assert assert_reads_back(finished).features
+
+
+def test_a_dcgan_reads_back(convolutional: Path) -> None:
+    assert assert_reads_back(convolutional).features

@@ -287,7 +287,6 @@ def reproduced(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.programs
 def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path) -> None:
     found = read(reproduced / "reproduce.json")
     assert (found["promised"], found["found"], found["kept"]) == ("A", "A", True)
@@ -302,7 +301,6 @@ def test_an_rbm_repeats_bit_for_bit_through_a_kill(reproduced: Path) -> None:
     assert "class A: bitwise" in (reproduced / "reproduce.md").read_text()
 
 
-@pytest.mark.programs
 def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any) -> None:
     before = contents(reproduced)
     assert reproduce.main(["rbm", "--out", str(reproduced)]) == 6
@@ -310,7 +308,6 @@ def test_an_earlier_comparison_stays(reproduced: Path, capsys: Any) -> None:
     assert contents(reproduced) == before
 
 
-@pytest.mark.programs
 def test_verify_says_what_differs_and_finds_the_digest(
     reproduced: Path, flags: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:

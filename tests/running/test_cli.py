@@ -54,6 +54,7 @@ def test_a_variable_that_jax_cannot_read() -> None:
     )
 
 
+@pytest.mark.programs
 def test_a_run_does_not_depend_on_how_a_user_has_set_jax(
     finished: Path, digits_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

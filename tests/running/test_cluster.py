@@ -84,7 +84,6 @@ def undisturbed(
     return folder
 
 
-@pytest.mark.programs
 def test_only_the_first_worker_reports(undisturbed: Path) -> None:
     """Gloo prints a line to standard output whenever it connects."""
     written = {path.name: path.read_text() for path in undisturbed.parent.glob("?.*")}
@@ -93,7 +92,6 @@ def test_only_the_first_worker_reports(undisturbed: Path) -> None:
     assert all("error: " not in text for text in written.values())
 
 
-@pytest.mark.programs
 def test_two_processes_learn_what_one_learns(
     undisturbed: Path, digits_root: Path, tmp_path: Path
 ) -> None:
@@ -107,7 +105,6 @@ def test_two_processes_learn_what_one_learns(
     assert two[-1][error] == pytest.approx(one[-1][error], rel=0.02)
 
 
-@pytest.mark.programs
 def test_a_signal_to_one_stops_both_a_kill_ends_the_other_and_both_resume(
     undisturbed: Path, digits_root: Path, tmp_path: Path
 ) -> None:

@@ -266,7 +266,6 @@ def test_resume_with_other_seeds(
 # ---- models that start from what was trained
 
 
-@pytest.mark.programs
 def test_each_seed_has_a_dbn_and_fine_tunes_it(tuned: Path) -> None:
     stacks = [member / "dbn" for member in members(tuned)]
     assert_summed_up(tuned, members(tuned))
@@ -280,7 +279,6 @@ def test_each_seed_has_a_dbn_and_fine_tunes_it(tuned: Path) -> None:
         assert 0 < moved < apart / 2
 
 
-@pytest.mark.programs
 def test_a_layer_stands_on_the_layers_of_its_own_seed(tuned: Path, digits_root: Path) -> None:
     """Seed 5's second layer is the one that it gets alone on its first, not on seed 3's."""
     images = data.load("digits", digits_root).train.images
@@ -295,7 +293,6 @@ def test_a_layer_stands_on_the_layers_of_its_own_seed(tuned: Path, digits_root: 
     assert distances[1] < distances[0] / 10
 
 
-@pytest.mark.programs
 def test_several_seeds_fine_tune_a_dbn_that_is_given(
     tuned: Path, digits_root: Path, tmp_path: Path
 ) -> None:
@@ -313,7 +310,6 @@ def test_several_seeds_fine_tune_a_dbn_that_is_given(
     assert not np.array_equal(three, five)
 
 
-@pytest.mark.programs
 def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(
     run: Run, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,7 +62,6 @@ def cut(digits_root: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
     return Cut(folder, stops)
 
 
-@pytest.mark.programs
 def test_signals_stop_a_run_after_saving(cut: Cut) -> None:
     steps = [step for *_, step in cut.stops]
     assert steps == sorted(set(steps))
@@ -77,7 +76,6 @@ def test_signals_stop_a_run_after_saving(cut: Cut) -> None:
             assert re.fullmatch(r"saved step \d+ in run; add --resume to go on", second)
 
 
-@pytest.mark.programs
 def test_a_resumed_run_says_where_it_goes_on(cut: Cut) -> None:
     (_, _, out, said, _), (_, _, resumed, _, _), _ = cut.stops
     saved = re.search(r"saved step (\d+)", said)
@@ -86,7 +84,6 @@ def test_a_resumed_run_says_where_it_goes_on(cut: Cut) -> None:
     assert "going on" not in out
 
 
-@pytest.mark.programs
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
     cut: Cut, finished: Path
 ) -> None:
@@ -115,7 +112,6 @@ def test_a_stopped_run_goes_on_streamed_with_the_same_bits(
     assert without_times(lines_of(folder)) == without_times(lines_of(finished))
 
 
-@pytest.mark.programs
 def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(
     cut: Cut, finished: Path
 ) -> None:
