@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.running.args import RunArgs
-from jaxgen.data import Dataset, place_of
+from jaxgen.data import Dataset, Split, place_of
+from jaxgen.evaluation.measured import NUM_TEST, most_rows
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
 
@@ -20,6 +21,7 @@ class Session(NamedTuple):
 
     experiment: str
     dataset: Dataset
+    """Of its test images those that a report measures, see `session_for`."""
     root: Path
     seeds: tuple[int, ...]
     record: Callable[[], None]
@@ -58,10 +60,16 @@ def seed_root(root: Path, seed: int) -> Path:
 def session_for(
     experiment: str, args: RunArgs, dataset: Dataset, root: Path, part: str = ""
 ) -> Session:
-    """A session whose record is the `config.json` and the `manifest.json` of the part's folder."""
+    """A session whose record is the `config.json` and the `manifest.json` of the part's folder.
+
+    Of a large data set the first 10,000 test images are measured, or as many as fit into
+    `jaxgen.evaluation.measured.MAX_BYTES`.
+    """
     auto = args.dataset == "auto"
     name = dataset.name if auto else place_of(args.dataset).text  # a path means the same anywhere
     config = to_json(args) | {"dataset": name, "experiment": experiment}
     seeds = args.seeds or (args.seed,)
     record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
+    num = min(NUM_TEST, most_rows(dataset.image_shape))
+    dataset = dataset._replace(test=Split(*(each[:num] for each in dataset.test)))
     return Session(experiment, dataset, root, seeds, record, part)

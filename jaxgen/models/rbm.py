@@ -45,7 +45,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import check_images
+from jaxgen.images import blocks, check_images
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.random import Binarize, bernoulli, binarize, normal
 
@@ -361,10 +361,12 @@ def mean_pixels(
         SettingError: the images are no uint8 from 0 to 255.
     """
     images = check_images(images)
-    pixels = images.reshape(len(images), -1)
-    on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
-    mean: np.ndarray = on.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
+    total = np.zeros(math.prod(images.shape[1:]))
+    for block in blocks(images):
+        pixels = block.reshape(len(block), -1)
+        on = pixels >= 127.5 if binary == "threshold" else pixels / np.float32(255.0)
+        total += on.sum(axis=0, dtype=np.float64)
+    return (total / len(images)).astype(np.float32)
 
 
 def base_rate_logits(

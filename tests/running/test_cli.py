@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import jax
+import numpy as np
 import pytest
 from support.helpers import DIGITS, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
 from experiments import rbm
 from experiments.running import cli
+from experiments.running.session import session_for
 from jaxgen import data
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import SettingError
 from jaxgen.runs import manifest as run_manifest
 
@@ -149,3 +152,11 @@ def test_whoever_names_original_files_gets_no_other_data(
     where = ("--manual-dir", str(tmp_path / "nope"), "--data-dir", str(tmp_path / "empty"))
     assert call(*where, "--out", str(tmp_path / "run")) == 3
     assert "the four original files of mnist" in only_line(capsys.readouterr().err)
+
+
+def test_a_session_has_the_test_images_that_are_measured(tmp_path: Path) -> None:
+    """Of the user's own sets a tenth may be a hundred thousand."""
+    split = Split(np.zeros((10_001, 1, 2, 1), np.uint8), np.arange(10_001, dtype=np.int32))
+    session = session_for("rbm", rbm.Args(), Dataset("large", split, split, "0"), tmp_path)
+    assert len(session.dataset.train.images) == 10_001
+    np.testing.assert_array_equal(session.dataset.test.labels, split.labels[:10_000])

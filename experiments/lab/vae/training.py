@@ -26,8 +26,6 @@ from jaxgen.training import steps_in_epoch
 
 NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
-NUM_MEASURED = 10_000
-"""Test images that are measured, the first ones."""
 
 monitors = jax.jit(vae_monitors, static_argnums=1)
 encode = jax.jit(vae.encode, static_argnums=1)
@@ -84,10 +82,10 @@ class Measured(NamedTuple):
 
 
 def measured(nets: vae.Nets, dataset: Dataset) -> Measured:
-    """The first `NUM_MEASURED` test images."""
-    split = Split(*(each[:NUM_MEASURED] for each in dataset.test))
-    labels = jnp.asarray(split.labels) if nets.config.num_classes else None
-    return Measured(split, binary_input(split.images, nets.config.binarize), labels)
+    """The test images, as input, and with their labels if the nets take those."""
+    test = dataset.test
+    labels = jnp.asarray(test.labels) if nets.config.num_classes else None
+    return Measured(test, binary_input(test.images, nets.config.binarize), labels)
 
 
 def make_evaluator(nets: vae.Nets, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
