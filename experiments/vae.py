@@ -12,7 +12,6 @@ and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epo
 shrinks in proportion, to stages of whole steps).
 """
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,15 +31,11 @@ from experiments.running.args import moved_to
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
-from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.training.loop import Result
 
 logger = logging.getLogger("jaxgen")
-
-LEAST_UPDATES = 16
-"""Of an epoch: batches of a preset become smaller for sets that it would leave fewer."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +50,14 @@ class Args(VAEArgs):
     def fitted(self, dataset: Dataset) -> "Args":
         """The settings with those that the images decide; flags win.
 
-        Where they are for convolutions, `lab` becomes `conv`. A preset's batch becomes a sixteenth
-        of the user's own set if it would leave that fewer updates an epoch.
+        Where they are for convolutions, `lab` becomes `conv`.
         """
         args: Args = super().fitted(dataset)
         if args.preset == "lab":
             config = vae.decided(args.model, dataset.image_shape)
             if config.architecture == "conv":
                 args = moved_to(PRESETS["conv"], args, PRESETS["lab"])
-        own = dataset.name not in data.NAMES
-        most = max(1, len(dataset.train.images) // LEAST_UPDATES)
-        if own and args.batch_size == PRESETS[args.preset].batch_size > most:
-            args = dataclasses.replace(args, batch_size=most)
-        if (args.preset, args.batch_size) != (self.preset, self.batch_size):
-            words = "settings for %s: preset %s, batches of %d images; flags change them"
-            logger.info(words, dataset.name, args.preset, args.batch_size)
+                logger.info("settings for images of this kind: preset conv; flags change them")
         return args
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
-from jaxgen.errors import SettingError
+from jaxgen.errors import SettingError, is_whole
 
 ROUNDING = 1e-5
 """How far outside [0, 1] a resizing may put an image."""
@@ -122,6 +122,22 @@ def release(images: Any) -> None:
     of_file = isinstance(owner, np.memmap) and owner.mode != "c"
     if of_file and isinstance(images, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         images.madvise(mmap.MADV_DONTNEED)
+
+
+def check_shape(image_shape: Any) -> tuple[int, int, int]:
+    """Height, width and number of channels of images.
+
+    Errors:
+        SettingError: they are no three whole numbers above 0.
+    """
+    listed = [*image_shape] if isinstance(image_shape, tuple | list) else []
+    if len(listed) != 3 or not all(is_whole(each, 1) for each in listed):
+        raise SettingError(
+            expected="an image shape, (height, width, channels), each 1 or more",
+            found=str(image_shape)[:80],
+            remedy="give images.shape[1:] of images [num, height, width, channels]",
+        )
+    return int(listed[0]), int(listed[1]), int(listed[2])
 
 
 def in_unit_range(images: Any) -> Float[np.ndarray, "num *shape"]:

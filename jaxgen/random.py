@@ -16,10 +16,11 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt16, UInt32
+from jaxtyping import Array, Float, Int32, UInt16, UInt32
 
+from jaxgen.errors import SettingError
 from jaxgen.images import check_images
-from jaxgen.learner import PRNGKey, RawImages
+from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
 
 logger = logging.getLogger("jaxgen")
 
@@ -105,6 +106,35 @@ def explain_colour(num_channels: int) -> None:
         "are probabilities of each channel apart",
         num_channels,
     )
+
+
+def asked_or_drawn(
+    key: PRNGKey, labels: Labels | None, num: int, num_classes: int
+) -> Int32[Array, " num"]:
+    """Labels that were asked for, or as many that are drawn, each class with equal probability.
+
+    Errors:
+        SettingError: there are not `num` of them.
+    """
+    if labels is None:
+        return jax.random.randint(named_key(key, "labels"), (num,), 0, num_classes)
+    return as_labels(labels, num)
+
+
+def as_labels(labels: Labels, num: int) -> Int32[Array, " num"]:
+    """Labels as an array of JAX.
+
+    Errors:
+        SettingError: there are not `num` of them.
+    """
+    found = jnp.asarray(labels)
+    if found.shape != (num,) or found.dtype.kind not in "iu":
+        raise SettingError(
+            expected=f"{num} labels, whole numbers",
+            found=f"{found.dtype} {[*found.shape]}",
+            remedy="give one for each image that is drawn",
+        )
+    return found.astype(jnp.int32)
 
 
 def binarize(key: PRNGKey, images: RawImages, method: Binarize) -> Float[Array, "batch pixels"]:

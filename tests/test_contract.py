@@ -18,6 +18,7 @@ from support.helpers import ROOT, same
 from experiments.running import cli, experiment
 from experiments.running.args import RunArgs
 from jaxgen import models
+from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, unlabelled
 
 FILES = sorted([*ROOT.glob("jaxgen/**/*.py"), *ROOT.glob("experiments/**/*.py")])
@@ -173,6 +174,14 @@ def test_sample(model: Model) -> None:
     assert images.max() <= 1
     assert same(model.sample(model.state, jax.random.key(3), 5), images)
     assert not same(model.sample(model.state, jax.random.key(4), 5), images)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 1), (4, 4), (4, 4.5, 1), "28x28x1", None])
+@pytest.mark.parametrize("name", models.names())
+def test_no_model_of_impossible_images(name: str, shape: Any) -> None:
+    module = models.module(name)
+    with pytest.raises(SettingError, match="an image shape, "):
+        module.learner(module.Config(), shape)
 
 
 def test_vmap_over_keys(model: Model) -> None:

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxgen.errors import SettingError
 from jaxgen.models.adversarial import rescaled
-from jaxgen.random import RESOLUTION, bernoulli, binarize, bits16, normal, threefry2x32
+from jaxgen.random import (
+    RESOLUTION,
+    asked_or_drawn,
+    bernoulli,
+    binarize,
+    bits16,
+    normal,
+    threefry2x32,
+)
 
 GOLDEN = {
     "fold_in": [2716826189, 292468403],
@@ -152,3 +161,14 @@ def test_normal_is_that_of_jax_and_normal() -> None:
     assert np.all(np.abs(np.array(moments) - [0, 1, 0, 3]) < 4 * error)
     tail = np.sqrt(2) * jax.lax.erf_inv(jnp.float32(-1 + 2**-24))
     np.testing.assert_allclose(tail, -5.42, atol=1e-3)
+
+
+def test_labels_are_asked_for_or_drawn() -> None:
+    drawn = np.asarray(asked_or_drawn(jax.random.key(0), None, 3000, 3))
+    counts = np.bincount(drawn, minlength=3)
+    assert counts.sum() == 3000
+    assert np.all(np.abs(counts - 1000) < 5 * np.sqrt(3000 * 2 / 9))
+    np.testing.assert_array_equal(asked_or_drawn(jax.random.key(0), [2, 0, 1], 3, 3), [2, 0, 1])
+    for labels in ([0, 1], [0.0, 1.0, 2.0], [[0], [1], [2]]):
+        with pytest.raises(SettingError, match="expected 3 labels, whole numbers, found"):
+            asked_or_drawn(jax.random.key(0), labels, 3, 3)

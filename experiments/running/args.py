@@ -16,6 +16,9 @@ from jaxgen.training.sharding import layout
 
 logger = logging.getLogger("jaxgen")
 
+LEAST_UPDATES = 16
+"""Of an epoch of the user's own images, where no batch size is asked for."""
+
 
 @dataclass(frozen=True)
 class RunArgs:
@@ -117,6 +120,17 @@ def moved_to(preset: AnyArgs, args: AnyArgs, before: AnyArgs) -> AnyArgs:
     return dataclasses.replace(preset, **given)
 
 
+def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:
+    """The settings with batches so small that an epoch of the user's own set has some updates."""
+    num = len(dataset.train.images)
+    most = max(2, num // LEAST_UPDATES)
+    if dataset.name in data.NAMES or args.batch_size <= most:
+        return args
+    logger.info("batches of %d, because there are %d images; --batch-size changes them", most, num)
+    changes: dict[str, Any] = {"batch_size": most}
+    return dataclasses.replace(args, **changes)
+
+
 def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyArgs:
     """The settings whose model has the classes of the data set if it is to be conditional.
 
@@ -132,6 +146,12 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
             remedy="leave --conditional out, or put the images into one folder per class",
         )
     model: Any = args.model  # type: ignore[attr-defined] # of an experiment whose model has classes
+    if model.num_classes not in (0, dataset.num_classes):
+        raise SettingError(
+            expected=f"--num-classes {dataset.num_classes}, those of {dataset.name}",
+            found=str(model.num_classes),
+            remedy="leave --num-classes out: --conditional sets it",
+        )
     model = dataclasses.replace(model, num_classes=dataset.num_classes)
     changes: dict[str, Any] = {"model": model}
     return dataclasses.replace(args, **changes)

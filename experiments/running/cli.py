@@ -20,7 +20,7 @@ import tyro
 from flax.traverse_util import flatten_dict
 
 from experiments.running import seeds
-from experiments.running.args import RunArgs, load_dataset
+from experiments.running.args import RunArgs, in_small_batches, load_dataset
 from experiments.running.cluster import joined
 from experiments.running.console import accept_any_text, show, without_reader, write_error
 from experiments.running.experiment import Experiment
@@ -186,7 +186,7 @@ def make_deterministic() -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def execute(experiment: Experiment[Any], args: RunArgs) -> None:
+def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool = True) -> None:
     """Loads the data, owns the folder, trains and reports."""
     if args.deterministic:
         make_deterministic()
@@ -196,6 +196,8 @@ def execute(experiment: Experiment[Any], args: RunArgs) -> None:
         with joined(args.cluster, _alike(experiment, args)):
             dataset = load_dataset(args)
             args = args.fitted(dataset)
+            if not batch_size_given:
+                args = in_small_batches(args, dataset)
             name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
             folder = args.out or Path("runs") / name
             _check_is_no_seed(folder)
@@ -244,7 +246,9 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
 
     def act() -> None:
         flags = sys.argv[1:]
-        execute(experiment, args or parse(experiment.presets, experiment.quick, flags))
+        given = args or parse(experiment.presets, experiment.quick, flags)
+        sized = args is not None or any(flag.startswith("--batch-size") for flag in flags)
+        execute(experiment, given, sized)
 
     try:
         return exit_code(act, after_stop="add --resume to go on")

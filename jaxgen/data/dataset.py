@@ -17,6 +17,10 @@ class Split(NamedTuple):
     labels: Int32[np.ndarray, " num"]
     """Classes, counted from 0; all 0 where the data set has none."""
 
+    def __repr__(self) -> str:
+        """The split in a line, without its arrays."""
+        return f"<Split of {len(self.images):,} images {[*self.images.shape[1:]]}>"
+
 
 class Dataset(NamedTuple):
     """Training and test images of one size, with their labels."""
@@ -30,6 +34,13 @@ class Dataset(NamedTuple):
     """The class of each label; empty where there are no labels."""
     source: str = ""
     """Where the images came from, in words."""
+
+    def __repr__(self) -> str:
+        """The data set in a line, without its arrays."""
+        shape = "x".join(map(str, self.image_shape))
+        classes = f", {self.num_classes} classes" if self.class_names else ""
+        numbers = f"{len(self.train.images):,} train and {len(self.test.images):,} test images"
+        return f"<Dataset {self.name}: {numbers} of {shape}{classes}>"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -39,9 +39,9 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages, named_key
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.nn.augment import Policy, augmented
-from jaxgen.random import normal
+from jaxgen.random import asked_or_drawn, normal
 
 Codes: TypeAlias = Float[Array, "batch latent"]
 Pixels: TypeAlias = Float[Array, "batch height width channels"]
@@ -451,8 +451,7 @@ def sample(
     codes = normal(key, (num, config.latent_size))
     if not config.num_classes:
         return images_of(nets, state, codes)
-    if labels is None:
-        labels = jax.random.randint(named_key(key, "labels"), (num,), 0, config.num_classes)
+    labels = asked_or_drawn(key, labels, num, config.num_classes)
     return images_of(nets, state, codes, labels)
 
 

@@ -44,10 +44,11 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
+from jaxgen.images import check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
 from jaxgen.models import label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
-from jaxgen.random import Binarize, bernoulli
+from jaxgen.random import Binarize, as_labels, bernoulli
 
 Layers: TypeAlias = tuple[rbm.Params, ...]
 """Parameters layer by layer, the lowest first; each is [units below, units above] wide. Label units
@@ -363,6 +364,8 @@ def sample_net(
     """
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
+    if labels is not None:
+        labels = as_labels(labels, num)
     _, probs = generate(net, key_chain, start, num_steps, labels=labels)
     return probs.reshape(num, *image_shape)
 
@@ -391,7 +394,7 @@ def learner(
     A first layer of Gaussian units begins with `rbm.pixel_statistics` of the training images.
     """
     return Learner(
-        init=partial(init, config, math.prod(image_shape), lower, pixels=pixels),
+        init=partial(init, config, math.prod(check_shape(image_shape)), lower, pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import MAX_SIZE, require, require_above_zero, require_positive
+from jaxgen.images import check_shape
 from jaxgen.learner import Labels, Learner, PRNGKey, RawImages
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import (
@@ -220,6 +221,7 @@ def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
 
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
     """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
+    check_shape(image_shape)
     found = adversarial.game(config, nets(config, image_shape), net_shape(image_shape))
     return found._replace(learner=found.learner._replace(image_shape=image_shape))
 

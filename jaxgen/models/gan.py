@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require, require_layer_sizes
+from jaxgen.images import check_shape
 from jaxgen.learner import Labels, Learner
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import (
@@ -104,6 +105,7 @@ def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
 
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
     """Both nets with their learner, for images of `image_shape` [H, W, C]."""
+    check_shape(image_shape)
     return adversarial.game(config, nets(config, image_shape), image_shape)
 
 

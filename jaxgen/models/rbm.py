@@ -45,7 +45,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import blocks, check_images
+from jaxgen.images import blocks, check_images, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.random import Binarize, bernoulli, binarize, normal
 
@@ -496,7 +496,7 @@ def learner(
         fit(rbm.learner(config, image_shape, pixels), images, schedule, seeds)
     """
     return Learner(
-        init=partial(init, config, math.prod(image_shape), pixels=pixels),
+        init=partial(init, config, math.prod(check_shape(image_shape)), pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

@@ -42,10 +42,11 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
+from jaxgen.images import check_shape
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.nn.conv_spec import ConvSpec, blockwise
 from jaxgen.nn.layers import Conv, ConvTranspose
-from jaxgen.random import Binarize, binarize, normal
+from jaxgen.random import Binarize, asked_or_drawn, binarize, normal
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """[H, W, C]."""
@@ -146,7 +147,7 @@ def decided(config: Config, image_shape: ImageShape) -> Config:
     Errors:
         SettingError: the pixels of colour images are to be binary, and no decoder is named.
     """
-    height, width, num_channels = image_shape
+    height, width, num_channels = check_shape(image_shape)
     grey = num_channels == 1
     changes: dict[str, Any] = {}
     if config.architecture == "auto":
@@ -455,9 +456,8 @@ def sample(
 ) -> Images:
     """E[x|z] [num, H, W, C] for codes z ~ N(0, I); a conditional VAE draws classes not given."""
     codes = normal(key, (num, nets.config.latent_size))
-    if nets.config.num_classes and labels is None:
-        labels = jax.random.randint(named_key(key, "labels"), (num,), 0, nets.config.num_classes)
-    given = None if labels is None else _given(nets, labels)
+    num_classes = nets.config.num_classes
+    given = asked_or_drawn(key, labels, num, num_classes) if num_classes else None
     return decoded_means(state.params, nets, codes, given).reshape(num, *nets.image_shape)
 
 

@@ -39,6 +39,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
+from jaxgen.images import check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
@@ -256,7 +257,7 @@ def learner(
     Random weights of Gaussian units begin with `rbm.pixel_statistics` of the training images.
     """
     return Learner(
-        init=partial(init, config, math.prod(image_shape), layers, pixels=pixels),
+        init=partial(init, config, math.prod(check_shape(image_shape)), layers, pixels=pixels),
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,

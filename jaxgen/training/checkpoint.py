@@ -261,6 +261,13 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
                     remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
                 )
 
+    if (data := manifest["settings"].get("data")) and settings.get("data", data) != data:
+        raise CheckpointError(
+            expected=f"the images that {path} was trained on, sha256 {data[:16]}",
+            found=f"others, {settings['data'][:16]}",
+            remedy="give --dataset the same images, or choose another --out, or start again with "
+            "--overwrite",
+        )
     version, flags = "use the code version that wrote it", "type the flags of the original run"
     there = str(manifest.get("format"))
     require_same("", {"format": str(_FORMAT)}, {"format": there}, version)

@@ -212,11 +212,16 @@ def training_set(learner: Learner, data: Dataset | Split | RawImages) -> Batch:
         upper = f" to {most}" if learner.num_classes else ""
         raise SettingError(
             expected=f"{len(images)} labels, whole numbers from 0{upper}",
-            found=f"{labels.dtype} {[*labels.shape]}"
-            + (f" from {labels.min()} to {labels.max()}" if labels.size else ""),
+            found=f"{labels.dtype} {[*labels.shape]}{_range_of(labels)}",
             remedy="give a label for each image",
         )
     return Batch(images, labels.astype(np.int32))
+
+
+def _range_of(labels: np.ndarray) -> str:
+    """Between which numbers labels lie, if there are any and they are numbers."""
+    numbers = labels.size and labels.dtype.kind in "biuf"
+    return f" from {labels.min()} to {labels.max()}" if numbers else ""
 
 
 def _alike(schedule: Schedule) -> dict[str, str]:

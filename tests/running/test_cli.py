@@ -11,12 +11,14 @@ import pytest
 from support.helpers import DIGITS, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
-from experiments import rbm
+from experiments import dbn, rbm
 from experiments.running import cli
+from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import SettingError
+from jaxgen.models import dbn as dbn_model
 from jaxgen.runs import manifest as run_manifest
 
 
@@ -160,3 +162,23 @@ def test_a_session_has_the_test_images_that_are_measured(tmp_path: Path) -> None
     session = session_for("rbm", rbm.Args(), Dataset("large", split, split, "0"), tmp_path)
     assert len(session.dataset.train.images) == 10_001
     np.testing.assert_array_equal(session.dataset.test.labels, split.labels[:10_000])
+
+
+def test_batches_follow_the_users_own_set(caplog: pytest.LogCaptureFixture) -> None:
+    split = Split(np.zeros((160, 1, 2, 1), np.uint8), np.zeros(160, np.int32))
+    own = Dataset("own", split, split, "0")
+    with caplog.at_level("INFO", "jaxgen"):
+        assert in_small_batches(rbm.Args(), own).batch_size == 10
+    assert "batches of 10, because there are 160 images; --batch-size changes them" in caplog.text
+    assert in_small_batches(rbm.Args(batch_size=7), own).batch_size == 7
+    assert in_small_batches(rbm.Args(), own._replace(name="mnist")).batch_size == 100
+
+
+def test_the_number_of_classes_is_that_of_the_data() -> None:
+    split = Split(np.zeros((9, 1, 2, 1), np.uint8), np.arange(9, dtype=np.int32) % 3)
+    own = Dataset("own", split, split, "0", ("a", "b", "c"))
+    args = dbn.Args(conditional=True, model=dbn_model.Config(num_classes=7))
+    with pytest.raises(SettingError, match="expected --num-classes 3, those of own, found 7"):
+        args.fitted(own)
+    assert dbn.Args(conditional=True).fitted(own).model.num_classes == 3
+    assert repr(own) == "<Dataset own: 9 train and 9 test images of 1x2x1, 3 classes>"

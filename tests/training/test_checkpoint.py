@@ -635,3 +635,11 @@ def test_a_disk_that_fills_inside_orbax_is_a_write_error(tmp_path: Path) -> None
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.count("File too large") == len(out.splitlines()) == 5
+
+
+def test_other_images_are_called_that(tmp_path: Path) -> None:
+    tree = {"w": jnp.zeros(3)}
+    save(tmp_path, 1, tree, {"data": "a" * 64, "seeds": "(0,)"})
+    words = f"was trained on, sha256 {'a' * 16}, found others, {'b' * 16}; give --dataset"
+    with pytest.raises(CheckpointError, match=words):
+        restore(tmp_path, tree, {"data": "b" * 64, "seeds": "(0,)"})

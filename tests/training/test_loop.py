@@ -659,6 +659,7 @@ def test_a_step_may_take_several_mini_batches() -> None:
         (np.full(21, 3), "found int64 [21] from 3 to 3"),
         (np.full(21, -1), "found int64 [21] from -1 to -1"),
         (np.zeros(21), "found float64 [21]"),
+        (np.full(21, "cat"), "found <U3 [21]; give a label"),
     ],
 )
 def test_labels_that_cannot_be_learned(labels: Any, words: str) -> None:
