@@ -137,6 +137,14 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
     return dataclasses.replace(args, **changes)
 
 
+def check_places(args: RunArgs) -> None:
+    """Raises SettingError if the run would be written in the user's folder of images."""
+    if args.dataset != "auto":
+        place = data.place_of(args.dataset)
+        if place.kind == "folder":
+            data.check_outside(Path(place.text), args.out or Path("runs"), "--out")
+
+
 def load_dataset(args: RunArgs) -> data.Dataset:
     """Loads the data set of the flags; with `auto`, MNIST if it can be had, else digits.
 

@@ -5,6 +5,7 @@ from jaxgen.data.dataset import Dataset, Split
 from jaxgen.data.loading import (
     NAMES,
     Name,
+    check_outside,
     data_root,
     find_images,
     find_prepared,
@@ -24,6 +25,7 @@ __all__ = [
     "ImageOptions",
     "Name",
     "Split",
+    "check_outside",
     "data_root",
     "find_images",
     "find_prepared",

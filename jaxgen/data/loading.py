@@ -203,6 +203,7 @@ def load(
     if kind == "folder":
         from jaxgen.data.folder import folder_source
 
+        check_outside(Path(text), root, "--data-dir")
         source, key = folder_source(Path(text), name)
     else:
         from jaxgen.data import hubs
@@ -211,6 +212,16 @@ def load(
             hubs.tfds_source(text, name, root) if kind == "tfds" else hubs.hub_source(text, name)
         )
     return prepared.prepare(name, key, lambda: source, options, root)
+
+
+def check_outside(images: Path, place: Path, flag: str) -> None:
+    """Raises SettingError if what would be written lies in the folder of the user's images."""
+    if place.resolve().is_relative_to(images.resolve()):
+        raise SettingError(
+            expected=f"{flag} outside the folder of images, in which nothing is ever written",
+            found=f"{prepared.as_text(str(place))} in {prepared.as_text(str(images))}",
+            remedy=f"set {flag} to another folder",
+        )
 
 
 def from_folder(

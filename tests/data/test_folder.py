@@ -16,6 +16,7 @@ from PIL import Image
 from support.helpers import ROOT, one_line
 from support.runs import contents
 
+from experiments.running.args import RunArgs, check_places
 from jaxgen import data
 from jaxgen.data import pictures, prepared
 from jaxgen.errors import DataError, SettingError, WriteError
@@ -345,3 +346,110 @@ def test_the_folder_in_a_bad_state(tmp_path: Path) -> None:
     assert len(both(found)) == 14
     assert found.class_names == ("circles", "squares and more")
     assert sorted(np.concatenate([found.train.labels, found.test.labels])) == [0] * 10 + [1] * 4
+
+
+def test_links_that_lead_out_are_not_followed(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / "a" / f"{i}.png", (i, 1, 2))
+        picture(tmp_path / "private" / f"{i}.png", (i, 200, 2))
+    for place, target in (("private", "private"), ("one.png", "private/0.png"), ("none.png", "x")):
+        (folder / place).symlink_to(tmp_path / target)
+    (folder / "a" / "again.png").symlink_to("0.png")
+    caplog.set_level(logging.INFO)
+    found = both(load())
+    assert len(found) == 4
+    assert (found[:, 3, 3, 1] == 1).all()
+    assert "; 3 links that lead out of the folder were not followed" in caplog.messages[-1]
+    (tmp_path / "link").symlink_to(folder)  # the folder that is named may be a link
+    assert len(both(data.from_folder(tmp_path / "link", data_dir=tmp_path / "data"))) == 4
+
+
+def test_runs_in_the_folder_are_no_pictures(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / f"{i}.png", (i, 1, 2))
+    for place, name in (("mine", "summary.json"), ("runs/x", "manifest.json")):
+        picture(folder / place / "figures" / "samples.png", (9, 9, 9))
+        for file in ("config.json", name):
+            (folder / place / file).write_text("{}")
+    picture(folder / "runs" / "compare" / "page.png", (9, 9, 9))
+    picture(folder / "marathons" / "runs" / "start.png", (5, 1, 2))  # of pictures
+    caplog.set_level(logging.INFO)
+    found = both(load())
+    assert sorted(found[:, 3, 3, 0].tolist()) == [0, 1, 2, 5]
+    assert "2 folders of jaxgen's runs" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("sides", [("Train", "TEST"), ("training", "testing")])
+def test_other_names_of_the_sides(
+    tmp_path: Path, load: Any, sides: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for side, num in zip(sides, (5, 2), strict=True):
+        for i in range(num):
+            picture(tmp_path / "pictures" / side / f"{i}.png", (10 * i, num, 0))
+    picture(tmp_path / "pictures" / "__MACOSX" / "0.png")
+    caplog.set_level(logging.INFO)
+    found = load()
+    assert (found.train.images[:, 3, 3, 1] == 5).all()
+    assert (found.test.images[:, 3, 3, 1] == 2).all()
+    assert found.class_names == ()
+    assert "1 hidden" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("flat", ["train", "test"])
+def test_a_side_without_classes(tmp_path: Path, load: Any, flat: str) -> None:
+    other = {"train": "test", "test": "train"}[flat]
+    for i in range(4):
+        picture(tmp_path / "pictures" / flat / f"{i}.png", (i, 1, 2))
+        picture(tmp_path / "pictures" / other / "ab"[i % 2] / f"{i}.png", (i, 9, 2))
+    with pytest.raises(DataError) as error:
+        load()
+    assert f"no classes in {flat}/, and 2 in {other}/" in one_line(error)
+    assert f"move {flat}/ elsewhere" in one_line(error)
+
+
+def test_a_folder_that_vanishes(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    gone, stat = str(tmp_path / "pictures" / "gone"), os.stat
+    Path(gone).mkdir()
+
+    def act(path: Any, **options: Any) -> os.stat_result:
+        if path == gone:
+            raise FileNotFoundError(errno.ENOENT, "No such file", gone)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", act)
+    caplog.set_level(logging.INFO)
+    found = data.from_folder(tmp_path / "pictures", data_dir=tmp_path / "data")
+    assert len(both(found)) == 3
+    assert "1 folders that may not be read" in caplog.messages[-1]
+
+
+def test_nothing_is_written_among_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / f"{i}.png", (i, 1, 2))
+    before = contents(tmp_path)
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, folder / "data", tmp_path / "link" / "data"):
+        with pytest.raises(SettingError) as error:
+            data.from_folder(folder, data_dir=place)
+        assert "set --data-dir" in one_line(error)
+    monkeypatch.chdir(folder)
+    for args in (RunArgs(dataset="."), RunArgs(dataset=str(folder), out=folder / "x")):
+        with pytest.raises(SettingError) as error:
+            check_places(args)
+        assert "set --out" in one_line(error)
+    check_places(RunArgs(dataset=".", out=tmp_path / "run"))
+    (tmp_path / "link").unlink()
+    assert contents(tmp_path) == before
