@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -258,12 +259,19 @@ def from_folder(
     return load(Path(path), data_dir, options=options)
 
 
-def find_images(digest: str, data_dir: Path | None = None) -> str | None:
+def find_images(
+    digest: str,
+    data_dir: Path | None = None,
+    name: str = "",
+    class_names: Sequence[str] | None = None,
+) -> str | None:
     """``prepared:NAME-KEY`` of the prepared images of this digest; None where there are none.
 
-    It looks among what this computer's `load` has prepared, and opens nothing else.
+    It looks among what this computer's `load` has prepared, and opens nothing else. The digest
+    knows nothing of names: of several sets the one of this `name` is taken, if there is one, and
+    where `class_names` are given, none whose classes are called otherwise.
     """
-    folder = prepared.find(data_root(data_dir), digest)
+    folder = prepared.find(data_root(data_dir), digest, name, class_names)
     return f"prepared:{folder.name}" if folder else None
 
 

@@ -228,13 +228,21 @@ def options_of(folder: Path) -> ImageOptions:
     return ImageOptions(**found | {"image_size": tuple(found["image_size"])})
 
 
-def find(root: Path, digest: str) -> Path | None:
-    """The folder of the prepared set with this digest; None where there is none."""
+def find(root: Path, digest: str, name: str, class_names: Sequence[str] | None) -> Path | None:
+    """The folder of a prepared set with this digest and these classes; None where there is none.
+
+    Of several the one of this name, if it is there: copies of a folder have one digest.
+    """
+    others = None
     for path in sorted(folder_of(root).glob(f"*/{FOUND}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(read_file(path, MAX_FOUND))["digest"] == digest:
-                return path.parent
-    return None
+            found = json.loads(read_file(path, MAX_FOUND))
+            same_classes = class_names is None or found["class_names"] == [*class_names]
+            if found["digest"] == digest and same_classes:
+                if found["name"] == name:
+                    return path.parent
+                others = others or path.parent
+    return others
 
 
 def _locked(folder: Path) -> int | None:
@@ -281,7 +289,8 @@ def _remove_stale(parent: Path) -> None:
                 handle = os.open(folder, os.O_RDONLY)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _clear(folder)
+                    if not (folder / FOUND).exists():  # its owner may have ended meanwhile
+                        _clear(folder)
                 finally:
                     os.close(handle)
 

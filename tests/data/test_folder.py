@@ -453,3 +453,46 @@ def test_nothing_is_written_among_the_pictures(
     check_places(RunArgs(dataset=".", out=tmp_path / "run"))
     (tmp_path / "link").unlink()
     assert contents(tmp_path) == before
+
+
+def test_of_equal_images_those_of_the_name_and_the_classes(tmp_path: Path) -> None:
+    """Three folders hold the same files; one digest, and three prepared sets."""
+    for folder, names in (("a", "xy"), ("b", "xy"), ("c", "xz")):
+        for label, name in enumerate(names):
+            for i in range(4):
+                picture(tmp_path / folder / name / f"{i}.png", (i, label, 2))
+    sets = {
+        folder: data.from_folder(tmp_path / folder, data_dir=tmp_path / "data") for folder in "abc"
+    }
+    (digest,) = {each.digest for each in sets.values()}
+
+    def found(name: str, class_names: Any) -> str:
+        text = data.find_images(digest, tmp_path / "data", name, class_names)
+        return data.load(text, tmp_path / "data").name if text else ""
+
+    for name, each in sets.items():
+        assert found(name, each.class_names) == name
+    assert found("d", ("x", "z")) == "c"
+    assert found("c", ("x", "y")) in ("a", "b")
+    assert found("b", None) == "b"
+    assert found("a", ("x", "w")) == ""
+
+
+def test_what_ended_while_it_was_looked_at_stays(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process ends its set between the first look and the lock."""
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    load()
+    (folder,) = (tmp_path / "data" / "jaxgen" / "images").iterdir()
+    before, exists, looks = contents(folder), Path.exists, []
+
+    def at_first_not(path: Path) -> bool:
+        looks.append(path)
+        return len(looks) > 1 and exists(path)
+
+    monkeypatch.setattr(Path, "exists", at_first_not)
+    prepared._remove_stale(folder.parent)
+    monkeypatch.undo()
+    assert contents(folder) == before

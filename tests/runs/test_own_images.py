@@ -123,3 +123,13 @@ def test_verify_repeats_it_from_the_prepared_images(
     (place / "my pics" / "a" / "0.png").unlink()
     assert reproduce.main([*where, str(place / "none"), "--dataset", str(place / "my pics")]) == 2
     assert "was trained on" in only_line(capsys.readouterr().err.splitlines(keepends=True)[-1])
+
+
+def test_other_names_of_classes_are_another_data_set(place: Path) -> None:
+    (place / "my pics" / "b").rename(place / "my pics" / "c")  # the same images and labels
+    run = jaxgen.load(place / "run")
+    again = data.load(place / "my pics", place / "data")
+    assert again.digest == run.dataset_digest
+    assert run.dataset(place / "data").class_names == ("a", "b")
+    with pytest.raises(SettingError, match="of the classes a, b"):
+        run.dataset(place / "data", again=place / "my pics")
