@@ -116,27 +116,28 @@ def place_of(dataset: str | Path) -> Place:
         for prefix in ("tfds", "hf", "prepared"):
             if text.startswith(f"{prefix}:"):
                 return Place(prefix, text)
-    found = "an empty text"
+    found, remedy = "an empty text", "choose one of these"
     if text:
         path = expanded(Path(text)).absolute()
         try:
             str(path).encode()
             mode = os.stat(path).st_mode
         except UnicodeEncodeError:
-            found = f"{text!a}, whose letters no encoding has"
+            found = f"{prepared.as_text(text)[:100]!r}, whose name is not in UTF-8"
+            remedy = "rename it, or a folder above it"
         except (OSError, ValueError) as error:
-            found = f"{text!r} ({getattr(error, 'strerror', None) or error})"
+            found = f"{text[:100]!r} ({getattr(error, 'strerror', None) or error})"
         else:
             if stat.S_ISDIR(mode):
                 return Place("folder", str(path))
             if stat.S_ISREG(mode) and path.suffix.lower() in ARRAY_ENDINGS:
                 return Place("array", str(path))
-            found = f"{text!r}, a file of another kind"
+            found = f"{text[:100]!r}, a file of another kind"
     raise SettingError(
         expected=f"{' or '.join(NAMES)}, or a folder of images, a .npy or .npz file, tfds:NAME or "
         "hf:NAME",
         found=found,
-        remedy="choose one of these",
+        remedy=remedy,
     )
 
 
@@ -228,7 +229,7 @@ def check_outside(images: Path, place: Path, flag: str) -> None:
 def from_folder(
     path: str | Path,
     *,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | Sequence[int] | None = None,
     grey: bool = False,
     colour: bool = False,
     crop: Literal["centre", "pad", "none"] = "centre",
@@ -254,7 +255,7 @@ def from_folder(
     Raises:
         As `load`.
     """
-    sides = image_size if isinstance(image_size, tuple) else (image_size,) if image_size else ()
+    sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)
     return load(Path(path), data_dir, options=options)
 
@@ -282,7 +283,9 @@ def _load_prepared(text: str, root: Path, options: ImageOptions) -> Dataset:
         SettingError: there are none of this name, or they are of other options.
     """
     folder, name = prepared.folder_of(root), text.removeprefix("prepared:")
-    dataset = prepared.read(folder / name) if re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) else None
+    dataset = (
+        prepared.read(folder / name) if re.fullmatch(r"[A-Za-z0-9][\w.-]{,99}", name) else None
+    )
     others = dataset and options not in (DEFAULT, prepared.options_of(folder / name))
     if dataset is None or others:
         raise SettingError(
@@ -327,7 +330,7 @@ def _embedded_digits() -> Dataset:
 def _check_name(name: str) -> None:
     if name not in NAMES:
         remedy = "choose one of these"
-        raise SettingError(expected=" or ".join(NAMES), found=repr(name), remedy=remedy)
+        raise SettingError(expected=" or ".join(NAMES), found=repr(name[:100]), remedy=remedy)
 
 
 def data_root(data_dir: Path | None) -> Path:

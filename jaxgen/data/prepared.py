@@ -322,7 +322,7 @@ def _write(folder: Path, source: Source, options: ImageOptions) -> None:
         "class_names": source.class_names,
         "digest": digest_of(train, test),
         "options": dataclasses.asdict(options),
-        "line": line(source, survey, used, len(test.labels)),
+        "line": line(source, survey, used, train.labels, len(test.labels)),
     }
     write_json(folder / FOUND, found)
 
@@ -520,7 +520,9 @@ def _check(source: Source, survey: Survey) -> None:
         )
 
 
-def line(source: Source, survey: Survey, plan: Plan, num_test: int) -> str:
+def line(
+    source: Source, survey: Survey, plan: Plan, train_labels: np.ndarray, num_test: int
+) -> str:
     """What was found, in one line."""
     height, width = plan.size
     made = f"{height}x{width}x{3 if plan.colour else 1}"
@@ -533,6 +535,12 @@ def line(source: Source, survey: Survey, plan: Plan, num_test: int) -> str:
         for label, name in enumerate(source.class_names):
             counts[printable(name, 30)] += survey.labels[label]
         words.append(f"{len(source.class_names):,} classes: {_counted(counts)}")
+        trained = {*np.unique(train_labels).tolist()}
+        without = [name for i, name in enumerate(source.class_names) if i not in trained]
+        if without:
+            more = f" and {len(without) - MOST_NAMED:,} more" * (len(without) > MOST_NAMED)
+            named = ", ".join(printable(name, 30) for name in without[:MOST_NAMED])
+            words.append(f"without training images: {named}{more}")
     else:
         words.append("no classes")
     words.append(f"as {made}, {num_test:,} of them to test")

@@ -234,8 +234,8 @@ class Run:
         theirs, ours = self.summary.get("class_names"), [*dataset.class_names]
         if theirs not in (None, ours):
             raise SettingError(
-                expected=f"{self.dataset_name} of the classes {shown(', '.join(theirs) or 'none')}, "
-                f"which {self.folder} was trained on",
+                expected=f"{self.dataset_name}, which {self.folder} was trained on, of the classes "
+                f"{shown(', '.join(self.class_names) or 'none')}",
                 found=shown(", ".join(ours) or "none"),
                 remedy="name its data set as it was",
             )

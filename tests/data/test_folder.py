@@ -456,14 +456,12 @@ def test_nothing_is_written_among_the_pictures(
 
 
 def test_of_equal_images_those_of_the_name_and_the_classes(tmp_path: Path) -> None:
-    """Three folders hold the same files; one digest, and three prepared sets."""
-    for folder, names in (("a", "xy"), ("b", "xy"), ("c", "xz")):
-        for label, name in enumerate(names):
-            for i in range(4):
-                picture(tmp_path / folder / name / f"{i}.png", (i, label, 2))
-    sets = {
-        folder: data.from_folder(tmp_path / folder, data_dir=tmp_path / "data") for folder in "abc"
-    }
+    """Three files hold the same arrays but the classes' names; one digest, three prepared sets."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 3, 1), dtype=np.uint8)
+    sets = {}
+    for name, classes in (("a", "xy"), ("b", "xy"), ("c", "xz")):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=[*classes] * 4)
+        sets[name] = data.load(tmp_path / f"{name}.npz", tmp_path / "data")
     (digest,) = {each.digest for each in sets.values()}
 
     def found(name: str, class_names: Any) -> str:
@@ -496,3 +494,25 @@ def test_what_ended_while_it_was_looked_at_stays(
     prepared._remove_stale(folder.parent)
     monkeypatch.undo()
     assert contents(folder) == before
+
+
+def test_sizes_of_python(tmp_path: Path, load: Any) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    sizes: dict[Any, tuple[int, int, int]] = {np.int64(8): (8, 8, 3), 7: (7, 7, 3)}
+    for size, shape in [*sizes.items(), ([8, 9], (8, 9, 3)), ((8,), (8, 8, 3))]:
+        assert load(image_size=size).image_shape == shape
+    for wrong in (0, (), [], True, 8.5, (8, 9, 10)):
+        with pytest.raises(SettingError) as error:
+            load(image_size=wrong)
+        assert "--image-size of one or two numbers" in one_line(error)
+
+
+def test_names_that_are_no_text_or_too_long() -> None:
+    with pytest.raises(SettingError) as error:
+        data.load(os.fsdecode(b"pict\xffres"))
+    assert "rename it" in one_line(error)
+    for text in ("x" * 5000, "x/" * 2000, "prepared:" + "x" * 5000):
+        with pytest.raises(SettingError) as error:
+            data.load(text)
+        assert len(one_line(error)) < 400
