@@ -1,6 +1,6 @@
 """SIGINT and SIGTERM: in training the run saves its state first, elsewhere the process leaves.
 
-So it does after SIGHUP, anywhere, because the terminal is gone; `nohup` has it ignored.
+So it does after SIGHUP, anywhere, because the terminal is gone; under `nohup` that is ignored.
 
 No handler here raises. Python may run one inside a callback, such as JAX's of the garbage
 collector, where an exception is printed and dropped, and the program would go on.

@@ -1,10 +1,8 @@
 """Data sets as arrays of bytes on the host: by name, of your own pictures, of arrays."""
 
 from jaxgen.data.arrays import from_arrays
-from jaxgen.data.dataset import Dataset, Split
+from jaxgen.data.dataset import NAMES, Dataset, Name, Split
 from jaxgen.data.loading import (
-    NAMES,
-    Name,
     check_outside,
     data_root,
     find_images,

@@ -21,8 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxgen.data.dataset import Dataset, Split, digest_of
-from jaxgen.data.loading import NAMES
+from jaxgen.data.dataset import NAMES, Dataset, Split, digest_of
 from jaxgen.data.prepared import (
     TEST,
     TRAIN,

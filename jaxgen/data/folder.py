@@ -176,17 +176,19 @@ def _put_on_sides(files: list[_File], ignored: Counter[str]) -> list[_File]:
 
 def _check_sides(folder: Path, files: list[_File]) -> None:
     """Raises DataError if the images of one side are in folders of classes, and the other's not."""
-    classes: dict[str, set[str]] = {}
+    classes, test = dict[str, set[str]](), ""
     for file in files:
         if file.place is not None:
             side = Path(file.path).parts[-len(file.parts) - 1]
             classes.setdefault(side, set()).update(file.parts[:-1][:1])
+            test = side if file.place == TEST else test
     flat, other = [*sorted(classes, key=lambda side: len(classes[side])), "", ""][:2]
     if len(classes) == 2 and not classes[flat] and len(classes[other]) > 1:
-        flat, other, num = as_text(flat), as_text(other), len(classes[other])
+        num = len(classes[other])
+        flat, other, test = map(as_text, (flat, other, test))
         raise DataError(
             expected=f"folders of classes in {flat}/, as in {other}/, of {as_text(str(folder))}",
             found=f"no classes in {flat}/, and {num:,} in {other}/",
             remedy=f"put the images of {flat}/ into folders called like those of {other}/, or move "
-            f"{flat}/ elsewhere",
+            f"{test}/ elsewhere; without it a tenth of the images is kept aside",
         )

@@ -25,21 +25,18 @@ import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from jaxgen.data import prepared
-from jaxgen.data.dataset import Dataset, Split, digest_of
+from jaxgen.data.dataset import NAMES, Dataset, Split, digest_of
 from jaxgen.data.options import ImageOptions
 from jaxgen.data.prepared import KEY_LENGTH
 from jaxgen.data.sources import command, find_originals, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
 from jaxgen.files import appearing_whole, expanded, remove_leftovers, require_file
 
-Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
-"""Data sets that `load` knows; another one is a builder more, and a name here."""
-NAMES = get_args(Name)
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
 MAX_PREPARED = 1 << 30
 """Bytes of a prepared file; a larger one is none of these data sets'."""

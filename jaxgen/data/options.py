@@ -58,7 +58,7 @@ class ImageOptions:
         except (ValueError, AttributeError) as error:
             raise SettingError(
                 expected="--background of a colour's name, or #rrggbb",
-                found=repr(self.background),
+                found=repr(self.background)[:100],
                 remedy="set --background black, for example",
             ) from error
         return red, green, blue

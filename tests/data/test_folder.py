@@ -410,7 +410,7 @@ def test_a_side_without_classes(tmp_path: Path, load: Any, flat: str) -> None:
     with pytest.raises(DataError) as error:
         load()
     assert f"no classes in {flat}/, and 2 in {other}/" in one_line(error)
-    assert f"move {flat}/ elsewhere" in one_line(error)
+    assert "move test/ elsewhere" in one_line(error)
 
 
 def test_a_folder_that_vanishes(
@@ -512,7 +512,7 @@ def test_names_that_are_no_text_or_too_long() -> None:
     with pytest.raises(SettingError) as error:
         data.load(os.fsdecode(b"pict\xffres"))
     assert "rename it" in one_line(error)
-    for text in ("x" * 5000, "x/" * 2000, "prepared:" + "x" * 5000):
+    for text in ("x" * 5000, "~" + "x" * 5000, "x/" * 2000, "prepared:" + "x" * 5000):
         with pytest.raises(SettingError) as error:
             data.load(text)
         assert len(one_line(error)) < 400

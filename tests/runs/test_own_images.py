@@ -134,3 +134,17 @@ def test_other_names_of_classes_are_another_data_set(place: Path) -> None:
         run.dataset(place / "data")
     with pytest.raises(SettingError, match="of the classes 'a, c'"):
         run.dataset(place / "data", again=place / "my pics")
+
+
+def test_a_run_among_the_pictures_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(place)
+    monkeypatch.chdir(place / "my pics")  # where runs/ would be made
+    for flags in ((), ("--out", str(place / "my pics" / "a" / "run"))):
+        assert call("--dataset", str(place / "my pics"), "--image-size", "3", *flags) == 2
+        assert "set --out" in only_line(capsys.readouterr().err)
+    flags = ("--out", str(place / "new"), "--data-dir", str(place / "my pics" / "data"))
+    assert call("--dataset", str(place / "my pics"), *flags) == 2
+    assert "set --data-dir" in only_line(capsys.readouterr().err)
+    assert contents(place) == before
