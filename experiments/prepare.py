@@ -66,7 +66,7 @@ def main(config: Config) -> int:
             write_error(error)
             code = error.exit_code
             continue
-        own = data.find_images(dataset.digest, config.data_dir)
+        own = data.find_images(dataset.digest, config.data_dir, dataset.name, dataset.class_names)
         place = own or data.find_prepared(name, config.data_dir) or "cached"
         show(
             f"{dataset.name}: {place}, "

@@ -139,7 +139,7 @@ def expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise SettingError(
-            expected=f"a home folder for {path}",
+            expected=f"a home folder for {str(path)[:100]}",
             found="none",
             remedy="set HOME, or write the path out; --data-dir names the folder of data sets",
         ) from error

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+import numpy as np
+
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.signals import before_leaving
 from jaxgen import data
@@ -135,14 +137,15 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
     """The settings whose model has the classes of the data set if it is to be conditional.
 
     Errors:
-        SettingError: the data set has no labels.
+        SettingError: there are no two classes with training images.
     """
     if not conditional:
         return args
-    if dataset.num_classes < 2:
+    num = len(np.unique(dataset.train.labels)) if dataset.num_classes else 0
+    if num < 2:
         raise SettingError(
-            expected="--conditional with images of two classes or more",
-            found=f"{dataset.num_classes} in {dataset.name}",
+            expected="--conditional with training images of two classes or more",
+            found=f"{num} in {dataset.name}",
             remedy="leave --conditional out, or put the images into one folder per class",
         )
     model: Any = args.model  # type: ignore[attr-defined] # of an experiment whose model has classes
@@ -155,6 +158,14 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
     model = dataclasses.replace(model, num_classes=dataset.num_classes)
     changes: dict[str, Any] = {"model": model}
     return dataclasses.replace(args, **changes)
+
+
+def check_places(args: RunArgs) -> None:
+    """Raises SettingError if the run would be written in the user's folder of images."""
+    if args.dataset != "auto":
+        place = data.place_of(args.dataset)
+        if place.kind == "folder":
+            data.check_outside(Path(place.text), args.out or Path("runs"), "--out")
 
 
 def load_dataset(args: RunArgs) -> data.Dataset:

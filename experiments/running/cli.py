@@ -20,7 +20,7 @@ import tyro
 from flax.traverse_util import flatten_dict
 
 from experiments.running import seeds
-from experiments.running.args import RunArgs, in_small_batches, load_dataset
+from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
 from experiments.running.console import accept_any_text, show, without_reader, write_error
 from experiments.running.experiment import Experiment
@@ -194,6 +194,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
         args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
     with contextlib.ExitStack() as owned:
         with joined(args.cluster, _alike(experiment, args)):
+            check_places(args)
             dataset = load_dataset(args)
             args = args.fitted(dataset)
             if not batch_size_given:

@@ -1,5 +1,7 @@
 """SIGINT and SIGTERM: in training the run saves its state first, elsewhere the process leaves.
 
+So it does after SIGHUP, anywhere, because the terminal is gone; under `nohup` that is ignored.
+
 No handler here raises. Python may run one inside a callback, such as JAX's of the garbage
 collector, where an exception is printed and dropped, and the program would go on.
 """
@@ -34,9 +36,11 @@ class Stopped(Exception):  # noqa: N818 (a request, not an error)
 
 
 @contextlib.contextmanager
-def _handled(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
+def _handled(
+    handler: Callable[[int, Any], None], *more: signal.Signals
+) -> Iterator[dict[int, Any]]:
     """Handles the signals so inside the `with` block; yields the handlers of before."""
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (*SIGNALS, *more)}
     for number in before:
         signal.signal(number, handler)
     _handlers.append(handler)
@@ -70,7 +74,8 @@ def leaving_at_once(advice: str) -> Iterator[None]:
         finally:
             os._exit(128 + signum)
 
-    with _handled(leave):
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with _handled(leave, *(() if ignored else (signal.SIGHUP,))):
         yield
 
 

@@ -1,10 +1,9 @@
 """Data sets as arrays of bytes on the host: by name, of your own pictures, of arrays."""
 
 from jaxgen.data.arrays import from_arrays
-from jaxgen.data.dataset import Dataset, Split
+from jaxgen.data.dataset import NAMES, Dataset, Name, Split
 from jaxgen.data.loading import (
-    NAMES,
-    Name,
+    check_outside,
     data_root,
     find_images,
     find_prepared,
@@ -24,6 +23,7 @@ __all__ = [
     "ImageOptions",
     "Name",
     "Split",
+    "check_outside",
     "data_root",
     "find_images",
     "find_prepared",

@@ -12,6 +12,7 @@ A .npz file has the images under `images`, `x`, `data` or `arr_0`, and perhaps `
 
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,20 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxgen.data.dataset import Dataset, Split, digest_of
-from jaxgen.data.prepared import TEST, TRAIN, Item, Source, as_text, hash_of, safe_name, tenth_aside
+from jaxgen.data.dataset import NAMES, Dataset, Split, digest_of
+from jaxgen.data.prepared import (
+    TEST,
+    TRAIN,
+    Item,
+    Source,
+    as_text,
+    hash_of,
+    printable,
+    safe_name,
+    tenth_aside,
+)
 from jaxgen.data.sources import one_line
-from jaxgen.errors import DataError, SettingError, restored
+from jaxgen.errors import DataError, JaxgenError, SettingError, restored
 from jaxgen.images import DARK, as_array, conversion, guessed_range, to_uint8
 
 BLOCK_BYTES = 1 << 24
@@ -41,6 +52,8 @@ class _StoredArray:
         self._open = open_stream
         with self._open() as stream:
             self.shape, self.in_fortran_order, self.dtype = self._read_header(stream)
+        if min(self.shape, default=0) < 0:
+            raise ValueError("a negative length")
         self.ndim = len(self.shape)
 
     @staticmethod
@@ -118,7 +131,10 @@ def raw_view(images: Any, what: str = "images", where: str = "") -> RawView:
     if found.ndim not in (3, 4) or 0 in found.shape:
         raise refuse("give one array of images")
     if found.ndim == 3 and found.shape[2] in (1, 3, 4):
-        raise refuse("of one image, add the axis of images: images[None]")
+        raise refuse(
+            "of one image, add the axis of images: images[None]; of many grey ones, the axis of "
+            "channels: images[..., None]"
+        )
     first = found.ndim == 4 and found.shape[1] in (1, 3, 4) and found.shape[3] > 4
     channels = 1 if found.ndim == 3 else found.shape[1 if first else 3]
     if channels not in (1, 3, 4):
@@ -177,10 +193,11 @@ def classes_of(
     Errors:
         SettingError: they are not one whole number or text for each image, or have no name.
     """
-    given = [np.asarray(each) for each in labels]
+    given = [_decoded(np.asarray(each)) for each in labels]
     for each, num in zip(given, nums, strict=True):
         whole = each.dtype.kind in "iuUb" or (
-            each.dtype.kind == "f" and bool(np.all(each == np.rint(each)))
+            each.dtype.kind == "f"
+            and bool(np.all(np.isfinite(each)) and np.all(each == np.rint(each)))
         )
         if each.ndim == 2 and each.shape[1] == 1:
             whole = False
@@ -200,15 +217,28 @@ def classes_of(
         )
     else:
         names = tuple(map(str, class_names))
+        if twice := [name for name, num in Counter(names).items() if num > 1]:
+            raise SettingError(
+                expected="class_names that differ",
+                found=f"{twice[0][:100]!r} more than once",
+                remedy="give each class a name of its own",
+            )
         if values.dtype.kind == "U" or values[0] < 0 or values[-1] >= len(names):
             raise SettingError(
                 expected=f"labels from 0 to {len(names) - 1}, one for each of class_names",
-                found=f"from {values[0]} to {values[-1]}",
+                found=f"from {str(values[0])[:50]} to {str(values[-1])[:50]}",
                 remedy="give as many names as there are classes",
             )
         joined = np.concatenate(given)
     split = np.split(joined.astype(np.int32), np.cumsum(nums)[:-1])
     return split, names
+
+
+def _decoded(labels: np.ndarray) -> np.ndarray:
+    """Labels as texts where they are bytes, as HDF5 and C programs have them."""
+    if labels.dtype.kind != "S":
+        return labels
+    return np.char.decode(labels, "utf-8", "backslashreplace")
 
 
 def from_arrays(
@@ -229,12 +259,25 @@ def from_arrays(
             so that further images move none.
         test_labels: those of the test images.
         class_names: of the labels 0, 1, ...; the labels themselves where not given.
-        name: of the data set, in the names of files and on pages; odd letters become dashes.
+        name: of the data set, in the names of files and on pages; odd letters become dashes. That
+            of a known set, such as mnist, is refused.
 
     Errors:
-        SettingError: the numbers may mean several things, or shapes or labels do not fit.
+        SettingError: the numbers may mean several things, or shapes, labels or names do not fit.
         DataError: there are fewer than two different images.
     """
+    if not isinstance(name, str) or safe_name(name) in NAMES:
+        raise SettingError(
+            expected=f"a name that is not one of {', '.join(NAMES)}",
+            found=repr(name)[:100],
+            remedy="set name to another text",
+        )
+    if class_names is not None and labels is None:
+        raise SettingError(
+            expected="labels beside class_names",
+            found="none",
+            remedy="give the label of each image, or leave class_names out",
+        )
     views = [raw_view(images)]
     if test_images is not None:
         views.append(raw_view(test_images, "test_images"))
@@ -270,12 +313,18 @@ def from_arrays(
 
 
 def _check_alike(views: list[RawView], labels: Any, test_images: Any, test_labels: Any) -> None:
-    """Raises SettingError unless both splits have one shape, and both labels or none."""
+    """Raises SettingError unless both splits have one shape and range, and both labels or none."""
     if len({view.shape[1:] for view in views}) > 1:
         raise SettingError(
             expected=f"test images of {[*views[0].shape[1:]]}, as the training images",
             found=str([*views[1].shape[1:]]),
             remedy="give images of one shape",
+        )
+    if len({view[1:4] for view in views}) > 1:
+        raise SettingError(
+            expected="training and test images of one range, and with the channels on one side",
+            found=" and ".join(view.taken_for for view in views),
+            remedy="convert both alike: jaxgen.data.to_uint8(images, low=..., high=...)",
         )
     if (test_labels is not None) != (labels is not None and test_images is not None):
         raise SettingError(
@@ -304,7 +353,7 @@ def array_source(path: Path, name: str) -> Source:
         if images is None:
             raise DataError(
                 expected=f"an array called {', '.join(IMAGES)} in {words}",
-                found=", ".join(map(as_text, arrays)) or "none",
+                found=printable(", ".join(map(as_text, arrays)), 100) or "none",
                 remedy="save it as one: numpy.savez(path, images=..., labels=...)",
             )
         views = [raw_view(images, where=f" in {words}")]
@@ -318,11 +367,13 @@ def array_source(path: Path, name: str) -> Source:
             classes, names = classes_of(given, nums, None)
     except SettingError as error:
         raise restored(DataError, str(error)) from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except JaxgenError:
+        raise
+    except Exception as error:  # a damaged file makes NumPy and what unpacks it raise anything
         objects = "pickle" in str(error) or "Python objects" in str(error)
         raise DataError(
             expected=f"arrays of numbers in {words}",
-            found="Python objects, which are never unpickled" if objects else one_line(error),
+            found="Python objects, which are never unpickled" if objects else one_line(error)[:200],
             remedy="save one array: numpy.save(path, numpy.stack(images))"
             if objects
             else "write the file again",
@@ -344,7 +395,7 @@ def array_source(path: Path, name: str) -> Source:
         num=sum(nums),
         class_names=names,
         shape=views[0].shape[1:],
-        notes=(views[0].taken_for,),
+        notes=("; test images ".join(view.taken_for for view in views),),
     )
 
 

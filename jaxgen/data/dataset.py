@@ -1,12 +1,16 @@
 """What every source of images ends in: two splits of raw images with labels, and their digest."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jaxgen.images import blocks
+
+Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
+"""Data sets that `jaxgen.data.load` knows; another one is a builder more, and a name here."""
+NAMES = get_args(Name)
 
 
 class Split(NamedTuple):

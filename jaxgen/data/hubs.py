@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxgen.data.prepared import TEST, TRAIN, Item, Source
+from jaxgen.data.prepared import TEST, TRAIN, Item, Source, printable
 from jaxgen.data.sources import is_reachable, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError
 
@@ -75,11 +75,12 @@ def _tfds_builder(text: str, root: Path) -> Any:
     """What TFDS reads a prepared data set with; prepares one that is not."""
     import tensorflow_datasets as tfds
 
-    _, name, config = [*text.split(":"), ""][:3]
-    if not all(re.fullmatch(r"[A-Za-z0-9_][\w.+-]*|", part) for part in (name, config)) or not name:
+    _, name, config, *more = [*text.split(":"), ""]
+    known = all(re.fullmatch(r"[A-Za-z0-9_][\w.+-]{,99}|", part) for part in (name, config))
+    if not known or not name or any(more) or text.count(":") > 2:
         raise SettingError(
             expected="tfds:NAME or tfds:NAME:CONFIG",
-            found=repr(text),
+            found=repr(text[:100]),
             remedy="take a name of www.tensorflow.org/datasets/catalog",
         )
     with quiet_tfds():
@@ -145,7 +146,13 @@ def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
             remedy="type pip install -c constraints.txt -e '.[hf]'",
         ) from error
     _, path, config = [*text.split(":"), ""][:3]
-    words = f"the data set {path} of the Hugging Face hub"
+    if not path or text.count(":") > 2:
+        raise SettingError(
+            expected="hf:NAME or hf:NAME:CONFIG",
+            found=repr(text[:100]),
+            remedy="name one of the hub",
+        )
+    words = f"the data set {printable(path, 100)} of the Hugging Face hub"
     try:
         splits = datasets.load_dataset(path, config or None)
     except Exception as error:  # the library raises anything

@@ -22,23 +22,21 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from jaxgen.data import prepared
-from jaxgen.data.dataset import Dataset, Split, digest_of
+from jaxgen.data.dataset import NAMES, Dataset, Split, digest_of
 from jaxgen.data.options import ImageOptions
 from jaxgen.data.prepared import KEY_LENGTH
 from jaxgen.data.sources import command, find_originals, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
 from jaxgen.files import appearing_whole, expanded, remove_leftovers, require_file
 
-Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
-"""Data sets that `load` knows; another one is a builder more, and a name here."""
-NAMES = get_args(Name)
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
 MAX_PREPARED = 1 << 30
 """Bytes of a prepared file; a larger one is none of these data sets'."""
@@ -115,27 +113,28 @@ def place_of(dataset: str | Path) -> Place:
         for prefix in ("tfds", "hf", "prepared"):
             if text.startswith(f"{prefix}:"):
                 return Place(prefix, text)
-    found = "an empty text"
+    found, remedy = "an empty text", "choose one of these"
     if text:
         path = expanded(Path(text)).absolute()
         try:
             str(path).encode()
             mode = os.stat(path).st_mode
         except UnicodeEncodeError:
-            found = f"{text!a}, whose letters no encoding has"
+            found = f"{prepared.as_text(text)[:100]!r}, whose name is not in UTF-8"
+            remedy = "rename it, or a folder above it"
         except (OSError, ValueError) as error:
-            found = f"{text!r} ({getattr(error, 'strerror', None) or error})"
+            found = f"{text[:100]!r} ({getattr(error, 'strerror', None) or error})"
         else:
             if stat.S_ISDIR(mode):
                 return Place("folder", str(path))
             if stat.S_ISREG(mode) and path.suffix.lower() in ARRAY_ENDINGS:
                 return Place("array", str(path))
-            found = f"{text!r}, a file of another kind"
+            found = f"{text[:100]!r}, a file of another kind"
     raise SettingError(
         expected=f"{' or '.join(NAMES)}, or a folder of images, a .npy or .npz file, tfds:NAME or "
         "hf:NAME",
         found=found,
-        remedy="choose one of these",
+        remedy=remedy,
     )
 
 
@@ -203,6 +202,7 @@ def load(
     if kind == "folder":
         from jaxgen.data.folder import folder_source
 
+        check_outside(Path(text), root, "--data-dir")
         source, key = folder_source(Path(text), name)
     else:
         from jaxgen.data import hubs
@@ -213,10 +213,20 @@ def load(
     return prepared.prepare(name, key, lambda: source, options, root)
 
 
+def check_outside(images: Path, place: Path, flag: str) -> None:
+    """Raises SettingError if what would be written lies in the folder of the user's images."""
+    if place.resolve().is_relative_to(images.resolve()):
+        raise SettingError(
+            expected=f"{flag} outside the folder of images, in which nothing is ever written",
+            found=f"{prepared.as_text(str(place))} in {prepared.as_text(str(images))}",
+            remedy=f"set {flag} to another folder",
+        )
+
+
 def from_folder(
     path: str | Path,
     *,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | Sequence[int] | None = None,
     grey: bool = False,
     colour: bool = False,
     crop: Literal["centre", "pad", "none"] = "centre",
@@ -242,17 +252,24 @@ def from_folder(
     Raises:
         As `load`.
     """
-    sides = image_size if isinstance(image_size, tuple) else (image_size,) if image_size else ()
+    sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)
     return load(Path(path), data_dir, options=options)
 
 
-def find_images(digest: str, data_dir: Path | None = None) -> str | None:
+def find_images(
+    digest: str,
+    data_dir: Path | None = None,
+    name: str = "",
+    class_names: Sequence[str] | None = None,
+) -> str | None:
     """``prepared:NAME-KEY`` of the prepared images of this digest; None where there are none.
 
-    It looks among what this computer's `load` has prepared, and opens nothing else.
+    It looks among what this computer's `load` has prepared, and opens nothing else. The digest
+    knows nothing of names: of several sets the one of this `name` is taken, if there is one, and
+    where `class_names` are given, none whose classes are called otherwise.
     """
-    folder = prepared.find(data_root(data_dir), digest)
+    folder = prepared.find(data_root(data_dir), digest, name, class_names)
     return f"prepared:{folder.name}" if folder else None
 
 
@@ -263,7 +280,9 @@ def _load_prepared(text: str, root: Path, options: ImageOptions) -> Dataset:
         SettingError: there are none of this name, or they are of other options.
     """
     folder, name = prepared.folder_of(root), text.removeprefix("prepared:")
-    dataset = prepared.read(folder / name) if re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) else None
+    dataset = (
+        prepared.read(folder / name) if re.fullmatch(r"[A-Za-z0-9][\w.-]{,99}", name) else None
+    )
     others = dataset and options not in (DEFAULT, prepared.options_of(folder / name))
     if dataset is None or others:
         raise SettingError(
@@ -308,7 +327,7 @@ def _embedded_digits() -> Dataset:
 def _check_name(name: str) -> None:
     if name not in NAMES:
         remedy = "choose one of these"
-        raise SettingError(expected=" or ".join(NAMES), found=repr(name), remedy=remedy)
+        raise SettingError(expected=" or ".join(NAMES), found=repr(name[:100]), remedy=remedy)
 
 
 def data_root(data_dir: Path | None) -> Path:

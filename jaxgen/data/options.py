@@ -30,6 +30,7 @@ class ImageOptions:
         require_choices(self)
         sides = len(self.image_size) <= 2 and all(is_whole(x, 1, MAX_SIDE) for x in self.image_size)
         require(self, "image_size", sides, f"of one or two numbers from 1 to {MAX_SIDE:,}")
+        object.__setattr__(self, "image_size", tuple(map(int, self.image_size)))  # of NumPy's, too
         if self.grey and self.colour:
             raise SettingError(
                 expected="--grey or --colour", found="both", remedy="leave one of them out"
@@ -57,7 +58,7 @@ class ImageOptions:
         except (ValueError, AttributeError) as error:
             raise SettingError(
                 expected="--background of a colour's name, or #rrggbb",
-                found=repr(self.background),
+                found=repr(self.background)[:100],
                 remedy="set --background black, for example",
             ) from error
         return red, green, blue

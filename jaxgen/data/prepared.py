@@ -228,13 +228,21 @@ def options_of(folder: Path) -> ImageOptions:
     return ImageOptions(**found | {"image_size": tuple(found["image_size"])})
 
 
-def find(root: Path, digest: str) -> Path | None:
-    """The folder of the prepared set with this digest; None where there is none."""
+def find(root: Path, digest: str, name: str, class_names: Sequence[str] | None) -> Path | None:
+    """The folder of a prepared set with this digest and these classes; None where there is none.
+
+    Of several the one of this name, if it is there: copies of a folder have one digest.
+    """
+    others = None
     for path in sorted(folder_of(root).glob(f"*/{FOUND}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(read_file(path, MAX_FOUND))["digest"] == digest:
-                return path.parent
-    return None
+            found = json.loads(read_file(path, MAX_FOUND))
+            same_classes = class_names is None or found["class_names"] == [*class_names]
+            if found["digest"] == digest and same_classes:
+                if found["name"] == name:
+                    return path.parent
+                others = others or path.parent
+    return others
 
 
 def _locked(folder: Path) -> int | None:
@@ -281,7 +289,8 @@ def _remove_stale(parent: Path) -> None:
                 handle = os.open(folder, os.O_RDONLY)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _clear(folder)
+                    if not (folder / FOUND).exists():  # its owner may have ended meanwhile
+                        _clear(folder)
                 finally:
                     os.close(handle)
 
@@ -313,7 +322,7 @@ def _write(folder: Path, source: Source, options: ImageOptions) -> None:
         "class_names": source.class_names,
         "digest": digest_of(train, test),
         "options": dataclasses.asdict(options),
-        "line": line(source, survey, used, len(test.labels)),
+        "line": line(source, survey, used, train.labels, len(test.labels)),
     }
     write_json(folder / FOUND, found)
 
@@ -511,7 +520,9 @@ def _check(source: Source, survey: Survey) -> None:
         )
 
 
-def line(source: Source, survey: Survey, plan: Plan, num_test: int) -> str:
+def line(
+    source: Source, survey: Survey, plan: Plan, train_labels: np.ndarray, num_test: int
+) -> str:
     """What was found, in one line."""
     height, width = plan.size
     made = f"{height}x{width}x{3 if plan.colour else 1}"
@@ -524,6 +535,12 @@ def line(source: Source, survey: Survey, plan: Plan, num_test: int) -> str:
         for label, name in enumerate(source.class_names):
             counts[printable(name, 30)] += survey.labels[label]
         words.append(f"{len(source.class_names):,} classes: {_counted(counts)}")
+        trained = {*np.unique(train_labels).tolist()}
+        without = [name for i, name in enumerate(source.class_names) if i not in trained]
+        if without:
+            more = f" and {len(without) - MOST_NAMED:,} more" * (len(without) > MOST_NAMED)
+            named = ", ".join(printable(name, 30) for name in without[:MOST_NAMED])
+            words.append(f"without training images: {named}{more}")
     else:
         words.append("no classes")
     words.append(f"as {made}, {num_test:,} of them to test")

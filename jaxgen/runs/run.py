@@ -207,8 +207,9 @@ class Run:
         named = self.settings.get("dataset", self.dataset_name)
         if named in data.NAMES and image_options(self.settings) == data.ImageOptions():
             return str(named)
-        if prepared := data.find_images(self.dataset_digest, data_dir):
-            return prepared
+        names = self.summary.get("class_names")
+        if found := data.find_images(self.dataset_digest, data_dir, self.dataset_name, names):
+            return found
         raise SettingError(
             expected=f"the images of {shown(self.dataset_name)} that {self.folder} was trained on, "
             f"sha256 {shown(self.dataset_digest[:16])}, prepared in {data.data_root(data_dir)}",
@@ -229,6 +230,14 @@ class Run:
                 f"{self.folder} was trained on",
                 found=str(digest) if digest else shown(dataset),
                 remedy="name its data set as it was, or set data_dir to where it lies",
+            )
+        theirs, ours = self.summary.get("class_names"), [*dataset.class_names]
+        if theirs not in (None, ours):
+            raise SettingError(
+                expected=f"{self.dataset_name}, which {self.folder} was trained on, of the classes "
+                f"{shown(', '.join(self.class_names) or 'none')}",
+                found=shown(", ".join(ours) or "none"),
+                remedy="name its data set as it was",
             )
         return dataset
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from support.helpers import ROOT, one_line
 from support.runs import contents
 
+from experiments.running.args import RunArgs, conditioned
 from jaxgen import data
 from jaxgen.errors import DataError, SettingError
 
@@ -61,6 +64,7 @@ def test_what_numbers_are_taken_for(
         (RAW // 16, "to_uint8(images, low=0, high=15)"),
         (GREY.reshape(12, -1), "images.reshape(-1"),
         (RAW[0], "images[None]"),
+        (RAW[..., 0, :], "images[..., None]"),
         (np.zeros((12, 5, 7, 2), np.uint8), "1, 3 or 4 channels"),
         (np.array([np.zeros((2, 2)), np.zeros((3, 3))], object), "numpy.stack"),
         (np.full((12, 5, 7, 1), "a"), "give numbers"),
@@ -104,6 +108,70 @@ def test_damaged_files(content: bytes, ending: str, tmp_path: Path) -> None:
     assert "write the file again" in one_line(error)
 
 
+def header(text: str) -> bytes:
+    """A .npy file whose header is this text."""
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (",
+        "(" * 5000,
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 4, 4)}\n",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999999, 9999999, 9)}\n",
+        "{'descr': 'x9', 'fortran_order': False, 'shape': (3, 4, 4)}\n",
+    ],
+)
+def test_headers_that_are_damaged(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.npy").write_bytes(header(text))
+    with pytest.raises(DataError) as error:
+        data.load(tmp_path / "file.npy", tmp_path / "data")
+    assert "write the file again" in one_line(error)
+    assert len(one_line(error)) < 500
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "method", "deflated", "lzma"])
+def test_zip_files_that_are_damaged(damage: str, tmp_path: Path) -> None:
+    """Bytes of the zip file's headers and of its first member, by PKWARE's description."""
+    kind = zipfile.ZIP_LZMA if damage == "lzma" else zipfile.ZIP_DEFLATED
+    np.save(tmp_path / "images.npy", RAW)
+    with zipfile.ZipFile(tmp_path / "file.npz", "w", kind) as file:
+        file.write(tmp_path / "images.npy", "images.npy")
+    content = bytearray((tmp_path / "file.npz").read_bytes())
+    central = content.index(b"PK\1\2")
+    if damage == "encrypted":
+        content[6] |= 1
+        content[central + 8] |= 1
+    elif damage == "method":
+        content[8:10] = content[central + 10 : central + 12] = b"\x63\0"
+    else:
+        start = 30 + len("images.npy")
+        content[start + 9 : start + 60] = b"\xff" * 51
+    (tmp_path / "file.npz").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        data.load(tmp_path / "file.npz", tmp_path / "data")
+    assert "write the file again" in one_line(error)
+
+
+def test_sides_of_a_file_that_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    labels = np.arange(12) % 3
+    np.savez(
+        tmp_path / "a.npz", x_train=RAW[:9], y_train=labels[:9] // 3, x_test=RAW[9:],
+        y_test=labels[9:],
+    )  # fmt: skip
+    found = data.load(tmp_path / "a.npz", tmp_path / "data")
+    assert "3 classes: " in caplog.messages[-1]
+    assert "; without training images: 1, 2;" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("uint8 [9, 5, 7, 3]; test images uint8 [3, 5, 7, 3]")
+    with pytest.raises(SettingError, match="found 1 in a;"):
+        conditioned(RunArgs(), True, found)
+    np.savez(tmp_path / "b.npz", x_train=RAW, x_test=RAW[:, :, :, :] / 255)
+    with pytest.raises(DataError, match="one range"):
+        data.load(tmp_path / "b.npz", tmp_path / "data")
+
+
 def test_four_channels_over_the_background(tmp_path: Path) -> None:
     half = np.zeros((2, 3, 3, 4), np.uint8)
     half[0, ..., 3], half[1, ..., 3] = 128, 255
@@ -135,6 +203,8 @@ def test_labels_of_arrays() -> None:
     assert found.test.labels.dtype == np.int32
     named = data.from_arrays(RAW, np.arange(12) % 2, class_names=["a", "b", "c"])
     assert named.num_classes == 3
+    letters = data.from_arrays(RAW, np.array([b"c", b"\xff"] * 6))
+    assert letters.class_names == ("\\xff", "c")
     none = data.from_arrays(RAW)
     assert none.class_names == ()
     assert not none.train.labels.any()
@@ -149,6 +219,13 @@ def test_labels_of_arrays() -> None:
         ({"labels": np.arange(12), "class_names": ["a"]}, "from 0 to 0"),
         ({"labels": np.arange(12), "test_images": RAW}, "test_labels"),
         ({"test_images": RAW[:, 1:]}, "one shape"),
+        ({"test_images": RAW / 255}, "uint8 [12, 5, 7, 3] and float64 [12, 5, 7, 3], taken for 0 "),
+        ({"test_images": RAW.transpose(0, 3, 1, 2)}, "transposed"),
+        ({"labels": np.full(12, np.inf)}, "whole number"),
+        ({"name": None}, "a name that is not one of mnist"),
+        ({"name": "mnist"}, "a name that is not one of mnist"),
+        ({"class_names": ["a"]}, "labels beside class_names"),
+        ({"labels": np.arange(12) % 2, "class_names": ["a", "b", "b"]}, "'b' more than once"),
     ],
 )
 def test_what_does_not_fit(given: dict[str, Any], expected: str) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from support.helpers import ROOT, one_line
 from support.runs import contents
 
+from experiments.running.args import RunArgs, check_places
 from jaxgen import data
 from jaxgen.data import pictures, prepared
 from jaxgen.errors import DataError, SettingError, WriteError
@@ -345,3 +346,173 @@ def test_the_folder_in_a_bad_state(tmp_path: Path) -> None:
     assert len(both(found)) == 14
     assert found.class_names == ("circles", "squares and more")
     assert sorted(np.concatenate([found.train.labels, found.test.labels])) == [0] * 10 + [1] * 4
+
+
+def test_links_that_lead_out_are_not_followed(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / "a" / f"{i}.png", (i, 1, 2))
+        picture(tmp_path / "private" / f"{i}.png", (i, 200, 2))
+    for place, target in (("private", "private"), ("one.png", "private/0.png"), ("none.png", "x")):
+        (folder / place).symlink_to(tmp_path / target)
+    (folder / "a" / "again.png").symlink_to("0.png")
+    caplog.set_level(logging.INFO)
+    found = both(load())
+    assert len(found) == 4
+    assert (found[:, 3, 3, 1] == 1).all()
+    assert "; 3 links that lead out of the folder were not followed" in caplog.messages[-1]
+    (tmp_path / "link").symlink_to(folder)  # the folder that is named may be a link
+    assert len(both(data.from_folder(tmp_path / "link", data_dir=tmp_path / "data"))) == 4
+
+
+def test_runs_in_the_folder_are_no_pictures(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / f"{i}.png", (i, 1, 2))
+    for place, name in (("mine", "summary.json"), ("runs/x", "manifest.json")):
+        picture(folder / place / "figures" / "samples.png", (9, 9, 9))
+        for file in ("config.json", name):
+            (folder / place / file).write_text("{}")
+    picture(folder / "runs" / "compare" / "page.png", (9, 9, 9))
+    picture(folder / "marathons" / "runs" / "start.png", (5, 1, 2))  # of pictures
+    caplog.set_level(logging.INFO)
+    found = both(load())
+    assert sorted(found[:, 3, 3, 0].tolist()) == [0, 1, 2, 5]
+    assert "2 folders of jaxgen's runs" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("sides", [("Train", "TEST"), ("training", "testing")])
+def test_other_names_of_the_sides(
+    tmp_path: Path, load: Any, sides: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for side, num in zip(sides, (5, 2), strict=True):
+        for i in range(num):
+            picture(tmp_path / "pictures" / side / f"{i}.png", (10 * i, num, 0))
+    picture(tmp_path / "pictures" / "__MACOSX" / "0.png")
+    caplog.set_level(logging.INFO)
+    found = load()
+    assert (found.train.images[:, 3, 3, 1] == 5).all()
+    assert (found.test.images[:, 3, 3, 1] == 2).all()
+    assert found.class_names == ()
+    assert "1 hidden" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("flat", ["train", "test"])
+def test_a_side_without_classes(tmp_path: Path, load: Any, flat: str) -> None:
+    other = {"train": "test", "test": "train"}[flat]
+    for i in range(4):
+        picture(tmp_path / "pictures" / flat / f"{i}.png", (i, 1, 2))
+        picture(tmp_path / "pictures" / other / "ab"[i % 2] / f"{i}.png", (i, 9, 2))
+    with pytest.raises(DataError) as error:
+        load()
+    assert f"no classes in {flat}/, and 2 in {other}/" in one_line(error)
+    assert "move test/ elsewhere" in one_line(error)
+
+
+def test_a_folder_that_vanishes(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    gone, stat = str(tmp_path / "pictures" / "gone"), os.stat
+    Path(gone).mkdir()
+
+    def act(path: Any, **options: Any) -> os.stat_result:
+        if path == gone:
+            raise FileNotFoundError(errno.ENOENT, "No such file", gone)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", act)
+    caplog.set_level(logging.INFO)
+    found = data.from_folder(tmp_path / "pictures", data_dir=tmp_path / "data")
+    assert len(both(found)) == 3
+    assert "1 folders that may not be read" in caplog.messages[-1]
+
+
+def test_nothing_is_written_among_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        picture(folder / f"{i}.png", (i, 1, 2))
+    before = contents(tmp_path)
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, folder / "data", tmp_path / "link" / "data"):
+        with pytest.raises(SettingError) as error:
+            data.from_folder(folder, data_dir=place)
+        assert "set --data-dir" in one_line(error)
+    monkeypatch.chdir(folder)
+    for args in (RunArgs(dataset="."), RunArgs(dataset=str(folder), out=folder / "x")):
+        with pytest.raises(SettingError) as error:
+            check_places(args)
+        assert "set --out" in one_line(error)
+    check_places(RunArgs(dataset=".", out=tmp_path / "run"))
+    (tmp_path / "link").unlink()
+    assert contents(tmp_path) == before
+
+
+def test_of_equal_images_those_of_the_name_and_the_classes(tmp_path: Path) -> None:
+    """Three files hold the same arrays but the classes' names; one digest, three prepared sets."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 3, 1), dtype=np.uint8)
+    sets = {}
+    for name, classes in (("a", "xy"), ("b", "xy"), ("c", "xz")):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=[*classes] * 4)
+        sets[name] = data.load(tmp_path / f"{name}.npz", tmp_path / "data")
+    (digest,) = {each.digest for each in sets.values()}
+
+    def found(name: str, class_names: Any) -> str:
+        text = data.find_images(digest, tmp_path / "data", name, class_names)
+        return data.load(text, tmp_path / "data").name if text else ""
+
+    for name, each in sets.items():
+        assert found(name, each.class_names) == name
+    assert found("d", ("x", "z")) == "c"
+    assert found("c", ("x", "y")) in ("a", "b")
+    assert found("b", None) == "b"
+    assert found("a", ("x", "w")) == ""
+
+
+def test_what_ended_while_it_was_looked_at_stays(
+    tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process ends its set between the first look and the lock."""
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    load()
+    (folder,) = (tmp_path / "data" / "jaxgen" / "images").iterdir()
+    before, exists, looks = contents(folder), Path.exists, []
+
+    def at_first_not(path: Path) -> bool:
+        looks.append(path)
+        return len(looks) > 1 and exists(path)
+
+    monkeypatch.setattr(Path, "exists", at_first_not)
+    prepared._remove_stale(folder.parent)
+    monkeypatch.undo()
+    assert contents(folder) == before
+
+
+def test_sizes_of_python(tmp_path: Path, load: Any) -> None:
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", (i, 1, 2))
+    sizes: dict[Any, tuple[int, int, int]] = {np.int64(8): (8, 8, 3), 7: (7, 7, 3)}
+    for size, shape in [*sizes.items(), ([8, 9], (8, 9, 3)), ((8,), (8, 8, 3))]:
+        assert load(image_size=size).image_shape == shape
+    for wrong in (0, (), [], True, 8.5, (8, 9, 10)):
+        with pytest.raises(SettingError) as error:
+            load(image_size=wrong)
+        assert "--image-size of one or two numbers" in one_line(error)
+
+
+def test_names_that_are_no_text_or_too_long() -> None:
+    with pytest.raises(SettingError) as error:
+        data.load(os.fsdecode(b"pict\xffres"))
+    assert "rename it" in one_line(error)
+    for text in ("x" * 5000, "~" + "x" * 5000, "x/" * 2000, "prepared:" + "x" * 5000):
+        with pytest.raises(SettingError) as error:
+            data.load(text)
+        assert len(one_line(error)) < 400

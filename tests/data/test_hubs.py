@@ -67,11 +67,14 @@ def test_what_tfds_has_prepared(root: Path) -> None:
     assert "run again" in one_line(error)
 
 
-@pytest.mark.parametrize("text", ["tfds:", "tfds:../x", "tfds:a:b:c/", "tfds:a/b"])
+@pytest.mark.parametrize(
+    "text", ["tfds:", "tfds:../x", "tfds:a:b:c", "tfds:a:b:", "tfds:a/b", f"tfds:{'a' * 4000}"]
+)
 def test_what_is_no_name_of_tfds(text: str, tmp_path: Path) -> None:
-    with pytest.raises((SettingError, DataMissingError)) as error:
+    with pytest.raises(SettingError) as error:
         data.load(text, tmp_path)
     assert "tfds:" in one_line(error)
+    assert len(one_line(error)) < 300
 
 
 def test_without_files_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +130,8 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataMissingError) as error:
         data.load("hf:user/none", tmp_path)
     assert "no user/none on the hub" in one_line(error)
+    with pytest.raises(SettingError, match="hf:NAME:CONFIG"):
+        data.load("hf:user/pets:a:b", tmp_path)
 
 
 def test_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -132,3 +132,17 @@ def test_an_interrupted_preparation_leaves_nothing_half_made(
     assert leaves() == [143]
     assert capfd.readouterr().err == "stopped; type it again\n"
     assert (others.exists(), mine.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(("ignored", "code"), [("", 129), ("nohup", 0)])
+def test_a_closed_terminal_ends_the_process_unless_that_is_ignored(ignored: str, code: int) -> None:
+    done = run_python(
+        "-c",
+        LOADED
+        + "import signal\n"
+        + "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" * bool(ignored)
+        + "with signals['leaving_at_once']('type it again'):\n"
+        + "    with signals['before_leaving'](lambda: os.write(1, b'undone')):\n"
+        + "        os.kill(os.getpid(), signal.SIGHUP)\n",
+    )
+    assert (done.returncode, done.stdout) == (code, "" if ignored else "undone")

@@ -123,3 +123,28 @@ def test_verify_repeats_it_from_the_prepared_images(
     (place / "my pics" / "a" / "0.png").unlink()
     assert reproduce.main([*where, str(place / "none"), "--dataset", str(place / "my pics")]) == 2
     assert "was trained on" in only_line(capsys.readouterr().err.splitlines(keepends=True)[-1])
+
+
+def test_other_names_of_classes_are_another_data_set(place: Path) -> None:
+    summary = read(place / "run" / "summary.json")
+    assert summary["class_names"] == ["a", "b"]
+    (place / "run" / "summary.json").write_text(json.dumps(summary | {"class_names": ["a", "c"]}))
+    run = jaxgen.load(place / "run")
+    with pytest.raises(SettingError, match="name them again"):
+        run.dataset(place / "data")
+    with pytest.raises(SettingError, match="of the classes 'a, c'"):
+        run.dataset(place / "data", again=place / "my pics")
+
+
+def test_a_run_among_the_pictures_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(place)
+    monkeypatch.chdir(place / "my pics")  # where runs/ would be made
+    for flags in ((), ("--out", str(place / "my pics" / "a" / "run"))):
+        assert call("--dataset", str(place / "my pics"), "--image-size", "3", *flags) == 2
+        assert "set --out" in only_line(capsys.readouterr().err)
+    flags = ("--out", str(place / "new"), "--data-dir", str(place / "my pics" / "data"))
+    assert call("--dataset", str(place / "my pics"), *flags) == 2
+    assert "set --data-dir" in only_line(capsys.readouterr().err)
+    assert contents(place) == before
