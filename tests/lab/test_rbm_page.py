@@ -32,6 +32,8 @@ from support.runs import (
 )
 
 from experiments import dbn, rbm
+from experiments.lab.drawing import Drawing
+from experiments.lab.rbm import tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import cli
 from experiments.running.args import load_dataset
@@ -230,6 +232,19 @@ def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     assert same(found, before._replace(params=params, means=found.means))
     plain = rbm_training.learner_for(dataclasses.replace(args, base_rates=False), dataset)
     assert same(plain.init(key), before)
+
+
+@pytest.mark.parametrize(("scale", "alike"), [(1.0, False), (0.2, False), (0.05, True)])
+def test_samples_that_hardly_differ(
+    scale: float, alike: bool, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test images brought nearer to one another by a factor, whose square is that of the variance."""
+    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    dataset, args = data.load("digits", digits_root), rbm.Args()
+    params = rbm_model.learner(args.model).init(jax.random.key(0)).params
+    trained = tasks.TrainedRBM(args, params, {}, Drawing(dataset, tmp_path))
+    section = tasks.generated(trained, scale * dataset.test.images[:100] / 255.0)
+    assert any("alike" in text for text in section.answer) == alike
 
 
 @pytest.mark.parametrize("module", [rbm, dbn])
