@@ -238,7 +238,7 @@ def test_a_start_at_the_base_rates(digits_root: Path) -> None:
 def test_samples_that_hardly_differ(
     scale: float, alike: bool, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Test images brought nearer to one another by a factor, whose square is that of the variance."""
+    """Test images scaled by a factor; the variance is by its square."""
     monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
     dataset, args = data.load("digits", digits_root), rbm.Args()
     params = rbm_model.learner(args.model).init(jax.random.key(0)).params

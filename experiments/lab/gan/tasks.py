@@ -184,10 +184,10 @@ def neighbours(
     columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
     closer = float(np.mean(distances < near))
     answer = (
-        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and {len(of_test)} test "
-        "images; where D sees larger images, test images are enlarged and shrunk as the samples "
-        f"are. {nearer} to a training image, and {closer:.1%} of the samples do. Copies would lie near 0. During "
-        "the first epoch no image is seen twice."
+        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
+        f"{len(of_test)} test images; where D sees larger images, test images are enlarged and "
+        f"shrunk as the samples are. {nearer} to a training image, and {closer:.1%} of the samples "
+        "do. Copies would lie near 0. During the first epoch no image is seen twice."
     )
     measured = {
         "sample_distance": float(distances.mean()),

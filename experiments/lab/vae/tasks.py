@@ -268,9 +268,9 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
     answer = (
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
-        f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less divergence "
-        f"{number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent variables are "
-        "active."
+        f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less "
+        f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
+        "variables are active."
     )
     return Section("training", "The ELBO and its parts", [answer], paths)
 
