@@ -11,7 +11,8 @@ is the RBM of `experiments.rbm`, bit for bit.
 layer. Its second layer starts as the first one turned upside down, so that the bound starts at the
 RBM's likelihood. About 70 minutes on two cores.
 
-`--preset gaussian` has Gaussian visible units for real-valued pixels, grey or colour.
+`--preset gaussian` has Gaussian visible units for real-valued pixels, grey or colour; `--visible
+gaussian` takes it in the place of `lab`.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from experiments.benchmarking.baselines import DENSE
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
-from experiments.lab.rbm.training import with_decay
+from experiments.lab.rbm.training import at_gaussian_rates, with_decay
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
@@ -52,6 +53,10 @@ class Args(DBNArgs):
         super().__post_init__()
         binary = not (self.study and self.model.visible == "gaussian")
         require(self, "study", binary, "off beside --visible gaussian: it turns layers upside down")
+
+    def fitted(self, dataset: Dataset) -> "Args":
+        """The settings, with Gaussian visible units those of `gaussian` for `lab`; flags win."""
+        return at_gaussian_rates(super().fitted(dataset), PRESETS)
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""

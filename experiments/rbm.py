@@ -12,7 +12,8 @@ a learning rate that falls to 0 at the end: `cd25` (500 hidden units, CD-25) and
 centred PCD), whose likelihood only AIS estimates; `pcd16` and `pcd16_centred` (16 hidden units,
 PCD, pixels thresholded as PyDeep has them), whose likelihood is exact and in summary.json.
 
-`gaussian` has Gaussian visible units for real-valued pixels, grey or colour.
+`gaussian` has Gaussian visible units for real-valued pixels, grey or colour; `--visible gaussian`
+takes it in the place of `lab`.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
 from experiments.lab.rbm.training import (
     RBMArgs,
+    at_gaussian_rates,
     input_in_words,
     learner_for,
     make_evaluator,
@@ -38,6 +40,7 @@ from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
+from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.models import rbm
 from jaxgen.report.page import number
@@ -54,6 +57,10 @@ class Args(RBMArgs):
     gaussian: Gaussian visible units, for grey or colour pixels as they are."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
+
+    def fitted(self, dataset: Dataset) -> "Args":
+        """The settings, with Gaussian visible units those of `gaussian` for `lab`; flags win."""
+        return at_gaussian_rates(super().fitted(dataset), PRESETS)
 
 
 _CD25 = rbm.Config(

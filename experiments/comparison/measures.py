@@ -242,14 +242,14 @@ def summary_likelihoods(run: Run) -> list[Likelihood] | None:
         return None
     experiment, args = rebuild_args(run.settings, str(run.folder))
     kinds, metrics = experiment.comparison.summary_likelihoods, run.summary["metrics"]
-    if missing := [name for name in kinds if not {name, f"{name}_error"} <= {*metrics}]:
+    if missing := [name for name in kinds if name not in metrics]:
         raise CheckpointError(
-            expected=f"{', '.join(missing)} with their errors in the summary of {run.folder}",
+            expected=f"{', '.join(missing)} in the summary of {run.folder}",
             found="others",
             remedy="type the run's command again with --resume",
         )
     found = [
-        Likelihood(kind.format_map(vars(args)), metrics[name], metrics[f"{name}_error"])
+        Likelihood(kind.format_map(vars(args)), metrics[name], metrics.get(f"{name}_error"))
         for name, kind in kinds.items()
     ]
     found = [each._replace(binary=model.binary) for each in found]

@@ -25,6 +25,14 @@ NUM_SHOWN = 20
 NUM_ROWS, NUM_PER_CLASS = 20, 10
 """Classes, and samples of each, in the sheet of asked classes."""
 
+ALIKE = 0.01
+"""Samples whose pixels vary less than this part of what those of test images do are all alike."""
+
+
+def are_alike(variance: float, real: float) -> bool:
+    """Whether samples are all alike, from the variance of their pixels and of test images'."""
+    return variance < ALIKE * real
+
 
 def file_name(title: str) -> str:
     """A title as the name of a file: 2.3 DBN is 2_3_DBN."""

@@ -134,7 +134,7 @@ def tabulate(
 ) -> Table:
     """A table with a row per model; `columns` maps measures to their titles."""
     cells = [
-        [name, *(number(values[key], digits) for key in columns)]
+        [name, *(number(values[key], digits) if key in values else "-" for key in columns)]
         for name, values in measures.items()
     ]
     return Table([heading, *columns.values()], cells)

@@ -28,6 +28,7 @@ from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expanded
+from jaxgen.nn.augment import TRANSFORMS, Policy
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import program_folder
@@ -51,11 +52,11 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
     return dataclasses.replace(args, **values)
 
 
-PATHS = tyro.constructors.ConstructorRegistry()
-"""How the words of a command line become paths."""
+WORDS = tyro.constructors.ConstructorRegistry()
+"""How the words of a command line become paths and transforms."""
 
 
-@PATHS.primitive_rule
+@WORDS.primitive_rule
 def _path(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
     """Paths in the encoding of file names, with a leading ~ replaced by the home folder."""
     if kind.type is not Path:
@@ -66,6 +67,20 @@ def _path(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
         instance_from_str=lambda words: _readable(words[0]),
         is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda path: [str(path)],
+    )
+
+
+@WORDS.primitive_rule
+def _transforms(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Transforms by name; all of them for the flag without names, and none for `none`."""
+    if kind.type != tuple[Policy, ...]:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"[{{none,{','.join(TRANSFORMS)}}} ...]",
+        instance_from_str=lambda words: () if words == ["none"] else (*(words or TRANSFORMS),),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: list(names) or ["none"],
     )
 
 
@@ -88,7 +103,7 @@ def _readable(word: str) -> Path:
 
 def parse_flags(kind: type[AnyArgs], **options: Any) -> Any:
     """Parses a command line, by default this process's; `options` are those of `tyro.cli`."""
-    return tyro.cli(kind, prog=run_manifest.program(), registry=PATHS, **options)
+    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **options)
 
 
 def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:

@@ -68,8 +68,9 @@ class Comparison:
     """Runs inside the run's folder that are compared as well."""
     summary_likelihoods: Mapping[str, str] = field(default_factory=dict)
     """Metrics of `summary.json` that are likelihoods of the test set, the best one last, to their
-    kinds, with names of settings in braces. <metric>_error is the standard error. The comparison
-    shows these in the place of its own; by default there are none."""
+    kinds, with names of settings in braces. <metric>_error is the standard error, and absent
+    where it is not known. The comparison shows these in the place of its own; by default there are
+    none."""
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class MeanEstimate(NamedTuple):
     monte_carlo_error: Float[Array, ""]
     """Standard error from the draws of z, the examples being given."""
     sampling_error: Float[Array, ""]
-    """Standard error from the choice of examples; the Monte-Carlo error is part of it."""
+    """Standard error from the choice of examples, with the Monte-Carlo error in it; NaN of one."""
 
 
 class _Sums(NamedTuple):

@@ -155,16 +155,19 @@ def vae_monitors(
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
             KL(q(z|x) || p(z)), means over the images, nats per image.
         test_elbo_error: standard error of the ELBO, from the choice of images and codes: the
-            standard deviation (n - 1) over the root of n.
+            standard deviation (n - 1) over the root of n; left out for one image, which has none.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
     """
     found = vae.terms(params, nets, key, visible, 1, labels)
     reconstruction = found.reconstruction[0]
     elbo = reconstruction - found.kl
     use = latent.latent_use(*vae.encode(params, nets, visible, labels))
+    error = {}
+    if len(elbo) > 1:
+        error = {"test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo))}
     return {
         "test_elbo": jnp.mean(elbo),
-        "test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo)),
+        **error,
         "test_reconstruction": jnp.mean(reconstruction),
         "test_kl": jnp.mean(found.kl),
         "test_active_units": jnp.sum(use.active).astype(jnp.float32),

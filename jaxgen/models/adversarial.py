@@ -202,7 +202,8 @@ class Training:
     """The discriminator's target for real images is 1 minus this; for fakes it stays 0."""
     augment: tuple[Policy, ...] = ()
     """Random transforms of all that the discriminator sees in training, real images and fakes, for
-    small sets: colour, translation, cutout. D(x) and D(G(z)) are then of transformed images."""
+    small sets: colour, translation, cutout. D(x) and D(G(z)) are then of transformed images. The
+    flag alone takes all three, and with `none` it takes none."""
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0

@@ -33,7 +33,6 @@ from jaxgen.evaluation.model import (
     compute_in_blocks,
 )
 from jaxgen.evaluation.probes import NUM_LABELS
-from jaxgen.evaluation.sample_quality import check_labels
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.images import check_images
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
@@ -41,11 +40,13 @@ from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
-from jaxgen.runs.settings import image_options, shown
+from jaxgen.runs.settings import image_options, printable, shown
 from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
 
 LIKELIHOODS = "log_likelihood"
+MOST_NAMED = 10
+"""Classes that an error names."""
 
 
 class Prediction(NamedTuple):
@@ -247,7 +248,12 @@ class Run:
     def _sample(self) -> Any:
         return jax.jit(self.learner.sample, static_argnums=2)
 
-    def sample(self, key: PRNGKey, num: int, labels: Labels | None = None) -> Images:
+    def sample(
+        self,
+        key: PRNGKey,
+        num: int,
+        labels: Labels | str | int | Sequence[str] | Sequence[int] | None = None,
+    ) -> Images:
         """Draws `num` images of the model's own size, in [0, 1].
 
         The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``.
@@ -255,8 +261,8 @@ class Run:
         Args:
             key: of all draws.
             num: of images.
-            labels: the class of each, of a conditional model; `class_names` has their names.
-                Without them the model draws the classes too.
+            labels: the class of each, of a conditional model, or one class for all: names of
+                `class_names`, or their numbers. Without them the model draws the classes too.
 
         Errors:
             SettingError: the key is no key, or the number is below 1, or its images alone take more
@@ -275,10 +281,31 @@ class Run:
         return images
 
     def _labels(self, labels: Any, num: int) -> NumpyArray:
-        """Classes that samples are asked for, int32; errors as `sample`."""
-        if not self.learner.num_classes:
+        """Numbers of the classes that samples are asked for, int32 [num]; errors as `sample`."""
+        num_classes, names = self.learner.num_classes, self.class_names
+        if not num_classes:
             self._cannot("labels")
-        return check_labels(labels, self.learner.num_classes, num).astype(np.int32)
+        rows = _array(None if np.ma.is_masked(labels) else labels)
+        rows = np.broadcast_to(rows, num) if rows.ndim == 0 else rows
+        found = _numbers_of(rows, names, num_classes) if rows.dtype.kind in "UO" else rows
+        if not rows.size:
+            what = "none"
+        elif found.ndim != 1 or found.dtype.kind not in "iu":
+            what = f"{rows.dtype} {[*rows.shape]}"
+        elif len(found) != num:
+            what = f"{len(found)} for {num} images"
+        elif (wrong := (found < 0) | (found >= num_classes)).any():
+            what = shown(rows[wrong].tolist()[0])
+        else:
+            return found.astype(np.int32)
+        named = ", ".join(printable(str(name), 40) for name in names[:MOST_NAMED])
+        named += ", ..." if len(names) > MOST_NAMED else ""
+        numbers = f"{named}, or their numbers" if names else "numbers"
+        raise SettingError(
+            expected=f"labels of {num_classes} classes: {numbers} from 0 to {num_classes - 1}",
+            found=what,
+            remedy=f"give one for each of the {num} images, or one for all",
+        )
 
     def stored_samples(self) -> NumpyArray:
         """The images that the run drew itself, [num, height, width, channels].
@@ -475,16 +502,18 @@ class Run:
         model = self.evaluated
         there = {
             "sample": True,
-            "labels": self.learner.num_classes > 0,
             "encode": bool(model.features),
             "decode": model.decode is not None,
             "reconstruct": model.reconstruct is not None,
             LIKELIHOODS: model.likelihoods is not None,
             "classify": model.classify is not None,
         }
+        name = f"{self.model},"
+        if self.learner.num_classes and what in ("encode", "decode"):
+            name = f"conditional {self.model}, whose codes need a class, and"
         raise SettingError(
             expected=f"a model with {what}",
-            found=f"a {self.model}, which has {', '.join(name for name in there if there[name])}",
+            found=f"a {name} which has {', '.join(each for each in there if there[each])}",
             remedy="take one of these, or the run of another model",
         )
 
@@ -495,6 +524,17 @@ def _array(value: Any) -> NumpyArray:
         return np.asarray(value)
     except ValueError:
         return np.empty(0, np.object_)
+
+
+def _numbers_of(labels: NumpyArray, names: Sequence[str], num_classes: int) -> NumpyArray:
+    """Names of classes, or their numbers among them, as numbers; -1 for what is no class."""
+    numbers: dict[str | int, int] = {name: number for number, name in enumerate(names)}
+    numbers |= {number: number for number in range(num_classes)}
+    found = [
+        numbers.get(label, -1) if isinstance(label, str | int) else -1
+        for label in labels.ravel().tolist()
+    ]
+    return np.array(found, np.int64).reshape(labels.shape)
 
 
 def _check_key(key: Any) -> None:

@@ -133,3 +133,12 @@ def test_the_parts_of_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(found["test_elbo"], elbo.mean(), rtol=1e-5)
     np.testing.assert_allclose(found["test_elbo_error"], elbo.std(ddof=1) / 3.0, rtol=1e-4)
     assert found["test_active_units"] == np.sum(mean.var(axis=0) > vae.ACTIVE_VARIANCE) <= 2
+
+
+def test_one_image_has_no_standard_error() -> None:
+    config = vae.Config(hidden_sizes=(4,), latent_size=2)
+    params = vae.learner(config, (5, 1, 1)).init(KEY).params
+    nets = vae.nets(config, (5, 1, 1))
+    one, two = (monitors.vae_monitors(params, nets, KEY, jnp.ones((num, 5))) for num in (1, 2))
+    assert one.keys() == two.keys() - {"test_elbo_error"}
+    assert all(np.isfinite(value) for value in one.values())

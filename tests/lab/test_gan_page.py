@@ -153,6 +153,29 @@ def test_a_batch_for_each_update_of_the_discriminator_must_be_there(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ((), ()),
+        (("--augment",), ("colour", "translation", "cutout")),
+        (("--augment", "--flip"), ("colour", "translation", "cutout")),
+        (("--augment", "cutout", "colour"), ("cutout", "colour")),
+        (("--augment", "none"), ()),
+    ],
+)
+def test_transforms_by_flag(flags: tuple[str, ...], found: tuple[str, ...]) -> None:
+    assert cli.parse(gan.PRESETS, {}, flags).model.augment == found
+
+
+@pytest.mark.parametrize("names", [("color",), ("none", "cutout"), ("",)])
+def test_transforms_that_are_not_there(
+    names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--out", str(tmp_path / "run"), "--augment", *names)
+    assert call(*flags, experiment=gan) == 2
+    assert "colour, translation, cutout" in only_line(capsys.readouterr().err)
+
+
 @pytest.mark.programs
 @pytest.mark.parametrize("class_names", [("a $b", "c", "d"), ()])
 def test_any_images_have_a_page(

@@ -23,6 +23,7 @@ from experiments.lab.gan.tasks import GANReport
 from experiments.lab.gan.training import TrainedGAN
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
+from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.export import pytorch
 from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan
@@ -128,10 +129,54 @@ def test_near_samples(
     matrix = 1e6 * np.array([[1.0, 1.0, -1.0, -1.0]])
     train = np.array([pattern, 255 - np.array(pattern)], np.uint8).reshape(2, *SHAPE)
     trained = made(matrix, tmp_path, train, np.zeros(2))
-    _, measured = tasks.neighbours(trained, LINES)
+    section, measured = tasks.neighbours(trained, LINES)
+    num = len(trained.drawing.dataset.test.images)
+    assert num < 100
+    assert f"over 500 samples and {num} test images" in section.answer[0]
+    near = f"{measured['test_distance']:.4g}"  # test images are all as far away
+    assert f"No test image lies nearer than {near} to a training image" in section.answer[0]
     assert measured["sample_near_share"] == share
     np.testing.assert_allclose(measured["sample_distance"], distance, atol=0.01)
     np.testing.assert_allclose(measured["test_distance"], np.sqrt(2.0) * 128 / 255, atol=0.01)
+
+
+def finding(name: str, holds: bool | None) -> Finding:
+    return Finding(name, holds, {}, "", None, None)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ((None, None), "these cannot be told, because the run has too few intervals"),
+        ((False, False), "none of those looked for"),
+        ((True, False), "a"),
+        ((True, True), "a, b"),
+        ((False, None), "none of those looked for; too few intervals to tell b"),
+        ((None, True), "b; too few intervals to tell a"),
+    ],
+)
+def test_failures_that_are_open_are_not_denied(held: tuple[bool | None, ...], words: str) -> None:
+    found = [finding(name, holds) for name, holds in zip("ab", held, strict=True)]
+    assert tasks.failures_in_words(found) == words
+
+
+@pytest.mark.parametrize(
+    ("spread", "decay", "words"),
+    [
+        (0.009, 0.999, "all alike: the run is too short, or its moving average"),
+        (0.009, 0.0, "all alike: the run is too short, or G"),
+        (0.011, 0.999, ""),
+    ],
+)
+def test_samples_that_hardly_differ(
+    drawn: list[Any], spread: float, decay: float, words: str, tmp_path: Path
+) -> None:
+    trained = made(np.ones((1, NUM_PIXELS)), tmp_path, *random_data())
+    images = np.zeros((3, *SHAPE))
+    section = tasks.samples(trained.drawing, images, None, spread, decay)
+    text = " ".join(section.answer)
+    assert words in text
+    assert ("alike" in text) == bool(words)
 
 
 # ---- walks

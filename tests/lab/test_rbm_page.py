@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -30,7 +31,9 @@ from support.runs import (
     refused,
 )
 
-from experiments import rbm
+from experiments import dbn, rbm
+from experiments.lab.drawing import Drawing
+from experiments.lab.rbm import tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import cli
 from experiments.running.args import load_dataset
@@ -229,6 +232,36 @@ def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     assert same(found, before._replace(params=params, means=found.means))
     plain = rbm_training.learner_for(dataclasses.replace(args, base_rates=False), dataset)
     assert same(plain.init(key), before)
+
+
+@pytest.mark.parametrize(("scale", "alike"), [(1.0, False), (0.2, False), (0.05, True)])
+def test_samples_that_hardly_differ(
+    scale: float, alike: bool, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test images scaled by a factor; the variance is by its square."""
+    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    dataset, args = data.load("digits", digits_root), rbm.Args()
+    params = rbm_model.learner(args.model).init(jax.random.key(0)).params
+    trained = tasks.TrainedRBM(args, params, {}, Drawing(dataset, tmp_path))
+    section = tasks.generated(trained, scale * dataset.test.images[:100] / 255.0)
+    assert any("alike" in text for text in section.answer) == alike
+
+
+@pytest.mark.parametrize("module", [rbm, dbn])
+def test_gaussian_units_take_their_preset_for_lab_and_flags_win(
+    module: ModuleType, digits_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "jaxgen")
+    dataset, presets = data.load("digits", digits_root), module.PRESETS
+    found = cli.parse(presets, {}, ("--visible", "gaussian", "--epochs", "7")).fitted(dataset)
+    assert found == dataclasses.replace(presets["gaussian"], epochs=7)
+    assert [text for text in caplog.messages if "preset gaussian" in text]
+    flags = ("--visible", "gaussian", "--learning-rate", "0.02")
+    found = cli.parse(presets, {}, flags).fitted(dataset)
+    model = dataclasses.replace(presets["gaussian"].model, learning_rate=0.02)
+    assert found == dataclasses.replace(presets["gaussian"], model=model)
+    for name, args in presets.items():
+        assert args.fitted(dataset) == args, name
 
 
 def test_presets_are_what_they_are_called() -> None:

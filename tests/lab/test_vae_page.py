@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
+import jaxgen
 from experiments import vae
 from experiments.comparison import measures
 from experiments.lab.vae import training as vae_training
@@ -194,6 +195,24 @@ def test_a_page_of_colour(
     summed_up = measures.summary_likelihoods(loaded)
     assert [each.binary for each in summed_up or ()] == ([] if num_classes else ["none", "none"])
     assert said_twice(tmp_path) == []
+
+
+@pytest.mark.programs
+def test_one_test_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = noise(60, 0, (9, 14, 1))._replace(name="digits")  # a name that settings may have
+    test = data.Split(*(each[:1] for each in dataset.test))
+    dataset = dataset._replace(test=test, digest=digest_of(dataset.train, test))
+    monkeypatch.setattr(cli, "load_dataset", lambda _: dataset)
+    flags = (*SMALL, "--epochs", "2", "--batch-size", "20", "--out", str(tmp_path))
+    assert call(*flags, experiment=vae) == 0
+    metrics = read(tmp_path / "summary.json")["metrics"]
+    assert not {"test_elbo_error", "test_bound_error"} & {*metrics}
+    page = (tmp_path / "report.html").read_text()
+    assert "One test image has no standard error" in page
+    assert "nan" not in re.sub(r'"data:[^"]*"', "", page)
+    found = measures.summary_likelihoods(jaxgen.load(tmp_path)) or []
+    assert [each.standard_error for each in found] == [None, None]
+    assert [each.value for each in found] == [metrics["test_elbo"], metrics["test_bound"]]
 
 
 @pytest.mark.slow

@@ -253,12 +253,53 @@ def test_samples_of_the_classes_asked_for(asked: jaxgen.Run) -> None:
     assert found[:, 0, 0, 0].tolist() == [1.0, 0.0, 0.5, 0.5]
     np.testing.assert_array_equal(asked.sample(jax.random.key(0), 4, labels), found)
     assert len({*asked.sample(jax.random.key(0), 30)[:, 0, 0, 0].tolist()}) == 3
-    for wrong in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, -1], [0.0, 1.0, 2.0, 0.0], ["a"] * 4, 2):
-        with pytest.raises(
-            SettingError, match=r"4 labels \[num\], whole numbers from 0 to 2, f"
-        ) as e:
-            asked.sample(jax.random.key(0), 4, wrong)
-        one_line(e)
+    for names in (["<c>", "a", "b\n", "b\n"], np.array(["<c>", "a", "b\n", "b\n"], object)):
+        np.testing.assert_array_equal(asked.sample(jax.random.key(0), 4, names), found)
+    for one in (2, "<c>", np.int32(2), np.array(2)):
+        of_all = asked.sample(jax.random.key(0), 4, one)
+        assert of_all[:, 0, 0, 0].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([0, 1, 2], "3 for 4 images"),
+        (["a"] * 5, "5 for 4 images"),
+        ([], "none"),
+        ([0, 1, 2, 3], "3"),
+        ([0, 1, 2, -1], "-1"),
+        (-1, "-1"),
+        ("d", "'d'"),
+        (["a", "a", "d\n", "e"], "'d?'"),
+        (["a", 1, None, 2], "None"),
+        (np.array(["a", 1, "b\n", 3], object), "3"),
+        ([0.0, 1.0, 2.0, 0.0], "float64 [4]"),
+        ([True] * 4, "bool [4]"),
+        (np.ma.masked_array([0, 1, 2, 0], [0, 0, 0, 1]), "None"),
+        ([[0, 1], [2, 0]], "int64 [2, 2]"),
+        ([[0, 1], [2]], "none"),
+    ],
+)
+def test_labels_of_no_class(labels: Any, found: str, asked: jaxgen.Run) -> None:
+    with pytest.raises(SettingError) as error:
+        asked.sample(jax.random.key(0), 4, labels)
+    assert one_line(error) == (
+        "expected labels of 3 classes: a, b?, <c>, or their numbers from 0 to 2, "
+        f"found {found}; give one for each of the 4 images, or one for all"
+    )
+
+
+def test_a_conditional_vae_says_why_it_does_not_encode(tmp_path: Path, images: np.ndarray) -> None:
+    run = jaxgen.load(write(tmp_path / "run", "vae"))
+    evaluated = run.evaluated._replace(features={}, decode=None, num_classes=3)
+    vars(run).update(evaluated=evaluated, learner=run.learner._replace(num_classes=3))
+    for call in (lambda: run.encode(images), lambda: run.decode(np.zeros((1, 2)))):
+        with pytest.raises(SettingError) as error:
+            call()
+        said = (
+            "found a conditional vae, whose codes need a class, and which has sample, reconstruct"
+        )
+        assert said in one_line(error)
 
 
 def test_classes_of_images(asked: jaxgen.Run, images: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing, file_name
+from experiments.lab.drawing import NUM_SHOWN, Drawing, are_alike, file_name
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.study import tabulate
 from jaxgen.data import Dataset
@@ -204,6 +204,6 @@ def _in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> Seque
         *(
             f"The samples of {label} are all alike: its chains end in one state."
             for label in nets
-            if measures[label]["pixel_variance"] < real["pixel_variance"] / 100
+            if are_alike(measures[label]["pixel_variance"], real["pixel_variance"])
         ),
     ]

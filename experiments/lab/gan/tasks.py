@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
+from experiments.lab.drawing import NUM_ROWS, Drawing, are_alike, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
@@ -29,6 +29,8 @@ from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
 
+LEAST_FOR_PERCENT = 100
+"""Test images of which a percent can lie near; of fewer the nearest one is the measure."""
 NUM_LABELLED = 2000
 """Generated images whose classes give the mean codes."""
 NUM_WALKS = 10
@@ -82,8 +84,12 @@ def at_chance(smoothing: float) -> str:
 
 
 def failures_in_words(found: Sequence[Finding]) -> str:
-    """The failures that a run shows at its end, by name."""
-    return ", ".join(each.name for each in found if each.holds) or "none of those looked for"
+    """The failures that a run shows at its end, by name, and those that are open."""
+    unknown = ", ".join(each.name for each in found if each.holds is None)
+    if found and all(each.holds is None for each in found):
+        return "these cannot be told, because the run has too few intervals"
+    words = ", ".join(each.name for each in found if each.holds) or "none of those looked for"
+    return f"{words}; too few intervals to tell {unknown}" if unknown else words
 
 
 def progress(trained: TrainedGAN) -> Section:
@@ -104,11 +110,27 @@ def progress(trained: TrainedGAN) -> Section:
     return Section("5.2, 5.3", "Fixed codes", [answer], [*paths, *shown])
 
 
-def samples(drawing: Drawing, images: np.ndarray, vae: Path | None) -> Section:
-    """5.1.1: the run's first samples, beside those of a VAE if there are some."""
+def samples(
+    drawing: Drawing, images: np.ndarray, vae: Path | None, spread: float, ema_decay: float
+) -> Section:
+    """5.1.1: the run's first samples, beside those of a VAE if there are some.
+
+    Args:
+        drawing: where the figures go.
+        images: the samples.
+        vae: the VAE's run folder.
+        spread: variance of the samples' pixels as a part of the test images'.
+        ema_decay: that of the generator's moving average, from which samples come; 0 without.
+    """
     title = f"First {len(images)} samples: codes from N(0, I)"
     paths = [drawing.save("samples", figures.image_sheet(images, title))]
     answer = [f"The first {len(images)} samples, in the order in which they came."]
+    if are_alike(spread, 1.0):
+        average = ", or its moving average of G still holds its start" if ema_decay else ""
+        answer.append(
+            f"The samples are all alike: the run is too short{average}, or G has collapsed to one "
+            "image."
+        )
     if vae:
         others = read_samples(vae)
         sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
@@ -151,18 +173,21 @@ def neighbours(
         for line in lines
         if line["epoch"] in EARLY_EPOCHS and "sample_distance" in line
     ]
-    near = float(np.quantile(of_test, 0.01))
+    few = len(of_test) < LEAST_FOR_PERCENT
+    near = float(of_test.min() if few else np.quantile(of_test, 0.01))
+    nearer = f"No test image lies nearer than {number(near)}"
+    if not few:
+        nearer = f"1% of test images lie nearer than {number(near)}"
     for name, values in (("samples", distances), ("test images", of_test)):
         share = float(np.mean(values < near))
         rows.append([name, number(values.mean()), number(values.min()), f"{share:.1%}"])
     columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
     closer = float(np.mean(distances < near))
     answer = (
-        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} images each; where D "
-        "sees larger images, test images are enlarged and shrunk as the samples are. 1% of test "
-        f"images lie nearer than {number(near)} "
-        f"to a training image, and {closer:.1%} of the samples. Copies would lie near 0. During "
-        "the first epoch no image is seen twice."
+        f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
+        f"{len(of_test)} test images; where D sees larger images, test images are enlarged and "
+        f"shrunk as the samples are. {nearer} to a training image, and {closer:.1%} of the samples "
+        "do. Copies would lie near 0. During the first epoch no image is seen twice."
     )
     measured = {
         "sample_distance": float(distances.mean()),
@@ -314,7 +339,7 @@ def write(
     sections = [
         training(drawing, log, failures, smoothing),
         progress(trained),
-        samples(drawing, images, args.vae),
+        samples(drawing, images, args.vae, measures["sample_spread"], config.ema_decay),
         *asked_classes(trained, game),
         nearest,
         walks(trained),

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab.drawing import NUM_SHOWN, Drawing, are_alike
 from experiments.lab.rbm.training import RBMArgs
+from jaxgen.evaluation.sample_quality import pixel_variance
 from jaxgen.learner import task_key
 from jaxgen.models import rbm
 from jaxgen.random import bernoulli
@@ -183,6 +184,9 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
         "alone, so long chains may leave it for loose strokes; the study (1.5) measures that as "
         "drift.",
     ]
+    real = pixel_variance(trained.drawing.dataset.test.images[: len(samples)])
+    if are_alike(pixel_variance(samples), real):
+        answer.append("The samples are all alike: the chains end in one state.")
     paths = [
         trained.drawing.save("1_7_generation", figures.rows_of(strips, title)),
         trained.drawing.save("1_7_samples", figures.image_sheet(samples, long_title)),

@@ -263,12 +263,14 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         trained.drawing.save_curves(name, lines, title, "nats per image", measures)
         for name, (title, measures) in drawn.items()
     ]
+    error = "one test image, so its standard error is not known"
+    if "test_elbo_error" in measured:
+        error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
     answer = (
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
-        f"+- {number(measured['test_elbo_error'], 2)} nats per image (standard error over images "
-        f"and codes): reconstruction {number(measured['test_reconstruction'])} less divergence "
-        f"{number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent variables are "
-        "active."
+        f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less "
+        f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
+        "variables are active."
     )
     return Section("training", "The ELBO and its parts", [answer], paths)
 
@@ -280,7 +282,10 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
         ["ELBO, one code per image", "test_elbo", "test_elbo_error"],
         [f"importance-weighted, {args.bound_samples:,} codes", "test_bound", "test_bound_error"],
     ]
-    cells = [[name, number(values[key], 5), number(values[error], 2)] for name, key, error in rows]
+    cells = [
+        [name, number(values[key], 5), number(values[error], 2) if error in values else "not known"]
+        for name, key, error in rows
+    ]
     titles = ["bound", "nats per image", "standard error"]
     if config.likelihood == "logistic":
         titles.append("bits per dimension")
@@ -298,7 +303,10 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
         f"{what} from below as codes are added, so the encoder's Gaussian loses at least its gap "
         f"to the ELBO, {number(values['test_bound'] - values['test_elbo'], 3)} nats.",
         "The standard errors are those of choosing the test images, with the draws of the codes in "
-        f"them; the draws alone make up {number(values['test_bound_draws'], 2)} of the second.",
+        f"them; the draws alone make up {number(values['test_bound_draws'], 2)} of the second."
+        if "test_bound_error" in values
+        else "One test image has no standard error; that of the draws of its codes alone is "
+        f"{number(values['test_bound_draws'], 2)} for the second bound.",
     ]
     if config.num_classes:
         answer.append(

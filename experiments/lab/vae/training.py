@@ -101,7 +101,8 @@ def likelihoods(
 
     Returns, besides `vae_monitors`:
         test_bound: importance-weighted bound with `num_samples` codes per image.
-        test_bound_error: its standard error from the choice of images, the draws included.
+        test_bound_error: its standard error from the choice of images, the draws included; left
+            out for one image, which has none.
         test_bound_draws: the part of it that comes from the draws of the codes.
         test_bound_samples: `num_samples`.
     """
@@ -112,10 +113,11 @@ def likelihoods(
     estimate = mean_over_examples(bounds)
     found |= {
         "test_bound": estimate.mean,
-        "test_bound_error": estimate.sampling_error,
         "test_bound_draws": estimate.monte_carlo_error,
         "test_bound_samples": num_samples,
     }
+    if len(visible) > 1:
+        found["test_bound_error"] = estimate.sampling_error
     return {name: float(value) for name, value in found.items()}
 
 
