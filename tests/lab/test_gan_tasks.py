@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -351,7 +350,8 @@ def test_the_study_leaves_out_what_the_run_is(
     monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
     monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
     monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
-    dataset: Any = SimpleNamespace(name="tiny", digest="0" * 64, image_shape=(28, 28, 1))
+    split = Split(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.int32))
+    dataset = Dataset("tiny", split, split, "0" * 64)
     args = dataclasses.replace(Args(), model=model)
     session = session_for("dcgan", args, dataset, tmp_path)
     with caplog.at_level(logging.INFO, "jaxgen"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from support.runs import Command, call
 
@@ -48,7 +49,8 @@ def test_the_runner_trains_each_program_once_and_writes_every_row(
 ) -> None:
     """Two variants of one folder are one program; rows stand in the order of their measure."""
     trained: list[tuple[list[str], str]] = []
-    args, dataset = Args(), Dataset("tiny", Split(None, None), Split(None, None), "0" * 64)  # type: ignore[arg-type]
+    args, split = Args(), Split(np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int32))
+    dataset = Dataset("tiny", split, split, "0" * 64)
     session = session_for("rbm", args, dataset, tmp_path)
 
     def train(variants: Sequence[Variant[Args]], place: Session) -> dict[str, Row]:

@@ -140,7 +140,7 @@ def test_a_closed_terminal_ends_the_process_unless_that_is_ignored(ignored: str,
         "-c",
         LOADED
         + "import signal\n"
-        + "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" * bool(ignored)
+        + f"signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})\n"
         + "with signals['leaving_at_once']('type it again'):\n"
         + "    with signals['before_leaving'](lambda: os.write(1, b'undone')):\n"
         + "        os.kill(os.getpid(), signal.SIGHUP)\n",
