@@ -150,7 +150,7 @@ def test_what_the_images_decide_and_flags_win() -> None:
     assert vae.Args().fitted(grey) == vae.Args()
     conditional = vae.Args(conditional=True)
     assert conditional.fitted(colour).model.num_classes == 3
-    with pytest.raises(SettingError, match="--conditional with images of two classes"):
+    with pytest.raises(SettingError, match="--conditional with training images of two classes"):
         conditional.fitted(grey)
     with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
         vae.Args(model=Config(binarize="threshold")).fitted(colour)
