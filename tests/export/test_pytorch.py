@@ -358,5 +358,6 @@ def test_pytorch_loads_it_and_computes_the_same(name: str, player: Any) -> None:
         found = net(torch.from_numpy(seen)).numpy()
     found = found.transpose(0, 2, 3, 1) if player == "generator" else found
     scale = np.max(np.abs(expected))
-    np.testing.assert_allclose(found, expected, atol=5e-5 * scale)
+    layers = 1.0 if shape_of(name)[0] <= 64 else 2.0  # one more layer at 128, on wider images
+    np.testing.assert_allclose(found, expected, atol=layers * 2e-5 * scale)
     assert np.std(expected) > 0.01 * scale
