@@ -125,7 +125,7 @@ def contrastive_divergence(
 ) -> tuple[rbm.State, Metrics, Visible]:
     """One update that lowers F of the data and raises F of the state after k Gibbs steps.
 
-    With label units it is F(v, y) of both, and the chain draws its label anew in each step. The
+    With label units it is F(v, y) of both, and the chain draws its label again in each step. The
     appendix of the paper passes p(y|h) on in the place of a draw, which is no state of the model.
 
     Returns:

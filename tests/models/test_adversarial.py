@@ -392,7 +392,7 @@ class Asked(nn.Module):
         return jnp.stack([shade, codes[:, 0] / 10, 0 * shade], axis=1).reshape(-1, 1, 3, 1)
 
 
-class Judged(nn.Module):
+class AskedDiscriminator(nn.Module):
     """A discriminator with a projection."""
 
     @nn.compact
@@ -406,7 +406,9 @@ class Judged(nn.Module):
 
 
 CLASSES = dataclasses.replace(MANY, num_classes=4)
-ASKED = adversarial.adversarial(CLASSES, Nets(Asked(), Judged(), adversarial.rescaled), (1, 3, 1))
+ASKED = adversarial.adversarial(
+    CLASSES, Nets(Asked(), AskedDiscriminator(), adversarial.rescaled), (1, 3, 1)
+)
 
 
 def test_every_update_is_shown_the_classes_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +420,7 @@ def test_every_update_is_shown_the_classes_of_its_images(monkeypatch: pytest.Mon
         seen = []
 
         def noted(net, variables, inputs, key, labels=None):
-            if isinstance(net, Judged):
+            if isinstance(net, AskedDiscriminator):
                 in_d_turn = len(seen) < 2 * CLASSES.d_steps
                 seen.append((inputs if in_d_turn else None, labels))
             return original(net, variables, inputs, key, labels)
@@ -452,7 +454,7 @@ def test_projection() -> None:
     assert vectors.shape == (4, 3)
     psi = phi @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
     expected = psi + [vectors[label] @ row for label, row in zip(labels, phi, strict=True)]
-    net = Judged()
+    net = AskedDiscriminator()
     np.testing.assert_allclose(net.apply(variables, pixels, False, labels), expected, atol=1e-5)
     np.testing.assert_allclose(net.apply(variables, pixels, False), psi, atol=1e-5)
 

@@ -45,8 +45,12 @@ def test_names_of_classes_are_drawn_as_they_are() -> None:
     """Dollar signs would make a formula, and this one none that can be drawn."""
     images = np.zeros((1, 2, 2, 1))
     for name in (r"$\frac$", "日本", "a name that is so long that no picture would be left"):
-        figures.as_png(figures.rows_of({f"{name} - b": images}, f"the mean of {name}"))
-        figures.as_png(figures.image_sheet(images, name))
+        rows = figures.rows_of({f"{name} - b": images}, f"the mean of {name}")
+        for figure in (rows, figures.image_sheet(images, name)):
+            assert figures.as_png(figure).startswith(b"\x89PNG")
+        label = rows.axes[0].yaxis.label
+        assert label.get_text().replace("\n", " ") == f"{name} - b"
+        assert not label.get_parse_math()
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 5), (2, 4, 4, 2), (1, 2, 3, 4, 3)])
