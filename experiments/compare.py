@@ -9,6 +9,7 @@ alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/
 on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -254,6 +255,7 @@ def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str
 def main(args: Args) -> None:
     """Compares."""
     _check_is_in_no_run(args.out)
+    _check_is_in_no_images(args)
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
@@ -270,6 +272,15 @@ def _check_is_in_no_run(folder: Path) -> None:
             found=f"{folder} in {run}",
             remedy="choose another --out",
         )
+
+
+def _check_is_in_no_images(args: Args) -> None:
+    """Raises SettingError if something would be written among the images of a run."""
+    named = [run.settings.get("dataset") for run in map(runs.load, args.runs)]
+    places = {"--out": args.out, "--markdown": args.markdown, "--data-dir": args.data_dir}
+    for dataset, (flag, place) in itertools.product([args.dataset, *named], places.items()):
+        if place and isinstance(dataset, str):
+            data.check_outside(dataset, place, flag)
 
 
 def entry() -> int:

@@ -190,6 +190,8 @@ def verify(run: Path, args: Args) -> None:
     experiment, settings = require_repeatable(run, stored.record)
     stored = stored._replace(record=completed(stored.record, settings))
     finished = load(run)
+    if args.out:
+        data.check_outside(args.dataset or settings.dataset, args.out, "--out")
     if args.dataset:
         dataset = data.place_of(args.dataset).text
         finished.dataset(args.data_dir, args.manual_dir, dataset)  # or it is another one now

@@ -163,9 +163,8 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
 def check_places(args: RunArgs) -> None:
     """Raises SettingError if the run would be written in the user's folder of images."""
     if args.dataset != "auto":
-        place = data.place_of(args.dataset)
-        if place.kind == "folder":
-            data.check_outside(Path(place.text), args.out or Path("runs"), "--out")
+        data.place_of(args.dataset)
+        data.check_outside(args.dataset, args.out or Path("runs"), "--out")
 
 
 def load_dataset(args: RunArgs) -> data.Dataset:

@@ -202,7 +202,7 @@ def load(
     if kind == "folder":
         from jaxgen.data.folder import folder_source
 
-        check_outside(Path(text), root, "--data-dir")
+        check_outside(text, root, "--data-dir")
         source, key = folder_source(Path(text), name)
     else:
         from jaxgen.data import hubs
@@ -213,12 +213,22 @@ def load(
     return prepared.prepare(name, key, lambda: source, options, root)
 
 
-def check_outside(images: Path, place: Path, flag: str) -> None:
-    """Raises SettingError if what would be written lies in the folder of the user's images."""
-    if place.resolve().is_relative_to(images.resolve()):
+def check_outside(dataset: str, place: Path, flag: str) -> None:
+    """Raises SettingError if what would be written lies in the user's folder of images.
+
+    Args:
+        dataset: as `load` takes it; anything but a folder that is there has no such place.
+        place: where it would be written.
+        flag: the flag that sets the place.
+    """
+    try:
+        kind, text = place_of(dataset)
+    except SettingError:
+        return
+    if kind == "folder" and place.resolve().is_relative_to(Path(text).resolve()):
         raise SettingError(
             expected=f"{flag} outside the folder of images, in which nothing is ever written",
-            found=f"{prepared.as_text(str(place))} in {prepared.as_text(str(images))}",
+            found=f"{prepared.as_text(str(place))} in {prepared.as_text(text)}",
             remedy=f"set {flag} to another folder",
         )
 

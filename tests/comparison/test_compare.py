@@ -462,6 +462,7 @@ def test_flags_beside_quick_win(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--out", "RUN/compare"), 6, "expected --out outside a finished run"),
         (("--out", "OUT", "--markdown", "RUN/summary.json/compare.md"), 7, "expected to write"),
         (("--out", "OUT", "--markdown", "RUN"), 7, "found Is a directory"),
+        (("--out", "OUT", "--dataset", "RUN", "--markdown", "RUN/x.md"), 2, "expected --markdown"),
     ],
 )
 def test_places_that_cannot_be_written_are_refused_before_anything_is_measured(

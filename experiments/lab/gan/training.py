@@ -155,12 +155,14 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
         sample_distance: mean Euclidean distance of samples to the nearest training image, both in
             the data's size and in [0, 1].
         sample_spread: variance of a pixel over the samples, averaged over pixels, as a part of
-            that of test images which were resized in the same way.
+            that of test images which were resized in the same way; of training images, where there
+            is one test image.
     """
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
-    real = trained.as_generated(dataset.test.images[:NUM_MEASURED])
-    real_variance = max(sample_quality.pixel_variance(real), 1e-12)
+    real = (dataset.test if len(dataset.test.images) > 1 else dataset.train).images
+    real_variance = sample_quality.pixel_variance(trained.as_generated(real[:NUM_MEASURED]))
+    real_variance = max(real_variance, 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
