@@ -28,6 +28,7 @@ from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
 from experiments.running.cli import exit_code, parse, parse_flags
+from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, write_line
 from experiments.running.experiment import Comparison, find, names
 from experiments.running.stored import rebuild_args
@@ -256,6 +257,7 @@ def main(args: Args) -> None:
     """Compares."""
     _check_is_in_no_run(args.out)
     _check_is_in_no_images(args)
+    keep_programs()
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes

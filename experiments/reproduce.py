@@ -12,6 +12,7 @@ failed.
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -232,6 +233,8 @@ def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
 
     def act() -> None:
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run compiles its programs anew
+            os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         args, rest = parse_flags(Args, args=list(argv), return_unknown_args=True)
         if args.verify and (rest or args.experiment):
             raise SettingError(

@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict
 from experiments.running import seeds
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
+from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import accept_any_text, show, without_reader, write_error
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
@@ -205,6 +206,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
     """Loads the data, owns the folder, trains and reports."""
     if args.deterministic:
         make_deterministic()
+    keep_programs()
     if len(args.seeds) == 1:
         args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
     with contextlib.ExitStack() as owned:
