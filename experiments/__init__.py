@@ -17,7 +17,7 @@ from importlib.util import find_spec  # noqa: E402
 from experiments.running.console import write_error  # noqa: E402
 from jaxgen.errors import SettingError  # noqa: E402
 
-EXTRA = ("tyro", "tqdm", "tensorboardX")
+EXTRA = ("tyro", "tqdm", "tensorboardX", "platformdirs", "filelock")
 """Packages that the extra adds to those of the library."""
 
 
