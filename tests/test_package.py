@@ -53,8 +53,9 @@ def test_an_experiment_without_the_extra_says_what_to_type(command: str) -> None
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: expected tyro, tqdm, tensorboardX beside the library")
-    assert done.stderr.endswith("type: pip install tyro tqdm tensorboardX\n")
+    words = "tyro, tqdm, tensorboardX, platformdirs, filelock"
+    assert done.stderr.startswith(f"error: expected {words} beside the library")
+    assert done.stderr.endswith(f"type: pip install {words.replace(',', '')}\n")
 
 
 def test_the_extra_is_what_the_experiments_ask_for() -> None:
