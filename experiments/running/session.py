@@ -62,14 +62,14 @@ def session_for(
 ) -> Session:
     """A session whose record is the `config.json` and the `manifest.json` of the part's folder.
 
-    Of a large data set the first 10,000 test images are measured, or as many as fit into
-    `jaxgen.evaluation.measured.MAX_BYTES`.
+    Of a large data set the first 10,000 test images are measured, or as many as fit into a quarter
+    of `jaxgen.evaluation.measured.MAX_BYTES`, because a monitor holds them several times over.
     """
     auto = args.dataset == "auto"
     name = dataset.name if auto else place_of(args.dataset).text  # a path means the same anywhere
     config = to_json(args) | {"dataset": name, "experiment": experiment}
     seeds = args.seeds or (args.seed,)
     record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
-    num = min(NUM_TEST, most_rows(dataset.image_shape))
+    num = min(NUM_TEST, max(1, most_rows(dataset.image_shape) // 4))
     dataset = dataset._replace(test=Split(*(each[:num] for each in dataset.test)))
     return Session(experiment, dataset, root, seeds, record, part)

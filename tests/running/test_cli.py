@@ -162,6 +162,9 @@ def test_a_session_has_the_test_images_that_are_measured(tmp_path: Path) -> None
     session = session_for("rbm", rbm.Args(), Dataset("large", split, split, "0"), tmp_path)
     assert len(session.dataset.train.images) == 10_001
     np.testing.assert_array_equal(session.dataset.test.labels, split.labels[:10_000])
+    wide = Split(np.broadcast_to(np.uint8(0), (6000, 64, 64, 3)), split.labels[:6000])
+    session = session_for("rbm", rbm.Args(), Dataset("wide", wide, wide, "0"), tmp_path)
+    assert len(session.dataset.test.images) == 2**28 // (4 * 64 * 64 * 3)
 
 
 def test_batches_follow_the_users_own_set(caplog: pytest.LogCaptureFixture) -> None:
