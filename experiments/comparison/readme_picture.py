@@ -74,15 +74,25 @@ def cut(picture: UInt8[np.ndarray, "height width 3"], num: int) -> UInt8[np.ndar
     return np.pad(found, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
 
 
+def write(source: Path, path: Path, num: int) -> Path:
+    """Writes what `cut` cuts from a picture.
+
+    Errors:
+        DataError: as `cut`.
+    """
+    with Image.open(source) as image:
+        picture = np.asarray(image.convert("RGB"))
+    buffer = io.BytesIO()
+    Image.fromarray(cut(picture, num)).save(buffer, format="png", optimize=True)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
 def main(args: Args) -> None:
     """Writes the picture."""
     results = args.root / "docs" / "results"
-    with Image.open(results / "compare.png") as image:
-        picture = np.asarray(image.convert("RGB"))
-    found = cut(picture, num_models((results / "compare.md").read_text()))
-    buffer = io.BytesIO()
-    Image.fromarray(found).save(buffer, format="png", optimize=True)
-    write_atomically(args.root / "docs" / "samples.png", buffer.getvalue())
+    num = num_models((results / "compare.md").read_text())
+    write(results / "compare.png", args.root / "docs" / "samples.png", num)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
+from jaxgen.evaluation.sample_quality import pixel_variance
 from jaxgen.files import make_folder
 from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
@@ -25,13 +26,25 @@ NUM_SHOWN = 20
 NUM_ROWS, NUM_PER_CLASS = 20, 10
 """Classes, and samples of each, in the sheet of asked classes."""
 
-ALIKE = 0.01
-"""Samples whose pixels vary less than this part of what those of test images do are all alike."""
+
+def mean_image_error(dataset: Dataset) -> float:
+    """Mean squared error per pixel of the test images' mean: no model should exceed it."""
+    return pixel_variance(dataset.test.images)
 
 
-def are_alike(variance: float, real: float) -> bool:
-    """Whether samples are all alike, from the variance of their pixels and of test images'."""
-    return variance < ALIKE * real
+def against_mean(error: float, dataset: Dataset) -> str:
+    """What a reconstruction keeps of test images, set beside their mean image, in words."""
+    chance = mean_image_error(dataset)
+    found = f"a mean squared error of {number(error)} per pixel over the whole test set"
+    if error >= chance:
+        return (
+            f"Reconstructions are no better than the mean image: {found}, and the mean image of "
+            f"the test set has {number(chance, 3)}."
+        )
+    return (
+        f"Reconstructions keep {1 - error / chance:.0%} of what tells test images apart: {found}, "
+        f"where their mean image has {number(chance, 3)}."
+    )
 
 
 def file_name(title: str) -> str:

@@ -30,6 +30,15 @@ class StudyArgs(RunArgs):
     """Train the variants that the lab compares as well and write study.html."""
 
 
+STUDY_PAGE = "study.html"
+
+
+def study_command() -> str:
+    """The command that adds the study to this process's run."""
+    words = run_manifest.command()
+    return f"{words}{'' if ' --resume' in words else ' --resume'} --study"
+
+
 class HasMeasures(Protocol):
     """A trained model with its measures."""
 
@@ -109,7 +118,7 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     write_atomically(session.folder / "study.md", markdown.encode())
     lines = [{"name": name, **values} for name, values in measures.items()]
     write_json(session.folder / "study.json", lines)
-    page = session.folder / "study.html"
+    page = session.folder / STUDY_PAGE
     return report.write_page(page, study.title, facts=facts, sections=study.sections(rows, table))
 
 

@@ -2,7 +2,7 @@
 
 A weight moves its unit by w sd, sd the standard deviation of its pixel over the images; so weights
 on pixels that never change count nothing. A filter u = w sd [H, W, C] has the energy
-e = sum_c u^2 at each pixel. Its core are the pixels of largest energy that together hold half of it.
+e = sum_c u^2 at each pixel. Its core are the pixels of most energy that together hold half of it.
 
 - **dead**: the norm of u is below `DEAD` of the layer's 90th percentile. Or it is noise: a core as
   of a global filter, and |sum of u u' over neighbouring pixels| within three standard errors of
@@ -56,7 +56,7 @@ def core_sizes(energy: Float[np.ndarray, "num pixels"]) -> Int[np.ndarray, " num
 
 
 def elongation(piece: Bool[np.ndarray, "height width"]) -> float:
-    """pi l^2 / (4 n) of a piece of n pixels, l the largest distance of two of them plus 1."""
+    """Pi l^2 / (4 n) of a piece of n pixels, l the largest distance of two of them plus 1."""
     places = np.argwhere(piece)
     longest = float(pdist(places).max(initial=0.0)) + 1.0
     return float(np.pi * longest**2 / (4 * len(places)))
@@ -102,7 +102,7 @@ def _is_noise(
     used: Float[np.ndarray, "num height width channels"],
     std: Float[np.ndarray, "height width channels"],
 ) -> Bool[np.ndarray, " num"]:
-    """Whether neighbours have no more in common than independent weights have, at 3 standard errors.
+    """Whether neighbours have no more in common than independent weights, at 3 standard errors.
 
     With u = w sd and independent w of variance s^2 the sum of u u' over pairs of neighbours has the
     variance s^4 sum sd^2 sd'^2, and s^2 is estimated by sum u^2 / sum sd^2.

@@ -112,8 +112,8 @@ def progress(trained: TrainedGAN) -> Section:
     ]
     answer = (
         f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
-        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the folder "
-        "`progress`."
+        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the "
+        "folder `progress`."
     )
     return Section("5.2, 5.3", "Fixed codes", [answer], shown)
 
