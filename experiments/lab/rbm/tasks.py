@@ -176,7 +176,7 @@ def reconstructions(trained: TrainedRBM) -> Section:
     active = np.flatnonzero(np.asarray(hidden)[0])
     built_title = f"First test image: biases, then {len(active)} active units one by one"
     shown = [
-        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title, width="full"),
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title),
         trained.drawing.save("1_2_build_up", build_up(trained, active), built_title),
     ]
     return Section(
@@ -272,7 +272,7 @@ def generated(trained: TrainedRBM) -> Section:
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
     ]
-    figure = trained.drawing.save("1_7_generation", figures.rows_of(strips), title, width="full")
+    figure = trained.drawing.save("1_7_generation", figures.rows_of(strips), title)
     return Section(
         "1.7",
         "Generated images",
