@@ -100,14 +100,15 @@ def report(args: Args, session: Session, result: Result) -> Path:
     show(f"test_reconstruction_error {error}; drawing the report")
     artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
     sections = [
-        layers.layer_curves(drawing, len(params), result.step),
         tasks.top_filters(drawing, params),
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        layers.layer_curves(drawing, len(params), result.step),
     ]
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    numbers, absent = tasks.headline(session.dataset, measures), study.absent(args)
+    page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     return study.compare(args, session, params[0]) if args.study else page
 
 

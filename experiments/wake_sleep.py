@@ -163,15 +163,16 @@ def report(args: Args, session: Session, result: Result) -> Path:
     learner = wake_sleep.learner(config, session.image_shape)
     artifacts.write_samples(args, session, learner, result)
     sections = [
-        error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    numbers = tasks.headline(session.dataset, measures)
+    page = artifacts.write(args, session, result, measures, title, model, sections, numbers)
     if not args.study:
         return page
     before, after = nets["DBN"], nets["fine-tuned DBN"]

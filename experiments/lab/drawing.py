@@ -27,6 +27,10 @@ NUM_ROWS, NUM_PER_CLASS = 20, 10
 """Classes, and samples of each, in the sheet of asked classes."""
 
 
+STILL = 0.02
+"""An error that changes by more than this part in the last quarter of the epochs still moves."""
+
+
 def mean_image_error(dataset: Dataset) -> float:
     """Mean squared error per pixel of the test images' mean: no model should exceed it."""
     return pixel_variance(dataset.test.images)
@@ -115,7 +119,14 @@ def class_sheet(
     )
     more = len(drawing.dataset.class_names) - len(names)
     answer = [words, *([f"{more} more classes are not shown."] if more else [])]
-    return Section("classes", "Classes asked for", answer, [figure], part="pictures")
+    return Section(
+        "classes",
+        "Classes asked for",
+        answer,
+        [figure],
+        question="What does the model draw when it is asked for a class?",
+        part="pictures",
+    )
 
 
 def error_curve(
@@ -150,4 +161,22 @@ def error_curve(
     figure = drawing.save(
         file, figures.curves(curves, x="epoch", y=title.lower()), f"{title} over the epochs"
     )
-    return Section("training", title, [f"{title}: {meaning}.", *ends], [figure])
+    return Section(
+        "training",
+        title,
+        [" ".join([_last_part(curves), *ends]), f"{title}: {meaning}."],
+        [figure],
+        question="Has the training ended, or does the error still fall?",
+    )
+
+
+def _last_part(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Whether errors still move in the last quarter of their curves, in words."""
+    words = []
+    for name, (epochs, values) in curves.items():
+        quarter = epochs[-1] - (epochs[-1] - epochs[0]) / 4
+        earlier = [value for epoch, value in zip(epochs, values, strict=True) if epoch <= quarter]
+        change = values[-1] / earlier[-1] - 1 if earlier and earlier[-1] else 0.0
+        moves = "still falls" if change < -STILL else "rises" if change > STILL else "has settled"
+        words.append(f"{name} {moves} ({change:+.1%})")
+    return f"In the last quarter of the epochs: {', '.join(words)}." if words else ""

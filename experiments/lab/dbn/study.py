@@ -16,13 +16,13 @@ from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
-from experiments.lab.study import Study, Variant, run, variant
+from experiments.lab.study import SAME_ERROR, Study, Variant, run, study_command, variant
 from experiments.running.session import Session
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Absent, Section, Table, number
 
 COLUMNS = {
     **tasks.COLUMNS,
@@ -74,21 +74,27 @@ def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> 
     before, after = measured[f"{TRANSPOSED}, start"], measured[TRANSPOSED]
     chance = measured[f"{RANDOM}, start"]["top_to_image"]
     key = "test_reconstruction_error"
+    reads = after["top_to_image"] < chance / 2
     answer = [
+        "From W1 transposed the top states still read as the images after training"
+        if reads
+        else "After training the top states no longer read as the images, also from W1 transposed",
         "With W2 = W1 transposed, and the biases exchanged likewise, the two layers together have "
         "the distribution of the first RBM alone, and the top state is drawn as that RBM "
         f"draws a reconstruction: (p(h2) - image)^2 is {number(before['top_to_image'], 3)} at the "
-        f"start. After training it is {number(after['top_to_image'], 3)} "
-        f"(from noise, untrained: {number(chance, 3)}): "
-        + (
-            "the top states still read as the images."
-            if after["top_to_image"] < chance / 2
-            else "the top states no longer read as the images."
-        ),
+        f"start, {number(after['top_to_image'], 3)} after training, and {number(chance, 3)} from "
+        "noise, untrained; below half of that counts as reading as the images.",
         f"Training moves W2 by {number(after['distance_to_transposed'], 3)} of the norm of W1. The "
         f"reconstruction error goes from {number(before[key], 3)} to {number(after[key], 3)}; from "
         f"noise it ends at {number(measured[RANDOM][key], 3)}.",
     ]
+    apart = after[key] / max(measured[RANDOM][key], 1e-12) - 1
+    answer[0] += (
+        ", and both starts end with the same reconstruction error, within the spread of seeds."
+        if abs(apart) <= SAME_ERROR
+        else f", and the reconstruction error ends {abs(apart):.0%} "
+        f"{'above' if apart > 0 else 'below'} that from noise."
+    )
     net = nets[TRANSPOSED].net
     first, second = np.asarray(net.recognition[0]["w"]), np.asarray(net.top["w"])
     trained = figures.filter_sheet(drawing.images(second))
@@ -99,7 +105,14 @@ def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> 
         drawing.save("2_4_w2", trained, f"{TRANSPOSED}, after training"),
         drawing.save("2_4_change", change, "W2 - W1 transposed"),
     ]
-    return Section("2.4", "Top states as images", answer, shown, table)
+    return Section(
+        "2.4",
+        "Top states as images",
+        answer,
+        shown,
+        table,
+        question="What happens to a top layer as wide as the image that starts at W1 transposed?",
+    )
 
 
 def train_variant(
@@ -135,6 +148,13 @@ def sections(
         tasks.reconstructions(drawing, "2.4 reconstructions", trained, binary, start),
         tasks.generated_images(args, drawing, "2.4 samples", nets),
     ]
+
+
+def absent(args: DBNArgs) -> list[Absent]:
+    """The task that a run without its study leaves open; one of Gaussian units has no study."""
+    if args.study or args.model.visible == "gaussian":
+        return []
+    return [Absent("2.4", "A top layer as wide as the image", study_command())]
 
 
 def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:

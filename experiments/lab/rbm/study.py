@@ -20,6 +20,7 @@ from experiments.lab.rbm.tasks import TrainedRBM
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
 from experiments.lab.samples import Looks
 from experiments.lab.study import (
+    SAME_ERROR,
     STUDY_PAGE,
     Study,
     Variant,
@@ -199,9 +200,6 @@ def columns_of(config: rbm.Config) -> dict[str, str]:
     return kept | {"test_reconstruction_error": "error"}
 
 
-SAME_ERROR = 0.06
-"""Errors nearer than this part of the best one are not told apart: five standard deviations over
-seeds 0 to 4 of the lab's RBM, the band of `experiments.rbm`."""
 ONE_SEED = (
     "One seed of each: how far drift and chains move from seed to seed is not known here, so small "
     "differences in them say nothing."
