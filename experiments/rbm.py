@@ -149,7 +149,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     looks = lab_samples.measure(samples, session.dataset)
     others = beside.beside(args, session, samples, kept_samples(session))
     sections = [
-        tasks.drawn_samples(trained, samples, looks, others),
+        *tasks.drawn_samples(trained, samples, looks, others),
         *tasks.tasks(trained),
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
     ]

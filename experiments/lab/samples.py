@@ -55,19 +55,18 @@ class Looks(NamedTuple):
         if self.verdict == "alike":
             if self.variance < ALIKE:
                 return f"all alike: their pixels vary {self.variance:.1%} as much as test images'"
-            return f"alike: {self.group:.0%} of them lie near one image"
+            words = f"alike: {self.group:.0%} of them lie near one image"
+            return words if self.distance <= FAR else f"{words}, and {self._far()}"
         if self.verdict == "off the data":
-            return (
-                f"off the data: {self.distance:.2g} times as far from the nearest training image "
-                "as test images are"
-            )
+            return f"off the data: {self._far()}"
         if self.verdict == "of little variety":
             share = f"{self.variance:.0%}"
             return f"of little variety: their pixels vary {share} as much as test images'"
-        return (
-            f"near the data: {self.distance:.2g} times as far from the nearest training image as "
-            f"test images are, with {self.variance:.0%} of their variance"
-        )
+        return f"near the data: {self._far()}, with {self.variance:.0%} of their variance"
+
+    def _far(self) -> str:
+        factor = f"{self.distance:.2g}"
+        return f"{factor} times as far from the nearest training image as test images are"
 
     def measures(self, prefix: str) -> dict[str, float]:
         """The numbers by name."""

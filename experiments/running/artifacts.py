@@ -89,6 +89,16 @@ def measures_fact(folder: Path, digest: str) -> str | Link:
     return f"python -m experiments.compare {folder} writes {MEASURES_PAGE} here"
 
 
+def quick_note(args: RunArgs) -> list[str]:
+    """What a reader of a quick run must know before its failures are named; else nothing."""
+    if not args.quick:
+        return []
+    return [
+        f"This is a quick run: {args.epochs} epochs of a small training, to see the whole path. "
+        "What it fails at says little about the model; the same command without --quick trains it."
+    ]
+
+
 def write(
     args: RunArgs,
     session: Session,
@@ -114,7 +124,7 @@ def write(
         title,
         facts=head,
         sections=sections,
-        lead=[f"{model}."],
+        lead=[f"{model}.", *quick_note(args)],
         headline=headline or [Headline(k.replace("_", " "), number(x)) for k, x in first],
         absent=absent,
     )

@@ -357,7 +357,7 @@ def write_page(session: Session, name: str, variant: TrainedRBM) -> Path:
         variant.drawing.folder / "report.html",
         f"RBM with {name} units on {dataset.name}",
         facts={"study": Link("the comparison of all sizes", f"../../{STUDY_PAGE}")},
-        sections=[tasks.drawn_samples(variant, images, looks), *tasks.tasks(variant)],
+        sections=[*tasks.drawn_samples(variant, images, looks), *tasks.tasks(variant)],
         lead=[f"A part of the study of {session.dataset.name}."],
         headline=tasks.headline(variant, looks),
     )

@@ -299,34 +299,35 @@ def forgets(steps: int, tenth: np.ndarray, single: np.ndarray) -> str:
 
 def drawn_samples(
     trained: TrainedRBM, samples: np.ndarray, looks: Looks, beside: Beside = NOTHING_BESIDE
-) -> Section:
-    """The samples of long chains; where they are no images of the data, beside models that can."""
+) -> list[Section]:
+    """The samples of long chains; where they are no images of the data, models that draw better."""
     config, drawing = trained.args.model, trained.drawing
     caption = f"First {len(samples)} samples, {config.num_sampling_steps} Gibbs steps each"
-    shown = [drawing.save("1_7_samples", figures.image_sheet(samples), caption)]
-    rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
-    chains = (
+    answer = [
+        f"The samples of long chains are {looks.in_words()}.",
         f"Each sample is the end of a chain of {config.num_sampling_steps} Gibbs steps, from units "
-        f"that are on with probability 1/2. {EXPLAINED}"
-    )
-    if looks.verdict == "near the data":
-        answer = [f"The samples of long chains are {looks.in_words()}.", chains]
-    else:
-        answer = [
-            f"The samples of long chains are {looks.in_words()}. "
-            f"{_reason(rule, config.persistent)}",
-            *beside.words,
-            chains,
-        ]
-        shown += beside.figures
-    return Section(
+        f"that are on with probability 1/2. {EXPLAINED}",
+    ]
+    found = Section(
         "samples",
         "Samples",
         answer,
-        shown,
-        question="What does the RBM draw when its chains run far from the data?",
+        [drawing.save("1_7_samples", figures.image_sheet(samples), caption)],
+        question="What does the RBM draw when its chains run for long?",
         part="pictures",
     )
+    if looks.verdict == "near the data" or not beside.words:
+        return [found]
+    rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
+    others = Section(
+        "beside",
+        "What these settings cannot draw",
+        [_reason(rule, config.persistent), *beside.words],
+        beside.figures,
+        question="Why are the samples no better, and what would be?",
+        part="pictures",
+    )
+    return [found, others]
 
 
 def _reason(rule: str, persistent: bool) -> str:
