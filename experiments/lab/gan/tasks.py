@@ -316,9 +316,9 @@ def evenness(images: np.ndarray) -> str:
     jump, steps = np.median(lengths.max(axis=1) / lengths.mean(axis=1)), lengths.shape[1]
     smooth = "The walks change step by step" if jump < steps / 3 else "The walks jump"
     return (
-        f"{smooth}. The largest of the {steps} steps in pixels is {number(float(jump), 2)} times the "
-        f"mean one (median of the {len(lengths)} walks along which images change; 1 would be perfectly "
-        f"even, {steps} a single jump)."
+        f"{smooth}. The largest of the {steps} steps in pixels is {number(float(jump), 2)} times "
+        f"the mean one (median of the {len(lengths)} walks along which images change; 1 would be "
+        f"perfectly even, {steps} a single jump)."
     )
 
 

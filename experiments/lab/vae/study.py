@@ -1,6 +1,6 @@
 """The lab's task 4.4: 2 and 20 latent variables side by side; each is a whole run of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,20 +75,42 @@ def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -
         samples[f"{size} latents"] = each.images(codes, labels)
     low, *_, high = rows.values()
     gain = high.measures["test_bound"] - low.measures["test_bound"]
-    answer = (
-        f"{high.config.latent_size} latent variables bound the log likelihood "
-        f"{number(gain, 3)} nats per image higher than {low.config.latent_size}: "
-        f"reconstruction {number(low.measures['test_reconstruction'])} becomes "
+    errors = [each.measures.get("test_bound_error", 0.0) for each in (low, high)]
+    answer = [
+        sizes_in_words(gain, errors, low.config.latent_size, high.config.latent_size),
+        f"Reconstruction {number(low.measures['test_reconstruction'])} becomes "
         f"{number(high.measures['test_reconstruction'])}, divergence "
-        f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}."
-    )
+        f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}.",
+    ]
     title = "The first test images, decoded from their mean codes"
     sampled = "Samples: codes drawn from the prior"
     shown = [
         drawing.save("study_reconstructions", figures.rows_of(strips), title),
         drawing.save("study_samples", figures.rows_of(samples), sampled),
     ]
-    return Section("4.4", "Few and many latent variables", [answer], shown, table)
+    return Section(
+        "4.4",
+        "Few and many latent variables",
+        answer,
+        shown,
+        table,
+        question="What do more latent variables gain, and what do they cost?",
+    )
+
+
+def sizes_in_words(gain: float, errors: Sequence[float], few: int, many: int) -> str:
+    """Whether more latent variables have the higher bound, beyond the standard errors of both."""
+    error = float(np.sqrt(np.sum(np.square(errors))))
+    if abs(gain) <= 3 * error:
+        return (
+            f"{few} and {many} latent variables cannot be told apart by their bounds, which differ "
+            f"by {number(gain, 2)} nats per image with a standard error of {number(error, 2)}."
+        )
+    return (
+        f"{many} latent variables bound the log likelihood {number(abs(gain), 3)} nats per image "
+        f"{'higher' if gain > 0 else 'lower'} than {few}. One seed of each; the bounds' standard "
+        f"errors together are {number(error, 2)} nats."
+    )
 
 
 def planes(rows: Mapping[str, TrainedVAE]) -> Section:
@@ -104,8 +126,8 @@ def planes(rows: Mapping[str, TrainedVAE]) -> Section:
         for file, title in titles.items()
     ]
     answer = (
-        "In the order of the table: the test images in two latent variables, and what that plane "
-        "decodes to. With two variables the plane is the space itself; with more it is a slice in "
-        "which the other variables are 0."
+        "With two variables the plane is the space itself; with more it is a slice in which the "
+        "other variables are 0. In the order of the table: the test images in two latent "
+        "variables, and what that plane decodes to."
     )
     return Section("4.3, 4.4", "Latent planes", [answer], shown)
