@@ -38,6 +38,7 @@ from experiments.lab.rbm.training import (
     rate,
     with_decay,
 )
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -148,9 +149,11 @@ def report(args: Args, session: Session, result: Result) -> Path:
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
     others = beside.beside(args, session, samples, kept_samples(session))
+    further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
         *tasks.drawn_samples(trained, samples, looks, others),
         *tasks.tasks(trained),
+        *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
     ]
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
@@ -159,7 +162,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
     numbers = tasks.headline(trained, looks)
-    absent = () if args.study else study.absent(config.visible)
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     return study.compare(args, session, result) if args.study else page
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.lab.samples import EXPLAINED, Looks
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
 from jaxgen.evaluation.sample_quality import pixel_variance
@@ -129,6 +130,30 @@ def class_sheet(
     )
 
 
+def sample_sheet(
+    drawing: Drawing, images: np.ndarray, looks: Looks, words: str, more: str = ""
+) -> Section:
+    """The first samples of a run, in the order in which they came, and what they look like.
+
+    Args:
+        drawing: where the figure goes.
+        images: the samples.
+        looks: of them beside test images.
+        words: how they are drawn.
+        more: about what they look like.
+    """
+    sheet, title = figures.image_sheet(images), f"The first {len(images)} samples"
+    found = f"The samples are {looks.in_words()}. {more}"
+    return Section(
+        "samples",
+        "Samples",
+        [found.strip(), f"{words} {EXPLAINED}"],
+        [drawing.save("samples", sheet, title)],
+        question="What does the model draw?",
+        part="pictures",
+    )
+
+
 def error_curve(
     drawing: Drawing,
     folders: Mapping[str, Path],
@@ -167,6 +192,7 @@ def error_curve(
         [" ".join([_last_part(curves), *ends]), f"{title}: {meaning}."],
         [figure],
         question="Has the training ended, or does the error still fall?",
+        part="pictures",
     )
 
 

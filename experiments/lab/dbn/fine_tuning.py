@@ -23,6 +23,7 @@ from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.training.loop import Result
 
+TITLE = "Probabilities or samples as predictions"
 PREDICTIONS = (
     "The delta rules compare what they predict with what was drawn. The paper predicts with "
     "probabilities; the lab draws its predictions from them, and the dream's pixels too, which "
@@ -141,7 +142,7 @@ def sections(
     return [
         Section(
             "prediction",
-            "Probabilities or samples",
+            TITLE,
             [compared(nets), PREDICTIONS],
             (),
             table,

@@ -16,13 +16,13 @@ from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
-from experiments.lab.study import SAME_ERROR, Study, Variant, run, study_command, variant
+from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.session import Session
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
 from jaxgen.random import Binarize
 from jaxgen.report import figures
-from jaxgen.report.page import Absent, Section, Table, number
+from jaxgen.report.page import Section, Table, number
 
 COLUMNS = {
     **tasks.COLUMNS,
@@ -34,6 +34,11 @@ FOLDERS = {TRANSPOSED: "transposed", RANDOM: "noise"}
 
 up = jax.jit(dbn.up)
 top_probs = jax.jit(lambda top, below: jax.nn.sigmoid(rbm.hidden_logits(top, below)))
+
+
+def tasks_of(config: dbn.Config) -> dict[str, str]:
+    """The task that the study answers, which needs binary units: it turns layers upside down."""
+    return {"2.4": "Top states as images"} if config.visible == "binary" else {}
 
 
 def variants(args: DBNArgs, num_visible: int) -> list[Variant[DBNArgs]]:
@@ -148,13 +153,6 @@ def sections(
         tasks.reconstructions(drawing, "2.4 reconstructions", trained, binary, start),
         tasks.generated_images(args, drawing, "2.4 samples", nets),
     ]
-
-
-def absent(args: DBNArgs) -> list[Absent]:
-    """The task that a run without its study leaves open; one of Gaussian units has no study."""
-    if args.study or args.model.visible == "gaussian":
-        return []
-    return [Absent("2.4", "A top layer as wide as the image", study_command())]
 
 
 def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:

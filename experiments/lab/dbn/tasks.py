@@ -17,7 +17,7 @@ from jaxtyping import Array
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, file_name, mean_image_error
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
-from experiments.lab.samples import EXPLAINED, looks_of
+from experiments.lab.samples import EXPLAINED, Looks, looks_of
 from experiments.lab.study import SAME_ERROR, tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
@@ -44,6 +44,7 @@ COLUMNS = {
     **SAMPLE_COLUMNS,
 }
 """Measures and their titles in a table."""
+SAMPLES = "E[v|h1] after {} Gibbs steps of the top pair from random top units, and a down pass."
 ERROR = "mean over pixels of (x - E[v|h])^2 after an up and a down pass, x the image in [0, 1]"
 
 
@@ -258,9 +259,8 @@ def generation_in_words(measures: Mapping[str, Mapping[str, float]], gain: float
     ]
 
 
-def headline(dataset: Dataset, measures: Mapping[str, float]) -> list[Headline]:
+def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> list[Headline]:
     """The three numbers at the top of the page of a net."""
-    looks = looks_of(measures, "samples")
     numbers = [
         Headline(
             "test reconstruction error",

@@ -17,13 +17,12 @@ from experiments.lab.gan.tasks import GANReport, failures_in_words
 from experiments.lab.gan.training import GANArgs
 from experiments.lab.samples import SMOOTH
 from experiments.lab.study import (
-    STUDY_PAGE,
     Study,
     StudyArgs,
     Variant,
     as_own_run,
+    elsewhere,
     run,
-    study_command,
     variant,
 )
 from experiments.running.session import Session
@@ -31,7 +30,7 @@ from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
 from jaxgen.report import figures
-from jaxgen.report.page import Absent, Link, Section, Table, number
+from jaxgen.report.page import Section, Table, number
 from jaxgen.training.loop import Result
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -51,7 +50,7 @@ COLUMNS = {
     "s_per_iteration": "s per iteration",
 }
 NUM_COLUMNS = 10
-TITLES = {"5.1.2": "Two updates of D, or of G", "5.1.3": "Without batch normalisation"}
+TASKS = {"5.1.2": "Two updates of D, or of G", "5.1.3": "Without batch normalisation"}
 """Of the tasks that the study answers."""
 QUESTION = "What changes with two updates of D or of G, and without batch normalisation?"
 TITLE = "Update ratios, batch normalisation, Adam"
@@ -85,10 +84,9 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     game = dcgan.game(args.model, session.image_shape)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
     state, size = jax.device_get(result.state), dcgan.image_size(session.image_shape)
-    further = [*compared(args.study), exported(args.model, size, state, session.folder)]
+    further, absent = elsewhere(args, TASKS)
+    further = [*further, exported(args.model, size, state, session.folder)]
     model = described(args.model, session.image_shape)
-    command = study_command()
-    absent = [] if args.study else [Absent(task, TITLES[task], command) for task in TITLES]
     return tasks.write(args, session, result, game, title, model, further, absent)
 
 
@@ -124,15 +122,6 @@ def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Sec
         ["The trained nets are in two files that PyTorch loads.", answer],
         question="How does another program load the trained generator?",
     )
-
-
-def compared(study: bool) -> list[Section]:
-    """5.1.2, 5.1.3: a link to the comparison, if there is one."""
-    if not study:
-        return []
-    links = [Link("The comparison", STUDY_PAGE)]
-    answer = "Each variant is a run of its own; the comparison is a page of its own."
-    return [Section("5.1.2, 5.1.3", TITLE, [answer], links=links, question=QUESTION)]
 
 
 def _module(config: dcgan.Config, size: int) -> str:

@@ -140,6 +140,7 @@ def progress(trained: TrainedGAN) -> Section:
         answer,
         shown,
         question="How do the images of the same codes change from epoch to epoch?",
+        part="pictures",
     )
 
 
@@ -509,8 +510,8 @@ def write(
     sections = [
         samples(drawing, images, args.vae, looks, config.ema_decay),
         *asked_classes(trained, game),
-        *further,
         progress(trained),
+        *further,
         training(drawing, log, failures, smoothing, args.quick),
         nearest,
         walks(trained),

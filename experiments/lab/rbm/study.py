@@ -25,7 +25,6 @@ from experiments.lab.study import (
     Study,
     Variant,
     run,
-    study_command,
     tabulate,
     variant,
 )
@@ -38,7 +37,7 @@ from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Absent, Figure, Link, Section, Table, number
+from jaxgen.report.page import Figure, Link, Section, Table, number
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
@@ -400,10 +399,9 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
     return [section(session, "1.4", TITLES["1.4"], grey, question, [effect]), *found]
 
 
-def absent(visible: rbm.VisibleUnits) -> list[Absent]:
-    """The tasks that a run without its study leaves open."""
-    open_tasks = [task for task in TITLES if visible == "binary" or task != "1.4"]
-    return [Absent(task, TITLES[task], study_command()) for task in open_tasks]
+def tasks_of(config: rbm.Config) -> dict[str, str]:
+    """The tasks that the study answers, by number; Gaussian units have no grey input."""
+    return {k: x for k, x in TITLES.items() if k != "1.4" or config.visible == "binary"}
 
 
 def compare(args: RBMArgs, session: Session, result: Result) -> Path:

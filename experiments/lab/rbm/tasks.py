@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, mean_image_error
+from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, mean_image_error, sample_sheet
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
-from experiments.lab.samples import EXPLAINED, Looks
+from experiments.lab.samples import Looks
 from jaxgen.evaluation import filters as filter_kinds
 from jaxgen.evaluation.filters import Filters, Kind
 from jaxgen.learner import task_key
@@ -301,20 +301,11 @@ def drawn_samples(
     trained: TrainedRBM, samples: np.ndarray, looks: Looks, beside: Beside = NOTHING_BESIDE
 ) -> list[Section]:
     """The samples of long chains; where they are no images of the data, models that draw better."""
-    config, drawing = trained.args.model, trained.drawing
-    caption = f"First {len(samples)} samples, {config.num_sampling_steps} Gibbs steps each"
-    answer = [
-        f"The samples of long chains are {looks.in_words()}.",
+    config = trained.args.model
+    found = sample_sheet(
+        *(trained.drawing, samples, looks),
         f"Each sample is the end of a chain of {config.num_sampling_steps} Gibbs steps, from units "
-        f"that are on with probability 1/2. {EXPLAINED}",
-    ]
-    found = Section(
-        "samples",
-        "Samples",
-        answer,
-        [drawing.save("1_7_samples", figures.image_sheet(samples), caption)],
-        question="What does the RBM draw when its chains run for long?",
-        part="pictures",
+        "that are on with probability 1/2.",
     )
     if looks.verdict == "near the data" or not beside.words:
         return [found]

@@ -10,9 +10,16 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab import samples as lab_samples
-from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, against_mean, class_sheet
-from experiments.lab.samples import EXPLAINED, Looks
-from experiments.lab.study import study_command
+from experiments.lab.drawing import (
+    NUM_ROWS,
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    class_sheet,
+    sample_sheet,
+)
+from experiments.lab.samples import Looks
+from experiments.lab.study import elsewhere
 from experiments.lab.vae.training import (
     TrainedVAE,
     VAEArgs,
@@ -29,7 +36,7 @@ from jaxgen.evaluation import latent
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Absent, Figure, Headline, Section, Table, number
+from jaxgen.report.page import Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
@@ -391,6 +398,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         answer,
         shown,
         question="Has the training ended, or does the bound still rise?",
+        part="pictures",
     )
 
 
@@ -506,8 +514,6 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     learner = vae.learner(nets.config, session.image_shape)
     images = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
-    title = f"First {len(images)} samples: codes from the prior"
-    sheet = drawing.save("samples", figures.image_sheet(images), title)
     looks = lab_samples.measure(images, session.dataset)
     drawn = "E[x|z] for codes drawn from the prior N(0, I)."
     classes = []
@@ -515,29 +521,21 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         drawn = "E[x|z, y] for codes drawn from the prior N(0, I) and classes drawn uniformly."
         asked = "Codes are drawn from the prior N(0, I), and the class is given to the decoder."
         classes = [class_sheet(drawing, partial(learner.sample, result.state), asked)]
-    answer = [f"The samples are {looks.in_words()}.", f"{drawn} {EXPLAINED}"]
+    further, absent = elsewhere(args, {"4.4": "Few and many latent variables"})
     sections = [
-        Section(
-            "samples",
-            "Samples",
-            answer,
-            [sheet],
-            question="What does the VAE draw?",
-            part="pictures",
-        ),
+        sample_sheet(drawing, images, looks, drawn),
         *classes,
         reconstructions(trained),
         latent_boxes(trained),
         scatter(trained),
         grids(trained),
+        *further,
         likelihood(args, trained),
         walks(trained),
         training(trained, lines),
     ]
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
     head = headline(trained, looks)
-    more = Absent("4.4", "2 and 20 latent variables side by side", study_command())
-    absent = [] if args.study else [more]
     artifacts.write(args, session, result, measures, title, model, sections, head, absent)
     return trained
 
