@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from experiments.running.args import RunArgs
+from experiments.running.artifacts import QUICK
 from experiments.running.session import Session, session_for
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
@@ -117,7 +118,16 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     lines = [{"name": name, **values} for name, values in measures.items()]
     write_json(session.folder / "study.json", lines)
     page = session.folder / STUDY_PAGE
-    return report.write_page(page, study.title, facts=facts, sections=study.sections(rows, table))
+    return report.write_page(
+        page,
+        study.title,
+        facts={**facts, "run": Link("the page of the run", "report.html")},
+        sections=study.sections(rows, table),
+        lead=[
+            "Each variant changes the run in one thing and is trained from the same seed.",
+            *([QUICK] if args.quick else []),
+        ],
+    )
 
 
 def elsewhere(args: StudyArgs, tasks: Mapping[str, str]) -> tuple[list[Section], list[Absent]]:

@@ -8,8 +8,9 @@ e = sum_c u^2 at each pixel. Its core are the pixels of most energy that togethe
   of a global filter, and |sum of u u' over neighbouring pixels| within three standard errors of
   independent weights.
 - **global**: the core has more than `SPREAD` of the pixels that independent weights would need.
-- **several**: the core is in pieces, and none holds `ONE` of its energy. Pixels that touch at a
-  side or a corner are of one piece.
+- **several**: the core is in pieces, and none holds `ONE` of its energy. Pixels of one piece hang
+  together, at sides or corners, by pixels of at least `LINK` of the core's least energy, so that
+  an even stroke is one piece though its core is every other pixel of it.
 - **stroke**, **blob**: one piece, long or compact. Its elongation is pi l^2 / (4 n), with l the
   largest distance of two of its n pixels plus 1: 1 for a disc, about L / W for L by W pixels. A
   stroke has `LONG` or more; a bent one has too.
@@ -30,6 +31,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 DEAD = 0.1
 SPREAD = 0.5
 ONE = 0.5
+LINK = 0.5
 LONG = 2.0
 _DRAWS = 200
 """Filters of independent weights that the core of one is measured on."""
@@ -56,7 +58,7 @@ def core_sizes(energy: Float[np.ndarray, "num pixels"]) -> Int[np.ndarray, " num
 
 
 def elongation(piece: Bool[np.ndarray, "height width"]) -> float:
-    """Pi l^2 / (4 n) of a piece of n pixels, l the largest distance of two of them plus 1."""
+    """Length squared over area: pi l^2 / (4 n) of a piece of n pixels, see above."""
     places = np.argwhere(piece)
     longest = float(pdist(places).max(initial=0.0)) + 1.0
     return float(np.pi * longest**2 / (4 * len(places)))
@@ -92,9 +94,11 @@ def classify(
         mask = np.zeros(energy.shape[1], bool)
         mask[np.argsort(-energy[i], kind="stable")[: core[i]]] = True
         excites[i] = used[i].sum(axis=2).ravel()[mask].sum() > 0
-        shape = std.shape[:2]
-        local = _kind_of_core(energy[i].reshape(shape), mask.reshape(shape))
-        kinds.append("dead" if dead[i] else "global" if spread[i] else local)
+        if dead[i] or spread[i]:
+            kinds.append("dead" if dead[i] else "global")
+        else:
+            shape = std.shape[:2]
+            kinds.append(_kind_of_core(energy[i].reshape(shape), mask.reshape(shape)))
     return Filters(kinds, core, core_of_noise, excites)
 
 
@@ -119,10 +123,10 @@ def _is_noise(
     return found
 
 
-def _kind_of_core(energy: np.ndarray, mask: np.ndarray) -> Kind:
+def _kind_of_core(energy: np.ndarray, core: np.ndarray) -> Kind:
     """The kind of a filter whose core is small."""
-    pieces, num = label(mask, np.ones((3, 3)))
-    held = np.bincount(pieces[mask], energy[mask], num + 1)
+    pieces, num = label(energy >= LINK * energy[core].min(), np.ones((3, 3)))
+    held = np.bincount(pieces[core], energy[core], num + 1)
     if held.max() < ONE * held.sum():
         return "several"
     return "stroke" if elongation(pieces == held.argmax()) >= LONG else "blob"

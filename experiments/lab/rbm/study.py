@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab import samples
-from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab.drawing import NUM_SHOWN, Drawing, listed
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
-from experiments.lab.samples import Looks
+from experiments.lab.samples import Looks, Verdict
 from experiments.lab.study import (
     SAME_ERROR,
     STUDY_PAGE,
@@ -73,6 +73,9 @@ TITLES = {
 
 Rows = Mapping[str, TrainedRBM]
 """RBMs of the study by the names of their rows."""
+
+Measures = Mapping[str, Mapping[str, float]]
+"""Measures of the variants by their names; that of the run stands among them."""
 
 gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
@@ -176,18 +179,17 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Figure]:
     ]
 
 
-def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> str:
-    """One sentence: the variants with the least and with the greatest value, or distance to 0."""
-    least, greatest = "lowest", "highest"
-    if zero_is_best:
-        least, greatest = "nearest to zero, the best value,", "farthest"
-    size = abs if zero_is_best else float
-    low, high = (
-        choose(rows, key=lambda name: size(rows[name].measures[key])) for choose in (min, max)
-    )
+def short(name: str) -> str:
+    """The name of a row in a sentence, without its settings in brackets."""
+    return name.partition(" (")[0]
+
+
+def extremes(measures: Measures, key: str, title: str) -> str:
+    """One sentence: the variants with the least and with the greatest value."""
+    low, high = (choose(measures, key=lambda name: measures[name][key]) for choose in (min, max))
     return (
-        f"{title} is {least} for {low} ({number(rows[low].measures[key], 3)}) and {greatest} for "
-        f"{high} ({number(rows[high].measures[key], 3)})."
+        f"{title} is lowest for {low} ({number(measures[low][key], 3)}) and highest for {high} "
+        f"({number(measures[high][key], 3)})."
     )
 
 
@@ -199,13 +201,17 @@ def columns_of(config: rbm.Config) -> dict[str, str]:
     return kept | {"test_reconstruction_error": "error"}
 
 
+ENDS: Mapping[Verdict, str] = {
+    "alike": "alike",
+    "off the data": "off the data",
+    "of little variety": "with little variety",
+    "near the data": "near the data",
+}
+"""What chains that end so do, after "they end"."""
 ONE_SEED = (
     "One seed of each: how far drift and chains move from seed to seed is not known here, so small "
     "differences in them say nothing."
 )
-
-Measures = Mapping[str, Mapping[str, float]]
-"""Measures of the variants by their names; that of the run stands among them."""
 
 
 def errors_in_words(measures: Measures) -> str:
@@ -220,19 +226,20 @@ def errors_in_words(measures: Measures) -> str:
     if not worse:
         return (
             "All reconstruct alike: their errors differ by less than seeds do, of which "
-            f"{SAME_ERROR:.0%} is five standard deviations."
+            f"{SAME_ERROR:.0%} is five standard deviations for the lab's RBM on MNIST."
         )
     alike = [name for name in errors if name not in worse and name != best]
     named = ", ".join(f"{name} by {gap:.0%}" for name, gap in worse.items())
-    same = f", and {', '.join(alike)} alike within the spread of seeds" if alike else ""
-    return f"{best} reconstructs best ({number(errors[best], 3)}){same}; worse is {named}."
+    same = f", and {listed(alike)} alike within the spread of seeds" if alike else ""
+    verb = "are" if len(worse) > 1 else "is"
+    return f"{best} reconstructs best ({number(errors[best], 3)}){same}; worse {verb} {named}."
 
 
 def chains_in_words(measures: Measures) -> list[str]:
     """Where the chains of the variants end, and whether their drift says anything."""
     looks = {name: samples.looks_of(each, "chain") for name, each in measures.items()}
     drifts = {name: each["drift"] for name, each in measures.items()}
-    groups: dict[str, list[str]] = {}
+    groups: dict[Verdict, list[str]] = {}
     for name, each in looks.items():
         groups.setdefault(each.verdict, []).append(name)
     least = min(drifts, key=lambda name: abs(drifts[name]))
@@ -240,9 +247,12 @@ def chains_in_words(measures: Measures) -> list[str]:
     if len(near) == len(looks):
         found = f"After {DRIFT_STEPS} Gibbs steps from test images all chains are near the data."
     else:
-        parts = [f"those of {', '.join(names)} {verdict}" for verdict, names in groups.items()]
-        found = f"Of the chains {DRIFT_STEPS} Gibbs steps from test images "
+        parts = [f"those of {listed(names)} end {ENDS[x]}" for x, names in groups.items()]
+        found = f"After {DRIFT_STEPS} Gibbs steps from test images the chains differ: "
         found += f"{'; '.join(parts)}."
+        if len(groups) == 1:
+            found = f"After {DRIFT_STEPS} Gibbs steps from test images all chains end "
+            found += f"{ENDS[looks[least].verdict]}."
     drift = f"The drift of {least} is nearest to zero ({number(drifts[least], 3)} nats)"
     if looks[least].verdict == "near the data":
         drift += ", and its chains are near the data too."
@@ -308,15 +318,15 @@ def section(
         shown: figures besides reconstructions and chains.
         links: to the pages of the variants.
     """
-    measures = {label.partition(" (")[0]: each.measures for label, each in rows.items()}
+    measures = {short(label): each.measures for label, each in rows.items()}
     idle = [f"{label} {x['never_on'] + x['always_on']:.0%}" for label, x in measures.items()]
     answer = [
         " ".join([*first, errors_in_words(measures), weighed(measures)]),
         " ".join([*chains_in_words(measures), ONE_SEED]),
         " ".join(
             [
-                extremes(rows, "free_energy_gap", "The free-energy gap of test over train"),
-                extremes(rows, "mean_abs_weight", "The mean absolute weight"),
+                extremes(measures, "free_energy_gap", "The free-energy gap of test over train"),
+                extremes(measures, "mean_abs_weight", "The mean absolute weight"),
                 "Share of units that carry no information, on in under 1% or over 99%: "
                 f"{', '.join(idle)}.",
             ]
@@ -335,13 +345,13 @@ def sizes(session: Session, rows: Rows) -> tuple[list[str], list[Figure], list[L
         weights, found = tasks.filters_of(each)
         name = f"1_8_filters_{each.args.model.num_hidden}"
         sheet = figures.filter_sheet(weights)
-        shown.append(drawing.save(name, sheet, f"Weights of {label}", width="third"))
-        words.append(f"{label}: {tasks.counts_in_words(found)}.")
+        shown.append(drawing.save(name, sheet, f"Weights of {short(label)}"))
+        words.append(f"{short(label)}: {tasks.counts_in_words(found)}")
     links = [
         Link(f"{name}: all tasks", f"study/hidden{num}/report.html")
         for name, num in NUM_HIDDEN.items()
     ]
-    return [f"Filters, {' '.join(words)}"], shown, links
+    return [f"The filters are, of {'; of '.join(words)}."], shown, links
 
 
 def write_page(session: Session, name: str, variant: TrainedRBM) -> Path:
@@ -394,7 +404,7 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
     if GREY not in rows:
         return found
     grey = beside([GREY])
-    effect = effect_of_grey({name: each.measures for name, each in grey.items()})
+    effect = effect_of_grey({short(name): each.measures for name, each in grey.items()})
     question = "How much does it change if the grey values themselves are the input?"
     return [section(session, "1.4", TITLES["1.4"], grey, question, [effect]), *found]
 

@@ -1,14 +1,21 @@
 """The lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, mean_image_error, sample_sheet
+from experiments.lab.drawing import (
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    listed,
+    mean_image_error,
+    sample_sheet,
+)
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
@@ -136,13 +143,7 @@ def kinds_in_words(found: Filters) -> str:
 def counts_in_words(found: Filters) -> str:
     """How many filters are of each kind that there is."""
     counts = [(kind, found.kinds.count(kind)) for kind in filter_kinds.KINDS]
-    return _listed([f"{num} {KIND_NAMES[kind][num > 1]}" for kind, num in counts if num])
-
-
-def _listed(words: Sequence[str]) -> str:
-    """Words in a row, as a sentence has them."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    return listed([f"{num} {KIND_NAMES[kind][num > 1]}" for kind, num in counts if num])
 
 
 def kind_table(found: Filters) -> Table:
