@@ -100,10 +100,9 @@ def measure(images: np.ndarray, dataset: Dataset) -> Looks:
 
 
 EXPLAINED = (
-    "Alike: their pixels vary less than "
-    f"{ALIKE:.0%} as much as test images', or more than {GROUP:.0%} of them lie nearer to one than "
-    "half the median distance of two test images, and twice the share of test images that do. Off "
-    f"the data: their mean distance to the nearest training image is over {FAR:g} times that of "
-    f"test images. Of little variety: their pixels vary less than {SMOOTH:.0%} as much."
+    f"Alike: more than {GROUP:.0%} of them lie nearer to one than half the median distance of two "
+    "test images, and twice as many as test images do; or their pixels vary less than "
+    f"{ALIKE:.0%} as much. Off the data: over {FAR:g} times as far from the nearest training image "
+    f"as test images. Of little variety: their pixels vary less than {SMOOTH:.0%} as much."
 )
 """The verdicts and their thresholds."""

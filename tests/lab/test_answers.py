@@ -59,7 +59,7 @@ def test_samples_are_what_they_were_made_to_be(kind: str, verdict: str, blobs: D
         "one image with noise": np.clip(one + rng.normal(scale=0.2, size=images.shape), 0, 1),
         "mostly one image": np.where(np.arange(100).reshape(-1, 1, 1, 1) < 60, one, images),
         "noise": (rng.uniform(size=images.shape) < 0.5).astype(float),
-        "grey": 0.5 + 0.6 * (images - 0.5),
+        "grey": 0.5 + 0.75 * (images - 0.5),
     }[kind]
     looks = samples.measure(made, blobs)
     assert looks.verdict == verdict

@@ -13,6 +13,7 @@ from experiments.lab.dbn import tasks
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs
+from experiments.lab.samples import EXPLAINED
 from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.args import conditioned
 from experiments.running.session import Session
@@ -168,7 +169,7 @@ def compare(
             "start": f"the same DBN, rate {args.model.learning_rate}",
             "error": tasks.ERROR,
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
-            "top units on",
+            f"top units on. {EXPLAINED}",
         },
         variants=[variant(args, names[other], other, prediction=other)],
         train=partial(fine_tune_variant, fine_tune),

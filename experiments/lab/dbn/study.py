@@ -16,6 +16,7 @@ from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
+from experiments.lab.samples import EXPLAINED
 from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.session import Session
 from jaxgen.learner import named_key, task_key
@@ -167,7 +168,7 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
             "(p(h2) - image)^2": "mean over units and the first "
             f"{tasks.NUM_MEASURED} test images at most, the top units laid out as the pixels",
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
-            "top units on",
+            f"top units on. {EXPLAINED}",
         },
         variants=both,
         train=partial(train_variant, first),

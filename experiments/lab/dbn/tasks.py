@@ -17,7 +17,7 @@ from jaxtyping import Array
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, file_name, mean_image_error
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
-from experiments.lab.samples import EXPLAINED, Looks, looks_of
+from experiments.lab.samples import Looks, looks_of
 from experiments.lab.study import SAME_ERROR, tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
@@ -108,7 +108,7 @@ def calls_in_words(half: float, below: int) -> str:
     """The finding of 2.1, from the units below that hold half of the median unit's weight."""
     if half < below / 4:
         return "A top unit calls for few of the units below, and has little weight on the others."
-    return "A top unit has its weight on many of the units below, and calls for no few of them."
+    return "A top unit has its weight on many of the units below, rather than on a few."
 
 
 def reconstructions(
@@ -227,7 +227,8 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
     shown = [*sheets, drawing.save(file, figures.rows_of(strips), title)]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
-    measures = {"test images": measure_samples(test, dataset)}
+    group = next(iter(nets.values())).measures["samples_test_group"]
+    measures = {"test images": measure_samples(test, dataset) | {"samples_group": group}}
     measures |= {label: each.measures for label, each in nets.items()}
     return Section(
         name,
@@ -253,9 +254,9 @@ def generation_in_words(measures: Mapping[str, Mapping[str, float]], gain: float
     return [
         f"{found} The samples: {'; '.join(each_one)}.",
         "Top states are set, Gibbs steps of the top pair follow, then a down pass; E[v|h1] is "
-        f"shown. The set state is multiplied by a gain of {gain:g}. {EXPLAINED} A smooth blur is "
-        "near to many images too, so distance and variance are to be read together. One seed of "
-        "each: small differences may be the seed's.",
+        f"shown. The set state is multiplied by a gain of {gain:g}. A smooth blur is near to many "
+        "images too, so distance and variance are to be read together. One seed of each: small "
+        "differences may be the seed's.",
     ]
 
 

@@ -365,7 +365,8 @@ def filters(trained: TrainedGAN) -> Section:
 def extents_in_words(cores: Mapping[str, float]) -> str:
     """How large the patterns are to which the layers respond, by the share of the pixels."""
     listed = ", ".join(f"{name} {share:.1%}" for name, share in cores.items())
-    first, last = [*cores.values()][0], [*cores.values()][-1]
+    *_, last = cores.values()
+    first = next(iter(cores.values()))
     if abs(last - first) <= 0.25 * max(first, last, 1e-12):
         found = "The units of the layers shown respond to patterns of about one size"
     elif last > first:
