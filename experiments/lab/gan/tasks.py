@@ -69,8 +69,8 @@ def training(
     ]
     rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
     answer = [
-        f"Failures that this run shows at its end: {failures_in_words(found)}."
-        + (" It is a quick run, so they may be those of a short training." if quick else ""),
+        ("This is a quick run, so its failures may be those of a short training. " if quick else "")
+        + f"Failures that this run shows at its end: {failures_in_words(found)}.",
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
         "that cannot tell them apart. The criteria look at losses and pixels; which classes are "
         "drawn, and whether some are missing, is counted under 5.4.6.",
