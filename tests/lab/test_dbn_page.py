@@ -97,7 +97,7 @@ def test_report_answers_its_questions(
     folder = request.getfixturevalue(fixture)
     page = (folder / "report.html").read_text()
     for question in questions:
-        assert re.search(rf"<h\d[^>]*>(<[^>]*>)?[^<]*{re.escape(question)}", page), question
+        assert re.search(rf"<h2[^>]*>(<span[^>]*>)?[^<]*{re.escape(question)}", page), question
     assert page.count("data:image/png") == len(contents(folder / "figures")) == num_figures
     assert read(folder / "summary.json")["digest"] in page
     assert said_twice(folder) == []
@@ -341,7 +341,7 @@ def test_classes_are_asked_for(run: Run, digits_root: Path, tmp_path: Path) -> N
     for part, questions in ((folder, ("3.3",)), (folder / "dbn", ("2.3",))):
         page = (part / "report.html").read_text()
         for question in (*questions, "Classification by free energy", "Classes asked for"):
-            assert re.search(rf"<h\d[^>]*>(<[^>]*>)?[^<]*{re.escape(question)}", page), question
+            assert re.search(rf"<h2[^>]*>(<span[^>]*>)?[^<]*{re.escape(question)}", page), question
         assert (part / "figures" / "classes.png").is_file()
         found = assert_reads_back(part)
         assert (found.config.num_classes, found.settings["conditional"]) == (10, True)
