@@ -133,10 +133,11 @@ def reconstructions(
         strips[label] = drawing.images(probs)
     strips["top state"] = np.asarray(hidden)
     errors = {label: each.measures["test_reconstruction_error"] for label, each in nets.items()}
+    *_, last = errors
     answer = [
         cost_in_words(errors),
-        against_mean([*errors.values()][-1], drawing.dataset)
-        + f" Of all: {', '.join(f'{label} {number(error)}' for label, error in errors.items())}. "
+        f"{last}: {against_mean(errors[last], drawing.dataset)}"
+        f" Of all: {', '.join(f'{label} {number(error)}' for label, error in errors.items())}. "
         "Each image goes up to the top and down again, and the states of all layers are drawn.",
     ]
     title = f"The first {len(images)} test images"
