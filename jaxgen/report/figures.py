@@ -416,7 +416,8 @@ def bars(
 ) -> "Figure":
     """One bar per value at its index, or above its name; marked ones are red, as `note` says."""
     width, ticks = _along(len(values))
-    figure = _figure(width, 2.8)
+    upright = max(map(len, names), default=0) * len(ticks) > 10 * width
+    figure = _figure(width, 2.8 + upright * max(map(_length, names), default=0.0))
     axes = figure.add_subplot()
     places, red = np.arange(len(values)), np.resize(np.asarray([*marked, False]), len(values))
     for chosen, colour, name in ((False, "#4878a8", "others"), (True, "#c44e52", note)):
@@ -426,7 +427,7 @@ def bars(
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=label)
     axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
-    if max(map(len, names), default=0) * len(ticks) > 10 * width:
+    if upright:
         axes.tick_params(axis="x", labelrotation=90.0)
     for text in axes.get_xticklabels():
         text.set_parse_math(False)

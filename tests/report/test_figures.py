@@ -226,6 +226,35 @@ def test_filters_of_colour_images_have_their_channels_and_grey_for_zero() -> Non
     np.testing.assert_allclose(shown[0, 1], 0.5)
 
 
+NAMES = ("0", "1", "ankle boot WWW", "T-shirt/top")
+IMAGES = np.full((4, 6, 6), 0.5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: figures.rows_of({"final state": IMAGES, "WWWWWWWWWWWW": IMAGES}, heads=NAMES),
+        lambda: figures.rows_of({f"{name} - {NAMES[2]} + mean": IMAGES for name in NAMES}, "title"),
+        lambda: figures.rows_of({"a": np.full((20, 28, 28), 0.5)}, heads=list("0123456789")),
+        lambda: figures.bars(np.arange(4.0), label="images of each class", x="class", names=NAMES),
+        lambda: figures.scatter(np.eye(2)[[0, 1, 0, 1]], [0, 1, 2, 3], "", "a", "b", NAMES),
+        lambda: figures.box_plots({"weights into the decoder": np.eye(20)}),
+        lambda: figures.filter_sheet(IMAGES - 0.25),
+        lambda: figures.curves({"a": ([0, 1], [1e-4, 2e4])}, x="epoch", y="nats per image"),
+    ],
+)
+def test_no_letter_is_cut_off_or_too_small(make: Any) -> None:
+    figure = make()
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 > -0.01
+    assert drawn.y0 > -0.01
+    assert drawn.x1 < width + 0.01
+    assert drawn.y1 < height + 0.01
+    assert width in (figures.HALF, figures.FULL)
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 9
+
+
 @pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
 def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, int]) -> None:
     """Panels of one figure are as long as each other along the examples."""
