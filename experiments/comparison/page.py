@@ -127,7 +127,7 @@ def sections(
         Section(
             "verdict",
             "Verdict",
-            [" ".join(found), *notes],
+            [*found, *notes],
             question="Which model is best, and in what?",
             part="pictures",
         ),

@@ -224,8 +224,8 @@ def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
     for name in ("precision", "recall"):
         if found := best_of(of_samples(models, name), "higher"):
             others.setdefault(found[0], []).append(name)
-    words = [f"the highest {' and '.join(names)} {name}" for name, names in others.items()]
-    return f"{sentence}; {', '.join(words)}." if words else f"{sentence}."
+    words = [f"{name} has the highest {' and '.join(names)}" for name, names in others.items()]
+    return f"{'; '.join([sentence, *words])}."
 
 
 def _on_features(

@@ -202,7 +202,8 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
 def _best(values: Mapping[str, Value | None], better: Better) -> str:
     """The name of the best value where there are several to rank; else none."""
     ranked = best_of(values, better)
-    return ranked[0] if len(ranked) > 1 else ""
+    means = [value.mean for name in ranked[:2] if (value := values[name])]
+    return ranked[0] if len({*means}) > 1 else ""
 
 
 def _samples_column(rows: Sequence[Row], name: str) -> Column:
