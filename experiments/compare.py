@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from experiments.comparison import page as compare_pages
-from experiments.comparison import published
+from experiments.comparison import published, ranking
 from experiments.comparison.measures import Settings, describe_classifier, evaluate
 from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
@@ -230,7 +230,10 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
     markdown = args.markdown or args.out / MARKDOWN
     head = facts(classifier, dataset, args)
     known = published.FIGURES.get(dataset.name, ())
-    notes = suite.describe_left_out(classifier, dataset, args.num_samples)
+    accuracy = float("nan") if classifier.random else classifier.accuracy
+    num = min(args.num_samples, most_rows(dataset.image_shape))
+    notes = ranking.warnings(accuracy, num, suite.NUM_FEATURES)
+    notes += suite.describe_left_out(classifier, dataset, args.num_samples)
     if classifier.num_classes:
         score = number(sample_quality.inception_score(classifier.test.probs))
         notes += [f"The {suite.TITLES['inception_score']} of all real test images is {score}."]

@@ -22,10 +22,12 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
-from experiments.lab.drawing import Drawing
+from experiments.lab.drawing import Drawing, sample_sheet
 from experiments.lab.rbm.training import at_gaussian_rates, with_decay
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
@@ -98,16 +100,23 @@ def report(args: Args, session: Session, result: Result) -> Path:
     measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
     error = number(measures["test_reconstruction_error"])
     show(f"test_reconstruction_error {error}; drawing the report")
-    artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
+    learner = dbn.learner(config, session.image_shape)
+    samples = artifacts.write_samples(args, session, learner, result)
+    looks = lab_samples.measure(samples, session.dataset)
+    further, absent = elsewhere(args, study.tasks_of(config))
+    words = tasks.SAMPLES.format(config.num_sampling_steps)
     sections = [
-        layers.layer_curves(drawing, len(params), result.step),
+        sample_sheet(drawing, samples, looks, words),
         tasks.top_filters(drawing, params),
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *further,
+        layers.layer_curves(drawing, len(params), result.step),
     ]
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    numbers = tasks.headline(session.dataset, measures, looks)
+    page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     return study.compare(args, session, params[0]) if args.study else page
 
 

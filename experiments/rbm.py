@@ -16,6 +16,7 @@ PCD, pixels thresholded as PyDeep has them), whose likelihood is exact and in su
 takes it in the place of `lab`.
 """
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,10 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.comparison import readme_picture
+from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm import study, tasks
+from experiments.lab.rbm import beside, study, tasks
 from experiments.lab.rbm.training import (
     RBMArgs,
     at_gaussian_rates,
@@ -35,15 +38,18 @@ from experiments.lab.rbm.training import (
     rate,
     with_decay,
 )
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
+from jaxgen.errors import DataError
 from jaxgen.evaluation.monitors import rbm_monitors
+from jaxgen.files import make_folder
 from jaxgen.models import rbm
-from jaxgen.report.page import number
+from jaxgen.report.page import Figure, number
 from jaxgen.training.loop import Result
 
 
@@ -108,6 +114,28 @@ def train(args: Args, session: Session) -> Result:
     )
 
 
+def kept_samples(session: Session) -> list[Figure]:
+    """Pictures of models that docs/results has of MNIST: RBM and DBN at the lab's settings, pcd500.
+
+    None where there are no docs, as in an installed package, or for other data.
+    """
+    results = Path(__file__).parents[1] / "docs" / "results"
+    if session.dataset.name != "mnist" or not results.is_dir():
+        return []
+    folder = session.folder / "figures"
+    make_folder(folder)
+    shown = []
+    for name, words in {
+        "compare": "RBM and DBN at the lab's settings",
+        "presets": "RBM with 500 units by CD-25 and by centred PCD",
+    }.items():
+        with contextlib.suppress(DataError, OSError):  # a picture of another layout
+            path = readme_picture.write(results / f"{name}.png", folder / f"beside_{name}.png", 2)
+            caption = f"{words} on MNIST, ten samples each; from docs/results/{name}.md"
+            shown.append(Figure(path, caption, f"Rows of samples: {words}"))
+    return shown
+
+
 def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the lab's questions about one trained RBM, returns the page."""
     args = with_decay(args, session.dataset)
@@ -119,16 +147,22 @@ def report(args: Args, session: Session, result: Result) -> Path:
     trained = tasks.TrainedRBM(args, params, measures, drawing)
     learner = rbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
+    looks = lab_samples.measure(samples, session.dataset)
+    others = beside.beside(args, session, samples, kept_samples(session))
+    further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
+        *tasks.drawn_samples(trained, samples, looks, others),
+        *tasks.tasks(trained),
+        *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
-        *tasks.tasks(trained, samples),
     ]
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
     model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "
     model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    numbers = tasks.headline(trained, looks)
+    page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     return study.compare(args, session, result) if args.study else page
 
 

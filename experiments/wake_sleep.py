@@ -19,10 +19,12 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
-from experiments.lab.drawing import Drawing, error_curve
+from experiments.lab.drawing import Drawing, error_curve, sample_sheet
 from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -161,17 +163,23 @@ def report(args: Args, session: Session, result: Result) -> Path:
     error = number(measures["test_reconstruction_error"])
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     learner = wake_sleep.learner(config, session.image_shape)
-    artifacts.write_samples(args, session, learner, result)
+    samples = artifacts.write_samples(args, session, learner, result)
+    looks = lab_samples.measure(samples, session.dataset)
+    further, absent = elsewhere(args, {"": fine_tuning.TITLE})
+    words = tasks.SAMPLES.format(config.num_sampling_steps)
     sections = [
-        error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
+        sample_sheet(drawing, samples, looks, words),
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *further,
+        error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    numbers = tasks.headline(session.dataset, measures, looks)
+    page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     if not args.study:
         return page
     before, after = nets["DBN"], nets["fine-tuned DBN"]

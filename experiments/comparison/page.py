@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from experiments.comparison import tables
+from experiments.comparison import ranking, tables
 from experiments.comparison.measures import PROBED, others
 from experiments.comparison.published import Published
-from experiments.comparison.tables import OTHERS, TEST_ERROR, Row
+from experiments.comparison.ranking import ARROWS
+from experiments.comparison.tables import OTHERS, Row
 from experiments.running.artifacts import MEASURES_PAGE
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section, Table, escape, number
+from jaxgen.report.page import Figure, Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
@@ -67,33 +68,43 @@ def sections(
     class_names: Sequence[str],
 ) -> list[Section]:
     """The page in `folder` in order; the samples of all models go to one picture."""
-    sheet = figures.rows_of(
-        {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
-        f"The first {NUM_SHOWN} samples, in the order drawn",
+    sheet = figures.rows_of({row.name: row.images[:NUM_SHOWN] for row in rows})
+    caption = f"The first {NUM_SHOWN} samples of each model, in the order drawn"
+    shown = Figure(figures.save(sheet, picture), caption, caption, "full")
+    models, references = tables.models(rows), tables.references(rows)
+    found = ranking.verdict(models, references, tables.main_number(rows), tables.probe_of)
+    main, further = tables.main_table(rows), tables.further_table(rows, published)
+    legend = (
+        f"{ranking.BEST} marks the best model of a column, {ARROWS['higher']} and "
+        f"{ARROWS['lower']} the columns in which higher or lower is better; rows without seeds are "
+        "references and are not ranked. Each measure is explained below, under The measures."
     )
-    text = [
+    cells = [
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
         f"the chains that estimate log Z; with fewer than {LEAST_EFFECTIVE} effective chains it is "
         f"not known, so there is no ±, and of several seeds the range and no mean.",
-        *notes,
         "A row is named by its experiment and preset, and by what is changed in them. Samples are "
         "as the models give them: of binary models, the probabilities of the last draw. They "
         "are measured against test images, real test images against training images; the labels "
         "of that row are read from pixels.",
         *describe_parzen(published),
     ]
-    main = tables.main_table(rows, published)
-    defined = {suite.TITLES[name]: text for name, text in suite.DESCRIPTIONS.items()}
-    meanings = [[title, text] for title, text in defined.items() if title in main.columns]
-    meanings += [each for each in OTHERS if each[0] != TEST_ERROR or TEST_ERROR in main.columns]
+    titles = [column.rstrip(" ↑↓") for column in (*main.columns, *further.columns)]
+    meanings = [
+        [tables.title(name), text]
+        for name, text in suite.DESCRIPTIONS.items()
+        if suite.TITLES[name] in titles
+    ]
+    meanings += [each for each in OTHERS if each[0] in titles or each[0] == "N labels, %"]
     classes = Section(
         "classes",
         "Classes of the samples",
         others(len(class_names)),
         (),
         tables.class_table(rows, class_names),
+        question="How often does each model draw each class, as the classifier reads them?",
     )
     likely = Section(
         "likelihood",
@@ -101,17 +112,65 @@ def sections(
         [KINDS],
         (),
         tables.likelihood_table(rows, published),
+        question="How probable are test images, by every estimate that there is?",
     )
-    probed = Section("probes", "Probes", [PROBED], (), tables.probe_table(rows))
+    probed = Section(
+        "probes",
+        "Probes",
+        [PROBED],
+        (),
+        tables.probe_table(rows),
+        question="How many test images does a classifier on each model's features read right?",
+    )
     read = any(measures["class_frequencies"] for row in rows for measures in row.measures)
     return [
-        Section("table", "Models and measures", text, (), main),
-        Section("samples", "Samples", [], [figures.save(sheet, picture)]),
+        Section(
+            "verdict",
+            "Verdict",
+            [*found, *notes],
+            question="Which model is best, and in what?",
+            part="pictures",
+        ),
+        Section(
+            "table",
+            "Models and measures",
+            [legend],
+            (),
+            main,
+            question="How do the models compare in the numbers that matter first?",
+            part="pictures",
+        ),
+        Section(
+            "samples",
+            "Samples",
+            ["None is chosen: the first samples of each model, in the order drawn."],
+            [shown],
+            question="What do the models draw?",
+            part="pictures",
+        ),
+        Section(
+            "further",
+            "Further measures",
+            cells,
+            (),
+            further,
+            question="How were likelihoods found, and what do the other measures show?",
+        ),
         *([classes] if read else []),
         *([likely] if likely.table and likely.table.rows else []),
         *([probed] if probed.table and probed.table.rows else []),
-        Section("measures", "The measures", [], (), Table(["measure", "definition"], meanings)),
-        Section("runs", "Runs", [], (), tables.run_table(rows), links(rows, folder)),
+        Section(
+            "measures",
+            "The measures",
+            [],
+            (),
+            Table(["measure", "definition"], meanings),
+            question="What does each column say?",
+        ),
+        Section(
+            *("runs", "Runs", [], (), tables.run_table(rows), links(rows, folder)),
+            part="provenance",
+        ),
     ]
 
 
@@ -142,11 +201,14 @@ def write(
     picture, title = markdown.with_suffix(".png"), "All models side by side"
     found = sections(rows, folder, picture, notes, published, class_names)
     facts = {**facts, "command": run_manifest.command()}
-    page = report.write_page(folder / "compare.html", title, facts, found)
+    page = report.write_page(folder / "compare.html", title, facts=facts, sections=found)
     parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]
     for section in found:
         parts += [f"\n## {section.title}\n", *(f"{escape(text)}\n" for text in section.answer)]
-        parts += [f"![{section.title}]({quote(path.name)})" for path in section.figures]
+        for each in section.figures:
+            parts.append(
+                f"![{escape(each.alt)}]({quote(each.path.name)})\n\n{escape(each.title)}\n"
+            )
         parts += [report.markdown(section.table)] if section.table else []
     write_atomically(markdown, ("\n".join(parts) + "\n").encode())
     write_json(folder / "compare.json", as_json(rows))

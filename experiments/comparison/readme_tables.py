@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.comparison.ranking import ARROWS, BEST
 from experiments.comparison.tables import ESTIMATOR, PUBLISHED
 from experiments.running.cli import exit_code, parse_flags
 from jaxgen.errors import DataError
@@ -81,15 +82,28 @@ class Args:
     """The folder with README.md and docs."""
 
 
+def _tables(page: str) -> list[Table]:
+    """The tables of a markdown page; marks of the best value, and arrows, are left out."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", page + "\n", re.MULTILINE):
+        cells = [
+            [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for line in block.splitlines()
+        ]
+        titles = [title.rstrip(f" {''.join(ARROWS.values())}") for title in cells[0]]
+        rows = [[cell.removeprefix(f"{BEST} ") for cell in row] for row in cells[2:]]
+        found.append(Table(titles, rows))
+    return found
+
+
 def table_of(page: str) -> Table:
-    """The first table of a markdown page."""
-    found, _, _ = page[page.find("\n|") + 1 :].partition("\n\n")
-    lines = [line for line in found.splitlines() if line.startswith("|")]
-    cells = [
-        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in lines
-    ]
-    return Table(cells[0], cells[2:]) if cells else Table([], [])
+    """The first table of a markdown page, with the columns of the next one, if it has its rows."""
+    first, *others = _tables(page) or [Table([], [])]
+    for other in others[:1]:
+        if [row[:1] for row in other.rows] == [row[:1] for row in first.rows]:
+            rows = [[*a, *b[1:]] for a, b in zip(first.rows, other.rows, strict=True)]
+            first = Table([*first.columns, *other.columns[1:]], rows)
+    return first
 
 
 def _require_all(cut: Cut, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:

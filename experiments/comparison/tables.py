@@ -7,19 +7,41 @@ import numpy as np
 
 from experiments.comparison.measures import NUM_SHOWN, PIXELS, Measures, interval
 from experiments.comparison.published import Published
+from experiments.comparison.ranking import (
+    ARROWS,
+    BEST,
+    BETTER,
+    MEET,
+    Better,
+    Ranked,
+    Value,
+    best_of,
+    few_chains,
+    headline,
+    likelihoods,
+    of_probes,
+    of_samples,
+    ranked_pixels,
+    unranked,
+    value_of,
+)
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number
 from jaxgen.runs import Run
 from jaxgen.runs.summary import program_folder
 
-MEET = 1.0
-"""Nats; where log Z by AIS and by reverse AIS lie farther apart, the table shows it."""
 PUBLISHED = "published, nats"
 ESTIMATOR = "estimator"
 TEST_ERROR = "test error, %"
 """Titles of columns."""
+LIKELIHOOD = "log likelihood, nats"
 OTHERS = (
+    [
+        LIKELIHOOD,
+        "mean log probability of a test image, exact, estimated or a lower bound, as the estimator "
+        "says; ranked unless its cell says why not",
+    ],
     [
         ESTIMATOR,
         f"how the likelihood was found; where AIS from its two sides is over {MEET:g} nat off; and "
@@ -31,6 +53,10 @@ OTHERS = (
     ["training, s", "a seed's share where seeds shared a program; wake_sleep without its DBN's"],
 )
 """Columns that are no measure of samples, and their definitions."""
+FIRST = ("frechet_distance", "frechet_extrapolated", "precision", "recall", "fid")
+"""Measures of samples in the first table."""
+NUM_LABELS = 1000
+"""Labels of the probe in the first table; where there is none of so many, the largest number."""
 
 
 class Row(NamedTuple):
@@ -60,18 +86,6 @@ def cell(found: Sequence[Mapping[str, Any] | None], written: Callable[[Any], str
     return over_seeds([each["value"] for each in taken])
 
 
-def headline(measures: Measures) -> Mapping[str, Any] | None:
-    """The best likelihood there is: exact before an estimate, the tighter bound before another."""
-    found = measures["likelihoods"]
-    return found[-1] if found else None
-
-
-def few_chains(likelihood: Mapping[str, Any]) -> bool:
-    """Whether a likelihood rests on too few effective chains to be ranked or averaged."""
-    effective = likelihood["effective_chains"]
-    return effective is not None and effective < LEAST_EFFECTIVE
-
-
 def _likelihood(found: Mapping[str, Any]) -> str:
     value, error = f"{found['value']:.2f}", found["standard_error"]
     return value if error is None else f"{value} ± {number(error, 2)}"
@@ -83,6 +97,14 @@ def likelihood_cell(found: Sequence[Mapping[str, Any] | None]) -> str:
     if len(taken) > 1 and any(map(few_chains, taken)):
         return " to ".join(f"{of(each['value'] for each in taken):.2f}" for of in (min, max))
     return cell(taken, _likelihood)
+
+
+def ranked_cell(measures: Sequence[Measures], pixels: Sequence[str]) -> str:
+    """The best likelihood, and why it is left out of the ranking, if it is."""
+    why = unranked(measures, pixels)
+    return likelihood_cell([headline(each) for each in measures]) + (
+        f"; not ranked: {why}" if why else ""
+    )
 
 
 def estimator(measures: Sequence[Measures]) -> str:
@@ -134,30 +156,109 @@ def beside(row: Row, published: Sequence[Published]) -> str:
     return "; ".join(f"{number(figure.value, 5)}, {figure.how}" for figure in found)
 
 
-def main_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
-    """Models by measures."""
-    numbers, names = label_numbers(rows), measure_names(rows)
-    columns = ["model", "seeds", "log likelihood, nats", ESTIMATOR, PUBLISHED]
-    columns += [TITLES[name] for name in names]
-    columns += [f"{num:,} labels, %" for num in numbers]
-    errors = any(measures.get("test_error") for row in rows for measures in row.measures)
-    columns += [TEST_ERROR] * errors + ["training, s"]
-    lines = []
-    for row in rows:
-        best = [headline(each) for each in row.measures]
-        line = [row.name, str(len(row.runs) or ""), likelihood_cell(best)]
-        line += [estimator(row.measures), beside(row, published)]
-        for name in names:
-            found = [measures["samples"].get(name) for measures in row.measures]
-            line.append(cell(found, lambda x: interval(x, 3)))
-        for num in numbers:
-            found = [probe_of(each, num) for each in row.measures]
-            line.append(cell(found, interval))
-        if errors:
-            wrong = [x["test_error"] and in_percent(x["test_error"]) for x in row.measures]
-            line.append(cell(wrong, interval))
-        lines.append([*line, training_time(row.runs)])
-    return Table(columns, lines)
+def title(name: str) -> str:
+    """The title of a measure of samples, with an arrow to where it is better."""
+    return f"{TITLES[name]} {ARROWS[BETTER[name]]}" if name in BETTER else TITLES[name]
+
+
+def labels_title(num: int) -> str:
+    """The title of the probes with so many labels."""
+    return f"{num:,} labels, % {ARROWS['higher']}"
+
+
+def models(rows: Sequence[Row]) -> list[Ranked]:
+    """The rows that are ranked."""
+    return [Ranked(row.name, row.measures) for row in rows if row.runs]
+
+
+def references(rows: Sequence[Row]) -> list[Ranked]:
+    """The rows that stand beside."""
+    return [Ranked(row.name, row.measures) for row in rows if not row.runs]
+
+
+def main_number(rows: Sequence[Row]) -> int | None:
+    """The number of labels of the probe in the first table."""
+    numbers = label_numbers(rows)
+    return NUM_LABELS if NUM_LABELS in numbers else numbers[-1] if numbers else None
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, a cell for each row, and the row that is best."""
+
+    title: str
+    cells: list[str]
+    best: str = ""
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    """A table with the best value of each column marked."""
+    lines = [
+        [row.name, *(f"{BEST} {x.cells[i]}" if row.name == x.best else x.cells[i] for x in columns)]
+        for i, row in enumerate(rows)
+    ]
+    return Table(["model", *(column.title for column in columns)], lines)
+
+
+def _best(values: Mapping[str, Value | None], better: Better) -> str:
+    """The name of the best value where there are several to rank; else none."""
+    ranked = best_of(values, better)
+    means = [value.mean for name in ranked[:2] if (value := values[name])]
+    return ranked[0] if len({*means}) > 1 else ""
+
+
+def _samples_column(rows: Sequence[Row], name: str) -> Column:
+    cells = [
+        cell([x["samples"].get(name) for x in row.measures], lambda x: interval(x, 3))
+        for row in rows
+    ]
+    best = _best(of_samples(models(rows), name), BETTER[name]) if name in BETTER else ""
+    return Column(title(name), cells, best)
+
+
+def _labels_column(rows: Sequence[Row], num: int) -> Column:
+    cells = [cell([probe_of(each, num) for each in row.measures], interval) for row in rows]
+    return Column(labels_title(num), cells, _best(of_probes(models(rows), num, probe_of), "higher"))
+
+
+def main_table(rows: Sequence[Row]) -> Table:
+    """What matters first: likelihood, distance of the samples, precision and recall, features."""
+    pixels = ranked_pixels([row.measures for row in models(rows)])
+    likely = [ranked_cell(row.measures, pixels if row.runs else ()) for row in rows]
+    columns = [Column("seeds", [str(len(row.runs) or "") for row in rows])]
+    if any(likely):
+        best = _best(likelihoods(models(rows)), "higher")
+        columns.append(Column(f"{LIKELIHOOD} {ARROWS['higher']}", likely, best))
+    there = measure_names(rows)
+    columns += [_samples_column(rows, name) for name in FIRST if name in there]
+    if num := main_number(rows):
+        columns.append(_labels_column(rows, num))
+    if any(x.get("test_error") for row in rows for x in row.measures):
+        columns.append(_error_column(rows))
+    return _table(rows, columns)
+
+
+def _error_column(rows: Sequence[Row]) -> Column:
+    found = {
+        row.name: [x["test_error"] and in_percent(x["test_error"]) for x in row.measures]
+        for row in rows
+    }
+    values = {each.name: value_of(found[each.name]) for each in models(rows)}
+    cells = [cell(each, interval) for each in found.values()]
+    return Column(f"{TEST_ERROR} {ARROWS['lower']}", cells, _best(values, "lower"))
+
+
+def further_table(rows: Sequence[Row], published: Sequence[Published]) -> Table:
+    """All other columns: how likelihoods were found, further measures, other numbers of labels."""
+    estimators = [estimator(row.measures) for row in rows]
+    reached = [beside(row, published) for row in rows]
+    columns = [Column(ESTIMATOR, estimators)] if any(estimators) else []
+    columns += [Column(PUBLISHED, reached)] if any(reached) else []
+    columns += [_samples_column(rows, name) for name in measure_names(rows) if name not in FIRST]
+    columns += [
+        _labels_column(rows, num) for num in label_numbers(rows) if num != main_number(rows)
+    ]
+    columns.append(Column("training, s", [training_time(row.runs) for row in rows]))
+    return _table(rows, columns)
 
 
 def training_time(runs: Sequence[Run]) -> str:

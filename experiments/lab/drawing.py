@@ -9,34 +9,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.lab.samples import EXPLAINED, Looks
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
+from jaxgen.evaluation.sample_quality import pixel_variance
 from jaxgen.files import make_folder
 from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Figure, Section, Width, number
 from jaxgen.runs import metrics_log
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
 NUM_ROWS, NUM_PER_CLASS = 20, 10
 """Classes, and samples of each, in the sheet of asked classes."""
 
-ALIKE = 0.01
-"""Samples whose pixels vary less than this part of what those of test images do are all alike."""
+
+STILL = 0.02
+"""An error that changes by more than this part in the last quarter of the epochs still moves."""
 
 
-def are_alike(variance: float, real: float) -> bool:
-    """Whether samples are all alike, from the variance of their pixels and of test images'."""
-    return variance < ALIKE * real
+def mean_image_error(dataset: Dataset) -> float:
+    """Mean squared error per pixel of the test images' mean: no model should exceed it."""
+    return pixel_variance(dataset.test.images)
+
+
+def against_mean(error: float, dataset: Dataset) -> str:
+    """What a reconstruction keeps of test images, set beside their mean image, in words."""
+    chance = mean_image_error(dataset)
+    found = f"a mean squared error of {number(error)} per pixel over the whole test set"
+    if error >= chance:
+        return (
+            f"Reconstructions are no better than the mean image: {found}, and the mean image of "
+            f"the test set has {number(chance, 3)}."
+        )
+    return (
+        f"Reconstructions keep {1 - error / chance:.0%} of what tells test images apart: {found}, "
+        f"where their mean image has {number(chance, 3)}."
+    )
 
 
 def file_name(title: str) -> str:
     """A title as the name of a file: 2.3 DBN is 2_3_DBN."""
     return re.sub(r"\W+", "_", title)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a row, as a sentence has them."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 class Drawing(NamedTuple):
@@ -46,11 +70,23 @@ class Drawing(NamedTuple):
     folder: Path
     """Figures go to its folder `figures`."""
 
-    def save(self, name: str, figure: "Figure") -> Path:
-        """Writes a figure."""
+    def save(
+        self, name: str, figure: "Drawn", title: str, alt: str = "", width: Width | None = None
+    ) -> Figure:
+        """Writes a figure, and returns it as a page shows it.
+
+        Args:
+            name: of the file, without its ending.
+            figure: without a title of its own.
+            title: the caption.
+            alt: what is to be seen; the caption, if it says that already.
+            width: in the grid of the page; None is that of the figure itself.
+        """
         folder = self.folder / "figures"
         make_folder(folder)
-        return figures.save(figure, folder / f"{name}.png")
+        path = figures.save(figure, folder / f"{name}.png")
+        own: Width = "half" if figure.get_figwidth() <= figures.HALF else "full"
+        return Figure(path, title, alt or title, width or own)
 
     def images(self, visible: Any) -> np.ndarray:
         """Visible units [N, V] as images [N, H, W, C]."""
@@ -63,10 +99,10 @@ class Drawing(NamedTuple):
         title: str,
         unit: str,
         measures: Mapping[str, str],
-    ) -> Path:
+    ) -> Figure:
         """Writes measures of a log over the epochs, each by the name of its curve."""
         curves = {label: series(lines, measure) for label, measure in measures.items()}
-        return self.save(name, figures.curves(curves, title, "epoch", unit))
+        return self.save(name, figures.curves(curves, x="epoch", y=unit), title)
 
 
 def class_sheet(
@@ -85,10 +121,43 @@ def class_sheet(
     rows = dict(
         zip(names, images.reshape(len(names), NUM_PER_CLASS, *images.shape[1:]), strict=True)
     )
-    figure = figures.rows_of(rows, f"The first {NUM_PER_CLASS} samples of each class asked for")
+    figure = drawing.save(
+        "classes", figures.rows_of(rows), f"The first {NUM_PER_CLASS} samples of each class"
+    )
     more = len(drawing.dataset.class_names) - len(names)
     answer = [words, *([f"{more} more classes are not shown."] if more else [])]
-    return Section("classes", "Classes asked for", answer, [drawing.save("classes", figure)])
+    return Section(
+        "classes",
+        "Classes asked for",
+        answer,
+        [figure],
+        question="What does the model draw when it is asked for a class?",
+        part="pictures",
+    )
+
+
+def sample_sheet(
+    drawing: Drawing, images: np.ndarray, looks: Looks, words: str, more: str = ""
+) -> Section:
+    """The first samples of a run, in the order in which they came, and what they look like.
+
+    Args:
+        drawing: where the figure goes.
+        images: the samples.
+        looks: of them beside test images.
+        words: how they are drawn.
+        more: about what they look like.
+    """
+    sheet, title = figures.image_sheet(images), f"The first {len(images)} samples"
+    found = f"The samples are {looks.in_words()}. {more}"
+    return Section(
+        "samples",
+        "Samples",
+        [found.strip(), f"{words} {EXPLAINED}"],
+        [drawing.save("samples", sheet, title)],
+        question="What does the model draw?",
+        part="pictures",
+    )
 
 
 def error_curve(
@@ -120,5 +189,26 @@ def error_curve(
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
         )
     title = "Test reconstruction error"
-    figure = figures.curves(curves, title, "epoch", title.lower())
-    return Section("training", title, [f"{title}: {meaning}.", *ends], [drawing.save(file, figure)])
+    figure = drawing.save(
+        file, figures.curves(curves, x="epoch", y=title.lower()), f"{title} over the epochs"
+    )
+    return Section(
+        "training",
+        title,
+        [" ".join([_last_part(curves), *ends]), f"{title}: {meaning}."],
+        [figure],
+        question="Has the training ended, or does the error still fall?",
+        part="pictures",
+    )
+
+
+def _last_part(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Whether errors still move in the last quarter of their curves, in words."""
+    words = []
+    for name, (epochs, values) in curves.items():
+        quarter = epochs[-1] - (epochs[-1] - epochs[0]) / 4
+        earlier = [value for epoch, value in zip(epochs, values, strict=True) if epoch <= quarter]
+        change = values[-1] / earlier[-1] - 1 if earlier and earlier[-1] else 0.0
+        moves = "still falls" if change < -STILL else "rises" if change > STILL else "has settled"
+        words.append(f"{name} {moves} ({change:+.1%})")
+    return f"In the last quarter of the epochs: {', '.join(words)}." if words else ""

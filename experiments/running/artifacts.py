@@ -14,7 +14,7 @@ from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section
+from jaxgen.report.page import Absent, Headline, Link, Section, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
@@ -26,15 +26,35 @@ MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
 """The files that `experiments.compare` adds to a run folder."""
 
 
-def facts(args: RunArgs, session: Session, result: Result, model: str) -> dict[str, str | Link]:
-    """The table at the head of a page."""
+QUICK = (
+    "This is a quick run (`--quick`): a short training on small scans, to try the program. It does "
+    "not show what the model can do."
+)
+
+
+def lead(args: RunArgs, session: Session, model: str = "") -> list[str]:
+    """What was trained, in the words at the top of a page."""
+    num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
+    trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
+    trained += f"epochs, batch {args.batch_size}, "
+    trained += f"seed {args.seed}." if model else f"seeds {seeds} in one program."
+    words = [f"{model[:1].upper()}{model[1:]}."] if model else []
+    return [*words, trained, *([QUICK] if args.quick else [])]
+
+
+def headline(values: Mapping[str, str], note: str = "") -> list[Headline]:
+    """The first three numbers by name, those of test images and of samples before others."""
+    names = sorted(values, key=lambda name: not name.startswith(("test_", "sample_")))
+    return [Headline(name.replace("_", " "), values[name], note) for name in names[:3]]
+
+
+def facts(session: Session, result: Result) -> dict[str, str | Link]:
+    """The table at the end of a page."""
     digest = checkpoint.digest(result.state.params)
     steps = result.step - result.first_step
     train_s = f"{result.train_s:.1f} s for {steps} steps in this process"
     return {
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
-        "model": model,
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}",
         "time": f"compilation {result.compile_s:.1f} s, training {train_s}",
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "parameters": f"sha256 {digest}",
@@ -96,13 +116,26 @@ def write(
     title: str,
     model: str,
     sections: Sequence[Section],
+    numbers: Sequence[Headline] = (),
+    absent: Sequence[Absent] = (),
 ) -> Path:
-    """Writes parameters, page and, last, the summary, whose presence marks a whole run."""
+    """Writes parameters, page and, last, the summary, whose presence marks a whole run.
+
+    `numbers` stand at the top of the page; by default three of the metrics.
+    """
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
-    head = facts(args, session, result, model)
-    page = report.write_page(folder / "report.html", title, head, sections)
+    head = facts(session, result)
+    page = report.write_page(
+        folder / "report.html",
+        title,
+        facts=head,
+        sections=sections,
+        lead=lead(args, session, model),
+        headline=numbers or headline({name: number(x) for name, x in metrics.items()}),
+        absent=absent,
+    )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
     write_json(folder / "summary.json", found)
     return page

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from experiments.running import artifacts
 from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.report.page import Figure, Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import files_of
@@ -63,7 +64,6 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
     steps = result.step - result.first_step
     facts = {
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seeds {seeds} in one program",
         "time": f"compilation {result.compile_s:.1f} s, training {result.train_s:.1f} s for "
         f"{steps} steps of all seeds in this process",
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
@@ -75,7 +75,16 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
         pages(session, found["digests"]),
         curves(session, metrics, result.step),
     ]
-    page = report.write_page(session.folder / "report.html", title, facts, sections)
+    note = f"mean and standard deviation over {len(session.seeds)} seeds"
+    shown = {name: f"{number(x['mean'])} ± {number(x['std'], 2)}" for name, x in metrics.items()}
+    page = report.write_page(
+        session.folder / "report.html",
+        title,
+        facts=facts,
+        sections=sections,
+        lead=artifacts.lead(args, session),
+        headline=artifacts.headline(shown, note),
+    )
     write_json(session.folder / "summary.json", found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
@@ -106,14 +115,14 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
     rows = [[f"seed {seed}", digest] for seed, digest in digests.items()]
     answer = "Each seed has a whole run folder with a page of its own."
     table = Table(["", "sha256 of the parameters"], rows)
-    return Section("pages", "The seeds", [answer], (), table, links)
+    return Section("pages", "The seeds", [answer], (), table, links, part="provenance")
 
 
 def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
     """Each measure that is in a log as well over the epochs, one curve per seed."""
     first, *_ = session.seed_folders
     logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
-    folder, paths = session.folder / "figures", []
+    folder, shown = session.folder / "figures", []
     make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {
@@ -125,9 +134,10 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
             words, part = name.replace("_", " "), "" if log.parent == Path() else f"{log.parent}_"
             title = f"{part} {words}".replace("_", " ").strip().capitalize()
             curve = {seed: series(found, name) for seed, found in lines.items()}
-            figure = figures.curves(curve, title, "epoch", words)
-            paths.append(figures.save(figure, folder / f"seeds_{part}{name}.png"))
-    return Section("training", "One curve per seed", [], paths)
+            figure = figures.curves(curve, x="epoch", y=words)
+            path = figures.save(figure, folder / f"seeds_{part}{name}.png")
+            shown.append(Figure(path, title, f"{title} over the epochs, one curve per seed"))
+    return Section("training", "One curve per seed", [], shown, part="pictures")
 
 
 def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:

@@ -20,6 +20,7 @@ from experiments.lab.gan import dcgan as dcgan_lab
 from experiments.lab.gan import tasks
 from experiments.lab.gan.tasks import GANReport
 from experiments.lab.gan.training import TrainedGAN
+from experiments.lab.samples import Looks
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.evaluation.gan_diagnostics import Finding
@@ -123,17 +124,19 @@ def test_near_samples(
     pattern: list[int], share: float, distance: float, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Samples are one pattern or its negative: training images, or two pixels away from any."""
-    monkeypatch.setattr(tasks.figures, "rows_of", lambda *_: None)
-    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    monkeypatch.setattr(tasks.figures, "rows_of", lambda *_, **__: None)
+    monkeypatch.setattr(Drawing, "save", lambda *_, **__: tmp_path)
     matrix = 1e6 * np.array([[1.0, 1.0, -1.0, -1.0]])
     train = np.array([pattern, 255 - np.array(pattern)], np.uint8).reshape(2, *SHAPE)
     trained = made(matrix, tmp_path, train, np.zeros(2))
-    section, measured = tasks.neighbours(trained, LINES)
+    section, measured, looks = tasks.neighbours(trained, LINES)
     num = len(trained.drawing.dataset.test.images)
     assert num < 100
-    assert f"over 500 samples and {num} test images" in section.answer[0]
+    assert f"over 500 samples and {num} test images" in section.answer[2]
     near = f"{measured['test_distance']:.4g}"  # test images are all as far away
-    assert f"No test image lies nearer than {near} to a training image" in section.answer[0]
+    assert f"No test image lies nearer than {near} to a training image" in section.answer[2]
+    assert ("may be copies" in section.answer[0]) == (share > 0)
+    assert looks.distance == pytest.approx(distance / (np.sqrt(2.0) * 128 / 255), abs=0.02)
     assert measured["sample_near_share"] == share
     np.testing.assert_allclose(measured["sample_distance"], distance, atol=0.01)
     np.testing.assert_allclose(measured["test_distance"], np.sqrt(2.0) * 128 / 255, atol=0.01)
@@ -160,22 +163,21 @@ def test_failures_that_are_open_are_not_denied(held: tuple[bool | None, ...], wo
 
 
 @pytest.mark.parametrize(
-    ("spread", "decay", "words"),
+    ("looks", "decay", "words"),
     [
-        (0.009, 0.999, "all alike: the run is too short, or its moving average"),
-        (0.009, 0.0, "all alike: the run is too short, or G"),
-        (0.011, 0.999, ""),
+        (Looks(1.0, 0.009, 1.0, 0.1), 0.999, "The run is too short, or its moving average"),
+        (Looks(1.0, 0.3, 0.9, 0.1), 0.0, "The run is too short, or G has collapsed"),
+        (Looks(1.0, 0.9, 0.1, 0.1), 0.999, ""),
     ],
 )
 def test_samples_that_hardly_differ(
-    drawn: list[Any], spread: float, decay: float, words: str, tmp_path: Path
+    drawn: list[Any], looks: Looks, decay: float, words: str, tmp_path: Path
 ) -> None:
     trained = made(np.ones((1, NUM_PIXELS)), tmp_path, *random_data())
     images = np.zeros((3, *SHAPE))
-    section = tasks.samples(trained.drawing, images, None, spread, decay)
-    text = " ".join(section.answer)
-    assert words in text
-    assert ("alike" in text) == bool(words)
+    section = tasks.samples(trained.drawing, images, None, looks, decay)
+    assert words in section.answer[0]
+    assert ("are alike" in section.answer[0] or "all alike" in section.answer[0]) == bool(words)
 
 
 # ---- walks
@@ -187,7 +189,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     kept: list[Any] = []
     for name in ("image_sheet", "rows_of"):
         monkeypatch.setattr(tasks.figures, name, lambda images, *_, **__: kept.append(images))
-    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    monkeypatch.setattr(Drawing, "save", lambda *_, **__: tmp_path)
     return kept
 
 
@@ -254,15 +256,17 @@ def test_sums_of_three_classes_and_of_many(drawn: list[Any], tmp_path: Path) -> 
     assert [*drawn[0]] == ["mean", "c - a b + mean", "d - c + mean"]
     assert drawn[0]["mean"].shape == (3, *SHAPE)
     names = tuple(f"n{label}" for label in range(30))
-    section = tasks.arithmetic(made(MATRIX, tmp_path, train, np.arange(30), names))
+    section, (headline,) = tasks.arithmetic(made(MATRIX, tmp_path, train, np.arange(30), names))
+    assert headline.value.endswith(" of 30")
     assert [*drawn[1]] == ["mean", "n1 - n0 + mean", "n2 - n1 + mean", "n3 - n2 + mean"]
     assert drawn[1]["mean"].shape == (20, *SHAPE)
-    assert ", and 10 more classes. " in section.answer[0]
+    assert "10 more classes are not shown. " in section.answer[1]
 
 
 def test_images_without_labels_have_no_sums(drawn: list[Any], tmp_path: Path) -> None:
     train, labels = random_data()
-    section = tasks.arithmetic(made(MATRIX, tmp_path, train, 0 * labels, ()))
+    section, headline = tasks.arithmetic(made(MATRIX, tmp_path, train, 0 * labels, ()))
+    assert headline == []
     assert section.answer == [
         "The images have no labels, so there are no mean codes of classes to add."
     ]
@@ -349,7 +353,7 @@ def test_the_study_leaves_out_what_the_run_is(
     written: Any = GANReport(None, measures, [], tmp_path)  # type: ignore[arg-type]
     monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
     monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
-    monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
+    monkeypatch.setattr(runner.report, "write_page", lambda *_, **__: tmp_path)
     split = Split(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.int32))
     dataset = Dataset("tiny", split, split, "0" * 64)
     args = dataclasses.replace(Args(), model=model)

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.programs
 def test_a_page_of_gaussian_units(tmp_path: Path) -> None:
     page = page_of(rbm, "gaussian", tmp_path)
     assert GAUSSIAN in page
-    assert page.count("data:image/png") == 8
+    assert page.count("data:image/png") == 9
 
 
 @pytest.mark.parametrize(("visible", "words"), [("gaussian", GAUSSIAN), ("binary", BINARY)])

@@ -32,8 +32,6 @@ from support.runs import (
 )
 
 from experiments import dbn, rbm
-from experiments.lab.drawing import Drawing
-from experiments.lab.rbm import tasks
 from experiments.lab.rbm import training as rbm_training
 from experiments.running import cli
 from experiments.running.args import load_dataset
@@ -152,7 +150,7 @@ def test_metrics_have_one_line_per_log_interval(finished: Path) -> None:
 def test_report_is_one_page_that_needs_nothing_else(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert not re.search(r"""(src|href)\s*=\s*(?!["'](data:|#))""", page)
-    assert "http" not in re.sub(r"data:image/[^\"']*", "", page)
+    assert "://" not in re.sub(r"data:image/[^\"']*", "", page)
     assert "url(" not in page
     images = re.findall(r"""<img[^>]*src="data:image/png;base64,([^"]*)\"""", page)
     assert len(images) == page.count("<img")
@@ -161,7 +159,7 @@ def test_report_is_one_page_that_needs_nothing_else(finished: Path) -> None:
     assert shown == set(figures.values())
     assert len(images) == len(figures) >= 7
     for question in ("1.1", "1.2", "1.3", "1.7"):
-        assert re.search(rf"<h\d[^>]*>[^<]*{re.escape(question)}", page), question
+        assert re.search(rf"<h2[^>]*>(<span[^>]*>)?[^<]*{re.escape(question)}", page), question
     assert read(finished / "summary.json")["digest"] in page
 
 
@@ -232,19 +230,6 @@ def test_a_start_at_the_base_rates(digits_root: Path) -> None:
     assert same(found, before._replace(params=params, means=found.means))
     plain = rbm_training.learner_for(dataclasses.replace(args, base_rates=False), dataset)
     assert same(plain.init(key), before)
-
-
-@pytest.mark.parametrize(("scale", "alike"), [(1.0, False), (0.2, False), (0.05, True)])
-def test_samples_that_hardly_differ(
-    scale: float, alike: bool, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Test images scaled by a factor; the variance is by its square."""
-    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
-    dataset, args = data.load("digits", digits_root), rbm.Args()
-    params = rbm_model.learner(args.model).init(jax.random.key(0)).params
-    trained = tasks.TrainedRBM(args, params, {}, Drawing(dataset, tmp_path))
-    section = tasks.generated(trained, scale * dataset.test.images[:100] / 255.0)
-    assert any("alike" in text for text in section.answer) == alike
 
 
 @pytest.mark.parametrize("module", [rbm, dbn])

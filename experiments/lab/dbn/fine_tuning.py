@@ -13,7 +13,8 @@ from experiments.lab.dbn import tasks
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs
-from experiments.lab.study import Study, Variant, run, variant
+from experiments.lab.samples import EXPLAINED
+from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.args import conditioned
 from experiments.running.session import Session
 from jaxgen.data import Dataset
@@ -23,6 +24,7 @@ from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.training.loop import Result
 
+TITLE = "Probabilities or samples as predictions"
 PREDICTIONS = (
     "The delta rules compare what they predict with what was drawn. The paper predicts with "
     "probabilities; the lab draws its predictions from them, and the dream's pixels too, which "
@@ -69,18 +71,23 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
             f"|R1 - W1'|, one panel per unit of h1; {none} is no difference",
         ),
     }
-    paths = [
-        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), title, bound=b))
+    shown = [
+        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), bound=b), title)
         for (name, (weights, title)), b in zip(sheets.items(), (bound, bound, 0.0), strict=True)
     ]
     per_unit = np.linalg.norm(recognition - generative, axis=0) / np.linalg.norm(before, axis=0)
+    moved = {
+        "up": relative_change(recognition, before),
+        "down": relative_change(generative, before),
+    }
+    apart = relative_change(recognition, generative)
+    further = "recognition" if moved["up"] > moved["down"] else "generative"
     answer = [
-        "Both directions start at the DBN's W1. Fine-tuning moves R1 by "
-        f"{number(relative_change(recognition, before), 3)} and W1' by "
-        f"{number(relative_change(generative, before), 3)} of the norm of W1; they end "
-        f"{number(relative_change(recognition, generative), 3)} of the norm of W1' apart. By unit "
-        f"the distance is {number(per_unit.min(), 3)} to {number(per_unit.max(), 3)} of the "
-        f"norm of its filter, {number(float(np.median(per_unit)), 3)} in the median.",
+        f"Fine-tuning moves the {further} weights more: R1 by {moved['up']:.0%} and W1' by "
+        f"{moved['down']:.0%} of the norm of W1, at which both start. They end {apart:.0%} of the "
+        "norm of W1' apart.",
+        f"By unit the distance is {number(per_unit.min(), 3)} to {number(per_unit.max(), 3)} of "
+        f"the norm of its filter, {number(float(np.median(per_unit)), 3)} in the median. "
         f"The mean absolute weight is {number(float(np.abs(before).mean()), 3)} before, "
         f"{number(float(np.abs(recognition).mean()), 3)} upward and "
         f"{number(float(np.abs(generative).mean()), 3)} downward after. The top pair moves by "
@@ -88,7 +95,13 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         "its norm.",
         *(["The pairs between are not shown."] if len(layers) > 2 else []),
     ]
-    return Section("3.1", "Weights of the two directions", answer, paths)
+    return Section(
+        "3.1",
+        "Weights of the two directions",
+        answer,
+        shown,
+        question="How far apart do the recognition and the generative weights end?",
+    )
 
 
 def fine_tune_variant(
@@ -101,13 +114,41 @@ def fine_tune_variant(
     return tasks.trained_nets(args, drawing, args.model.binarize, {name: net})
 
 
+def compared(nets: Nets) -> str:
+    """Which of two fine-tunings of the DBN, row 0, is better, and whether one can tell."""
+    (_, before), *tuned = nets.items()
+    start = before.measures["test_reconstruction_error"]
+    words = []
+    for name, each in tuned:
+        change = each.measures["test_reconstruction_error"] / max(start, 1e-12) - 1
+        words.append(f"{name} changes the reconstruction error by {change:+.1%}")
+    (one, a), (other, b) = tuned
+    errors = [each.measures["test_reconstruction_error"] for each in (a, b)]
+    if max(errors) <= (1 + SAME_ERROR) * min(errors):
+        found = f"{one} and {other} cannot be told apart by their error: seeds differ as much."
+    else:
+        better = one if errors[0] < errors[1] else other
+        found = f"{better} reconstructs better, by more than seeds differ."
+    return (
+        f"{found} Against the DBN, {'; '.join(words)}. Up-down tunes the bound of the likelihood "
+        "and not this error; python -m experiments.compare measures that bound."
+    )
+
+
 def sections(
     args: TuningArgs, session: Session, folders: Mapping[str, Path], nets: Nets, table: Table
 ) -> list[Section]:
     """The numbers, curves, reconstructions and samples of the DBN and both fine-tunings."""
     drawing = Drawing(session.dataset, session.folder)
     return [
-        Section("prediction", "The numbers side by side", [PREDICTIONS], (), table),
+        Section(
+            "prediction",
+            TITLE,
+            [compared(nets), PREDICTIONS],
+            (),
+            table,
+            question="Does it matter whether the delta rules predict by probabilities or samples?",
+        ),
         error_curve(drawing, folders, tasks.ERROR, "prediction_curve"),
         tasks.reconstructions(drawing, "prediction pictures", nets, args.model.binarize),
         tasks.generated_images(args, drawing, "prediction samples", nets),
@@ -128,7 +169,7 @@ def compare(
             "start": f"the same DBN, rate {args.model.learning_rate}",
             "error": tasks.ERROR,
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
-            "top units on",
+            f"top units on. {EXPLAINED}",
         },
         variants=[variant(args, names[other], other, prediction=other)],
         train=partial(fine_tune_variant, fine_tune),

@@ -16,7 +16,8 @@ from experiments.lab.dbn.fine_tuning import relative_change
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import NUM_SHOWN, Drawing, error_curve
-from experiments.lab.study import Study, Variant, run, variant
+from experiments.lab.samples import EXPLAINED
+from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.session import Session
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import dbn, rbm
@@ -34,6 +35,11 @@ FOLDERS = {TRANSPOSED: "transposed", RANDOM: "noise"}
 
 up = jax.jit(dbn.up)
 top_probs = jax.jit(lambda top, below: jax.nn.sigmoid(rbm.hidden_logits(top, below)))
+
+
+def tasks_of(config: dbn.Config) -> dict[str, str]:
+    """The task that the study answers, which needs binary units: it turns layers upside down."""
+    return {"2.4": "Top states as images"} if config.visible == "binary" else {}
 
 
 def variants(args: DBNArgs, num_visible: int) -> list[Variant[DBNArgs]]:
@@ -74,31 +80,45 @@ def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> 
     before, after = measured[f"{TRANSPOSED}, start"], measured[TRANSPOSED]
     chance = measured[f"{RANDOM}, start"]["top_to_image"]
     key = "test_reconstruction_error"
+    reads = after["top_to_image"] < chance / 2
     answer = [
+        "From W1 transposed the top states still read as the images after training"
+        if reads
+        else "After training the top states no longer read as the images, also from W1 transposed",
         "With W2 = W1 transposed, and the biases exchanged likewise, the two layers together have "
         "the distribution of the first RBM alone, and the top state is drawn as that RBM "
         f"draws a reconstruction: (p(h2) - image)^2 is {number(before['top_to_image'], 3)} at the "
-        f"start. After training it is {number(after['top_to_image'], 3)} "
-        f"(from noise, untrained: {number(chance, 3)}): "
-        + (
-            "the top states still read as the images."
-            if after["top_to_image"] < chance / 2
-            else "the top states no longer read as the images."
-        ),
+        f"start, {number(after['top_to_image'], 3)} after training, and {number(chance, 3)} from "
+        "noise, untrained; below half of that counts as reading as the images.",
         f"Training moves W2 by {number(after['distance_to_transposed'], 3)} of the norm of W1. The "
         f"reconstruction error goes from {number(before[key], 3)} to {number(after[key], 3)}; from "
         f"noise it ends at {number(measured[RANDOM][key], 3)}.",
     ]
+    apart = after[key] / max(measured[RANDOM][key], 1e-12) - 1
+    answer[0] += (
+        ", and both starts end with the same reconstruction error, within the spread of seeds."
+        if abs(apart) <= SAME_ERROR
+        else f", and the reconstruction error ends {abs(apart):.0%} "
+        f"{'above' if apart > 0 else 'below'} that from noise."
+    )
     net = nets[TRANSPOSED].net
     first, second = np.asarray(net.recognition[0]["w"]), np.asarray(net.top["w"])
-    trained = figures.filter_sheet(drawing.images(second), f"{TRANSPOSED}, after training")
-    change = figures.filter_sheet(drawing.images(second - first.T), "W2 - W1 transposed")
-    paths = [
-        drawing.save("2_4_top_states", figures.rows_of(strips, "p(h2=1|h1) laid out as pixels")),
-        drawing.save("2_4_w2", trained),
-        drawing.save("2_4_change", change),
+    trained = figures.filter_sheet(drawing.images(second))
+    change = figures.filter_sheet(drawing.images(second - first.T))
+    sheet, title = figures.rows_of(strips), "p(h2=1|h1) laid out as pixels"
+    shown = [
+        drawing.save("2_4_top_states", sheet, title),
+        drawing.save("2_4_w2", trained, f"{TRANSPOSED}, after training"),
+        drawing.save("2_4_change", change, "W2 - W1 transposed"),
     ]
-    return Section("2.4", "Top states as images", answer, paths, table)
+    return Section(
+        "2.4",
+        "Top states as images",
+        answer,
+        shown,
+        table,
+        question="What happens to a top layer as wide as the image that starts at W1 transposed?",
+    )
 
 
 def train_variant(
@@ -148,7 +168,7 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
             "(p(h2) - image)^2": "mean over units and the first "
             f"{tasks.NUM_MEASURED} test images at most, the top units laid out as the pixels",
             "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
-            "top units on",
+            f"top units on. {EXPLAINED}",
         },
         variants=both,
         train=partial(train_variant, first),

@@ -4,7 +4,7 @@ All of it works on `dbn.Net`s: an RBM is one without directed layers, and a fine
 whose two directions differ.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial, reduce
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing, are_alike, file_name
+from experiments.lab import samples as lab_samples
+from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, file_name, mean_image_error
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
-from experiments.lab.study import tabulate
+from experiments.lab.samples import Looks, looks_of
+from experiments.lab.study import SAME_ERROR, tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.monitors import net_monitors
@@ -25,13 +27,14 @@ from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Net
 from jaxgen.random import Binarize, bernoulli
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Headline, Section, number
 
 NUM_MEASURED = 1000
 """Samples, and test images, that distances and variances are measured on."""
 SAMPLE_COLUMNS = {
     "nearest_training_distance": "samples: distance to the nearest training image",
     "pixel_variance": "samples: variance of the pixels",
+    "samples_group": "samples: share alike",
 }
 COLUMNS = {
     "test_reconstruction_error": "test reconstruction error",
@@ -41,6 +44,7 @@ COLUMNS = {
     **SAMPLE_COLUMNS,
 }
 """Measures and their titles in a table."""
+SAMPLES = "E[v|h1] after {} Gibbs steps of the top pair from random top units, and a down pass."
 ERROR = "mean over pixels of (x - E[v|h])^2 after an up and a down pass, x the image in [0, 1]"
 
 
@@ -70,25 +74,41 @@ def top_filters(drawing: Drawing, layers: dbn.Layers) -> Section:
     top, name = np.asarray(layers[-1]["w"]).T, f"W{len(layers)}"
     strongest = np.sort(np.abs(top), axis=1)[:, ::-1]
     half = (strongest.cumsum(axis=1) < strongest.sum(axis=1, keepdims=True) / 2).sum(axis=1) + 1
+    below = top.shape[1]
     answer = [
-        f"A panel of {name} holds one top unit's weights to the {top.shape[1]} units below. In the "
-        f"median unit half of the absolute weight lies on {np.median(half):.0f} of them (from "
-        f"{half.min()} to {half.max()})."
+        calls_in_words(float(np.median(half)), below),
+        f"A panel of {name} holds one top unit's weights to the {below} units below. Half of the "
+        f"absolute weight lies on {np.median(half):.0f} of them in the median unit (from "
+        f"{half.min()} to {half.max()}); equal weights would need {(below + 1) // 2}.",
     ]
     panels = figures.as_square(top) if len(layers) > 1 else drawing.images(top)
-    sheet = figures.filter_sheet(panels, f"Weights {name}, one panel per top unit")
-    paths = [drawing.save("2_1", sheet)]
+    shown = [
+        drawing.save("2_1", figures.filter_sheet(panels), f"Weights {name}, one panel per top unit")
+    ]
     if len(layers) > 1:
         title = f"Weights W1 to {name} multiplied, one panel per top unit"
         product = reduce(np.matmul, [np.asarray(layer["w"]) for layer in layers])
-        pixels = figures.filter_sheet(drawing.images(product.T), title)
-        paths.append(drawing.save("2_1_pixels", pixels))
+        pixels = figures.filter_sheet(drawing.images(product.T))
+        shown.append(drawing.save("2_1_pixels", pixels, title))
         answer.append(
             "The units below have no order in the plane, so the panels show no strokes. Multiplied "
             f"down to the pixels, W1 to {name}, a top unit is the sum of the filters it calls for. "
             "That ignores the sigmoids between, but shows what a unit is about."
         )
-    return Section("2.1", "What the top units learned", answer, paths)
+    return Section(
+        "2.1",
+        "What the top units learned",
+        answer,
+        shown,
+        question="What do the top units' weights look like, and which units below do they call?",
+    )
+
+
+def calls_in_words(half: float, below: int) -> str:
+    """The finding of 2.1, from the units below that hold half of the median unit's weight."""
+    if half < below / 4:
+        return "A top unit calls for few of the units below, and has little weight on the others."
+    return "A top unit has its weight on many of the units below, rather than on a few."
 
 
 def reconstructions(
@@ -112,17 +132,43 @@ def reconstructions(
         hidden, probs = reconstruct(net, key_pass, visible)
         strips[label] = drawing.images(probs)
     strips["top state"] = np.asarray(hidden)
-    errors = ", ".join(
-        f"{label} {number(each.measures['test_reconstruction_error'])}"
-        for label, each in nets.items()
+    errors = {label: each.measures["test_reconstruction_error"] for label, each in nets.items()}
+    *_, last = errors
+    answer = [
+        cost_in_words(errors),
+        f"{last}: {against_mean(errors[last], drawing.dataset)}"
+        f" Of all: {', '.join(f'{label} {number(error)}' for label, error in errors.items())}. "
+        "Each image goes up to the top and down again, and the states of all layers are drawn.",
+    ]
+    title = f"The first {len(images)} test images"
+    figure = drawing.save(file_name(name), figures.rows_of(strips), title)
+    return Section(
+        name,
+        "Reconstructions",
+        answer,
+        [figure],
+        question="What is left of a test image after a pass to the top and back?",
     )
-    answer = (
-        "Mean squared error per pixel against the image over the whole test set, after an up "
-        f"pass to the top and a down pass back: {errors}. The states of all layers are drawn."
-    )
-    figure = figures.columns_of(strips, f"The first {len(images)} test images")
-    path = drawing.save(file_name(name), figure)
-    return Section(name, "Reconstructions", [answer], [path])
+
+
+def cost_in_words(errors: Mapping[str, float]) -> str:
+    """What each net's reconstruction costs against the first one's; one seed of each."""
+    (first, least), *others = errors.items()
+    gaps = {label: error / max(least, 1e-12) - 1 for label, error in others}
+    if not gaps:
+        return f"{first} is alone here, so there is nothing to compare it with."
+    near = [label for label, gap in gaps.items() if abs(gap) <= SAME_ERROR]
+    words = [
+        f"{label} loses {'more' if gap > 0 else 'less'} detail than {first}: its error is "
+        f"{abs(gap):.0%} {'higher' if gap > 0 else 'lower'}"
+        for label, gap in gaps.items()
+        if label not in near
+    ]
+    if near:
+        words.append(
+            f"{' and '.join(near)} and {first} reconstruct alike, within the spread of seeds"
+        )
+    return f"{'; '.join(words)}."
 
 
 @partial(jax.jit, static_argnums=0)
@@ -162,6 +208,7 @@ def trained_nets(
         _, probs = generate(net, task_key("generation"), start, args.generation_steps, args.gain)
         shown, samples = np.split(drawing.images(probs), [NUM_SHOWN])
         measures = evaluate(net) | measure_samples(samples, drawing.dataset)
+        measures |= lab_samples.measure(samples, drawing.dataset).measures("samples")
         found[name] = TrainedNet(net, np.asarray(states), shown, samples, measures)
     return found
 
@@ -176,34 +223,67 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
         state = "set state" if len(widths) == 1 else f"set state, {label}"
         strips |= {state: each.states, label: each.shown}
         title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
-        sheet = figures.image_sheet(each.samples[:100], title)
-        sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet))
+        sheet = figures.image_sheet(each.samples[:100])
+        sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet, title, width="half"))
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
-    paths = [drawing.save(file, figures.rows_of(strips, title)), *sheets]
+    shown = [*sheets, drawing.save(file, figures.rows_of(strips), title)]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
-    measures = {"test images": measure_samples(test, dataset)}
+    group = next(iter(nets.values())).measures["samples_test_group"]
+    measures = {"test images": measure_samples(test, dataset) | {"samples_group": group}}
     measures |= {label: each.measures for label, each in nets.items()}
-    table = tabulate(measures, SAMPLE_COLUMNS)
-    return Section(name, "Generated images", _in_words(measures, args.gain), paths, table)
+    return Section(
+        name,
+        "Generated images",
+        generation_in_words({label: each.measures for label, each in nets.items()}, args.gain),
+        shown,
+        tabulate(measures, SAMPLE_COLUMNS),
+        question="Which images do random top states lead to, and how do the models' compare?",
+    )
 
 
-def _in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> Sequence[str]:
-    """The answer of `generated_images` in words that the numbers bear out."""
-    nets = [label for label in measures if label != "test images"]
-    near = sorted(nets, key=lambda label: measures[label]["nearest_training_distance"])
-    real = measures["test images"]
-    order = ", ".join(f"{n} {number(measures[n]['nearest_training_distance'], 3)}" for n in near)
+def generation_in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> list[str]:
+    """The answer of `generated_images`: what each net's samples are, and which are nearest."""
+    looks = {label: looks_of(each, "samples") for label, each in measures.items()}
+    near = [label for label, each in looks.items() if each.verdict == "near the data"]
+    each_one = [f"those of {label} are {each.in_words()}" for label, each in looks.items()]
+    if not near:
+        found = "No samples here are images of the data's kind."
+    elif len(near) == len(looks):
+        found = "All samples here lie as near to the data as its own images, or nearly so."
+    else:
+        found = f"Of these samples only those of {' and '.join(near)} are near the data."
     return [
-        f"Top states are set, Gibbs steps of the top pair follow, then a down pass; E[v|h1] is "
-        f"shown. The set state is multiplied by a gain of {gain:g}.",
-        f"Mean distance of {NUM_MEASURED} samples to their nearest training image, nearest first: "
-        f"{order}; of as many real test images {number(real['nearest_training_distance'], 3)}. A "
-        "smooth blur is near to many images too, so the distance is to be read with the variance "
-        "of the pixels over the samples, which is lower than the test images' if samples are "
-        "alike or blurred.",
-        *(
-            f"The samples of {label} are all alike: its chains end in one state."
-            for label in nets
-            if are_alike(measures[label]["pixel_variance"], real["pixel_variance"])
+        f"{found} The samples: {'; '.join(each_one)}.",
+        "Top states are set, Gibbs steps of the top pair follow, then a down pass; E[v|h1] is "
+        f"shown. The set state is multiplied by a gain of {gain:g}. A smooth blur is near to many "
+        "images too, so distance and variance are to be read together. One seed of each: small "
+        "differences may be the seed's.",
+    ]
+
+
+def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> list[Headline]:
+    """The three numbers at the top of the page of a net."""
+    numbers = [
+        Headline(
+            "test reconstruction error",
+            number(measures["test_reconstruction_error"], 3),
+            f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
+        ),
+        Headline(
+            "samples' distance to training images",
+            f"{looks.distance:.2g}x",
+            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
         ),
     ]
+    if "test_error" in measures:
+        chance = 1 - max(np.bincount(dataset.test.labels)) / len(dataset.test.labels)
+        wrong = Headline(
+            "test images classified wrongly",
+            f"{measures['test_error']:.1%}",
+            f"always the most frequent class: {chance:.0%}",
+        )
+        return [*numbers, wrong]
+    variance = Headline(
+        "samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike or blurred"
+    )
+    return [*numbers, variance]

@@ -15,13 +15,22 @@ from experiments.lab.drawing import Drawing, file_name
 from experiments.lab.gan import tasks, training
 from experiments.lab.gan.tasks import GANReport, failures_in_words
 from experiments.lab.gan.training import GANArgs
-from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run, variant
+from experiments.lab.samples import SMOOTH
+from experiments.lab.study import (
+    Study,
+    StudyArgs,
+    Variant,
+    as_own_run,
+    elsewhere,
+    run,
+    variant,
+)
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
 from jaxgen.report import figures
-from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.report.page import Section, Table, number
 from jaxgen.training.loop import Result
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -41,6 +50,9 @@ COLUMNS = {
     "s_per_iteration": "s per iteration",
 }
 NUM_COLUMNS = 10
+TASKS = {"5.1.2": "Two updates of D, or of G", "5.1.3": "Without batch normalisation"}
+"""Of the tasks that the study answers."""
+QUESTION = "What changes with two updates of D or of G, and without batch normalisation?"
 TITLE = "Update ratios, batch normalisation, Adam"
 
 
@@ -72,9 +84,10 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     game = dcgan.game(args.model, session.image_shape)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
     state, size = jax.device_get(result.state), dcgan.image_size(session.image_shape)
-    further = [exported(args.model, size, state, session.folder), compared(args.study)]
+    further, absent = elsewhere(args, TASKS)
+    further = [*further, exported(args.model, size, state, session.folder)]
     model = described(args.model, session.image_shape)
-    return tasks.write(args, session, result, game, title, model, further)
+    return tasks.write(args, session, result, game, title, model, further, absent)
 
 
 def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Section:
@@ -103,14 +116,12 @@ def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Sec
         "eval() its images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all "
         "names."
     )
-    return Section("5.1.4", "For PyTorch", [answer])
-
-
-def compared(study: bool) -> Section:
-    """5.1.2, 5.1.3: a link to the comparison, or the flag that makes it."""
-    how = "--study trains the variants of the lab as well and compares them in study.html."
-    links = [Link("The comparison", "study.html")] if study else []
-    return Section("5.1.2, 5.1.3", TITLE, [] if study else [how], links=links)
+    return Section(
+        "5.1.4",
+        "For PyTorch",
+        ["The trained nets are in two files that PyTorch loads.", answer],
+        question="How does another program load the trained generator?",
+    )
 
 
 def _module(config: dcgan.Config, size: int) -> str:
@@ -164,9 +175,14 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         images = each.trained.images(codes)
         strips[name] = images[:NUM_COLUMNS]
         strips[f"{name} "] = images[NUM_COLUMNS:]
-    path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
+    sheet = figures.rows_of(strips)
+    figure = drawing.save("study_samples", sheet, "Samples from the same codes")
     reference = rows["as set"].measures["test_distance"]
     answer = [
+        compared_in_words(rows),
+        "Failures at the end, by the criteria of 5.4.1: "
+        + "; ".join(f"{name}: {failures_in_words(each.failures)}" for name, each in rows.items())
+        + ".",
         "Each variant is trained for the same number of epochs from the same start. Each update of "
         "D takes a mini-batch of its own, so with two of them an epoch has half the iterations. "
         "Distance: mean Euclidean distance of samples to the nearest training image, where test "
@@ -175,7 +191,22 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
         "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
         "variant is a whole run in the folder study, which python -m experiments.compare measures "
-        "like any model. Failures at the end, by the criteria of 5.4.1:",
-        *(f"{name}: {failures_in_words(each.failures)}." for name, each in rows.items()),
+        "like any model.",
     ]
-    return Section("5.1.2, 5.1.3", TITLE, answer, [path], table)
+    return Section("5.1.2, 5.1.3", TITLE, answer, [figure], table, question=QUESTION)
+
+
+def compared_in_words(rows: Mapping[str, GANReport]) -> str:
+    """Which variant's samples lie nearest to where test images do; one seed of each."""
+    off = {
+        name: abs(each.measures["sample_distance"] / each.measures["test_distance"] - 1)
+        for name, each in rows.items()
+    }
+    apart = {name: abs(each.measures["sample_spread"] - 1) for name, each in rows.items()}
+    alike = [name for name, each in rows.items() if each.measures["sample_spread"] < SMOOTH]
+    one, other = (min(found, key=found.__getitem__) for found in (off, apart))
+    words = f"The samples of {one} are nearest to test images by their distance to the data"
+    words += " and by their spread. " if one == other else f", those of {other} by their spread. "
+    if alike:
+        words += f"Those of {', '.join(alike)} vary less than {SMOOTH:.0%} as much as the data. "
+    return f"{words}One seed of each, so small differences may be the seed's."

@@ -1,6 +1,8 @@
 """The page of one trained GAN: the lab's 5.1.1 and the notebooks' questions 5.4."""
 
+import itertools
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,21 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from PIL import Image
 
-from experiments.lab.drawing import NUM_ROWS, Drawing, are_alike, class_sheet
+from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
+from experiments.lab.samples import EXPLAINED, NUM_GROUPED, Looks
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
 from experiments.running.console import show
 from experiments.running.progress import EARLY_EPOCHS
 from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
+from jaxgen.evaluation.filters import core_sizes
 from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.files import make_folder
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Absent, Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
@@ -37,6 +42,10 @@ NUM_WALKS = 10
 NUM_STEPS = 10
 NUM_LAYERS = 3
 NUM_FILTERS = 12
+RARE, ORDINAL = 4, "quarter"
+"""A class is rare if it is drawn less than this part as often as in the data."""
+MOST_NAMED = 5
+"""Classes that a sentence names."""
 SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
 CURVES = {
@@ -51,21 +60,30 @@ def training(
     lines: Sequence[Mapping[str, Any]],
     found: Sequence[Finding],
     smoothing: float,
+    quick: bool = False,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
-    paths = [
+    shown = [
         drawing.save_curves(f"training_{name}", lines, title, unit, measures)
         for name, (title, unit, measures) in CURVES.items()
     ]
     rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
-    answer = (
+    answer = [
+        ("This is a quick run, so its failures may be those of a short training. " if quick else "")
+        + f"Failures that this run shows at its end: {failures_in_words(found)}.",
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
-        "that cannot tell them apart. Failures that this run shows at its end: "
-        f"{failures_in_words(found)}. These criteria look at losses and pixels; which classes are "
-        "drawn, and whether some are missing, is counted under 5.4.6."
-    )
+        "that cannot tell them apart. The criteria look at losses and pixels; which classes are "
+        "drawn, and whether some are missing, is counted under 5.4.6.",
+    ]
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
-    return Section("5.4.1", "The game", [answer], paths, table)
+    return Section(
+        "5.4.1",
+        "The game",
+        answer,
+        shown,
+        table,
+        question="How did the game between G and D go, and which of its known failures show?",
+    )
 
 
 def at_chance(smoothing: float) -> str:
@@ -98,20 +116,51 @@ def progress(trained: TrainedGAN) -> Section:
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
     figures_of = trained.drawing.folder / "figures"
     make_folder(figures_of)
-    paths = [figures.save_pixels(real, figures_of / "real.png")]
+    path = figures.save_pixels(real, figures_of / "real.png")
     drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
     chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
-    shown = [path for path in drawn if path.stem in chosen]
-    epochs = ", ".join(str(int(path.stem.removeprefix("epoch_"))) for path in shown)
-    answer = (
+    epochs = {int(path.stem.removeprefix("epoch_")): path for path in drawn if path.stem in chosen}
+    alt = f"{NUM_FIXED} generated images of the same codes"
+    shown = [
+        Figure(path, "Training images", f"{NUM_FIXED} training images", "third"),
+        *(
+            Figure(x, f"Epoch {num}", f"{alt} after epoch {num}", "third")
+            for num, x in epochs.items()
+        ),
+    ]
+    answer = [
+        changes_in_words(epochs),
         f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
-        f"{NUM_FIXED} codes after epoch {epochs}. All epochs are in the folder `progress`."
+        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the "
+        "folder `progress`.",
+    ]
+    return Section(
+        "5.2, 5.3",
+        "Fixed codes",
+        answer,
+        shown,
+        question="How do the images of the same codes change from epoch to epoch?",
+        part="pictures",
     )
-    return Section("5.2, 5.3", "Fixed codes", [answer], [*paths, *shown])
+
+
+def changes_in_words(sheets: Mapping[int, Path]) -> str:
+    """How far the images of the fixed codes still move, from their sheets by epoch."""
+    if len(sheets) < 3:
+        return "There are too few epochs to see the images settle."
+    found = [np.asarray(Image.open(path).convert("RGB"), np.float64) for path in sheets.values()]
+    moves = [float(np.sqrt(np.mean(np.square(b - a)))) / 255 for a, b in itertools.pairwise(found)]
+    *_, before, last = sheets
+    words = "settle" if moves[-1] < max(moves) / 2 else "still change about as much as ever"
+    return (
+        f"The images {words}: from epoch {before} to {last} a pixel moves by "
+        f"{number(moves[-1], 2)} (root mean square, of 1), and by {number(max(moves), 2)} at most "
+        "between two sheets."
+    )
 
 
 def samples(
-    drawing: Drawing, images: np.ndarray, vae: Path | None, spread: float, ema_decay: float
+    drawing: Drawing, images: np.ndarray, vae: Path | None, looks: Looks, ema_decay: float
 ) -> Section:
     """5.1.1: the run's first samples, beside those of a VAE if there are some.
 
@@ -119,29 +168,36 @@ def samples(
         drawing: where the figures go.
         images: the samples.
         vae: the VAE's run folder.
-        spread: variance of the samples' pixels as a part of the test images'.
+        looks: of the samples beside test images.
         ema_decay: that of the generator's moving average, from which samples come; 0 without.
     """
     title = f"First {len(images)} samples: codes from N(0, I)"
-    paths = [drawing.save("samples", figures.image_sheet(images, title))]
-    answer = [f"The first {len(images)} samples, in the order in which they came."]
-    if are_alike(spread, 1.0):
+    shown = [drawing.save("samples", figures.image_sheet(images), title)]
+    answer = [f"The samples are {looks.in_words()}."]
+    if looks.verdict == "alike":
         average = ", or its moving average of G still holds its start" if ema_decay else ""
-        answer.append(
-            f"The samples are all alike: the run is too short{average}, or G has collapsed to one "
-            "image."
+        answer[0] += (
+            f" The run is too short{average}, or G has collapsed to one image or a few of a kind."
         )
     if vae:
         others = read_samples(vae)
-        sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
-        paths.append(drawing.save("samples_vae", sheet))
+        title = f"First {len(others)} samples of the VAE in {vae.name}"
+        shown.append(drawing.save("samples_vae", figures.image_sheet(others), title))
         answer.append(
-            f"Below them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
+            f"Beside them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
             "smooth where the VAE is not sure."
         )
     else:
         answer.append("A VAE's samples are set beside these with --vae.")
-    return Section("5.1.1", "Samples", answer, paths)
+    answer.append(f"The samples are the first ones, in the order in which they came. {EXPLAINED}")
+    return Section(
+        "5.1.1",
+        "Samples",
+        answer,
+        shown,
+        question="What does the generator draw, and how does it compare with a VAE?",
+        part="pictures",
+    )
 
 
 def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
@@ -158,7 +214,7 @@ def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
 
 def neighbours(
     trained: TrainedGAN, lines: Sequence[Mapping[str, Any]]
-) -> tuple[Section, dict[str, float]]:
+) -> tuple[Section, dict[str, float], Looks]:
     """5.4.2, 5.4.3: the nearest training images, and distances set against those of test images."""
     dataset, num = trained.drawing.dataset, 20
     images = trained.images(trained.codes("measured noise", NUM_MEASURED))
@@ -166,8 +222,8 @@ def neighbours(
     tested = trained.as_generated(dataset.test.images[:NUM_MEASURED])
     of_test, _ = sample_quality.nearest(tested, dataset.train.images)
     strips = {"sample": images[:num], "nearest": dataset.train.images[nearest[:num]] / 255.0}
-    figure = figures.rows_of(strips, f"The first {num} samples and their nearest training images")
-    path = trained.drawing.save("5_4_3", figure)
+    title = f"The first {num} samples and their nearest training images"
+    figure = trained.drawing.save("5_4_3", figures.rows_of(strips), title)
     rows = [
         [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
         for line in lines
@@ -183,20 +239,50 @@ def neighbours(
         rows.append([name, number(values.mean()), number(values.min()), f"{share:.1%}"])
     columns = ["distance to the nearest training image", "mean", "least", f"below {number(near)}"]
     closer = float(np.mean(distances < near))
-    answer = (
+    looks = Looks(
+        distance=float(distances.mean()) / max(float(of_test.mean()), 1e-12),
+        variance=lines[-1]["sample_spread"],
+        **grouped(trained.as_data(images), tested),
+    )
+    answer = [
+        copies_in_words(closer, few),
+        f"Quality in one number: the mean distance of samples to the nearest training image is "
+        f"{looks.distance:.2g} times that of test images. python -m experiments.compare adds the "
+        "Frechet distance, precision and recall.",
         f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
         f"{len(of_test)} test images; where D sees larger images, test images are enlarged and "
         f"shrunk as the samples are. {nearer} to a training image, and {closer:.1%} of the samples "
-        "do. Copies would lie near 0. During the first epoch no image is seen twice."
-    )
+        "do. Copies would lie near 0. During the first epoch no image is seen twice.",
+    ]
     measured = {
         "sample_distance": float(distances.mean()),
         "test_distance": float(of_test.mean()),
         "sample_near_share": closer,
         "sample_spread": lines[-1]["sample_spread"],
     }
-    table = Table(columns, rows)
-    return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [path], table), measured
+    found = Section(
+        "5.4.2, 5.4.3",
+        "Quality and memorisation",
+        answer,
+        [figure],
+        Table(columns, rows),
+        question="How good are the samples in numbers, and are they copies of training images?",
+    )
+    return found, measured, looks
+
+
+def copies_in_words(closer: float, few: bool) -> str:
+    """Whether samples look like copies, from the share nearer than 1% of test images, or than all.
+
+    Twice the share of test images is more than chance.
+    """
+    limit = 0.0 if few else 0.02
+    if closer > limit:
+        return (
+            f"There may be copies: {closer:.1%} of the samples lie nearer to a training image than "
+            f"{'any test image does' if few else 'all but 1% of the test images do'}."
+        )
+    return "Nothing speaks for copies: samples lie no nearer to training images than test images."
 
 
 def walks(trained: TrainedGAN) -> Section:
@@ -205,14 +291,20 @@ def walks(trained: TrainedGAN) -> Section:
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
     images = trained.images(jnp.swapaxes(arcs, 0, 1))
     title = "Each row: from one code to the next along an arc, in equal angles"
-    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
-    answer = (
+    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), columns=NUM_STEPS)
+    answer = [
+        evenness(images),
         "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
         "so that the steps of the arcs between them are equal angles. If a walk is smooth and "
-        "passes through images like those of the data, codes between two images are images too. "
-        f"{evenness(images)}"
+        "passes through images like those of the data, codes between two images are images too.",
+    ]
+    return Section(
+        "5.4.4",
+        "Walks",
+        answer,
+        [trained.drawing.save("5_4_4", sheet, title)],
+        question="Does the image change smoothly on the way from one code to another?",
     )
-    return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
 
 
 def evenness(images: np.ndarray) -> str:
@@ -223,10 +315,11 @@ def evenness(images: np.ndarray) -> str:
     if not len(lengths):
         return "The images do not change along any walk."
     jump, steps = np.median(lengths.max(axis=1) / lengths.mean(axis=1)), lengths.shape[1]
+    smooth = "The walks change step by step" if jump < steps / 3 else "The walks jump"
     return (
-        f"The largest of the {steps} steps in pixels is {number(float(jump), 2)} times the mean "
-        f"one (median of the {len(lengths)} walks along which images change; 1 would be perfectly "
-        f"even, {steps} a single jump)."
+        f"{smooth}. The largest of the {steps} steps in pixels is {number(float(jump), 2)} times "
+        f"the mean one (median of the {len(lengths)} walks along which images change; 1 would be "
+        f"perfectly even, {steps} a single jump)."
     )
 
 
@@ -236,7 +329,7 @@ def filters(trained: TrainedGAN) -> Section:
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
     layers = list(adversarial.features(trained.nets, trained.state, jnp.asarray(images[:1])))
-    layers, strips, flat = layers[-NUM_LAYERS:], {}, 0
+    layers, strips, flat, cores = layers[-NUM_LAYERS:], {}, 0, {}
     for layer in layers:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
         found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
@@ -246,49 +339,117 @@ def filters(trained: TrainedGAN) -> Section:
         flat += int(jnp.sum(largest == 0.0))
         name = f"layer {int(layer.removeprefix('layer_')) + 1}"
         strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
+        energy = np.square(np.asarray(gradients, np.float64)).sum(axis=3)
+        sizes = core_sizes(energy.reshape(len(energy), -1)) / energy[0].size
+        cores[name] = float(np.median(sizes))
         strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
     title = "Units of D with the largest responses, and what they respond to"
-    path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
+    figure = trained.drawing.save("5_4_5", figures.rows_of(strips), title)
     silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""
-    answer = (
+    answer = [
+        extents_in_words(cores),
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
         f"response to any of the first {len(images)} test images: that image, and the guided "
         "gradient of the response, each on its own scale; grey is 0, lighter is positive. "
-        f"{silent}`jaxgen.models.adversarial.features` has the layers' activations."
+        f"{silent}`jaxgen.models.adversarial.features` has the layers' activations.",
+    ]
+    return Section(
+        "5.4.5",
+        "What D responds to",
+        answer,
+        [figure],
+        question="Which patterns in an image do the units of D respond to?",
     )
-    return Section("5.4.5", "What D responds to", [answer], [path])
 
 
-def arithmetic(trained: TrainedGAN) -> Section:
-    """5.4.6: mean codes of the first classes, and sums with them, where there are classes."""
+def extents_in_words(cores: Mapping[str, float]) -> str:
+    """How large the patterns are to which the layers respond, by the share of the pixels."""
+    listed = ", ".join(f"{name} {share:.1%}" for name, share in cores.items())
+    *_, last = cores.values()
+    first = next(iter(cores.values()))
+    if abs(last - first) <= 0.25 * max(first, last, 1e-12):
+        found = "The units of the layers shown respond to patterns of about one size"
+    elif last > first:
+        found = "Later layers respond to larger patterns"
+    else:
+        found = "Later layers respond to smaller patterns"
+    return f"{found}: half of the squared gradient lies on this part of the image: {listed}."
+
+
+def arithmetic(trained: TrainedGAN) -> tuple[Section, list[Headline]]:
+    """5.4.6: mean codes of the first classes, and sums with them, where there are classes.
+
+    Returns:
+        The section, and how many classes are drawn as a number of the page, where there are some.
+    """
     dataset = trained.drawing.dataset
-    names = dataset.class_names[:NUM_ROWS]
+    names, title = dataset.class_names[:NUM_ROWS], "Classes drawn, and sums of codes"
+    question = "Which classes does G draw, and do codes add up like words?"
     if len(names) < 2:
-        answer = "The images have no labels, so there are no mean codes of classes to add."
-        return Section("5.4.6", "Sums of codes", [answer])
+        none = "The images have no labels, so there are no mean codes of classes to add."
+        return Section("5.4.6", title, [none], question=question), []
     codes = trained.codes("labelled noise", NUM_LABELLED)
     _, nearest = sample_quality.nearest(
         trained.as_data(trained.images(codes)), dataset.train.images
     )
     labels = np.asarray(dataset.train.labels)[nearest]
     counts = np.bincount(labels, minlength=dataset.num_classes)
+    real = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
     means = latent.class_means(codes, jnp.asarray(labels), len(names))
     means = jnp.where(jnp.isnan(means), 0.0, means)
     strips = {"mean": trained.images(_lengthened(means))}
     for a, b in differences(len(names)):
         sums = _lengthened(means[a] - means[b] + means)
         strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
-    title = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
-    path = trained.drawing.save("5_4_6", figures.rows_of(strips, title))
-    listed = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=False))
+    caption = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
+    bars = figures.bars(counts[: len(names)], label="generated images", x="class", names=names)
     more = dataset.num_classes - len(names)
-    answer = (
-        f"{NUM_LABELLED} generated images take the label of their nearest training image; codes "
-        "are averaged by label, added, and brought to the length sqrt(L) that codes have. Images "
-        f"by label: {listed}{f', and {more} more classes' if more else ''}. A class without images "
-        "has the mean code 0, so cells and rows that use it carry no information."
+    shown = [
+        trained.drawing.save(
+            "5_4_6_classes", bars, f"Generated images by class, of {NUM_LABELLED:,}"
+        ),
+        trained.drawing.save("5_4_6", figures.rows_of(strips, heads=names), caption),
+    ]
+    answer = [
+        classes_in_words(counts, real, dataset.class_names),
+        f"{NUM_LABELLED:,} generated images take the label of their nearest training image; codes "
+        "are averaged by label, added, and brought to the length sqrt(L) that codes have. "
+        f"{f'{more} more classes are not shown. ' if more else ''}In each row of sums the cell of "
+        "the class that is taken away is the other one by arithmetic; the others show whether the "
+        "difference carries over. A class without images has the mean code 0, so cells and rows "
+        "that use it carry no information.",
+    ]
+    drawn = Headline(
+        "classes drawn",
+        f"{int((counts > 0).sum())} of {dataset.num_classes}",
+        f"among {NUM_LABELLED:,} samples, by their nearest training image",
     )
-    return Section("5.4.6", "Sums of codes", [answer], [path])
+    return Section("5.4.6", title, answer, shown, question=question), [drawn]
+
+
+def classes_in_words(counts: np.ndarray, real: np.ndarray, names: Sequence[str]) -> str:
+    """Which classes are missing or rare among samples, against their share of training images."""
+    expected = real / max(real.sum(), 1) * counts.sum()
+    there = real > 0
+    few = there & (counts > 0) & (counts < expected / RARE)
+    missing = [names[i] for i in np.flatnonzero(there & (counts == 0)).tolist()]
+    rare = [names[i] for i in np.flatnonzero(few).tolist()]
+
+    def listed(found: Sequence[str]) -> str:
+        more = len(found) - MOST_NAMED
+        return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+    if not missing and not rare:
+        most, least = int(np.argmax(counts)), int(np.argmin(np.where(there, counts, counts.max())))
+        return (
+            f"All classes are drawn: {names[most]} most often ({counts[most]}) and {names[least]} "
+            f"least ({counts[least]})."
+        )
+    words = [f"never drawn: {listed(missing)}"] if missing else []
+    words += (
+        [f"drawn less than a {ORDINAL} as often as in the data: {listed(rare)}"] if rare else []
+    )
+    return f"Classes are missing or rare: {'; '.join(words)}."
 
 
 def differences(num_classes: int) -> Sequence[tuple[int, int]]:
@@ -302,6 +463,15 @@ def _lengthened(codes: Array) -> Array:
     """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
     lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])
+
+
+def grouped(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """The shares of samples, and of test images, that are alike, as `Looks` has them."""
+    num = min(NUM_GROUPED, len(images), len(real))
+    if num < 2:
+        return {"group": 0.0, "test_group": 0.0}
+    found = (sample_quality.largest_group(each[:num], real[:num]) for each in (images, real))
+    return dict(zip(("group", "test_group"), found, strict=True))
 
 
 class GANReport(NamedTuple):
@@ -321,6 +491,7 @@ def write(
     title: str,
     model: str,
     further: Sequence[Section] = (),
+    absent: Sequence[Absent] = (),
 ) -> GANReport:
     """Measures a trained GAN and writes the files of its run."""
     state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
@@ -330,22 +501,34 @@ def write(
     log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
     smoothing = args.model.label_smoothing
     failures = gan_diagnostics.diagnose(log, smoothing)
-    nearest, measures = neighbours(trained, log)
+    nearest, measures, looks = neighbours(trained, log)
     measures |= {name: log[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
     names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
     show(f"step {result.step}: {numbers}; drawing the report")
+    sums, drawn = arithmetic(trained)
     sections = [
-        training(drawing, log, failures, smoothing),
-        progress(trained),
-        samples(drawing, images, args.vae, measures["sample_spread"], config.ema_decay),
+        samples(drawing, images, args.vae, looks, config.ema_decay),
         *asked_classes(trained, game),
+        progress(trained),
+        *further,
+        training(drawing, log, failures, smoothing, args.quick),
         nearest,
         walks(trained),
         filters(trained),
-        arithmetic(trained),
-        *further,
+        sums,
     ]
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    head = [
+        Headline(
+            "samples' distance to training images",
+            f"{looks.distance:.2g}x",
+            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
+        ),
+        Headline("samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike"),
+        *(drawn or [Headline("D(x)", number(measures["d_real"], 3), "chance is 0.5")]),
+    ]
+    features = f"python -m experiments.compare {shlex.quote(str(session.folder))}"
+    absent = [*absent, Absent("5.4.7", "Features for another task", features)]
+    page = artifacts.write(args, session, result, measures, title, model, sections, head, absent)
     return GANReport(trained, measures, failures, page)

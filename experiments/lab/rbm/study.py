@@ -13,11 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing
+from experiments.lab import samples
+from experiments.lab.drawing import NUM_SHOWN, Drawing, listed
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
-from experiments.lab.study import Study, Variant, run, tabulate, variant
+from experiments.lab.samples import Looks, Verdict
+from experiments.lab.study import (
+    SAME_ERROR,
+    STUDY_PAGE,
+    Study,
+    Variant,
+    run,
+    tabulate,
+    variant,
+)
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -27,7 +37,7 @@ from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Link, Section, Table, number
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
@@ -46,13 +56,26 @@ COLUMNS = {
     GREY_ERROR: "error, grey input",
     "free_energy_gap": "free-energy gap, nats",
     "drift": "drift, nats",
+    "chain_distance": "chains: distance to the data, 1 is test images'",
+    "chain_group": "chains: share alike",
     "never_on": "never on",
     "always_on": "always on",
     "mean_abs_weight": "mean abs. weight",
 }
 
+TITLES = {
+    "1.4": "Grey values instead of sampled ones",
+    "1.5": "CD-k with larger k",
+    "1.6": "Other learning rates",
+    "1.8": "Fewer and more hidden units",
+}
+"""Of the tasks that the study answers."""
+
 Rows = Mapping[str, TrainedRBM]
 """RBMs of the study by the names of their rows."""
+
+Measures = Mapping[str, Mapping[str, float]]
+"""Measures of the variants by their names; that of the run stands among them."""
 
 gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
@@ -83,6 +106,16 @@ def drift(config: rbm.Config, params: rbm.Params, test: jax.Array) -> jax.Array:
     return jnp.mean(rbm.free_energy(params, visible)) - jnp.mean(rbm.free_energy(params, after))
 
 
+def chain_ends(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> Looks:
+    """The images E[v|h] at which the chains of `drift` end, beside test images."""
+    key_data, key_chain = jax.random.split(task_key("drift"))
+    test = jnp.asarray(dataset.test.images[: samples.NUM_COMPARED])
+    visible = tasks.to_visible(params, key_data, test, config.binarize)
+    after = gibbs(params, visible, key_chain, DRIFT_STEPS)
+    _, probs = tasks.reconstruct(params, task_key("chain ends"), after)
+    return samples.measure(np.asarray(probs).reshape(len(test), *dataset.image_shape), dataset)
+
+
 def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[str, float]:
     """Measures every variant on sampled input, whatever it was trained on."""
     sampled = make_evaluator(rbm_monitors, "sample", dataset)(params)
@@ -92,6 +125,7 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
         GREY_ERROR: grey["test_reconstruction_error"],
         "drift": jax.jit(partial(drift, config))(params, dataset.test.images),
         "mean_abs_weight": jnp.mean(jnp.abs(params["w"])),
+        **chain_ends(config, params, dataset).measures("chain"),
     }
     return {name: float(value) for name, value in measures.items()}
 
@@ -123,7 +157,7 @@ def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dic
     }
 
 
-def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
+def pictures(session: Session, name: str, rows: Rows) -> list[Figure]:
     """Reconstructions and samples of the variants, row by row from the same noise."""
     drawing = Drawing(session.dataset, session.folder)
     test = jnp.asarray(session.dataset.test.images[:NUM_SHOWN])
@@ -138,25 +172,24 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
         _, probs = tasks.reconstruct(each.params, keys[1], after)
         sampled[label] = drawing.images(probs)
     title = f"After {DRIFT_STEPS} Gibbs steps from the first test images"
-    sheet = figures.rows_of(reconstructed, "Reconstructions E[v|h]")
+    sheet = figures.rows_of(reconstructed)
     return [
-        drawing.save(f"{name}_reconstructions", sheet),
-        drawing.save(f"{name}_samples", figures.rows_of(sampled, title)),
+        drawing.save(f"{name}_reconstructions", sheet, "Reconstructions E[v|h]"),
+        drawing.save(f"{name}_samples", figures.rows_of(sampled), title),
     ]
 
 
-def extremes(rows: Rows, key: str, title: str, zero_is_best: bool = False) -> str:
-    """One sentence: the variants with the least and with the greatest value, or distance to 0."""
-    least, greatest = "lowest", "highest"
-    if zero_is_best:
-        least, greatest = "nearest to zero, the best value,", "farthest"
-    size = abs if zero_is_best else float
-    low, high = (
-        choose(rows, key=lambda name: size(rows[name].measures[key])) for choose in (min, max)
-    )
+def short(name: str) -> str:
+    """The name of a row in a sentence, without its settings in brackets."""
+    return name.partition(" (")[0]
+
+
+def extremes(measures: Measures, key: str, title: str) -> str:
+    """One sentence: the variants with the least and with the greatest value."""
+    low, high = (choose(measures, key=lambda name: measures[name][key]) for choose in (min, max))
     return (
-        f"{title} is {least} for {low} ({number(rows[low].measures[key], 3)}) and {greatest} for "
-        f"{high} ({number(rows[high].measures[key], 3)})."
+        f"{title} is lowest for {low} ({number(measures[low][key], 3)}) and highest for {high} "
+        f"({number(measures[high][key], 3)})."
     )
 
 
@@ -168,36 +201,175 @@ def columns_of(config: rbm.Config) -> dict[str, str]:
     return kept | {"test_reconstruction_error": "error"}
 
 
-def section(session: Session, name: str, title: str, rows: Rows) -> Section:
-    """One question: the variants side by side, and the differences between their measures."""
-    measures = {label: each.measures for label, each in rows.items()}
+ENDS: Mapping[Verdict, str] = {
+    "alike": "alike",
+    "off the data": "off the data",
+    "of little variety": "with little variety",
+    "near the data": "near the data",
+}
+"""What chains that end so do, after "they end"."""
+ONE_SEED = (
+    "One seed of each: how far drift and chains move from seed to seed is not known here, so small "
+    "differences in them say nothing."
+)
+
+
+def errors_in_words(measures: Measures) -> str:
+    """Which variants reconstruct alike, within the spread of seeds, and which do not."""
+    errors = {name: each["test_reconstruction_error"] for name, each in measures.items()}
+    best = min(errors, key=errors.__getitem__)
+    worse = {
+        name: error / errors[best] - 1
+        for name, error in errors.items()
+        if error > (1 + SAME_ERROR) * errors[best]
+    }
+    if not worse:
+        return (
+            "All reconstruct alike: their errors differ by less than seeds do, of which "
+            f"{SAME_ERROR:.0%} is five standard deviations for the lab's RBM on MNIST."
+        )
+    alike = [name for name in errors if name not in worse and name != best]
+    named = ", ".join(f"{name} by {gap:.0%}" for name, gap in worse.items())
+    same = f", and {listed(alike)} alike within the spread of seeds" if alike else ""
+    verb = "are" if len(worse) > 1 else "is"
+    return f"{best} reconstructs best ({number(errors[best], 3)}){same}; worse {verb} {named}."
+
+
+def chains_in_words(measures: Measures) -> list[str]:
+    """Where the chains of the variants end, and whether their drift says anything."""
+    looks = {name: samples.looks_of(each, "chain") for name, each in measures.items()}
+    drifts = {name: each["drift"] for name, each in measures.items()}
+    groups: dict[Verdict, list[str]] = {}
+    for name, each in looks.items():
+        groups.setdefault(each.verdict, []).append(name)
+    least = min(drifts, key=lambda name: abs(drifts[name]))
+    near = groups.get("near the data", [])
+    if len(near) == len(looks):
+        found = f"After {DRIFT_STEPS} Gibbs steps from test images all chains are near the data."
+    else:
+        parts = [f"those of {listed(names)} end {ENDS[x]}" for x, names in groups.items()]
+        found = f"After {DRIFT_STEPS} Gibbs steps from test images the chains differ: "
+        found += f"{'; '.join(parts)}."
+        if len(groups) == 1:
+            found = f"After {DRIFT_STEPS} Gibbs steps from test images all chains end "
+            found += f"{ENDS[looks[least].verdict]}."
+    drift = f"The drift of {least} is nearest to zero ({number(drifts[least], 3)} nats)"
+    if looks[least].verdict == "near the data":
+        drift += ", and its chains are near the data too."
+    else:
+        drift += f", but that is no mark of a good model: its chains end {looks[least].in_words()}."
+    return [found, drift]
+
+
+def weighed(measures: Measures) -> str:
+    """Which variant is best once error, drift and chains are weighed together, if one is."""
+    looks = {name: samples.looks_of(each, "chain") for name, each in measures.items()}
+    near = [name for name, each in looks.items() if each.verdict == "near the data"]
+    if not near:
+        return "No chains end near the data, so none of these is the better model by its drift."
+    least = min(near, key=lambda name: abs(measures[name]["drift"]))
+    best = min(each["test_reconstruction_error"] for each in measures.values())
+    if measures[least]["test_reconstruction_error"] > (1 + SAME_ERROR) * best:
+        return (
+            "No one is best in everything: of those whose chains end near the data the drift of "
+            f"{least} is nearest to zero, but others reconstruct better."
+        )
+    return (
+        f"Taken together {least} does best: its chains end near the data, of those its drift is "
+        "nearest to zero, and none reconstructs better by more than seeds differ."
+    )
+
+
+def effect_of_grey(measures: Measures) -> str:
+    """How much the training on grey values differs from the run, row 0."""
+    (lab, run), *_ = measures.items()
+    grey = measures[GREY]
+    change, weights = (
+        grey[key] / max(run[key], 1e-12) - 1
+        for key in ("test_reconstruction_error", "mean_abs_weight")
+    )
+    words = "hardly differ" if abs(change) <= SAME_ERROR else "differ"
+    within = ", less than seeds do" if abs(change) <= SAME_ERROR else ""
+    return (
+        f"The two {words} as reconstructions go: grey values change the error by {change:+.1%}"
+        f"{within}, and the mean absolute weight by {weights:+.0%}, against {lab}."
+    )
+
+
+def section(
+    session: Session,
+    name: str,
+    title: str,
+    rows: Rows,
+    question: str,
+    first: Sequence[str] = (),
+    shown: Sequence[Figure] = (),
+    links: Sequence[Link] = (),
+) -> Section:
+    """One question: the variants side by side, and what their measures come to.
+
+    Args:
+        session: of the study.
+        name: of the task.
+        title: of the section.
+        rows: the variants, with the run among them.
+        question: of the lab.
+        first: what answers it beside error, drift and chains.
+        shown: figures besides reconstructions and chains.
+        links: to the pages of the variants.
+    """
+    measures = {short(label): each.measures for label, each in rows.items()}
     idle = [f"{label} {x['never_on'] + x['always_on']:.0%}" for label, x in measures.items()]
     answer = [
+        " ".join([*first, errors_in_words(measures), weighed(measures)]),
+        " ".join([*chains_in_words(measures), ONE_SEED]),
         " ".join(
             [
-                extremes(rows, "test_reconstruction_error", "Reconstruction error"),
-                extremes(rows, "free_energy_gap", "The free-energy gap of test over train"),
-                extremes(rows, "drift", "Drift", zero_is_best=True),
-                extremes(rows, "mean_abs_weight", "The mean absolute weight"),
+                extremes(measures, "free_energy_gap", "The free-energy gap of test over train"),
+                extremes(measures, "mean_abs_weight", "The mean absolute weight"),
+                "Share of units that carry no information, on in under 1% or over 99%: "
+                f"{', '.join(idle)}.",
             ]
         ),
-        f"Share of units that carry no information, on in under 1% or over 99%: {', '.join(idle)}.",
     ]
-    paths = pictures(session, name.replace(".", "_"), rows)
+    figures_of = [*pictures(session, name.replace(".", "_"), rows), *shown]
     columns = columns_of(next(iter(rows.values())).args.model)
-    return Section(name, title, answer, paths, tabulate(measures, columns, "variant"))
+    table = tabulate({label: each.measures for label, each in rows.items()}, columns, "variant")
+    return Section(name, title, answer, figures_of, table, links, question)
 
 
-def write_page(name: str, variant: TrainedRBM) -> Path:
+def sizes(session: Session, rows: Rows) -> tuple[list[str], list[Figure], list[Link]]:
+    """1.8: the filters of every size with their kinds, and the pages of the other sizes."""
+    drawing, shown, words = Drawing(session.dataset, session.folder), [], []
+    for label, each in rows.items():
+        weights, found = tasks.filters_of(each)
+        name = f"1_8_filters_{each.args.model.num_hidden}"
+        sheet = figures.filter_sheet(weights)
+        shown.append(drawing.save(name, sheet, f"Weights of {short(label)}"))
+        words.append(f"{short(label)}: {tasks.counts_in_words(found)}")
+    links = [
+        Link(f"{name}: all tasks", f"study/hidden{num}/report.html")
+        for name, num in NUM_HIDDEN.items()
+    ]
+    return [f"The filters are, of {'; of '.join(words)}."], shown, links
+
+
+def write_page(session: Session, name: str, variant: TrainedRBM) -> Path:
     """Writes a page with tasks 1.1 to 1.3 and 1.7 for one variant (task 1.8)."""
     dataset = variant.drawing.dataset
     learner = learner_for(variant.args, dataset)
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
     draw = jax.jit(learner.sample, static_argnums=2)
-    samples = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
-    title = f"RBM with {name} units on {dataset.name}"
-    path = variant.drawing.folder / "report.html"
-    return report.write_page(path, title, {}, tasks.tasks(variant, samples))
+    images = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
+    looks = samples.measure(images, dataset)
+    return report.write_page(
+        variant.drawing.folder / "report.html",
+        f"RBM with {name} units on {dataset.name}",
+        facts={"study": Link("the comparison of all sizes", f"../../{STUDY_PAGE}")},
+        sections=[*tasks.drawn_samples(variant, images, looks), *tasks.tasks(variant)],
+        lead=[f"A part of the study of {session.dataset.name}."],
+        headline=tasks.headline(variant, looks),
+    )
 
 
 def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
@@ -211,16 +383,35 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
         return dict(sorted(chosen.items(), key=lambda row: getattr(row[1].args.model, field)))
 
     for name in NUM_HIDDEN:
-        write_page(name, rows[name])
+        write_page(session, name, rows[name])
     by_rate = by("learning_rate", beside([*RATES[rows[lab].args.model.visible]]))
     by_size = by("num_hidden", beside([*NUM_HIDDEN]))
-    grey = "Grey values instead of sampled ones"
-    return [
-        *([section(session, "1.4", grey, beside([GREY]))] if GREY in rows else []),
-        section(session, "1.5", "CD-k with larger k", beside([*GIBBS_STEPS])),
-        section(session, "1.6", "Other learning rates", by_rate),
-        section(session, "1.8", "Fewer and more hidden units", by_size),
+    found = [
+        section(
+            *(session, "1.5", TITLES["1.5"], beside([*GIBBS_STEPS])),
+            "What changes if the negative phase takes more Gibbs steps?",
+        ),
+        section(
+            *(session, "1.6", TITLES["1.6"], by_rate),
+            "What changes at lower and at higher learning rates?",
+        ),
+        section(
+            *(session, "1.8", TITLES["1.8"], by_size),
+            "What do fewer and more hidden units learn, and what do they cost?",
+            *sizes(session, by_size),
+        ),
     ]
+    if GREY not in rows:
+        return found
+    grey = beside([GREY])
+    effect = effect_of_grey({short(name): each.measures for name, each in grey.items()})
+    question = "How much does it change if the grey values themselves are the input?"
+    return [section(session, "1.4", TITLES["1.4"], grey, question, [effect]), *found]
+
+
+def tasks_of(config: rbm.Config) -> dict[str, str]:
+    """The tasks that the study answers, by number; Gaussian units have no grey input."""
+    return {k: x for k, x in TITLES.items() if k != "1.4" or config.visible == "binary"}
 
 
 def compare(args: RBMArgs, session: Session, result: Result) -> Path:
@@ -234,6 +425,8 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         "free-energy gap": "mean F(test) - mean F(as many training images)",
         "drift": f"mean F of test images (the first {NUM_DRIFT} at most) - mean F after "
         f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
+        "chains": f"{samples.NUM_COMPARED} of them at most, after {DRIFT_STEPS} Gibbs steps from "
+        f"test images. {samples.EXPLAINED}",
         "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
     }
     study = Study(

@@ -1,5 +1,6 @@
 """The lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,17 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.drawing import NUM_SHOWN, Drawing, are_alike
+from experiments.lab.drawing import (
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    listed,
+    mean_image_error,
+    sample_sheet,
+)
+from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
-from jaxgen.evaluation.sample_quality import pixel_variance
+from experiments.lab.samples import Looks
+from jaxgen.evaluation import filters as filter_kinds
+from jaxgen.evaluation.filters import Filters, Kind
 from jaxgen.learner import task_key
 from jaxgen.models import rbm
 from jaxgen.random import bernoulli
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Headline, Section, Table, number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 
 to_visible = jax.jit(rbm.to_visible, static_argnums=3)
@@ -26,6 +37,8 @@ reconstruct = jax.jit(rbm.reconstruct)
 generate = jax.jit(rbm.generate, static_argnums=(3, 4))
 
 
+NUM_EXAMPLES = 10
+"""Filters of each kind that are shown: the first ones."""
 ERROR = "mean over pixels of (x - E[v|h])^2 after one step from the input, x the image in [0, 1]"
 
 
@@ -43,45 +56,103 @@ class TrainedRBM(NamedTuple):
         return "E[v|h]" if rbm.is_gaussian(self.params) else "p(v=1|h)"
 
 
+def filters_of(trained: TrainedRBM) -> tuple[np.ndarray, Filters]:
+    """The weights as filters [num, H, W, C], and their kinds."""
+    weights = trained.drawing.images(np.asarray(trained.params["w"]).T)
+    std = np.std(trained.drawing.dataset.test.images / np.float32(255), axis=0)
+    if rbm.is_gaussian(trained.params):
+        std = np.ones_like(std)  # its pixels are standardised already
+    return weights, filter_kinds.classify(weights, std)
+
+
 def filters(trained: TrainedRBM) -> Section:
-    """1.1: the weights as a sheet, and how local they are."""
-    weights = np.asarray(trained.params["w"]).T
-    half = _num_of_half(weights.astype(np.float64))
-    draws = np.random.default_rng(0).normal(size=(200, weights.shape[1]))
-    noise = round(float(_num_of_half(draws).mean()))
-    figure = figures.filter_sheet(
-        trained.drawing.images(weights), "Weights W, one panel per hidden unit"
-    )
-    grey = trained.drawing.dataset.image_shape[-1] == 1
+    """1.1: the weights as a sheet, and their kinds, with counts and examples of each."""
+    drawing, (weights, found) = trained.drawing, filters_of(trained)
+    bound = figures.colour_bound(weights)
+    grey = drawing.dataset.image_shape[-1] == 1
+    colours = "red switches the unit on, blue off" if grey else "a bright channel switches it on"
+    examples = {
+        f"{kind}, {found.kinds.count(kind)}": 0.5 + 0.5 * np.clip(weights[chosen] / bound, -1, 1)
+        for kind in filter_kinds.KINDS
+        if len(chosen := np.flatnonzero(np.array(found.kinds) == kind)[:NUM_EXAMPLES])
+    }
     answer = [
-        f"Half of a filter's squared weight lies on {np.median(half):.0f} of "
-        f"{weights.shape[1]} {'pixels' if grey else 'channels of pixels'} in the median filter "
-        f"(from {half.min()} to {half.max()}). "
-        f"Evenly spread noise would need {noise}, a single point 1: the smaller the number, the "
-        f"more local what switches the unit: these filters {_locality(np.median(half), noise)}",
-        "Red pixels switch a unit on, blue pixels switch it off."
-        if grey
-        else "Light in a channel that is bright switches a unit on; where it is dark, off.",
+        kinds_in_words(found),
+        "A weight counts by how much its pixel varies over the test images, because one on a pixel "
+        "that never changes does nothing. "
+        f"Half of a filter's squared weight then lies on {np.median(found.core):.0f} of "
+        f"{weights[0, ..., 0].size} pixels in the median filter (from {found.core.min()} to "
+        f"{found.core.max()}), where independent weights would need {found.core_of_noise}.",
+    ]
+    sheet, rows = figures.filter_sheet(weights), figures.rows_of(examples)
+    caption = f"The first {NUM_EXAMPLES} filters of each kind; grey is 0, lighter is positive"
+    shown = [
+        drawing.save("1_1", sheet, f"Weights W, one panel per hidden unit; {colours}"),
+        drawing.save("1_1_kinds", rows, caption),
     ]
     return Section(
-        "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
+        "1.1",
+        "What the hidden units learned",
+        answer,
+        shown,
+        kind_table(found),
+        question="What do the weights of the hidden units look like, and what do they respond to?",
     )
 
 
-def _locality(half: float, noise: int) -> str:
-    """The locality of filters with half of their squared weight on so many pixels, in words."""
-    if half < noise / 2:
-        return "are strokes and blobs at one place."
-    if half < noise:
-        return "are hardly more local than the noise they started from."
-    return "are no more local than the noise they started from."
+KIND_NAMES: Mapping[Kind, tuple[str, str, str]] = {
+    "stroke": (
+        "stroke",
+        "strokes",
+        f"half of the squared weight on one long piece, {filter_kinds.LONG:g} times as long as "
+        "wide or more",
+    ),
+    "blob": ("blob", "blobs", "the same on one compact piece"),
+    "several": ("in several places", "in several places", "the same on pieces apart"),
+    "global": (
+        "global",
+        "global",
+        f"half of the squared weight on more than {filter_kinds.SPREAD:.0%} of the pixels that "
+        "independent weights would need",
+    ),
+    "dead": (
+        "dead",
+        "dead",
+        f"smaller than {filter_kinds.DEAD:.0%} of the largest filters, or noise whose neighbouring "
+        "pixels have nothing in common",
+    ),
+}
+"""Kinds of filters: of one, of several, and by what they are told."""
 
 
-def _num_of_half(rows: np.ndarray) -> np.ndarray:
-    """The least number of entries that hold half of the squared norm, for each row."""
-    energy = np.sort(rows**2, axis=1)[:, ::-1].cumsum(axis=1)
-    num: np.ndarray = (energy < energy[:, -1:] / 2).sum(axis=1) + 1
-    return num
+def kinds_in_words(found: Filters) -> str:
+    """The finding of 1.1: how many filters are of which kind, and what that means."""
+    num, counts = len(found.kinds), Counter(found.kinds)
+    local = counts["stroke"] + counts["blob"]
+    if counts["dead"] > num / 2:
+        meaning = "Most units have learned nothing that shows in their weights."
+    elif local > num / 2:
+        meaning = "Most units look at one place of the image, for a part of a shape."
+    elif counts["global"] > num / 2:
+        meaning = "Most units look at the whole image at once, and not for a part of a shape."
+    else:
+        meaning = "There is no kind to which most units belong."
+    return f"{meaning} The {num} filters: {counts_in_words(found)}."
+
+
+def counts_in_words(found: Filters) -> str:
+    """How many filters are of each kind that there is."""
+    counts = [(kind, found.kinds.count(kind)) for kind in filter_kinds.KINDS]
+    return listed([f"{num} {KIND_NAMES[kind][num > 1]}" for kind, num in counts if num])
+
+
+def kind_table(found: Filters) -> Table:
+    """The kinds with their counts and their definitions."""
+    kinds, rows = np.array(found.kinds), []
+    for kind, (name, _, definition) in KIND_NAMES.items():
+        on = found.excites[kinds == kind]
+        rows.append([name, str(len(on)), str(int(on.sum())) if len(on) else "", definition])
+    return Table(["kind", "filters", "switched on by light", "definition"], rows)
 
 
 def reconstructions(trained: TrainedRBM) -> Section:
@@ -97,28 +168,34 @@ def reconstructions(trained: TrainedRBM) -> Section:
         trained.mean: trained.drawing.images(probs),
     }
     title = f"The first {len(images)} test images and their reconstructions"
-    answer = (
-        "Mean squared error against the image over the whole test set: "
-        f"{number(trained.measures['test_reconstruction_error'])} per pixel. Below, the first "
-        "image is built up: the biases alone, then one active unit's filter after the other is "
-        "added, in the order of the units."
-    )
-    paths = [
-        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips, title)),
-        trained.drawing.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
+    error = trained.measures["test_reconstruction_error"]
+    answer = [
+        against_mean(error, trained.drawing.dataset),
+        "Below, the first image is built up: the biases alone, then one active unit's filter after "
+        "the other is added, in the order of the units.",
     ]
-    return Section("1.2", "Reconstructions", [answer], paths)
+    active = np.flatnonzero(np.asarray(hidden)[0])
+    built_title = f"First test image: biases, then {len(active)} active units one by one"
+    shown = [
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title),
+        trained.drawing.save("1_2_build_up", build_up(trained, active), built_title),
+    ]
+    return Section(
+        "1.2",
+        "Reconstructions",
+        answer,
+        shown,
+        question="What is left of a test image after one step to the hidden units and back?",
+    )
 
 
-def build_up(trained: TrainedRBM, hidden: np.ndarray) -> "Figure":
+def build_up(trained: TrainedRBM, active: np.ndarray) -> "Drawn":
     """E[v] from the biases alone, then with each active unit's filter added in turn."""
-    active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
     logits += np.asarray(trained.params["b_visible"])
     pixels = to_pixels(trained.params, rbm.mean_of(trained.params, jnp.asarray(logits)))
-    title = f"First test image: biases, then {len(active)} active units one by one"
-    return figures.image_sheet(trained.drawing.images(pixels), title)
+    return figures.image_sheet(trained.drawing.images(pixels))
 
 
 def usage(trained: TrainedRBM) -> Section:
@@ -131,24 +208,43 @@ def usage(trained: TrainedRBM) -> Section:
     order = np.argsort(-often, kind="stable")
     weights = trained.drawing.images(np.asarray(trained.params["w"]).T[order])
     low, middle, high = np.quantile(often, [0.1, 0.5, 0.9])
-    answer = (
-        f"Over {len(test)} test images the median unit is on in {middle:.0%} of them; a tenth of "
-        f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. "
-        f"{trained.measures['never_on']:.0%} of the units are on in less than 1% of the images "
-        f"and {trained.measures['always_on']:.0%} in more than 99%; such units would carry no "
-        "information about the image."
-    )
-    frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
-    sorted_title = "Filters, the unit that is on most often first"
-    paths = [
-        trained.drawing.save("1_3_frequency", frequency),
-        trained.drawing.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
+    never, always = (trained.measures[name] for name in ("never_on", "always_on"))
+    answer = [
+        idle_in_words(never, always, len(often)),
+        f"Over {len(test):,} test images the median unit is on in {middle:.0%} of them; a tenth of "
+        f"the units is on in less than {low:.0%}, a tenth in more than {high:.0%}. Units count as "
+        "idle if they are on in less than 1% or in more than 99% of the images, because they then "
+        "carry hardly any information about an image.",
     ]
-    return Section("1.3", "How often each hidden unit is on", [answer], paths)
+    frequency = figures.heat_map(often, label="share of test images")
+    sheet, title = figures.filter_sheet(weights), "Filters, the unit that is on most often first"
+    shown = [
+        trained.drawing.save("1_3_frequency", frequency, "Share of test images that switch it on"),
+        trained.drawing.save("1_3_sorted_filters", sheet, title),
+    ]
+    return Section(
+        "1.3",
+        "How often each hidden unit is on",
+        answer,
+        shown,
+        question="How often is each hidden unit on over the test images, and which ones are idle?",
+    )
 
 
-def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
-    """1.7: images from set hidden states, and the samples of a long chain."""
+def idle_in_words(never: float, always: float, num: int) -> str:
+    """The finding of 1.3, from the shares of units that are hardly ever and nearly always on."""
+    counts = [round(num * share) for share in (never, always)]
+    if not sum(counts):
+        return f"All {num} units are used: none is idle."
+    kinds = zip(counts, ("hardly ever on", "nearly always on"), strict=True)
+    words = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
+    if sum(counts) == num:
+        return f"All {num} units are idle: {words}."
+    return f"{sum(counts)} of {num} units {'are' if sum(counts) > 1 else 'is'} idle: {words}."
+
+
+def generated(trained: TrainedRBM) -> Section:
+    """1.7: images from set hidden states."""
     key_start, key_chain = jax.random.split(task_key("generation"))
     args, num_units = trained.args, trained.args.model.num_hidden
     single = np.eye(num_units)[np.linspace(0, num_units - 1, NUM_SHOWN // 2).astype(int)]
@@ -162,43 +258,103 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
         "image": trained.drawing.images(probs),
     }
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
-    long_title = f"First {len(samples)} samples, {args.model.num_sampling_steps} Gibbs steps"
+    on = np.asarray(final).sum(axis=1)
     answer = [
+        "Most chains end with hardly a unit on, and show the biases alone."
+        if np.median(on) < 2
+        else forgets(steps, *np.split(on / num_units, 2)),
         f"A hidden state is set, {steps} Gibbs steps follow, and {trained.mean} of the last state "
-        "is shown. "
-        f"{np.asarray(tenth).mean():.0%} of the units were on in the left half and one in "
-        f"the right half; after the steps {np.asarray(final).mean():.0%} are on. "
-        + (
-            "Most chains end with hardly a unit on, and show the biases alone."
-            if np.median(np.asarray(final).sum(axis=1)) < 2
-            else "The chain forgets how many units were set."
-        ),
+        f"is shown. {np.asarray(tenth).mean():.0%} of the units were on in the left half and one "
+        f"in the right half; after the steps {np.asarray(final).mean():.0%} are on. "
         f"The set state is multiplied by a gain of {gain:g}. "
         + (
             "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
             if gain == 1.0
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
-        f"The samples come from long chains of {args.model.num_sampling_steps} steps, from "
-        "units that are on with probability 1/2. A small k of CD-k shapes the model near the data "
-        "alone, so long chains may leave it for loose strokes; the study (1.5) measures that as "
-        "drift.",
     ]
-    real = pixel_variance(trained.drawing.dataset.test.images[: len(samples)])
-    if are_alike(pixel_variance(samples), real):
-        answer.append("The samples are all alike: the chains end in one state.")
-    paths = [
-        trained.drawing.save("1_7_generation", figures.rows_of(strips, title)),
-        trained.drawing.save("1_7_samples", figures.image_sheet(samples, long_title)),
-    ]
-    return Section("1.7", "Generated images", answer, paths)
+    figure = trained.drawing.save("1_7_generation", figures.rows_of(strips), title)
+    return Section(
+        "1.7",
+        "Generated images",
+        answer,
+        [figure],
+        question="Which images come from a random hidden state, and from a single unit that is on?",
+    )
 
 
-def tasks(trained: TrainedRBM, samples: np.ndarray) -> list[Section]:
-    """The tasks that concern one model, in the lab's order."""
+def forgets(steps: int, tenth: np.ndarray, single: np.ndarray) -> str:
+    """Whether chains forget how many units were set, from the shares of units on at their ends."""
+    apart = abs(float(tenth.mean() - single.mean()))
+    error = float(np.sqrt((tenth.var(ddof=1) + single.var(ddof=1)) / len(tenth)))
+    if apart <= 3.0 * error or apart < 0.01:
+        return (
+            f"After {steps} Gibbs steps it no longer shows how many units were set: the chains "
+            "forget their start."
+        )
+    return (
+        f"After {steps} Gibbs steps it still shows how many units were set: of the chains that "
+        f"began with 10 % on, {tenth.mean():.0%} are on, of the others {single.mean():.0%}."
+    )
+
+
+def drawn_samples(
+    trained: TrainedRBM, samples: np.ndarray, looks: Looks, beside: Beside = NOTHING_BESIDE
+) -> list[Section]:
+    """The samples of long chains; where they are no images of the data, models that draw better."""
+    config = trained.args.model
+    found = sample_sheet(
+        *(trained.drawing, samples, looks),
+        f"Each sample is the end of a chain of {config.num_sampling_steps} Gibbs steps, from units "
+        "that are on with probability 1/2.",
+    )
+    if looks.verdict == "near the data" or not beside.words:
+        return [found]
+    rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
+    others = Section(
+        "beside",
+        "What these settings cannot draw",
+        [_reason(rule, config.persistent), *beside.words],
+        beside.figures,
+        question="Why are the samples no better, and what would be?",
+        part="pictures",
+    )
+    return [found, others]
+
+
+def _reason(rule: str, persistent: bool) -> str:
+    """Why samples of a rule may not be images of the data."""
+    if persistent:
+        return (
+            "PCD lowers what its own chains visit; so these settings have too few units or "
+            "updates, or the chains from random units end elsewhere."
+        )
+    return (
+        f"That is a finding about {rule} and no defect of the program: it raises the probability "
+        "of the data and lowers that of what a few steps from it reach, and nothing farther away "
+        "is ever lowered. Reconstructions (1.2), which stay near the data, do not show it."
+    )
+
+
+def headline(trained: TrainedRBM, looks: Looks) -> list[Headline]:
+    """The three numbers at the top of the page."""
+    error, dataset = trained.measures["test_reconstruction_error"], trained.drawing.dataset
+    idle = trained.measures["never_on"] + trained.measures["always_on"]
     return [
-        filters(trained),
-        reconstructions(trained),
-        usage(trained),
-        generated(trained, samples),
+        Headline(
+            "test reconstruction error",
+            number(error, 3),
+            f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
+        ),
+        Headline("hidden units in use", f"{1 - idle:.0%}", "on in 1% to 99% of the test images"),
+        Headline(
+            "samples' distance to training images",
+            f"{looks.distance:.2g}x",
+            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
+        ),
     ]
+
+
+def tasks(trained: TrainedRBM) -> list[Section]:
+    """The tasks that concern one model, in the lab's order."""
+    return [filters(trained), reconstructions(trained), usage(trained), generated(trained)]

@@ -1,6 +1,6 @@
 """The lab's task 4.4: 2 and 20 latent variables side by side; each is a whole run of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from experiments.lab.vae.training import TrainedVAE, VAEArgs
 from experiments.running.session import Session
 from jaxgen.learner import task_key
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -75,32 +75,59 @@ def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -
         samples[f"{size} latents"] = each.images(codes, labels)
     low, *_, high = rows.values()
     gain = high.measures["test_bound"] - low.measures["test_bound"]
-    answer = (
-        f"{high.config.latent_size} latent variables bound the log likelihood "
-        f"{number(gain, 3)} nats per image higher than {low.config.latent_size}: "
-        f"reconstruction {number(low.measures['test_reconstruction'])} becomes "
+    errors = [each.measures.get("test_bound_error", 0.0) for each in (low, high)]
+    answer = [
+        sizes_in_words(gain, errors, low.config.latent_size, high.config.latent_size),
+        f"Reconstruction {number(low.measures['test_reconstruction'])} becomes "
         f"{number(high.measures['test_reconstruction'])}, divergence "
-        f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}."
-    )
-    reconstructed = figures.rows_of(strips, "The first test images, decoded from their mean codes")
-    drawn = figures.rows_of(samples, "Samples: codes drawn from the prior")
-    paths = [
-        drawing.save("study_reconstructions", reconstructed),
-        drawing.save("study_samples", drawn),
+        f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}.",
     ]
-    return Section("4.4", "Few and many latent variables", [answer], paths, table)
+    title = "The first test images, decoded from their mean codes"
+    sampled = "Samples: codes drawn from the prior"
+    shown = [
+        drawing.save("study_reconstructions", figures.rows_of(strips), title),
+        drawing.save("study_samples", figures.rows_of(samples), sampled),
+    ]
+    return Section(
+        "4.4",
+        "Few and many latent variables",
+        answer,
+        shown,
+        table,
+        question="What do more latent variables gain, and what do they cost?",
+    )
+
+
+def sizes_in_words(gain: float, errors: Sequence[float], few: int, many: int) -> str:
+    """Whether more latent variables have the higher bound, beyond the standard errors of both."""
+    error = float(np.sqrt(np.sum(np.square(errors))))
+    if abs(gain) <= 3 * error:
+        return (
+            f"{few} and {many} latent variables cannot be told apart by their bounds, which differ "
+            f"by {number(gain, 2)} nats per image with a standard error of {number(error, 2)}."
+        )
+    return (
+        f"{many} latent variables bound the log likelihood {number(abs(gain), 3)} nats per image "
+        f"{'higher' if gain > 0 else 'lower'} than {few}. One seed of each; the bounds' standard "
+        f"errors together are {number(error, 2)} nats."
+    )
 
 
 def planes(rows: Mapping[str, TrainedVAE]) -> Section:
     """The scatter and the decoded planes of all sizes, one size after the other."""
-    paths = [
-        each.drawing.folder / "figures" / f"{name}.png"
-        for each in rows.values()
-        for name in ("4_3", "4_4_grid_15", "4_4_grid_20")
+    titles = {
+        "4_3": "test images in two of them",
+        "4_4_grid_15": "decoded from [-1.5, 1.5]^2",
+        "4_4_grid_20": "decoded from [-3, 3]^2",
+    }
+    shown = [
+        Figure(each.drawing.folder / "figures" / f"{file}.png", f"{name}: {title}", title, "third")
+        for name, each in rows.items()
+        for file, title in titles.items()
     ]
     answer = (
-        "In the order of the table: the test images in two latent variables, and what that plane "
-        "decodes to. With two variables the plane is the space itself; with more it is a slice in "
-        "which the other variables are 0."
+        "With two variables the plane is the space itself; with more it is a slice in which the "
+        "other variables are 0. In the order of the table: the test images in two latent "
+        "variables, and what that plane decodes to."
     )
-    return Section("4.3, 4.4", "Latent planes", [answer], paths)
+    return Section("4.3, 4.4", "Latent planes", [answer], shown)

@@ -1,9 +1,7 @@
 """The page of one trained VAE: its training, its likelihood, the lab's tasks 4.1 to 4.4."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet
+from experiments.lab import samples as lab_samples
+from experiments.lab.drawing import (
+    NUM_ROWS,
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    class_sheet,
+    sample_sheet,
+)
+from experiments.lab.samples import Looks
+from experiments.lab.study import elsewhere
 from experiments.lab.vae.training import (
     TrainedVAE,
     VAEArgs,
@@ -28,12 +36,12 @@ from jaxgen.evaluation import latent
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 PUBLISHED = (
     "Published for MNIST, sampled at every visit, after 3,280 epochs at batch 20, with 50 "
@@ -46,6 +54,8 @@ KINDS = {
     "logistic": "log probabilities of bytes",
 }
 """The values of each likelihood."""
+ENDED = 0.5
+"""Nats; a bound that moves by less in the last quarter of a training has settled."""
 NUM_EMBEDDED = 2000
 """Test images in the t-SNE map."""
 LEAST_EMBEDDED = 30
@@ -64,15 +74,20 @@ def reconstructions(trained: TrainedVAE) -> Section:
     strips["decoded mean"] = trained.decoded_means(NUM_SHOWN)
     title = f"The first {len(mean)} test images; codes from -3 (black) over 0 (grey) to 3 (white)"
     error, measures = np.mean(np.square(trained.decoded_means() - pixels)), trained.measures
-    answer = (
-        "The posterior mean of each image is decoded. Mean squared error per pixel against the "
-        f"image, which is from 0 to 1, over the whole test set: {number(float(error))}. "
-        f"Reconstruction {number(measures['test_reconstruction'])} and divergence "
-        f"{number(measures['test_kl'])} nats per test image, "
-        f"{_pixels(trained.config)}."
+    answer = [
+        against_mean(float(error), trained.drawing.dataset),
+        "The posterior mean of each image is decoded, and the error is against the image, which is "
+        f"from 0 to 1. Reconstruction {number(measures['test_reconstruction'])} and divergence "
+        f"{number(measures['test_kl'])} nats per test image, {_pixels(trained.config)}.",
+    ]
+    figure = trained.drawing.save("4_1", figures.rows_of(strips), title)
+    return Section(
+        "4.1",
+        "Reconstructions and codes",
+        answer,
+        [figure],
+        question="What is left of a test image when its mean code is decoded?",
     )
-    path = trained.drawing.save("4_1", figures.rows_of(strips, title))
-    return Section("4.1", "Reconstructions and codes", [answer], [path])
 
 
 def _pixels(config: vae.Config) -> str:
@@ -95,6 +110,7 @@ def latent_boxes(trained: TrainedVAE) -> Section:
     }
     kl = np.asarray(use.kl)
     answer = [
+        use_in_words(active, kl),
         f"{active.sum()} of {len(active)} latent variables are active: the variance of their "
         f"posterior mean over the test set is above {vae.ACTIVE_VARIANCE}. Dead: {dead}. A dead "
         "variable carries no information about an image; if its posterior is the prior it costs "
@@ -103,14 +119,29 @@ def latent_boxes(trained: TrainedVAE) -> Section:
         f"The divergence is {number(float(kl.sum()))} nats per image, by variable from "
         f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
     ]
-    boxes = figures.box_plots(
-        panels, "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
+    title = "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
+    chart = figures.bars(kl, (~active).tolist(), label="KL, nats per image", note="dead")
+    shown = [
+        trained.drawing.save("4_2", figures.box_plots(panels), title),
+        trained.drawing.save("4_2_kl", chart, "Divergence by latent variable"),
+    ]
+    return Section(
+        "4.2",
+        "The latent variables",
+        answer,
+        shown,
+        question="Which latent variables carry information about an image, and which are dead?",
     )
-    chart = figures.bars(
-        kl, (~active).tolist(), "Divergence by latent variable", "KL, nats per image", "dead"
-    )
-    paths = [trained.drawing.save("4_2", boxes), trained.drawing.save("4_2_kl", chart)]
-    return Section("4.2", "The latent variables", answer, paths)
+
+
+def use_in_words(active: np.ndarray, kl: np.ndarray) -> str:
+    """The finding of 4.2: how many variables are used, and whether a few carry most."""
+    num, dead = len(active), int((~active).sum())
+    if dead == num:
+        return "All latent variables are dead: the decoder draws the same whatever the code."
+    used = "All latent variables are used" if not dead else f"{dead} of {num} are dead"
+    half = int((np.sort(kl)[::-1].cumsum() < kl.sum() / 2).sum()) + 1
+    return f"{used}; half of the information lies in {half} of them."
 
 
 def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
@@ -129,12 +160,18 @@ def scatter(trained: TrainedVAE) -> Section:
     first, second = trained.shown
     points = np.asarray(trained.mean)[:, [first, second]]
     axes = (f"latent {first}", f"latent {second}")
-    paths = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
+    shown = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
     kl = np.asarray(trained.use.kl)
+    whole = np.asarray(trained.mean)
     answer = [
+        classes_in_words(
+            *(_share_of_label(trained, each) for each in (points, whole)),
+            chance=_chance_of_label(trained),
+            plane=trained.config.latent_size == 2,
+        ),
         f"Latent variables {first} and {second} have the largest divergence, "
         f"{number(float(kl[first]), 3)} and {number(float(kl[second]), 3)} nats. "
-        f"{_same_label(trained, points, 'these two variables')}"
+        f"{_same_label(trained, points, 'these two variables')}",
     ]
     if trained.config.num_classes:
         answer.append("A conditional VAE's codes need no class, because the decoder is given it.")
@@ -146,12 +183,39 @@ def scatter(trained: TrainedVAE) -> Section:
 
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
         title = f"t-SNE of the posterior means of the first {num} test images"
-        paths.append(_map(trained, "4_3_tsne", mapped, title))
+        shown.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
             f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "
             "neighbourhoods; distances between its clusters and their sizes mean nothing."
         )
-    return Section("4.3", "Test images in the latent space", answer, paths)
+    return Section(
+        "4.3",
+        "Test images in the latent space",
+        answer,
+        shown,
+        question="Do test images of one class lie together in the latent space?",
+    )
+
+
+def classes_in_words(two: float | None, whole: float | None, *, chance: float, plane: bool) -> str:
+    """Whether classes keep to themselves, by the share of points whose neighbour is of theirs.
+
+    Args:
+        two: the share in two latent variables; None without labels.
+        whole: in all.
+        chance: the share of two images drawn at random.
+        plane: whether there are two variables alone.
+    """
+    if two is None or whole is None:
+        return "The images have no labels, so the colours show nothing."
+    middle = (1 + chance) / 2
+    degree = "keep to themselves" if whole > middle else "overlap"
+    if whole <= chance + 0.05:
+        degree = "are not told apart"
+    if plane:
+        return f"In the plane the classes {degree}."
+    less = "less so" if whole > two + 0.05 else "hardly less"
+    return f"In all latent variables the classes {degree}, in the two that are drawn {less}."
 
 
 def _map(
@@ -160,47 +224,74 @@ def _map(
     points: np.ndarray,
     title: str,
     axes: tuple[str, str] = ("", ""),
-) -> Path:
+) -> Figure:
     """Test images as points in a plane, in colours of the first `NUM_ROWS` classes."""
     labels, names = trained.test.split.labels[: len(points)], trained.drawing.dataset.class_names
     shown = labels < NUM_ROWS
-    figure = figures.scatter(points[shown], labels[shown].tolist(), title, *axes, names)
-    return trained.drawing.save(name, figure)
+    figure = figures.scatter(points[shown], labels[shown].tolist(), "", *axes, names)
+    return trained.drawing.save(name, figure, title)
 
 
 def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
     """The share of points whose nearest other point has the same label, in words."""
+    share = _share_of_label(trained, points)
+    if share is None:
+        return "The images have no labels to look for in them."
+    num = min(NUM_EMBEDDED, len(points))
+    return (
+        f"In {which} the nearest of {num} test images has the same label in {share:.0%} (by chance "
+        f"{_chance_of_label(trained):.0%})."
+    )
+
+
+def _share_of_label(trained: TrainedVAE, points: np.ndarray) -> float | None:
+    """The share of points whose nearest other point has the same label; None without labels."""
     num, labels = min(NUM_EMBEDDED, len(points)), trained.test.split.labels
     if trained.drawing.dataset.num_classes < 2 or num < 2:
-        return "The images have no labels to look for in them."
+        return None
     from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=2).fit(points[:num])
     nearest = found.kneighbors(points[:num], return_distance=False)[:, 1]
-    share = float(np.mean(labels[nearest] == labels[:num]))
-    return f"In {which} the nearest of {num} test images has the same label in {share:.0%}."
+    return float(np.mean(labels[nearest] == labels[:num]))
+
+
+def _chance_of_label(trained: TrainedVAE) -> float:
+    """The share of pairs of test images that are of one class."""
+    labels = trained.test.split.labels[:NUM_EMBEDDED]
+    return float(np.square(np.bincount(labels) / len(labels)).sum())
 
 
 def grids(trained: TrainedVAE) -> Section:
     """4.4: images decoded from a plane of the latent space, the other variables at 0."""
     first, second = trained.shown
-    paths = []
+    shown, sheets = [], []
     for extent, num in ((1.5, 15), (3.0, 20)):
         codes = latent.plane(trained.config.latent_size, (first, second), extent, num)
         images = trained.images(codes.reshape(num * num, -1))  # of the first class
+        sheets.append(images)
         title = f"Decoded from [-{extent:g}, {extent:g}]^2: latent {first} across, {second} up"
-        sheet = figures.image_sheet(images, title, columns=num)
-        paths.append(trained.drawing.save(f"4_4_grid_{num}", sheet))
+        sheet = figures.image_sheet(images, columns=num)
+        shown.append(trained.drawing.save(f"4_4_grid_{num}", sheet, title))
     inside = np.all(np.abs(np.asarray(trained.mean)[:, [first, second]]) <= 1.5, axis=1).mean()
     rest = "" if trained.config.latent_size == 2 else " The other variables are at 0."
     if trained.config.num_classes:
         rest += f" The class is {trained.drawing.dataset.class_names[0]}."
-    answer = (
+    of_class = ", all of one class," if trained.config.num_classes else ""
+    looks = lab_samples.measure(np.concatenate(sheets), trained.drawing.dataset)
+    answer = [
+        f"The images of the planes{of_class} are {looks.in_words()}.",
         f"Each image is decoded from the code at its place.{rest} The smaller grid covers the "
         f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
-        "one 99.5% of the prior."
+        "one 99.5% of the prior.",
+    ]
+    return Section(
+        "4.4",
+        "Decoded planes",
+        answer,
+        shown,
+        question="What do the codes of a plane of the latent space decode to?",
     )
-    return Section("4.4", "Decoded planes", [answer], paths)
 
 
 def walks(trained: TrainedVAE) -> Section:
@@ -210,33 +301,61 @@ def walks(trained: TrainedVAE) -> Section:
     lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), 10)
     sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * 10, -1), np.repeat(labels, 10))
     title = "Each row: from the code of one test image to that of the next, in equal steps"
-    paths = [trained.drawing.save("walks", figures.image_sheet(sheet, title, columns=10))]
-    answer = ["The first sheet decodes the codes between those of two test images."]
+    shown = [trained.drawing.save("walks", figures.image_sheet(sheet, columns=10), title)]
+    steps = np.linalg.norm(np.diff(sheet.reshape(num, 10, -1), axis=1), axis=-1)
+    answer = [
+        walks_in_words(steps),
+        "The first sheet decodes the codes between those of two test images.",
+    ]
     if trained.config.num_classes:
-        answer[0] += " The class of a row is that of its first image."
-        paths.append(trained.drawing.save("every_class", _every_class(trained, ends)))
+        answer[1] += " The class of a row is that of its first image."
+        title = "Each row: the code of a test image, decoded with each class"
+        shown.append(trained.drawing.save("every_class", _every_class(trained, ends), title))
         answer.append("In the second, the code of each test image is decoded with every class.")
     elif trained.drawing.dataset.num_classes > 1:
-        paths.append(trained.drawing.save("arithmetic", _arithmetic(trained)))
+        title = "Decoded mean codes of the classes, and sums with them"
+        sums = _arithmetic(trained)
+        shown.append(trained.drawing.save("arithmetic", sums, title))
         answer.append(
             "In the second, the difference of two classes' mean codes is added to each class's; "
             "the means are those of the test set."
         )
     else:
         answer.append("The images have no labels, so there are no mean codes of classes to add.")
-    return Section("walks", "Walks and sums in the latent space", answer, paths)
+    return Section(
+        "walks",
+        "Walks and sums in the latent space",
+        answer,
+        shown,
+        question="What lies between the codes of two images, and do codes add up like words?",
+    )
 
 
-def _every_class(trained: TrainedVAE, codes: Array) -> "Figure":
+def walks_in_words(steps: np.ndarray) -> str:
+    """How even the steps [walks, steps] between the images of walks are."""
+    moving = steps[steps.max(axis=1) > 0.0]
+    if not len(moving):
+        return "The images do not change along any walk."
+    jump = float(np.median(moving.max(axis=1) / moving.mean(axis=1)))
+    smooth = "The walks change step by step" if jump < moving.shape[1] / 3 else "The walks jump"
+    return (
+        f"{smooth}: the largest of {moving.shape[1]} steps in pixels is {number(jump, 2)} times "
+        "the mean one, in the median walk."
+    )
+
+
+def _every_class(trained: TrainedVAE, codes: Array) -> "Drawn":
     """A row for each code, with the first `NUM_ROWS` classes across."""
     names = trained.drawing.dataset.class_names[:NUM_ROWS]
-    repeated = jnp.repeat(codes, len(names), axis=0)
-    images = trained.images(repeated, np.tile(np.arange(len(names)), len(codes)))
-    title = f"Each row: the code of a test image, decoded as {', '.join(names)}"
-    return figures.image_sheet(images, textwrap.fill(title, 90), columns=len(names))
+    labels = np.arange(len(names))
+    strips = {
+        f"image {index + 1}": trained.images(jnp.repeat(code[None], len(names), axis=0), labels)
+        for index, code in enumerate(codes)
+    }
+    return figures.rows_of(strips, heads=names)
 
 
-def _arithmetic(trained: TrainedVAE) -> "Figure":
+def _arithmetic(trained: TrainedVAE) -> "Drawn":
     """Mean codes of the classes that have test images, and sums of differences with them."""
     dataset = trained.drawing.dataset
     labels = trained.test.split.labels
@@ -248,7 +367,7 @@ def _arithmetic(trained: TrainedVAE) -> "Figure":
     for a, b in pairs:
         if a < len(there):
             strips[f"{names[a]} - {names[b]} + mean"] = trained.images(means[a] - means[b] + means)
-    return figures.rows_of(strips, f"Decoded mean codes of {names[0]} to {names[-1]}, and sums")
+    return figures.rows_of(strips, heads=names)
 
 
 def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
@@ -259,20 +378,46 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         "training_reconstruction": ("E log p(x|z), test", {"test": "test_reconstruction"}),
         "training_kl": ("KL(q(z|x) || p(z)), test", {"test": "test_kl"}),
     }
-    paths = [
+    shown = [
         trained.drawing.save_curves(name, lines, title, "nats per image", measures)
         for name, (title, measures) in drawn.items()
     ]
     error = "one test image, so its standard error is not known"
     if "test_elbo_error" in measured:
         error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
-    answer = (
+    answer = [
+        progress_in_words([line["test_elbo"] for line in lines if "test_elbo" in line]),
         f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
         f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less "
         f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
-        "variables are active."
+        "variables are active.",
+    ]
+    return Section(
+        "training",
+        "The ELBO and its parts",
+        answer,
+        shown,
+        question="Has the training ended, or does the bound still rise?",
+        part="pictures",
     )
-    return Section("training", "The ELBO and its parts", [answer], paths)
+
+
+def progress_in_words(elbos: Sequence[float]) -> str:
+    """Whether the test ELBO still rises in the last quarter of its values, or has begun to fall."""
+    if len(elbos) < 4:
+        return "The bound was measured too seldom to see whether it still rises."
+    best, last = max(elbos), elbos[-1]
+    gain = last - elbos[len(elbos) * 3 // 4 - 1]
+    if best - last > ENDED:
+        return (
+            f"The test bound has fallen {number(best - last, 2)} nats below its best: it overfits."
+        )
+    if gain > ENDED:
+        return (
+            f"The training has not ended: in its last quarter the test bound rose by "
+            f"{number(gain, 2)} nats."
+        )
+    return f"The test bound has settled: in the last quarter it changed by {number(gain, 2)} nats."
 
 
 def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
@@ -294,7 +439,12 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
             cell.append(number(bits_per_dimension(values[key], num_units), 4))
     no_likelihood = config.likelihood == "bernoulli" and config.binarize == "none"
     what = "log p(x|y), y the class of the image," if config.num_classes else "log p(x)"
+    nats = f"{number(values['test_bound'], 5)} nats"
     answer = [
+        f"The better of the two bounds is {nats} per test image. No likelihood, because grey "
+        "images are no binary ones."
+        if no_likelihood
+        else f"A test image has at least {nats} of log likelihood, in the mean.",
         "Cross entropies of grey images, which a Bernoulli decoder cannot produce: they bound no "
         "likelihood, and compare with other runs of --binarize none alone."
         if no_likelihood
@@ -316,7 +466,14 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
     if args.preset == "burda" and trained.drawing.dataset.name == "mnist":
         answer.append(PUBLISHED)
     title = "Bounds of the test set" if no_likelihood else "Log likelihood of the test set"
-    return Section("likelihood", title, answer, (), Table(titles, cells))
+    return Section(
+        "likelihood",
+        title,
+        answer,
+        (),
+        Table(titles, cells),
+        question="How probable are test images to the model?",
+    )
 
 
 def described(args: VAEArgs, dataset: Dataset) -> str:
@@ -355,26 +512,53 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in ("test_elbo", "test_bound"))
     show(f"step {result.step}: {numbers}; drawing the report")
     learner = vae.learner(nets.config, session.image_shape)
-    samples = artifacts.write_samples(args, session, learner, result)
+    images = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
-    sheet = figures.image_sheet(samples, f"First {len(samples)} samples: codes from the prior")
-    answer = "E[x|z] for codes drawn from the prior N(0, I)."
+    looks = lab_samples.measure(images, session.dataset)
+    drawn = "E[x|z] for codes drawn from the prior N(0, I)."
     classes = []
     if nets.config.num_classes:
-        answer = "E[x|z, y] for codes drawn from the prior N(0, I) and classes drawn uniformly."
+        drawn = "E[x|z, y] for codes drawn from the prior N(0, I) and classes drawn uniformly."
         asked = "Codes are drawn from the prior N(0, I), and the class is given to the decoder."
         classes = [class_sheet(drawing, partial(learner.sample, result.state), asked)]
+    further, absent = elsewhere(args, {"4.4": "Few and many latent variables"})
     sections = [
-        training(trained, lines),
-        likelihood(args, trained),
+        sample_sheet(drawing, images, looks, drawn),
+        *classes,
         reconstructions(trained),
         latent_boxes(trained),
         scatter(trained),
         grids(trained),
-        Section("samples", "Samples", [answer], [drawing.save("samples", sheet)]),
-        *classes,
+        *further,
+        likelihood(args, trained),
         walks(trained),
+        training(trained, lines),
     ]
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
-    artifacts.write(args, session, result, measures, title, model, sections)
+    head = headline(trained, looks)
+    artifacts.write(args, session, result, measures, title, model, sections, head, absent)
     return trained
+
+
+def headline(trained: TrainedVAE, looks: Looks) -> list[Headline]:
+    """The three numbers at the top of the page."""
+    values, use = trained.measures, trained.use
+    error = values.get("test_bound_error")
+    plain = trained.config.likelihood == "bernoulli" and trained.config.binarize == "none"
+    return [
+        Headline(
+            "cross entropy, nats per test image" if plain else "log likelihood, nats, at least",
+            number(values["test_bound"], 4) + (f" ± {number(error, 2)}" if error else ""),
+            "higher is better; no likelihood" if plain else "per test image; higher is better",
+        ),
+        Headline(
+            "latent variables in use",
+            f"{int(np.asarray(use.active).sum())} of {trained.config.latent_size}",
+            f"variance of the mean code above {vae.ACTIVE_VARIANCE}",
+        ),
+        Headline(
+            "samples' distance to training images",
+            f"{looks.distance:.2g}x",
+            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
+        ),
+    ]

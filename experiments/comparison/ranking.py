@@ -1,0 +1,273 @@
+"""Which numbers of the comparison can be ranked, which is best, and the verdict in three sentences.
+
+Rows without runs are references: they stand beside, and are not ranked. Two models are told apart
+if their values differ by more than two standard errors of the difference. The error of one of
+several seeds is s / sqrt(n), s the standard deviation over its n seeds; of one seed it is a quarter
+of the 95 % interval, or the standard error of the likelihood, and has no spread of seeds in it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from experiments.comparison.measures import Measures
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE
+from jaxgen.report.page import number
+
+MEET = 1.0
+"""Nats; AIS and reverse AIS whose log Z lie farther apart do not meet."""
+WEAK = 0.97
+"""A classifier that reads less of the test images is a weak ruler."""
+BEST = "★"
+"""Marks the best value of a column."""
+ARROWS = {"higher": "↑", "lower": "↓"}
+"""Mark the titles of columns in which higher, or lower, is better."""
+REAL = "real test images"
+"""The reference row that models are set beside."""
+Probe = Callable[[Measures, int], Mapping[str, Any] | None]
+"""Finds a probe's accuracy in measures, see `tables.probe_of`."""
+Better = Literal["higher", "lower"]
+BETTER: Mapping[str, Better] = {
+    "frechet_distance": "lower",
+    "frechet_extrapolated": "lower",
+    "squared_mmd": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "coverage": "higher",
+    "class_kl": "lower",
+    "inception_score": "higher",
+    "class_accuracy": "higher",
+    "fid": "lower",
+}
+"""The better direction of measures of samples; density, memorisation and Parzen have none."""
+
+
+class Value(NamedTuple):
+    """A value of a model, and how far it may be off."""
+
+    mean: float
+    error: float | None
+    """Standard error; None where it is not known."""
+    num_seeds: int
+
+
+Found = Sequence[Mapping[str, Any] | None]
+"""A measure of one row, once for each seed."""
+
+
+def value_of(found: Found) -> Value | None:
+    """The mean over seeds with its error; None where there is no value."""
+    taken = [each for each in found if each is not None]
+    if not taken:
+        return None
+    values = [float(each["value"]) for each in taken]
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        return Value(float(np.mean(values)), error, len(values))
+    (one,) = taken
+    error = (one["high"] - one["low"]) / 4 if "low" in one else one["standard_error"]
+    return Value(values[0], error, 1)
+
+
+def headline(measures: Measures) -> Mapping[str, Any] | None:
+    """The best likelihood there is: exact before an estimate, the tighter bound before another."""
+    found = measures["likelihoods"]
+    return found[-1] if found else None
+
+
+def few_chains(likelihood: Mapping[str, Any]) -> bool:
+    """Whether a likelihood rests on too few effective chains to be ranked or averaged."""
+    effective = likelihood["effective_chains"]
+    return effective is not None and effective < LEAST_EFFECTIVE
+
+
+def unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> str:
+    """Why the likelihood of a row is left out of the ranking; empty if it is not.
+
+    Args:
+        measures: of the row, one for each seed.
+        others: the kinds of pixels that the ranked likelihoods of the table are of.
+    """
+    best = [found for found in map(headline, measures) if found]
+    if not best:
+        return ""
+    gap = max(found["log_z_gap"] for found in best)
+    if gap > MEET:
+        return f"the two sides of AIS are {gap:.1f} nats apart"
+    if any(map(few_chains, best)):
+        return "too few chains carry log Z"
+    if best[0]["binary"] == "none":
+        return "of pixels as they are, which may be densities"
+    if others and best[0]["binary"] not in others:
+        return "of other pixels"
+    return ""
+
+
+def ranked_pixels(rows: Sequence[Sequence[Measures]]) -> list[str]:
+    """The kind of pixels that most likelihoods are of, drawn ones before others."""
+    kinds = [headline(each[0])["binary"] for each in rows if headline(each[0])]  # type: ignore[index]
+    counts = {kind: kinds.count(kind) for kind in ("sample", "threshold") if kind in kinds}
+    return [max(counts, key=counts.__getitem__)] if counts else []
+
+
+def best_of(values: Mapping[str, Value | None], better: Better) -> list[str]:
+    """Names from the best value on, those without one left out."""
+    there = {name: value.mean for name, value in values.items() if value is not None}
+    return sorted(there, key=there.__getitem__, reverse=better == "higher")
+
+
+def apart(one: Value, other: Value) -> bool | None:
+    """Whether two values differ by more than two errors; None where an error is not known."""
+    if one.error is None or other.error is None:
+        return None
+    return abs(one.mean - other.mean) > 2 * math.hypot(one.error, other.error)
+
+
+def lead_in_words(values: Mapping[str, Value | None], better: Better) -> str:
+    """How the best value stands to the next one, after the name of the best."""
+    ranked = best_of(values, better)
+    if len(ranked) < 2:
+        return "which no other model here has"
+    first, second = (values[name] for name in ranked[:2])
+    assert first is not None
+    assert second is not None
+    found, next_one = apart(first, second), f"{ranked[1]} ({number(second.mean)})"
+    if found is None:
+        return f"before {next_one}; whether they differ is not known"
+    one_seed = min(first.num_seeds, second.num_seeds) == 1
+    if not found:
+        within = "its interval" if one_seed else "the spread of seeds"
+        return f"but {next_one} cannot be told from it: they differ by less than {within} allows"
+    if one_seed:
+        return f"before {next_one}; one seed cannot show whether another would turn that round"
+    return f"before {next_one}, by more than seeds differ"
+
+
+class Ranked(NamedTuple):
+    """A row of the comparison as it is ranked."""
+
+    name: str
+    measures: Sequence[Measures]
+
+
+def likelihoods(rows: Sequence[Ranked]) -> dict[str, Value | None]:
+    """The likelihoods that can be ranked, by row."""
+    pixels = ranked_pixels([row.measures for row in rows])
+    return {
+        row.name: None
+        if unranked(row.measures, pixels)
+        else value_of([headline(each) for each in row.measures])
+        for row in rows
+    }
+
+
+def of_samples(rows: Sequence[Ranked], name: str) -> dict[str, Value | None]:
+    """A measure of samples by row."""
+    return {row.name: value_of([x["samples"].get(name) for x in row.measures]) for row in rows}
+
+
+def of_probes(rows: Sequence[Ranked], num_labels: int, probe: Probe) -> dict[str, Value | None]:
+    """The accuracy in percent of the linear probe with so many labels, by row."""
+    return {row.name: value_of([probe(x, num_labels) for x in row.measures]) for row in rows}
+
+
+def verdict(
+    models: Sequence[Ranked], references: Sequence[Ranked], num_labels: int | None, probe: Probe
+) -> list[str]:
+    """Three sentences: on likelihoods, on samples, on features.
+
+    Args:
+        models: the rows that are ranked.
+        references: the rows that are not, such as real test images.
+        num_labels: of the probes to rank by; None where there are none.
+        probe: finds one.
+    """
+    return [
+        _on_likelihoods(models),
+        _on_samples(models, references),
+        _on_features(models, references, num_labels, probe),
+    ]
+
+
+def _on_likelihoods(models: Sequence[Ranked]) -> str:
+    values = likelihoods(models)
+    pixels = ranked_pixels([row.measures for row in models])
+    left = [f"{row.name} ({why})" for row in models if (why := unranked(row.measures, pixels))]
+    out = f"; not ranked: {', '.join(left)}" if left else ""
+    ranked = best_of(values, "higher")
+    if not ranked:
+        return f"Likelihood: no model here has one that can be ranked{out}."
+    best, row = ranked[0], next(row for row in models if row.name == ranked[0])
+    (value, kind) = values[best], headline(row.measures[0])
+    assert value is not None
+    assert kind is not None
+    lead = lead_in_words(values, "higher")
+    return f"Likelihood: {best} is best with {value.mean:.2f} nats ({kind['kind']}), {lead}{out}."
+
+
+def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
+    values = of_samples(models, "frechet_distance")
+    ranked = best_of(values, "lower")
+    if not ranked:
+        return "Samples: too few images for a distance between samples and data."
+    first = values[ranked[0]]
+    assert first is not None
+    sentence = (
+        f"Samples: {ranked[0]} has the lowest Frechet distance, {number(first.mean)}, "
+        f"{lead_in_words(values, 'lower')}"
+    )
+    real = of_samples(references, "frechet_distance").get(REAL)
+    sentence += f" (real images have {number(real.mean, 3)})" if real else ""
+    others: dict[str, list[str]] = {}
+    for name in ("precision", "recall"):
+        if found := best_of(of_samples(models, name), "higher"):
+            others.setdefault(found[0], []).append(name)
+    words = [f"{name} has the highest {' and '.join(names)}" for name, names in others.items()]
+    return f"{'; '.join([sentence, *words])}."
+
+
+def _on_features(
+    models: Sequence[Ranked], references: Sequence[Ranked], num_labels: int | None, probe: Probe
+) -> str:
+    values = of_probes(models, num_labels, probe) if num_labels else {}
+    ranked = best_of(values, "higher")
+    if not ranked or num_labels is None:
+        return "Features: no model here has features that labels could be read from."
+    first = values[ranked[0]]
+    assert first is not None
+    pixels = of_probes(references, num_labels, probe).get(REAL)
+    beside = f" (pixels give {number(pixels.mean, 3)} %)" if pixels else ""
+    return (
+        f"Features: from {num_labels:,} labels those of {ranked[0]} are read best, "
+        f"{number(first.mean, 4)} %{beside}, {lead_in_words(values, 'higher')}."
+    )
+
+
+def warnings(accuracy: float, num_samples: int, all_samples: int) -> list[str]:
+    """What a reader must know of the ruler before the numbers.
+
+    Args:
+        accuracy: of the classifier, a part of the test images; NaN where random weights stand in.
+        num_samples: that Frechet distances rest on.
+        all_samples: that published tables of this program rest on.
+    """
+    found = []
+    if accuracy < WEAK:
+        found.append(
+            f"Warning: the classifier reads only {accuracy:.1%} of the test images, less than "
+            f"{WEAK:.0%}. Every measure of samples but memorisation and Parzen rests on its "
+            "features, so small differences say little."
+        )
+    found.append(
+        f"The Frechet distance is of {num_samples:,} samples, and too large by an amount that is "
+        "in proportion to 1 / samples"
+        + (
+            f": of so few it may be mostly that, and it does not compare with the distances of "
+            f"{all_samples:,} samples. The extrapolated one beside it has no such part."
+            if num_samples < all_samples
+            else ". The extrapolated one has no such part."
+        )
+    )
+    return found

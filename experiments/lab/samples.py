@@ -1,0 +1,108 @@
+"""Samples set beside test images, in numbers and in words: alike, off the data, or near it.
+
+One number is not enough: a blur is near to many images, chains that end in one image have a small
+drift, and broken strokes vary as much as the data.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from jaxgen.data import Dataset
+from jaxgen.evaluation import sample_quality
+
+NUM_COMPARED = 500
+"""Samples, and test images, at most."""
+NUM_GROUPED = 200
+"""Of them, in search of groups that are alike."""
+ALIKE = 0.01
+"""Samples whose pixels vary less than this part of what those of test images do are all alike."""
+GROUP = 0.5
+"""Samples are alike if more than this share of them is, and twice the share of test images."""
+FAR = 1.25
+"""Samples are off the data if their mean distance to the nearest training image is more than this
+many times that of test images."""
+SMOOTH = 0.5
+"""Samples vary little if their pixels do so by less than this part of what test images' do."""
+
+Verdict = Literal["alike", "off the data", "of little variety", "near the data"]
+
+
+class Looks(NamedTuple):
+    """How samples compare with test images."""
+
+    distance: float
+    """Mean distance to the nearest training image, over that of test images."""
+    variance: float
+    """Variance of the pixels, over that of test images."""
+    group: float
+    """Share of the largest group that is alike, see `sample_quality.largest_group`."""
+    test_group: float
+    """The same of as many test images."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the numbers come to; the first that holds."""
+        if self.variance < ALIKE or self.group > max(GROUP, 2 * self.test_group):
+            return "alike"
+        if self.distance > FAR:
+            return "off the data"
+        return "of little variety" if self.variance < SMOOTH else "near the data"
+
+    def in_words(self) -> str:
+        """The verdict with the number that it follows from, after "the samples are"."""
+        if self.verdict == "alike":
+            if self.variance < ALIKE:
+                return f"all alike: their pixels vary {self.variance:.1%} as much as test images'"
+            words = f"alike: {self.group:.0%} of them lie near one image"
+            return words if self.distance <= FAR else f"{words}, and {self._far()}"
+        if self.verdict == "off the data":
+            return f"off the data: {self._far()}"
+        if self.verdict == "of little variety":
+            share = f"{self.variance:.0%}"
+            return f"of little variety: their pixels vary {share} as much as test images'"
+        return f"near the data: {self._far()}, with {self.variance:.0%} of their variance"
+
+    def _far(self) -> str:
+        factor = f"{self.distance:.2g}"
+        return f"{factor} times as far from the nearest training image as test images are"
+
+    def measures(self, prefix: str) -> dict[str, float]:
+        """The numbers by name."""
+        return {f"{prefix}_{name}": value for name, value in self._asdict().items()}
+
+
+def looks_of(measures: Mapping[str, float], prefix: str) -> Looks:
+    """The numbers of `Looks.measures` read back."""
+    return Looks(*(measures[f"{prefix}_{name}"] for name in Looks._fields))
+
+
+def measure(images: np.ndarray, dataset: Dataset) -> Looks:
+    """Sets the first samples, in [0, 1] and of the data's size, beside as many test images."""
+    num = min(NUM_COMPARED, len(images), len(dataset.test.images))
+    images, real = images[:num], dataset.test.images[:num] / np.float32(255)
+    distances = [
+        float(sample_quality.nearest_distance(each, dataset.train.images).mean())
+        for each in (images, real)
+    ]
+    variances = [sample_quality.pixel_variance(each) for each in (images, real)]
+    groups = [
+        sample_quality.largest_group(each[:NUM_GROUPED], real[:NUM_GROUPED]) if num > 1 else 0.0
+        for each in (images, real)
+    ]
+    return Looks(
+        distance=distances[0] / max(distances[1], 1e-12),
+        variance=variances[0] / max(variances[1], 1e-12),
+        group=groups[0],
+        test_group=groups[1],
+    )
+
+
+EXPLAINED = (
+    f"Alike: more than {GROUP:.0%} of them lie nearer to one than half the median distance of two "
+    "test images, and twice as many as test images do; or their pixels vary less than "
+    f"{ALIKE:.0%} as much. Off the data: over {FAR:g} times as far from the nearest training image "
+    f"as test images. Of little variety: their pixels vary less than {SMOOTH:.0%} as much."
+)
+"""The verdicts and their thresholds."""

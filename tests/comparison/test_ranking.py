@@ -1,0 +1,151 @@
+"""The ranking of the comparison and its verdict, on measures that are made up."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.comparison import ranking, tables
+from experiments.comparison.ranking import Ranked
+from jaxgen.runs import Run
+
+NUMBER = {"num_samples": 9, "num_resamples": 5}
+
+
+def likelihood(value: float, **more: Any) -> dict[str, Any]:
+    """A likelihood as it is kept."""
+    found = {"kind": "bound", "value": value, "standard_error": 0.3, "binary": "sample"}
+    found |= {"note": "", "num_chains": 0, "effective_chains": None, "log_z_gap": 0.0}
+    return found | more
+
+
+def estimate(value: float, off: float) -> dict[str, Any]:
+    """A number with an interval."""
+    return {"value": value, "low": value - off, "high": value + off, **NUMBER}
+
+
+def measures(nats: dict[str, Any] | None, distance: float, labels: float) -> dict[str, Any]:
+    """Measures of one seed."""
+    probe = {"features": "units", "probe": "linear", "num_labels": 100, "std": None}
+    return {
+        "likelihoods": [nats] if nats else [],
+        "samples": {"frechet_distance": estimate(distance, 2.0), "recall": estimate(0.5, 0.1)},
+        "class_frequencies": [],
+        "probes": [probe | estimate(labels, 0.01)],
+        "test_error": None,
+    }
+
+
+def seeds(name: str, *nats: float, distance: float = 50.0, **more: Any) -> Ranked:
+    """A model with a seed for each likelihood."""
+    return Ranked(name, [measures(likelihood(x, **more), distance, 0.9) for x in nats])
+
+
+def test_a_lead_within_the_spread_of_seeds_is_called_that() -> None:
+    near = [seeds("a", -95.0, -96.0, -97.0), seeds("b", -95.5, -96.5, -97.5)]
+    apart = [seeds("a", -95.0, -95.1, -95.2), seeds("b", -96.5, -96.6, -96.7)]
+    said, clear = (ranking.verdict(rows, [], 100, tables.probe_of)[0] for rows in (near, apart))
+    assert "a is best with -96.00 nats (bound), but b (-96.5) cannot be told from it" in said
+    assert "a is best" in clear
+    assert "by more than seeds differ" in clear
+    one = ranking.verdict([seeds("a", -90.0), seeds("b", -96.0)], [], 100, tables.probe_of)[0]
+    assert "one seed cannot show" in one
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"log_z_gap": 7.6}, "two sides of AIS are 7.6 nats apart"),
+        ({"log_z_gap": 0.9}, ""),
+        ({"effective_chains": 2.0, "num_chains": 100}, "too few chains carry log Z"),
+        ({"binary": "none"}, "may be densities"),
+        ({"binary": "threshold"}, "of other pixels"),
+    ],
+)
+def test_a_likelihood_that_does_not_hold_is_struck_out_and_says_so(
+    more: dict[str, Any], why: str
+) -> None:
+    """The struck one is the highest, so it would be the best."""
+    rows = [seeds("high", -50.0, **more), seeds("b", -96.0), seeds("c", -99.0)]
+    pixels = ranking.ranked_pixels([row.measures for row in rows])
+    assert pixels == ["sample"]
+    assert why in tables.ranked_cell(rows[0].measures, pixels)
+    assert ("not ranked" in tables.ranked_cell(rows[0].measures, pixels)) == bool(why)
+    said = ranking.verdict(rows, [], 100, tables.probe_of)[0]
+    assert f"{'b' if why else 'high'} is best" in said
+    assert ("not ranked: high" in said) == bool(why)
+
+
+def test_without_a_likelihood_features_or_distance_the_verdict_says_so() -> None:
+    bare = {"likelihoods": [], "samples": {}, "class_frequencies": [], "probes": []}
+    likely, samples, features = ranking.verdict([Ranked("a", [bare])], [], None, tables.probe_of)
+    assert "no model here has one that can be ranked" in likely
+    assert "too few images" in samples
+    assert "no model here has features" in features
+
+
+def test_the_verdict_names_the_best_samples_and_features_beside_real_images() -> None:
+    rows = [
+        Ranked("a", [measures(None, 20.0, 0.8)]),
+        Ranked("b", [measures(None, 90.0, 0.95)]),
+    ]
+    real = [Ranked(ranking.REAL, [measures(None, 1.5, 0.7)])]
+    _, samples, features = ranking.verdict(rows, real, 100, tables.probe_of)
+    assert "a has the lowest Frechet distance, 20, before b (90)" in samples
+    assert "real images have 1.5" in samples
+    assert "those of b are read best, 95 % (pixels give 70 %)" in features
+
+
+def run(name: str) -> Any:
+    """A run of which a table needs its place and its time alone."""
+
+    class Made:
+        folder = Path(name)
+        train_seconds = 3.0
+        seed = 0
+        digest = "0"
+
+    return Made()
+
+
+def test_tables_mark_the_best_model_and_the_better_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """References are better than any model and get no mark; a single model gets none either."""
+    monkeypatch.setattr(tables, "program_folder", lambda folder: folder)
+    images = np.zeros((1, 2, 2, 1))
+    found = {"a": (-95.0, 20.0, 0.8), "b": (-99.0, 90.0, 0.9)}
+    runs: list[Run] = [run("x")]
+    rows = [
+        tables.Row(name, [measures(likelihood(x), y, z)], images, runs)
+        for name, (x, y, z) in found.items()
+    ]
+    rows.append(tables.Row("real", [measures(likelihood(-9.0), 1.0, 0.99)], images))
+    main = tables.main_table(rows)
+    assert main.columns[2:] == [
+        *("log likelihood, nats ↑", "Frechet distance ↓", "recall ↑", "100 labels, % ↑"),
+    ]
+    marked = [[cell.startswith("★") for cell in row[2:]] for row in main.rows]
+    assert marked[0][:2] == [True, True]
+    assert marked[1] == [False, False, False, True]
+    assert not any(marked[2])
+    alone = tables.main_table(rows[1:])
+    assert not any(cell.startswith("★") for row in alone.rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "num", "words"),
+    [
+        (0.93, 10_000, ["reads only 93.0%"]),
+        (0.99, 500, ["of 500 samples", "does not compare with the distances of 10,000"]),
+        (float("nan"), 500, ["of 500 samples"]),
+    ],
+)
+def test_a_weak_ruler_and_few_samples_are_warned_of(
+    accuracy: float, num: int, words: list[str]
+) -> None:
+    said = " ".join(ranking.warnings(accuracy, num, 10_000))
+    assert all(each in said for each in words)
+    assert ("Warning" in said) == (accuracy < 0.97)
+    assert ("does not compare" in said) == (num < 10_000)
