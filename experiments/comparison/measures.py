@@ -310,7 +310,7 @@ def write_page(run: Run, found: Measures, classifier: Classifier, dataset: Datas
     sections += [classes_section(found, dataset.class_names), probes_section(found), RUN]
     title = f"Measures of {label_of(run)}, seed {run.seed}"
     shown = [each for each in sections if each]
-    return report.write_page(run.folder / MEASURES_PAGE, title, facts, shown)
+    return report.write_page(run.folder / MEASURES_PAGE, title, facts=facts, sections=shown)
 
 
 RUN = Section("run", "The run", [], links=[Link("The page of the run", "report.html")])

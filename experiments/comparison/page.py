@@ -16,7 +16,7 @@ from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section, Table, escape, number
+from jaxgen.report.page import Figure, Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 
 NUM_SHOWN = 20
@@ -67,10 +67,9 @@ def sections(
     class_names: Sequence[str],
 ) -> list[Section]:
     """The page in `folder` in order; the samples of all models go to one picture."""
-    sheet = figures.rows_of(
-        {row.name.replace(", ", ",\n"): row.images[:NUM_SHOWN] for row in rows},
-        f"The first {NUM_SHOWN} samples, in the order drawn",
-    )
+    sheet = figures.rows_of({row.name: row.images[:NUM_SHOWN] for row in rows})
+    caption = f"The first {NUM_SHOWN} samples of each model, in the order drawn"
+    shown = Figure(figures.save(sheet, picture), caption, caption, "full")
     text = [
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
         "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
@@ -106,7 +105,7 @@ def sections(
     read = any(measures["class_frequencies"] for row in rows for measures in row.measures)
     return [
         Section("table", "Models and measures", text, (), main),
-        Section("samples", "Samples", [], [figures.save(sheet, picture)]),
+        Section("samples", "Samples", [], [shown]),
         *([classes] if read else []),
         *([likely] if likely.table and likely.table.rows else []),
         *([probed] if probed.table and probed.table.rows else []),
@@ -142,11 +141,14 @@ def write(
     picture, title = markdown.with_suffix(".png"), "All models side by side"
     found = sections(rows, folder, picture, notes, published, class_names)
     facts = {**facts, "command": run_manifest.command()}
-    page = report.write_page(folder / "compare.html", title, facts, found)
+    page = report.write_page(folder / "compare.html", title, facts=facts, sections=found)
     parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]
     for section in found:
         parts += [f"\n## {section.title}\n", *(f"{escape(text)}\n" for text in section.answer)]
-        parts += [f"![{section.title}]({quote(path.name)})" for path in section.figures]
+        for each in section.figures:
+            parts.append(
+                f"![{escape(each.alt)}]({quote(each.path.name)})\n\n{escape(each.title)}\n"
+            )
         parts += [report.markdown(section.table)] if section.table else []
     write_atomically(markdown, ("\n".join(parts) + "\n").encode())
     write_json(folder / "compare.json", as_json(rows))

@@ -14,11 +14,11 @@ from jaxgen.data import Dataset
 from jaxgen.files import make_folder
 from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Figure, Section, Width, number
 from jaxgen.runs import metrics_log
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 NUM_SHOWN = 20
 """Test images shown in a figure: always the first ones."""
@@ -46,11 +46,22 @@ class Drawing(NamedTuple):
     folder: Path
     """Figures go to its folder `figures`."""
 
-    def save(self, name: str, figure: "Figure") -> Path:
-        """Writes a figure."""
+    def save(
+        self, name: str, figure: "Drawn", title: str, alt: str = "", width: Width = "half"
+    ) -> Figure:
+        """Writes a figure, and returns it as a page shows it.
+
+        Args:
+            name: of the file, without its ending.
+            figure: without a title of its own.
+            title: the caption.
+            alt: what is to be seen; the caption, if it says that already.
+            width: in the grid of the page.
+        """
         folder = self.folder / "figures"
         make_folder(folder)
-        return figures.save(figure, folder / f"{name}.png")
+        path = figures.save(figure, folder / f"{name}.png")
+        return Figure(path, title, alt or title, width)
 
     def images(self, visible: Any) -> np.ndarray:
         """Visible units [N, V] as images [N, H, W, C]."""
@@ -63,10 +74,10 @@ class Drawing(NamedTuple):
         title: str,
         unit: str,
         measures: Mapping[str, str],
-    ) -> Path:
+    ) -> Figure:
         """Writes measures of a log over the epochs, each by the name of its curve."""
         curves = {label: series(lines, measure) for label, measure in measures.items()}
-        return self.save(name, figures.curves(curves, title, "epoch", unit))
+        return self.save(name, figures.curves(curves, x="epoch", y=unit), title)
 
 
 def class_sheet(
@@ -85,10 +96,12 @@ def class_sheet(
     rows = dict(
         zip(names, images.reshape(len(names), NUM_PER_CLASS, *images.shape[1:]), strict=True)
     )
-    figure = figures.rows_of(rows, f"The first {NUM_PER_CLASS} samples of each class asked for")
+    figure = drawing.save(
+        "classes", figures.rows_of(rows), f"The first {NUM_PER_CLASS} samples of each class"
+    )
     more = len(drawing.dataset.class_names) - len(names)
     answer = [words, *([f"{more} more classes are not shown."] if more else [])]
-    return Section("classes", "Classes asked for", answer, [drawing.save("classes", figure)])
+    return Section("classes", "Classes asked for", answer, [figure], part="pictures")
 
 
 def error_curve(
@@ -120,5 +133,7 @@ def error_curve(
             f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
         )
     title = "Test reconstruction error"
-    figure = figures.curves(curves, title, "epoch", title.lower())
-    return Section("training", title, [f"{title}: {meaning}.", *ends], [drawing.save(file, figure)])
+    figure = drawing.save(
+        file, figures.curves(curves, x="epoch", y=title.lower()), f"{title} over the epochs"
+    )
+    return Section("training", title, [f"{title}: {meaning}.", *ends], [figure])

@@ -110,7 +110,7 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     lines = [{"name": name, **values} for name, values in measures.items()]
     write_json(session.folder / "study.json", lines)
     page = session.folder / "study.html"
-    return report.write_page(page, study.title, facts, study.sections(rows, table))
+    return report.write_page(page, study.title, facts=facts, sections=study.sections(rows, table))
 
 
 def as_own_run(

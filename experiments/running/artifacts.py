@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section
+from jaxgen.report.page import Absent, Headline, Link, Section, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
@@ -96,13 +97,27 @@ def write(
     title: str,
     model: str,
     sections: Sequence[Section],
+    headline: Sequence[Headline] = (),
+    absent: Sequence[Absent] = (),
 ) -> Path:
-    """Writes parameters, page and, last, the summary, whose presence marks a whole run."""
+    """Writes parameters, page and, last, the summary, whose presence marks a whole run.
+
+    Without a headline the page has the first three metrics there.
+    """
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
     head = facts(args, session, result, model)
-    page = report.write_page(folder / "report.html", title, head, sections)
+    first = islice(metrics.items(), 3)
+    page = report.write_page(
+        folder / "report.html",
+        title,
+        facts=head,
+        sections=sections,
+        lead=[f"{model}."],
+        headline=headline or [Headline(k.replace("_", " "), number(x)) for k, x in first],
+        absent=absent,
+    )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
     write_json(folder / "summary.json", found)
     return page

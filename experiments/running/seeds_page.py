@@ -14,7 +14,7 @@ from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.report.page import Figure, Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import files_of
@@ -75,7 +75,7 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
         pages(session, found["digests"]),
         curves(session, metrics, result.step),
     ]
-    page = report.write_page(session.folder / "report.html", title, facts, sections)
+    page = report.write_page(session.folder / "report.html", title, facts=facts, sections=sections)
     write_json(session.folder / "summary.json", found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
@@ -113,7 +113,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     """Each measure that is in a log as well over the epochs, one curve per seed."""
     first, *_ = session.seed_folders
     logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
-    folder, paths = session.folder / "figures", []
+    folder, shown = session.folder / "figures", []
     make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {
@@ -125,9 +125,10 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
             words, part = name.replace("_", " "), "" if log.parent == Path() else f"{log.parent}_"
             title = f"{part} {words}".replace("_", " ").strip().capitalize()
             curve = {seed: series(found, name) for seed, found in lines.items()}
-            figure = figures.curves(curve, title, "epoch", words)
-            paths.append(figures.save(figure, folder / f"seeds_{part}{name}.png"))
-    return Section("training", "One curve per seed", [], paths)
+            figure = figures.curves(curve, x="epoch", y=words)
+            path = figures.save(figure, folder / f"seeds_{part}{name}.png")
+            shown.append(Figure(path, title, f"{title} over the epochs, one curve per seed"))
+    return Section("training", "One curve per seed", [], shown)
 
 
 def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:

@@ -198,7 +198,9 @@ def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
 
 
 @own_style()
-def image_sheet(images: Shaped[np.ndarray, "num ..."], title: str, columns: int = 10) -> "Figure":
+def image_sheet(
+    images: Shaped[np.ndarray, "num ..."], title: str = "", columns: int = 10
+) -> "Figure":
     """Images, raw or in [0, 1], in a grid, in the order in which they come.
 
     Errors:
@@ -217,7 +219,7 @@ def colour_bound(filters: Float[np.ndarray, "num ..."]) -> float:
 
 @own_style()
 def filter_sheet(
-    filters: Float[np.ndarray, "num ..."], title: str, columns: int = 0, bound: float = 0.0
+    filters: Float[np.ndarray, "num ..."], title: str = "", columns: int = 0, bound: float = 0.0
 ) -> "Figure":
     """Signed filters in a grid on one scale: blue is negative, white zero, red positive.
 
@@ -257,7 +259,7 @@ def filter_sheet(
 
 
 @own_style()
-def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Figure":
+def heat_map(values: Float[np.ndarray, " units"], title: str = "", label: str = "") -> "Figure":
     """One number in [0, 1] per unit as a square map with a colour bar."""
     sheet = as_square(np.asarray(values)[None])[0]
     figure, axes = _canvas(sheet, 5.0, title)
@@ -267,7 +269,9 @@ def heat_map(values: Float[np.ndarray, " units"], title: str, label: str) -> "Fi
 
 
 @own_style()
-def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
+def rows_of(
+    strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str = "", heads: Sequence[str] = ()
+) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i.
 
     Dollar signs in names, such as those of classes, are dollar signs and begin no formula.
@@ -288,11 +292,18 @@ def rows_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> 
         _show(axes, sheet, "gray", (0.0, 1.0))
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes.yaxis.label.set_parse_math(False)
+    if heads:
+        step = sheets[0].shape[1] / num
+        places = [step * (index + 0.5) for index in range(len(heads))]
+        panels[0].set_xticks(places, [textwrap.shorten(name, 12) for name in heads])
+        panels[0].tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+        for text in panels[0].get_xticklabels():
+            text.set_parse_math(False)
     return figure
 
 
 @own_style()
-def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) -> "Figure":
+def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str = "") -> "Figure":
     """Images or unit states in named columns, row i about example i; `rows_of` upright.
 
     Errors:
@@ -312,7 +323,10 @@ def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str) 
 
 @own_style()
 def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x: str, y: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str = "",
+    x: str = "",
+    y: str = "",
 ) -> "Figure":
     """Named lines (x values, y values) in one panel."""
     figure = _figure(6.5, 3.6)
@@ -328,7 +342,7 @@ def curves(
 
 
 @own_style()
-def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str) -> "Figure":
+def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str = "") -> "Figure":
     """One panel below the other, with one box per column of its values.
 
     A box spans the quartiles with the median in it, whiskers the 1st to the 99th percentile.
@@ -348,7 +362,11 @@ def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str)
 
 @own_style()
 def bars(
-    values: Float[np.ndarray, " num"], marked: Sequence[bool], title: str, label: str, note: str
+    values: Float[np.ndarray, " num"],
+    marked: Sequence[bool],
+    title: str = "",
+    label: str = "",
+    note: str = "",
 ) -> "Figure":
     """One bar per value at its index; marked ones are red, which `note` explains."""
     figure = _figure(max(5.0, 0.32 * len(values) + 1.0), 3.2)
@@ -370,9 +388,9 @@ def bars(
 def scatter(
     points: Float[np.ndarray, "num 2"],
     labels: Sequence[int],
-    title: str,
-    x: str,
-    y: str,
+    title: str = "",
+    x: str = "",
+    y: str = "",
     names: Sequence[str] = (),
 ) -> "Figure":
     """Points in the plane, drawn in the order they come, coloured by label.

@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jinja2
 
@@ -38,16 +38,79 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+Width = Literal["third", "half", "full"]
+"""Of a figure in the page's grid, of six columns: two, three or all of them. On a narrow screen
+all are as wide as the page, and a full one that would be too small to read lies in a box that
+scrolls."""
+
+Part = Literal["pictures", "tasks", "provenance"]
+"""The parts of a page in their order: what the run made, the questions of the lab, the run's
+origin and its digests."""
+
+
+class Figure(NamedTuple):
+    """A PNG file with its caption."""
+
+    path: Path
+    title: str
+    """The caption; the picture itself has none."""
+    alt: str
+    """What the picture shows, for who cannot see it; plain text."""
+    width: Width = "half"
+
+
+class Widget(NamedTuple):
+    """Trusted HTML with its own style and script, which becomes a part of the page as it is.
+
+    What a stranger can name must be escaped in it already, and it may load nothing from elsewhere.
+    """
+
+    html: str
+
+
 class Section(NamedTuple):
-    """One question with its measured answer, its figures and, if there is one, its table."""
+    """One question with its measured answer, its figures and, if there is one, its table.
+
+    Texts are plain. A part between $` and `$ is a formula in LaTeX; `formula` makes one.
+    """
 
     name: str
+    """The number of the task, such as 1.1, or a word."""
     title: str
     answer: Sequence[str]
     """Paragraphs."""
-    figures: Sequence[Path] = ()
+    figures: Sequence[Figure] = ()
     table: Table | None = None
     links: Sequence[Link] = ()
+    question: str = ""
+    """The question of the lab in a sentence."""
+    widget: Widget | None = None
+    part: Part = "tasks"
+
+
+class Headline(NamedTuple):
+    """One of the numbers at the top of a page."""
+
+    label: str
+    """What it measures, in a few words."""
+    value: str
+    note: str = ""
+    """What it compares with: the value of test images, chance, the direction that is better."""
+
+
+class Absent(NamedTuple):
+    """A task that this page does not answer."""
+
+    task: str
+    """Its number, such as 1.4."""
+    title: str
+    command: str
+    """Answers it."""
+
+
+def formula(latex: str) -> str:
+    """A formula in LaTeX as a part of a text: pages set it as MathML, GitHub's markdown too."""
+    return f"$`{latex}`$"
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -73,9 +136,26 @@ def _embedded(path: Path) -> str:
 
 
 def write_page(
-    path: Path, title: str, facts: Mapping[str, str | Link], sections: Sequence[Section]
+    path: Path,
+    title: str,
+    *,
+    facts: Mapping[str, str | Link],
+    sections: Sequence[Section],
+    lead: Sequence[str] = (),
+    headline: Sequence[Headline] = (),
+    absent: Sequence[Absent] = (),
 ) -> Path:
-    """Writes a page: a title, a table of facts and one section per question; returns its path."""
+    """Writes a page, and returns its path.
+
+    Args:
+        path: of the file.
+        title: of the page.
+        facts: the table at its end: data, settings, times, digests.
+        sections: part after part, and in each part in the order in which they come.
+        lead: paragraphs below the title: what was trained.
+        headline: the numbers below them, three at best.
+        absent: tasks that another command answers; the table of contents names them.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxgen.report", "templates"),
         autoescape=True,
@@ -85,7 +165,7 @@ def write_page(
     )
     environment.filters["embedded"] = _embedded
     page = environment.get_template("report.html").render(
-        title=title, facts=facts, sections=sections
+        title=title, facts=facts, sections=sections, lead=lead, headline=headline, absent=absent
     )
     write_atomically(path, page.encode())
     return path

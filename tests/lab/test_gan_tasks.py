@@ -123,8 +123,8 @@ def test_near_samples(
     pattern: list[int], share: float, distance: float, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Samples are one pattern or its negative: training images, or two pixels away from any."""
-    monkeypatch.setattr(tasks.figures, "rows_of", lambda *_: None)
-    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    monkeypatch.setattr(tasks.figures, "rows_of", lambda *_, **__: None)
+    monkeypatch.setattr(Drawing, "save", lambda *_, **__: tmp_path)
     matrix = 1e6 * np.array([[1.0, 1.0, -1.0, -1.0]])
     train = np.array([pattern, 255 - np.array(pattern)], np.uint8).reshape(2, *SHAPE)
     trained = made(matrix, tmp_path, train, np.zeros(2))
@@ -187,7 +187,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     kept: list[Any] = []
     for name in ("image_sheet", "rows_of"):
         monkeypatch.setattr(tasks.figures, name, lambda images, *_, **__: kept.append(images))
-    monkeypatch.setattr(Drawing, "save", lambda *_: tmp_path)
+    monkeypatch.setattr(Drawing, "save", lambda *_, **__: tmp_path)
     return kept
 
 

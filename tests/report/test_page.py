@@ -17,8 +17,12 @@ from jaxgen.report import page as report
 def test_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     figure = figures.save(figures.image_sheet(np.eye(4)[None], "eye"), tmp_path / "eye.png")
     table = report.Table(["name", "value"], [["a<b", "1"]])
-    section = report.Section("1.1", "Title & more", ["x < y"], [figure], table)
-    page = report.write_page(tmp_path / "page.html", "Run", {"seed": "0"}, [section]).read_text()
+    section = report.Section(
+        "1.1", "Title & more", ["x < y"], [report.Figure(figure, "eye", "")], table
+    )
+    page = report.write_page(
+        tmp_path / "page.html", "Run", facts={"seed": "0"}, sections=[section]
+    ).read_text()
     assert "Title &amp; more" in page
     assert "x &lt; y" in page
     assert "a&lt;b" in page
@@ -31,7 +35,9 @@ def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:
     """An address is relative to the page; text and address are escaped."""
     section = report.Section("1.1", "Title", [], links=[report.Link("all <of> it", "a/b.html")])
     facts = {"seed": "0 <", "measures": report.Link("numbers & more", "measures.html?a&b")}
-    page = report.write_page(tmp_path / "page.html", "Run", facts, [section]).read_text()
+    page = report.write_page(
+        tmp_path / "page.html", "Run", facts=facts, sections=[section]
+    ).read_text()
     assert "<td>0 &lt;</td>" in page
     assert '<td><a href="measures.html?a&amp;b">numbers &amp; more</a></td>' in page
     assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page

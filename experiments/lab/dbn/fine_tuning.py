@@ -69,8 +69,8 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
             f"|R1 - W1'|, one panel per unit of h1; {none} is no difference",
         ),
     }
-    paths = [
-        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), title, bound=b))
+    shown = [
+        drawing.save(f"3_1_{name}", figures.filter_sheet(drawing.images(weights.T), bound=b), title)
         for (name, (weights, title)), b in zip(sheets.items(), (bound, bound, 0.0), strict=True)
     ]
     per_unit = np.linalg.norm(recognition - generative, axis=0) / np.linalg.norm(before, axis=0)
@@ -88,7 +88,7 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         "its norm.",
         *(["The pairs between are not shown."] if len(layers) > 2 else []),
     ]
-    return Section("3.1", "Weights of the two directions", answer, paths)
+    return Section("3.1", "Weights of the two directions", answer, shown)
 
 
 def fine_tune_variant(

@@ -91,14 +91,15 @@ def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> 
     ]
     net = nets[TRANSPOSED].net
     first, second = np.asarray(net.recognition[0]["w"]), np.asarray(net.top["w"])
-    trained = figures.filter_sheet(drawing.images(second), f"{TRANSPOSED}, after training")
-    change = figures.filter_sheet(drawing.images(second - first.T), "W2 - W1 transposed")
-    paths = [
-        drawing.save("2_4_top_states", figures.rows_of(strips, "p(h2=1|h1) laid out as pixels")),
-        drawing.save("2_4_w2", trained),
-        drawing.save("2_4_change", change),
+    trained = figures.filter_sheet(drawing.images(second))
+    change = figures.filter_sheet(drawing.images(second - first.T))
+    sheet, title = figures.rows_of(strips), "p(h2=1|h1) laid out as pixels"
+    shown = [
+        drawing.save("2_4_top_states", sheet, title, width="full"),
+        drawing.save("2_4_w2", trained, f"{TRANSPOSED}, after training"),
+        drawing.save("2_4_change", change, "W2 - W1 transposed"),
     ]
-    return Section("2.4", "Top states as images", answer, paths, table)
+    return Section("2.4", "Top states as images", answer, shown, table)
 
 
 def train_variant(

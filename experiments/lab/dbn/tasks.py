@@ -76,19 +76,20 @@ def top_filters(drawing: Drawing, layers: dbn.Layers) -> Section:
         f"{half.min()} to {half.max()})."
     ]
     panels = figures.as_square(top) if len(layers) > 1 else drawing.images(top)
-    sheet = figures.filter_sheet(panels, f"Weights {name}, one panel per top unit")
-    paths = [drawing.save("2_1", sheet)]
+    shown = [
+        drawing.save("2_1", figures.filter_sheet(panels), f"Weights {name}, one panel per top unit")
+    ]
     if len(layers) > 1:
         title = f"Weights W1 to {name} multiplied, one panel per top unit"
         product = reduce(np.matmul, [np.asarray(layer["w"]) for layer in layers])
-        pixels = figures.filter_sheet(drawing.images(product.T), title)
-        paths.append(drawing.save("2_1_pixels", pixels))
+        pixels = figures.filter_sheet(drawing.images(product.T))
+        shown.append(drawing.save("2_1_pixels", pixels, title))
         answer.append(
             "The units below have no order in the plane, so the panels show no strokes. Multiplied "
             f"down to the pixels, W1 to {name}, a top unit is the sum of the filters it calls for. "
             "That ignores the sigmoids between, but shows what a unit is about."
         )
-    return Section("2.1", "What the top units learned", answer, paths)
+    return Section("2.1", "What the top units learned", answer, shown)
 
 
 def reconstructions(
@@ -120,9 +121,9 @@ def reconstructions(
         "Mean squared error per pixel against the image over the whole test set, after an up "
         f"pass to the top and a down pass back: {errors}. The states of all layers are drawn."
     )
-    figure = figures.columns_of(strips, f"The first {len(images)} test images")
-    path = drawing.save(file_name(name), figure)
-    return Section(name, "Reconstructions", [answer], [path])
+    title = f"The first {len(images)} test images"
+    figure = drawing.save(file_name(name), figures.columns_of(strips), title, width="full")
+    return Section(name, "Reconstructions", [answer], [figure])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -176,15 +177,15 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
         state = "set state" if len(widths) == 1 else f"set state, {label}"
         strips |= {state: each.states, label: each.shown}
         title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
-        sheet = figures.image_sheet(each.samples[:100], title)
-        sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet))
+        sheet = figures.image_sheet(each.samples[:100])
+        sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet, title))
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
-    paths = [drawing.save(file, figures.rows_of(strips, title)), *sheets]
+    shown = [drawing.save(file, figures.rows_of(strips), title, width="full"), *sheets]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
     measures = {"test images": measure_samples(test, dataset)}
     measures |= {label: each.measures for label, each in nets.items()}
     table = tabulate(measures, SAMPLE_COLUMNS)
-    return Section(name, "Generated images", _in_words(measures, args.gain), paths, table)
+    return Section(name, "Generated images", _in_words(measures, args.gain), shown, table)
 
 
 def _in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> Sequence[str]:

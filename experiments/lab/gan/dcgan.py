@@ -164,7 +164,8 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         images = each.trained.images(codes)
         strips[name] = images[:NUM_COLUMNS]
         strips[f"{name} "] = images[NUM_COLUMNS:]
-    path = drawing.save("study_samples", figures.rows_of(strips, "Samples from the same codes"))
+    sheet = figures.rows_of(strips)
+    figure = drawing.save("study_samples", sheet, "Samples from the same codes", width="full")
     reference = rows["as set"].measures["test_distance"]
     answer = [
         "Each variant is trained for the same number of epochs from the same start. Each update of "
@@ -178,4 +179,4 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         "like any model. Failures at the end, by the criteria of 5.4.1:",
         *(f"{name}: {failures_in_words(each.failures)}." for name, each in rows.items()),
     ]
-    return Section("5.1.2, 5.1.3", TITLE, answer, [path], table)
+    return Section("5.1.2, 5.1.3", TITLE, answer, [figure], table)

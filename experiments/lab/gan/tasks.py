@@ -24,7 +24,7 @@ from jaxgen.files import make_folder
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
@@ -53,7 +53,7 @@ def training(
     smoothing: float,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
-    paths = [
+    shown = [
         drawing.save_curves(f"training_{name}", lines, title, unit, measures)
         for name, (title, unit, measures) in CURVES.items()
     ]
@@ -65,7 +65,7 @@ def training(
         "drawn, and whether some are missing, is counted under 5.4.6."
     )
     table = Table(["failure, and the last quarter of the run", "criterion"], rows)
-    return Section("5.4.1", "The game", [answer], paths, table)
+    return Section("5.4.1", "The game", [answer], shown, table)
 
 
 def at_chance(smoothing: float) -> str:
@@ -98,16 +98,24 @@ def progress(trained: TrainedGAN) -> Section:
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
     figures_of = trained.drawing.folder / "figures"
     make_folder(figures_of)
-    paths = [figures.save_pixels(real, figures_of / "real.png")]
+    path = figures.save_pixels(real, figures_of / "real.png")
     drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
     chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
-    shown = [path for path in drawn if path.stem in chosen]
-    epochs = ", ".join(str(int(path.stem.removeprefix("epoch_"))) for path in shown)
+    epochs = {int(path.stem.removeprefix("epoch_")): path for path in drawn if path.stem in chosen}
+    alt = f"{NUM_FIXED} generated images of the same codes"
+    shown = [
+        Figure(path, "Training images", f"{NUM_FIXED} training images", "third"),
+        *(
+            Figure(x, f"Epoch {num}", f"{alt} after epoch {num}", "third")
+            for num, x in epochs.items()
+        ),
+    ]
     answer = (
         f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
-        f"{NUM_FIXED} codes after epoch {epochs}. All epochs are in the folder `progress`."
+        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the folder "
+        "`progress`."
     )
-    return Section("5.2, 5.3", "Fixed codes", [answer], [*paths, *shown])
+    return Section("5.2, 5.3", "Fixed codes", [answer], shown)
 
 
 def samples(
@@ -123,7 +131,7 @@ def samples(
         ema_decay: that of the generator's moving average, from which samples come; 0 without.
     """
     title = f"First {len(images)} samples: codes from N(0, I)"
-    paths = [drawing.save("samples", figures.image_sheet(images, title))]
+    shown = [drawing.save("samples", figures.image_sheet(images), title)]
     answer = [f"The first {len(images)} samples, in the order in which they came."]
     if are_alike(spread, 1.0):
         average = ", or its moving average of G still holds its start" if ema_decay else ""
@@ -133,15 +141,15 @@ def samples(
         )
     if vae:
         others = read_samples(vae)
-        sheet = figures.image_sheet(others, f"First {len(others)} samples of the VAE in {vae.name}")
-        paths.append(drawing.save("samples_vae", sheet))
+        title = f"First {len(others)} samples of the VAE in {vae.name}"
+        shown.append(drawing.save("samples_vae", figures.image_sheet(others), title))
         answer.append(
-            f"Below them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
+            f"Beside them the samples of the VAE of {vae}. They are means of p(x|z), so they are "
             "smooth where the VAE is not sure."
         )
     else:
         answer.append("A VAE's samples are set beside these with --vae.")
-    return Section("5.1.1", "Samples", answer, paths)
+    return Section("5.1.1", "Samples", answer, shown)
 
 
 def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
@@ -166,8 +174,8 @@ def neighbours(
     tested = trained.as_generated(dataset.test.images[:NUM_MEASURED])
     of_test, _ = sample_quality.nearest(tested, dataset.train.images)
     strips = {"sample": images[:num], "nearest": dataset.train.images[nearest[:num]] / 255.0}
-    figure = figures.rows_of(strips, f"The first {num} samples and their nearest training images")
-    path = trained.drawing.save("5_4_3", figure)
+    title = f"The first {num} samples and their nearest training images"
+    figure = trained.drawing.save("5_4_3", figures.rows_of(strips), title, width="full")
     rows = [
         [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
         for line in lines
@@ -196,7 +204,7 @@ def neighbours(
         "sample_spread": lines[-1]["sample_spread"],
     }
     table = Table(columns, rows)
-    return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [path], table), measured
+    return Section("5.4.2, 5.4.3", "Quality and memorisation", [answer], [figure], table), measured
 
 
 def walks(trained: TrainedGAN) -> Section:
@@ -205,14 +213,14 @@ def walks(trained: TrainedGAN) -> Section:
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
     images = trained.images(jnp.swapaxes(arcs, 0, 1))
     title = "Each row: from one code to the next along an arc, in equal angles"
-    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), title, columns=NUM_STEPS)
+    sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), columns=NUM_STEPS)
     answer = (
         "Codes from N(0, I) are brought to the length sqrt(L), near which nearly all of them lie, "
         "so that the steps of the arcs between them are equal angles. If a walk is smooth and "
         "passes through images like those of the data, codes between two images are images too. "
         f"{evenness(images)}"
     )
-    return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet)])
+    return Section("5.4.4", "Walks", [answer], [trained.drawing.save("5_4_4", sheet, title)])
 
 
 def evenness(images: np.ndarray) -> str:
@@ -248,7 +256,7 @@ def filters(trained: TrainedGAN) -> Section:
         strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
         strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
     title = "Units of D with the largest responses, and what they respond to"
-    path = trained.drawing.save("5_4_5", figures.rows_of(strips, title))
+    figure = trained.drawing.save("5_4_5", figures.rows_of(strips), title, width="full")
     silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
@@ -256,7 +264,7 @@ def filters(trained: TrainedGAN) -> Section:
         "gradient of the response, each on its own scale; grey is 0, lighter is positive. "
         f"{silent}`jaxgen.models.adversarial.features` has the layers' activations."
     )
-    return Section("5.4.5", "What D responds to", [answer], [path])
+    return Section("5.4.5", "What D responds to", [answer], [figure])
 
 
 def arithmetic(trained: TrainedGAN) -> Section:
@@ -279,7 +287,8 @@ def arithmetic(trained: TrainedGAN) -> Section:
         sums = _lengthened(means[a] - means[b] + means)
         strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
     title = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
-    path = trained.drawing.save("5_4_6", figures.rows_of(strips, title))
+    sheet = figures.rows_of(strips, heads=names)
+    figure = trained.drawing.save("5_4_6", sheet, title, width="full")
     listed = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=False))
     more = dataset.num_classes - len(names)
     answer = (
@@ -288,7 +297,7 @@ def arithmetic(trained: TrainedGAN) -> Section:
         f"by label: {listed}{f', and {more} more classes' if more else ''}. A class without images "
         "has the mean code 0, so cells and rows that use it carry no information."
     )
-    return Section("5.4.6", "Sums of codes", [answer], [path])
+    return Section("5.4.6", "Sums of codes", [answer], [figure])
 
 
 def differences(num_classes: int) -> Sequence[tuple[int, int]]:

@@ -27,7 +27,7 @@ from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
@@ -123,7 +123,7 @@ def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dic
     }
 
 
-def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
+def pictures(session: Session, name: str, rows: Rows) -> list[Figure]:
     """Reconstructions and samples of the variants, row by row from the same noise."""
     drawing = Drawing(session.dataset, session.folder)
     test = jnp.asarray(session.dataset.test.images[:NUM_SHOWN])
@@ -138,10 +138,10 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Path]:
         _, probs = tasks.reconstruct(each.params, keys[1], after)
         sampled[label] = drawing.images(probs)
     title = f"After {DRIFT_STEPS} Gibbs steps from the first test images"
-    sheet = figures.rows_of(reconstructed, "Reconstructions E[v|h]")
+    sheet = figures.rows_of(reconstructed)
     return [
-        drawing.save(f"{name}_reconstructions", sheet),
-        drawing.save(f"{name}_samples", figures.rows_of(sampled, title)),
+        drawing.save(f"{name}_reconstructions", sheet, "Reconstructions E[v|h]", width="full"),
+        drawing.save(f"{name}_samples", figures.rows_of(sampled), title, width="full"),
     ]
 
 
@@ -183,9 +183,9 @@ def section(session: Session, name: str, title: str, rows: Rows) -> Section:
         ),
         f"Share of units that carry no information, on in under 1% or over 99%: {', '.join(idle)}.",
     ]
-    paths = pictures(session, name.replace(".", "_"), rows)
+    shown = pictures(session, name.replace(".", "_"), rows)
     columns = columns_of(next(iter(rows.values())).args.model)
-    return Section(name, title, answer, paths, tabulate(measures, columns, "variant"))
+    return Section(name, title, answer, shown, tabulate(measures, columns, "variant"))
 
 
 def write_page(name: str, variant: TrainedRBM) -> Path:
@@ -197,7 +197,7 @@ def write_page(name: str, variant: TrainedRBM) -> Path:
     samples = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
     title = f"RBM with {name} units on {dataset.name}"
     path = variant.drawing.folder / "report.html"
-    return report.write_page(path, title, {}, tasks.tasks(variant, samples))
+    return report.write_page(path, title, facts={}, sections=tasks.tasks(variant, samples))
 
 
 def sections(session: Session, rows: Rows, _: Table) -> list[Section]:

@@ -17,7 +17,7 @@ from jaxgen.report import figures
 from jaxgen.report.page import Section, number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 
 to_visible = jax.jit(rbm.to_visible, static_argnums=3)
@@ -49,8 +49,10 @@ def filters(trained: TrainedRBM) -> Section:
     half = _num_of_half(weights.astype(np.float64))
     draws = np.random.default_rng(0).normal(size=(200, weights.shape[1]))
     noise = round(float(_num_of_half(draws).mean()))
-    figure = figures.filter_sheet(
-        trained.drawing.images(weights), "Weights W, one panel per hidden unit"
+    figure = trained.drawing.save(
+        "1_1",
+        figures.filter_sheet(trained.drawing.images(weights)),
+        "Weights W, one panel per hidden unit",
     )
     grey = trained.drawing.dataset.image_shape[-1] == 1
     answer = [
@@ -63,9 +65,7 @@ def filters(trained: TrainedRBM) -> Section:
         if grey
         else "Light in a channel that is bright switches a unit on; where it is dark, off.",
     ]
-    return Section(
-        "1.1", "What the hidden units learned", answer, [trained.drawing.save("1_1", figure)]
-    )
+    return Section("1.1", "What the hidden units learned", answer, [figure])
 
 
 def _locality(half: float, noise: int) -> str:
@@ -103,22 +103,22 @@ def reconstructions(trained: TrainedRBM) -> Section:
         "image is built up: the biases alone, then one active unit's filter after the other is "
         "added, in the order of the units."
     )
-    paths = [
-        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips, title)),
-        trained.drawing.save("1_2_build_up", build_up(trained, np.asarray(hidden)[0])),
+    active = np.flatnonzero(np.asarray(hidden)[0])
+    built_title = f"First test image: biases, then {len(active)} active units one by one"
+    shown = [
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title, width="full"),
+        trained.drawing.save("1_2_build_up", build_up(trained, active), built_title),
     ]
-    return Section("1.2", "Reconstructions", [answer], paths)
+    return Section("1.2", "Reconstructions", [answer], shown)
 
 
-def build_up(trained: TrainedRBM, hidden: np.ndarray) -> "Figure":
+def build_up(trained: TrainedRBM, active: np.ndarray) -> "Drawn":
     """E[v] from the biases alone, then with each active unit's filter added in turn."""
-    active = np.flatnonzero(hidden)
     weights = np.asarray(trained.params["w"])[:, active].T
     logits = np.vstack([np.zeros(weights.shape[1]), weights]).cumsum(axis=0)
     logits += np.asarray(trained.params["b_visible"])
     pixels = to_pixels(trained.params, rbm.mean_of(trained.params, jnp.asarray(logits)))
-    title = f"First test image: biases, then {len(active)} active units one by one"
-    return figures.image_sheet(trained.drawing.images(pixels), title)
+    return figures.image_sheet(trained.drawing.images(pixels))
 
 
 def usage(trained: TrainedRBM) -> Section:
@@ -138,13 +138,13 @@ def usage(trained: TrainedRBM) -> Section:
         f"and {trained.measures['always_on']:.0%} in more than 99%; such units would carry no "
         "information about the image."
     )
-    frequency = figures.heat_map(often, "How often each hidden unit is on", "share of test images")
-    sorted_title = "Filters, the unit that is on most often first"
-    paths = [
-        trained.drawing.save("1_3_frequency", frequency),
-        trained.drawing.save("1_3_sorted_filters", figures.filter_sheet(weights, sorted_title)),
+    frequency = figures.heat_map(often, label="share of test images")
+    sheet, title = figures.filter_sheet(weights), "Filters, the unit that is on most often first"
+    shown = [
+        trained.drawing.save("1_3_frequency", frequency, "Share of test images that switch it on"),
+        trained.drawing.save("1_3_sorted_filters", sheet, title),
     ]
-    return Section("1.3", "How often each hidden unit is on", [answer], paths)
+    return Section("1.3", "How often each hidden unit is on", [answer], shown)
 
 
 def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
@@ -187,11 +187,11 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     real = pixel_variance(trained.drawing.dataset.test.images[: len(samples)])
     if are_alike(pixel_variance(samples), real):
         answer.append("The samples are all alike: the chains end in one state.")
-    paths = [
-        trained.drawing.save("1_7_generation", figures.rows_of(strips, title)),
-        trained.drawing.save("1_7_samples", figures.image_sheet(samples, long_title)),
+    shown = [
+        trained.drawing.save("1_7_generation", figures.rows_of(strips), title, width="full"),
+        trained.drawing.save("1_7_samples", figures.image_sheet(samples), long_title),
     ]
-    return Section("1.7", "Generated images", answer, paths)
+    return Section("1.7", "Generated images", answer, shown)
 
 
 def tasks(trained: TrainedRBM, samples: np.ndarray) -> list[Section]:

@@ -14,7 +14,7 @@ from experiments.lab.vae.training import TrainedVAE, VAEArgs
 from experiments.running.session import Session
 from jaxgen.learner import task_key
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -82,25 +82,30 @@ def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -
         f"{number(high.measures['test_reconstruction'])}, divergence "
         f"{number(low.measures['test_kl'])} becomes {number(high.measures['test_kl'])}."
     )
-    reconstructed = figures.rows_of(strips, "The first test images, decoded from their mean codes")
-    drawn = figures.rows_of(samples, "Samples: codes drawn from the prior")
-    paths = [
-        drawing.save("study_reconstructions", reconstructed),
-        drawing.save("study_samples", drawn),
+    title = "The first test images, decoded from their mean codes"
+    sampled = "Samples: codes drawn from the prior"
+    shown = [
+        drawing.save("study_reconstructions", figures.rows_of(strips), title, width="full"),
+        drawing.save("study_samples", figures.rows_of(samples), sampled, width="full"),
     ]
-    return Section("4.4", "Few and many latent variables", [answer], paths, table)
+    return Section("4.4", "Few and many latent variables", [answer], shown, table)
 
 
 def planes(rows: Mapping[str, TrainedVAE]) -> Section:
     """The scatter and the decoded planes of all sizes, one size after the other."""
-    paths = [
-        each.drawing.folder / "figures" / f"{name}.png"
-        for each in rows.values()
-        for name in ("4_3", "4_4_grid_15", "4_4_grid_20")
+    titles = {
+        "4_3": "test images in two of them",
+        "4_4_grid_15": "decoded from [-1.5, 1.5]^2",
+        "4_4_grid_20": "decoded from [-3, 3]^2",
+    }
+    shown = [
+        Figure(each.drawing.folder / "figures" / f"{file}.png", f"{name}: {title}", title, "third")
+        for name, each in rows.items()
+        for file, title in titles.items()
     ]
     answer = (
         "In the order of the table: the test images in two latent variables, and what that plane "
         "decodes to. With two variables the plane is the space itself; with more it is a slice in "
         "which the other variables are 0."
     )
-    return Section("4.3, 4.4", "Latent planes", [answer], paths)
+    return Section("4.3, 4.4", "Latent planes", [answer], shown)

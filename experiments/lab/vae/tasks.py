@@ -1,9 +1,7 @@
 """The page of one trained VAE: its training, its likelihood, the lab's tasks 4.1 to 4.4."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,12 +26,12 @@ from jaxgen.evaluation import latent
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
 PUBLISHED = (
     "Published for MNIST, sampled at every visit, after 3,280 epochs at batch 20, with 50 "
@@ -71,8 +69,8 @@ def reconstructions(trained: TrainedVAE) -> Section:
         f"{number(measures['test_kl'])} nats per test image, "
         f"{_pixels(trained.config)}."
     )
-    path = trained.drawing.save("4_1", figures.rows_of(strips, title))
-    return Section("4.1", "Reconstructions and codes", [answer], [path])
+    figure = trained.drawing.save("4_1", figures.rows_of(strips), title, width="full")
+    return Section("4.1", "Reconstructions and codes", [answer], [figure])
 
 
 def _pixels(config: vae.Config) -> str:
@@ -103,14 +101,13 @@ def latent_boxes(trained: TrainedVAE) -> Section:
         f"The divergence is {number(float(kl.sum()))} nats per image, by variable from "
         f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
     ]
-    boxes = figures.box_plots(
-        panels, "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
-    )
-    chart = figures.bars(
-        kl, (~active).tolist(), "Divergence by latent variable", "KL, nats per image", "dead"
-    )
-    paths = [trained.drawing.save("4_2", boxes), trained.drawing.save("4_2_kl", chart)]
-    return Section("4.2", "The latent variables", answer, paths)
+    title = "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
+    chart = figures.bars(kl, (~active).tolist(), label="KL, nats per image", note="dead")
+    shown = [
+        trained.drawing.save("4_2", figures.box_plots(panels), title),
+        trained.drawing.save("4_2_kl", chart, "Divergence by latent variable"),
+    ]
+    return Section("4.2", "The latent variables", answer, shown)
 
 
 def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
@@ -129,7 +126,7 @@ def scatter(trained: TrainedVAE) -> Section:
     first, second = trained.shown
     points = np.asarray(trained.mean)[:, [first, second]]
     axes = (f"latent {first}", f"latent {second}")
-    paths = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
+    shown = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
     kl = np.asarray(trained.use.kl)
     answer = [
         f"Latent variables {first} and {second} have the largest divergence, "
@@ -146,12 +143,12 @@ def scatter(trained: TrainedVAE) -> Section:
 
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
         title = f"t-SNE of the posterior means of the first {num} test images"
-        paths.append(_map(trained, "4_3_tsne", mapped, title))
+        shown.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
             f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "
             "neighbourhoods; distances between its clusters and their sizes mean nothing."
         )
-    return Section("4.3", "Test images in the latent space", answer, paths)
+    return Section("4.3", "Test images in the latent space", answer, shown)
 
 
 def _map(
@@ -160,12 +157,12 @@ def _map(
     points: np.ndarray,
     title: str,
     axes: tuple[str, str] = ("", ""),
-) -> Path:
+) -> Figure:
     """Test images as points in a plane, in colours of the first `NUM_ROWS` classes."""
     labels, names = trained.test.split.labels[: len(points)], trained.drawing.dataset.class_names
     shown = labels < NUM_ROWS
-    figure = figures.scatter(points[shown], labels[shown].tolist(), title, *axes, names)
-    return trained.drawing.save(name, figure)
+    figure = figures.scatter(points[shown], labels[shown].tolist(), "", *axes, names)
+    return trained.drawing.save(name, figure, title)
 
 
 def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
@@ -184,13 +181,13 @@ def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
 def grids(trained: TrainedVAE) -> Section:
     """4.4: images decoded from a plane of the latent space, the other variables at 0."""
     first, second = trained.shown
-    paths = []
+    shown = []
     for extent, num in ((1.5, 15), (3.0, 20)):
         codes = latent.plane(trained.config.latent_size, (first, second), extent, num)
         images = trained.images(codes.reshape(num * num, -1))  # of the first class
         title = f"Decoded from [-{extent:g}, {extent:g}]^2: latent {first} across, {second} up"
-        sheet = figures.image_sheet(images, title, columns=num)
-        paths.append(trained.drawing.save(f"4_4_grid_{num}", sheet))
+        sheet = figures.image_sheet(images, columns=num)
+        shown.append(trained.drawing.save(f"4_4_grid_{num}", sheet, title))
     inside = np.all(np.abs(np.asarray(trained.mean)[:, [first, second]]) <= 1.5, axis=1).mean()
     rest = "" if trained.config.latent_size == 2 else " The other variables are at 0."
     if trained.config.num_classes:
@@ -200,7 +197,7 @@ def grids(trained: TrainedVAE) -> Section:
         f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
         "one 99.5% of the prior."
     )
-    return Section("4.4", "Decoded planes", [answer], paths)
+    return Section("4.4", "Decoded planes", [answer], shown)
 
 
 def walks(trained: TrainedVAE) -> Section:
@@ -210,33 +207,38 @@ def walks(trained: TrainedVAE) -> Section:
     lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), 10)
     sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * 10, -1), np.repeat(labels, 10))
     title = "Each row: from the code of one test image to that of the next, in equal steps"
-    paths = [trained.drawing.save("walks", figures.image_sheet(sheet, title, columns=10))]
+    shown = [trained.drawing.save("walks", figures.image_sheet(sheet, columns=10), title)]
     answer = ["The first sheet decodes the codes between those of two test images."]
     if trained.config.num_classes:
         answer[0] += " The class of a row is that of its first image."
-        paths.append(trained.drawing.save("every_class", _every_class(trained, ends)))
+        title = "Each row: the code of a test image, decoded with each class"
+        shown.append(trained.drawing.save("every_class", _every_class(trained, ends), title))
         answer.append("In the second, the code of each test image is decoded with every class.")
     elif trained.drawing.dataset.num_classes > 1:
-        paths.append(trained.drawing.save("arithmetic", _arithmetic(trained)))
+        title = "Decoded mean codes of the classes, and sums with them"
+        sums = _arithmetic(trained)
+        shown.append(trained.drawing.save("arithmetic", sums, title, width="full"))
         answer.append(
             "In the second, the difference of two classes' mean codes is added to each class's; "
             "the means are those of the test set."
         )
     else:
         answer.append("The images have no labels, so there are no mean codes of classes to add.")
-    return Section("walks", "Walks and sums in the latent space", answer, paths)
+    return Section("walks", "Walks and sums in the latent space", answer, shown)
 
 
-def _every_class(trained: TrainedVAE, codes: Array) -> "Figure":
+def _every_class(trained: TrainedVAE, codes: Array) -> "Drawn":
     """A row for each code, with the first `NUM_ROWS` classes across."""
     names = trained.drawing.dataset.class_names[:NUM_ROWS]
-    repeated = jnp.repeat(codes, len(names), axis=0)
-    images = trained.images(repeated, np.tile(np.arange(len(names)), len(codes)))
-    title = f"Each row: the code of a test image, decoded as {', '.join(names)}"
-    return figures.image_sheet(images, textwrap.fill(title, 90), columns=len(names))
+    labels = np.arange(len(names))
+    strips = {
+        f"image {index + 1}": trained.images(jnp.repeat(code[None], len(names), axis=0), labels)
+        for index, code in enumerate(codes)
+    }
+    return figures.rows_of(strips, heads=names)
 
 
-def _arithmetic(trained: TrainedVAE) -> "Figure":
+def _arithmetic(trained: TrainedVAE) -> "Drawn":
     """Mean codes of the classes that have test images, and sums of differences with them."""
     dataset = trained.drawing.dataset
     labels = trained.test.split.labels
@@ -248,7 +250,7 @@ def _arithmetic(trained: TrainedVAE) -> "Figure":
     for a, b in pairs:
         if a < len(there):
             strips[f"{names[a]} - {names[b]} + mean"] = trained.images(means[a] - means[b] + means)
-    return figures.rows_of(strips, f"Decoded mean codes of {names[0]} to {names[-1]}, and sums")
+    return figures.rows_of(strips, heads=names)
 
 
 def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
@@ -259,7 +261,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         "training_reconstruction": ("E log p(x|z), test", {"test": "test_reconstruction"}),
         "training_kl": ("KL(q(z|x) || p(z)), test", {"test": "test_kl"}),
     }
-    paths = [
+    shown = [
         trained.drawing.save_curves(name, lines, title, "nats per image", measures)
         for name, (title, measures) in drawn.items()
     ]
@@ -272,7 +274,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
         "variables are active."
     )
-    return Section("training", "The ELBO and its parts", [answer], paths)
+    return Section("training", "The ELBO and its parts", [answer], shown)
 
 
 def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
@@ -357,7 +359,8 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     learner = vae.learner(nets.config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
-    sheet = figures.image_sheet(samples, f"First {len(samples)} samples: codes from the prior")
+    title = f"First {len(samples)} samples: codes from the prior"
+    sheet = drawing.save("samples", figures.image_sheet(samples), title)
     answer = "E[x|z] for codes drawn from the prior N(0, I)."
     classes = []
     if nets.config.num_classes:
@@ -371,7 +374,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         latent_boxes(trained),
         scatter(trained),
         grids(trained),
-        Section("samples", "Samples", [answer], [drawing.save("samples", sheet)]),
+        Section("samples", "Samples", [answer], [sheet], part="pictures"),
         *classes,
         walks(trained),
     ]
