@@ -22,6 +22,7 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import explore
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
@@ -106,6 +107,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.generated_images(args, drawing, "2.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
     ]
+    sections.insert(0, explore.of_net(stages["DBN"], drawing, config.binarize, sections))
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
     page = artifacts.write(args, session, result, measures, title, model, sections)
     return study.compare(args, session, params[0]) if args.study else page

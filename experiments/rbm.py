@@ -24,6 +24,7 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import explore
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
 from experiments.lab.rbm.training import (
@@ -42,7 +43,7 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
-from jaxgen.models import rbm
+from jaxgen.models import dbn, rbm
 from jaxgen.report.page import number
 from jaxgen.training.loop import Result
 
@@ -123,6 +124,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
         *tasks.tasks(trained, samples),
     ]
+    net = dbn.tied((params,))
+    sections.insert(0, explore.of_net(net, drawing, config.binarize, sections))
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
     model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "

@@ -19,6 +19,7 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import explore
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
 from experiments.lab.drawing import Drawing, error_curve
@@ -169,6 +170,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
     ]
+    sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
     page = artifacts.write(args, session, result, measures, title, model, sections)

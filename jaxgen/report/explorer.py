@@ -159,7 +159,9 @@ def net(
     spec: dict[str, Any] = {"kind": "net", "shape": image_shape, "classes": [*class_names]}
     for direction, bias in (("recognition", "b_hidden"), ("generative", "b_visible")):
         layers = getattr(net, direction)
-        spec[direction] = [[_placed(arrays, layer[name]) for name in ("w", bias)] for layer in layers]
+        spec[direction] = [
+            [_placed(arrays, layer[name]) for name in ("w", bias)] for layer in layers
+        ]
     names = ["w", "b_visible", "b_hidden"]
     names += ["w_labels", "b_labels"] if "b_labels" in net.top else []
     spec["top"] = [_placed(arrays, net.top[name]) for name in names]
@@ -219,16 +221,12 @@ def _rendered(spec: Mapping[str, Any], weights: str) -> Widget:
     """The part of the page, with its own style and script."""
     loader = jinja2.PackageLoader("jaxgen.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True)
-    parts = {name: loader.get_source(environment, name)[0] for name in ("models.js", "explorer.js")}
-    style, _, _ = loader.get_source(environment, "explorer.css")
-    return Widget(
-        environment.get_template("explorer.html").render(
-            spec=spec,
-            weights=weights,
-            style=jinja2.utils.markupsafe.Markup(style),
-            script=jinja2.utils.markupsafe.Markup("".join(parts.values())),
-        )
+    script, style = (
+        "".join(loader.get_source(environment, name)[0] for name in names)
+        for names in (("models.js", "explorer.js"), ("explorer.css",))
     )
+    template = environment.get_template("explorer.html")
+    return Widget(template.render(spec=spec, weights=weights, style=style, script=script))
 
 
 def _png(frames: UInt8[np.ndarray, "num height width channels"]) -> bytes:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from experiments.lab import explore
 from experiments.lab.drawing import NUM_ROWS, Drawing, are_alike, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.vae.tasks import DIFFERENCES
@@ -356,5 +357,6 @@ def write(
         arithmetic(trained),
         *further,
     ]
+    sections.insert(0, explore.of_gan(trained, sections))
     page = artifacts.write(args, session, result, measures, title, model, sections)
     return GANReport(trained, measures, failures, page)

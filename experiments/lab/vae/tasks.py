@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from experiments.lab import explore
 from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet
 from experiments.lab.vae.training import (
     TrainedVAE,
@@ -378,6 +379,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         *classes,
         walks(trained),
     ]
+    sections.insert(0, explore.of_vae(trained, sections))
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
     artifacts.write(args, session, result, measures, title, model, sections)
     return trained
