@@ -47,7 +47,7 @@ class Drawing(NamedTuple):
     """Figures go to its folder `figures`."""
 
     def save(
-        self, name: str, figure: "Drawn", title: str, alt: str = "", width: Width = "half"
+        self, name: str, figure: "Drawn", title: str, alt: str = "", width: Width | None = None
     ) -> Figure:
         """Writes a figure, and returns it as a page shows it.
 
@@ -56,12 +56,13 @@ class Drawing(NamedTuple):
             figure: without a title of its own.
             title: the caption.
             alt: what is to be seen; the caption, if it says that already.
-            width: in the grid of the page.
+            width: in the grid of the page; None is that of the figure itself.
         """
         folder = self.folder / "figures"
         make_folder(folder)
         path = figures.save(figure, folder / f"{name}.png")
-        return Figure(path, title, alt or title, width)
+        own: Width = "half" if figure.get_figwidth() <= figures.HALF else "full"
+        return Figure(path, title, alt or title, width or own)
 
     def images(self, visible: Any) -> np.ndarray:
         """Visible units [N, V] as images [N, H, W, C]."""

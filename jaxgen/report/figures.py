@@ -2,8 +2,10 @@
 
 Every function returns a `Figure`; `save` writes it, and a notebook shows it. Images are [H, W], or
 [H, W, C] with one channel or the three of a colour, in [0, 1]; black is 0. No pyplot: figures hold
-no global state and need no screen. They have Matplotlib's own style, whatever a user has set for
-other figures. Matplotlib takes half a second to import, so it waits until the first figure.
+no global state and need no screen. They have a style of their own, whatever a user has set for
+other figures. A figure is as wide as a page shows it, half a column or a whole one, so that its
+letters are of one size everywhere. Matplotlib takes half a second to import, so it waits until the
+first figure.
 """
 
 import contextlib
@@ -33,8 +35,26 @@ if TYPE_CHECKING:
 Sheet = Float[np.ndarray, "rows columns *channels"]
 """Without an axis of channels for grey images, with one of three for colour."""
 
-DPI = 110
-"""Pixels per inch of every figure."""
+HALF, FULL = 4.2, 8.7
+"""Widths in inches. A page shows an inch as a hundred of its pixels, and on a phone 85 of a half
+and 70 of a full one."""
+DPI = 200
+"""Pixels per inch of every figure: two for each of a page's, for screens that have them."""
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+}
+"""Changes of Matplotlib's defaults; letters of 9 points are the least that can be read."""
+MANY = 12
+"""Images beside each other above which a figure is a full one."""
+SHORT = 12
+"""Letters of a label that stands left of its row; a longer one stands above it."""
 PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 """Colour map: the colour of the lines between its panels (NaN), neither its black nor white."""
 
@@ -53,7 +73,7 @@ def _import_matplotlib() -> None:
 
 @contextlib.contextmanager
 def own_style() -> Iterator[None]:
-    """Inside the `with` block Matplotlib's settings are its defaults; a backend is not needed.
+    """Inside the `with` block Matplotlib's settings are ours; a backend is not needed.
 
     Text, axes and images look at the settings when they are made, and others when they are drawn.
     """
@@ -61,7 +81,7 @@ def own_style() -> Iterator[None]:
         _import_matplotlib()
     from matplotlib import style
 
-    with style.context("default"):
+    with style.context(["default", STYLE]):
         yield
 
 
@@ -98,7 +118,7 @@ def as_png(figure: "Figure") -> bytes:
     buffer, metadata = io.BytesIO(), {"Software": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata=metadata)
+        figure.savefig(buffer, format="png", dpi=DPI, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -189,11 +209,14 @@ def _show(
     return axes.imshow(sheet, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
-def _canvas(sheet: Sheet, size: float, title: str) -> tuple["Figure", "Axes"]:
-    """A figure with one panel, `size` inches wide, in the proportions of the sheet."""
-    figure = _figure(size, size * sheet.shape[0] / sheet.shape[1] + 0.5)
+def _canvas(
+    sheet: Sheet, title: str, width: float = HALF, right: float = 0.0, below: float = 0.0
+) -> tuple["Figure", "Axes"]:
+    """A figure with one panel in the proportions of the sheet; room for a bar and for a label."""
+    height = (width - right) * sheet.shape[0] / sheet.shape[1] + below
+    figure = _figure(width, height + (0.3 if title else 0.0))
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.set_title(title, parse_math=False)
     return figure, axes
 
 
@@ -207,7 +230,7 @@ def image_sheet(
         SettingError: they are neither, or there are none.
     """
     sheet = tile(_shades(images), columns)
-    figure, axes = _canvas(sheet, 7.0, title)
+    figure, axes = _canvas(sheet, title)
     _show(axes, sheet, "gray", (0.0, 1.0))
     return figure
 
@@ -244,15 +267,17 @@ def filter_sheet(
         )
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
-    figure, axes = _canvas(sheet, 7.5, title)
+    width = HALF if len(filters) <= MANY**2 else FULL
     if sheet.ndim == 3:
+        figure, axes = _canvas(sheet, title, width, below=0.3)
         _show(axes, np.clip(0.5 + 0.5 * sheet / bound, 0.0, 1.0), "RdBu_r", (0.0, 1.0))
-        axes.set_xlabel(f"grey is 0; a channel is full at {bound:.2g}, and dark at -{bound:.2g}")
+        axes.set_xlabel(f"grey 0, full {bound:.2g}, dark -{bound:.2g}")
         return figure
+    figure, axes = _canvas(sheet, title, width, right=0.65)
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     signed = bool(np.nanmin(filters) < 0)
     extend = "both" if signed else "max"
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, extend=extend, label="weight")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30, extend=extend, label="weight")
     if not signed:
         bar.ax.set_ylim(0.0, bound)
     return figure
@@ -262,9 +287,9 @@ def filter_sheet(
 def heat_map(values: Float[np.ndarray, " units"], title: str = "", label: str = "") -> "Figure":
     """One number in [0, 1] per unit as a square map with a colour bar."""
     sheet = as_square(np.asarray(values)[None])[0]
-    figure, axes = _canvas(sheet, 5.0, title)
+    figure, axes = _canvas(sheet, title, right=0.65)
     shown = _show(axes, sheet, "viridis", (0.0, 1.0))
-    figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30, label=label)
     return figure
 
 
@@ -274,50 +299,40 @@ def rows_of(
 ) -> "Figure":
     """Strips of images or of unit states, one named row each, column i about example i.
 
-    Dollar signs in names, such as those of classes, are dollar signs and begin no formula.
+    `heads` names the columns. Dollar signs in names, such as those of classes, are dollar signs and
+    begin no formula.
 
     Errors:
         SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
     """
     num = max(map(len, strips.values()))
     sheets = [tile(_shades(strip), num) for strip in strips.values()]
-    heights = [num * sheet.shape[0] / sheet.shape[1] for sheet in sheets]  # of a panel
-    labels = [textwrap.fill(name, 30) for name in strips]
-    letters = max(len(line) for label in labels for line in label.split("\n"))
-    width = 0.62 * num + max(1.4, 0.08 * letters)
-    figure = _figure(min(width, 14.0), 0.78 * sum(heights) + 0.5)
+    width = HALF if num <= MANY else FULL
+    left = all(len(name) <= SHORT for name in strips)
+    labels = [*strips] if left else [textwrap.fill(name, int(13 * width)) for name in strips]
+    gutter = 0.09 * max(map(len, labels)) if left else 0.0
+    heights = [(width - gutter) * sheet.shape[0] / sheet.shape[1] for sheet in sheets]
+    lines = 0 if left else sum(1 + label.count("\n") for label in labels)
+    upright = max(map(len, heads), default=0) * num > 10 * (width - gutter)
+    above = (0.08 * max(map(len, heads)) if upright else 0.25) if heads else 0.0
+    height = sum(heights) + 0.19 * lines + 0.07 * len(sheets) + above + (0.3 if title else 0.0)
+    figure = _figure(width, height)
     figure.suptitle(title, fontsize=10, parse_math=False)
     panels = figure.subplots(len(sheets), squeeze=False, height_ratios=heights)[:, 0]
     for axes, label, sheet in zip(panels, labels, sheets, strict=True):
         _show(axes, sheet, "gray", (0.0, 1.0))
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-        axes.yaxis.label.set_parse_math(False)
+        if left:
+            axes.set_ylabel(label, rotation=0, ha="right", va="center")
+            axes.yaxis.label.set_parse_math(False)
+        else:
+            axes.set_title(label, loc="left", pad=2, parse_math=False)
     if heads:
         step = sheets[0].shape[1] / num
-        places = [step * (index + 0.5) for index in range(len(heads))]
-        panels[0].set_xticks(places, [textwrap.shorten(name, 12) for name in heads])
-        panels[0].tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+        panels[0].set_xticks([step * (index + 0.5) for index in range(len(heads))], heads)
+        panels[0].xaxis.tick_top()
+        panels[0].tick_params(length=0, labelrotation=90.0 * upright)
         for text in panels[0].get_xticklabels():
             text.set_parse_math(False)
-    return figure
-
-
-@own_style()
-def columns_of(strips: Mapping[str, Shaped[np.ndarray, "num ..."]], title: str = "") -> "Figure":
-    """Images or unit states in named columns, row i about example i; `rows_of` upright.
-
-    Errors:
-        SettingError: as `rows_of`.
-    """
-    num = max(map(len, strips.values()))
-    sheets = {name: tile(_shades(strip), 1) for name, strip in strips.items()}
-    widths = [num * sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]  # of a panel
-    figure = _figure(1.0 * sum(widths) + 0.4, 0.86 * num + 0.7)
-    figure.suptitle(title, fontsize=10)
-    panels = figure.subplots(1, len(sheets), squeeze=False, width_ratios=widths)[0]
-    for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
-        _show(axes, sheet, "gray", (0.0, 1.0))
-        axes.set_title(textwrap.fill(name, 12), fontsize=9)
     return figure
 
 
@@ -329,16 +344,22 @@ def curves(
     y: str = "",
 ) -> "Figure":
     """Named lines (x values, y values) in one panel."""
-    figure = _figure(6.5, 3.6)
+    figure = _figure(HALF, 2.8)
     axes = figure.add_subplot()
     for name, (x_values, y_values) in lines.items():
         axes.plot(x_values, y_values, label=name, linewidth=1.5)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title)
     axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     if len(lines) > 1:
-        axes.legend(fontsize=8)
+        axes.legend()
     return figure
+
+
+def _along(num: int) -> tuple[float, list[int]]:
+    """The width in inches of a figure with so many places along its axis, and those with a tick."""
+    width = HALF if num <= 2 * MANY else FULL
+    return width, [*range(0, num, math.ceil(num / (5 * width)))]
 
 
 @own_style()
@@ -347,15 +368,18 @@ def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str 
 
     A box spans the quartiles with the median in it, whiskers the 1st to the 99th percentile.
     """
-    num = max(values.shape[1] for values in panels.values())
-    figure = _figure(max(5.0, 0.32 * num + 1.0), 2.2 * len(panels) + 0.4)
+    width, ticks = _along(max(values.shape[1] for values in panels.values()))
+    figure = _figure(width, 1.7 * len(panels) + 0.4)
     figure.suptitle(title, fontsize=10)
     rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (name, values) in zip(rows, panels.items(), strict=True):
-        labels = [str(index) for index in range(values.shape[1])]
-        axes.boxplot(np.asarray(values), whis=(1, 99), showfliers=False, tick_labels=labels)
-        axes.set_ylabel(name, fontsize=9)
+        places = [*range(values.shape[1])]
+        axes.boxplot(
+            np.asarray(values), positions=places, whis=(1, 99), showfliers=False, widths=0.6
+        )
+        axes.set_ylabel(textwrap.fill(name, 20))
         axes.grid(axis="y", alpha=0.3)
+        axes.set_xticks(ticks, map(str, ticks))
     rows[-1].set_xlabel("latent variable")
     return figure
 
@@ -363,24 +387,31 @@ def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str 
 @own_style()
 def bars(
     values: Float[np.ndarray, " num"],
-    marked: Sequence[bool],
+    marked: Sequence[bool] = (),
     title: str = "",
     label: str = "",
     note: str = "",
+    x: str = "latent variable",
+    names: Sequence[str] = (),
 ) -> "Figure":
-    """One bar per value at its index; marked ones are red, which `note` explains."""
-    figure = _figure(max(5.0, 0.32 * len(values) + 1.0), 3.2)
+    """One bar per value at its index, or above its name; marked ones are red, as `note` says."""
+    width, ticks = _along(len(values))
+    figure = _figure(width, 2.8)
     axes = figure.add_subplot()
-    places = np.arange(len(values))
+    places, red = np.arange(len(values)), np.resize(np.asarray([*marked, False]), len(values))
     for chosen, colour, name in ((False, "#4878a8", "others"), (True, "#c44e52", note)):
-        which = np.asarray(marked) == chosen
+        which = red == chosen
         if which.any():
             axes.bar(places[which], np.asarray(values)[which], color=colour, label=name)
-    axes.set_title(title, fontsize=10)
-    axes.set(xlabel="latent variable", ylabel=label, xticks=places)
-    axes.tick_params(axis="x", labelsize=7)
+    axes.set_title(title)
+    axes.set(xlabel=x, ylabel=label)
+    axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
+    if max(map(len, names), default=0) * len(ticks) > 10 * width:
+        axes.tick_params(axis="x", labelrotation=90.0)
+    for text in axes.get_xticklabels():
+        text.set_parse_math(False)
     if any(marked):
-        axes.legend(fontsize=8)
+        axes.legend()
     return figure
 
 
@@ -395,21 +426,28 @@ def scatter(
 ) -> "Figure":
     """Points in the plane, drawn in the order they come, coloured by label.
 
-    A legend has the labels, or their names, where there are several.
+    Few points are larger than many. A legend has the labels, or their names, where there are
+    several.
     """
     from matplotlib import colormaps
 
-    figure = _figure(6.6, 5.6)
-    axes = figure.add_subplot()
     there = sorted(set(labels))
     palette = colormaps["tab10" if len(there) <= 10 else "tab20"]
     colours = {label: palette(i % palette.N) for i, label in enumerate(there)}
+    called = {label: str(names[label] if names else label) for label in there}
+    columns = max(1, min(5, 35 // (4 + max(map(len, called.values()), default=0))))
+    rows = math.ceil(len(there) / columns) if len(there) > 1 else 0
+    figure = _figure(HALF, HALF + 0.2 * rows)
+    axes = figure.add_subplot()
     x_values, y_values = np.asarray(points).T
-    axes.scatter(x_values, y_values, s=4, c=[colours[label] for label in labels], linewidths=0)
+    area = float(np.clip(12_000 / max(1, len(points)), 3.0, 24.0))  # in square points
+    axes.scatter(x_values, y_values, s=area, c=[colours[label] for label in labels], linewidths=0)
     for label, colour in colours.items():
-        axes.scatter([], [], s=4, color=colour, label=names[label] if names else label)
-    axes.set_title(title, fontsize=10)
+        axes.scatter([], [], s=30, color=colour, label=called[label])
+    axes.set_title(title)
     axes.set(xlabel=x, ylabel=y)
-    if len(colours) > 1:
-        axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if rows:
+        legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure

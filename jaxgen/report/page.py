@@ -1,18 +1,22 @@
 """Pages and tables for the reader of a run: `report.html` and markdown.
 
-The page is one self-contained file: figures are embedded, nothing is loaded from elsewhere.
+The page is one self-contained file: figures are embedded, nothing is loaded from elsewhere. It fits
+a phone and a screen, light and dark, and needs its script only to enlarge figures.
 """
 
 import base64
 import html
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jinja2
+from markupsafe import Markup
 
 from jaxgen.files import write_atomically
+from jaxgen.report.formulas import mathml
 
 _MARKUP = re.compile(
     r"[\\`*~|]"  # escapes, code, emphasis, strikethrough, cells
@@ -22,6 +26,12 @@ _MARKUP = re.compile(
     re.IGNORECASE,
 )
 """Characters that markdown, as GitHub has it, gives a meaning to; a backslash takes it away."""
+
+
+_NUMBER = re.compile(r"[-+\u2212]?[\d.,]+( ?%)?( ?(±|\+-) ?[\d.,]+)?$")
+_FORMULA = r"\$`([^`$]{1,400})`\$"
+_MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,200}})`")
+"""A formula, or code, in a text of a page."""
 
 
 class Link(NamedTuple):
@@ -42,6 +52,10 @@ Width = Literal["third", "half", "full"]
 """Of a figure in the page's grid, of six columns: two, three or all of them. On a narrow screen
 all are as wide as the page, and a full one that would be too small to read lies in a box that
 scrolls."""
+
+COLUMNS: Mapping[Width, int] = {"third": 2, "half": 3, "full": 6}
+SMALL = 400
+"""Pixels; pictures of fewer across are enlarged pixel by pixel."""
 
 Part = Literal["pictures", "tasks", "provenance"]
 """The parts of a page in their order: what the run made, the questions of the lab, the run's
@@ -71,7 +85,8 @@ class Widget(NamedTuple):
 class Section(NamedTuple):
     """One question with its measured answer, its figures and, if there is one, its table.
 
-    Texts are plain. A part between $` and `$ is a formula in LaTeX; `formula` makes one.
+    Texts are plain, but for a formula in LaTeX between $` and `$, which `formula` makes, and code
+    between backticks.
     """
 
     name: str
@@ -130,9 +145,54 @@ def escape(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.splitlines()), quote=False))
 
 
+def prose(text: str) -> Markup:
+    """A text of a page as HTML, its formulas as MathML; anything else in it is text.
+
+    A formula that LaTeX does not understand stays as it is.
+    """
+    found, end = Markup(), 0
+    for match in _MARKED.finditer(text):
+        latex, code = match.groups()
+        shown = mathml(latex) if latex else Markup("<code>{}</code>").format(code)
+        found += Markup.escape(text[end : match.start()])
+        found += Markup.escape(match.group()) if shown is None else shown
+        end = match.end()
+    return found + Markup.escape(text[end:])
+
+
 def _embedded(path: Path) -> str:
     """A PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _size(path: Path) -> Markup:
+    """The attributes of a picture's size; of a small one, that its pixels are to be seen."""
+    width, height = struct.unpack(">2I", path.read_bytes()[16:24])  # PNG's first chunk
+    size = Markup(' width="{}" height="{}"').format(width, height)
+    return size + Markup(' class="pixels"') if width < SMALL else size
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Whether a column holds numbers alone, as far as it holds anything."""
+    columns = ([row[i] for row in table.rows if row[i:]] for i in range(len(table.columns)))
+    return [
+        any(cells) and all(_NUMBER.match(cell) for cell in cells if cell not in ("", "-"))
+        for cells in columns
+    ]
+
+
+def _beside(section: Section) -> bool:
+    """Whether the figures leave the right half of their last row to the answer."""
+    place = 0
+    for figure in section.figures:
+        columns = COLUMNS[figure.width]
+        place = columns if place + columns > COLUMNS["full"] else place + columns
+    return place == COLUMNS["half"]
+
+
+def _numbered(section: Section) -> bool:
+    """Whether a section has the number of a task, and not a word that its title says already."""
+    return section.name[:1].isdigit()
 
 
 def write_page(
@@ -163,9 +223,11 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embedded
+    filters = {"embedded": _embedded, "size": _size, "prose": prose, "numeric": _numeric}
+    environment.filters |= filters | {"beside": _beside, "numbered": _numbered}
+    ordered = sorted(sections, key=lambda section: get_args(Part).index(section.part))
     page = environment.get_template("report.html").render(
-        title=title, facts=facts, sections=sections, lead=lead, headline=headline, absent=absent
+        title=title, facts=facts, sections=ordered, lead=lead, headline=headline, absent=absent
     )
     write_atomically(path, page.encode())
     return path

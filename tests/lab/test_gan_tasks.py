@@ -349,7 +349,7 @@ def test_the_study_leaves_out_what_the_run_is(
     written: Any = GANReport(None, measures, [], tmp_path)  # type: ignore[arg-type]
     monkeypatch.setattr(dcgan_lab, "write", lambda *_: written)
     monkeypatch.setattr(dcgan_lab, "comparison", lambda *_: None)
-    monkeypatch.setattr(runner.report, "write_page", lambda *_: tmp_path)
+    monkeypatch.setattr(runner.report, "write_page", lambda *_, **__: tmp_path)
     split = Split(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.int32))
     dataset = Dataset("tiny", split, split, "0" * 64)
     args = dataclasses.replace(Args(), model=model)

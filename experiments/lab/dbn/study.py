@@ -95,7 +95,7 @@ def top_states(drawing: Drawing, binary: Binarize, nets: Nets, table: Table) -> 
     change = figures.filter_sheet(drawing.images(second - first.T))
     sheet, title = figures.rows_of(strips), "p(h2=1|h1) laid out as pixels"
     shown = [
-        drawing.save("2_4_top_states", sheet, title, width="full"),
+        drawing.save("2_4_top_states", sheet, title),
         drawing.save("2_4_w2", trained, f"{TRANSPOSED}, after training"),
         drawing.save("2_4_change", change, "W2 - W1 transposed"),
     ]

@@ -122,7 +122,7 @@ def reconstructions(
         f"pass to the top and a down pass back: {errors}. The states of all layers are drawn."
     )
     title = f"The first {len(images)} test images"
-    figure = drawing.save(file_name(name), figures.columns_of(strips), title, width="full")
+    figure = drawing.save(file_name(name), figures.rows_of(strips), title)
     return Section(name, "Reconstructions", [answer], [figure])
 
 
@@ -180,7 +180,7 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
         sheet = figures.image_sheet(each.samples[:100])
         sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet, title))
     title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
-    shown = [drawing.save(file, figures.rows_of(strips), title, width="full"), *sheets]
+    shown = [drawing.save(file, figures.rows_of(strips), title), *sheets]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
     measures = {"test images": measure_samples(test, dataset)}
     measures |= {label: each.measures for label, each in nets.items()}

@@ -165,7 +165,7 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         strips[name] = images[:NUM_COLUMNS]
         strips[f"{name} "] = images[NUM_COLUMNS:]
     sheet = figures.rows_of(strips)
-    figure = drawing.save("study_samples", sheet, "Samples from the same codes", width="full")
+    figure = drawing.save("study_samples", sheet, "Samples from the same codes")
     reference = rows["as set"].measures["test_distance"]
     answer = [
         "Each variant is trained for the same number of epochs from the same start. Each update of "

@@ -113,8 +113,8 @@ def progress(trained: TrainedGAN) -> Section:
     ]
     answer = (
         f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
-        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the folder "
-        "`progress`."
+        f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the "
+        "folder `progress`."
     )
     return Section("5.2, 5.3", "Fixed codes", [answer], shown)
 
@@ -176,7 +176,7 @@ def neighbours(
     of_test, _ = sample_quality.nearest(tested, dataset.train.images)
     strips = {"sample": images[:num], "nearest": dataset.train.images[nearest[:num]] / 255.0}
     title = f"The first {num} samples and their nearest training images"
-    figure = trained.drawing.save("5_4_3", figures.rows_of(strips), title, width="full")
+    figure = trained.drawing.save("5_4_3", figures.rows_of(strips), title)
     rows = [
         [f"samples after epoch {line['epoch']:g}", number(line["sample_distance"]), "", ""]
         for line in lines
@@ -257,7 +257,7 @@ def filters(trained: TrainedGAN) -> Section:
         strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
         strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
     title = "Units of D with the largest responses, and what they respond to"
-    figure = trained.drawing.save("5_4_5", figures.rows_of(strips), title, width="full")
+    figure = trained.drawing.save("5_4_5", figures.rows_of(strips), title)
     silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""
     answer = (
         f"The {NUM_FILTERS} units of each of D's last {len(layers)} hidden layers with the largest "
@@ -289,7 +289,7 @@ def arithmetic(trained: TrainedGAN) -> Section:
         strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
     title = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
     sheet = figures.rows_of(strips, heads=names)
-    figure = trained.drawing.save("5_4_6", sheet, title, width="full")
+    figure = trained.drawing.save("5_4_6", sheet, title)
     listed = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=False))
     more = dataset.num_classes - len(names)
     answer = (

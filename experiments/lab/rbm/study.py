@@ -140,8 +140,8 @@ def pictures(session: Session, name: str, rows: Rows) -> list[Figure]:
     title = f"After {DRIFT_STEPS} Gibbs steps from the first test images"
     sheet = figures.rows_of(reconstructed)
     return [
-        drawing.save(f"{name}_reconstructions", sheet, "Reconstructions E[v|h]", width="full"),
-        drawing.save(f"{name}_samples", figures.rows_of(sampled), title, width="full"),
+        drawing.save(f"{name}_reconstructions", sheet, "Reconstructions E[v|h]"),
+        drawing.save(f"{name}_samples", figures.rows_of(sampled), title),
     ]
 
 

@@ -106,7 +106,7 @@ def reconstructions(trained: TrainedRBM) -> Section:
     active = np.flatnonzero(np.asarray(hidden)[0])
     built_title = f"First test image: biases, then {len(active)} active units one by one"
     shown = [
-        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title, width="full"),
+        trained.drawing.save("1_2_reconstructions", figures.rows_of(strips), title),
         trained.drawing.save("1_2_build_up", build_up(trained, active), built_title),
     ]
     return Section("1.2", "Reconstructions", [answer], shown)
@@ -188,7 +188,7 @@ def generated(trained: TrainedRBM, samples: np.ndarray) -> Section:
     if are_alike(pixel_variance(samples), real):
         answer.append("The samples are all alike: the chains end in one state.")
     shown = [
-        trained.drawing.save("1_7_generation", figures.rows_of(strips), title, width="full"),
+        trained.drawing.save("1_7_generation", figures.rows_of(strips), title),
         trained.drawing.save("1_7_samples", figures.image_sheet(samples), long_title),
     ]
     return Section("1.7", "Generated images", answer, shown)

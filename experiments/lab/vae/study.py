@@ -85,8 +85,8 @@ def comparison(drawing: Drawing, rows: Mapping[str, TrainedVAE], table: Table) -
     title = "The first test images, decoded from their mean codes"
     sampled = "Samples: codes drawn from the prior"
     shown = [
-        drawing.save("study_reconstructions", figures.rows_of(strips), title, width="full"),
-        drawing.save("study_samples", figures.rows_of(samples), sampled, width="full"),
+        drawing.save("study_reconstructions", figures.rows_of(strips), title),
+        drawing.save("study_samples", figures.rows_of(samples), sampled),
     ]
     return Section("4.4", "Few and many latent variables", [answer], shown, table)
 

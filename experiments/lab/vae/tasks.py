@@ -70,7 +70,7 @@ def reconstructions(trained: TrainedVAE) -> Section:
         f"{number(measures['test_kl'])} nats per test image, "
         f"{_pixels(trained.config)}."
     )
-    figure = trained.drawing.save("4_1", figures.rows_of(strips), title, width="full")
+    figure = trained.drawing.save("4_1", figures.rows_of(strips), title)
     return Section("4.1", "Reconstructions and codes", [answer], [figure])
 
 
@@ -218,7 +218,7 @@ def walks(trained: TrainedVAE) -> Section:
     elif trained.drawing.dataset.num_classes > 1:
         title = "Decoded mean codes of the classes, and sums with them"
         sums = _arithmetic(trained)
-        shown.append(trained.drawing.save("arithmetic", sums, title, width="full"))
+        shown.append(trained.drawing.save("arithmetic", sums, title))
         answer.append(
             "In the second, the difference of two classes' mean codes is added to each class's; "
             "the means are those of the test set."
