@@ -196,4 +196,4 @@ def _walk(images: np.ndarray, words: str, num_classes: int, room: int) -> Sectio
 
 def _section(answer: str | Sequence[str], widget: Widget | None) -> Section:
     paragraphs = [answer] if isinstance(answer, str) else answer
-    return Section("try", "Try it", paragraphs, widget=widget, part="pictures")
+    return Section("try it", "Try it", paragraphs, widget=widget, part="pictures")

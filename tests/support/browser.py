@@ -25,6 +25,7 @@ PROBE = """<script>addEventListener("load", () => {
     links: [...document.links].map(link => link.getAttribute("href")),
     targets: [...document.querySelectorAll("section")].map(section => "#" + section.id),
     cells: document.querySelectorAll("td").length,
+    asked: ASKED,
   };
   const note = document.createElement("pre");
   note.id = "probe";
@@ -33,13 +34,17 @@ PROBE = """<script>addEventListener("load", () => {
 })</script>"""
 
 
-def shown(page: Path, folder: Path, width: int) -> dict[str, Any]:
-    """What Chromium makes of a page, in a window of a width in pixels; skips where it is not."""
+def shown(page: Path, folder: Path, width: int, asked: str = "null") -> dict[str, Any]:
+    """What Chromium makes of a page, in a window of a width in pixels; skips where it is not.
+
+    `asked` is an expression of JavaScript, evaluated when the page has loaded.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
         pytest.skip("no chromium; on Debian: apt install chromium")
     copy = folder / "page.html"
-    copy.write_text(page.read_text().replace("</head>", f"{PROBE}</head>", 1))
+    probe = PROBE.replace("ASKED", asked)
+    copy.write_text(page.read_text().replace("</head>", f"{probe}</head>", 1))
     profile = f"--user-data-dir={folder / 'profile'}"
     command = [chromium, *FLAGS, profile, f"--window-size={width},900", "--dump-dom", str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

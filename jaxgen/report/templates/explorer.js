@@ -20,6 +20,9 @@ const button = (text, act, properties = {}) => make("button", { type: "button", 
 const group = (title, ...content) =>
   make("fieldset", {}, make("legend", {}, title), make("div", { className: "row" }, ...content));
 
+/** Puts the parts into the page, in the columns of that name in the style. */
+const layOut = (name, ...parts) => root.append(make("div", { className: `parts ${name}` }, ...parts));
+
 /** Buttons of which one is chosen; `act` gets its value. Many become a list. */
 function choice(title, options, act) {
   if (options.length > 14) {
@@ -161,8 +164,8 @@ function walkFrames() {
     show();
   });
   sheet.onload = show;
-  sheet.src = frames;
-  root.append(make("div", { className: "stage" }, picture.canvas),
+  sheet.src = `data:${spec.type};base64,${frames}`;
+  layOut("net", make("div", { className: "stage" }, picture.canvas),
     make("div", { className: "panel" }, group("Walk", player.button, where)));
   return { player, picture, place: () => Math.floor(at), sheet };
 }
@@ -210,7 +213,7 @@ function exploreDecoder() {
     context.drawImage(backdrop, 0, 0);
     const [x, y] = [toPad(code[axes[0]]), toPad(-code[axes[1]])];
     context.lineWidth = 4;
-    context.strokeStyle = style.getPropertyValue("--explorer-accent");
+    context.strokeStyle = style.getPropertyValue("--tint");
     context.beginPath();
     context.arc(x, y, 11, 0, 2 * Math.PI);
     context.stroke();
@@ -305,8 +308,8 @@ function exploreDecoder() {
   if (rest.length) bottom.push(make("details", {}, make("summary", {}, `${rest.length} more latent variables`),
     make("div", { className: "sliders" }, ...rest)));
 
-  root.append(make("div", { className: "stage" }, ...stage),
-    make("div", { className: "stage plane" }, ...plane),
+  layOut(plane.length ? "decoder" : "net", make("div", { className: "stage" }, ...stage),
+    ...(plane.length ? [make("div", { className: "stage" }, ...plane)] : []),
     make("div", { className: "panel" }, ...controls),
     Object.assign(group("Latent variables", ...bottom), { className: "wide" }));
   ends.forEach(end => end.show());
@@ -481,19 +484,17 @@ function exploreNet() {
     button("Hold the top half", () => holdPart(row => row < height / 2)),
     button("Hold the left half", () => holdPart((row, column) => column < width / 2)),
     button("Let all go", () => { held.fill(NaN); hold(); }));
-  root.append(
-    make("div", { className: "stage" }, picture.canvas, words),
-    make("div", { className: "stage plane" }, units.canvas, make("small", {}, `${net.b.length} hidden units${net.alone ? "" : " on top"}`)),
+  const count = `${net.b.length} hidden units${net.alone ? "" : " on top"}, lit where on`;
+  layOut("net", make("div", { className: "stage" }, picture.canvas, words, group("Gibbs chain", player.button, stepOnce, speed)),
     make("div", { className: "panel" },
-      group("Gibbs chain", player.button, stepOnce, speed),
       group("Start from", button("Noise", () => {
-        const next = net.noise(asked, uniform);
-        start(next);
+        start(net.noise(asked, uniform));
         if (held.some(value => value === value)) hold();
       }), button("The drawing", () => start(net.from(withHeld(empty()), asked, uniform))), ...buttons),
       tools,
       ...(options ? [options] : []),
-      choice("Show", [["probabilities", "mean"], ["drawn units", "drawn"], ["average of 50 steps", "average"]], value => { show = value; render(); })));
+      choice("Show", [["probabilities", "mean"], ["drawn units", "drawn"], ["average of 50 steps", "average"]], value => { show = value; render(); }),
+      group(count, units.canvas)));
   if (all.length) start(net.from(visibleOf(all[0]), asked, uniform));
   else render();
   return { net, player, picture, held, start, state: () => state, steps: () => steps, arrays };
