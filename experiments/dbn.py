@@ -25,8 +25,9 @@ from experiments.benchmarking.baselines import DENSE
 from experiments.lab import explore
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
-from experiments.lab.drawing import Drawing
+from experiments.lab.drawing import Drawing, sample_sheet
 from experiments.lab.rbm.training import at_gaussian_rates, with_decay
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
@@ -99,17 +100,27 @@ def report(args: Args, session: Session, result: Result) -> Path:
     measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
     error = number(measures["test_reconstruction_error"])
     show(f"test_reconstruction_error {error}; drawing the report")
-    artifacts.write_samples(args, session, dbn.learner(config, session.image_shape), result)
+    learner = dbn.learner(config, session.image_shape)
+    samples = artifacts.write_samples(args, session, learner, result)
+    further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
+        sample_sheet(drawing, samples, [tasks.SAMPLES.format(config.num_sampling_steps)]),
         layers.layer_curves(drawing, len(params), result.step),
         tasks.top_filters(drawing, params),
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *further,
     ]
+<<<<<<< HEAD
     sections.insert(0, explore.of_net(stages["DBN"], drawing, config.binarize, sections))
+=======
+    headline = tasks.headline("DBN", nets, session.dataset)
+>>>>>>> face-page
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    page = artifacts.write(
+        args, session, result, measures, title, model, sections, headline, absent
+    )
     return study.compare(args, session, params[0]) if args.study else page
 
 

@@ -36,6 +36,7 @@ from experiments.lab.rbm.training import (
     rate,
     with_decay,
 )
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -43,8 +44,13 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
+<<<<<<< HEAD
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import number
+=======
+from jaxgen.models import rbm
+from jaxgen.report.page import Headline, number
+>>>>>>> face-page
 from jaxgen.training.loop import Result
 
 
@@ -120,9 +126,21 @@ def report(args: Args, session: Session, result: Result) -> Path:
     trained = tasks.TrainedRBM(args, params, measures, drawing)
     learner = rbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
+    further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
         *tasks.tasks(trained, samples),
+        *further,
+    ]
+    idle = measures["never_on"] + measures["always_on"]
+    headline = [
+        Headline("test reconstruction error", error, "mean squared, per pixel; lower is better"),
+        Headline(
+            "free-energy gap, test less training images",
+            f"{number(measures['free_energy_gap'], 3)} nats",
+            "near 0 if test images are as probable to the model as training images",
+        ),
+        Headline("hidden units in use", f"{1 - idle:.0%}", "on in 1 to 99 % of the test images"),
     ]
     net = dbn.tied((params,))
     sections.insert(0, explore.of_net(net, drawing, config.binarize, sections))
@@ -131,7 +149,9 @@ def report(args: Args, session: Session, result: Result) -> Path:
     model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "
     model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    page = artifacts.write(
+        args, session, result, measures, title, model, sections, headline, absent
+    )
     return study.compare(args, session, result) if args.study else page
 
 

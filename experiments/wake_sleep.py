@@ -22,8 +22,9 @@ from experiments.benchmarking.baselines import DENSE
 from experiments.lab import explore
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
-from experiments.lab.drawing import Drawing, error_curve
+from experiments.lab.drawing import Drawing, error_curve, sample_sheet
 from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
+from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
@@ -162,18 +163,28 @@ def report(args: Args, session: Session, result: Result) -> Path:
     error = number(measures["test_reconstruction_error"])
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     learner = wake_sleep.learner(config, session.image_shape)
-    artifacts.write_samples(args, session, learner, result)
+    samples = artifacts.write_samples(args, session, learner, result)
+    title = "Fine-tuning by probabilities and by drawn states"
+    further, absent = elsewhere(args, {"": title})
     sections = [
+        sample_sheet(drawing, samples, [tasks.SAMPLES.format(config.num_sampling_steps)]),
         error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *further,
     ]
+<<<<<<< HEAD
     sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
+=======
+    headline = tasks.headline("fine-tuned DBN", nets, session.dataset)
+>>>>>>> face-page
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
-    page = artifacts.write(args, session, result, measures, title, model, sections)
+    page = artifacts.write(
+        args, session, result, measures, title, model, sections, headline, absent
+    )
     if not args.study:
         return page
     before, after = nets["DBN"], nets["fine-tuned DBN"]

@@ -105,6 +105,14 @@ def class_sheet(
     return Section("classes", "Classes asked for", answer, [figure], part="pictures")
 
 
+def sample_sheet(drawing: Drawing, images: np.ndarray, answer: Sequence[str]) -> Section:
+    """The first samples of a run, in the order in which they came."""
+    sheet, title = figures.image_sheet(images), f"The first {len(images)} samples"
+    return Section(
+        "samples", "Samples", answer, [drawing.save("samples", sheet, title)], part="pictures"
+    )
+
+
 def error_curve(
     drawing: Drawing,
     folders: Mapping[str, Path],
@@ -137,4 +145,5 @@ def error_curve(
     figure = drawing.save(
         file, figures.curves(curves, x="epoch", y=title.lower()), f"{title} over the epochs"
     )
-    return Section("training", title, [f"{title}: {meaning}.", *ends], [figure])
+    answer = [f"{title}: {meaning}.", *ends]
+    return Section("training", title, answer, [figure], part="pictures")

@@ -4,6 +4,7 @@ Each function takes the other sections of its page, because their figures decide
 page is left for the model's weights.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,12 +52,13 @@ def of_vae(trained: TrainedVAE, others: Sequence[Section]) -> Section:
             off = trained.images(codes, labels) - rounded.images(codes, labels)
             dots = "the dots are the codes of test images"
             dots += ", coloured by class" if dataset.num_classes > 1 else ""
+            question = "Drag in the plane, move a slider or take the code of a test image."
             answer = (
-                "Drag in the plane, move the sliders or take the code of a test image: the decoder "
-                f"draws E[x|z] at once. Latent variables come in the order of their divergence, "
-                f"and {dots}. {_precision(precision, off)}"
+                f"The decoder draws E[x|z] at once. In the plane {dots}; the rings are at 1, 2 and "
+                "3. Latent variables come in the order of their divergence. "
+                f"{_precision(precision, off)}"
             )
-            return _section(answer, widget)
+            return _section(question, answer, widget)
     ends, labels = trained.mean[:NUM_ENDS], split.labels[:NUM_ENDS]
     lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS + 1)[:-1]
     images = trained.images(jnp.swapaxes(lines, 0, 1), labels[:, None])
@@ -67,7 +69,7 @@ def of_vae(trained: TrainedVAE, others: Sequence[Section]) -> Section:
 def of_gan(trained: TrainedGAN, others: Sequence[Section]) -> Section:
     """The generator at codes by hand; of convolutions, or a generator too large, a walk."""
     room, generator = _room(others), trained.nets.generator
-    dataset = trained.drawing.dataset
+    dataset, size = trained.drawing.dataset, trained.latent_size
     if isinstance(generator, gan.Generator):
         net = decoder_of_gan(generator, adversarial.sampler(trained.state))
         weights = np.asarray(net.layers[0].kernel)
@@ -80,13 +82,15 @@ def of_gan(trained: TrainedGAN, others: Sequence[Section]) -> Section:
                 average=rounded_to(precision, adversarial.sampler(trained.state))
             )
             off = trained.images(codes) - trained._replace(state=state).images(codes)
+            question = "Draw a random code, drag in the plane, or walk from one code to another."
             answer = (
-                "Draw a random code, drag in the plane of two of its numbers or move the sliders: "
-                "the generator draws the image at once. Latent variables come in the order of the "
-                "length of their weights into the first layer; a single one of "
-                f"{trained.latent_size} changes little. {_precision(precision, off)}"
+                "The generator draws the image at once. The plane passes through 0, the code and a "
+                f"random direction; at its second ring codes have the usual length, "
+                f"{math.sqrt(size):.3g}. One of the {size} latent variables alone changes little; "
+                "they come in the order of the length of their weights into the first layer. "
+                f"{_precision(precision, off)}"
             )
-            return _section(answer, widget)
+            return _section(question, answer, widget)
     ends = trained.codes("explorer", NUM_ENDS)
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS + 1)[:-1]
     images = trained.images(jnp.swapaxes(arcs, 0, 1))
@@ -97,32 +101,36 @@ def of_net(
     net: dbn.Net, drawing: Drawing, binarize: Binarize, others: Sequence[Section]
 ) -> Section:
     """The Gibbs chain of an RBM, a DBN or a fine-tuned one, with pixels and labels to hold."""
-    dataset, layers = drawing.dataset, bool(net.generative)
+    dataset = drawing.dataset
     names = (dataset.image_shape, dataset.class_names, binarize, dataset.test.images)
     found = explorer.net(explorer.Net(*net), *names, _room(others))
     if not found:
-        what = "The Gibbs chain runs in the page of smaller nets: these weights would make it "
-        return _section(f"{what}larger than {explorer.PAGE_BYTES / 1e6:g} MB.", None)
-    widget, precision = found
-    chain = "h ~ p(h|v), then v ~ p(v|h)"
-    if layers:
-        chain = "the top pair, and a down pass through the generative weights shows the image"
-    held = "Pixels that you draw are put back after every step, so the chain draws the others given"
-    held += " these: it fills in the rest."
-    if layers:
-        held = (
-            "Pixels that you draw are put back after every down pass, and an up pass through the "
-            "recognition weights takes the image to the top pair again: the others are filled in, "
-            "as well as the up pass is the posterior."
+        answer = (
+            "The Gibbs chain runs in the pages of smaller nets: the weights of this one would make "
+            f"the page larger than {explorer.PAGE_BYTES / 1e6:g} MB."
         )
-    answer = [f"A Gibbs chain: {chain}. {held} {_precision(precision)}"]
+        return _section("", answer, None)
+    widget, precision = found
+    chain = (
+        "The chain draws h ~ p(h|v), then v ~ p(v|h). Held pixels, which are tinted, are put back "
+        "after every step, so the others are drawn given these."
+    )
+    if net.generative:
+        chain = (
+            "The chain is that of the top pair, and a down pass through the generative weights "
+            "shows its image. Held pixels, which are tinted, are put back into that image, and an "
+            "up pass through the recognition weights takes it to the top pair again, so the others "
+            "are drawn given these as well as the up pass is the posterior."
+        )
+    answer = [f"{chain} {_precision(precision)}"]
     if "b_labels" in net.top:
         answer.append(
             "The label units are held at the class that is chosen, or drawn too. The bar in a "
             "class's button is its probability given the layer beside the label units, so a digit "
             "that you draw is classified as you draw it."
         )
-    return _section(answer, widget)
+    question = "Run the Gibbs chain, or draw a part of an image and let it fill in the rest."
+    return _section(question, answer, widget)
 
 
 def decoder_of_vae(params: vae.Params, nets: vae.Nets) -> Decoder:
@@ -191,9 +199,12 @@ def _walk(images: np.ndarray, words: str, num_classes: int, room: int) -> Sectio
     )
     if num_classes:
         answer += " The class changes from one code to the next."
-    return _section(answer, explorer.walk(frames, SECONDS, room))
+    question = "Walk through the codes, by hand or by itself."
+    return _section(question, answer, explorer.walk(frames, SECONDS, room))
 
 
-def _section(answer: str | Sequence[str], widget: Widget | None) -> Section:
+def _section(question: str, answer: str | Sequence[str], widget: Widget | None) -> Section:
     paragraphs = [answer] if isinstance(answer, str) else answer
-    return Section("try it", "Try it", paragraphs, widget=widget, part="pictures")
+    return Section(
+        *("try it", "Try it", paragraphs), question=question, widget=widget, part="pictures"
+    )

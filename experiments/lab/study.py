@@ -6,6 +6,7 @@ folder for each program that it trains.
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from experiments.running.args import RunArgs
 from experiments.running.session import Session, session_for
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, escape, number
+from jaxgen.report.page import Absent, Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Result
 
@@ -111,6 +112,22 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     write_json(session.folder / "study.json", lines)
     page = session.folder / "study.html"
     return report.write_page(page, study.title, facts=facts, sections=study.sections(rows, table))
+
+
+def elsewhere(args: StudyArgs, tasks: Mapping[str, str]) -> tuple[list[Section], list[Absent]]:
+    """What the page of a run says of the tasks of its study, by number and title.
+
+    With `--study` a section leads to the page of the study; without it the tasks are absent, and
+    the command is that of the run with `--study`, which trains nothing of it again.
+    """
+    if args.study:
+        title, links = "The study", [Link("Variants of this run side by side", "study.html")]
+        answer = [", ".join(f"{task} {title}".strip() for task, title in tasks.items()) + "."]
+        return [Section(", ".join(filter(None, tasks)), title, answer, links=links)], []
+    words = [word for word in shlex.split(run_manifest.command()) if word != "--overwrite"]
+    added = [word for word in ("--resume", "--study") if word not in words]
+    command = shlex.join([*words, *added])
+    return [], [Absent(task, title, command) for task, title in tasks.items()]
 
 
 def as_own_run(

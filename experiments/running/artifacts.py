@@ -27,15 +27,27 @@ MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
 """The files that `experiments.compare` adds to a run folder."""
 
 
-def facts(args: RunArgs, session: Session, result: Result, model: str) -> dict[str, str | Link]:
-    """The table at the head of a page."""
+QUICK = (
+    "This is a quick run (`--quick`): a short training on small scans, to try the program. It does "
+    "not show what the model can do."
+)
+
+
+def lead(args: RunArgs, session: Session, model: str) -> list[str]:
+    """What was trained, in the words at the top of a page."""
+    num = len(session.dataset.train.images)
+    trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
+    trained += f"epochs, batch {args.batch_size}, seed {args.seed}."
+    return [f"{model[:1].upper()}{model[1:]}.", trained, *([QUICK] if args.quick else [])]
+
+
+def facts(args: RunArgs, session: Session, result: Result) -> dict[str, str | Link]:
+    """The table at the end of a page."""
     digest = checkpoint.digest(result.state.params)
     steps = result.step - result.first_step
     train_s = f"{result.train_s:.1f} s for {steps} steps in this process"
     return {
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
-        "model": model,
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed}",
         "time": f"compilation {result.compile_s:.1f} s, training {train_s}",
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "parameters": f"sha256 {digest}",
@@ -107,14 +119,14 @@ def write(
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
-    head = facts(args, session, result, model)
+    head = facts(args, session, result)
     first = islice(metrics.items(), 3)
     page = report.write_page(
         folder / "report.html",
         title,
         facts=head,
         sections=sections,
-        lead=[f"{model}."],
+        lead=lead(args, session, model),
         headline=headline or [Headline(k.replace("_", " "), number(x)) for k, x in first],
         absent=absent,
     )

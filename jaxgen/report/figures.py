@@ -310,30 +310,50 @@ def rows_of(
     width = HALF if num <= MANY else FULL
     left = all(len(name) <= SHORT for name in strips)
     labels = [*strips] if left else [textwrap.fill(name, int(13 * width)) for name in strips]
-    gutter = 0.09 * max(map(len, labels)) if left else 0.0
+    gutter = 0.1 + max(map(_length, labels)) if left else 0.0
+    line = 0.18  # inches, as all lengths here
+    above = [0.05 if left else line * (1.4 + label.count("\n")) for label in labels]
     heights = [(width - gutter) * sheet.shape[0] / sheet.shape[1] for sheet in sheets]
-    lines = 0 if left else sum(1 + label.count("\n") for label in labels)
-    upright = max(map(len, heads), default=0) * num > 10 * (width - gutter)
-    above = (0.08 * max(map(len, heads)) if upright else 0.25) if heads else 0.0
-    height = sum(heights) + 0.19 * lines + 0.07 * len(sheets) + above + (0.3 if title else 0.0)
-    figure = _figure(width, height)
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    panels = figure.subplots(len(sheets), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, label, sheet in zip(panels, labels, sheets, strict=True):
+    longest = max(map(_length, heads), default=0.0)
+    upright = longest > (width - gutter) / num
+    above[0] += (longest + 0.05 if upright else line) * bool(heads)
+    head = 1.5 * line * (1 + title.count("\n")) if title else 0.0
+    height = head + sum(above) + sum(heights)
+    figure, top = _figure(width, height), height - head
+    figure.set_layout_engine("none")
+    if title:
+        figure.suptitle(title, y=1.0 - 0.25 * line / height, fontsize=10, parse_math=False)
+    for label, sheet, space, size in zip(labels, sheets, above, heights, strict=True):
+        top -= space + size
+        axes = figure.add_axes((gutter / width, top / height, 1.0 - gutter / width, size / height))
         _show(axes, sheet, "gray", (0.0, 1.0))
         if left:
-            axes.set_ylabel(label, rotation=0, ha="right", va="center")
-            axes.yaxis.label.set_parse_math(False)
+            axes.set_ylabel(label, rotation=0, ha="right", va="center", parse_math=False)
         else:
-            axes.set_title(label, loc="left", pad=2, parse_math=False)
+            axes.set_title(label, loc="left", pad=2.5, parse_math=False)
     if heads:
         step = sheets[0].shape[1] / num
-        panels[0].set_xticks([step * (index + 0.5) for index in range(len(heads))], heads)
-        panels[0].xaxis.tick_top()
-        panels[0].tick_params(length=0, labelrotation=90.0 * upright)
-        for text in panels[0].get_xticklabels():
+        axes = figure.axes[0]
+        axes.set_xticks([step * (index + 0.5) for index in range(len(heads))], heads)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, labelrotation=90.0 * upright, pad=1.0)
+        for text in axes.get_xticklabels():
             text.set_parse_math(False)
     return figure
+
+
+def _length(text: str, size: float = 10.0) -> float:
+    """The length of a text in inches, its dollar signs as they are."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        lines = text.split("\n")
+        font = FontProperties(size=size)
+        return (
+            max(text_to_path.get_text_width_height_descent(x, font, False)[0] for x in lines) / 72
+        )
 
 
 @own_style()

@@ -188,7 +188,7 @@ ASKED = """(() => {
   press("b & <b>");
   press("Step");
   const label = last.state().label;
-  press("Let all go");
+  press("Release all");
   press("Run");
   const runs = last.player.frame > 0;
   press("Pause");

@@ -36,6 +36,11 @@ up = jax.jit(dbn.up)
 top_probs = jax.jit(lambda top, below: jax.nn.sigmoid(rbm.hidden_logits(top, below)))
 
 
+def tasks_of(config: dbn.Config) -> dict[str, str]:
+    """The task that the study answers, which needs binary units: it turns layers upside down."""
+    return {"2.4": "Top states as images"} if config.visible == "binary" else {}
+
+
 def variants(args: DBNArgs, num_visible: int) -> list[Variant[DBNArgs]]:
     """Both variants, with a top as wide as the image."""
     sizes = (args.model.hidden_sizes[0], num_visible)

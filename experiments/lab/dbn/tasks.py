@@ -25,7 +25,7 @@ from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Net
 from jaxgen.random import Binarize, bernoulli
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Headline, Section, number
 
 NUM_MEASURED = 1000
 """Samples, and test images, that distances and variances are measured on."""
@@ -41,6 +41,7 @@ COLUMNS = {
     **SAMPLE_COLUMNS,
 }
 """Measures and their titles in a table."""
+SAMPLES = "E[v|h1] after {} Gibbs steps of the top pair from random top units, and a down pass."
 ERROR = "mean over pixels of (x - E[v|h])^2 after an up and a down pass, x the image in [0, 1]"
 
 
@@ -186,6 +187,33 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
     measures |= {label: each.measures for label, each in nets.items()}
     table = tabulate(measures, SAMPLE_COLUMNS)
     return Section(name, "Generated images", _in_words(measures, args.gain), shown, table)
+
+
+def headline(label: str, nets: Nets, dataset: Dataset) -> list[Headline]:
+    """The numbers of one of the nets at the top of its page, beside those of the others."""
+    key = "test_reconstruction_error"
+    others = ", ".join(
+        f"{x} {number(each.measures[key])}" for x, each in nets.items() if x != label
+    )
+    measures, test = nets[label].measures, dataset.test.images[:NUM_MEASURED] / 255.0
+    real = measure_samples(test, dataset)["nearest_training_distance"]
+    distance = number(measures["nearest_training_distance"], 3)
+    if "test_error" in measures:
+        share = f"{100 * measures['test_error']:.3g} %"
+        last = Headline("test images classified wrongly", share, "by free energy")
+    else:
+        gap = f"{number(measures['free_energy_gap'], 3)} nats"
+        note = "test less training images, of the top pair; near 0 without overfitting"
+        last = Headline("free-energy gap", gap, note)
+    return [
+        Headline(key.replace("_", " "), number(measures[key]), f"per pixel; {others}"),
+        Headline(
+            "distance of samples to the nearest training image",
+            distance,
+            f"of test images {number(real, 3)}",
+        ),
+        last,
+    ]
 
 
 def _in_words(measures: Mapping[str, Mapping[str, float]], gain: float) -> Sequence[str]:

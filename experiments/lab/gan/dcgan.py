@@ -15,13 +15,13 @@ from experiments.lab.drawing import Drawing, file_name
 from experiments.lab.gan import tasks, training
 from experiments.lab.gan.tasks import GANReport, failures_in_words
 from experiments.lab.gan.training import GANArgs
-from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, run, variant
+from experiments.lab.study import Study, StudyArgs, Variant, as_own_run, elsewhere, run, variant
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
 from jaxgen.report import figures
-from jaxgen.report.page import Link, Section, Table, number
+from jaxgen.report.page import Section, Table, number
 from jaxgen.training.loop import Result
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,8 @@ COLUMNS = {
 }
 NUM_COLUMNS = 10
 TITLE = "Update ratios, batch normalisation, Adam"
+TASKS = {"5.1.2": "Update ratios", "5.1.3": "Without batch normalisation; Adam at 1e-3"}
+"""Those of the study, by number."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     game = dcgan.game(args.model, session.image_shape)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
     state, size = jax.device_get(result.state), dcgan.image_size(session.image_shape)
-    further = [exported(args.model, size, state, session.folder), compared(args.study)]
+    further, absent = elsewhere(args, TASKS)
+    further = [*further, exported(args.model, size, state, session.folder)]
     model = described(args.model, session.image_shape)
-    return tasks.write(args, session, result, game, title, model, further)
+    return tasks.write(args, session, result, game, title, model, further, absent)
 
 
 def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Section:
@@ -104,13 +107,6 @@ def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Sec
         "names."
     )
     return Section("5.1.4", "For PyTorch", [answer])
-
-
-def compared(study: bool) -> Section:
-    """5.1.2, 5.1.3: a link to the comparison, or the flag that makes it."""
-    how = "--study trains the variants of the lab as well and compares them in study.html."
-    links = [Link("The comparison", "study.html")] if study else []
-    return Section("5.1.2, 5.1.3", TITLE, [] if study else [how], links=links)
 
 
 def _module(config: dcgan.Config, size: int) -> str:

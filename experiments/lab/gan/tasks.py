@@ -25,7 +25,7 @@ from jaxgen.files import make_folder
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
-from jaxgen.report.page import Figure, Section, Table, number
+from jaxgen.report.page import Absent, Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
@@ -116,7 +116,7 @@ def progress(trained: TrainedGAN) -> Section:
         f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the "
         "folder `progress`."
     )
-    return Section("5.2, 5.3", "Fixed codes", [answer], shown)
+    return Section("5.2, 5.3", "Fixed codes", [answer], shown, part="pictures")
 
 
 def samples(
@@ -150,7 +150,7 @@ def samples(
         )
     else:
         answer.append("A VAE's samples are set beside these with --vae.")
-    return Section("5.1.1", "Samples", answer, shown)
+    return Section("5.1.1", "Samples", answer, shown, part="pictures")
 
 
 def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
@@ -331,6 +331,7 @@ def write(
     title: str,
     model: str,
     further: Sequence[Section] = (),
+    absent: Sequence[Absent] = (),
 ) -> GANReport:
     """Measures a trained GAN and writes the files of its run."""
     state, drawing = jax.device_get(result.state), Drawing(session.dataset, session.folder)
@@ -347,16 +348,39 @@ def write(
     numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
     show(f"step {result.step}: {numbers}; drawing the report")
     sections = [
-        training(drawing, log, failures, smoothing),
-        progress(trained),
         samples(drawing, images, args.vae, measures["sample_spread"], config.ema_decay),
         *asked_classes(trained, game),
+        progress(trained),
+        *further,
+        training(drawing, log, failures, smoothing),
         nearest,
         walks(trained),
         filters(trained),
         arithmetic(trained),
-        *further,
     ]
+<<<<<<< HEAD
     sections.insert(0, explore.of_gan(trained, sections))
     page = artifacts.write(args, session, result, measures, title, model, sections)
+=======
+    headline = [
+        Headline(
+            "distance of samples to the nearest training image",
+            number(measures["sample_distance"], 3),
+            f"of test images {number(measures['test_distance'], 3)}; far less is a blur or a copy",
+        ),
+        Headline(
+            "spread of the samples",
+            number(measures["sample_spread"], 2),
+            "variance of the pixels, 1 as of test images, 0 if all are alike",
+        ),
+        Headline(
+            "D(x) and D(G(z)) at the end",
+            f"{number(measures['d_real'], 2)} and {number(measures['d_fake'], 2)}",
+            "what D gives real images and G's; equal if it cannot tell them apart",
+        ),
+    ]
+    page = artifacts.write(
+        args, session, result, measures, title, model, sections, headline, absent
+    )
+>>>>>>> face-page
     return GANReport(trained, measures, failures, page)

@@ -57,6 +57,17 @@ Rows = Mapping[str, TrainedRBM]
 gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
 
+def tasks_of(config: rbm.Config) -> dict[str, str]:
+    """The tasks that the study answers, by number; Gaussian units have no grey values to compare."""
+    titles = {
+        "1.4": "Grey values instead of sampled ones",
+        "1.5": "CD-k with larger k",
+        "1.6": "Other learning rates",
+        "1.8": "Fewer and more hidden units",
+    }
+    return {k: x for k, x in titles.items() if k != "1.4" or config.visible == "binary"}
+
+
 def variants(args: RBMArgs) -> list[Variant[RBMArgs]]:
     """One change at a time: grey input, k of CD-k, learning rate, number of hidden units.
 
@@ -214,13 +225,11 @@ def sections(session: Session, rows: Rows, _: Table) -> list[Section]:
         write_page(name, rows[name])
     by_rate = by("learning_rate", beside([*RATES[rows[lab].args.model.visible]]))
     by_size = by("num_hidden", beside([*NUM_HIDDEN]))
-    grey = "Grey values instead of sampled ones"
-    return [
-        *([section(session, "1.4", grey, beside([GREY]))] if GREY in rows else []),
-        section(session, "1.5", "CD-k with larger k", beside([*GIBBS_STEPS])),
-        section(session, "1.6", "Other learning rates", by_rate),
-        section(session, "1.8", "Fewer and more hidden units", by_size),
-    ]
+    by_steps = beside([*GIBBS_STEPS])
+    shown = {"1.4": beside([GREY]) if GREY in rows else {}, "1.5": by_steps, "1.6": by_rate}
+    shown |= {"1.8": by_size}
+    titles = tasks_of(rows[lab].args.model)
+    return [section(session, name, title, shown[name]) for name, title in titles.items()]
 
 
 def compare(args: RBMArgs, session: Session, result: Result) -> Path:

@@ -9,8 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+<<<<<<< HEAD
 from experiments.lab import explore
 from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet
+=======
+from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet, sample_sheet
+from experiments.lab.study import elsewhere
+>>>>>>> face-page
 from experiments.lab.vae.training import (
     TrainedVAE,
     VAEArgs,
@@ -27,7 +32,7 @@ from jaxgen.evaluation import latent
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Figure, Section, Table, number
+from jaxgen.report.page import Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
@@ -275,7 +280,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
         "variables are active."
     )
-    return Section("training", "The ELBO and its parts", [answer], shown)
+    return Section("training", "The ELBO and its parts", [answer], shown, part="pictures")
 
 
 def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
@@ -360,26 +365,36 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     learner = vae.learner(nets.config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
-    title = f"First {len(samples)} samples: codes from the prior"
-    sheet = drawing.save("samples", figures.image_sheet(samples), title)
     answer = "E[x|z] for codes drawn from the prior N(0, I)."
     classes = []
     if nets.config.num_classes:
         answer = "E[x|z, y] for codes drawn from the prior N(0, I) and classes drawn uniformly."
         asked = "Codes are drawn from the prior N(0, I), and the class is given to the decoder."
         classes = [class_sheet(drawing, partial(learner.sample, result.state), asked)]
+    further, absent = elsewhere(args, {"4.4": "Few and many latent variables"})
     sections = [
+        sample_sheet(drawing, samples, [answer]),
+        *classes,
         training(trained, lines),
-        likelihood(args, trained),
         reconstructions(trained),
         latent_boxes(trained),
         scatter(trained),
         grids(trained),
-        Section("samples", "Samples", [answer], [sheet], part="pictures"),
-        *classes,
+        *further,
         walks(trained),
+        likelihood(args, trained),
+    ]
+    codes_used = f"{measures['test_active_units']:.0f} of {nets.config.latent_size}"
+    headline = [
+        Headline(
+            "bound of the test log likelihood",
+            f"{number(measures['test_bound'])} nats",
+            f"per image, importance-weighted with {args.bound_samples:,} codes",
+        ),
+        Headline("test ELBO", f"{number(measures['test_elbo'])} nats", "per image, with one code"),
+        Headline("latent variables in use", codes_used, "their mean varies over the test images"),
     ]
     sections.insert(0, explore.of_vae(trained, sections))
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
-    artifacts.write(args, session, result, measures, title, model, sections)
+    artifacts.write(args, session, result, measures, title, model, sections, headline, absent)
     return trained

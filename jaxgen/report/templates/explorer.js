@@ -112,11 +112,11 @@ function onDrag(canvas, act, end = () => {}) {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
     act(event);
-    event.preventDefault();
-    canvas.focus({ preventScroll: true });
   });
   canvas.addEventListener("pointermove", event => {
-    if (canvas.hasPointerCapture(event.pointerId)) event.getCoalescedEvents?.().length ? event.getCoalescedEvents().forEach(act) : act(event);
+    if (!canvas.hasPointerCapture(event.pointerId)) return;
+    const all = event.getCoalescedEvents?.() ?? [];
+    (all.length ? all : [event]).forEach(each => act(each));
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, end);
 }
@@ -170,19 +170,48 @@ function walkFrames() {
   return { player, picture, place: () => Math.floor(at), sheet };
 }
 
+/** The axis of a plane that is a random direction, and no latent variable. */
+const RANDOM = -1;
+
 /** Codes by hand, and the image that a decoder makes of them. */
 function exploreDecoder() {
   const arrays = arraysOf(root.querySelector("script[type='text/plain']").textContent, spec.precision, spec.sizes);
   const decoder = new Decoder(spec, arrays), { shape, order, arc, classes, dots } = spec;
   const size = order.length, points = dots ? arrays[dots.array] : null, extent = 3;
   const randomCode = () => Float32Array.from({ length: size }, () => normal(Math.random));
-  let code = new Float32Array(size), label = 0, axes = size > 1 ? [order[0], order[1]].sort((a, b) => a - b) : [0, 0];
+  let code = new Float32Array(size), label = 0;
+  const axes = [...(points ? order.slice(0, 2).sort((a, b) => a - b) : [RANDOM, RANDOM])], directions = [];
 
   const picture = new Picture(shape, { "aria-label": "decoded image" });
   const words = make("output", {});
   const pad = make("canvas", { width: 440, height: 440, tabIndex: 0, className: "pad", role: "application" });
   const backdrop = make("canvas", { width: 440, height: 440 });
   const toPad = value => 220 + 200 * value / extent;
+  const coordinate = (of, k) => dot(directions[k], of) / dot(directions[k], directions[k]);
+
+  /** The directions of the plane: of latent variables, or random with half a code's usual length.
+
+      The first of two random ones is that of the code, so that the plane passes through it. */
+  function direct() {
+    axes.forEach((axis, k) => {
+      directions[k] = axis === RANDOM ? randomCode() : new Float32Array(size);
+      if (axis !== RANDOM) directions[k][axis] = 1;
+    });
+    if (axes[0] === RANDOM && axes[1] === RANDOM && dot(code, code)) directions[0] = code;
+    axes.forEach((axis, k) => {
+      if (axis !== RANDOM) return;
+      const part = k || axes[1] !== RANDOM ? dot(directions[k], directions[1 - k]) / dot(directions[1 - k], directions[1 - k]) : 0;
+      const free = directions[k].map((value, i) => value - part * directions[1 - k][i]);
+      const scale = Math.sqrt(size / dot(free, free)) / 2;
+      directions[k] = free.map(value => scale * value);
+    });
+  }
+
+  /** The code moved within the plane. */
+  function inPlane(x, y) {
+    const [dx, dy] = [near(x) - coordinate(code, 0), near(y) - coordinate(code, 1)];
+    set(code.map((value, i) => value + dx * directions[0][i] + dy * directions[1][i]));
+  }
 
   function drawBackdrop() {
     const context = backdrop.getContext("2d"), ink = getComputedStyle(root).color;
@@ -200,9 +229,10 @@ function exploreDecoder() {
     if (!points) return;
     context.globalAlpha = 0.55;
     dots.labels.forEach((of, index) => {
+      const each = points.subarray(index * size, (index + 1) * size);
       context.fillStyle = classes.length > 1 ? `hsl(${360 * of / classes.length} 65% 50%)` : ink;
       context.beginPath();
-      context.arc(toPad(points[index * size + axes[0]]), toPad(-points[index * size + axes[1]]), 3.5, 0, 2 * Math.PI);
+      context.arc(toPad(coordinate(each, 0)), toPad(-coordinate(each, 1)), 3.5, 0, 2 * Math.PI);
       context.fill();
     });
   }
@@ -211,21 +241,21 @@ function exploreDecoder() {
     const context = pad.getContext("2d"), style = getComputedStyle(root);
     context.clearRect(0, 0, 440, 440);
     context.drawImage(backdrop, 0, 0);
-    const [x, y] = [toPad(code[axes[0]]), toPad(-code[axes[1]])];
+    const [across, up] = [coordinate(code, 0), coordinate(code, 1)], [x, y] = [toPad(across), toPad(-up)];
     context.lineWidth = 4;
     context.strokeStyle = style.getPropertyValue("--tint");
     context.beginPath();
     context.arc(x, y, 11, 0, 2 * Math.PI);
     context.stroke();
-    const [across, up] = axes.map(axis => `latent ${axis} ${code[axis].toFixed(2)}`);
-    pad.setAttribute("aria-label", `plane of the code: ${across}, ${up}; arrow keys move`);
+    pad.setAttribute("aria-label",
+      `plane of the code: across ${across.toFixed(1)}, up ${up.toFixed(1)}; arrow keys move`);
   }
 
   function render() {
     picture.draw(decoder.decode(code, label));
     if (size > 1) drawPad();
     for (const each of sliders) each.show(code[each.axis]);
-    words.textContent = `|z| = ${Math.sqrt(code.reduce((sum, z) => sum + z * z, 0)).toFixed(2)}`;
+    words.textContent = `|z| = ${Math.sqrt(dot(code, code)).toFixed(1)}; usual is ${Math.sqrt(size).toFixed(1)}`;
   }
 
   function set(next) {
@@ -239,17 +269,10 @@ function exploreDecoder() {
     slider(`latent ${axis}`, { min: -extent, max: extent, step: 0.01, value: 0 }, value => moved(axis, value)), { axis }));
   const near = number => Math.min(Math.max(number, -extent), extent);
   onDrag(pad, event => {
-    const [x, y] = placeOf(event, pad), next = code.slice();
-    next[axes[0]] = near((440 * x - 220) / 200 * extent);
-    next[axes[1]] = near((220 - 440 * y) / 200 * extent);
-    set(next);
+    const [x, y] = placeOf(event, pad);
+    inPlane((440 * x - 220) / 200 * extent, (220 - 440 * y) / 200 * extent);
   });
-  onArrows(pad, (across, down) => {
-    const next = code.slice();
-    next[axes[0]] = near(next[axes[0]] + 0.1 * across);
-    next[axes[1]] = near(next[axes[1]] - 0.1 * down);
-    set(next);
-  });
+  onArrows(pad, (across, down) => inPlane(coordinate(code, 0) + 0.1 * across, coordinate(code, 1) - 0.1 * down));
 
   const ends = [0, 1].map(index => {
     const end = { code: randomCode(), picture: new Picture(shape, { "aria-hidden": true }), label: 0 };
@@ -266,8 +289,9 @@ function exploreDecoder() {
     where.show(t);
     render();
   }
-  const where = slider("from A to B", { min: 0, max: 1, step: 0.01, value: 0 }, t => { player.pause(); walk(t); });
-  const player = new Player(["Play the walk", "Pause"], elapsed => {
+  const where = slider("", { min: 0, max: 1, step: 0.01, value: 0 }, t => { player.pause(); walk(t); });
+  where.range.setAttribute("aria-label", "place on the walk from A to B");
+  const player = new Player(["Play", "Pause"], elapsed => {
     waited += elapsed;
     if (still.matches && waited < 1) return;
     const next = part + direction * (still.matches ? 0.1 : waited / 4);
@@ -283,7 +307,11 @@ function exploreDecoder() {
     ends.forEach(end => end.show());
     render();
   }));
-  controls.push(group("Code", button("New random code", () => set(randomCode()), { className: "main" }),
+  controls.push(group("Code", button("New random code", () => {
+    code = randomCode();
+    direct();
+    set(code);
+  }, { className: "main" }),
     button("Zero", () => set(new Float32Array(size)))));
   if (spec.images) {
     const { buttons } = thumbnails(spec.images, shape, index => {
@@ -297,13 +325,22 @@ function exploreDecoder() {
   const plane = [];
   if (size > 1) plane.push(pad);
   if (size > 2) {
-    const lists = axes.map((_, index) => make("select", {
-      onchange: event => { axes[index] = Number(event.target.value); drawBackdrop(); drawPad(); },
-    }, ...order.map(axis => make("option", { value: axis, selected: axis === axes[index] }, axis))));
-    plane.push(make("label", {}, "across: latent ", lists[0]), make("label", {}, "up: latent ", lists[1]));
+    const names = [["random", RANDOM], ...order.map(axis => [`latent ${axis}`, axis])];
+    const lists = axes.map((_, k) => make("select", {
+      onchange: event => { axes[k] = Number(event.target.value); direct(); drawBackdrop(); drawPad(); },
+    }, ...names.map(([text, axis]) => make("option", { value: axis, selected: axis === axes[k] }, text))));
+    const turn = button("Turn the plane about the code", () => {
+      axes.fill(RANDOM);
+      lists.forEach(list => { list.value = RANDOM; });
+      direct();
+      drawBackdrop();
+      render();
+    });
+    plane.push(make("div", { className: "row" }, make("label", {}, "across ", lists[0]), make("label", {}, "up ", lists[1]), turn));
   }
   const [first, rest] = [sliders.slice(0, size > 12 ? 8 : size), sliders.slice(size > 12 ? 8 : size)];
-  controls.push(group("Walk between two codes", ends[0].button, where, ends[1].button, player.button, ends[0].keep, ends[1].keep));
+  controls.push(group("Walk between two codes", make("div", { className: "ends" }, ends[0].button, where, ends[1].button),
+    player.button, ends[0].keep, ends[1].keep));
   const bottom = [make("div", { className: "sliders" }, ...first)];
   if (rest.length) bottom.push(make("details", {}, make("summary", {}, `${rest.length} more latent variables`),
     make("div", { className: "sliders" }, ...rest)));
@@ -313,10 +350,11 @@ function exploreDecoder() {
     make("div", { className: "panel" }, ...controls),
     Object.assign(group("Latent variables", ...bottom), { className: "wide" }));
   ends.forEach(end => end.show());
+  direct();
   drawBackdrop();
   if (points) code = points.slice(0, size);
   if (points && spec.conditional) { label = dots.labels[0]; controls[0].show(label); ends.forEach(end => end.show()); }
-  if (!points) code = ends[0].code.slice();
+  if (!points) code = directions[0].map(value => 2 * value);
   render();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawBackdrop(); drawPad(); });
   return { decoder, player, picture, pad, code: () => code, set, arrays };
@@ -339,7 +377,7 @@ function exploreNet() {
 
   function render() {
     const chosen = show === "mean" ? state.mean : show === "drawn" ? state.visible : average;
-    const focused = document.activeElement === picture.canvas && picture.canvas.matches(":focus-visible");
+    const focused = picture.canvas.matches(":focus-visible");
     picture.draw(net.toPixels(chosen), pixel => {
       if (focused && pixel === cursor[1] * width + cursor[0]) return [...accent, 0.8];
       return isHeld(pixel) ? [...accent, 0.35] : null;
@@ -473,7 +511,7 @@ function exploreNet() {
     })
     : null;
   const tools = choice("Draw on the image, and hold what is drawn",
-    [[channels === 3 ? "Paint" : "White", 1], ["Black", 0], ["Let go", null]], value => { brush = value; });
+    [[channels === 3 ? "Paint" : "White", 1], ["Black", 0], ["Release", null]], value => { brush = value; });
   if (channels === 3) {
     const input = make("input", { type: "color", value: "#ffffff", oninput: () => {
       colour = [1, 3, 5].map(at => parseInt(input.value.slice(at, at + 2), 16) / 255);
@@ -483,7 +521,7 @@ function exploreNet() {
   tools.lastChild.append(
     button("Hold the top half", () => holdPart(row => row < height / 2)),
     button("Hold the left half", () => holdPart((row, column) => column < width / 2)),
-    button("Let all go", () => { held.fill(NaN); hold(); }));
+    button("Release all", () => { held.fill(NaN); hold(); }));
   const count = `${net.b.length} hidden units${net.alone ? "" : " on top"}, lit where on`;
   layOut("net", make("div", { className: "stage" }, picture.canvas, words, group("Gibbs chain", player.button, stepOnce, speed)),
     make("div", { className: "panel" },
