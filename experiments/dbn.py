@@ -112,11 +112,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
         *further,
     ]
-<<<<<<< HEAD
     sections.insert(0, explore.of_net(stages["DBN"], drawing, config.binarize, sections))
-=======
     headline = tasks.headline("DBN", nets, session.dataset)
->>>>>>> face-page
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
     page = artifacts.write(
         args, session, result, measures, title, model, sections, headline, absent

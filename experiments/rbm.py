@@ -44,13 +44,8 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
-<<<<<<< HEAD
 from jaxgen.models import dbn, rbm
-from jaxgen.report.page import number
-=======
-from jaxgen.models import rbm
 from jaxgen.report.page import Headline, number
->>>>>>> face-page
 from jaxgen.training.loop import Result
 
 

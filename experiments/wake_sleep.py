@@ -175,11 +175,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
         *further,
     ]
-<<<<<<< HEAD
     sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
-=======
     headline = tasks.headline("fine-tuned DBN", nets, session.dataset)
->>>>>>> face-page
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
     page = artifacts.write(

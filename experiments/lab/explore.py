@@ -122,15 +122,15 @@ def of_net(
             "up pass through the recognition weights takes it to the top pair again, so the others "
             "are drawn given these as well as the up pass is the posterior."
         )
-    answer = [f"{chain} {_precision(precision)}"]
+    words = [f"{chain} {_precision(precision)}"]
     if "b_labels" in net.top:
-        answer.append(
+        words.append(
             "The label units are held at the class that is chosen, or drawn too. The bar in a "
             "class's button is its probability given the layer beside the label units, so a digit "
             "that you draw is classified as you draw it."
         )
     question = "Run the Gibbs chain, or draw a part of an image and let it fill in the rest."
-    return _section(question, answer, widget)
+    return _section(question, words, widget)
 
 
 def decoder_of_vae(params: vae.Params, nets: vae.Nets) -> Decoder:

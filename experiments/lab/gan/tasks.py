@@ -358,10 +358,7 @@ def write(
         filters(trained),
         arithmetic(trained),
     ]
-<<<<<<< HEAD
     sections.insert(0, explore.of_gan(trained, sections))
-    page = artifacts.write(args, session, result, measures, title, model, sections)
-=======
     headline = [
         Headline(
             "distance of samples to the nearest training image",
@@ -382,5 +379,4 @@ def write(
     page = artifacts.write(
         args, session, result, measures, title, model, sections, headline, absent
     )
->>>>>>> face-page
     return GANReport(trained, measures, failures, page)

@@ -9,13 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-<<<<<<< HEAD
 from experiments.lab import explore
-from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet
-=======
 from experiments.lab.drawing import NUM_ROWS, NUM_SHOWN, Drawing, class_sheet, sample_sheet
 from experiments.lab.study import elsewhere
->>>>>>> face-page
 from experiments.lab.vae.training import (
     TrainedVAE,
     VAEArgs,
