@@ -186,6 +186,7 @@ function exploreDecoder() {
   const words = make("output", {});
   const pad = make("canvas", { width: 440, height: 440, tabIndex: 0, className: "pad", role: "application" });
   const backdrop = make("canvas", { width: 440, height: 440 });
+  const hue = of => `hsl(${360 * of / classes.length} 65% 50%)`;
   const toPad = value => 220 + 200 * value / extent;
   const coordinate = (of, k) => dot(directions[k], of) / dot(directions[k], directions[k]);
 
@@ -230,7 +231,7 @@ function exploreDecoder() {
     context.globalAlpha = 0.55;
     dots.labels.forEach((of, index) => {
       const each = points.subarray(index * size, (index + 1) * size);
-      context.fillStyle = classes.length > 1 ? `hsl(${360 * of / classes.length} 65% 50%)` : ink;
+      context.fillStyle = classes.length > 1 ? hue(of) : ink;
       context.beginPath();
       context.arc(toPad(coordinate(each, 0)), toPad(-coordinate(each, 1)), 3.5, 0, 2 * Math.PI);
       context.fill();
@@ -338,6 +339,9 @@ function exploreDecoder() {
     });
     plane.push(make("div", { className: "row" }, make("label", {}, "across ", lists[0]), make("label", {}, "up ", lists[1]), turn));
   }
+  if (points && classes.length > 1 && classes.length <= 20)
+    plane.push(make("div", { className: "row legend" }, ...classes.map((name, index) =>
+      Object.assign(make("span", {}, name), { style: `--dot: ${hue(index)}` }))));
   const [first, rest] = [sliders.slice(0, size > 12 ? 8 : size), sliders.slice(size > 12 ? 8 : size)];
   controls.push(group("Walk between two codes", make("div", { className: "ends" }, ends[0].button, where, ends[1].button),
     player.button, ends[0].keep, ends[1].keep));
