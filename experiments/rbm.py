@@ -123,8 +123,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     samples = artifacts.write_samples(args, session, learner, result)
     further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
-        error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
         *tasks.tasks(trained, samples),
+        error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
         *further,
     ]
     idle = measures["never_on"] + measures["always_on"]

@@ -41,7 +41,7 @@ def lead(args: RunArgs, session: Session, model: str) -> list[str]:
     return [f"{model[:1].upper()}{model[1:]}.", trained, *([QUICK] if args.quick else [])]
 
 
-def facts(args: RunArgs, session: Session, result: Result) -> dict[str, str | Link]:
+def facts(session: Session, result: Result) -> dict[str, str | Link]:
     """The table at the end of a page."""
     digest = checkpoint.digest(result.state.params)
     steps = result.step - result.first_step
@@ -119,7 +119,7 @@ def write(
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
-    head = facts(args, session, result)
+    head = facts(session, result)
     first = islice(metrics.items(), 3)
     page = report.write_page(
         folder / "report.html",

@@ -379,7 +379,7 @@ def curves(
 def _along(num: int) -> tuple[float, list[int]]:
     """The width in inches of a figure with so many places along its axis, and those with a tick."""
     width = HALF if num <= 2 * MANY else FULL
-    return width, [*range(0, num, math.ceil(num / (5 * width)))]
+    return width, [*range(0, num, math.ceil(num / (4 * width)))]
 
 
 @own_style()

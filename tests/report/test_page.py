@@ -4,6 +4,7 @@ import errno
 import html
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def test_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     figure = figures.save(figures.image_sheet(np.eye(4)[None], "eye"), tmp_path / "eye.png")
     table = report.Table(["name", "value"], [["a<b", "1"]])
     section = report.Section(
-        "1.1", "Title & more", ["x < y"], [report.Figure(figure, "eye", "")], table
+        "1.1", "Title & more", ["x < y"], [report.Figure(figure, "Eye < ear", 'an "eye"')], table
     )
     page = report.write_page(
         tmp_path / "page.html", "Run", facts={"seed": "0"}, sections=[section]
@@ -44,6 +45,96 @@ def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:
     assert "<td>0 &lt;</td>" in page
     assert '<td><a href="measures.html?a&amp;b">numbers &amp; more</a></td>' in page
     assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page
+
+
+def test_what_a_stranger_names_is_text_everywhere(tmp_path: Path) -> None:
+    picture = figures.save(figures.image_sheet(np.eye(4)[None]), tmp_path / "eye.png")
+    name = '<b onload="x">\'&`<i>`$`\\text{<u>}\\href{javascript:alert(1)}{x}`$'
+    section = report.Section(
+        *("1.1", name, [name], [report.Figure(picture, name, name, "full")]),
+        table=report.Table([name, name], [[name, name]]),
+        links=[report.Link(name, name)],
+        question=name,
+    )
+    page = report.write_page(
+        tmp_path / "page.html",
+        name,
+        facts={name: name, "a": report.Link(name, name)},
+        sections=[section],
+        lead=[name],
+        headline=[report.Headline(name, name, name)],
+        absent=[report.Absent(name, name, name)],
+    ).read_text()
+    body = page.split("<body>")[1]
+    for tag in ("<b ", "<i>", "<u>", 'href="javascript', 'onload="'):
+        assert tag not in page
+    assert body.count("&lt;u&gt;") >= 15
+    assert body.count("<math>") >= 10
+
+
+def test_formulas_become_mathml_and_code_becomes_code() -> None:
+    formula = report.formula(r"\frac{1}{2} p(v_1 \mid h) < \alpha")
+    assert formula == r"$`\frac{1}{2} p(v_1 \mid h) < \alpha`$"
+    shown = str(report.prose(f"so {formula}, by `--study`; `a & $"))
+    math = re.fullmatch(r"so <math>(.*)</math>, by <code>--study</code>; `a &amp; \$", shown)
+    assert math
+    tree = ElementTree.fromstring(f"<math>{math.group(1)}</math>")
+    assert [x.text for x in tree.iter("mfrac") for x in x.iter("mn")] == ["1", "2"]
+    assert [x.text for x in tree.iter("msub") for x in x] == ["v", "1"]
+    assert "".join(tree.itertext()) == "12p(v1\u2223h)<\u03b1"
+
+
+@pytest.mark.parametrize("latex", [r"\frac", r"\left(", "{", r"\begin{matrix}"])
+def test_what_is_no_formula_stays_text(latex: str) -> None:
+    assert report.prose(report.formula(latex)) == f"$`{latex}`$"
+
+
+def test_parts_stand_in_their_order_and_contents_name_absent_tasks(tmp_path: Path) -> None:
+    parts: tuple[report.Part, ...] = ("provenance", "tasks", "pictures", "tasks")
+    sections = [
+        report.Section(f"{index}", f"title {index}", [], part=part)
+        for index, part in enumerate(parts)
+    ]
+    absent = [report.Absent("9.1", "first", "run --a"), report.Absent("9.2", "other", "run --a")]
+    page = report.write_page(
+        tmp_path / "page.html", "Run", facts={}, sections=sections, absent=absent
+    ).read_text()
+    titles = re.findall(r"<h2 .*?>(\d)</span> title", page)
+    assert titles == ["2", "1", "3", "0"]
+    assert page.count("<code>run --a</code>") == 1
+    assert all(text in page.split("</nav>")[0] for text in ("9.1", "first", "9.2", "other"))
+
+
+def test_a_widget_stands_in_its_section_as_it_is(tmp_path: Path) -> None:
+    widget = report.Widget("<canvas id='c'></canvas><script>let a = 1 < 2</script>")
+    section = report.Section("walk", "Walk", [], widget=widget)
+    page = report.write_page(tmp_path / "page.html", "Run", facts={}, sections=[section])
+    inside = page.read_text().split('<section id="s1"')[1].split("</section>")[0]
+    assert widget.html in inside
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of #rgb or #rrggbb, by WCAG 2.2."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def test_letters_stand_out_in_light_and_dark() -> None:
+    """Contrast of at least 4.5, WCAG 2.2 level AA, of every text on every ground."""
+    template = Path(report.__file__).parent / "templates" / "report.html"
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w+);", rule))
+        for rule in re.findall(r":root \{(.*?)\}", template.read_text(), re.DOTALL)
+        if "--text" in rule
+    ]
+    assert len(schemes) == 3  # light, dark and on paper
+    for scheme in schemes:
+        for text in ("text", "muted", "accent"):
+            for ground in ("ground", "raised"):
+                low, high = sorted(luminance(scheme[name]) for name in (text, ground))
+                assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_markdown_has_no_markup_of_others() -> None:

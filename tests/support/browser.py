@@ -15,6 +15,9 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--force-device-scale-factor=1", "--enable-logging=stderr", "--virtual-time-budget=4000"),
 )
+LEAST_WIDTH = 500
+"""Pixels; a window is no narrower, so that a narrower page lies in a frame."""
+FRAME = "<!doctype html><iframe style='border: 0; width: {}px; height: 800px' srcdoc='"
 PROBE = """<script>addEventListener("load", () => {
   const found = {
     title: document.title,
@@ -30,7 +33,7 @@ PROBE = """<script>addEventListener("load", () => {
   const note = document.createElement("pre");
   note.id = "probe";
   note.textContent = JSON.stringify(found);
-  document.body.append(note);
+  top.document.body.append(note);
 })</script>"""
 
 
@@ -44,7 +47,10 @@ def shown(page: Path, folder: Path, width: int, asked: str = "null") -> dict[str
         pytest.skip("no chromium; on Debian: apt install chromium")
     copy = folder / "page.html"
     probe = PROBE.replace("ASKED", asked)
-    copy.write_text(page.read_text().replace("</head>", f"{probe}</head>", 1))
+    text = page.read_text().replace("</head>", f"{probe}</head>", 1)
+    if width < LEAST_WIDTH:
+        text = f"{FRAME.format(width)}{html.escape(text)}'></iframe>"
+    copy.write_text(text)
     profile = f"--user-data-dir={folder / 'profile'}"
     command = [chromium, *FLAGS, profile, f"--window-size={width},900", "--dump-dom", str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

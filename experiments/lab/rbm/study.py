@@ -58,7 +58,7 @@ gibbs = jax.jit(rbm.gibbs, static_argnums=3)
 
 
 def tasks_of(config: rbm.Config) -> dict[str, str]:
-    """The tasks that the study answers, by number; Gaussian units have no grey values to compare."""
+    """The tasks that the study answers, by number; Gaussian units have no grey input of its own."""
     titles = {
         "1.4": "Grey values instead of sampled ones",
         "1.5": "CD-k with larger k",
