@@ -53,7 +53,7 @@ def cut(picture: UInt8[np.ndarray, "height width 3"], num: int) -> UInt8[np.ndar
     """The first `num` rows with their names, and the first `NUM_SHOWN` samples of each.
 
     The lines between the panels give the places: each row of panels has one above and one below,
-    and a line stands left and right of each panel.
+    and a line stands left and right of each panel. Names stand left of their rows, or above.
 
     Errors:
         DataError: the picture has fewer rows or samples.
@@ -68,6 +68,9 @@ def cut(picture: UInt8[np.ndarray, "height width 3"], num: int) -> UInt8[np.ndar
             remedy="write it again with python -m experiments.compare",
         )
     top, bottom, right = across[0][0], across[2 * num - 1][1], down[NUM_SHOWN][1]
+    between = slice(across[1][1] + 1, across[2][0]) if len(across) > 2 else slice(0, top)
+    if (picture[between] < 255).any():  # names of rows stand above them
+        top = max(0, top - (between.stop - between.start))
     inked = (picture[top : bottom + 1] < 255).any(axis=(0, 2))
     left = int(np.argmax(inked))
     found = picture[top : bottom + 1, left : right + 1]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,20 @@ QUICK = (
 )
 
 
-def lead(args: RunArgs, session: Session, model: str) -> list[str]:
+def lead(args: RunArgs, session: Session, model: str = "") -> list[str]:
     """What was trained, in the words at the top of a page."""
-    num = len(session.dataset.train.images)
+    num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
     trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
-    trained += f"epochs, batch {args.batch_size}, seed {args.seed}."
-    return [f"{model[:1].upper()}{model[1:]}.", trained, *([QUICK] if args.quick else [])]
+    trained += f"epochs, batch {args.batch_size}, "
+    trained += f"seed {args.seed}." if model else f"seeds {seeds} in one program."
+    words = [f"{model[:1].upper()}{model[1:]}."] if model else []
+    return [*words, trained, *([QUICK] if args.quick else [])]
+
+
+def headline(values: Mapping[str, str], note: str = "") -> list[Headline]:
+    """The first three numbers by name, those of test images and of samples before others."""
+    names = sorted(values, key=lambda name: not name.startswith(("test_", "sample_")))
+    return [Headline(name.replace("_", " "), values[name], note) for name in names[:3]]
 
 
 def facts(session: Session, result: Result) -> dict[str, str | Link]:
@@ -109,25 +116,24 @@ def write(
     title: str,
     model: str,
     sections: Sequence[Section],
-    headline: Sequence[Headline] = (),
+    numbers: Sequence[Headline] = (),
     absent: Sequence[Absent] = (),
 ) -> Path:
     """Writes parameters, page and, last, the summary, whose presence marks a whole run.
 
-    Without a headline the page has the first three metrics there.
+    `numbers` stand at the top of the page; by default three of the metrics.
     """
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
     head = facts(session, result)
-    first = islice(metrics.items(), 3)
     page = report.write_page(
         folder / "report.html",
         title,
         facts=head,
         sections=sections,
         lead=lead(args, session, model),
-        headline=headline or [Headline(k.replace("_", " "), number(x)) for k, x in first],
+        headline=numbers or headline({name: number(x) for name, x in metrics.items()}),
         absent=absent,
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.running import artifacts
 from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.session import Session
@@ -63,7 +64,6 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
     steps = result.step - result.first_step
     facts = {
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seeds {seeds} in one program",
         "time": f"compilation {result.compile_s:.1f} s, training {result.train_s:.1f} s for "
         f"{steps} steps of all seeds in this process",
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
@@ -75,7 +75,16 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
         pages(session, found["digests"]),
         curves(session, metrics, result.step),
     ]
-    page = report.write_page(session.folder / "report.html", title, facts=facts, sections=sections)
+    note = f"mean and standard deviation over {len(session.seeds)} seeds"
+    shown = {name: f"{number(x['mean'])} ± {number(x['std'], 2)}" for name, x in metrics.items()}
+    page = report.write_page(
+        session.folder / "report.html",
+        title,
+        facts=facts,
+        sections=sections,
+        lead=artifacts.lead(args, session),
+        headline=artifacts.headline(shown, note),
+    )
     write_json(session.folder / "summary.json", found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
@@ -106,7 +115,7 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
     rows = [[f"seed {seed}", digest] for seed, digest in digests.items()]
     answer = "Each seed has a whole run folder with a page of its own."
     table = Table(["", "sha256 of the parameters"], rows)
-    return Section("pages", "The seeds", [answer], (), table, links)
+    return Section("pages", "The seeds", [answer], (), table, links, part="provenance")
 
 
 def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
@@ -128,7 +137,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
             figure = figures.curves(curve, x="epoch", y=words)
             path = figures.save(figure, folder / f"seeds_{part}{name}.png")
             shown.append(Figure(path, title, f"{title} over the epochs, one curve per seed"))
-    return Section("training", "One curve per seed", [], shown)
+    return Section("training", "One curve per seed", [], shown, part="pictures")
 
 
 def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:

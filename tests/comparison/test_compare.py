@@ -252,7 +252,7 @@ def test_the_page_shows_in_a_browser(
 ) -> None:
     found = shown(compared / "compare.html", tmp_path, 1280)
     assert found["title"] == "All models side by side"
-    assert min(found["images"]) > 300
+    assert min(found["images"]) > 200
     assert found["width"] <= found["window"]
     assert found["cells"] > 60
     measures = shown(pair[0] / "measures.html", tmp_path, 500)

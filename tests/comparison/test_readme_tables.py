@@ -1,5 +1,6 @@
 """The tables and the picture of the README are those of the pages that commands wrote."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.comparison import readme_picture, readme_tables
 from experiments.comparison.readme_tables import CUTS
 from experiments.running.cli import exit_code
 from jaxgen.errors import DataError
+from jaxgen.report import figures
 
 
 @pytest.mark.parametrize("mark", CUTS)
@@ -129,6 +131,21 @@ def test_the_picture_is_cut_from_that_of_the_comparison(tmp_path: Path) -> None:
     gap = readme_picture.MARGIN
     assert (found[:gap] == 255).all()
     assert (found[gap : gap + 2, -gap - 1] != 255).all()  # the end of the first line
+
+
+def test_names_above_the_rows_are_cut_out_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "DPI", 100)
+    strips = {f"a name that is too long to stand left, {i}": np.zeros((20, 8, 8)) for i in range(3)}
+    with Image.open(io.BytesIO(figures.as_png(figures.rows_of(strips)))) as image:
+        picture = np.asarray(image.convert("RGB"))
+    gap = readme_picture.MARGIN
+    heights = []
+    for num in (1, 2):
+        found = readme_picture.cut(picture, num)
+        dark = (found[gap:-gap] < 64).any(axis=2).mean(axis=1)
+        assert dark[: int(np.argmax(dark > 0.5))].sum() > 0  # letters, above the first panel
+        heights.append(len(found) - 2 * gap)
+    assert heights[1] == pytest.approx(2 * heights[0], abs=3)
 
 
 def test_a_picture_without_enough_rows_is_an_error() -> None:

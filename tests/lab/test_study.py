@@ -96,10 +96,10 @@ def test_study_on_digits(command: Command, monkeypatch: pytest.MonkeyPatch) -> N
     assert {**lab, "name": ""} == {**twin, "name": ""}
     assert len({row["test_reconstruction_error"] for row in rows}) == 10
     page = (folder / "study.html").read_text()
-    assert all(f"{name} &middot;" in page for name in ("1.4", "1.5", "1.6", "1.8"))
+    assert all(f'"number">{name}<' in page for name in ("1.4", "1.5", "1.6", "1.8"))
     assert page.count("data:image/png") == 8
     table = (folder / "study.md").read_text()
     assert all(f"| {row['name']} |" in table for row in rows)
     for size in (25, 400):
         full = (folder / "study" / f"hidden{size}" / "report.html").read_text()
-        assert all(f"{name} &middot;" in full for name in ("1.1", "1.2", "1.3", "1.7"))
+        assert all(f'"number">{name}<' in full for name in ("1.1", "1.2", "1.3", "1.7"))

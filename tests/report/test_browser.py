@@ -9,8 +9,8 @@ from jaxgen.report import figures
 
 pytestmark = pytest.mark.browser
 
-LETTERS = 9 / 72 * figures.DPI
-"""Height of the smallest letters of a figure, in its own pixels."""
+LETTERS = 9 / 72
+"""Height of the smallest letters of a figure, in inches."""
 ASKED = """(() => {
   const button = document.querySelector(".enlarge"), large = document.querySelector("dialog")
   button.focus()
@@ -21,7 +21,7 @@ ASKED = """(() => {
     caption: large.querySelector("p").textContent,
   }
   large.close()
-  const drawn = [...document.images].filter(image => !image.matches(".pixels, dialog *"))
+  const drawn = [...document.images].filter(image => !image.matches("dialog *"))
   return {
     ...found,
     closed: !large.open && document.activeElement === button,
@@ -54,7 +54,7 @@ def test_the_page_of_a_run_shows_its_pictures_and_fits_the_window(
     assert asked["enlarged"]
     assert asked["caption"] == "The first 100 samples"
     assert asked["closed"]
-    assert min(asked["scales"]) * LETTERS >= 8.9  # pixels
+    assert min(asked["scales"]) * LETTERS * figures.DPI >= 8.9  # pixels
     assert len(set(asked["places"])) == (2 if width == 1200 else 1)  # of the grid, full and half
     assert asked["headings"] == [1] + [2] * len(found["targets"])
     assert len(asked["ids"]) == len(set(asked["ids"]))
