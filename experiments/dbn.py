@@ -22,6 +22,7 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
@@ -114,6 +115,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *further,
         layers.layer_curves(drawing, len(params), result.step),
     ]
+    sections.insert(0, explore.of_net(stages["DBN"], drawing, config.binarize, sections))
     title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
     numbers = tasks.headline(session.dataset, measures, looks)
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)

@@ -26,6 +26,7 @@ import jax
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.comparison import readme_picture
+from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import beside, study, tasks
@@ -48,7 +49,7 @@ from jaxgen.data import Dataset
 from jaxgen.errors import DataError
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.files import make_folder
-from jaxgen.models import rbm
+from jaxgen.models import dbn, rbm
 from jaxgen.report.page import Figure, number
 from jaxgen.training.loop import Result
 
@@ -156,6 +157,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
     ]
+    net = dbn.tied((params,))
+    sections.insert(0, explore.of_net(net, drawing, config.binarize, sections))
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule
     model = f"{config.num_hidden} hidden units, {rule}, {rate(config)}; "

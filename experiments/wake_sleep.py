@@ -19,6 +19,7 @@ import jax
 from experiments import dbn
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
+from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
@@ -176,6 +177,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *further,
         error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]
+    sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
     title = f"Up-down fine-tuning on {session.dataset.name}"
     model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
     numbers = tasks.headline(session.dataset, measures, looks)

@@ -55,7 +55,7 @@ def shown(page: Path, folder: Path, width: int, asked: str = "null") -> dict[str
     command = [chromium, *FLAGS, profile, f"--window-size={width},900", "--dump-dom", str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert complaints == []
+    assert complaints == [], complaints
     (found,) = re.findall(r'<pre id="probe">(.*?)</pre>', done.stdout)
     measured: dict[str, Any] = json.loads(html.unescape(found))
     return measured

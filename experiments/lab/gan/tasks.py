@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array
 from PIL import Image
 
+from experiments.lab import explore
 from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.samples import EXPLAINED, NUM_GROUPED, Looks
@@ -519,6 +520,7 @@ def write(
         filters(trained),
         sums,
     ]
+    sections.insert(0, explore.of_gan(trained, sections))
     head = [
         Headline(
             "samples' distance to training images",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import (
     NUM_ROWS,
@@ -534,6 +535,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         walks(trained),
         training(trained, lines),
     ]
+    sections.insert(0, explore.of_vae(trained, sections))
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
     head = headline(trained, looks)
     artifacts.write(args, session, result, measures, title, model, sections, head, absent)
