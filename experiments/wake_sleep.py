@@ -82,6 +82,10 @@ class Args(TuningArgs):
 
 PRESETS = {"lab": Args()}
 QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
+EXAMPLES = {
+    "python -m experiments.wake_sleep": "a DBN on MNIST and its fine-tuning: 4 minutes",
+    "python -m experiments.wake_sleep --quick": "the whole path on small scans: under a minute",
+}
 
 
 def train_dbn(args: Args, session: Session) -> Layers:
@@ -132,6 +136,7 @@ def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
         measure,
         start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
+        shown=("test_reconstruction_error", "wake_error", "sleep_error"),
     )
 
 
@@ -192,6 +197,8 @@ EXPERIMENT = Experiment(
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=flops.of_wake_sleep, baselines=DENSE),
     comparison=Comparison(order=1, inner_runs=("dbn",)),
+    headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
+    examples=EXAMPLES,
 )
 
 if __name__ == "__main__":

@@ -19,13 +19,21 @@ import jax
 import tyro
 from flax.traverse_util import flatten_dict
 
-from experiments.running import seeds
+from experiments.running import announcement, seeds
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
-from experiments.running.console import accept_any_text, show, without_reader, write_error
+from experiments.running.console import (
+    Handler,
+    accept_any_text,
+    show,
+    without_reader,
+    working,
+    write_error,
+)
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
+from jaxgen import data
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expanded
 from jaxgen.nn.augment import TRANSFORMS, Policy
@@ -138,11 +146,12 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
     The log of jaxgen goes to stderr. A defect keeps its traceback. `after_stop` is the advice after
     SIGINT and SIGTERM, which end the process at once; training saves first.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Handler()])
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.captureWarnings(True)
     accept_any_text()
-    with leaving_at_once(after_stop):
+    with leaving_at_once(after_stop), working():
         try:
             if changed := run_manifest.compute_as_jax_does():
                 names = ", ".join(map(str.upper, changed))
@@ -210,7 +219,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
     with contextlib.ExitStack() as owned:
         with joined(args.cluster, _alike(experiment, args)):
             check_places(args)
-            dataset = load_dataset(args)
+            # The user's own pictures have a bar of their own.
+            with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
+                dataset = load_dataset(args)
             args = args.fitted(dataset)
             if not batch_size_given:
                 args = in_small_batches(args, dataset)
@@ -224,10 +235,14 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
                 )
                 owned.enter_context(opened)
             session = session_for(experiment.name, args, dataset, folder)
+            if args.cluster.first:
+                show(announcement.plan(args, session))
             result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            show(f"report: {seeds.report(args, session, result, experiment.report)}")
+            with working("measuring and drawing the report"):
+                page = seeds.report(args, session, result, experiment.report)
+            show(announcement.outcome(experiment, args, session, page))
 
 
 def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:

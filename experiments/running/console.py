@@ -2,14 +2,41 @@
 
 With `print` and an unbuffered Python the newline is a second write, and the line of another writer,
 such as JAX's log, may come between.
+
+On a terminal there is one live line below all others, drawn anew every second, such as a progress
+bar or a clock beside what is computed. Every other line of this module erases it, is written, and
+draws it again, so that none lands on it.
 """
 
 import contextlib
+import logging
 import os
+import shutil
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from experiments.running.signals import reader_is_gone
 from jaxgen.errors import WriteError
+
+STAGES = "jaxgen.stages"
+"""The logger of what is computed now, such as the measure in a long evaluation."""
+TICK_S = 1.0
+"""Seconds between two drawings of the live line."""
+FALLBACK = (80, 24)
+"""Columns and lines of a terminal that does not tell them."""
+_ERASE = "\r\x1b[2K"
+
+Text: TypeAlias = Callable[[int], str]
+"""(columns) -> the live line, empty for none."""
+
+_lock = threading.RLock()
+_live: list[Text] = []
+"""The innermost last; it alone is shown."""
+_drawn = ""
+_stages: list["Stage"] = []
 
 
 def accept_any_text() -> None:
@@ -24,9 +51,157 @@ def accept_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+# ---- the live line
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal on which a line can be drawn anew."""
+    return (
+        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+def columns() -> int:
+    """The width of the terminal now, less the last column, in which a line may wrap."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+        if (width := os.get_terminal_size(sys.stderr.fileno()).columns) > 0:
+            return width - 1
+    return shutil.get_terminal_size(FALLBACK).columns - 1
+
+
+def _draw(text: str) -> None:
+    """Puts a text in the place of the live line."""
+    global _drawn
+    if text == _drawn:
+        return
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{_ERASE}{text}")
+        sys.stderr.flush()
+    _drawn = text
+
+
+def redraw() -> None:
+    """Draws the live line as it is now, if there is one."""
+    with _lock:
+        if _live and is_terminal():
+            width = columns()
+            _draw(_live[-1](width)[:width])
+
+
+def begin(text: str) -> None:
+    """Shows a text on a terminal until the first line, or the first live one, takes its place."""
+    if is_terminal():
+        _draw(text)
+
+
+def _tick(over: threading.Event) -> None:
+    while not over.wait(TICK_S):
+        redraw()
+
+
+@contextlib.contextmanager
+def live(text: Text) -> Iterator[None]:
+    """Inside the `with` block this is the last line of the terminal, in place of an outer one."""
+    over = threading.Event()
+    thread = threading.Thread(target=_tick, args=(over,), daemon=True)
+    with _lock:
+        _live.append(text)
+        if len(_live) == 1 and is_terminal():
+            thread.start()
+    redraw()
+    try:
+        yield
+    finally:
+        over.set()
+        with _lock:
+            _live.pop()
+            if _drawn:
+                _draw("")
+        if thread.ident:
+            thread.join()
+        redraw()
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Inside the `with` block there is no live line, so that another can be written."""
+    with _lock:
+        if _drawn:
+            _draw("")
+        try:
+            yield
+        finally:
+            redraw()
+
+
+def clock(seconds: float) -> str:
+    """A time as 7 s, 1:05 or 2:03:04."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Stage:
+    """What is computed now, and a clock beside it."""
+
+    def __init__(self, text: str) -> None:
+        """Begins now; an empty text shows nothing."""
+        self.turn_to(text)
+
+    def turn_to(self, text: str) -> None:
+        """Begins something else."""
+        self._text, self._began = text, time.monotonic()
+
+    def __call__(self, width: int) -> str:
+        """The text and the clock, as far as they fit; the text is cut between words."""
+        if not self._text:
+            return ""
+        time_there = clock(time.monotonic() - self._began)
+        return f"{fitted(self._text, width - len(time_there) - 2)}  {time_there}"
+
+
+def fitted(text: str, width: int) -> str:
+    """A text that is at most so wide, if need be without its last words."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width - 3].rpartition(' ')[0] or text[: width - 3]}..."
+
+
+@contextlib.contextmanager
+def working(text: str = "") -> Iterator[None]:
+    """Inside the `with` block a terminal shows this text and a clock; a file or pipe nothing.
+
+    What the logger `STAGES` is told takes the place of the text.
+    """
+    stage = Stage(text)
+    _stages.append(stage)
+    try:
+        with live(stage):
+            yield
+    finally:
+        _stages.pop()
+
+
+class Handler(logging.Handler):
+    """Log records as lines on standard error; those of `STAGES` as the live line of a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a record."""
+        if record.name == STAGES and _stages and is_terminal():
+            _stages[-1].turn_to(record.getMessage())
+            redraw()
+        else:
+            write_line(self.format(record))
+
+
+# ---- lines
+
+
 def write_line(text: str) -> None:
     """Writes a line to standard error; without a reader it is lost, and the program goes on."""
-    with contextlib.suppress(OSError):
+    with _apart(), contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -45,7 +220,8 @@ def show(text: str = "", end: str = "\n") -> None:
         WriteError: the device is full, for example.
     """
     try:
-        print(text, end=end, flush=True)
+        with _apart():
+            print(text, end=end, flush=True)
     except BrokenPipeError:
         without_reader()
     except OSError as error:

@@ -53,9 +53,13 @@ def _handled(
 
 
 def _tell(text: str) -> None:
-    """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write."""
+    """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write.
+
+    On a terminal it begins below the line on which the echo of Ctrl-C or a progress bar stands.
+    """
+    start = "\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+        os.write(2, f"{start}{text}\n".encode())
 
 
 @contextlib.contextmanager
