@@ -97,7 +97,7 @@ def train(args: Args, session: Session) -> Result:
         make_evaluator(nets, session.dataset),
         notes={"binarize": nets.config.binarize},
         pictures=prior_means(nets, session.dataset),
-        shown=("elbo", "test_elbo", "kl"),
+        shown={"elbo": "ELBO", "test_elbo": "test ELBO", "kl": "KL"},
     )
 
 

@@ -119,6 +119,14 @@ def train_dbn(args: Args, session: Session) -> Layers:
     return trained
 
 
+SHOWN = {
+    "test_reconstruction_error": "test error",
+    "wake_error": "wake error",
+    "sleep_error": "sleep error",
+}
+"""Metrics that a reader looks at first, and what the progress line calls them."""
+
+
 def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
     """Fine-tunes a DBN in the folder of the session; of several seeds each has its own."""
     config = args.model
@@ -136,7 +144,7 @@ def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
         measure,
         start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
-        shown=("test_reconstruction_error", "wake_error", "sleep_error"),
+        shown=SHOWN,
     )
 
 

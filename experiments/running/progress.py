@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +55,8 @@ class Watch(NamedTuple):
     """Whether to write event files."""
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
-    shown: Sequence[str] = ()
-    """Metrics that a line shows before the others."""
+    shown: Mapping[str, str] = MappingProxyType({})
+    """Metrics that a line shows before the others, and what it calls them."""
 
 
 class Looks:
@@ -81,17 +82,16 @@ def _check_finite(values: Mapping[str, Any], progress: Progress) -> None:
             raise not_finite(f"{name} = {value} after step {progress.step}", progress.saved_step)
 
 
-def _words(values: Mapping[str, Any], first: Sequence[str] = ()) -> list[str]:
-    """Metrics by name, those of `first` in the lead; of several seeds, their means."""
-    there = [name for name in first if name in values]
-    names = [*there, *(name for name in values if name not in there)]
-    return [f"{name} {np.mean(values[name]):.4g}" for name in names]
+def _words(values: Mapping[str, Any], shown: Mapping[str, str], digits: int) -> list[str]:
+    """Metrics with their names, those of `shown` in the lead; of several seeds, their means."""
+    names = [*(x for x in shown if x in values), *(x for x in values if x not in shown)]
+    return [f"{shown.get(name, name)} {np.mean(values[name]):.{digits}g}" for name in names]
 
 
-def _text(values: Mapping[str, Any], first: Sequence[str]) -> str:
+def _text(values: Mapping[str, Any]) -> str:
     """Metrics as one line."""
     num_seeds = max((np.size(value) for value in values.values()), default=1)
-    words = _words(values, first)
+    words = _words(values, {}, 4)
     return "  ".join([f"mean of {num_seeds}:", *words] if num_seeds > 1 else words)
 
 
@@ -111,15 +111,16 @@ def bar_line(
     metrics and rate.
     """
     num_epochs = progress.num_steps // progress.steps_per_epoch
-    epoch = f"epoch {progress.step / progress.steps_per_epoch:.1f}/{num_epochs}"
+    digits = 1 if num_epochs < 100 else 0
+    epoch = f"epoch {progress.step / progress.steps_per_epoch:.{digits}f}/{num_epochs}"
     pace, left = [], []
     if seconds_per_step is not None:
         seconds = (progress.num_steps - progress.step) * seconds_per_step
-        pace, left = [_pace(seconds_per_step)], [f"{tqdm.format_interval(seconds)} left"]
+        pace, left = [_pace(seconds_per_step)], [f"{console.clock(seconds)} left"]
     for num in (3, 2):
-        rest = len("  ".join([f"{epoch} || ", *pace, *left, *words[:num]])) - 2
+        tail = "  ".join([*pace, *left, *words[:num]])
+        rest = len(f"{epoch} || {tail}")
         if rest + LEAST_BAR <= width:
-            tail = "  ".join([*pace, *left, *words[:num]])
             line: str = tqdm.format_meter(
                 *(progress.step, progress.num_steps, 0.0),
                 ncols=min(width, rest + MOST_BAR),
@@ -138,12 +139,12 @@ def bar_line(
 class Display:
     """The line of a run on a terminal, see `bar_line`; elsewhere a plain one now and then."""
 
-    def __init__(self, shorten: str, shown: Sequence[str] = ()) -> None:
+    def __init__(self, shorten: str, shown: Mapping[str, str] = MappingProxyType({})) -> None:
         """Compiles, until the first update.
 
         Args:
             shorten: flags that make a run shorter.
-            shown: metrics that stand before the others.
+            shown: metrics that stand before the others, and what they are called.
         """
         self._shorten: str | None = shorten
         self._shown = shown
@@ -157,7 +158,7 @@ class Display:
         """The line for a terminal of so many columns."""
         if self._progress is None:
             return self._compiling(width)
-        words = _words(self._values, self._shown)
+        words = _words(self._values, self._shown, 3)
         return bar_line(self._progress, self._seconds_per_step(self._progress), words, width)
 
     def update(self, progress: Progress) -> None:
@@ -207,7 +208,7 @@ class Display:
         if seconds := self._seconds_per_step(progress):
             left = (progress.num_steps - progress.step) * seconds
             words += [_pace(seconds), f"{left:.0f} s left"]
-        show("  ".join([*words, _text(progress.running, self._shown)]))
+        show("  ".join([*words, _text(progress.running)]))
         self._shown_at = time.monotonic()
 
 

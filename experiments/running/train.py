@@ -39,7 +39,7 @@ def train_in_session(
     seeds: Sequence[int] | None = None,
     notes: Mapping[str, str] = MappingProxyType({}),
     pictures: Callable[[State], np.ndarray] | None = None,
-    shown: Sequence[str] = (),
+    shown: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Trains a learner in a run folder, with log, display, checkpoints and signals.
 
@@ -54,7 +54,7 @@ def train_in_session(
         notes: text in every line of the log besides its numbers.
         pictures: images of the state of one seed, drawn after every log interval; see
             `progress.Watch`.
-        shown: metrics that a reader looks at first.
+        shown: metrics that a reader looks at first, and what the progress line calls them.
 
     Errors:
         Stopped: SIGINT or SIGTERM came; the state is saved.
@@ -88,7 +88,7 @@ def train_in_session(
 
     def draw_page(progress: Progress) -> Path | None:
         with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
-            return progress_page.write(args, session, progress, shown)
+            return progress_page.write(args, session, progress, [*shown])
         return None
 
     def watched(progress: Progress) -> None:
