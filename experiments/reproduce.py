@@ -47,6 +47,12 @@ from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.loader import load
 
+EXAMPLES = {
+    "python -m experiments.reproduce rbm --quick": "run, repeat, kill and resume: a minute or two",
+    "python -m experiments.reproduce --verify RUN": "repeats a finished run: as long as it took",
+}
+"""Of `--help`."""
+
 
 @dataclass(frozen=True)
 class Args:
@@ -230,7 +236,7 @@ def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
 
     def act() -> None:
-        args, rest = parse_flags(Args, args=list(argv), return_unknown_args=True)
+        args, rest = parse_flags(Args, EXAMPLES, args=list(argv), return_unknown_args=True)
         if args.verify and (rest or args.experiment):
             raise SettingError(
                 expected="no experiment and none of its flags beside --verify",

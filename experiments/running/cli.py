@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import jax
@@ -20,6 +21,7 @@ import tyro
 from flax.traverse_util import flatten_dict
 
 from experiments.running import announcement, seeds
+from experiments.running import help as help_text
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
 from experiments.running.console import (
@@ -109,13 +111,30 @@ def _readable(word: str) -> Path:
     return expanded(Path(word))
 
 
-def parse_flags(kind: type[AnyArgs], **options: Any) -> Any:
-    """Parses a command line, by default this process's; `options` are those of `tyro.cli`."""
-    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **options)
+def parse_flags(
+    kind: type[AnyArgs], examples: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> Any:
+    """Parses a command line, by default this process's.
+
+    Args:
+        kind: the dataclass of the settings.
+        examples: command lines that `--help` shows, to what they do.
+        **options: those of `tyro.cli`.
+    """
+    words = {"description": help_text.described(kind, examples), **options}
+    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **words)
 
 
-def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
-    """Parses flags over a preset, by default the first one; `quick` values stand between."""
+def parse(
+    presets: Mapping[str, AnyArgs],
+    quick: Mapping[str, Any],
+    argv: Sequence[str],
+    examples: Mapping[str, str] = MappingProxyType({}),
+) -> AnyArgs:
+    """Parses flags over a preset, by default the first one; `quick` values stand between.
+
+    `--help` shows the flags in groups, and ends the program.
+    """
     name = next(iter(presets))
     for index, flag in enumerate(argv):
         if flag == "--preset":
@@ -136,6 +155,9 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
         )
     default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
     omit = (tyro.conf.OmitArgPrefixes,)
+    if {"-h", "--help"} & {*argv}:
+        words = help_text.described(type(default), examples)
+        parse_flags(help_text.grouped(default), args=["--help"], config=omit, description=words)
     args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
     return args
 
@@ -277,7 +299,7 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
 
     def act() -> None:
         flags = sys.argv[1:]
-        given = args or parse(experiment.presets, experiment.quick, flags)
+        given = args or parse(experiment.presets, experiment.quick, flags, experiment.examples)
         sized = args is not None or any(flag.startswith("--batch-size") for flag in flags)
         execute(experiment, given, sized)
 

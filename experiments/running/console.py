@@ -146,20 +146,30 @@ def clock(seconds: float) -> str:
 class Stage:
     """What is computed now, and a clock beside it."""
 
-    def __init__(self, text: str) -> None:
-        """Begins now; an empty text shows nothing."""
-        self.turn_to(text)
+    def __init__(self, text: str, detail: Callable[[], str] | None = None) -> None:
+        """Begins now.
 
-    def turn_to(self, text: str) -> None:
-        """Begins something else."""
-        self._text, self._began = text, time.monotonic()
+        Args:
+            text: what it is; an empty one shows nothing.
+            detail: how far it is, asked at every drawing.
+        """
+        self._whole = self._text = text
+        self._detail = detail
+        self._began = time.monotonic()
+
+    def turn_to(self, part: str) -> None:
+        """Begins a part of it."""
+        self._text = f"{self._whole}: {part}" if self._whole else part
+        self._began = time.monotonic()
 
     def __call__(self, width: int) -> str:
         """The text and the clock, as far as they fit; the text is cut between words."""
         if not self._text:
             return ""
-        time_there = clock(time.monotonic() - self._began)
-        return f"{fitted(self._text, width - len(time_there) - 2)}  {time_there}"
+        behind = f"  {clock(time.monotonic() - self._began)}"
+        if self._detail:
+            behind = f"  {self._detail()}{behind}"
+        return f"{fitted(self._text, width - len(behind))}{behind}"
 
 
 def fitted(text: str, width: int) -> str:
@@ -170,12 +180,12 @@ def fitted(text: str, width: int) -> str:
 
 
 @contextlib.contextmanager
-def working(text: str = "") -> Iterator[None]:
+def working(text: str = "", detail: Callable[[], str] | None = None) -> Iterator[None]:
     """Inside the `with` block a terminal shows this text and a clock; a file or pipe nothing.
 
-    What the logger `STAGES` is told takes the place of the text.
+    What the logger `STAGES` is told is shown behind the text. For `detail` see `Stage`.
     """
-    stage = Stage(text)
+    stage = Stage(text, detail)
     _stages.append(stage)
     try:
         with live(stage):
