@@ -4,7 +4,6 @@ python -m experiments
 """
 
 import ast
-import pkgutil
 import sys
 from pathlib import Path
 
@@ -25,12 +24,10 @@ def examples(path: Path) -> dict[str, str]:
 
 def listing() -> str:
     """Every command with its first example."""
-    names = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
     rows = {}
-    for name in names:
-        found = examples(Path(experiments.__path__[0], f"{name}.py")) if name[0] != "_" else {}
-        if found:
-            rows[f"python -m experiments.{name}"] = next(iter(found.values()))
+    for path in sorted(Path(experiments.__path__[0]).glob("*.py")):
+        if found := examples(path):
+            rows[f"python -m experiments.{path.stem}"] = next(iter(found.values()))
     width = max(map(len, rows))
     lines = [f"{command:{width}}  {words}" for command, words in rows.items()]
     head = f"jaxgen {jaxgen.__version__}: {(jaxgen.__doc__ or '').partition('.')[0]}."

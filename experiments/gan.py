@@ -65,7 +65,7 @@ QUICK = {
     "model": {"beta1": 0.5, "dropout": 0.0},  # with the presets' own, so short a run collapses
 }
 EXAMPLES = {
-    "python -m experiments.gan": "the lab's fully connected GAN on MNIST: 43 minutes",
+    "python -m experiments.gan": "a fully connected GAN on MNIST: 43 minutes",
     "python -m experiments.gan --preset small": "a smaller one: 8 minutes",
     "python -m experiments.gan --quick": "the whole path on small scans: two minutes at most",
 }

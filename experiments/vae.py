@@ -80,7 +80,7 @@ PRESETS = {
 }
 QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
 EXAMPLES = {
-    "python -m experiments.vae": "the lab's VAE on MNIST: 2 minutes, and its bound",
+    "python -m experiments.vae": "the lab's VAE on MNIST: 2 minutes",
     "python -m experiments.vae --quick": "the whole path on small scans: under a minute",
 }
 
@@ -96,7 +96,7 @@ def train(args: Args, session: Session) -> Result:
         identity(config, nets),
         make_evaluator(nets, session.dataset),
         notes={"binarize": nets.config.binarize},
-        pictures=prior_means(nets, session.dataset),
+        pictures=prior_means(nets),
         shown={"elbo": "ELBO", "test_elbo": "test ELBO", "kl": "KL"},
     )
 

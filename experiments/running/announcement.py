@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, changes
 from experiments.running.cluster import chosen_devices
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
@@ -22,7 +22,7 @@ def aligned(rows: Mapping[str, str]) -> str:
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
 
 
-def plan(args: RunArgs, session: Session) -> str:
+def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     """What a run will do: model, data, epochs, device and folder, a line each."""
     images, seeds = session.dataset.train.images, ", ".join(map(str, session.seeds))
     height, width, num_channels = session.image_shape
@@ -30,10 +30,13 @@ def plan(args: RunArgs, session: Session) -> str:
     devices = chosen_devices(args.cluster)
     kind = devices[0].device_kind
     own = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
-    quick = ", quick: fewer epochs than a run to judge by" if args.quick else ""
+    quick = [] if not args.quick else ["quick: less than a run to judge by"]
+    preset = experiment.presets[args.preset]
+    changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
+    others = [] if args.quick else [f"{name} {value}" for name, value in changed.items()]
     return aligned(
         {
-            "model": f"{session.experiment}, preset {args.preset}{quick}",
+            "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),
             "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
             "training": f"{args.epochs} epochs, batch {args.batch_size}, "
             f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",

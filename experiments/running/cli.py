@@ -258,8 +258,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
                 owned.enter_context(opened)
             session = session_for(experiment.name, args, dataset, folder)
             if args.cluster.first:
-                show(announcement.plan(args, session))
-            result = experiment.train(args, session)
+                show(announcement.plan(experiment, args, session))
+            with working("preparing"):
+                result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
             with working("measuring and drawing the report"):

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +116,8 @@ def live(text: Text) -> Iterator[None]:
         over.set()
         with _lock:
             _live.pop()
+            if _live and isinstance(_live[-1], Stage):
+                _live[-1].restart()
             if _drawn:
                 _draw("")
         if thread.ident:
@@ -155,12 +158,16 @@ class Stage:
         """
         self._whole = self._text = text
         self._detail = detail
+        self.restart()
+
+    def restart(self) -> None:
+        """Sets the clock to 0."""
         self._began = time.monotonic()
 
     def turn_to(self, part: str) -> None:
         """Begins a part of it."""
         self._text = f"{self._whole}: {part}" if self._whole else part
-        self._began = time.monotonic()
+        self.restart()
 
     def __call__(self, width: int) -> str:
         """The text and the clock, as far as they fit; the text is cut between words."""
@@ -177,6 +184,14 @@ def fitted(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     return f"{text[: width - 3].rpartition(' ')[0] or text[: width - 3]}..."
+
+
+def wrapped(text: str) -> str:
+    """A text whose lines break between words where a terminal would break them anywhere."""
+    if not is_terminal():
+        return text
+    lines = textwrap.TextWrapper(columns(), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines.fill(line) for line in text.split("\n"))
 
 
 @contextlib.contextmanager
@@ -203,7 +218,7 @@ class Handler(logging.Handler):
             _stages[-1].turn_to(record.getMessage())
             redraw()
         else:
-            write_line(self.format(record))
+            write_line(wrapped(self.format(record)))
 
 
 # ---- lines

@@ -98,7 +98,7 @@ def make_evaluator(nets: vae.Nets, dataset: Dataset) -> Callable[[State], dict[s
     return lambda state: jax.device_get(monitors(state.params, nets, key, *test))
 
 
-def prior_means(nets: vae.Nets, dataset: Dataset) -> Callable[[State], np.ndarray]:
+def prior_means(nets: vae.Nets) -> Callable[[State], np.ndarray]:
     """Returns ``state -> images``: E[x|z] of `NUM_FIXED` codes that stay the same.
 
     Those of a conditional VAE take the classes in turn.
@@ -109,7 +109,7 @@ def prior_means(nets: vae.Nets, dataset: Dataset) -> Callable[[State], np.ndarra
 
     def draw(state: State) -> np.ndarray:
         decoded = np.asarray(decode(state.params, nets, codes, labels))
-        return decoded.reshape(NUM_FIXED, *dataset.image_shape)
+        return decoded.reshape(NUM_FIXED, *nets.image_shape)
 
     return draw
 
