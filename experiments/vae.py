@@ -97,6 +97,7 @@ def train(args: Args, session: Session) -> Result:
         make_evaluator(nets, session.dataset),
         notes={"binarize": nets.config.binarize},
         pictures=prior_means(nets),
+        at_intervals=False,
         shown={"elbo": "ELBO", "test_elbo": "test ELBO", "kl": "KL"},
     )
 

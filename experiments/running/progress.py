@@ -49,6 +49,8 @@ class Watch(NamedTuple):
     interval and at growing distances of time `progress/latest.png`, after every epoch
     `progress/epoch_0001.png`, at those times `progress/step_00000120.png`; to TensorBoard as
     well."""
+    at_intervals: bool = True
+    """Whether pictures are drawn after log intervals and epochs too, and not at looks alone."""
     page: Callable[[Progress], object] = lambda _: None
     """Draws the page of a run in training, at growing distances of time."""
     tensorboard: bool = False
@@ -251,7 +253,8 @@ def watching(
         if values:
             log.write(progress, values)
         look = looks.due()
-        drawn = watch.pictures if progress.metrics or look else None
+        ended = progress.metrics is not None and watch.at_intervals
+        drawn = watch.pictures if ended or look else None
         sheets = drawn(progress.state) if drawn else {}
         for where, images in sheets.items():
             _pictures(where, progress, images, look)

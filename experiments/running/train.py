@@ -39,6 +39,7 @@ def train_in_session(
     seeds: Sequence[int] | None = None,
     notes: Mapping[str, str] = MappingProxyType({}),
     pictures: Callable[[State], np.ndarray] | None = None,
+    at_intervals: bool = True,
     shown: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Trains a learner in a run folder, with log, display, checkpoints and signals.
@@ -54,6 +55,7 @@ def train_in_session(
         notes: text in every line of the log besides its numbers.
         pictures: images of the state of one seed, drawn after every log interval; see
             `progress.Watch`.
+        at_intervals: whether they are, or at growing distances of time alone.
         shown: metrics that a reader looks at first, and what the progress line calls them.
 
     Errors:
@@ -100,6 +102,7 @@ def train_in_session(
         evaluate=evaluate_each(evaluate, len(seeds)),
         every_epochs=max(1, args.epochs // 20),
         pictures=draw_each(pictures, session) if pictures else None,
+        at_intervals=at_intervals,
         page=draw_page,
         tensorboard=args.tensorboard,
         shorten=args.shorten,

@@ -120,6 +120,7 @@ def test_lines_of_a_run_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monkey
         terminal.width = 40
         hook(at(9, g_loss=0.6, d_loss=1.25))
         assert terminal.lines[-1] == "epoch 0.0/20  5:03:54 left  D loss 1.25"
+        terminal.width = 80
     assert terminal.lines == warning
 
 
