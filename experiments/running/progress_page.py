@@ -8,7 +8,7 @@ from typing import Any
 from experiments.running.args import RunArgs
 from experiments.running.console import clock
 from experiments.running.session import Session
-from jaxgen.files import make_folder
+from experiments.running.signals import temporary_folder
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Section, Table, number
@@ -49,8 +49,9 @@ def write(args: RunArgs, session: Session, progress: Progress, shown: Sequence[s
     }
     title = f"{session.experiment} on {session.dataset.name}{part}, in progress: {where}"
     lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
-    sections = [*_pictures(session), _curves(session, lines, progress, shown)]
-    return report.write_page(page, title, facts, sections)
+    with temporary_folder() as folder:  # the page has the curves in it
+        sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
+        return report.write_page(page, title, facts, sections)
 
 
 def _pictures(session: Session) -> list[Section]:
@@ -66,8 +67,9 @@ def _curves(
     lines: Sequence[Mapping[str, Any]],
     progress: Progress,
     shown: Sequence[str],
+    folder: Path,
 ) -> Section:
-    """Curves of the first metrics, and the last values of all."""
+    """Curves of the first metrics, whose figures go to a folder, and the last values of all."""
     last: dict[str, Any] = {}
     for line in [*lines, {name: x.tolist() for name, x in progress.running.items()}]:
         last |= {name: x for name, x in line.items() if name not in ("step", "epoch", "train_s")}
@@ -75,12 +77,10 @@ def _curves(
     names = [*(x for x in shown if x in values), *(x for x in values if x not in shown)]
     paths = []
     if len(lines) > 1:
-        folder = session.folder / "progress"
-        make_folder(folder)
         for name in names[:NUM_CURVES]:
             title = name.replace("_", " ")
             figure = figures.curves(_series(session, lines, name), title, "epoch", title)
-            paths.append(figures.save(figure, folder / f"curve_{name}.png"))
+            paths.append(figures.save(figure, folder / f"{name}.png"))
     seeds = [f"seed {seed}" for seed in session.seeds]
     rows = [[name, *map(number, _listed(values[name]))] for name in names]
     return Section("training", "The training so far", [], paths, Table(["", *seeds], rows))
