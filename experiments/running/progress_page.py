@@ -58,7 +58,7 @@ def _pictures(session: Session) -> list[Section]:
     """The newest images of the fixed codes, of a model that draws them in training."""
     latest = [folder / "progress" / "latest.png" for folder in session.seed_folders]
     there = [path for path in latest if path.exists()]
-    answer = "Images of the same codes as ever, drawn last."
+    answer = "The newest images of codes that stay the same."
     return [Section("pictures", "Images", [answer], there)] if there else []
 
 

@@ -187,7 +187,7 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
     page = (folder / "report.html").read_text()
     (epoch,) = {*re.findall(r"<title>.*in progress: epoch (.*) of 60</title>", page)}
     assert 30 < float(epoch) < 60
-    assert page.count("data:image/png") == 3  # the curves of the metrics of CD-1
+    assert page.count("data:image/png") == 4  # the test error, and three metrics of CD-1
     assert not (folder / "summary.json").exists()
     assert call(*flags, "--resume") == 0
     assert "in progress" not in (folder / "report.html").read_text()
