@@ -216,7 +216,8 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
 
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Evaluates the runs and writes the comparison, returns its page."""
-    read, dataset = read_all(folders, args)
+    with working("reading the runs and their data"):
+        read, dataset = read_all(folders, args)
     size = dataset.image_shape[:2]
     sizes = {run.stored_samples().shape[1:3] for run in read}  # before what takes minutes
     inception = inceptions.load(dataset) if args.fid else None

@@ -28,6 +28,8 @@ TICK_S = 1.0
 """Seconds between two drawings of the live line."""
 FALLBACK = (80, 24)
 """Columns and lines of a terminal that does not tell them."""
+LEAST_WHOLE = 12
+"""Columns of the name of what has parts; where there are fewer, the part stands alone."""
 _ERASE = "\r\x1b[2K"
 
 Text: TypeAlias = Callable[[int], str]
@@ -156,7 +158,7 @@ class Stage:
             text: what it is; an empty one shows nothing.
             detail: how far it is, asked at every drawing.
         """
-        self._whole = self._text = text
+        self._whole, self._part = text, ""
         self._detail = detail
         self.restart()
 
@@ -166,17 +168,21 @@ class Stage:
 
     def turn_to(self, part: str) -> None:
         """Begins a part of it."""
-        self._text = f"{self._whole}: {part}" if self._whole else part
+        self._part = part
         self.restart()
 
     def __call__(self, width: int) -> str:
-        """The text and the clock, as far as they fit; the text is cut between words."""
-        if not self._text:
+        """What it is, its part and the clock; what does not fit is cut between words."""
+        if not (self._whole or self._part):
             return ""
         behind = f"  {clock(time.monotonic() - self._began)}"
         if self._detail:
             behind = f"  {self._detail()}{behind}"
-        return f"{fitted(self._text, width - len(behind))}{behind}"
+        room = width - len(behind)
+        words, room_for_whole = self._part or self._whole, room - len(self._part) - 2
+        if self._whole and self._part and room_for_whole >= LEAST_WHOLE:
+            words = f"{fitted(self._whole, room_for_whole)}: {self._part}"
+        return f"{fitted(words, room)}{behind}"
 
 
 def fitted(text: str, width: int) -> str:

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from experiments.running import progress, progress_page
 from experiments.running.args import RunArgs
 from experiments.running.cluster import chosen_devices
-from experiments.running.console import show
+from experiments.running.console import show, working
 from experiments.running.seeds import draw_each, evaluate_each, split_log
 from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
@@ -127,7 +127,9 @@ def train_in_session(
         signum = stopped()
     if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
-        if reached and (page := draw_page(*reached)):
+        with working("drawing the page"):
+            page = draw_page(*reached) if reached else None
+        if page:
             show(f"page so far: {page}")
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
     if first:

@@ -179,8 +179,10 @@ def test_stages_of_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
         stages.info("%s of %d samples", "recall", 500)
         assert terminal.lines == ["vae-lab, seed 0: recall of 500 samples  0 s"]
         terminal.width = 40
+        stages.info("density of samples")
+        assert terminal.lines == ["vae-lab,...: density of samples  0 s"]
         stages.info("a measure whose name is far too long for it")
-        assert terminal.lines == ["vae-lab, seed 0: a measure...  0 s"]
+        assert terminal.lines == ["a measure whose name is far...  0 s"]
         terminal.is_one = False
         stages.info("coverage")
     assert terminal.getvalue().endswith("coverage\n")
