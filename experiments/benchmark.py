@@ -169,7 +169,8 @@ def measured_here(args: Args) -> dict[str, Any]:
     use_devices(args.devices)
     (case,) = cases(args.only)
     case = changed(case, args.batch_size, args.hidden_size, args.precision)
-    name, images = load_images(args)
+    with working("loading the images"):
+        name, images = load_images(args)
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     how = (args.repeats, args.libraries, args.seeds, args.devices)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from experiments.running.signals import reader_is_gone
+from experiments.running.signals import is_leaving, reader_is_gone
 from jaxgen.errors import WriteError
 
 STAGES = "jaxgen.stages"
@@ -86,7 +86,7 @@ def _draw(text: str) -> None:
 def redraw() -> None:
     """Draws the live line as it is now, if there is one."""
     with _lock:
-        if _live and is_terminal():
+        if _live and is_terminal() and not is_leaving():
             width = columns()
             _draw(_live[-1](width)[:width])
 

@@ -25,6 +25,7 @@ CHILD_S = 5.0
 
 _handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
+_leaving: list[int] = []
 
 
 class Stopped(Exception):  # noqa: N818 (a request, not an error)
@@ -70,6 +71,7 @@ def leaving_at_once(advice: str) -> Iterator[None]:
     """
 
     def leave(signum: int, _: Any) -> None:
+        _leaving.append(signum)
         try:
             if word := SIGNALS.get(signal.Signals(signum)):
                 _tell(f"{word}; {advice}")
@@ -96,6 +98,11 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
 
     with _handled(note) as before:
         yield lambda: received[0] if received else None
+
+
+def is_leaving() -> bool:
+    """Whether a signal ends this process now, so that nothing is drawn any more."""
+    return bool(_leaving)
 
 
 def reader_is_gone() -> None:
