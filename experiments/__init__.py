@@ -14,7 +14,7 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
-from experiments.running.console import write_error  # noqa: E402
+from experiments.running.console import begin, write_error  # noqa: E402
 from jaxgen.errors import SettingError  # noqa: E402
 
 EXTRA = ("tyro", "tqdm", "tensorboardX", "platformdirs", "filelock")
@@ -44,6 +44,7 @@ def _obstacle() -> SettingError | None:
 
 if sys.argv[0] == "-m":  # Python is looking for a command: no traceback for Ctrl-C in its imports
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    begin("starting, with the import of JAX")  # which takes a second or two
 if error := _obstacle():
     write_error(error)
     raise SystemExit(error.exit_code)

@@ -29,7 +29,7 @@ from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.cluster import use_devices
-from experiments.running.console import show, write_error
+from experiments.running.console import show, working, write_error
 from experiments.running.signals import child, temporary_folder
 from jaxgen.errors import (
     DataMissingError,
@@ -41,6 +41,12 @@ from jaxgen.files import write_atomically, write_json
 
 IMPORT_S = time.perf_counter() - STARTED
 """Seconds that a command takes to import its modules."""
+
+EXAMPLES = {
+    "python -m experiments.benchmark --only rbm-lab": "its speed on this machine: half a minute",
+    "python -m experiments.benchmark --only rbm-lab --against flax": "in turn with Flax: a minute",
+}
+"""Of `--help`."""
 
 logger = logging.getLogger("jaxgen")
 
@@ -163,17 +169,19 @@ def measured_here(args: Args) -> dict[str, Any]:
     use_devices(args.devices)
     (case,) = cases(args.only)
     case = changed(case, args.batch_size, args.hidden_size, args.precision)
-    name, images = load_images(args)
+    with working("loading the images"):
+        name, images = load_images(args)
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     images = np.resize(images, (num, *images.shape[1:]))
     how = (args.repeats, args.libraries, args.seeds, args.devices)
-    if args.stream:
-        with temporary_folder() as folder:
-            np.save(folder / "images.npy", images)
-            mapped = np.load(folder / "images.npy", mmap_mode="r")
-            row = measure(case, mapped, *how, stream=True)
-    else:
-        row = measure(case, images, *how)
+    with working(case.name):
+        if args.stream:
+            with temporary_folder() as folder:
+                np.save(folder / "images.npy", images)
+                mapped = np.load(folder / "images.npy", mmap_mode="r")
+                row = measure(case, mapped, *how, stream=True)
+        else:
+            row = measure(case, images, *how)
     words = " ".join(flags(replace(args, json=None, markdown=None)))
     logger.info("%s: %.4g ms a step", words, 1e3 * row["step_s"])
     return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}
@@ -201,7 +209,9 @@ def run(args: Args) -> str:
     require_libraries(args.libraries)
     settings = single(args)
     rows: list[dict[str, Any]] = []
-    for sweep, setting in settings:
+    for number, (sweep, setting) in enumerate(settings, start=1):
+        if len(settings) > 1:
+            logger.info("row %d of %d: %s", number, len(settings), " ".join(flags(setting)))
         row = measured_here(setting) if len(settings) == 1 else measured_apart(setting)
         rows.append(row | {"sweep": sweep})
         if args.json:
@@ -216,7 +226,7 @@ def main() -> int:
     """Parses, measures and prints; returns the exit code (see jaxgen.errors)."""
 
     def act() -> None:
-        args = parse_flags(Args)
+        args = parse_flags(Args, EXAMPLES)
         text = run(args)
         show(text)
         if args.markdown:

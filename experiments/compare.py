@@ -29,7 +29,7 @@ from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
 from experiments.running.cli import exit_code, parse, parse_flags
 from experiments.running.compilation_cache import keep_programs
-from experiments.running.console import show, write_line
+from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
@@ -50,6 +50,11 @@ from jaxgen.runs import folder as run_folder
 from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
+EXAMPLES = {
+    "python -m experiments.compare RUN RUN": "finished runs side by side: minutes a run",
+    "python -m experiments.compare --train --quick": "trains all models, and compares: minutes",
+}
+"""Of `--help`."""
 MARKDOWN = "compare.md"
 """In --out."""
 
@@ -153,7 +158,9 @@ def train(args: Args) -> list[Path]:
         if read_summary(folder):
             _check_is_of(folder, words)
         else:
-            reproduce_runs.run(name, [*words, "--resume"], args.out / "runs" / f"{name}.log")
+            log = args.out / "runs" / f"{name}.log"
+            with reproduce_runs.working_on(f"training {name}", folder):
+                reproduce_runs.run(name, [*words, "--resume"], log)
         for of_seed in seed_folders(folder):
             folders += [of_seed / inner for inner in declared.inner_runs]
         folders.append(folder)
@@ -211,11 +218,13 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
 
 def compare(args: Args, folders: Sequence[Path]) -> Path:
     """Evaluates the runs and writes the comparison, returns its page."""
-    read, dataset = read_all(folders, args)
+    with working("reading the runs and their data"):
+        read, dataset = read_all(folders, args)
     size = dataset.image_shape[:2]
     sizes = {run.stored_samples().shape[1:3] for run in read}  # before what takes minutes
     inception = inceptions.load(dataset) if args.fid else None
-    classifier = classifiers.load(dataset, args.data_dir)
+    with working(f"the classifier of {dataset.name}"):
+        classifier = classifiers.load(dataset, args.data_dir)
     show(f"classifier of {dataset.name}: {classifier.describe()}")
     budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
     settings = Settings(args.num_samples, args.num_labels, budget, inception)
@@ -239,7 +248,10 @@ def compare(args: Args, folders: Sequence[Path]) -> Path:
         notes += [f"The {suite.TITLES['inception_score']} of all real test images is {score}."]
     else:
         notes += [f"The classifier: {classifier.describe()}."]
-    return compare_pages.write(rows, args.out, markdown, head, notes, known, dataset.class_names)
+    with working("drawing the page"):
+        return compare_pages.write(
+            rows, args.out, markdown, head, notes, known, dataset.class_names
+        )
 
 
 def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str]:
@@ -292,7 +304,7 @@ def entry() -> int:
     """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
     kind = QuickArgs if "--quick" in sys.argv[1:] else Args
     try:
-        return exit_code(lambda: main(parse_flags(kind)), "the same command goes on")
+        return exit_code(lambda: main(parse_flags(kind, EXAMPLES)), "the same command goes on")
     except reproduce_runs.Failed as failed:
         lines = failed.stderr.strip().splitlines()
         write_line(lines[-1] if lines else "")

@@ -83,6 +83,10 @@ PRESETS = {
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {"epochs": 60, "dataset": "digits"}
+EXAMPLES = {
+    "python -m experiments.dbn": "the lab's DBN on MNIST: 2 to 3 minutes",
+    "python -m experiments.dbn --quick": "the whole path on small scans: under a minute",
+}
 
 
 def train(args: Args, session: Session) -> Result:
@@ -139,6 +143,9 @@ EXPERIMENT = Experiment(
         note="dbn-lab is the second layer, above a first one that stays as it is.",
     ),
     comparison=Comparison(order=None),  # wake_sleep trains it
+    headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
+    successor=("experiments.wake_sleep", "--dbn={folder}"),
+    examples=EXAMPLES,
 )
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ from experiments.running.signals import before_leaving
 from jaxgen import data
 from jaxgen.errors import JaxgenError
 
+EXAMPLES = {
+    "python -m experiments.prepare --dataset mnist": "downloads and prepares a data set: 10 s",
+    "python -m experiments.prepare --dataset FOLDER --image-size 64": "your own pictures",
+}
+"""Of `--help`."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -77,4 +83,6 @@ def main(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(parse_flags(Config)), "the same command starts again"))
+    sys.exit(
+        exit_code(lambda: main(parse_flags(Config, EXAMPLES)), "the same command starts again")
+    )

@@ -31,6 +31,7 @@ from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import beside, study, tasks
 from experiments.lab.rbm.training import (
+    SHOWN,
     RBMArgs,
     at_gaussian_rates,
     input_in_words,
@@ -100,6 +101,10 @@ PRESETS = {
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {"epochs": 60, "dataset": "digits"}
+EXAMPLES = {
+    "python -m experiments.rbm": "the lab's RBM on MNIST: 1 to 2 minutes",
+    "python -m experiments.rbm --quick": "the whole path on small scans: 15 seconds",
+}
 
 
 def train(args: Args, session: Session) -> Result:
@@ -112,6 +117,7 @@ def train(args: Args, session: Session) -> Result:
         session,
         dataclasses.asdict(args.model) | ({"base_rates": True} if args.base_rates else {}),
         lambda state: evaluate(state.params),
+        shown=SHOWN,
     )
 
 
@@ -174,6 +180,9 @@ EXPERIMENT = Experiment(
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=flops.of_rbm, baselines=DENSE, presets=("lab",)),
     comparison=Comparison(order=0),
+    headlines=("test_reconstruction_error", "test_pseudo_log_likelihood", "free_energy_gap"),
+    successor=("experiments.dbn",),
+    examples=EXAMPLES,
 )
 
 if __name__ == "__main__":

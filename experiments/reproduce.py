@@ -48,6 +48,12 @@ from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.loader import load
 
+EXAMPLES = {
+    "python -m experiments.reproduce rbm --quick": "run, repeat, kill and resume: a minute or two",
+    "python -m experiments.reproduce --verify RUN": "repeats a finished run: as long as it took",
+}
+"""Of `--help`."""
+
 
 @dataclass(frozen=True)
 class Args:
@@ -235,7 +241,7 @@ def main(argv: Sequence[str]) -> int:
     def act() -> None:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run compiles its programs anew
             os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-        args, rest = parse_flags(Args, args=list(argv), return_unknown_args=True)
+        args, rest = parse_flags(Args, EXAMPLES, args=list(argv), return_unknown_args=True)
         if args.verify and (rest or args.experiment):
             raise SettingError(
                 expected="no experiment and none of its flags beside --verify",

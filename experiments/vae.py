@@ -24,6 +24,7 @@ from experiments.lab.vae.training import (
     VAEArgs,
     identity,
     make_evaluator,
+    prior_means,
     scheduled,
 )
 from experiments.running import cli
@@ -78,6 +79,10 @@ PRESETS = {
     ),
 }
 QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
+EXAMPLES = {
+    "python -m experiments.vae": "the lab's VAE on MNIST: 2 minutes",
+    "python -m experiments.vae --quick": "the whole path on small scans: under a minute",
+}
 
 
 def train(args: Args, session: Session) -> Result:
@@ -91,6 +96,9 @@ def train(args: Args, session: Session) -> Result:
         identity(config, nets),
         make_evaluator(nets, session.dataset),
         notes={"binarize": nets.config.binarize},
+        pictures=prior_means(nets),
+        at_intervals=False,
+        shown={"elbo": "ELBO", "test_elbo": "test ELBO", "kl": "KL"},
     )
 
 
@@ -113,6 +121,8 @@ EXPERIMENT = Experiment(
             "test_bound": "importance-weighted bound, {bound_samples:,} codes",
         },
     ),
+    headlines=("test_bound", "test_elbo", "test_active_units"),
+    examples=EXAMPLES,
 )
 
 if __name__ == "__main__":

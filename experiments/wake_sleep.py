@@ -85,6 +85,10 @@ class Args(TuningArgs):
 
 PRESETS = {"lab": Args()}
 QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
+EXAMPLES = {
+    "python -m experiments.wake_sleep": "a DBN on MNIST and its fine-tuning: 4 minutes",
+    "python -m experiments.wake_sleep --quick": "the whole path on small scans: under a minute",
+}
 
 
 def train_dbn(args: Args, session: Session) -> Layers:
@@ -118,6 +122,14 @@ def train_dbn(args: Args, session: Session) -> Layers:
     return trained
 
 
+SHOWN = {
+    "test_reconstruction_error": "test error",
+    "wake_error": "wake error",
+    "sleep_error": "sleep error",
+}
+"""Metrics that a reader looks at first, and what the progress line calls them."""
+
+
 def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
     """Fine-tunes a DBN in the folder of the session; of several seeds each has its own."""
     config = args.model
@@ -135,6 +147,7 @@ def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
         measure,
         start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
+        shown=SHOWN,
     )
 
 
@@ -202,6 +215,8 @@ EXPERIMENT = Experiment(
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=flops.of_wake_sleep, baselines=DENSE),
     comparison=Comparison(order=1, inner_runs=("dbn",)),
+    headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
+    examples=EXAMPLES,
 )
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Peak memory is read when our first epoch is done, before any baseline is built a
 products of the peak speed, so that it is ours alone as long as a process measures one case.
 """
 
+import logging
 import statistics
 import time
 from collections.abc import Collection
@@ -27,6 +28,9 @@ from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.experiment import ImageShape
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
+
+stages = logging.getLogger("jaxgen.stages")
+"""What is timed now, for whoever waits."""
 
 NUM_IMAGES = 60_000
 """Images of the epoch that `epoch_s` is about, however many are timed."""
@@ -82,14 +86,21 @@ def measure(
     baselines: list[Baseline] = []
     began = mark = time.perf_counter()
 
+    def turn(name: str) -> None:
+        epoch = min(len(ours), repeats) + 1
+        stages.info("timing %s, epoch %d of %d", name, epoch, repeats + 1)
+
     def hook(progress: Progress) -> None:
         nonlocal mark
-        found.setdefault("first_step_s", time.perf_counter() - began)
+        if "first_step_s" not in found:
+            found["first_step_s"] = time.perf_counter() - began
+            turn("jaxgen")
         if progress.step % progress.steps_per_epoch:
             return
         ours.append((time.perf_counter() - mark) / progress.steps_per_epoch)
         if len(ours) == 1:
             found.update(memory())
+            stages.info("compiling the other programs")
             held = np.array(images) if stream else images
             baselines.extend(started(case, libraries, held, repeats))
             if stream:
@@ -97,9 +108,12 @@ def measure(
                 baselines.append(resident(learner, held, *how))
         else:
             for baseline in baselines:
+                turn(baseline.name)
                 take_turn(baseline)
+        turn("jaxgen")
         mark = time.perf_counter()
 
+    stages.info("compiling")
     schedule = Schedule(repeats + 1, batch_size)
     result = fit(learner, images, schedule, seeds, devices=devices, stream=stream, hook=hook)
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}

@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.comparison.naming import label_of
 from experiments.running.artifacts import MEASURES, MEASURES_PAGE
+from experiments.running.console import working
 from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
 from jaxgen.errors import CheckpointError, RunFolderError
@@ -284,7 +285,8 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
         found = read(run.folder / MEASURES, of)
         if found is None or not has_parts_of(run, found, classifier, dataset, settings):
             logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)
-            found = compute(run, dataset, classifier, settings, of)
+            with working(f"{label_of(run)}, seed {run.seed}"):
+                found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)
         write_page(run, found, classifier, dataset)
     return found

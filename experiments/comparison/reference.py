@@ -35,7 +35,7 @@ from experiments.comparison.measures import (
 )
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code, parse_flags
-from experiments.running.console import show
+from experiments.running.console import show, working
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError
@@ -125,7 +125,8 @@ def _read_or_compute(
         if found := read(measures, of):
             return Reference(found, read_arrays(sheet)["images"])
     logger.info("evaluating %s", name.replace("_", " "))
-    computed = compute()
+    with working(name.replace("_", " ")):
+        computed = compute()
     with appearing_whole(sheet) as file:
         np.savez_compressed(file, images=computed.images)
     write_json(measures, computed.measures)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.reproduction.verdict import Run, read
+from experiments.running import console
 from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.signals import child
@@ -106,6 +107,11 @@ def _run_with_kills(
     run(experiment, words, log)
 
 
+def working_on(text: str, folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with` block a terminal shows the text, a clock and the steps saved in a run."""
+    return console.working(text, lambda: f"step {trained_steps(folder):,}")
+
+
 def once(
     name: str,
     experiment: str,
@@ -114,45 +120,45 @@ def once(
     watch: Callable[[], bool] = lambda: False,
 ) -> Timed:
     """One undisturbed run, told in one line; `watch` is called all along and returns False."""
-    show(f"{name}: running", end="")
     began = time.monotonic()
-    run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
-    return _told(Timed(read(folder / name), time.monotonic() - began))
+    with working_on(f"{name}: running", folder / name):
+        run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
+    return _told(name, Timed(read(folder / name), time.monotonic() - began))
 
 
 def repeat(
     name: str, experiment: str, args: RunArgs, folder: Path, watch: Callable[[], bool]
 ) -> Timed:
     """One undisturbed run with these settings, which reach its process as data."""
-    show(f"{name}: running", end="")
     began, file = time.monotonic(), folder / f"{name}.json"
     settings = to_json(dataclasses.replace(args, out=folder / name))
     write_json(file, {"experiment": experiment, **settings})
-    run(WORKER, [str(file)], folder / f"{name}.log", watch)
-    return _told(Timed(read(folder / name), time.monotonic() - began))
+    with working_on(f"{name}: running", folder / name):
+        run(WORKER, [str(file)], folder / f"{name}.log", watch)
+    return _told(name, Timed(read(folder / name), time.monotonic() - began))
 
 
-def _told(timed: Timed) -> Timed:
-    """Ends the line of a run with its time and the digest of its parameters."""
-    show(f" ... {timed.seconds:.1f} s, parameters {short(timed.run, 'parameters')}")
+def _told(name: str, timed: Timed) -> Timed:
+    """Writes the time of a run and the digest of its parameters."""
+    show(f"{name}: {timed.seconds:.1f} s, parameters {short(timed.run, 'parameters')}")
     return timed
 
 
 def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) -> Timed:
     """The same run, killed and resumed; its checkpoints are close enough to be caught at one."""
-    show("killed: running", end="")
     began, kills = time.monotonic(), []
     often = first.run.train_s / 20
     if often < first.run.record.config["checkpoint_seconds"]:
         words = [*words, f"--checkpoint-seconds={often:.3f}"]
     target, num_steps = folder / "killed", trained_steps(folder / "first")
     words, log = [*words, f"--out={target}", "--resume"], folder / "killed.log"
-    for step in _run_with_kills(experiment, words, target, log, num_steps):
-        kills.append(step)
-        show(f" ... killed at step {step} of {num_steps}, resumed", end="")
+    with working_on("killed: running", target):
+        for step in _run_with_kills(experiment, words, target, log, num_steps):
+            kills.append(step)
+            show(f"killed: at step {step:,} of {num_steps:,}, and resumed")
     if not kills:
-        show(" ... over before it could be killed", end="")
-    return _told(Timed(read(target), time.monotonic() - began, kills))
+        show("killed: over before it could be")
+    return _told("killed", Timed(read(target), time.monotonic() - began, kills))
 
 
 def short(run: Run, kind: str) -> str:

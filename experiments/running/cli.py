@@ -13,20 +13,30 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import jax
 import tyro
 from flax.traverse_util import flatten_dict
 
-from experiments.running import seeds
+from experiments.running import announcement, seeds
+from experiments.running import help as help_text
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
 from experiments.running.compilation_cache import keep_programs
-from experiments.running.console import accept_any_text, show, without_reader, write_error
+from experiments.running.console import (
+    Handler,
+    accept_any_text,
+    show,
+    without_reader,
+    working,
+    write_error,
+)
 from experiments.running.experiment import Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
+from jaxgen import data
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expanded
 from jaxgen.nn.augment import TRANSFORMS, Policy
@@ -102,13 +112,30 @@ def _readable(word: str) -> Path:
     return expanded(Path(word))
 
 
-def parse_flags(kind: type[AnyArgs], **options: Any) -> Any:
-    """Parses a command line, by default this process's; `options` are those of `tyro.cli`."""
-    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **options)
+def parse_flags(
+    kind: type[AnyArgs], examples: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> Any:
+    """Parses a command line, by default this process's.
+
+    Args:
+        kind: the dataclass of the settings.
+        examples: command lines that `--help` shows, to what they do.
+        **options: those of `tyro.cli`.
+    """
+    words = {"description": help_text.described(kind, examples), **options}
+    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **words)
 
 
-def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequence[str]) -> AnyArgs:
-    """Parses flags over a preset, by default the first one; `quick` values stand between."""
+def parse(
+    presets: Mapping[str, AnyArgs],
+    quick: Mapping[str, Any],
+    argv: Sequence[str],
+    examples: Mapping[str, str] = MappingProxyType({}),
+) -> AnyArgs:
+    """Parses flags over a preset, by default the first one; `quick` values stand between.
+
+    `--help` shows the flags in groups, and ends the program.
+    """
     name = next(iter(presets))
     for index, flag in enumerate(argv):
         if flag == "--preset":
@@ -129,6 +156,9 @@ def parse(presets: Mapping[str, AnyArgs], quick: Mapping[str, Any], argv: Sequen
         )
     default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
     omit = (tyro.conf.OmitArgPrefixes,)
+    if {"-h", "--help"} & {*argv}:
+        words = help_text.described(type(default), examples)
+        parse_flags(help_text.grouped(default), args=["--help"], config=omit, description=words)
     args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
     return args
 
@@ -139,11 +169,12 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
     The log of jaxgen goes to stderr. A defect keeps its traceback. `after_stop` is the advice after
     SIGINT and SIGTERM, which end the process at once; training saves first.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Handler()])
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.captureWarnings(True)
     accept_any_text()
-    with leaving_at_once(after_stop):
+    with leaving_at_once(after_stop), working():
         try:
             if changed := run_manifest.compute_as_jax_does():
                 names = ", ".join(map(str.upper, changed))
@@ -212,7 +243,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
     with contextlib.ExitStack() as owned:
         with joined(args.cluster, _alike(experiment, args)):
             check_places(args)
-            dataset = load_dataset(args)
+            # The user's own pictures have a bar of their own.
+            with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
+                dataset = load_dataset(args)
             args = args.fitted(dataset)
             if not batch_size_given:
                 args = in_small_batches(args, dataset)
@@ -226,10 +259,15 @@ def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool =
                 )
                 owned.enter_context(opened)
             session = session_for(experiment.name, args, dataset, folder)
-            result = experiment.train(args, session)
+            if args.cluster.first:
+                show(announcement.plan(experiment, args, session))
+            with working("preparing"):
+                result = experiment.train(args, session)
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            show(f"report: {seeds.report(args, session, result, experiment.report)}")
+            with working("measuring and drawing the report"):
+                page = seeds.report(args, session, result, experiment.report)
+            show(announcement.outcome(experiment, args, session, page))
 
 
 def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:
@@ -264,7 +302,7 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
 
     def act() -> None:
         flags = sys.argv[1:]
-        given = args or parse(experiment.presets, experiment.quick, flags)
+        given = args or parse(experiment.presets, experiment.quick, flags, experiment.examples)
         sized = args is not None or any(flag.startswith("--batch-size") for flag in flags)
         execute(experiment, given, sized)
 

@@ -2,14 +2,44 @@
 
 With `print` and an unbuffered Python the newline is a second write, and the line of another writer,
 such as JAX's log, may come between.
+
+On a terminal there is one live line below all others, drawn anew every second, such as a progress
+bar or a clock beside what is computed. Every other line of this module erases it, is written, and
+draws it again, so that none lands on it.
 """
 
 import contextlib
+import logging
 import os
+import shutil
 import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from experiments.running.signals import reader_is_gone
+from experiments.running.signals import is_leaving, reader_is_gone
 from jaxgen.errors import WriteError
+
+STAGES = "jaxgen.stages"
+"""The logger of what is computed now, such as the measure in a long evaluation."""
+TICK_S = 1.0
+"""Seconds between two drawings of the live line."""
+FALLBACK = (80, 24)
+"""Columns and lines of a terminal that does not tell them."""
+LEAST_WHOLE = 12
+"""Columns of the name of what has parts; where there are fewer, the part stands alone."""
+_ERASE = "\r\x1b[2K"
+
+Text: TypeAlias = Callable[[int], str]
+"""(columns) -> the live line, empty for none."""
+
+_lock = threading.RLock()
+_live: list[Text] = []
+"""The innermost last; it alone is shown."""
+_drawn = ""
+_stages: list["Stage"] = []
 
 
 def accept_any_text() -> None:
@@ -24,9 +54,185 @@ def accept_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+# ---- the live line
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal on which a line can be drawn anew."""
+    return (
+        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+def columns() -> int:
+    """The width of the terminal now, less the last column, in which a line may wrap."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+        if (width := os.get_terminal_size(sys.stderr.fileno()).columns) > 0:
+            return width - 1
+    return shutil.get_terminal_size(FALLBACK).columns - 1
+
+
+def _draw(text: str) -> None:
+    """Puts a text in the place of the live line."""
+    global _drawn
+    if text == _drawn:
+        return
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{_ERASE}{text}")
+        sys.stderr.flush()
+    _drawn = text
+
+
+def redraw() -> None:
+    """Draws the live line as it is now, if there is one."""
+    with _lock:
+        if _live and is_terminal() and not is_leaving():
+            width = columns()
+            _draw(_live[-1](width)[:width])
+
+
+def begin(text: str) -> None:
+    """Shows a text on a terminal until the first line, or the first live one, takes its place."""
+    if is_terminal():
+        _draw(text)
+
+
+def _tick(over: threading.Event) -> None:
+    while not over.wait(TICK_S):
+        redraw()
+
+
+@contextlib.contextmanager
+def live(text: Text) -> Iterator[None]:
+    """Inside the `with` block this is the last line of the terminal, in place of an outer one."""
+    over = threading.Event()
+    thread = threading.Thread(target=_tick, args=(over,), daemon=True)
+    with _lock:
+        _live.append(text)
+        if len(_live) == 1 and is_terminal():
+            thread.start()
+    redraw()
+    try:
+        yield
+    finally:
+        over.set()
+        with _lock:
+            _live.pop()
+            if _live and isinstance(_live[-1], Stage):
+                _live[-1].restart()
+            if _drawn:
+                _draw("")
+        if thread.ident:
+            thread.join()
+        redraw()
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Inside the `with` block there is no live line, so that another can be written."""
+    with _lock:
+        if _drawn:
+            _draw("")
+        try:
+            yield
+        finally:
+            redraw()
+
+
+def clock(seconds: float) -> str:
+    """A time as 7 s, 1:05 or 2:03:04."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Stage:
+    """What is computed now, and a clock beside it."""
+
+    def __init__(self, text: str, detail: Callable[[], str] | None = None) -> None:
+        """Begins now.
+
+        Args:
+            text: what it is; an empty one shows nothing.
+            detail: how far it is, asked at every drawing.
+        """
+        self._whole, self._part = text, ""
+        self._detail = detail
+        self.restart()
+
+    def restart(self) -> None:
+        """Sets the clock to 0."""
+        self._began = time.monotonic()
+
+    def turn_to(self, part: str) -> None:
+        """Begins a part of it."""
+        self._part = part
+        self.restart()
+
+    def __call__(self, width: int) -> str:
+        """What it is, its part and the clock; what does not fit is cut between words."""
+        if not (self._whole or self._part):
+            return ""
+        behind = f"  {clock(time.monotonic() - self._began)}"
+        if self._detail:
+            behind = f"  {self._detail()}{behind}"
+        room = width - len(behind)
+        words, room_for_whole = self._part or self._whole, room - len(self._part) - 2
+        if self._whole and self._part and room_for_whole >= LEAST_WHOLE:
+            words = f"{fitted(self._whole, room_for_whole)}: {self._part}"
+        return f"{fitted(words, room)}{behind}"
+
+
+def fitted(text: str, width: int) -> str:
+    """A text that is at most so wide, if need be without its last words."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width - 3].rpartition(' ')[0] or text[: width - 3]}..."
+
+
+def wrapped(text: str) -> str:
+    """A text whose lines break between words where a terminal would break them anywhere."""
+    if not is_terminal():
+        return text
+    lines = textwrap.TextWrapper(columns(), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines.fill(line) for line in text.split("\n"))
+
+
+@contextlib.contextmanager
+def working(text: str = "", detail: Callable[[], str] | None = None) -> Iterator[None]:
+    """Inside the `with` block a terminal shows this text and a clock; a file or pipe nothing.
+
+    What the logger `STAGES` is told is shown behind the text. For `detail` see `Stage`.
+    """
+    stage = Stage(text, detail)
+    _stages.append(stage)
+    try:
+        with live(stage):
+            yield
+    finally:
+        _stages.pop()
+
+
+class Handler(logging.Handler):
+    """Log records as lines on standard error; those of `STAGES` as the live line of a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a record."""
+        if record.name == STAGES and _stages and is_terminal():
+            _stages[-1].turn_to(record.getMessage())
+            redraw()
+        else:
+            write_line(wrapped(self.format(record)))
+
+
+# ---- lines
+
+
 def write_line(text: str) -> None:
     """Writes a line to standard error; without a reader it is lost, and the program goes on."""
-    with contextlib.suppress(OSError):
+    with _apart(), contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -45,7 +251,8 @@ def show(text: str = "", end: str = "\n") -> None:
         WriteError: the device is full, for example.
     """
     try:
-        print(text, end=end, flush=True)
+        with _apart():
+            print(text, end=end, flush=True)
     except BrokenPipeError:
         without_reader()
     except OSError as error:

@@ -90,6 +90,14 @@ class Experiment(Generic[A]):
     band: Band = field(default_factory=Band)
     benchmark: Benchmark[A] = field(default_factory=Benchmark)
     comparison: Comparison = field(default_factory=Comparison)
+    headlines: tuple[str, ...] = ()
+    """Metrics of `summary.json` that a finished run shows, three of them; the first ones there
+    where none is named."""
+    successor: tuple[str, ...] = ()
+    """The module to run next, and its flags, with the run's ``{folder}``; `compare` where none is
+    named."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """Command lines that `--help` shows, to what each does and the time that it takes."""
 
     @property
     def default(self) -> A:

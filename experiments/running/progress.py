@@ -1,17 +1,19 @@
-"""The view of a run in training: a progress bar or plain lines, a log, TensorBoard."""
+"""The view of a run in training: a line with a bar or plain lines, pictures, a log, TensorBoard."""
 
 import contextlib
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from experiments.running import console
 from experiments.running.console import show
 from jaxgen.files import make_folder
 from jaxgen.learner import State
@@ -27,6 +29,11 @@ LONG_SECONDS = 1800.0
 """A run that takes longer is announced as soon as its time is known."""
 EARLY_EPOCHS = (1, 5)
 """Epochs after which a state is measured in any case: each example seen once, and a few times."""
+FIRST_LOOK_S, LOOK_GROWTH = 60.0, 1.5
+"""When pictures and page are first drawn besides the ends of intervals, and by what factor the time
+grows until they are drawn again: so they take a part of the time that falls."""
+LEAST_BAR, MOST_BAR = 5, 40
+"""Columns of a bar; where there is not even room for the least, there is none."""
 
 Evaluate = Callable[[State], Mapping[str, float]]
 
@@ -39,12 +46,35 @@ class Watch(NamedTuple):
     every_epochs: int = 1
     pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
     """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
-    interval `progress/latest.png`, and after every epoch `progress/epoch_0001.png`; to TensorBoard
-    as well."""
+    interval and at growing distances of time `progress/latest.png`, after every epoch
+    `progress/epoch_0001.png`, at those times `progress/step_00000120.png`; to TensorBoard as
+    well."""
+    at_intervals: bool = True
+    """Whether pictures are drawn after log intervals and epochs too, and not at looks alone."""
+    page: Callable[[Progress], object] = lambda _: None
+    """Draws the page of a run in training, at growing distances of time."""
     tensorboard: bool = False
     """Whether to write event files."""
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
+    shown: Mapping[str, str] = MappingProxyType({})
+    """Metrics that a line shows before the others, and what it calls them."""
+
+
+class Looks:
+    """Moments at growing distances, from `FIRST_LOOK_S` on, each `LOOK_GROWTH` times as late."""
+
+    def __init__(self) -> None:
+        """Counts from now."""
+        self._began, self._next = time.monotonic(), FIRST_LOOK_S
+
+    def due(self) -> bool:
+        """Whether the next moment has come; then it is over."""
+        elapsed = time.monotonic() - self._began
+        if elapsed < self._next:
+            return False
+        self._next = LOOK_GROWTH * elapsed
+        return True
 
 
 def _check_finite(values: Mapping[str, Any], progress: Progress) -> None:
@@ -54,30 +84,98 @@ def _check_finite(values: Mapping[str, Any], progress: Progress) -> None:
             raise not_finite(f"{name} = {value} after step {progress.step}", progress.saved_step)
 
 
+def _words(values: Mapping[str, Any], shown: Mapping[str, str], digits: int) -> list[str]:
+    """Metrics with their names, those of `shown` in the lead; of several seeds, their means."""
+    names = [*(x for x in shown if x in values), *(x for x in values if x not in shown)]
+    return [f"{shown.get(name, name)} {np.mean(values[name]):.{digits}g}" for name in names]
+
+
 def _text(values: Mapping[str, Any]) -> str:
-    """Metrics as one short line; of several seeds, their means."""
-    words = [f"{name} {np.mean(value):.4g}" for name, value in values.items()]
+    """Metrics as one line."""
     num_seeds = max((np.size(value) for value in values.values()), default=1)
+    words = _words(values, {}, 4)
     return "  ".join([f"mean of {num_seeds}:", *words] if num_seeds > 1 else words)
 
 
-class Display:
-    """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
+def _pace(seconds_per_step: float) -> str:
+    """Steps in a second, or seconds for a step."""
+    if seconds_per_step > 1.0:
+        return f"{seconds_per_step:.3g} s/step"
+    return f"{1.0 / max(seconds_per_step, 1e-9):.3g} steps/s"
 
-    def __init__(self, shorten: str) -> None:
-        """Shows nothing before the first update; `shorten` are flags that make a run shorter."""
+
+def bar_line(
+    progress: Progress, seconds_per_step: float | None, words: Sequence[str], width: int
+) -> str:
+    """Epoch, bar, rate, time left and metrics, as many of these as `width` columns hold.
+
+    What does not fit is left out, and nothing is cut: first the third metric, then the bar, then
+    metrics and rate.
+    """
+    num_epochs = progress.num_steps // progress.steps_per_epoch
+    digits = 1 if num_epochs < 100 else 0
+    epoch = f"epoch {progress.step / progress.steps_per_epoch:.{digits}f}/{num_epochs}"
+    pace, left = [], []
+    if seconds_per_step is not None:
+        seconds = (progress.num_steps - progress.step) * seconds_per_step
+        pace, left = [_pace(seconds_per_step)], [f"{console.clock(seconds)} left"]
+    for num in (3, 2):
+        tail = "  ".join([*pace, *left, *words[:num]])
+        rest = len(f"{epoch} || {tail}")
+        if rest + LEAST_BAR <= width:
+            line: str = tqdm.format_meter(
+                *(progress.step, progress.num_steps, 0.0),
+                ncols=min(width, rest + MOST_BAR),
+                ascii="utf" not in str(sys.stderr.encoding).lower(),
+                bar_format=f"{epoch} |{{bar}}| {tail}",
+            )
+            return line
+    parts = (
+        *([epoch, *pace, *left, *words[:num]] for num in (2, 1)),
+        *([epoch, *left, *words[:1]], [epoch, *pace, *left], [epoch, *left], [epoch]),
+    )
+    lines = ["  ".join(part) for part in parts]
+    return next((line for line in lines if len(line) <= width), "")
+
+
+class Display:
+    """The line of a run on a terminal, see `bar_line`; elsewhere a plain one now and then."""
+
+    def __init__(self, shorten: str, shown: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Compiles, until the first update.
+
+        Args:
+            shorten: flags that make a run shorter.
+            shown: metrics that stand before the others, and what they are called.
+        """
         self._shorten: str | None = shorten
-        self._bar: tqdm[Any] | None = None
+        self._shown = shown
+        self._compiling = console.Stage("compiling")
+        self._progress: Progress | None = None
+        self._values: dict[str, Any] = {}
         self._shown_at = -math.inf
         self._first: tuple[int, float] | None = None
 
+    def __call__(self, width: int) -> str:
+        """The line for a terminal of so many columns."""
+        if self._progress is None:
+            return self._compiling(width)
+        words = _words(self._values, self._shown, 3)
+        return bar_line(self._progress, self._seconds_per_step(self._progress), words, width)
+
     def update(self, progress: Progress) -> None:
         """Shows the step of the run, and once a warning if it takes long."""
+        self._progress = progress._replace(state=None)  # which is gone after the hook
+        self._values = {**self._values, **progress.running}
         self._foresee(progress)
-        if sys.stderr.isatty():
-            self._update_bar(progress)
-        elif progress.metrics and time.monotonic() - self._shown_at > LINE_SECONDS:
+        if console.is_terminal():
+            console.redraw()
+        elif progress.running and time.monotonic() - self._shown_at > LINE_SECONDS:
             self._print_line(progress)
+
+    def measured(self, values: Mapping[str, Any]) -> None:
+        """Shows measures of the state as well, from now on."""
+        self._values = {**self._values, **values}
 
     def _foresee(self, progress: Progress) -> None:
         """Warns of a long run. The first chunk warms up; the second one gives the time left."""
@@ -87,7 +185,8 @@ class Display:
                 steps = f"{progress.first_step} of {progress.num_steps}"
                 show(f"going on from step {steps}")
         elif self._shorten is not None:
-            left = (progress.num_steps - progress.step) * self._seconds_per_step(progress)
+            seconds = self._seconds_per_step(progress) or 0.0
+            left = (progress.num_steps - progress.step) * seconds
             if left > LONG_SECONDS:
                 hours, minutes = divmod(round(left / 60), 60)
                 logger.warning(
@@ -99,40 +198,32 @@ class Display:
                 )
             self._shorten = None
 
-    def _seconds_per_step(self, progress: Progress) -> float:
-        """Seconds per step since the first chunk."""
-        assert self._first is not None
-        return (progress.train_s - self._first[1]) / max(progress.step - self._first[0], 1)
-
-    def _update_bar(self, progress: Progress) -> None:
-        if self._bar is None:
-            first = progress.first_step
-            self._bar = tqdm(total=progress.num_steps, initial=first, unit="step", leave=False)
-        self._bar.update(progress.step - self._bar.n)
-        if progress.metrics:
-            self._bar.set_postfix_str(_text(progress.metrics))
+    def _seconds_per_step(self, progress: Progress) -> float | None:
+        """Seconds per step since the first chunk; None until there is another."""
+        if self._first is None or progress.step == self._first[0]:
+            return None
+        return (progress.train_s - self._first[1]) / (progress.step - self._first[0])
 
     def _print_line(self, progress: Progress) -> None:
-        assert progress.metrics is not None
-        seconds = self._seconds_per_step(progress)
-        left = (progress.num_steps - progress.step) * seconds
         epochs = f"{progress.step / progress.steps_per_epoch:.1f}"
-        of = progress.num_steps // progress.steps_per_epoch
-        note = f"epoch {epochs} of {of}  {1.0 / max(seconds, 1e-9):.3g} steps/s  {left:.0f} s left"
-        show(f"{note}  {_text(progress.metrics)}")
+        words = [f"epoch {epochs} of {progress.num_steps // progress.steps_per_epoch}"]
+        if seconds := self._seconds_per_step(progress):
+            left = (progress.num_steps - progress.step) * seconds
+            words += [_pace(seconds), f"{left:.0f} s left"]
+        show("  ".join([*words, _text(progress.running)]))
         self._shown_at = time.monotonic()
 
-    def close(self) -> None:
-        """Leaves the terminal as it was."""
-        if self._bar is not None:
-            self._bar.close()
 
-
-def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
-    """Writes images of the state as a sheet: the latest, and one per epoch."""
+def _pictures(folder: Path, progress: Progress, images: np.ndarray, look: bool) -> None:
+    """Writes images of the state as a sheet: the latest, one per epoch, and one per look."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
     make_folder(folder / "progress")
-    for name in ("latest", f"epoch_{epoch:04}")[: 2 if rest == 0 else 1]:
+    names = ["latest"]
+    if rest == 0:
+        names.append(f"epoch_{epoch:04}")
+    elif look:
+        names.append(f"step_{progress.step:08}")
+    for name in names:
         figures.save_pixels(images, folder / "progress" / f"{name}.png")
 
 
@@ -140,8 +231,11 @@ def _pictures(folder: Path, progress: Progress, images: np.ndarray) -> None:
 def watching(
     folder: Path, watch: Watch, log: metrics_log.Log
 ) -> Iterator[Callable[[Progress], None]]:
-    """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder."""
-    display, writer = Display(watch.shorten), None
+    """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder.
+
+    Until the first call of the hook the run compiles, and a clock shows it.
+    """
+    display, writer, looks = Display(watch.shorten, watch.shown), None, Looks()
 
     def hook(progress: Progress) -> None:
         nonlocal writer
@@ -152,20 +246,29 @@ def watching(
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
         due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
         if rest == 0 and (due or progress.step == progress.num_steps):
-            values |= watch.evaluate(progress.state)
+            measures = watch.evaluate(progress.state)
+            display.measured(measures)
+            values |= measures
         _check_finite(values, progress)
         if values:
             log.write(progress, values)
-        sheets = watch.pictures(progress.state) if watch.pictures and progress.metrics else {}
+        look = looks.due()
+        ended = progress.metrics is not None and watch.at_intervals
+        drawn = watch.pictures if ended or look else None
+        sheets = drawn(progress.state) if drawn else {}
         for where, images in sheets.items():
-            _pictures(where, progress, images)
+            _pictures(where, progress, images, look)
+        if look:
+            watch.page(progress)
         if writer is not None:
             _to_tensorboard(writer, progress.step, values, sheets)
 
+    if not console.is_terminal():
+        show("compiling")
     try:
-        yield hook
+        with console.live(display):
+            yield hook
     finally:
-        display.close()
         if writer is not None:
             writer.close()
 

@@ -25,6 +25,7 @@ CHILD_S = 5.0
 
 _handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
+_leaving: list[int] = []
 
 
 class Stopped(Exception):  # noqa: N818 (a request, not an error)
@@ -53,9 +54,13 @@ def _handled(
 
 
 def _tell(text: str) -> None:
-    """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write."""
+    """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write.
+
+    On a terminal it begins below the line on which the echo of Ctrl-C or a progress bar stands.
+    """
+    start = "\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+        os.write(2, f"{start}{text}\n".encode())
 
 
 @contextlib.contextmanager
@@ -66,6 +71,7 @@ def leaving_at_once(advice: str) -> Iterator[None]:
     """
 
     def leave(signum: int, _: Any) -> None:
+        _leaving.append(signum)
         try:
             if word := SIGNALS.get(signal.Signals(signum)):
                 _tell(f"{word}; {advice}")
@@ -92,6 +98,11 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
 
     with _handled(note) as before:
         yield lambda: received[0] if received else None
+
+
+def is_leaving() -> bool:
+    """Whether a signal ends this process now, so that nothing is drawn any more."""
+    return bool(_leaving)
 
 
 def reader_is_gone() -> None:

@@ -1,26 +1,30 @@
 """Training in a run folder, with log, display, checkpoints and signals."""
 
+import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments.running import progress
+from experiments.running import progress, progress_page
 from experiments.running.args import RunArgs
 from experiments.running.cluster import chosen_devices
+from experiments.running.console import show, working
 from experiments.running.seeds import draw_each, evaluate_each, split_log
 from experiments.running.session import Session
 from experiments.running.signals import Stopped, stop_signals
+from jaxgen.errors import JaxgenError
 from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
 from jaxgen.nn.augment import flipped
 from jaxgen.runs import metrics_log
 from jaxgen.runs.settings import as_before
-from jaxgen.training import Result, Schedule, Start, fit
+from jaxgen.training import Progress, Result, Schedule, Start, fit
 
 logger = logging.getLogger("jaxgen")
 
@@ -35,6 +39,8 @@ def train_in_session(
     seeds: Sequence[int] | None = None,
     notes: Mapping[str, str] = MappingProxyType({}),
     pictures: Callable[[State], np.ndarray] | None = None,
+    at_intervals: bool = True,
+    shown: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Trains a learner in a run folder, with log, display, checkpoints and signals.
 
@@ -49,6 +55,8 @@ def train_in_session(
         notes: text in every line of the log besides its numbers.
         pictures: images of the state of one seed, drawn after every log interval; see
             `progress.Watch`.
+        at_intervals: whether they are, or at growing distances of time alone.
+        shown: metrics that a reader looks at first, and what the progress line calls them.
 
     Errors:
         Stopped: SIGINT or SIGTERM came; the state is saved.
@@ -78,13 +86,27 @@ def train_in_session(
             make_folder(session.folder)
             log.synced()
 
+    reached: list[Progress] = []
+
+    def draw_page(progress: Progress) -> Path | None:
+        with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
+            return progress_page.write(args, session, progress, [*shown])
+        return None
+
+    def watched(progress: Progress) -> None:
+        reached[:] = [progress._replace(state=None)]
+        hook(progress)
+
     schedule = Schedule(args.epochs, args.batch_size, args.log_every, args.checkpoint_seconds)
     watch = progress.Watch(
         evaluate=evaluate_each(evaluate, len(seeds)),
         every_epochs=max(1, args.epochs // 20),
         pictures=draw_each(pictures, session) if pictures else None,
+        at_intervals=at_intervals,
+        page=draw_page,
         tensorboard=args.tensorboard,
         shorten=args.shorten,
+        shown=shown,
     )
     with stop_signals() as stopped, progress.watching(session.folder, watch, log) as hook:
         result = fit(
@@ -99,12 +121,16 @@ def train_in_session(
             stream=args.stream,
             on_start=on_start,
             log=log.synced,
-            hook=hook if first else lambda _: None,
+            hook=watched if first else lambda _: None,
             should_stop=lambda: stopped() is not None,
         )
         signum = stopped()
     if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
+        with working("drawing the page"):
+            page = draw_page(*reached) if reached else None
+        if page:
+            show(f"page so far: {page}")
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
     if first:
         split_log(session, result.step)

@@ -32,6 +32,8 @@ from jaxgen.evaluation.sample_quality import as_numbers, check_features, check_l
 from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
+stages = logging.getLogger("jaxgen.stages")
+"""What is computed now, for whoever waits."""
 
 L2 = (1.0, 0.1, 0.01, 0.001)
 """Penalties tried by default, the strongest first: each fit starts where the one before ended."""
@@ -313,6 +315,7 @@ def _fit_row(
     num_labels: int,
     seed: int,
 ) -> ProbeRow:
+    stages.info("%s probe of %s with %d labels", probe, name, num_labels)
     num_draws = 1 if num_labels == len(dataset.train.labels) else NUM_DRAWS
     rngs = [np.random.default_rng([seed, num_labels, draw]) for draw in range(num_draws)]
     pairs = (both[0], dataset.train.labels), (both[1], dataset.test.labels)

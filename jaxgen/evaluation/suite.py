@@ -8,6 +8,7 @@ A measure that does not hold is left out: those of classes where the classifier 
 and those of neighbours where there are too few images (`LEAST_IMAGES`).
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -34,6 +35,9 @@ from jaxgen.evaluation.parzen import CAVEAT, parzen
 from jaxgen.evaluation.probes import ProbeRow
 from jaxgen.evaluation.resampling import Estimate, bootstrap, half_sampled
 from jaxgen.learner import PRNGKey
+
+stages = logging.getLogger("jaxgen.stages")
+"""What is computed now, for whoever waits."""
 
 NUM_FEATURES = 10_000
 """Samples, and real test images, that moments and class frequencies are measured on."""
@@ -197,7 +201,11 @@ def _measure_features(
         "density": lambda: half_sampled(density, pair, rng, 20, POSITIVE),
         "coverage": lambda: half_sampled(coverage, pair, rng, 20, SHARE),
     }
-    return {name: measure() for name, measure in measures.items() if name in names}
+    estimates: Estimates = {}
+    for name in (name for name in measures if name in names):
+        stages.info("%s of %d samples", TITLES[name], len(found))
+        estimates[name] = measures[name]()
+    return estimates
 
 
 def _measure_classes(
@@ -225,6 +233,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _measure_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
     """Nearness to training images, and the Parzen window; its interval is of test images alone."""
+    stages.info("nearest training images, and the Parzen window")
     part = measured(dataset)
     test = as_inputs(part.test.images, NUM_PIXELS)
     distances = [
@@ -242,6 +251,7 @@ def _measure_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generat
 
 def _fid(images: np.ndarray, inception: Inception) -> Estimate:
     """Between images and training images, on Inception's features."""
+    stages.info("FID of %d samples", len(images))
     pair, rng = [inception.extract(images), inception.real], np.random.default_rng(0)
     frechet = sample_quality.frechet_distance
     return half_sampled(frechet, pair, rng, FID_RESAMPLES, POSITIVE)
@@ -356,10 +366,13 @@ def evaluate(
     if model.num_classes:
         shares = sample_quality.class_frequencies(dataset.train.labels, model.num_classes)
         labels = draw_labels(key, num_samples, shares)
+    stages.info("drawing %d samples", num_samples)
     images = draw_samples(model, key, num_samples, dataset.image_shape[:2], labels)
     if likelihoods is None:
+        stages.info("log likelihood of the test images")
         test, train = part.test.images, part.train.images[:most]
         likelihoods = model.likelihoods(test, budget, train) if model.likelihoods else []
+    stages.info("features of the images")
     features = compute_features(model, part) if dataset.num_classes > 1 else {}
     return Evaluation(
         likelihoods=likelihoods,

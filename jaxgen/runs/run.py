@@ -7,6 +7,7 @@
 `jaxgen.runs.loader` reads the folder.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,9 @@ from jaxgen.runs.samples import NumpyArray
 from jaxgen.runs.settings import image_options, printable, shown
 from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
+
+stages = logging.getLogger("jaxgen.stages")
+"""What is computed now, for whoever waits."""
 
 LIKELIHOODS = "log_likelihood"
 MOST_NAMED = 10
@@ -246,6 +250,7 @@ class Run:
 
     @cached_property
     def _sample(self) -> Any:
+        stages.info("compiling the sampler of %s", self.model)
         return jax.jit(self.learner.sample, static_argnums=2)
 
     def sample(

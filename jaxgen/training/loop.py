@@ -1,7 +1,7 @@
 """`fit`: trains any learner, in chunks, with checkpoints and a finite check. It knows no model."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
-from jaxgen.learner import Batch, Learner, Metrics, RawImages, State
+from jaxgen.learner import Batch, Learner, RawImages, State
 from jaxgen.training import checkpoint
 from jaxgen.training.epoch import Carry, check_seeds
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
@@ -79,6 +79,8 @@ class Progress(NamedTuple):
     """Seconds spent in training steps by this process."""
     saved_step: int = 0
     """The step of the newest checkpoint; 0 where there is none."""
+    running: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Means over the part of the log interval that is done: `metrics` before its end."""
 
     @property
     def epoch(self) -> int:
@@ -116,15 +118,17 @@ class Chunk(NamedTuple):
     carry: Carry
     step: int
     metrics: dict[str, np.ndarray] | None
+    running: dict[str, np.ndarray]
+    """Those of the log interval so far."""
     seconds: float
     """With those of waiting for the window of the chunk, if it was not there."""
     bad: str
     """The first metric that is not finite, with its step; empty where all are."""
 
 
-def _bad_metric(trace: Metrics, epoch: int, first: int, last: int) -> str:
+def _bad_metric(trace: Mapping[str, np.ndarray], epoch: int, first: int, last: int) -> str:
     """The first metric of the steps first <= s < last that is not finite, or nothing."""
-    for name, values in jax.device_get(trace).items():
+    for name, values in trace.items():
         window = np.atleast_2d(values)[:, first:last]
         for seed_index, offset in np.argwhere(~np.isfinite(window)):
             where = f"at epoch {epoch}, step {first + offset} of the epoch"
@@ -152,14 +156,14 @@ def chunks(
             carry, reached = program.run(carry, window.data, window.order, arrays.keys, *bounds)
             last = int(reached)
             seconds = time.perf_counter() - began
-            bad = _bad_metric(carry.trace, epoch, first, last)
-            metrics = None
-            if last == interval_end and not bad:
-                trace = jax.device_get(carry.trace)
-                metrics = {name: x[..., interval:last].mean(axis=-1) for name, x in trace.items()}
+            trace = jax.device_get(carry.trace)
+            bad = _bad_metric(trace, epoch, first, last)
+            done = {} if bad else {name: x[..., interval:last] for name, x in trace.items()}
+            running = {name: x.mean(axis=-1) for name, x in done.items()}
+            metrics = running if last == interval_end and not bad else None
             step += last - first
             size = max(LEAST_CHUNK, int((last - first) / max(seconds, 1e-6)))
-            yield Chunk(carry, step, metrics, seconds, bad)
+            yield Chunk(carry, step, metrics, running, seconds, bad)
             began = time.perf_counter()
 
 
@@ -301,7 +305,8 @@ def fit(
         carry, step = chunk.carry, chunk.step
         train_s += chunk.seconds
         shown, metrics = local(carry.state), chunk.metrics
-        hook(Progress(shown, step, first_step, length, num_steps, metrics, train_s, saved_step))
+        steps = step, first_step, length, num_steps
+        hook(Progress(shown, *steps, metrics, train_s, saved_step, chunk.running))
         stopped = arrays.placed.any_process(should_stop())
         due = time.monotonic() - saved_at > schedule.checkpoint_seconds
         if folder and (due or stopped or step == num_steps):

@@ -4,6 +4,8 @@ import dataclasses
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -17,6 +19,8 @@ from experiments.running import cli
 from jaxgen import data
 from jaxgen.data.dataset import digest_of
 from jaxgen.errors import SettingError
+from jaxgen.learner import task_key
+from jaxgen.models import vae as vae_model
 from jaxgen.models.vae import Config, nets
 from jaxgen.runs.settings import as_before
 from jaxgen.training import checkpoint
@@ -236,3 +240,16 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> N
 
 def test_it_reads_back(finished: Path) -> None:
     assert assert_reads_back(finished).features == ("mean codes",)
+
+
+def test_images_of_the_same_codes_all_along() -> None:
+    """Each of the next class, where the VAE has classes."""
+    both = nets(Config(latent_size=2, hidden_sizes=(3,), num_classes=3), (2, 3, 1))
+    state = vae_model.init(both, jax.random.key(0))
+    images = vae_training.prior_means(both)(state)
+    assert images.shape == (16, 2, 3, 1)
+    codes = jax.random.normal(task_key("fixed noise"), (16, 2))
+    for index in (0, 4, 11):
+        label = jnp.array([index % 3])
+        alone = vae_model.decoded_means(state.params, both, codes[index : index + 1], label)
+        np.testing.assert_allclose(images[index].ravel(), alone[0], atol=1e-6)

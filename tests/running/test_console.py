@@ -2,17 +2,21 @@
 
 import errno
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from support.helpers import ROOT
 from support.runs import SMALL, call, lines_of, read
+from support.terminal import Terminal
 
-from experiments.running import cli
+from experiments.running import cli, console, progress
 from experiments.running.console import show, write_error
 
 
@@ -112,13 +116,81 @@ def test_a_training_without_a_reader_is_saved(
     digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_end, write_end = os.pipe()
-    os.close(read_end)
+
+    def read_until_it_trains() -> None:
+        with open(read_end) as lines:
+            next(line for line in lines if line.startswith("epoch"))
+
+    reader = threading.Thread(target=read_until_it_trains)
+    reader.start()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     with open(write_end, "w") as broken:  # noqa: SIM117 (the stream is flushed where it is open)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", broken)
             where = ("--dataset", "digits", "--data-dir", str(digits_root))
-            endless = ("--epochs", "100000", "--checkpoint-seconds", "1000")
+            endless = ("--epochs=100000", "--checkpoint-seconds=1000", "--log-every=1")
             code = call(*where, *SMALL, *endless, "--out", str(tmp_path / "run"))
+    reader.join()
     assert code == 128 + signal.SIGPIPE
     (saved,) = (tmp_path / "run/checkpoints").glob("step_*/manifest.json")
     assert read(saved)["step"] == lines_of(tmp_path / "run")[-1]["step"]
+
+
+# ---- the live line of a terminal
+
+
+def test_no_line_lands_on_the_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, terminal = 100.0, Terminal(monkeypatch)
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with console.working("training vae", lambda: "step 1,200"):
+        now = 165.0
+        console.redraw()
+        assert terminal.lines == ["training vae  step 1,200  1:05"]
+        show("a line")
+        write_error("expected this, found that")
+        warned = logging.LogRecord("x", logging.WARNING, "", 0, "a %s", ("warning",), None)
+        console.Handler().emit(warned)
+        above = ["a line", "error: expected this, found that", "a warning"]
+        assert terminal.lines == [*above, "training vae  step 1,200  1:05"]
+        with console.working("drawing the page"):
+            assert terminal.lines == [*above, "drawing the page  0 s"]
+        assert terminal.lines == [*above, "training vae  step 1,200  0 s"]
+    assert terminal.lines == above
+
+
+def test_the_live_line_is_drawn_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch)
+    monkeypatch.setattr(console, "TICK_S", 0.001)
+    texts = iter("abcdefgh")
+    with console.live(lambda _: next(texts, "end")):
+        deadline = time.monotonic() + 10
+        while terminal.lines != ["end"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+
+def test_stages_of_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal behind the name of the model, elsewhere as lines."""
+    terminal, stages = Terminal(monkeypatch), logging.getLogger(console.STAGES)
+    monkeypatch.setattr(stages, "handlers", [console.Handler()])
+    monkeypatch.setattr(stages, "propagate", False)
+    stages.setLevel(logging.INFO)
+    with console.working("vae-lab, seed 0"):
+        stages.info("%s of %d samples", "recall", 500)
+        assert terminal.lines == ["vae-lab, seed 0: recall of 500 samples  0 s"]
+        terminal.width = 40
+        stages.info("density of samples")
+        assert terminal.lines == ["vae-lab,...: density of samples  0 s"]
+        stages.info("a measure whose name is far too long for it")
+        assert terminal.lines == ["a measure whose name is far...  0 s"]
+        terminal.is_one = False
+        stages.info("coverage")
+    assert terminal.getvalue().endswith("coverage\n")
+
+
+def test_a_terminal_that_cannot_move_has_no_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    with console.working("training vae"):
+        show("a line")
+    assert terminal.getvalue() == "a line\n"

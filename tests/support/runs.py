@@ -122,7 +122,7 @@ def refused(finished: Path, capsys: Any, digits_root: Path, *flags: str) -> tupl
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(finished))
     code = call(*where, *SMALL, *EPOCHS, *flags)
     out, err = capsys.readouterr()
-    assert out == ""
+    assert "report: " not in out  # what it would have done may be there
     assert contents(finished) == before
     return code, only_line(err)
 

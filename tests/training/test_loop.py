@@ -444,8 +444,11 @@ def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]) -> None:
         assert progress.num_steps == 14
         assert progress.steps_per_epoch == 7
         assert progress.epoch == progress.step // 7
+        losses = np.asarray(progress.state.losses)
+        last = progress.step - 1
+        so_far = losses[..., last - last % 7 % 3 : progress.step].mean(axis=-1)
+        np.testing.assert_array_equal(progress.running["loss"], so_far)
         if progress.metrics:
-            losses = np.asarray(progress.state.losses)
             told.append((progress.step, progress.metrics["loss"], losses))
 
     fit(spy(3), numbered(21), Schedule(2, 3, log_every=3), seeds, hook=hook)

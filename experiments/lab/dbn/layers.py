@@ -10,6 +10,7 @@ from typing import Self
 from experiments.lab.dbn import labels, tasks
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import (
+    SHOWN,
     LayerArgs,
     input_in_words,
     make_evaluator,
@@ -105,6 +106,7 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
         settings | ({"base_rates": True} if at_rates else {}),
         measure,
         start_from(init, session.seeds, lower),
+        shown=SHOWN,
     )
 
 

@@ -187,6 +187,7 @@ def train(args: GANArgs, session: Session, game: Game) -> Result:
         dataclasses.asdict(args.model),
         make_evaluator(trained),
         pictures=lambda state: trained._replace(state=state).fixed(),
+        shown={"d_loss": "D loss", "g_loss": "G loss", "sample_distance": "distance"},
     )
 
 

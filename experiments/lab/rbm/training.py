@@ -100,6 +100,12 @@ def pixels_of(
     return rbm.pixel_statistics(dataset.train.images) if config.visible == "gaussian" else None
 
 
+SHOWN = {
+    "test_reconstruction_error": "test error",
+    "free_energy_contrast": "contrast",
+    "pixel_change": "pixel change",
+}
+"""Metrics that a reader looks at first in the training of a layer, by what they are called."""
 INPUT = {
     "sample": "binary units, drawn again at every visit with the pixels as probabilities",
     "threshold": "binary units, on where a pixel is at least one half",

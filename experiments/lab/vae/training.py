@@ -22,10 +22,14 @@ from jaxgen.evaluation.model import binary_input
 from jaxgen.evaluation.monitors import vae_monitors
 from jaxgen.learner import Labels, State, task_key
 from jaxgen.models import vae
+from jaxgen.random import normal
 from jaxgen.training import steps_in_epoch
 
 NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
+
+NUM_FIXED = 16
+"""Codes whose images are drawn all along the training."""
 
 monitors = jax.jit(vae_monitors, static_argnums=1)
 encode = jax.jit(vae.encode, static_argnums=1)
@@ -92,6 +96,22 @@ def make_evaluator(nets: vae.Nets, dataset: Dataset) -> Callable[[State], dict[s
     """Returns ``state -> measures`` by `jaxgen.evaluation.monitors.vae_monitors`."""
     key, (_, *test) = task_key("measure"), measured(nets, dataset)
     return lambda state: jax.device_get(monitors(state.params, nets, key, *test))
+
+
+def prior_means(nets: vae.Nets) -> Callable[[State], np.ndarray]:
+    """Returns ``state -> images``: E[x|z] of `NUM_FIXED` codes that stay the same.
+
+    Those of a conditional VAE take the classes in turn.
+    """
+    config = nets.config
+    codes = normal(task_key("fixed noise"), (NUM_FIXED, config.latent_size))
+    labels = jnp.arange(NUM_FIXED) % config.num_classes if config.num_classes else None
+
+    def draw(state: State) -> np.ndarray:
+        decoded = np.asarray(decode(state.params, nets, codes, labels))
+        return decoded.reshape(NUM_FIXED, *nets.image_shape)
+
+    return draw
 
 
 def likelihoods(

@@ -1,5 +1,6 @@
 """An RBM, a DBN or a fine-tuned DBN as an `EvaluatedModel`: all are a net with an RBM on top."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -31,6 +32,9 @@ from jaxgen.evaluation.model import (
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, label_units, rbm, wake_sleep
 from jaxgen.random import Binarize
+
+stages = logging.getLogger("jaxgen.stages")
+"""What is computed now, for whoever waits."""
 
 ImageShape = tuple[int, int, int]
 """[H, W, C]."""
@@ -193,6 +197,8 @@ def _anneal(
     net: dbn.Net, train: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> tuple[LogZEstimate, LogZEstimate]:
     """Log Z of the top by AIS, and by reverse AIS from the ends of long Gibbs chains."""
+    words = "log Z by annealed importance sampling, %d chains of %d temperatures"
+    stages.info(words, budget.num_chains, budget.num_temperatures)
     params, base = net.top, top_base_logits(net, stream(key, "top input"), train)
     chains = {"num_temperatures": budget.num_temperatures}
     forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)

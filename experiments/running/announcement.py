@@ -1,0 +1,88 @@
+"""The first and the last lines of a run: what it will do, what came out, what to type next."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.running.args import RunArgs, changes
+from experiments.running.cluster import chosen_devices
+from experiments.running.experiment import Experiment
+from experiments.running.session import Session
+from jaxgen.report.page import number
+from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.summary import read_summary
+
+NUM_HEADLINES = 3
+
+
+def aligned(rows: Mapping[str, str]) -> str:
+    """Names and texts in two columns, a row a line."""
+    width = max(map(len, rows), default=0)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
+
+
+def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
+    """What a run will do: model, data, epochs, device and folder, a line each."""
+    images, seeds = session.dataset.train.images, ", ".join(map(str, session.seeds))
+    height, width, num_channels = session.image_shape
+    colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
+    devices = chosen_devices(args.cluster)
+    kind = devices[0].device_kind
+    own = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
+    quick = [] if not args.quick else ["quick: less than a run to judge by"]
+    preset = experiment.presets[args.preset]
+    changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
+    others = [] if args.quick else [f"{name} {value}" for name, value in changed.items()]
+    return aligned(
+        {
+            "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),
+            "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
+            "training": f"{args.epochs} epochs, batch {args.batch_size}, "
+            f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",
+            "device": f"{len(devices)} x {kind}" if len(devices) > 1 else own,
+            "folder": str(session.root),
+        }
+    )
+
+
+def outcome(experiment: Experiment[Any], args: RunArgs, session: Session, page: Path) -> str:
+    """The headline numbers of a finished run, the next command, and where its page is.
+
+    The last line is ``report: PATH``, which programs look for.
+    """
+    metrics = read_summary(session.root).get("metrics", {})
+    names = [name for name in experiment.headlines if name in metrics] or [*metrics]
+    rows = {name: _value(metrics[name]) for name in names[:NUM_HEADLINES]}
+    lines = [
+        aligned(rows),
+        f"next: {next_command(experiment, args, session)}",
+        f"open: {page.absolute().as_uri()}",
+        f"report: {page}",
+    ]
+    return "\n".join(filter(None, lines))
+
+
+def _value(found: Any) -> str:
+    """A number; of several seeds their mean and standard deviation."""
+    if isinstance(found, Mapping):
+        return f"{number(found['mean'])} +- {number(found['std'], 2)}"
+    return number(found)
+
+
+def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
+    """What is worth typing after a run, on the same data.
+
+    After a quick run that is the whole one, and of several seeds their comparison.
+    """
+    given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
+    if args.quick:
+        words = [f"experiments.{experiment.name}"]
+    elif not experiment.successor or len(session.seeds) > 1:
+        return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
+    else:
+        words = [word.format(folder=session.root) for word in experiment.successor]
+        if args.dataset != "auto":
+            given["--dataset"] = args.dataset
+    flags = [f"{flag}={value}" for flag, value in given.items() if value]
+    return shlex.join(["python", "-m", *words, *flags])

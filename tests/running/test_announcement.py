@@ -1,0 +1,77 @@
+"""The first and the last lines of a run."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import dbn, dcgan, rbm
+from experiments.running import announcement, experiment
+from experiments.running.session import Session, session_for
+from jaxgen.data import Dataset, Split
+from jaxgen.models import rbm as rbm_model
+from jaxgen.runs import manifest as run_manifest
+
+
+def session(folder: Path, seeds: tuple[int, ...] = (0,)) -> Session:
+    """A run on 160 colour images."""
+    split = Split(np.zeros((160, 4, 5, 3), np.uint8), np.zeros(160, np.int32))
+    return session_for("rbm", rbm.Args(seeds=seeds), Dataset("own", split, split, "0"), folder)
+
+
+def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
+    args = rbm.Args(epochs=7, batch_size=9, model=rbm_model.Config(num_hidden=25))
+    kind = jax.devices()[0].device_kind
+    device = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
+    assert announcement.plan(rbm.EXPERIMENT, args, session(tmp_path, (3, 4))).splitlines() == [
+        "model     rbm, preset lab, num_hidden 25",
+        "data      own, 160 colour images of 4x5",
+        "training  7 epochs, batch 9, seeds 3, 4",
+        f"device    {device}",
+        f"folder    {tmp_path}",
+    ]
+    quick = announcement.plan(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
+    assert quick.startswith("model     rbm, preset lab, quick: less than a run to judge by\n")
+
+
+def test_a_run_ends_with_numbers_the_next_command_and_its_page(tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    metrics = {"never_on": 0.0, "free_energy_gap": -2.5, "test_reconstruction_error": 0.01464}
+    (folder / "summary.json").write_text(json.dumps({"experiment": "rbm", "metrics": metrics}))
+    args, page = rbm.Args(dataset="kmnist"), folder / "report.html"
+    found = announcement.outcome(rbm.EXPERIMENT, args, session(folder), page)
+    assert found.splitlines() == [
+        "test_reconstruction_error  0.01464",
+        "free_energy_gap            -2.5",
+        "next: python -m experiments.dbn --dataset=kmnist",
+        f"open: file://{tmp_path}/a%20run/report.html",
+        f"report: {page}",
+    ]
+
+
+def test_the_next_command(tmp_path: Path) -> None:
+    one, two = session(tmp_path), session(tmp_path, (0, 1))
+
+    def found(module: object, args: object, where: Session = one) -> str:
+        return announcement.next_command(module.EXPERIMENT, args, where)  # type: ignore[attr-defined, arg-type]
+
+    assert found(rbm, rbm.Args(quick=True)) == "python -m experiments.rbm"
+    assert found(rbm, rbm.Args(manual_dir=Path("a b"))) == (
+        "python -m experiments.dbn '--manual-dir=a b'"
+    )
+    assert found(dbn, dbn.Args()) == f"python -m experiments.wake_sleep --dbn={tmp_path}"
+    assert found(dbn, dbn.Args(), two) == f"python -m experiments.compare {tmp_path}"
+    assert found(dcgan, dcgan.Args()) == f"python -m experiments.compare {tmp_path}"
+
+
+@pytest.mark.parametrize("name", experiment.names())
+def test_headlines_and_examples_are_of_the_experiment(name: str) -> None:
+    declared = experiment.find(name)
+    assert len(declared.headlines) in (0, 3)
+    first, *others = declared.examples
+    assert first == f"python -m experiments.{name}"
+    assert all(other.startswith(f"{first} --") for other in others)
+    assert len(others) >= 1
