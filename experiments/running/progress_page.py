@@ -11,7 +11,7 @@ from experiments.running.session import Session
 from experiments.running.signals import temporary_folder
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Section, Table, number
+from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Progress
@@ -51,15 +51,20 @@ def write(args: RunArgs, session: Session, progress: Progress, shown: Sequence[s
     lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
     with temporary_folder() as folder:  # the page has the curves in it
         sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
-        return report.write_page(page, title, facts, sections)
+        return report.write_page(page, title, facts=facts, sections=sections)
 
 
 def _pictures(session: Session) -> list[Section]:
     """The newest images of the fixed codes, of a model that draws them in training."""
     latest = [folder / "progress" / "latest.png" for folder in session.seed_folders]
-    there = [path for path in latest if path.exists()]
+    alt = "sheet of the newest images of fixed codes"
+    there = [
+        Figure(path, f"The newest images of fixed codes, seed {seed}", alt)
+        for seed, path in zip(session.seeds, latest, strict=True)
+        if path.exists()
+    ]
     answer = "The newest images of codes that stay the same."
-    return [Section("pictures", "Images", [answer], there)] if there else []
+    return [Section("pictures", "Images", [answer], there, part="pictures")] if there else []
 
 
 def _curves(
@@ -75,15 +80,16 @@ def _curves(
         last |= {name: x for name, x in line.items() if name not in ("step", "epoch", "train_s")}
     values = {name: x for name, x in last.items() if not isinstance(x, str)}
     names = [*(x for x in shown if x in values), *(x for x in values if x not in shown)]
-    paths = []
+    drawn = []
     if len(lines) > 1:
         for name in names[:NUM_CURVES]:
             title = name.replace("_", " ")
-            figure = figures.curves(_series(session, lines, name), title, "epoch", title)
-            paths.append(figures.save(figure, folder / f"{name}.png"))
+            figure = figures.curves(_series(session, lines, name), x="epoch", y=title)
+            path = figures.save(figure, folder / f"{name}.png")
+            drawn.append(Figure(path, title, f"curve of {title} over the epochs"))
     seeds = [f"seed {seed}" for seed in session.seeds]
     rows = [[name, *map(number, _listed(values[name]))] for name in names]
-    return Section("training", "The training so far", [], paths, Table(["", *seeds], rows))
+    return Section("training", "The training so far", [], drawn, Table(["", *seeds], rows))
 
 
 def _listed(value: Any) -> list[float]:
