@@ -1,20 +1,22 @@
 """`fit`: trains any learner, in chunks, with checkpoints and a finite check. It knows no model."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
 from jaxgen.learner import Batch, Learner, Metrics, RawImages, State
 from jaxgen.training import checkpoint
+from jaxgen.training.bar import progress_bar
 from jaxgen.training.epoch import Carry, check_seeds
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
 from jaxgen.training.sharding import layout, local
@@ -86,6 +88,10 @@ class Progress(NamedTuple):
         return self.step // self.steps_per_epoch
 
 
+History: TypeAlias = dict[str, NDArray[Any]]
+"""Steps [n], epochs [n], and every metric: [n], or [num_seeds, n] of several seeds."""
+
+
 class Result(NamedTuple):
     """What `fit` leaves behind."""
 
@@ -100,6 +106,28 @@ class Result(NamedTuple):
     train_s: float
     trace_s: float = 0.0
     """The part of `compile_s` that tracing and lowering took."""
+    history: History = {}  # noqa: RUF012 # of a tuple, not of a class
+    """Metrics by name, means over the log intervals of this process, beside "step" and "epoch",
+    where the intervals end; of several seeds [num_seeds, n]."""
+
+    def __repr__(self) -> str:
+        """The result in a line, without its arrays."""
+        found = {name: values for name, values in self.history.items() if values.size}
+        words = [f"{name} {np.mean(found[name][..., -1]):.4g}" for name in found if name != "step"]
+        return f"<Result of {', '.join([f'{self.step:,} steps', *words])}>"
+
+
+def history_of(
+    intervals: Sequence[tuple[int, Mapping[str, NDArray[Any]]]], steps_per_epoch: int
+) -> History:
+    """The metrics of log intervals, given the step at which each ends, as arrays."""
+    steps = np.array([step for step, _ in intervals], np.int64)
+    names = intervals[0][1] if intervals else ()
+    return {
+        "step": steps,
+        "epoch": steps / steps_per_epoch,
+        **{name: np.stack([each[name] for _, each in intervals], axis=-1) for name in names},
+    }
 
 
 def not_finite(found: str, saved_step: int) -> NonFiniteError:
@@ -245,6 +273,7 @@ def fit(
     log: Callable[[], bytes] | None = None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    progress: bool = False,
 ) -> Result:
     """Trains a learner for whole epochs, from its beginning or from its newest checkpoint.
 
@@ -269,6 +298,8 @@ def fit(
         hook: called after every chunk, about a second of work, and before a checkpoint.
         should_stop: asked after every chunk; True, in any process, saves the state and ends the
             run.
+        progress: whether a bar shows steps, rate, time left and metrics, in a terminal or in a
+            notebook; of several processes the first one's.
 
     Errors:
         SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
@@ -292,24 +323,31 @@ def fit(
     on_start(Start(first_step, length, kept_log))
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
-        return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
-    program = compiled(learner, schedule.batch_size, arrays)
-    saved_at, saved_step = time.monotonic(), first_step
-    for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
-        if chunk.bad:
-            raise not_finite(chunk.bad, saved_step)
-        carry, step = chunk.carry, chunk.step
-        train_s += chunk.seconds
-        shown, metrics = local(carry.state), chunk.metrics
-        hook(Progress(shown, step, first_step, length, num_steps, metrics, train_s, saved_step))
-        stopped = arrays.placed.any_process(should_stop())
-        due = time.monotonic() - saved_at > schedule.checkpoint_seconds
-        if folder and (due or stopped or step == num_steps):
-            kept_log = log() if log else None
-            checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
-            saved_at, saved_step = time.monotonic(), step
-        if stopped:
-            break
+        history = history_of([], length)
+        return Result(local(carry.state), step, step, True, 0.0, 0.0, history=history)
+    intervals = []
+    with progress_bar(progress and jax.process_index() == 0, num_steps, first_step) as bar:
+        program = compiled(learner, schedule.batch_size, arrays)
+        bar.start()
+        saved_at, saved_step = time.monotonic(), first_step
+        for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+            if chunk.bad:
+                raise not_finite(chunk.bad, saved_step)
+            carry, step = chunk.carry, chunk.step
+            train_s += chunk.seconds
+            shown, metrics = local(carry.state), chunk.metrics
+            bar.update(step, metrics)
+            if metrics:
+                intervals.append((step, metrics))
+            hook(Progress(shown, step, first_step, length, num_steps, metrics, train_s, saved_step))
+            stopped = arrays.placed.any_process(should_stop())
+            due = time.monotonic() - saved_at > schedule.checkpoint_seconds
+            if folder and (due or stopped or step == num_steps):
+                kept_log = log() if log else None
+                checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
+                saved_at, saved_step = time.monotonic(), step
+            if stopped:
+                break
     return Result(
         state=local(carry.state),
         step=step,
@@ -318,4 +356,5 @@ def fit(
         compile_s=program.trace_s + program.compile_s,
         train_s=train_s,
         trace_s=program.trace_s,
+        history=history_of(intervals, length),
     )
