@@ -1,16 +1,20 @@
 """What every source of images ends in: two splits of raw images with labels, and their digest."""
 
+import contextlib
 import hashlib
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from jaxgen import notebook
 from jaxgen.images import blocks
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `jaxgen.data.load` knows; another one is a builder more, and a name here."""
 NAMES = get_args(Name)
+LOOKED_AT, MOST_NAMED = 1000, 10
+"""Training images among which a notebook's are, and classes that it names."""
 
 
 class Split(NamedTuple):
@@ -46,6 +50,24 @@ class Dataset(NamedTuple):
         numbers = f"{len(self.train.images):,} train and {len(self.test.images):,} test images"
         return f"<Dataset {self.name}: {numbers} of {shape}{classes}>"
 
+    def _repr_html_(self) -> str | None:
+        """The data set as a notebook shows it, with an image of each of its first classes."""
+        with contextlib.suppress(Exception):  # then the line of __repr__ is shown
+            facts: dict[str, object] = {
+                "training images": f"{len(self.train.images):,}",
+                "test images": f"{len(self.test.images):,}",
+                "height, width, channels": " x ".join(map(str, self.image_shape)),
+                "classes": ", ".join(self.class_names[:MOST_NAMED]) or "none",
+                "source": self.source or "not known",
+                "sha256": self.digest[:16],
+            }
+            if self.num_classes > MOST_NAMED:
+                facts["classes"] = f"{self.num_classes}: {facts['classes']}, ..."
+            rows = _examples(self.train.labels[:LOOKED_AT])
+            alt = f"training images of {self.name}"
+            return notebook.card(self.name, facts, self.train.images[rows], alt)
+        return None
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """[H, W, C] of its images."""
@@ -56,6 +78,13 @@ class Dataset(NamedTuple):
     def num_classes(self) -> int:
         """Number of classes; 0 where there are no labels."""
         return len(self.class_names)
+
+
+def _examples(labels: Int32[np.ndarray, " num"]) -> list[int]:
+    """Rows of the first image of each class, and then of others, up to those that are shown."""
+    first = np.unique(labels, return_index=True)[1].tolist()
+    others = (row for row in range(len(labels)) if row not in first)
+    return [*first, *others][: notebook.NUM_THUMBNAILS]
 
 
 def digest_of(train: Split, test: Split) -> str:

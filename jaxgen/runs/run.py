@@ -7,8 +7,9 @@
 `jaxgen.runs.loader` reads the folder.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxgen import data, models
+from jaxgen import data, models, notebook
 from jaxgen.errors import CheckpointError, SettingError, is_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
@@ -47,6 +48,8 @@ from jaxgen.training.epoch import num_bytes, require_memory
 LIKELIHOODS = "log_likelihood"
 MOST_NAMED = 10
 """Classes that an error names."""
+MOST_NUMBERS = 12
+"""Metrics that a notebook shows."""
 
 
 class Prediction(NamedTuple):
@@ -83,6 +86,25 @@ class Run:
         seeds = ", ".join(str(run.seed) for run in self.seeds)
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
         return f"<Run of {self.model} on {self.dataset_name}, {which}, in {self.folder}>"
+
+    def _repr_html_(self) -> str | None:
+        """The run as a notebook shows it: what was trained, its numbers, and its first samples."""
+        with contextlib.suppress(Exception):  # then the line of __repr__ is shown
+            first = self.seeds[0] if self.seeds else self
+            epochs, batch = (self.settings.get(x) for x in ("epochs", "batch_size"))
+            facts: dict[str, Any] = {
+                "trained": f"{epochs} epochs in batches of {batch}, {self.train_seconds:,.0f} s",
+                "seed": ", ".join(str(run.seed) for run in self.seeds or (self,)),
+                "settings": _changed(self.config) or "those of the lab",
+                "folder": self.folder,
+            }
+            for name, value in [*self.summary["metrics"].items()][:MOST_NUMBERS]:
+                facts[name.replace("_", " ")] = _number(value)
+            title, images = f"{self.model} on {self.dataset_name}", []
+            with contextlib.suppress(CheckpointError):  # a run without them is a run
+                images = [*samples.read_samples(first.folder)[: notebook.NUM_THUMBNAILS]]
+            return notebook.card(title, facts, images, f"the first samples of {title}")
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         """The run as a copy or another process has it: without its compiled functions."""
@@ -524,6 +546,19 @@ def _array(value: Any) -> NumpyArray:
         return np.asarray(value)
     except ValueError:
         return np.empty(0, np.object_)
+
+
+def _changed(config: Any) -> str:
+    """The settings of a model that are not its class's defaults, in a line."""
+    values = [(field.name, getattr(config, field.name), field.default) for field in fields(config)]
+    return ", ".join(f"{name} {value}" for name, value, default in values if value != default)
+
+
+def _number(value: Any) -> str:
+    """A metric as text: a number, or of several seeds their mean and standard deviation."""
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.4g} ± {value['std']:.2g}"
+    return f"{value:.4g}"
 
 
 def _numbers_of(labels: NumpyArray, names: Sequence[str], num_classes: int) -> NumpyArray:
