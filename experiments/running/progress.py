@@ -1,11 +1,11 @@
-"""The view of a run in training: a progress bar or plain lines, a log, TensorBoard."""
+"""The view of a run in training: a progress bar or plain lines, a log, TensorBoard and others."""
 
 import contextlib
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.running.console import show
+from experiments.running.loggers import Loggers
 from jaxgen.files import make_folder
 from jaxgen.learner import State
 from jaxgen.report import figures
@@ -39,10 +40,10 @@ class Watch(NamedTuple):
     every_epochs: int = 1
     pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
     """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
-    interval `progress/latest.png`, and after every epoch `progress/epoch_0001.png`; to TensorBoard
+    interval `progress/latest.png`, and after every epoch `progress/epoch_0001.png`; to the loggers
     as well."""
-    tensorboard: bool = False
-    """Whether to write event files."""
+    loggers: Sequence[str] = ()
+    """Names in `loggers.KINDS`: where numbers and images go besides."""
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
 
@@ -141,12 +142,12 @@ def watching(
     folder: Path, watch: Watch, log: metrics_log.Log
 ) -> Iterator[Callable[[Progress], None]]:
     """Yields the hook for `jaxgen.training.fit` that shows and logs a run in its folder."""
-    display, writer = Display(watch.shorten), None
+    display, others = Display(watch.shorten), None
 
     def hook(progress: Progress) -> None:
-        nonlocal writer
-        if writer is None and watch.tensorboard:
-            writer = _tensorboard_writer(folder, progress.first_step)
+        nonlocal others
+        if others is None:
+            others = Loggers(watch.loggers, folder, progress.first_step)
         display.update(progress)
         values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
@@ -159,35 +160,15 @@ def watching(
         sheets = watch.pictures(progress.state) if watch.pictures and progress.metrics else {}
         for where, images in sheets.items():
             _pictures(where, progress, images)
-        if writer is not None:
-            _to_tensorboard(writer, progress.step, values, sheets)
+        if values:
+            others.scalars(progress.step, {name: float(np.mean(x)) for name, x in values.items()})
+        for where, images in sheets.items():
+            tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
+            others.images(progress.step, tag, images)
 
     try:
         yield hook
     finally:
         display.close()
-        if writer is not None:
-            writer.close()
-
-
-def _to_tensorboard(
-    writer: Any, step: int, values: Mapping[str, Any], sheets: Mapping[Path, np.ndarray]
-) -> None:
-    """Writes values, the means of several seeds, and the images of each seed."""
-    for name, value in values.items():
-        writer.add_scalar(name, float(np.mean(value)), step)
-    for where, images in sheets.items():
-        tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
-        writer.add_images(tag, images, step, dataformats="NHWC")
-
-
-def _tensorboard_writer(folder: Path, first_step: int) -> Any:
-    """An event file writer, which holds events back for a second at most.
-
-    TensorBoard drops what a killed process wrote after `first_step`. Imported only here, because
-    its import is slow.
-    """
-    from tensorboardX import SummaryWriter
-
-    place = str(folder / "tensorboard")
-    return SummaryWriter(place, purge_step=first_step + 1, flush_secs=1)
+        if others is not None:
+            others.close()

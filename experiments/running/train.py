@@ -83,7 +83,7 @@ def train_in_session(
         evaluate=evaluate_each(evaluate, len(seeds)),
         every_epochs=max(1, args.epochs // 20),
         pictures=draw_each(pictures, session) if pictures else None,
-        tensorboard=args.tensorboard,
+        loggers=args.loggers,
         shorten=args.shorten,
     )
     with stop_signals() as stopped, progress.watching(session.folder, watch, log) as hook:
