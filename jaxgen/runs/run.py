@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen import data, models, notebook
-from jaxgen.errors import CheckpointError, SettingError, is_whole
+from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.adapters import evaluated_model
@@ -35,6 +36,9 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.evaluation.probes import NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
+from jaxgen.export import safetensors, stablehlo
+from jaxgen.export.modules import to_modules
+from jaxgen.files import make_folder
 from jaxgen.images import check_images
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
@@ -495,6 +499,51 @@ class Run:
             likelihoods=likelihoods,
             inception=inception,
         )
+
+    def export(
+        self, folder: Path | str, *, num: int = 16, platforms: Sequence[str] = ()
+    ) -> tuple[Path, ...]:
+        """Writes the model for other programs: parameters by PyTorch's names, and StableHLO.
+
+        In the folder are then, for an RBM, ``rbm.safetensors``, see `jaxgen.export.modules`;
+        ``sample.stablehlo``, a function of a key's two words that returns `num` images, of labels
+        int32 [num] too if the model has classes; and ``encode.stablehlo``, a function of raw images
+        that returns what `encode` does, if it does. `jaxgen.export.stablehlo.load` reads both.
+
+        Args:
+            folder: where they are written; it is made if it is missing.
+            num: images that the program draws at a time.
+            platforms: of the programs, such as ("cpu", "cuda"); that of the default device if none.
+
+        Returns:
+            The files.
+
+        Errors:
+            SettingError: the run has several seeds, or the number is below 1.
+            WriteError: the disk is full or may not be written to.
+        """
+        require_whole("num", num, 1)
+        params, state, place = self.params, self.state, Path(folder)
+        make_folder(place)
+        written = []
+        for name, arrays in to_modules(self.config, self.image_shape, params).items():
+            written.append(place / f"{name}.safetensors")
+            safetensors.save_params(written[-1], arrays, {"experiment": self.model})
+
+        def drawn(words: Array, *labels: Labels) -> Images:
+            return self.learner.sample(state, jax.random.wrap_key_data(words), num, *labels)
+
+        asked = [jax.ShapeDtypeStruct((num,), jnp.int32)] if self.learner.num_classes else []
+        words = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        written.append(place / "sample.stablehlo")
+        stablehlo.save(written[-1], drawn, words, *asked, platforms=platforms)
+        if self.features:
+            function = self.evaluated.features[self.features[-1]]
+            (batch,) = jax.export.symbolic_shape("batch")
+            images = jax.ShapeDtypeStruct((batch, *self.image_shape), jnp.uint8)
+            written.append(place / "encode.stablehlo")
+            stablehlo.save(written[-1], function, images, platforms=platforms)
+        return tuple(written)
 
     def _of_one_seed(self) -> "Run":
         """This run.
