@@ -179,8 +179,8 @@ def _(config: vae.Config, image_shape: ImageShape, shapes: Any) -> dict[str, lis
         small = (height, width, config.channels[-1])
         flattened, labels = _channels_first(small, 0), _channels_first(small, 1)
         for index in range(num):
-            for net, place in (("encoder", 2 * index), ("decoder", 3 + 2 * index)):
-                ours, theirs = f"{net}.conv_{index}", f"{net}.{place}"
+            for net, behind in (("encoder", 2 * index), ("decoder", 3 + 2 * index)):
+                ours, theirs = f"{net}.conv_{index}", f"{net}.{behind}"
                 found.append(Entry(f"{ours}.kernel", f"{theirs}.weight", CONVOLUTION))
                 found.append(Entry(f"{ours}.bias", f"{theirs}.bias", SAME))
         found += _linear("encoder.dense_0", f"encoder.{2 * num + 1}", flattened)

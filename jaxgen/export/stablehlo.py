@@ -37,7 +37,7 @@ def save(
         WriteError: the disk is full or may not be written to.
     """
     program = export.export(jax.jit(function), platforms=[*platforms] or None)(*arguments)
-    write_atomically(path, program.serialize())
+    write_atomically(path, bytes(program.serialize()))
 
 
 def load(path: Path | str) -> Callable[..., Any]:

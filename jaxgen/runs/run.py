@@ -539,10 +539,11 @@ class Run:
         stablehlo.save(written[-1], drawn, words, *asked, platforms=platforms)
         if self.features:
             function = self.evaluated.features[self.features[-1]]
-            (batch,) = jax.export.symbolic_shape("batch")
-            images = jax.ShapeDtypeStruct((batch, *self.image_shape), jnp.uint8)
+            batch = jax.export.symbolic_shape("batch")
+            images = jax.ShapeDtypeStruct((*batch, *self.image_shape), jnp.uint8)
             written.append(place / "encode.stablehlo")
-            stablehlo.save(written[-1], function, images, platforms=platforms)
+            encoded = jax.vmap(lambda image: function(image[None])[0])  # one: of a known number
+            stablehlo.save(written[-1], encoded, images, platforms=platforms)
         return tuple(written)
 
     def _of_one_seed(self) -> "Run":

@@ -24,7 +24,8 @@ import jaxgen
 from jaxgen import data, models
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError
 from jaxgen.evaluation.model import LikelihoodBudget
-from jaxgen.export import safetensors
+from jaxgen.export import safetensors, stablehlo
+from jaxgen.export.modules import from_modules
 from jaxgen.learner import named_key
 from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.runs import samples
@@ -612,3 +613,32 @@ def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:
     with pytest.raises(SettingError) as error:
         call(jaxgen.load(FIXTURES / "old_run" / "rbm"))
     assert message in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["rbm", "gan"])
+def test_exported_programs_do_what_the_run_does(name: str, tmp_path: Path) -> None:
+    run = jaxgen.load(write(tmp_path / "run", name))
+    files = {path.name: path for path in run.export(tmp_path / "out", num=3)}
+    modules = {"rbm": {"rbm"}, "gan": {"generator", "discriminator"}}[name]
+    programs = {"sample.stablehlo", "encode.stablehlo"}
+    assert {*files} == {f"{module}.safetensors" for module in modules} | programs
+    assert all(path.is_file() for path in files.values())
+    key = jax.random.key(7)
+    found = stablehlo.load(files["sample.stablehlo"])(jax.random.key_data(key))
+    np.testing.assert_allclose(found, run.sample(key, 3), atol=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    found = stablehlo.load(files["encode.stablehlo"])(images)
+    np.testing.assert_allclose(found, run.encode(images), atol=1e-5)
+    arrays = {module: safetensors.load_params(files[f"{module}.safetensors"]) for module in modules}
+    back = from_modules(run.config, SHAPE, arrays)
+    state = models.state_of(name, run.config, SHAPE, back)
+    again = jax.jit(run.learner.sample, static_argnums=2)(state, key, 3)
+    np.testing.assert_allclose(again, run.sample(key, 3), atol=1e-6)
+
+
+def test_an_impossible_export_writes_nothing(tmp_path: Path) -> None:
+    run = jaxgen.load(write(tmp_path / "run", "rbm"))
+    with pytest.raises(SettingError, match="a whole number from 1 to") as error:
+        run.export(tmp_path / "out", num=0)
+    one_line(error)
+    assert not (tmp_path / "out").exists()
