@@ -18,7 +18,12 @@ LOOKED_AT, MOST_NAMED = 1000, 10
 
 
 class Split(NamedTuple):
-    """One split of a data set."""
+    """One split of a data set.
+
+    Example:
+        >>> data.load("digits").train
+        <Split of 1,500 images [28, 28, 1]>
+    """
 
     images: UInt8[np.ndarray, "num height width channels"]
     """Raw, 0 to 255; perhaps a memory map of a file."""
@@ -31,7 +36,12 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Training and test images of one size, with their labels."""
+    """Training and test images of one size, with their labels.
+
+    Example:
+        >>> data.load("digits")
+        <Dataset digits: 1,500 train and 297 test images of 28x28x1, 10 classes>
+    """
 
     name: str
     train: Split
@@ -70,13 +80,23 @@ class Dataset(NamedTuple):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """[H, W, C] of its images."""
+        """[H, W, C] of its images.
+
+        Example:
+            >>> data.load("digits").image_shape
+            (28, 28, 1)
+        """
         height, width, num_channels = self.train.images.shape[1:]
         return height, width, num_channels
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 where there are no labels."""
+        """Number of classes; 0 where there are no labels.
+
+        Example:
+            >>> data.load("digits").num_classes
+            10
+        """
         return len(self.class_names)
 
 

@@ -57,7 +57,13 @@ MOST_NUMBERS = 12
 
 
 class Prediction(NamedTuple):
-    """The classes that a model finds images to be of."""
+    """The classes that a model finds images to be of.
+
+    Example:
+        >>> found = jaxgen.load("runs/dbn-digits-seed0").classify(data.load("digits").test.images)
+        >>> found.labels.shape, found.probs.shape
+        ((297,), (297, 10))
+    """
 
     labels: Int[np.ndarray, " num"]
     """The most probable class of each, counted from 0; of equal ones the first."""
@@ -67,7 +73,13 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run of one seed; or of several, which are runs themselves in `seeds`."""
+    """A finished run of one seed; or of several, which are runs themselves in `seeds`.
+
+    Example:
+        >>> run = jaxgen.load("runs/rbm-digits-seed0")
+        >>> run.model, run.seed, run.image_shape
+        ('rbm', 0, (28, 28, 1))
+    """
 
     folder: Path
     model: str
@@ -118,17 +130,34 @@ class Run:
 
     @property
     def dataset_name(self) -> str:
-        """Name of the data set that it was trained on."""
+        """Name of the data set that it was trained on.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset_name
+            'digits'
+        """
         return str(self.summary["dataset"])
 
     @property
     def dataset_digest(self) -> str:
-        """The sha256 of that data set."""
+        """The sha256 of that data set.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset_digest[:8]
+            '223d063e'
+        """
         return str(self.summary["data_digest"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class of each label of that data set; empty where it has none, or is not known."""
+        """The class of each label of that data set; empty where it has none, or is not known.
+
+        Example:
+            >>> jaxgen.load("runs/dbn-digits-seed0").class_names[:3]
+            ('0', '1', '2')
+        """
         return tuple(self.summary.get("class_names", ()))
 
     @property
@@ -137,6 +166,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.seed
+            0
         """
         return int(self._of_one_seed().summary["seed"])
 
@@ -146,6 +180,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.digest[:8]
+            '39a4b649'
         """
         return str(self._of_one_seed().summary["digest"])
 
@@ -155,6 +194,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.params["w"].shape
+            (784, 3)
         """
         return self._of_one_seed().arrays
 
@@ -166,6 +210,12 @@ class Run:
 
         Errors:
             RunFolderError: the log is damaged.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> steps, values = run.metrics["free_energy_contrast"]
+            >>> steps.tolist()
+            [15, 30]
         """
         return {
             f"{part}/{name}" if part else name: series
@@ -175,12 +225,24 @@ class Run:
 
     @property
     def train_seconds(self) -> float:
-        """Seconds of training; seeds that were trained together share the time equally."""
+        """Seconds of training; seeds that were trained together share the time equally.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> round(run.train_seconds, 4)
+            0.1303
+        """
         return train_seconds(self.folder)
 
     @cached_property
     def learner(self) -> Learner:
-        """The learner that the run's state belongs to."""
+        """The learner that the run's state belongs to.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.learner.image_shape
+            (28, 28, 1)
+        """
         learner: Learner = models.module(self.model).learner(self.config, self.image_shape)
         return learner
 
@@ -190,13 +252,24 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.state.params["w"].shape
+            (784, 3)
         """
         params = jax.tree.map(jnp.asarray, self.params)
         return models.state_of(self.model, self.config, self.image_shape, params)
 
     @cached_property
     def evaluated(self) -> EvaluatedModel:
-        """The model as the measures of `jaxgen.evaluation` take it."""
+        """The model as the measures of `jaxgen.evaluation` take it.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.evaluated.code_size
+            3
+        """
         return evaluated_model(self.config, self.image_shape, self.params)
 
     def dataset(
@@ -220,6 +293,11 @@ class Run:
         Errors:
             SettingError: the data set has other images now, or has to be named again.
             JaxgenError: as `jaxgen.data.load`.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset()
+            <Dataset digits: 1,500 train and 297 test images of 28x28x1, 10 classes>
         """
         text = self.find_dataset(data_dir) if again is None else again
         options = image_options(self.settings)
@@ -230,6 +308,11 @@ class Run:
 
         Errors:
             SettingError: it is no name, and no images of its digest are prepared.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.find_dataset()
+            'digits'
         """
         named = self.settings.get("dataset", self.dataset_name)
         if named in data.NAMES and image_options(self.settings) == data.ImageOptions():
@@ -294,6 +377,13 @@ class Run:
             SettingError: the key is no key, or the number is below 1, or its images alone take more
                 than all of the memory; or labels that are not of the model's classes, or not as
                 many.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.sample(jax.random.key(0), 4).shape
+            (4, 28, 28, 1)
+            >>> jaxgen.load("runs/dbn-digits-seed0").sample(jax.random.key(0), 4, labels="7").shape
+            (4, 28, 28, 1)
         """
         if not is_whole(num, 1):
             raise SettingError(
@@ -338,6 +428,11 @@ class Run:
 
         Errors:
             CheckpointError: there are none, or their file is damaged, or the model draws others.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.stored_samples().shape
+            (100, 28, 28, 1)
         """
         self._of_one_seed()
         images = samples.read_samples(self.folder)
@@ -360,6 +455,11 @@ class Run:
 
         Errors:
             SettingError: the model has no features, or none of that name.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.encode(run.dataset().test.images).shape
+            (297, 3)
         """
         features = self.evaluated.features
         if not features:
@@ -375,7 +475,13 @@ class Run:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the units that `encode` gives, the highest last."""
+        """Names of the units that `encode` gives, the highest last.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.features
+            ('hidden units',)
+        """
         return tuple(self.evaluated.features)
 
     def decode(self, codes: Float[Array | np.ndarray, "num units"]) -> Images:
@@ -386,6 +492,11 @@ class Run:
 
         Errors:
             SettingError: the model has no decoder, or codes of another size, or not finite.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.decode(np.eye(3)).shape
+            (3, 28, 28, 1)
         """
         if self.evaluated.decode is None:
             self._cannot("decode")
@@ -408,6 +519,11 @@ class Run:
 
         Errors:
             SettingError: the model does not reconstruct.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.reconstruct(jax.random.key(0), run.dataset().test.images[:2]).shape
+            (2, 28, 28, 1)
         """
         if self.evaluated.reconstruct is None:
             self._cannot("reconstruct")
@@ -420,6 +536,11 @@ class Run:
 
         Errors:
             SettingError: the model does not classify.
+
+        Example:
+            >>> run = jaxgen.load("runs/dbn-digits-seed0")
+            >>> run.classify(data.load("digits").test.images[:2]).probs.shape
+            (2, 10)
         """
         if self.evaluated.classify is None:
             self._cannot("classify")
@@ -447,6 +568,13 @@ class Run:
 
         Errors:
             SettingError: the model has no likelihood of the pixels that it was shown.
+
+        Example:
+            >>> from jaxgen.evaluation.model import LikelihoodBudget
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> little = LikelihoodBudget(num_chains=2, num_temperatures=5)
+            >>> run.log_likelihood(jax.random.key(0), run.dataset().test.images[:9], little).kind
+            'exact'
         """
         if self.evaluated.likelihoods is None:
             self._cannot(LIKELIHOODS)
@@ -479,6 +607,12 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds, or the data set is another one.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> found = run.evaluate(num_samples=50, num_labels=(100,), likelihoods=[])
+            >>> type(found).__name__
+            'Evaluation'
         """
         if not is_whole(num_samples, 2, suite.NUM_FEATURES):
             raise SettingError(
@@ -521,6 +655,11 @@ class Run:
         Errors:
             SettingError: the run has several seeds, or the number is below 1.
             WriteError: the disk is full or may not be written to.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> [path.name for path in run.export("exported", num=4)]
+            ['rbm.safetensors', 'sample.stablehlo', 'encode.stablehlo']
         """
         require_whole("num", num, 1)
         params, state, place = self.params, self.state, Path(folder)

@@ -34,6 +34,10 @@ class Schedule:
 
     Errors:
         SettingError: a number below its least one, or NaN, or no number.
+
+    Example:
+        >>> jaxgen.Schedule(num_epochs=20, batch_size=100).log_every
+        100
     """
 
     num_epochs: int
@@ -57,7 +61,13 @@ class Schedule:
 
 
 class Start(NamedTuple):
-    """Where training begins, as `on_start` has it."""
+    """Where training begins, as `on_start` has it.
+
+    Example:
+        >>> from jaxgen.training import Start
+        >>> Start(step=30, steps_per_epoch=15, log=None).step
+        30
+    """
 
     step: int
     """0, or that of the checkpoint."""
@@ -67,7 +77,17 @@ class Start(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a hook is told after each chunk. The state is valid until the hook returns."""
+    """What a hook is told after each chunk. The state is valid until the hook returns.
+
+    Example:
+        >>> def hook(progress):
+        ...     if progress.metrics:
+        ...         print(progress.epoch, [*progress.metrics])
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(1, 10), seeds=(0,), hook=hook)
+        1 ['free_energy_contrast', 'hidden_mean', 'pixel_change']
+    """
 
     state: State
     step: int
@@ -93,7 +113,15 @@ History: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Result(NamedTuple):
-    """What `fit` leaves behind."""
+    """What `fit` leaves behind.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(2, 10), seeds=(0, 1))
+        >>> result.history["epoch"].tolist(), result.history["pixel_change"].shape
+        ([1.0, 2.0], (2, 2))
+    """
 
     state: State
     step: int
@@ -307,6 +335,13 @@ def fit(
             larger than the memory, or processes that are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(2, 10), seeds=(0, 1))
+        >>> result.step, result.state.params["w"].shape
+        (8, (2, 784, 3))
     """
     examples = training_set(learner, data)
     check_seeds(seeds)

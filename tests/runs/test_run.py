@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.helpers import FIXTURES, ROOT, one_line, same
-from support.runs import assert_reads_back, read
+from support.runs import assert_reads_back, read, trained_state, write_run
 
 import jaxgen
 from jaxgen import data, models
@@ -26,7 +26,6 @@ from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingE
 from jaxgen.evaluation.model import LikelihoodBudget
 from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import from_modules
-from jaxgen.learner import named_key
 from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.runs import samples
 from jaxgen.runs.settings import to_json
@@ -54,29 +53,12 @@ UNITS = {"rbm": 5, "dbn": 5, "wake_sleep": 5, "vae": 3, "gan": 7}
 
 def trained(name: str) -> Any:
     """A state that is not the one every learner begins with."""
-    config, key = CONFIGS[name], jax.random.key(5)
-    if name == "dbn":
-        return models.state_of(name, config, SHAPE, dbn.init_params(config, SHAPE, key))
-    return jax.jit(models.module(name).learner(config, SHAPE).init)(key)
+    return trained_state(name, CONFIGS[name], SHAPE)
 
 
 def write(folder: Path, name: str, seed: int = 0, **summary: Any) -> Path:
     """The files of a finished run of one seed that say what was trained; returns its folder."""
-    folder.mkdir(parents=True)
-    state, learner = trained(name), models.module(name).learner(CONFIGS[name], SHAPE)
-    key = named_key(jax.random.key(seed), "sample")
-    images = jax.jit(learner.sample, static_argnums=2)(state, key, 4)
-    np.savez_compressed(folder / "samples.npz", images=images)
-    params = safetensors.flatten(jax.device_get(state.params))
-    safetensors.save_params(folder / "params.safetensors", params, {})
-    line = {"step": 3, "epoch": 1.0, "train_s": 0.5, "test_error": 0.25, "binarisation": "sample"}
-    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    content: dict[str, Any] = {"experiment": name, "dataset": "digits", "seed": seed}
-    config = content | {"model": to_json(CONFIGS[name]), "seeds": []}
-    (folder / "config.json").write_text(json.dumps(config))
-    content |= {"digest": safetensors.digest(params), "data_digest": "d0"} | summary
-    (folder / "summary.json").write_text(json.dumps({"metrics": {"test_error": 0.25}} | content))
-    return folder
+    return write_run(folder, name, CONFIGS[name], SHAPE, seed, **summary)
 
 
 @pytest.fixture(scope="module", params=models.names())
