@@ -34,8 +34,8 @@ NAMES: dict[str, Any] = {
 }
 OWN = (jaxgen.Run, jaxgen.Dataset, data.ImageOptions)
 """Classes of which every public method and property has one too."""
-LONG = {"Run.evaluate"}
-"""It trains a classifier."""
+LONG = {"Run.evaluate", "Run.log_likelihood", "sklearn.RBM", "sklearn.VAE"}
+"""They compile programs that take seconds."""
 
 
 def documented() -> Iterator[tuple[str, Any]]:
@@ -69,7 +69,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "runs" / "dbn-digits-seed0", "dbn", config, (28, 28, 1), **names)
     rng = np.random.default_rng(0)
     for index in range(6):
-        path = folder / "pictures" / "ab"[index % 2] / f"{index}.png"
+        side = "train" if index < 4 else "test"
+        path = folder / "pictures" / side / "ab"[index % 2] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
     return folder
@@ -87,6 +88,6 @@ def test_examples_run(
     text = inspect.getdoc(FOUND[name]) or ""
     example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     assert example.examples, f"no example for {name}"
-    lines: list[str] = []
+    lines: list[str] = []  # of failures
     doctest.DocTestRunner(verbose=False).run(example, out=lines.append)
     assert lines == []

@@ -150,7 +150,7 @@ def name_of(dataset: str, options: ImageOptions = DEFAULT) -> str:
 
     Example:
         >>> data.name_of("pictures/cats", data.ImageOptions(image_size=(32,)))
-        'cats-32'
+        'cats-32x32'
     """
     if dataset.startswith("prepared:"):
         return dataset.removeprefix("prepared:")[: -(KEY_LENGTH + 1)]
@@ -270,7 +270,7 @@ def from_folder(
 
     Example:
         >>> data.from_folder("pictures", image_size=16)
-        <Dataset pictures: 5 train and 1 test images of 16x16x1, 2 classes>
+        <Dataset pictures-16x16: 4 train and 2 test images of 16x16x1, 2 classes>
     """
     sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)

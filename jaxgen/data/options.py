@@ -83,7 +83,7 @@ class ImageOptions:
 
         Example:
             >>> data.ImageOptions(image_size=(32,), grey=True).suffix
-            '-32-grey'
+            '-32x32-grey'
         """
         sides = "x".join(map(str, self.size or ()))
         words = [sides, "grey" * self.grey, "colour" * self.colour]
