@@ -27,6 +27,11 @@ Name: TypeAlias = Literal["tensorboard", "wandb", "mlflow"]
 
 PACKAGES: dict[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 """What `pip install` takes, and Python imports, for each."""
+REMEDIES = {
+    "wandb": "type: wandb login, or set WANDB_MODE=offline",
+    "mlflow": "start its server, or set MLFLOW_TRACKING_URI",
+}
+"""What to do if a service does not take a run; those that are none have no remedy."""
 PROJECT = "jaxgen"
 """The project of W&B, and the experiment of MLflow, in which runs are."""
 IDS = "loggers.json"
@@ -98,17 +103,10 @@ class WandB:
         self._wandb = wandb
         name = _known_id(folder, "wandb") if first_step else None
         quiet = wandb.Settings(silent=True, console="off")
-        try:
-            self._run = wandb.init(
-                project=PROJECT, name=str(folder), dir=folder, config=read_config(folder),
-                id=name or secrets.token_hex(4), resume="allow", settings=quiet,
-            )  # fmt: skip
-        except wandb.Error as error:
-            raise SettingError(
-                expected="W&B to take the run for --log wandb",
-                found=f"{error}".partition("\n")[0],
-                remedy="type: wandb login, or set WANDB_MODE=offline",
-            ) from error
+        self._run = wandb.init(
+            project=PROJECT, name=str(folder), dir=folder, config=read_config(folder),
+            id=name or secrets.token_hex(4), resume="allow", settings=quiet,
+        )  # fmt: skip
         _keep_id(folder, "wandb", self._run.id)
         show(f"wandb: {self._run.url or f'offline, in {self._run.dir}'}")
 
@@ -181,16 +179,27 @@ class Loggers:
         """Opens them for the run in a folder that goes on from a step.
 
         Errors:
-            SettingError: W&B does not take the run.
+            SettingError: a service does not take the run.
         """
-        self._open = {name: KINDS[name](folder, first_step) for name in dict.fromkeys(names)}
+        self._open: dict[str, MetricsLogger] = {}
+        for name in dict.fromkeys(names):
+            try:
+                self._open[name] = KINDS[name](folder, first_step)
+            except Exception as error:  # of packages that have errors of many kinds
+                if name not in REMEDIES:
+                    raise
+                raise SettingError(
+                    expected=f"{name} to take the run for --log {name}",
+                    found=f"{error}".partition("\n")[0][:200],
+                    remedy=REMEDIES[name],
+                ) from error
 
     def _each(self, call: Callable[[MetricsLogger], None]) -> None:
         for name, each in [*self._open.items()]:
             try:
                 call(each)
             except Exception as error:
-                if name == "tensorboard":  # the folder of the run, where all else would fail too
+                if name not in REMEDIES:  # the folder of the run, where all else would fail too
                     raise
                 text = f"{error}".partition("\n")[0][:200]
                 logger.warning("no more goes to %s: %s", name, text)
