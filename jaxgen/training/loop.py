@@ -85,7 +85,7 @@ class Progress(NamedTuple):
         ...         print(progress.epoch, [*progress.metrics])
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
         >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
-        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(1, 10), seeds=(0,), hook=hook)
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(1, 10), seeds=(0, 1), hook=hook)
         1 ['free_energy_contrast', 'hidden_mean', 'pixel_change']
     """
 
