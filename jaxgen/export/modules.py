@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxgen import models
+from jaxgen.errors import SettingError
 from jaxgen.export.pytorch import KERNEL, check_arrays, from_pytorch, to_pytorch
 from jaxgen.export.safetensors import flatten
 from jaxgen.models import ImageShape, dbn, dcgan, gan, rbm, vae, wake_sleep
@@ -114,15 +115,15 @@ def _linear(
 
 @singledispatch
 def entries(config: Any, image_shape: ImageShape, shapes: Any) -> dict[str, list[Entry]]:
-    """The arrays of each module of a model.
+    """The arrays of each module of a model; no modules of one that is not known here.
 
     Args:
         config: the model's settings, by whose class it is found.
         image_shape: [H, W, C] of the data set's images.
         shapes: the parameters, or what has their structure.
     """
-    del image_shape, shapes
-    raise TypeError(f"expected the settings of a model, found {type(config).__name__}")
+    del config, image_shape, shapes
+    return {}
 
 
 @entries.register
@@ -240,6 +241,7 @@ def from_modules(
     """The inverse of `to_modules`; a generator's moving average and the generator are then one.
 
     Errors:
+        SettingError: the model has no modules here.
         CheckpointError: a name is missing or unknown, or an array has another shape than the
             settings ask for.
     """
@@ -261,5 +263,11 @@ def from_modules(
         for entry in found:
             array = np.array(entry.layout.back(np.asarray(arrays[entry.theirs])), order="C")
             flat[entry.ours] = flat[entry.ours.replace("average.", "generator.", 1)] = array
+    if not expected:
+        raise SettingError(
+            expected="a model with modules of PyTorch",
+            found=name,
+            remedy="add its names to jaxgen/export/modules.py",
+        )
     leaves = [flat[each] for each in flatten(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
