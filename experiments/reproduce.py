@@ -209,6 +209,7 @@ def verify(run: Path, args: Args) -> None:
         dataset=dataset,
         resume=False,
         overwrite=False,
+        log=(),  # nothing is sent anywhere because a stranger's run was
         cluster=settings.cluster.alone(),
         data_dir=args.data_dir,
         manual_dir=args.manual_dir,

@@ -32,7 +32,15 @@ MAX_SIZE = 2**31 - 1
 
 
 class JaxgenError(Exception):
-    """An error with one line of text for the user and an exit code for the shell."""
+    """An error with one line of text for the user and an exit code for the shell.
+
+    Example:
+        >>> try:
+        ...     jaxgen.load("runs/none")
+        ... except jaxgen.JaxgenError as error:
+        ...     print(error.exit_code, str(error)[:40])
+        4 expected a finished run in runs/none, fo
+    """
 
     exit_code: ClassVar[int] = 1
 

@@ -40,6 +40,10 @@ def to_uint8(
     Errors:
         SettingError: a number is NaN, masked or outside the range; or the range is empty, or too
             narrow or wide for a float.
+
+    Example:
+        >>> data.to_uint8(np.array([-1.0, 0.0, 1.0]), low=-1, high=1)
+        array([  0, 128, 255], dtype=uint8)
     """
     found = np.asarray(as_array(images))
     black, white = _as_float(low), _as_float(high)

@@ -57,6 +57,11 @@ class Learner(NamedTuple):
             it takes images of any shape.
         num_classes: classes of a conditional model; 0 where labels are ignored.
         num_batches: mini-batches that a step takes: its batch has so many times the batch size.
+
+    Example:
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> learner.init(jax.random.key(0)).params["w"].shape
+        (784, 3)
     """
 
     init: Callable[[PRNGKey], State]

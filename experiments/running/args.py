@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from experiments.running import loggers
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.signals import before_leaving
 from jaxgen import data
@@ -58,7 +59,9 @@ class RunArgs:
     deterministic: bool = False
     """Ask an accelerator for deterministic kernels and full float32 products."""
     tensorboard: bool = False
-    """Write TensorBoard event files as well."""
+    """Write TensorBoard event files as well; the same as --log tensorboard."""
+    log: tuple[loggers.Name, ...] = ()
+    """Log to these services as well: tensorboard, wandb, mlflow."""
     log_every: int = 100
     """Steps over which logged metrics are averaged; the end of an epoch ends an interval too."""
     stream: bool = False
@@ -89,6 +92,11 @@ class RunArgs:
         require(self, "overwrite", once, "not beside --resume, which goes on with what it replaces")
         require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """The services that numbers go to besides the log."""
+        return (*("tensorboard",) * self.tensorboard, *self.log)
+
     def fitted(self, dataset: data.Dataset) -> Self:
         """The settings with those that the data set decides, before `check`."""
         del dataset
@@ -97,6 +105,7 @@ class RunArgs:
     def check(self, dataset: data.Dataset, folder: Path) -> None:
         """Raises if the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
+        loggers.require_installed(self.loggers)
         steps_in_epoch(len(dataset.train.images), self.batch_size)
         layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
 

@@ -21,7 +21,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("model",),
     "training": ("epochs", "batch_size", "flip", "deterministic", "stream"),
     "data": ("dataset", "data_dir", "manual_dir", "images"),
-    "output": ("out", "resume", "overwrite", "log_every", "checkpoint_seconds", "tensorboard"),
+    "output": (
+        "out",
+        "resume",
+        "overwrite",
+        "log_every",
+        "checkpoint_seconds",
+        "tensorboard",
+        "log",
+    ),
     "seeds": ("seed", "seeds"),
     "processes": ("cluster",),
 }

@@ -1,4 +1,4 @@
-"""The view of a run in training: a line with a bar or plain lines, pictures, a log, TensorBoard."""
+"""The view of a run in training: a line with a bar or plain lines, pictures, a log, and loggers."""
 
 import contextlib
 import logging
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from experiments.running import console
 from experiments.running.console import show
+from experiments.running.loggers import Loggers
 from jaxgen.files import make_folder
 from jaxgen.learner import State
 from jaxgen.report import figures
@@ -47,14 +48,14 @@ class Watch(NamedTuple):
     pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
     """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
     interval and at growing distances of time `progress/latest.png`, after every epoch
-    `progress/epoch_0001.png`, at those times `progress/step_00000120.png`; to TensorBoard as
-    well."""
+    `progress/epoch_0001.png`, at those times `progress/step_00000120.png`; to the loggers
+    as well."""
     at_intervals: bool = True
     """Whether pictures are drawn after log intervals and epochs too, and not at looks alone."""
     page: Callable[[Progress], object] = lambda _: None
     """Draws the page of a run in training, at growing distances of time."""
-    tensorboard: bool = False
-    """Whether to write event files."""
+    loggers: Sequence[str] = ()
+    """Names in `loggers.KINDS`: where numbers and images go besides."""
     shorten: str = "--epochs"
     """Flags that make the run shorter, for one that takes long."""
     shown: Mapping[str, str] = MappingProxyType({})
@@ -235,12 +236,12 @@ def watching(
 
     Until the first call of the hook the run compiles, and a clock shows it.
     """
-    display, writer, looks = Display(watch.shorten, watch.shown), None, Looks()
+    display, others, looks = Display(watch.shorten, watch.shown), None, Looks()
 
     def hook(progress: Progress) -> None:
-        nonlocal writer
-        if writer is None and watch.tensorboard:
-            writer = _tensorboard_writer(folder, progress.first_step)
+        nonlocal others
+        if others is None:
+            others = Loggers(watch.loggers, folder, progress.first_step)
         display.update(progress)
         values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
@@ -260,8 +261,11 @@ def watching(
             _pictures(where, progress, images, look)
         if look:
             watch.page(progress)
-        if writer is not None:
-            _to_tensorboard(writer, progress.step, values, sheets)
+        if values:
+            others.scalars(progress.step, {name: float(np.mean(x)) for name, x in values.items()})
+        for where, images in sheets.items():
+            tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
+            others.images(progress.step, tag, images)
 
     if not console.is_terminal():
         show("compiling")
@@ -269,28 +273,5 @@ def watching(
         with console.live(display):
             yield hook
     finally:
-        if writer is not None:
-            writer.close()
-
-
-def _to_tensorboard(
-    writer: Any, step: int, values: Mapping[str, Any], sheets: Mapping[Path, np.ndarray]
-) -> None:
-    """Writes values, the means of several seeds, and the images of each seed."""
-    for name, value in values.items():
-        writer.add_scalar(name, float(np.mean(value)), step)
-    for where, images in sheets.items():
-        tag = "samples" if len(sheets) == 1 else f"samples/{where.name}"
-        writer.add_images(tag, images, step, dataformats="NHWC")
-
-
-def _tensorboard_writer(folder: Path, first_step: int) -> Any:
-    """An event file writer, which holds events back for a second at most.
-
-    TensorBoard drops what a killed process wrote after `first_step`. Imported only here, because
-    its import is slow.
-    """
-    from tensorboardX import SummaryWriter
-
-    place = str(folder / "tensorboard")
-    return SummaryWriter(place, purge_step=first_step + 1, flush_secs=1)
+        if others is not None:
+            others.close()

@@ -104,7 +104,7 @@ def train_in_session(
         pictures=draw_each(pictures, session) if pictures else None,
         at_intervals=at_intervals,
         page=draw_page,
-        tensorboard=args.tensorboard,
+        loggers=args.loggers,
         shorten=args.shorten,
         shown=shown,
     )

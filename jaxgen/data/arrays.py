@@ -265,6 +265,11 @@ def from_arrays(
     Errors:
         SettingError: the numbers may mean several things, or shapes, labels or names do not fit.
         DataError: there are fewer than two different images.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        >>> data.from_arrays(images, np.arange(40) % 2, class_names=["a", "b"])
+        <Dataset arrays: 38 train and 2 test images of 8x8x1, 2 classes>
     """
     if not isinstance(name, str) or safe_name(name) in NAMES:
         raise SettingError(

@@ -105,6 +105,10 @@ def place_of(dataset: str | Path) -> Place:
 
     Errors:
         SettingError: it is nothing of the kind.
+
+    Example:
+        >>> data.place_of("mnist").kind
+        'name'
     """
     text = str(dataset)
     if not isinstance(dataset, Path):
@@ -143,6 +147,10 @@ def name_of(dataset: str, options: ImageOptions = DEFAULT) -> str:
 
     A name as it is, a folder or a file by the last part of its path, with what the options change.
     Only MNIST is called mnist: a folder of that name is ``mnist-images``.
+
+    Example:
+        >>> data.name_of("pictures/cats", data.ImageOptions(image_size=(32,)))
+        'cats-32x32'
     """
     if dataset.startswith("prepared:"):
         return dataset.removeprefix("prepared:")[: -(KEY_LENGTH + 1)]
@@ -179,6 +187,10 @@ def load(
         DataMissingError: the data set is nowhere to be had.
         DataError: files are truncated, corrupted, too few, or those of another data set.
         WriteError: the data set could not be written.
+
+    Example:
+        >>> data.load("digits")
+        <Dataset digits: 1,500 train and 297 test images of 28x28x1, 10 classes>
     """
     kind, text = place_of(dataset)
     if kind == "name" and options == DEFAULT:
@@ -220,6 +232,9 @@ def check_outside(dataset: str, place: Path, flag: str) -> None:
         dataset: as `load` takes it; anything but a folder that is there has no such place.
         place: where it would be written.
         flag: the flag that sets the place.
+
+    Example:
+        >>> data.check_outside("pictures", Path("runs"), "--out")
     """
     try:
         kind, text = place_of(dataset)
@@ -261,6 +276,10 @@ def from_folder(
 
     Raises:
         As `load`.
+
+    Example:
+        >>> data.from_folder("pictures", image_size=16)
+        <Dataset pictures-16x16: 4 train and 2 test images of 16x16x1, 2 classes>
     """
     sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)
@@ -278,6 +297,10 @@ def find_images(
     It looks among what this computer's `load` has prepared, and opens nothing else. The digest
     knows nothing of names: of several sets the one of this `name` is taken, if there is one, and
     where `class_names` are given, none whose classes are called otherwise.
+
+    Example:
+        >>> data.find_images(data.from_folder("pictures", image_size=16).digest)[:18]
+        'prepared:pictures-'
     """
     folder = prepared.find(data_root(data_dir), digest, name, class_names)
     return f"prepared:{folder.name}" if folder else None
@@ -341,7 +364,12 @@ def _check_name(name: str) -> None:
 
 
 def data_root(data_dir: Path | None) -> Path:
-    """Returns `data_dir`, or TFDS's own default when that is None."""
+    """Returns `data_dir`, or TFDS's own default when that is None.
+
+    Example:
+        >>> data.data_root(Path("/tmp/sets")).name
+        'sets'
+    """
     default = os.environ.get("TFDS_DATA_DIR") or Path("~") / "tensorflow_datasets"
     return expanded(Path(default if data_dir is None else data_dir)).absolute()
 
@@ -350,6 +378,10 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
     """Returns the folder in which TFDS's files of a data set lie, and writes them if need be.
 
     Arguments and errors are those of `load`, of a name.
+
+    Example:
+        >>> data.prepare("digits") == data.find_prepared("digits")
+        True
     """
     _check_name(name)
     root = data_root(data_dir)
@@ -386,7 +418,12 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
 
 
 def find_prepared(name: str, data_dir: Path | None = None) -> Path | None:
-    """Returns the folder in which a data set lies prepared, by us or by stock TFDS, or None."""
+    """Returns the folder in which a data set lies prepared, by us or by stock TFDS, or None.
+
+    Example:
+        >>> data.find_prepared("kmnist", Path("nowhere")) is None
+        True
+    """
     root = data_root(data_dir)
     own = root / "jaxgen" / name / VERSIONS[name]
     stock = root / name / VERSIONS[name]

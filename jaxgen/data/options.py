@@ -11,7 +11,12 @@ MAX_SIDE = 4096
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Size, colour and form of the images that a data set is to have."""
+    """Size, colour and form of the images that a data set is to have.
+
+    Example:
+        >>> data.ImageOptions(image_size=(32, 64), grey=True).size
+        (32, 64)
+    """
 
     image_size: tuple[int, ...] = ()
     """Side of the images, or height and width. Not given: theirs, if pictures are all of one size
@@ -39,7 +44,12 @@ class ImageOptions:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width; None where the pictures decide."""
+        """Height and width; None where the pictures decide.
+
+        Example:
+            >>> data.ImageOptions(image_size=(32,)).size
+            (32, 32)
+        """
         return (self.image_size[0], self.image_size[-1]) if self.image_size else None
 
     @property
@@ -48,6 +58,10 @@ class ImageOptions:
 
         Errors:
             SettingError: there is no such colour.
+
+        Example:
+            >>> data.ImageOptions(background="#ff8000").background_rgb
+            (255, 128, 0)
         """
         if self.background == "white":  # without Pillow
             return 255, 255, 255
@@ -65,7 +79,12 @@ class ImageOptions:
 
     @property
     def suffix(self) -> str:
-        """What the name of a data set ends in, where the options change its images."""
+        """What the name of a data set ends in, where the options change its images.
+
+        Example:
+            >>> data.ImageOptions(image_size=(32,), grey=True).suffix
+            '-32x32-grey'
+        """
         sides = "x".join(map(str, self.size or ()))
         words = [sides, "grey" * self.grey, "colour" * self.colour]
         return "".join(f"-{word}" for word in words if word)

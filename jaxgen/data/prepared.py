@@ -276,7 +276,11 @@ _unfinished: set[Path] = set()
 
 
 def remove_unfinished() -> None:
-    """Removes what this process has written of sets that are not whole, before it is ended."""
+    """Removes what this process has written of sets that are not whole, before it is ended.
+
+    Example:
+        >>> data.remove_unfinished()
+    """
     for folder in _unfinished:
         _clear(folder)
 

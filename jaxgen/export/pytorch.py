@@ -226,7 +226,7 @@ def from_pytorch(
         CheckpointError: A name is missing or unknown, or an array has another shape than the
             configuration asks for.
     """
-    _check(_expected_shapes(config, player, image_shape, prefix, naming), arrays)
+    check_arrays(_expected_shapes(config, player, image_shape, prefix, naming), arrays)
     variables: Variables = {"params": {}, "batch_stats": {}}
     depth = len(dcgan.widths(config, dcgan.image_size(image_shape)))
     for entry in _entries(config, player, depth, prefix, naming):
@@ -253,7 +253,7 @@ def _expected_shapes(
     return {name: a.shape for name, a in arrays.items()}
 
 
-def _check(expected: Mapping[str, tuple[int, ...]], arrays: Arrays) -> None:
+def check_arrays(expected: Mapping[str, tuple[int, ...]], arrays: Arrays) -> None:
     """Raises CheckpointError for the first array that is missing, unknown or of another shape."""
     for name in [*expected, *arrays]:
         wanted = f"shape {list(expected[name])}" if name in expected else "no array of that name"

@@ -57,7 +57,13 @@ are in the highest, see `label_units.Params`."""
 
 @dataclass(frozen=True)
 class Config:
-    """The lab's DBN, 784-100-100; every field is a flag of `experiments.dbn`."""
+    """The lab's DBN, 784-100-100; every field is a flag of `experiments.dbn`.
+
+    Example:
+        >>> from jaxgen.models import dbn
+        >>> dbn.Config(hidden_sizes=(500, 500, 2000)).num_gibbs_steps
+        (1, 2)
+    """
 
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Hidden units of each layer, the lowest first."""
@@ -392,6 +398,12 @@ def learner(
     """The layer above the trained layers `lower`, which stay as they are; the first if none.
 
     A first layer of Gaussian units begins with `rbm.pixel_statistics` of the training images.
+
+    Example:
+        >>> from jaxgen.models import dbn
+        >>> learner = dbn.learner(dbn.Config(hidden_sizes=(4, 3)), (6, 5, 1))
+        >>> learner.image_shape, learner.num_classes
+        ((6, 5, 1), 0)
     """
     return Learner(
         init=partial(init, config, math.prod(check_shape(image_shape)), lower, pixels=pixels),

@@ -56,7 +56,13 @@ normalisation's scales about 1 (as in PyTorch's DCGAN example)."""
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's DCGAN; every field is a flag of `experiments.dcgan`."""
+    """The lab's DCGAN; every field is a flag of `experiments.dcgan`.
+
+    Example:
+        >>> from jaxgen.models import dcgan
+        >>> dcgan.Config(width=0.25).base_width
+        64
+    """
 
     beta1: float = 0.5
     """Adam's decay of the gradient's mean."""
@@ -230,6 +236,12 @@ def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> 
     """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
 
     Samples are of the nets' own size, `image_size`.
+
+    Example:
+        >>> from jaxgen.models import dcgan
+        >>> learner = dcgan.learner(dcgan.Config(width=1 / 64), (16, 16, 3))
+        >>> learner.image_shape, learner.num_classes
+        ((16, 16, 3), 0)
     """
     return game(config, image_shape).learner
 

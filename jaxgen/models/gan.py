@@ -37,7 +37,13 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each."""
+    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each.
+
+    Example:
+        >>> from jaxgen.models import gan
+        >>> gan.Config(latent_size=2).generator_sizes
+        (256, 512, 1024)
+    """
 
     generator_sizes: tuple[int, ...] = (256, 512, 1024)
     """Units of the generator's hidden layers."""
@@ -110,7 +116,14 @@ def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Gam
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
-    """The GAN as three pure functions, for images of `image_shape` [H, W, C]."""
+    """The GAN as three pure functions, for images of `image_shape` [H, W, C].
+
+    Example:
+        >>> from jaxgen.models import gan
+        >>> learner = gan.learner(gan.Config(latent_size=2), (6, 5, 1))
+        >>> learner.image_shape, learner.num_classes
+        ((6, 5, 1), 0)
+    """
     return game(config, image_shape).learner
 
 

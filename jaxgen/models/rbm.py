@@ -66,7 +66,13 @@ always the same would be noise of a huge scale otherwise."""
 
 @dataclass(frozen=True)
 class Config:
-    """The lab's RBM; every field is a flag of `experiments.rbm`."""
+    """The lab's RBM; every field is a flag of `experiments.rbm`.
+
+    Example:
+        >>> from jaxgen.models import rbm
+        >>> rbm.Config(num_hidden=3).num_gibbs_steps
+        1
+    """
 
     num_hidden: int = 100
     """Number of hidden units."""
@@ -494,6 +500,12 @@ def learner(
 
         pixels = rbm.pixel_statistics(images)
         fit(rbm.learner(config, image_shape, pixels), images, schedule, seeds)
+
+    Example:
+        >>> from jaxgen.models import rbm
+        >>> learner = rbm.learner(rbm.Config(num_hidden=3), (6, 5, 1))
+        >>> learner.image_shape, learner.num_classes
+        ((6, 5, 1), 0)
     """
     return Learner(
         init=partial(init, config, math.prod(check_shape(image_shape)), pixels=pixels),

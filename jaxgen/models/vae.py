@@ -83,7 +83,13 @@ FIRST_LOCATION, FIRST_LOG_SCALE, LEAST_LOG_SCALE = 0.5, -2.0, -7.0
 
 @dataclass(frozen=True)
 class Config:
-    """The lab's VAE; every field is a flag of `experiments.vae`."""
+    """The lab's VAE; every field is a flag of `experiments.vae`.
+
+    Example:
+        >>> from jaxgen.models import vae
+        >>> vae.Config(latent_size=2).hidden_sizes
+        (200, 200)
+    """
 
     hidden_sizes: tuple[int, ...] = (200, 200)
     """Units of the dense encoder's hidden layers; the decoder has them in reverse order."""
@@ -462,7 +468,14 @@ def sample(
 
 
 def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
-    """The VAE as three pure functions, for images of `image_shape` [H, W, C]."""
+    """The VAE as three pure functions, for images of `image_shape` [H, W, C].
+
+    Example:
+        >>> from jaxgen.models import vae
+        >>> learner = vae.learner(vae.Config(hidden_sizes=(4,), latent_size=2), (6, 5, 1))
+        >>> learner.image_shape, learner.num_classes
+        ((6, 5, 1), 0)
+    """
     both = nets(config, image_shape)
     return Learner(
         init=partial(init, both),

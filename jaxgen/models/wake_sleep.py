@@ -48,7 +48,13 @@ from jaxgen.random import Binarize
 
 @dataclass(frozen=True)
 class Config:
-    """The lab's fine-tuning of a 784-100-100 DBN; a flag of `experiments.wake_sleep` each."""
+    """The lab's fine-tuning of a 784-100-100 DBN; a flag of `experiments.wake_sleep` each.
+
+    Example:
+        >>> from jaxgen.models import wake_sleep
+        >>> wake_sleep.Config(hidden_sizes=(500, 500, 2000)).learning_rate
+        0.01
+    """
 
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Hidden units of each layer, the lowest first; those of the DBN."""
@@ -255,6 +261,12 @@ def learner(
     """The fine-tuning of the DBN `layers`, or wake-sleep learning from random weights.
 
     Random weights of Gaussian units begin with `rbm.pixel_statistics` of the training images.
+
+    Example:
+        >>> from jaxgen.models import wake_sleep
+        >>> learner = wake_sleep.learner(wake_sleep.Config(hidden_sizes=(4, 3)), (6, 5, 1))
+        >>> learner.image_shape, learner.num_classes
+        ((6, 5, 1), 0)
     """
     return Learner(
         init=partial(init, config, math.prod(check_shape(image_shape)), layers, pixels=pixels),

@@ -66,6 +66,10 @@ def load(folder: Path | str) -> Run:
         SettingError: a setting of the model is of another type, or impossible; or the folder is no
             path.
         RunFolderError: its settings are no JSON, or its log is damaged.
+
+    Example:
+        >>> jaxgen.load("runs/rbm-digits-seed0")
+        <Run of rbm on digits, seed 0, in runs/rbm-digits-seed0>
     """
     if not isinstance(folder, str | Path):
         raise SettingError(

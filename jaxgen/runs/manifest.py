@@ -51,8 +51,8 @@ JAX_SETTINGS: Mapping[str, Any] = {
 programs compute with these; other code may not, and its environment is another one then."""
 PLACE = frozenset(
     {
-        *("out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "stream"),
-        *("data_dir", "manual_dir"),
+        *("out", "resume", "overwrite", "checkpoint_seconds", "tensorboard", "log"),
+        *("stream", "data_dir", "manual_dir"),
     }
 )
 """Settings of where and how a run is made; they shape no number."""

@@ -7,20 +7,22 @@
 `jaxgen.runs.loader` reads the folder.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxgen import data, models
-from jaxgen.errors import CheckpointError, SettingError, is_whole
+from jaxgen import data, models, notebook
+from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.adapters import evaluated_model
@@ -35,6 +37,9 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.evaluation.probes import NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
+from jaxgen.export import safetensors, stablehlo
+from jaxgen.export.modules import to_modules
+from jaxgen.files import make_folder
 from jaxgen.images import check_images
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
@@ -51,10 +56,18 @@ stages = logging.getLogger("jaxgen.stages")
 LIKELIHOODS = "log_likelihood"
 MOST_NAMED = 10
 """Classes that an error names."""
+MOST_NUMBERS = 12
+"""Metrics that a notebook shows."""
 
 
 class Prediction(NamedTuple):
-    """The classes that a model finds images to be of."""
+    """The classes that a model finds images to be of.
+
+    Example:
+        >>> found = jaxgen.load("runs/dbn-digits-seed0").classify(data.load("digits").test.images)
+        >>> found.labels.shape, found.probs.shape
+        ((297,), (297, 10))
+    """
 
     labels: Int[np.ndarray, " num"]
     """The most probable class of each, counted from 0; of equal ones the first."""
@@ -64,7 +77,13 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run of one seed; or of several, which are runs themselves in `seeds`."""
+    """A finished run of one seed; or of several, which are runs themselves in `seeds`.
+
+    Example:
+        >>> run = jaxgen.load("runs/rbm-digits-seed0")
+        >>> run.model, run.seed, run.image_shape
+        ('rbm', 0, (28, 28, 1))
+    """
 
     folder: Path
     model: str
@@ -88,6 +107,25 @@ class Run:
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
         return f"<Run of {self.model} on {self.dataset_name}, {which}, in {self.folder}>"
 
+    def _repr_html_(self) -> str | None:
+        """The run as a notebook shows it: what was trained, its numbers, and its first samples."""
+        with contextlib.suppress(Exception):  # then the line of __repr__ is shown
+            first = self.seeds[0] if self.seeds else self
+            epochs, batch = (self.settings.get(x) for x in ("epochs", "batch_size"))
+            facts: dict[str, Any] = {
+                "trained": f"{epochs} epochs in batches of {batch}, {self.train_seconds:,.0f} s",
+                "seed": ", ".join(str(run.seed) for run in self.seeds or (self,)),
+                "settings": _changed(self.config) or "those of the lab",
+                "folder": self.folder,
+            }
+            for name, value in [*self.summary["metrics"].items()][:MOST_NUMBERS]:
+                facts[name.replace("_", " ")] = _number(value)
+            title, images = f"{self.model} on {self.dataset_name}", []
+            with contextlib.suppress(CheckpointError):  # a run without them is a run
+                images = [*samples.read_samples(first.folder)[: notebook.NUM_THUMBNAILS]]
+            return notebook.card(title, facts, images, f"the first samples of {title}")
+        return None
+
     def __getstate__(self) -> dict[str, Any]:
         """The run as a copy or another process has it: without its compiled functions."""
         return {name: vars(self)[name] for name in self.__dataclass_fields__}
@@ -96,17 +134,34 @@ class Run:
 
     @property
     def dataset_name(self) -> str:
-        """Name of the data set that it was trained on."""
+        """Name of the data set that it was trained on.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset_name
+            'digits'
+        """
         return str(self.summary["dataset"])
 
     @property
     def dataset_digest(self) -> str:
-        """The sha256 of that data set."""
+        """The sha256 of that data set.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset_digest[:8]
+            '223d063e'
+        """
         return str(self.summary["data_digest"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class of each label of that data set; empty where it has none, or is not known."""
+        """The class of each label of that data set; empty where it has none, or is not known.
+
+        Example:
+            >>> jaxgen.load("runs/dbn-digits-seed0").class_names[:3]
+            ('0', '1', '2')
+        """
         return tuple(self.summary.get("class_names", ()))
 
     @property
@@ -115,6 +170,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.seed
+            0
         """
         return int(self._of_one_seed().summary["seed"])
 
@@ -124,6 +184,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.digest[:8]
+            '39a4b649'
         """
         return str(self._of_one_seed().summary["digest"])
 
@@ -133,6 +198,11 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.params["w"].shape
+            (784, 3)
         """
         return self._of_one_seed().arrays
 
@@ -144,6 +214,12 @@ class Run:
 
         Errors:
             RunFolderError: the log is damaged.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> steps, values = run.metrics["free_energy_contrast"]
+            >>> steps.tolist()
+            [15, 30]
         """
         return {
             f"{part}/{name}" if part else name: series
@@ -153,12 +229,24 @@ class Run:
 
     @property
     def train_seconds(self) -> float:
-        """Seconds of training; seeds that were trained together share the time equally."""
+        """Seconds of training; seeds that were trained together share the time equally.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> round(run.train_seconds, 4)
+            0.1303
+        """
         return train_seconds(self.folder)
 
     @cached_property
     def learner(self) -> Learner:
-        """The learner that the run's state belongs to."""
+        """The learner that the run's state belongs to.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.learner.image_shape
+            (28, 28, 1)
+        """
         learner: Learner = models.module(self.model).learner(self.config, self.image_shape)
         return learner
 
@@ -168,13 +256,24 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.state.params["w"].shape
+            (784, 3)
         """
         params = jax.tree.map(jnp.asarray, self.params)
         return models.state_of(self.model, self.config, self.image_shape, params)
 
     @cached_property
     def evaluated(self) -> EvaluatedModel:
-        """The model as the measures of `jaxgen.evaluation` take it."""
+        """The model as the measures of `jaxgen.evaluation` take it.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.evaluated.code_size
+            3
+        """
         return evaluated_model(self.config, self.image_shape, self.params)
 
     def dataset(
@@ -198,6 +297,11 @@ class Run:
         Errors:
             SettingError: the data set has other images now, or has to be named again.
             JaxgenError: as `jaxgen.data.load`.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.dataset()
+            <Dataset digits: 1,500 train and 297 test images of 28x28x1, 10 classes>
         """
         text = self.find_dataset(data_dir) if again is None else again
         options = image_options(self.settings)
@@ -208,6 +312,11 @@ class Run:
 
         Errors:
             SettingError: it is no name, and no images of its digest are prepared.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.find_dataset()
+            'digits'
         """
         named = self.settings.get("dataset", self.dataset_name)
         if named in data.NAMES and image_options(self.settings) == data.ImageOptions():
@@ -273,6 +382,13 @@ class Run:
             SettingError: the key is no key, or the number is below 1, or its images alone take more
                 than all of the memory; or labels that are not of the model's classes, or not as
                 many.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.sample(jax.random.key(0), 4).shape
+            (4, 28, 28, 1)
+            >>> jaxgen.load("runs/dbn-digits-seed0").sample(jax.random.key(0), 4, labels="7").shape
+            (4, 28, 28, 1)
         """
         if not is_whole(num, 1):
             raise SettingError(
@@ -317,6 +433,11 @@ class Run:
 
         Errors:
             CheckpointError: there are none, or their file is damaged, or the model draws others.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.stored_samples().shape
+            (100, 28, 28, 1)
         """
         self._of_one_seed()
         images = samples.read_samples(self.folder)
@@ -339,6 +460,11 @@ class Run:
 
         Errors:
             SettingError: the model has no features, or none of that name.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.encode(run.dataset().test.images).shape
+            (297, 3)
         """
         features = self.evaluated.features
         if not features:
@@ -354,7 +480,13 @@ class Run:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the units that `encode` gives, the highest last."""
+        """Names of the units that `encode` gives, the highest last.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.features
+            ('hidden units',)
+        """
         return tuple(self.evaluated.features)
 
     def decode(self, codes: Float[Array | np.ndarray, "num units"]) -> Images:
@@ -365,6 +497,11 @@ class Run:
 
         Errors:
             SettingError: the model has no decoder, or codes of another size, or not finite.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.decode(np.eye(3)).shape
+            (3, 28, 28, 1)
         """
         if self.evaluated.decode is None:
             self._cannot("decode")
@@ -387,6 +524,11 @@ class Run:
 
         Errors:
             SettingError: the model does not reconstruct.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> run.reconstruct(jax.random.key(0), run.dataset().test.images[:2]).shape
+            (2, 28, 28, 1)
         """
         if self.evaluated.reconstruct is None:
             self._cannot("reconstruct")
@@ -399,6 +541,11 @@ class Run:
 
         Errors:
             SettingError: the model does not classify.
+
+        Example:
+            >>> run = jaxgen.load("runs/dbn-digits-seed0")
+            >>> run.classify(data.load("digits").test.images[:2]).probs.shape
+            (2, 10)
         """
         if self.evaluated.classify is None:
             self._cannot("classify")
@@ -426,6 +573,13 @@ class Run:
 
         Errors:
             SettingError: the model has no likelihood of the pixels that it was shown.
+
+        Example:
+            >>> from jaxgen.evaluation.model import LikelihoodBudget
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> little = LikelihoodBudget(num_chains=2, num_temperatures=5)
+            >>> run.log_likelihood(jax.random.key(0), run.dataset().test.images[:9], little).kind
+            'exact'
         """
         if self.evaluated.likelihoods is None:
             self._cannot(LIKELIHOODS)
@@ -458,6 +612,12 @@ class Run:
 
         Errors:
             SettingError: the run has several seeds, or the data set is another one.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> found = run.evaluate(num_samples=50, num_labels=(100,), likelihoods=[])
+            >>> type(found).__name__
+            'Evaluation'
         """
         if not is_whole(num_samples, 2, suite.NUM_FEATURES):
             raise SettingError(
@@ -478,6 +638,57 @@ class Run:
             likelihoods=likelihoods,
             inception=inception,
         )
+
+    def export(
+        self, folder: Path | str, *, num: int = 16, platforms: Sequence[str] = ()
+    ) -> tuple[Path, ...]:
+        """Writes the model for other programs: parameters by PyTorch's names, and StableHLO.
+
+        In the folder are then, for an RBM, ``rbm.safetensors``, see `jaxgen.export.modules`;
+        ``sample.stablehlo``, a function of a key's two words that returns `num` images, of labels
+        int32 [num] too if the model has classes; and ``encode.stablehlo``, a function of raw images
+        that returns what `encode` does, if it does. `jaxgen.export.stablehlo.load` reads both.
+
+        Args:
+            folder: where they are written; it is made if it is missing.
+            num: images that the program draws at a time.
+            platforms: of the programs, such as ("cpu", "cuda"); that of the default device if none.
+
+        Returns:
+            The files.
+
+        Errors:
+            SettingError: the run has several seeds, or the number is below 1.
+            WriteError: the disk is full or may not be written to.
+
+        Example:
+            >>> run = jaxgen.load("runs/rbm-digits-seed0")
+            >>> [path.name for path in run.export("exported", num=4)]
+            ['rbm.safetensors', 'sample.stablehlo', 'encode.stablehlo']
+        """
+        require_whole("num", num, 1)
+        params, state, place = self.params, self.state, Path(folder)
+        make_folder(place)
+        written = []
+        for name, arrays in to_modules(self.config, self.image_shape, params).items():
+            written.append(place / f"{name}.safetensors")
+            safetensors.save_params(written[-1], arrays, {"experiment": self.model})
+
+        def drawn(words: Array, *labels: Labels) -> Images:
+            return self.learner.sample(state, jax.random.wrap_key_data(words), num, *labels)
+
+        asked = [jax.ShapeDtypeStruct((num,), jnp.int32)] if self.learner.num_classes else []
+        words = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        written.append(place / "sample.stablehlo")
+        stablehlo.save(written[-1], drawn, words, *asked, platforms=platforms)
+        if self.features:
+            function = self.evaluated.features[self.features[-1]]
+            batch = jax.export.symbolic_shape("batch")
+            images = jax.ShapeDtypeStruct((*batch, *self.image_shape), jnp.uint8)
+            written.append(place / "encode.stablehlo")
+            encoded = jax.vmap(lambda image: function(image[None])[0])  # one: of a known number
+            stablehlo.save(written[-1], encoded, images, platforms=platforms)
+        return tuple(written)
 
     def _of_one_seed(self) -> "Run":
         """This run.
@@ -529,6 +740,19 @@ def _array(value: Any) -> NumpyArray:
         return np.asarray(value)
     except ValueError:
         return np.empty(0, np.object_)
+
+
+def _changed(config: Any) -> str:
+    """The settings of a model that are not its class's defaults, in a line."""
+    values = [(field.name, getattr(config, field.name), field.default) for field in fields(config)]
+    return ", ".join(f"{name} {value}" for name, value, default in values if value != default)
+
+
+def _number(value: Any) -> str:
+    """A metric as text: a number, or of several seeds their mean and standard deviation."""
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.4g} ± {value['std']:.2g}"
+    return f"{value:.4g}"
 
 
 def _numbers_of(labels: NumpyArray, names: Sequence[str], num_classes: int) -> NumpyArray:

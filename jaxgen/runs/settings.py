@@ -120,6 +120,7 @@ ADDED = {
     "flip": False,
     "init_fan": "in",
     "stream": False,
+    "log": (),
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 

@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
 from jaxgen.learner import Batch, Learner, RawImages, State
 from jaxgen.training import checkpoint
+from jaxgen.training.bar import progress_bar
 from jaxgen.training.epoch import Carry, check_seeds
 from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
 from jaxgen.training.sharding import layout, local
@@ -32,6 +34,10 @@ class Schedule:
 
     Errors:
         SettingError: a number below its least one, or NaN, or no number.
+
+    Example:
+        >>> jaxgen.Schedule(num_epochs=20, batch_size=100).log_every
+        100
     """
 
     num_epochs: int
@@ -55,7 +61,13 @@ class Schedule:
 
 
 class Start(NamedTuple):
-    """Where training begins, as `on_start` has it."""
+    """Where training begins, as `on_start` has it.
+
+    Example:
+        >>> from jaxgen.training import Start
+        >>> Start(step=30, steps_per_epoch=15, log=None).step
+        30
+    """
 
     step: int
     """0, or that of the checkpoint."""
@@ -65,7 +77,17 @@ class Start(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a hook is told after each chunk. The state is valid until the hook returns."""
+    """What a hook is told after each chunk. The state is valid until the hook returns.
+
+    Example:
+        >>> def hook(progress):
+        ...     if progress.metrics:
+        ...         print(progress.epoch, [*progress.metrics])
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(1, 10), seeds=(0, 1), hook=hook)
+        1 ['free_energy_contrast', 'hidden_mean', 'pixel_change']
+    """
 
     state: State
     step: int
@@ -88,8 +110,20 @@ class Progress(NamedTuple):
         return self.step // self.steps_per_epoch
 
 
+History: TypeAlias = dict[str, NDArray[Any]]
+"""Steps [n], epochs [n], and every metric: [n], or [num_seeds, n] of several seeds."""
+
+
 class Result(NamedTuple):
-    """What `fit` leaves behind."""
+    """What `fit` leaves behind.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(2, 10), seeds=(0, 1))
+        >>> result.history["epoch"].tolist(), result.history["pixel_change"].shape
+        ([1.0, 2.0], (2, 2))
+    """
 
     state: State
     step: int
@@ -102,6 +136,28 @@ class Result(NamedTuple):
     train_s: float
     trace_s: float = 0.0
     """The part of `compile_s` that tracing and lowering took."""
+    history: History = {}  # noqa: RUF012 # of a tuple, not of a class
+    """Metrics by name, means over the log intervals of this process, beside "step" and "epoch",
+    where the intervals end; of several seeds [num_seeds, n]."""
+
+    def __repr__(self) -> str:
+        """The result in a line, without its arrays."""
+        found = {name: values for name, values in self.history.items() if values.size}
+        words = [f"{name} {np.mean(found[name][..., -1]):.4g}" for name in found if name != "step"]
+        return f"<Result of {', '.join([f'{self.step:,} steps', *words])}>"
+
+
+def history_of(
+    intervals: Sequence[tuple[int, Mapping[str, NDArray[Any]]]], steps_per_epoch: int
+) -> History:
+    """The metrics of log intervals, given the step at which each ends, as arrays."""
+    steps = np.array([step for step, _ in intervals], np.int64)
+    names = intervals[0][1] if intervals else ()
+    return {
+        "step": steps,
+        "epoch": steps / steps_per_epoch,
+        **{name: np.stack([each[name] for _, each in intervals], axis=-1) for name in names},
+    }
 
 
 def not_finite(found: str, saved_step: int) -> NonFiniteError:
@@ -249,6 +305,7 @@ def fit(
     log: Callable[[], bytes] | None = None,
     hook: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    progress: bool = False,
 ) -> Result:
     """Trains a learner for whole epochs, from its beginning or from its newest checkpoint.
 
@@ -273,6 +330,8 @@ def fit(
         hook: called after every chunk, about a second of work, and before a checkpoint.
         should_stop: asked after every chunk; True, in any process, saves the state and ends the
             run.
+        progress: whether a bar shows steps, rate, time left and metrics, in a terminal or in a
+            notebook; of several processes the first one's.
 
     Errors:
         SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
@@ -280,6 +339,13 @@ def fit(
             larger than the memory, or processes that are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+        >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
+        >>> result = jaxgen.fit(learner, images, jaxgen.Schedule(2, 10), seeds=(0, 1))
+        >>> result.step, result.state.params["w"].shape
+        (8, (2, 784, 3))
     """
     examples = training_set(learner, data)
     check_seeds(seeds)
@@ -296,25 +362,34 @@ def fit(
     on_start(Start(first_step, length, kept_log))
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
-        return Result(local(carry.state), step, step, True, compile_s=0.0, train_s=0.0)
-    program = compiled(learner, schedule.batch_size, arrays)
-    saved_at, saved_step = time.monotonic(), first_step
-    for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
-        if chunk.bad:
-            raise not_finite(chunk.bad, saved_step)
-        carry, step = chunk.carry, chunk.step
-        train_s += chunk.seconds
-        shown, metrics = local(carry.state), chunk.metrics
-        steps = step, first_step, length, num_steps
-        hook(Progress(shown, *steps, metrics, train_s, saved_step, chunk.running))
-        stopped = arrays.placed.any_process(should_stop())
-        due = time.monotonic() - saved_at > schedule.checkpoint_seconds
-        if folder and (due or stopped or step == num_steps):
-            kept_log = log() if log else None
-            checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
-            saved_at, saved_step = time.monotonic(), step
-        if stopped:
-            break
+        history = history_of([], length)
+        return Result(
+            local(carry.state), step, step, True, compile_s=0.0, train_s=0.0, history=history
+        )
+    intervals = []
+    with progress_bar(progress and jax.process_index() == 0, num_steps, first_step) as bar:
+        program = compiled(learner, schedule.batch_size, arrays)
+        bar.start()
+        saved_at, saved_step = time.monotonic(), first_step
+        for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):
+            if chunk.bad:
+                raise not_finite(chunk.bad, saved_step)
+            carry, step = chunk.carry, chunk.step
+            train_s += chunk.seconds
+            shown, metrics = local(carry.state), chunk.metrics
+            bar.update(step, metrics)
+            if metrics:
+                intervals.append((step, metrics))
+            steps = step, first_step, length, num_steps
+            hook(Progress(shown, *steps, metrics, train_s, saved_step, chunk.running))
+            stopped = arrays.placed.any_process(should_stop())
+            due = time.monotonic() - saved_at > schedule.checkpoint_seconds
+            if folder and (due or stopped or step == num_steps):
+                kept_log = log() if log else None
+                checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
+                saved_at, saved_step = time.monotonic(), step
+            if stopped:
+                break
     return Result(
         state=local(carry.state),
         step=step,
@@ -323,4 +398,5 @@ def fit(
         compile_s=program.trace_s + program.compile_s,
         train_s=train_s,
         trace_s=program.trace_s,
+        history=history_of(intervals, length),
     )

@@ -74,6 +74,10 @@ def steps_in_epoch(num_examples: int, batch_size: int, num_batches: int = 1) -> 
 
     Errors:
         SettingError: the batch is empty, or the batches of a step are larger than the data set.
+
+    Example:
+        >>> jaxgen.training.steps_in_epoch(1500, batch_size=100)
+        15
     """
     if not is_whole(batch_size, 1, num_examples // num_batches):
         most = f"the {num_examples} training examples"

@@ -105,6 +105,24 @@ def test_verify_refuses_it(strange: Path, guarded: Any) -> None:
     assert guarded(lambda: reproduce.main(["--verify", str(strange)])) in (2, 4, 6, 8)
 
 
+def test_verify_logs_to_no_service_that_a_stranger_names(
+    finished: Path, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    config = read(folder / "config.json") | {"log": ["wandb", "mlflow"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked: list[Any] = []
+
+    def repeat(name: str, of: str, settings: Any, *_: Any) -> None:
+        asked.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce_runs, "repeat", repeat)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.verify(folder, reproduce.Args(data_dir=digits_root))
+    assert [settings.loggers for settings in asked] == [()]
+
+
 def test_compare_refuses_it(
     strange: Path,
     guarded: Any,

@@ -51,7 +51,7 @@ def shown(folder: Path) -> list[int]:
 def train(folder: Path, first_step: int, last_step: int) -> None:
     """Shows the steps after `first_step`."""
     log = metrics_log.Log(folder / metrics_log.NAME, {})
-    with watching(folder, Watch(tensorboard=True), log) as hook:
+    with watching(folder, Watch(loggers=("tensorboard",)), log) as hook:
         for step in range(first_step + 1, last_step + 1):
             metrics = {"error": np.float32(1 / step)}
             hook(Progress(None, step, first_step, 100, 1000, metrics, float(step)))

@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.helpers import FIXTURES, ROOT, one_line, same
-from support.runs import assert_reads_back, read
+from support.runs import assert_reads_back, read, trained_state, write_run
 
 import jaxgen
 from jaxgen import data, models
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError
 from jaxgen.evaluation.model import LikelihoodBudget
-from jaxgen.export import safetensors
-from jaxgen.learner import named_key
+from jaxgen.export import safetensors, stablehlo
+from jaxgen.export.modules import from_modules
 from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.runs import samples
 from jaxgen.runs.settings import to_json
@@ -53,29 +53,12 @@ UNITS = {"rbm": 5, "dbn": 5, "wake_sleep": 5, "vae": 3, "gan": 7}
 
 def trained(name: str) -> Any:
     """A state that is not the one every learner begins with."""
-    config, key = CONFIGS[name], jax.random.key(5)
-    if name == "dbn":
-        return models.state_of(name, config, SHAPE, dbn.init_params(config, SHAPE, key))
-    return jax.jit(models.module(name).learner(config, SHAPE).init)(key)
+    return trained_state(name, CONFIGS[name], SHAPE)
 
 
 def write(folder: Path, name: str, seed: int = 0, **summary: Any) -> Path:
     """The files of a finished run of one seed that say what was trained; returns its folder."""
-    folder.mkdir(parents=True)
-    state, learner = trained(name), models.module(name).learner(CONFIGS[name], SHAPE)
-    key = named_key(jax.random.key(seed), "sample")
-    images = jax.jit(learner.sample, static_argnums=2)(state, key, 4)
-    np.savez_compressed(folder / "samples.npz", images=images)
-    params = safetensors.flatten(jax.device_get(state.params))
-    safetensors.save_params(folder / "params.safetensors", params, {})
-    line = {"step": 3, "epoch": 1.0, "train_s": 0.5, "test_error": 0.25, "binarisation": "sample"}
-    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    content: dict[str, Any] = {"experiment": name, "dataset": "digits", "seed": seed}
-    config = content | {"model": to_json(CONFIGS[name]), "seeds": []}
-    (folder / "config.json").write_text(json.dumps(config))
-    content |= {"digest": safetensors.digest(params), "data_digest": "d0"} | summary
-    (folder / "summary.json").write_text(json.dumps({"metrics": {"test_error": 0.25}} | content))
-    return folder
+    return write_run(folder, name, CONFIGS[name], SHAPE, seed, **summary)
 
 
 @pytest.fixture(scope="module", params=models.names())
@@ -612,3 +595,32 @@ def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:
     with pytest.raises(SettingError) as error:
         call(jaxgen.load(FIXTURES / "old_run" / "rbm"))
     assert message in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["rbm", "gan"])
+def test_exported_programs_do_what_the_run_does(name: str, tmp_path: Path) -> None:
+    run = jaxgen.load(write(tmp_path / "run", name))
+    files = {path.name: path for path in run.export(tmp_path / "out", num=3)}
+    modules = {"rbm": {"rbm"}, "gan": {"generator", "discriminator"}}[name]
+    programs = {"sample.stablehlo", "encode.stablehlo"}
+    assert {*files} == {f"{module}.safetensors" for module in modules} | programs
+    assert all(path.is_file() for path in files.values())
+    key = jax.random.key(7)
+    found = stablehlo.load(files["sample.stablehlo"])(jax.random.key_data(key))
+    np.testing.assert_allclose(found, run.sample(key, 3), atol=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    found = stablehlo.load(files["encode.stablehlo"])(images)
+    np.testing.assert_allclose(found, run.encode(images), atol=1e-5)
+    arrays = {module: safetensors.load_params(files[f"{module}.safetensors"]) for module in modules}
+    back = from_modules(run.config, SHAPE, arrays)
+    state = models.state_of(name, run.config, SHAPE, back)
+    again = jax.jit(run.learner.sample, static_argnums=2)(state, key, 3)
+    np.testing.assert_allclose(again, run.sample(key, 3), atol=1e-6)
+
+
+def test_an_impossible_export_writes_nothing(tmp_path: Path) -> None:
+    run = jaxgen.load(write(tmp_path / "run", "rbm"))
+    with pytest.raises(SettingError, match="a whole number from 1 to") as error:
+        run.export(tmp_path / "out", num=0)
+    one_line(error)
+    assert not (tmp_path / "out").exists()

@@ -22,9 +22,12 @@ from experiments import rbm
 from experiments.reproduction import checks as reproduce_checks
 from experiments.reproduction import verdict as reproduce_verdict
 from experiments.running import cli
+from jaxgen import models
 from jaxgen.export import safetensors
 from jaxgen.learner import named_key
+from jaxgen.models import dbn
 from jaxgen.runs import metrics_log
+from jaxgen.runs.settings import to_json
 from jaxgen.training.loop import Progress
 
 SMALL = ("--num-hidden", "25", "--num-sampling-steps", "10", "--generation-steps", "5")
@@ -144,3 +147,37 @@ def assert_reads_back(folder: Path) -> jaxgen.Run:
 def said_twice(folder: Path) -> list[str]:
     """The settings of a finished run that its checkpoints or its summary contradict."""
     return [*reproduce_checks.changed(folder, reproduce_verdict.read_record(folder).config)]
+
+
+def trained_state(name: str, config: Any, shape: tuple[int, int, int]) -> Any:
+    """A model's state that is not the one every learner begins with."""
+    key = jax.random.key(5)
+    if name == "dbn":
+        return models.state_of(name, config, shape, dbn.init_params(config, shape, key))
+    return jax.jit(models.module(name).learner(config, shape).init)(key)
+
+
+def write_run(
+    folder: Path,
+    name: str,
+    config: Any,
+    shape: tuple[int, int, int],
+    seed: int = 0,
+    **summary: Any,
+) -> Path:
+    """The files of a finished run of one seed that say what was trained; returns its folder."""
+    folder.mkdir(parents=True)
+    state, learner = trained_state(name, config, shape), models.module(name).learner(config, shape)
+    key = named_key(jax.random.key(seed), "sample")
+    images = jax.jit(learner.sample, static_argnums=2)(state, key, 4)
+    np.savez_compressed(folder / "samples.npz", images=images)
+    params = safetensors.flatten(jax.device_get(state.params))
+    safetensors.save_params(folder / "params.safetensors", params, {})
+    line = {"step": 3, "epoch": 1.0, "train_s": 0.5, "test_error": 0.25, "binarisation": "sample"}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    content: dict[str, Any] = {"experiment": name, "dataset": "digits", "seed": seed}
+    stored = content | {"model": to_json(config), "seeds": []}
+    (folder / "config.json").write_text(json.dumps(stored))
+    content |= {"digest": safetensors.digest(params), "data_digest": "d0"} | summary
+    (folder / "summary.json").write_text(json.dumps({"metrics": {"test_error": 0.25}} | content))
+    return folder

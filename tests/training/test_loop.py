@@ -451,12 +451,45 @@ def test_hook_gets_the_means_of_the_steps(seeds: tuple[int, ...]) -> None:
         if progress.metrics:
             told.append((progress.step, progress.metrics["loss"], losses))
 
-    fit(spy(3), numbered(21), Schedule(2, 3, log_every=3), seeds, hook=hook)
+    result = fit(spy(3), numbered(21), Schedule(2, 3, log_every=3), seeds, hook=hook)
     assert [step for step, _, _ in told] == [3, 6, 7, 10, 13, 14]
-    for first, (step, found, losses) in zip([0, 3, 6, 7, 10, 13], told, strict=True):
+    history = result.history
+    assert [*history] == ["step", "epoch", "first", "loss"]
+    np.testing.assert_array_equal(history["step"], [3, 6, 7, 10, 13, 14])
+    np.testing.assert_allclose(history["epoch"], np.array([3, 6, 7, 10, 13, 14]) / 7)
+    assert history["loss"].shape == ((6,) if len(seeds) == 1 else (2, 6))
+    for index, first in enumerate([0, 3, 6, 7, 10, 13]):
+        step, found, losses = told[index]
         expected = losses[..., first:step].mean(axis=-1)
         assert expected.shape == found.shape == (() if len(seeds) == 1 else (2,))
         np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(history["loss"][..., index], expected)
+
+
+def test_a_result_is_a_line_and_a_finished_run_has_no_history(tmp_path: Path) -> None:
+    run = functools.partial(fit, spy(3), numbered(21), Schedule(2, 3), (0, 1), folder=tmp_path)
+    result = run()
+    loss = result.history["loss"][:, -1].mean()
+    assert repr(result).startswith("<Result of 14 steps, epoch 2, first ")
+    assert repr(result).endswith(f", loss {loss:.4g}>")
+    again = run()
+    assert {name: values.size for name, values in again.history.items()} == {"step": 0, "epoch": 0}
+    assert repr(again) == "<Result of 14 steps>"
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_bar_of_progress(seeds: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run = functools.partial(fit, spy(3), numbered(21), Schedule(2, 3), seeds)
+    run()
+    assert capsys.readouterr() == ("", "")
+    result = run(progress=True)
+    out, shown = capsys.readouterr()
+    assert out == ""
+    first, *_, last = shown.strip().split("\r")
+    assert first.startswith("compiling:   0%")
+    assert last.startswith("training: 100%")
+    assert "14/14" in last
+    assert last.endswith(f", loss {result.history['loss'][..., -1].mean():.3g}]")
 
 
 def test_steps_of_the_hook_go_on_to_the_end() -> None:
