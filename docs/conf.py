@@ -1,4 +1,4 @@
-"""The site: `sphinx-build -W -j 2 -b html docs docs/_build` executes its notebooks and builds it."""
+"""The site: `sphinx-build -W -j 2 -b html docs docs/_build` runs its notebooks and builds it."""
 
 import ast
 import importlib
@@ -16,6 +16,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 
 typing.GENERATING_DOCUMENTATION = "jaxgen"  # type: ignore[attr-defined]  # jaxtyping: short names
 import jaxgen  # noqa: E402
@@ -61,9 +62,9 @@ pygments_dark_style = "native"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
-nb_execution_mode = "off"
+nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_output_stderr = "show"
 nb_number_source_lines = False
 nb_merge_streams = True
@@ -176,6 +177,20 @@ def link_exactly(app: Sphinx, doctree: nodes.document) -> None:
             del node["refspecific"]
 
 
+def check_reference(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warns of each public module, class and function that the reference lacks."""
+    described = env.get_domain("py").objects
+    for found in pkgutil.walk_packages(jaxgen.__path__, "jaxgen."):
+        module = importlib.import_module(found.name)
+        own = [
+            f"{found.name}.{name}"
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", "") == found.name
+        ]
+        for name in {found.name, *own} - {*described}:
+            logging.getLogger(__name__).warning("%s is not in the reference", name)
+
+
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", rewrite_docstring, priority=400)  # before napoleon
@@ -183,3 +198,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", rewrite_links)
     app.connect("doctree-read", link_exactly)
     app.connect("missing-reference", find_home)
+    app.connect("env-check-consistency", check_reference)
