@@ -9,16 +9,21 @@ import sys
 import textwrap
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
 
-typing.GENERATING_DOCUMENTATION = "jaxgen"  # type: ignore[attr-defined]  # jaxtyping: short names
+typing.GENERATING_DOCUMENTATION = "jaxgen"  # jaxtyping then has short names
+import jax  # noqa: E402
+
 import jaxgen  # noqa: E402
 
 
@@ -33,10 +38,21 @@ def offered() -> dict[str, list[str]]:
     }
 
 
+def unwrap_derivatives() -> None:
+    """Puts functions in the place of those with a derivative of their own, which are objects."""
+    for found in pkgutil.walk_packages(jaxgen.__path__, "jaxgen."):
+        module = importlib.import_module(found.name)
+        for name, value in vars(module).items():
+            if isinstance(value, jax.custom_jvp | jax.custom_vjp):
+                setattr(module, name, value.__wrapped__)
+
+
 def is_described(module: ModuleType, name: str) -> bool:
     """Whether a name is that of a class or a function."""
     return hasattr(getattr(module, name), "__qualname__")
 
+
+unwrap_derivatives()
 
 project = html_title = "jaxgen"
 author = "The jaxgen authors"
@@ -55,6 +71,7 @@ templates_path = ["_templates"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_math_renderer = "mathml"
 html_copy_source = False  # a copy of each page is none of the pages in docs
 pygments_style = "friendly"
 pygments_dark_style = "native"
@@ -65,14 +82,16 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
-nb_output_stderr = "show"
-nb_number_source_lines = False
+nb_output_stderr = "remove"  # XLA notes there that a compilation was slow
+nb_code_prompt_show = "Show a solution"
+nb_code_prompt_hide = "Hide the solution"
 nb_merge_streams = True
 
 autosummary_context = {"offered": offered()}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+add_module_names = False
 maximum_signature_line_length = 70
 napoleon_use_ivar = True
 napoleon_custom_sections = [("Errors", "params_style"), ("Metrics", "params_style")]
@@ -115,6 +134,8 @@ def rewrite_docstring(
     """The docstring of an object as Sphinx reads it."""
     if what == "attribute" and lines[0].startswith("Alias for field number"):
         lines.clear()  # of a NamedTuple's field without a description
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")  # in a first line napoleon takes what is before a colon for a type
     lines[:] = restructured(lines)
 
 
@@ -140,6 +161,22 @@ def rewrite_signature(
     return f"({ast.unparse(function.args)})", given_back
 
 
+# ---- formulas as MathML, which browsers set without a program from the network
+
+
+def visit_math(translator: HTML5Translator, node: nodes.math) -> None:
+    """A formula within a line."""
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """A formula with lines of its own."""
+    formula = tex2mathml(node.astext(), as_block=True)
+    translator.body.append(f'<div class="math">{formula}</div>')
+    raise nodes.SkipNode
+
+
 # ---- links: to files of the library, and to names that a package offers from a module of its own
 
 FILE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(jaxgen/[\w/]+?)(?:/__init__)?(?:\.py)?\)")
@@ -151,6 +188,12 @@ def rewrite_links(app: Sphinx, docname: str, source: list[str]) -> None:
     for name in ("CONTRIBUTING", "CHANGELOG"):
         text = text.replace(f"](../{name}.md", f"]({name.lower()}.md")
     source[0] = text
+
+
+def rewrite_included(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
+    """Links of a file beside docs, included as a page of it, to others beside docs."""
+    text = content[0].replace("](CONTRIBUTING.md", "](contributing.md")
+    content[0] = text.replace("](CITATION.cff", "](../CITATION.cff")
 
 
 def find_home(
@@ -185,7 +228,9 @@ def check_reference(app: Sphinx, env: BuildEnvironment) -> None:
         own = [
             f"{found.name}.{name}"
             for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", "") == found.name
+            if not name.startswith("_")
+            and (inspect.isclass(value) or inspect.isroutine(value))
+            and value.__module__ == found.name
         ]
         for name in {found.name, *own} - {*described}:
             logging.getLogger(__name__).warning("%s is not in the reference", name)
@@ -193,9 +238,11 @@ def check_reference(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("autodoc-process-docstring", rewrite_docstring, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", rewrite_signature)
     app.connect("source-read", rewrite_links)
+    app.connect("include-read", rewrite_included)
     app.connect("doctree-read", link_exactly)
     app.connect("missing-reference", find_home)
     app.connect("env-check-consistency", check_reference)
