@@ -67,6 +67,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
+smartquotes = False  # which would make one dash of the two of a flag
 
 html_theme = "furo"
 html_static_path = ["_static"]
