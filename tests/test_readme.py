@@ -25,6 +25,7 @@ README, CONTRIBUTING, CHANGELOG = (
     ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")
 )
 PAGES = sorted([README, CONTRIBUTING, CHANGELOG, *(ROOT / "docs").rglob("*.md")])
+"""The site's build leaves no Markdown in docs/_build."""
 MODULE = "experiments."
 
 
@@ -233,15 +234,6 @@ def test_the_readme_installs_runs_and_tests() -> None:
 
 def test_the_readme_is_a_page() -> None:
     assert len(README.read_text().splitlines()) <= 120
-
-
-def test_every_page_is_in_the_table_of_contents() -> None:
-    index = ROOT / "docs" / "index.md"
-    linked = {
-        (index.parent / target).resolve()
-        for target in re.findall(r"\]\(([^)#]+)\)", index.read_text())
-    }
-    assert {*PAGES} - {index, README} <= linked
 
 
 def test_constraints_hold_names_and_versions_only() -> None:

@@ -36,13 +36,13 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
         programs.append("The resident program is ours with all images on the device")
     if variants:
         eager = ", and ".join([", ".join(variants[:-1]), variants[-1]]).removeprefix(", and ")
-        programs.append(f"PyTorch's programs are {FOLDER}/torch_*.py: {eager}")
+        programs.append(f"PyTorch's programs are `{FOLDER}/torch_*.py`: {eager}")
         rounded.append("PyTorch runs under autocast")
         busy = "On a busy machine PyTorch's idle threads spin, and its times say little. "
     if "flax" in baselines:
-        where = "are " if variants else f"programs are {FOLDER}/"
+        where = "are `" if variants else f"programs are `{FOLDER}/"
         how = "the straightforward program with a jitted step per batch"
-        programs.append(f"Flax's {where}flax_*.py, {how}")
+        programs.append(f"Flax's {where}flax_*.py`, {how}")
         rounded.append("Flax's convolutions have that dtype")
     text = (
         " A baseline runs in turn with ours, in the same process; the ratio is our time over the "

@@ -41,7 +41,7 @@ def reconstruction_error(
 def idle_units(hidden: Float[Array, "examples units"]) -> dict[str, Float[Array, ""]]:
     """Shares of units that carry no information about the images, from their binary states.
 
-    Returns:
+    Metrics:
         never_on, always_on: share of units on in less than 1 %, more than 99 % of the images.
     """
     often = jnp.mean(hidden, axis=0)
@@ -76,7 +76,7 @@ def net_monitors(
         test: test images.
         binary: how grey pixels become input of binary units.
 
-    Returns:
+    Metrics:
         test_reconstruction_error: `reconstruction_error` of E[v|h_1] after an up pass from the
             input to the top and a down pass back.
         free_energy_gap: mean F(test) - mean F(train) of the top RBM, at the states that the up pass
@@ -111,7 +111,7 @@ def rbm_monitors(
 ) -> dict[str, Float[Array, ""]]:
     """Measures an RBM; arguments as in `net_monitors`.
 
-    Returns:
+    Metrics:
         test_reconstruction_error: `reconstruction_error` of E[v|h] after one step from the input.
         free_energy_gap: mean F(test) - mean F(train), nats per image; it grows with overfitting.
         never_on, always_on: `idle_units`.
@@ -151,7 +151,7 @@ def vae_monitors(
 ) -> dict[str, Float[Array, ""]]:
     """Measures a VAE with one code per test image, a conditional one given its label.
 
-    Returns:
+    Metrics:
         test_elbo, test_reconstruction, test_kl: the ELBO and its parts, E log p(x|z) and
             KL(q(z|x) || p(z)), means over the images, nats per image.
         test_elbo_error: standard error of the ELBO, from the choice of images and codes: the

@@ -399,8 +399,9 @@ def step(
     images, so that devices which share the batch share each of them. In a conditional game fakes
     are of the classes of the mini-batch that D saw last.
     As in PyTorch, every pass of a net in training moves its running batch statistics.
+    Metrics are of the last update of each net where there are several.
 
-    Metrics, of the last update of each net where there are several:
+    Metrics:
         d_loss, g_loss: means over the batch, in nats; d_loss is of real images and fakes, added.
         d_real, d_fake: means of D(x) and D(G(z)), before the discriminator's update.
         g_grad_norm: Euclidean norm of the gradient of the generator's loss.

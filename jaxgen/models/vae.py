@@ -423,7 +423,9 @@ def _given(nets: Nets, labels: Labels) -> Labels | None:
 def step(nets: Nets, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One Adam update of both nets from a batch.
 
-    Metrics, means over the batch in nats per image, given its class in a conditional VAE:
+    Metrics are means over the batch, in nats per image, given its class in a conditional VAE.
+
+    Metrics:
         objective: what is maximised.
         elbo: reconstruction - kl, whatever is maximised.
         reconstruction: log p(x|z), averaged over the codes.
