@@ -21,15 +21,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("model",),
     "training": ("epochs", "batch_size", "flip", "deterministic", "stream"),
     "data": ("dataset", "data_dir", "manual_dir", "images"),
-    "output": (
-        "out",
-        "resume",
-        "overwrite",
-        "log_every",
-        "checkpoint_seconds",
-        "tensorboard",
-        "log",
-    ),
+    "output": ("out", "resume", "overwrite", "checkpoint_seconds"),
+    "logs": ("log_every", "tensorboard", "log"),
     "seeds": ("seed", "seeds"),
     "processes": ("cluster",),
 }
