@@ -28,7 +28,7 @@ _MARKUP = re.compile(
 """Characters that markdown, as GitHub has it, gives a meaning to; a backslash takes it away."""
 
 
-_NUMBER = re.compile(r"[-+\u2212]?[\d.,]+( ?%)?( ?(±|\+-) ?[\d.,]+)?$")
+_NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(e[-+]\d+)?( ?%)?( ?(±|\+-) ?[\d.,]+(e[-+]\d+)?)?$")
 _FORMULA = r"\$`([^`$]{1,400})`\$"
 _MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,200}})`")
 """A formula, or code, in a text of a page."""
