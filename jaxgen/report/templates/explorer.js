@@ -535,7 +535,7 @@ function exploreNet() {
       }), button("The drawing", () => start(net.from(withHeld(empty()), asked, uniform))), ...buttons),
       tools,
       ...(options ? [options] : []),
-      choice("Show", [["probabilities", "mean"], ["drawn units", "drawn"], ["average of 50 steps", "average"]], value => { show = value; render(); }),
+      choice("Show", [[net.std ? "means" : "probabilities", "mean"], ["drawn units", "drawn"], ["average of 50 steps", "average"]], value => { show = value; render(); }),
       group(count, units.canvas)));
   if (all.length) start(net.from(visibleOf(all[0]), asked, uniform));
   else render();
