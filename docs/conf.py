@@ -166,15 +166,20 @@ def rewrite_signature(
 # ---- formulas as MathML, which browsers set without a program from the network
 
 
+def spaced(node: nodes.Element) -> str:
+    """A formula with a space between log and a letter, which TeX sets by itself."""
+    return re.sub(r"\\log (?=\w)", r"\\log\\,", node.astext())
+
+
 def visit_math(translator: HTML5Translator, node: nodes.math) -> None:
     """A formula within a line."""
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(tex2mathml(spaced(node)))
     raise nodes.SkipNode
 
 
 def visit_math_block(translator: HTML5Translator, node: nodes.math_block) -> None:
     """A formula with lines of its own."""
-    formula = tex2mathml(node.astext(), as_block=True)
+    formula = tex2mathml(spaced(node), as_block=True)
     translator.body.append(f'<div class="math">{formula}</div>')
     raise nodes.SkipNode
 
