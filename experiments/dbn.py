@@ -25,7 +25,7 @@ from experiments.benchmarking.baselines import DENSE
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
-from experiments.lab.rbm.training import at_gaussian_rates, with_decay
+from experiments.lab.rbm.training import gaussian_rates, with_decay
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
@@ -53,10 +53,6 @@ class Args(DBNArgs):
         super().__post_init__()
         binary = not (self.study and self.model.visible == "gaussian")
         require(self, "study", binary, "off beside --visible gaussian: it turns layers upside down")
-
-    def fitted(self, dataset: Dataset) -> "Args":
-        """The settings, with Gaussian visible units those of `gaussian` for `lab`; flags win."""
-        return at_gaussian_rates(super().fitted(dataset), PRESETS)
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
@@ -119,6 +115,7 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
 
 EXPERIMENT = Experiment(
     *("dbn", PRESETS, QUICK, train, report),
+    choose=gaussian_rates,
     band=Band("test_reconstruction_error", 0.09),
     benchmark=Benchmark(
         learner=second_layer,

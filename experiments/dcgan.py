@@ -20,10 +20,11 @@ tanh, where the lab leaves them in [0, 1]. In `wide` the scales of batch normali
 N(1, 0.02^2), where the notebook draws them like weights, from N(0, 0.02^2).
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import CONVOLUTIONAL
@@ -31,19 +32,16 @@ from experiments.lab.gan import dcgan as lab
 from experiments.lab.gan import training
 from experiments.lab.gan.dcgan import DCGANArgs
 from experiments.running import cli
-from experiments.running.args import moved_to
-from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
+from experiments.running.experiment import Band, Benchmark, Choice, Comparison, Experiment
 from experiments.running.session import Session
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.models import dcgan
 from jaxgen.training.loop import Result
 
-logger = logging.getLogger("jaxgen")
-
 FEW = 10_000
-"""Training images of the user's own below which `few` stands in the place of `lab`, whose twenty
-epochs would be too few updates."""
+"""Training images of the user's own below which a run takes `few`, because the epochs of the other
+presets would be too few updates."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,8 @@ class Args(DCGANArgs):
 
     shorten: ClassVar[str] = "--width, --epochs or --quick"
 
-    def fitted(self, dataset: Dataset) -> "Args":
-        """The settings with those that the images decide: few of them take `few` for `lab`."""
-        args: Args = super().fitted(dataset)
-        num = len(dataset.train.images)
-        if args.preset == "lab" and num < FEW and dataset.name not in data.NAMES:
-            args = moved_to(PRESETS["few"], args, PRESETS["lab"])
-            logger.info("settings for %d images: preset few; flags change them", num)
-        return args
 
-
+_DRAWS: dict[str, Any] = {"label_smoothing": 0.1, "ema_decay": 0.995, "ema_corrected": True}
 PRESETS = {
     "lab": Args(),
     "wide": Args(
@@ -89,19 +79,38 @@ PRESETS = {
             fresh_noise=True,
         ),
     ),
+    "fast": Args(
+        preset="fast",
+        epochs=8,
+        batch_size=64,
+        model=dcgan.Config(width=0.5, native_size=True, learning_rate=5e-4, **_DRAWS),
+    ),
     "few": Args(
         preset="few",
-        epochs=300,
-        batch_size=64,
+        epochs=170,
+        batch_size=32,
         model=dcgan.Config(
-            width=0.25,
-            label_smoothing=0.1,
-            ema_decay=0.99,
-            augment=("colour", "translation", "cutout"),
+            width=0.25, learning_rate=1e-3, augment=("translation", "cutout"), **_DRAWS
         ),
     ),
 }
-QUICK = {"epochs": 4, "batch_size": 50, "dataset": "digits", "model": {"width": 0.125}}
+QUICK = {
+    "epochs": 60,
+    "batch_size": 32,
+    "dataset": "digits",
+    "model": {"width": 0.25, "native_size": True, "learning_rate": 1e-3, **_DRAWS},
+}
+
+
+def chosen_preset(args: Args, dataset: Dataset) -> Choice:
+    """The preset few for fewer than `FEW` images of the user's own; else fast on a CPU, or lab."""
+    del args
+    num = len(dataset.train.images)
+    if num < FEW and dataset.name not in data.NAMES:
+        return Choice("few", f"there are {num:,} training images", "--preset lab is the lab's")
+    if jax.default_backend() == "cpu":
+        return Choice("fast", "the device is a CPU", "--preset lab is the lab's, hours on a CPU")
+    return Choice("lab", "there is an accelerator", "--preset fast is the one for a CPU")
 
 
 def train(args: Args, session: Session) -> Result:
@@ -117,11 +126,12 @@ def report(args: Args, session: Session, result: Result) -> Path:
 
 EXPERIMENT = Experiment(
     *("dcgan", PRESETS, QUICK, train, report),
+    choose=chosen_preset,
     band=Band("sample_distance", 0.45),
     benchmark=Benchmark(
         flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512, presets=("lab", "wide")
     ),
-    comparison=Comparison(order=4, flags=("--width=0.25",)),
+    comparison=Comparison(order=4, flags=("--preset=lab", "--width=0.25")),
 )
 
 if __name__ == "__main__":

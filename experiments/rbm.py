@@ -28,7 +28,7 @@ from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm import study, tasks
 from experiments.lab.rbm.training import (
     RBMArgs,
-    at_gaussian_rates,
+    gaussian_rates,
     input_in_words,
     learner_for,
     make_evaluator,
@@ -40,7 +40,6 @@ from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
-from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.models import rbm
 from jaxgen.report.page import number
@@ -57,10 +56,6 @@ class Args(RBMArgs):
     gaussian: Gaussian visible units, for grey or colour pixels as they are."""
     study: bool = False
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
-
-    def fitted(self, dataset: Dataset) -> "Args":
-        """The settings, with Gaussian visible units those of `gaussian` for `lab`; flags win."""
-        return at_gaussian_rates(super().fitted(dataset), PRESETS)
 
 
 _CD25 = rbm.Config(
@@ -134,6 +129,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
 
 EXPERIMENT = Experiment(
     *("rbm", PRESETS, QUICK, train, report),
+    choose=gaussian_rates,
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=flops.of_rbm, baselines=DENSE, presets=("lab",)),
     comparison=Comparison(order=0),

@@ -119,6 +119,8 @@ ADDED = {
     "augment": (),
     "flip": False,
     "init_fan": "in",
+    "native_size": False,
+    "ema_corrected": False,
     "stream": False,
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""

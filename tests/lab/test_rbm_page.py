@@ -253,15 +253,18 @@ def test_gaussian_units_take_their_preset_for_lab_and_flags_win(
 ) -> None:
     caplog.set_level("INFO", "jaxgen")
     dataset, presets = data.load("digits", digits_root), module.PRESETS
-    found = cli.parse(presets, {}, ("--visible", "gaussian", "--epochs", "7")).fitted(dataset)
-    assert found == dataclasses.replace(presets["gaussian"], epochs=7)
+
+    def chosen(*words: str) -> Any:
+        words = ("--visible", "gaussian", *words)
+        return cli.chosen(module.EXPERIMENT, cli.parse(presets, {}, words), dataset, words)
+
+    assert chosen("--epochs", "7") == dataclasses.replace(presets["gaussian"], epochs=7)
     assert [text for text in caplog.messages if "preset gaussian" in text]
-    flags = ("--visible", "gaussian", "--learning-rate", "0.02")
-    found = cli.parse(presets, {}, flags).fitted(dataset)
-    model = dataclasses.replace(presets["gaussian"].model, learning_rate=0.02)
-    assert found == dataclasses.replace(presets["gaussian"], model=model)
-    for name, args in presets.items():
-        assert args.fitted(dataset) == args, name
+    of_lab = presets["lab"].model.learning_rate
+    model = dataclasses.replace(presets["gaussian"].model, learning_rate=of_lab)
+    expected = dataclasses.replace(presets["gaussian"], model=model)
+    assert chosen("--learning-rate", str(of_lab)) == expected
+    assert chosen("--preset", "lab").preset == "lab"
 
 
 def test_presets_are_what_they_are_called() -> None:
