@@ -87,7 +87,7 @@ PRESETS = {
     ),
     "few": Args(
         preset="few",
-        epochs=170,
+        epochs=120,
         batch_size=32,
         model=dcgan.Config(
             width=0.25, learning_rate=1e-3, augment=("translation", "cutout"), **_DRAWS
@@ -131,7 +131,7 @@ EXPERIMENT = Experiment(
     benchmark=Benchmark(
         flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512, presets=("lab", "wide")
     ),
-    comparison=Comparison(order=4, flags=("--preset=lab", "--width=0.25")),
+    comparison=Comparison(order=4, flags=("--width=0.25",)),
 )
 
 if __name__ == "__main__":

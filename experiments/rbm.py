@@ -87,7 +87,18 @@ PRESETS = {
     ),
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
-QUICK = {"epochs": 60, "dataset": "digits"}
+QUICK = {
+    "epochs": 200,
+    "batch_size": 20,
+    "dataset": "digits",
+    "model": {  # CD-1 draws ones and nines of the digits, centred PCD at rate 0.05 one grey mean
+        "num_hidden": 200,
+        "persistent": True,
+        "centred": True,
+        "learning_rate": 0.02,
+        "init_scale": 0.01,
+    },
+}
 
 
 def train(args: Args, session: Session) -> Result:
