@@ -75,7 +75,12 @@ PRESETS = {
     "two500": Args(preset="two500", base_rates=True, schedule="falling", model=_TWO500),
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
-QUICK = {"epochs": 60, "dataset": "digits"}
+QUICK = {
+    "epochs": 60,
+    "batch_size": 50,
+    "dataset": "digits",
+    "model": {"hidden_sizes": (200, 200), "init_scale": 0.01},
+}
 
 
 def train(args: Args, session: Session) -> Result:

@@ -60,7 +60,13 @@ PRESETS = {
         model=vae.Config(latent_size=50, activation="tanh", learning_rate=1e-3, epsilon=1e-4),
     ),
 }
-QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
+QUICK = {
+    "epochs": 300,
+    "batch_size": 100,
+    "bound_samples": 500,
+    "dataset": "digits",
+    "model": {"learning_rate": 1e-3},
+}
 
 
 def for_images(args: Args, dataset: Dataset) -> Choice | None:

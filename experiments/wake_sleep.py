@@ -81,7 +81,13 @@ class Args(TuningArgs):
 
 
 PRESETS = {"lab": Args()}
-QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
+QUICK = {
+    "epochs": 60,
+    "dbn_epochs": 60,
+    "batch_size": 50,
+    "dataset": "digits",
+    "model": {"hidden_sizes": (200, 200), "num_gibbs_steps": 5, "init_scale": 0.01},
+}
 
 
 def train_dbn(args: Args, session: Session) -> Layers:

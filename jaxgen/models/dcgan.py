@@ -118,7 +118,7 @@ def net_shape(image_shape: tuple[int, int, int], native: bool = False) -> tuple[
 
 def grid_size(size: int) -> int:
     """The power of two whose layers images of a side `size` have: `size`, or 2 or 4 more."""
-    return 2 ** math.ceil(math.log2(size))
+    return 1 << math.ceil(math.log2(size))
 
 
 def widths(config: Config, size: int) -> tuple[int, ...]:
