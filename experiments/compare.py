@@ -27,7 +27,7 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
-from experiments.running.cli import exit_code, parse, parse_flags
+from experiments.running.cli import exit_code, parse, parse_flags, typed
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
@@ -151,6 +151,8 @@ def train(args: Args) -> list[Path]:
         dataset = args.dataset or ("digits" if args.quick else "mnist")
         words = [f"--dataset={dataset}", f"--out={folder}"]
         words += ["--quick"] if args.quick else declared.flags
+        if dataset in data.NAMES and not typed("--preset", words):  # not what suits the device
+            words.append(f"--preset={find(name).default.preset}")
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
@@ -171,6 +173,8 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     """Raises SettingError if a finished run has other settings than those of `words`."""
     run = runs.load(folder)
     declared = find(run.model)
+    if not typed("--preset", words):  # the images have decided
+        words = [f"--preset={rebuild_args(run.settings, str(folder))[1].preset}", *words]
     wanted = parse(declared.presets, declared.quick, words)
     there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
     name = data.name_of(wanted.dataset, wanted.images)

@@ -27,7 +27,7 @@ from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing, sample_sheet
-from experiments.lab.rbm.training import at_gaussian_rates, with_decay
+from experiments.lab.rbm.training import gaussian_rates, with_decay
 from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
@@ -57,10 +57,6 @@ class Args(DBNArgs):
         binary = not (self.study and self.model.visible == "gaussian")
         require(self, "study", binary, "off beside --visible gaussian: it turns layers upside down")
 
-    def fitted(self, dataset: Dataset) -> "Args":
-        """The settings, with Gaussian visible units those of `gaussian` for `lab`; flags win."""
-        return at_gaussian_rates(super().fitted(dataset), PRESETS)
-
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
         super().check(dataset, folder)
@@ -82,7 +78,12 @@ PRESETS = {
     "two500": Args(preset="two500", base_rates=True, schedule="falling", model=_TWO500),
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
-QUICK = {"epochs": 60, "dataset": "digits"}
+QUICK = {
+    "epochs": 60,
+    "batch_size": 50,
+    "dataset": "digits",
+    "model": {"hidden_sizes": (200, 200), "init_scale": 0.01},
+}
 EXAMPLES = {
     "python -m experiments.dbn": "the lab's DBN on MNIST: 2 to 3 minutes",
     "python -m experiments.dbn --quick": "the whole path on small scans: under a minute",
@@ -134,6 +135,7 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
 
 EXPERIMENT = Experiment(
     *("dbn", PRESETS, QUICK, train, report),
+    choose=gaussian_rates,
     band=Band("test_reconstruction_error", 0.09),
     benchmark=Benchmark(
         learner=second_layer,

@@ -59,10 +59,19 @@ PRESETS = {
     ),
 }
 QUICK = {
-    "epochs": 60,
+    "epochs": 100,
     "batch_size": 50,
     "dataset": "digits",
-    "model": {"beta1": 0.5, "dropout": 0.0},  # with the presets' own, so short a run collapses
+    "model": {  # with the presets' own, so short a run collapses, or ends in speckles
+        "generator_sizes": (256, 512),
+        "discriminator_sizes": (512, 256),
+        "dropout": 0.0,
+        "learning_rate": 5e-4,
+        "beta1": 0.5,
+        "label_smoothing": 0.1,
+        "ema_decay": 0.99,
+        "ema_corrected": True,
+    },
 }
 EXAMPLES = {
     "python -m experiments.gan": "a fully connected GAN on MNIST: 43 minutes",

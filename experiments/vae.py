@@ -12,7 +12,6 @@ and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epo
 shrinks in proportion, to stages of whole steps).
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +27,12 @@ from experiments.lab.vae.training import (
     scheduled,
 )
 from experiments.running import cli
-from experiments.running.args import moved_to
-from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
+from experiments.running.experiment import Band, Benchmark, Choice, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.models import vae
 from jaxgen.training.loop import Result
-
-logger = logging.getLogger("jaxgen")
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,6 @@ class Args(VAEArgs):
     """Images per update."""
     study: bool = False
     """Train with 2 and with 20 latent variables as well and compare."""
-
-    def fitted(self, dataset: Dataset) -> "Args":
-        """The settings with those that the images decide; flags win.
-
-        Where they are for convolutions, `lab` becomes `conv`.
-        """
-        args: Args = super().fitted(dataset)
-        if args.preset == "lab":
-            config = vae.decided(args.model, dataset.image_shape)
-            if config.architecture == "conv":
-                args = moved_to(PRESETS["conv"], args, PRESETS["lab"])
-                logger.info("settings for images of this kind: preset conv; flags change them")
-        return args
 
 
 PRESETS = {
@@ -78,11 +61,23 @@ PRESETS = {
         model=vae.Config(latent_size=50, activation="tanh", learning_rate=1e-3, epsilon=1e-4),
     ),
 }
-QUICK = {"epochs": 150, "batch_size": 100, "bound_samples": 500, "dataset": "digits"}
+QUICK = {
+    "epochs": 300,
+    "batch_size": 100,
+    "bound_samples": 500,
+    "dataset": "digits",
+    "model": {"learning_rate": 1e-3},
+}
 EXAMPLES = {
     "python -m experiments.vae": "the lab's VAE on MNIST: 2 minutes",
     "python -m experiments.vae --quick": "the whole path on small scans: under a minute",
 }
+
+
+def for_images(args: Args, dataset: Dataset) -> Choice | None:
+    """The preset `conv` where the images are for convolutions."""
+    conv = vae.decided(args.model, dataset.image_shape).architecture == "conv"
+    return Choice("conv", "the images are large or in colour") if conv else None
 
 
 def train(args: Args, session: Session) -> Result:
@@ -112,6 +107,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
 
 EXPERIMENT = Experiment(
     *("vae", PRESETS, QUICK, train, report),
+    choose=for_images,
     band=Band("test_elbo", 0.02),
     benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE, presets=("lab", "burda")),
     comparison=Comparison(

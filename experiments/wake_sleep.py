@@ -84,7 +84,13 @@ class Args(TuningArgs):
 
 
 PRESETS = {"lab": Args()}
-QUICK = {"epochs": 30, "dbn_epochs": 60, "dataset": "digits"}
+QUICK = {
+    "epochs": 60,
+    "dbn_epochs": 60,
+    "batch_size": 50,
+    "dataset": "digits",
+    "model": {"hidden_sizes": (200, 200), "num_gibbs_steps": 5, "init_scale": 0.01},
+}
 EXAMPLES = {
     "python -m experiments.wake_sleep": "a DBN on MNIST and its fine-tuning: 4 minutes",
     "python -m experiments.wake_sleep --quick": "the whole path on small scans: under a minute",

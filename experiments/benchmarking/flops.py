@@ -115,10 +115,10 @@ def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:
 
     Winograd's algorithm makes do with 9/16 of them, so the share of the peak may pass 1.
     """
-    size = dcgan.image_size(image_shape)
+    size = dcgan.image_size(image_shape, config.native_size)
     widths = [image_shape[-1], *dcgan.widths(config, size)]
     layers = [
-        product(batch * (size >> halvings) ** 2, 16 * inputs, outputs)
+        product(batch * (dcgan.grid_size(size) >> halvings) ** 2, 16 * inputs, outputs)
         for halvings, (inputs, outputs) in enumerate(pairwise(widths), start=1)
     ]
     last = 16 * widths[-1]

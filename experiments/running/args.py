@@ -119,18 +119,6 @@ def changes(value: Any, default: Any) -> dict[str, Any]:
     return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
 
 
-def moved_to(preset: AnyArgs, args: AnyArgs, before: AnyArgs) -> AnyArgs:
-    """The settings of a preset in the place of another, `before`, from which `args` differ.
-
-    What was set by flags stays.
-    """
-    model: Any = args.model  # type: ignore[attr-defined] # of an experiment with a model
-    theirs, ours = before.model, preset.model  # type: ignore[attr-defined]
-    model = dataclasses.replace(ours, **changes(model, theirs))
-    given: dict[str, Any] = changes(args, before) | {"model": model}
-    return dataclasses.replace(preset, **given)
-
-
 def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:
     """The settings with batches so small that an epoch of the user's own set has some updates."""
     num = len(dataset.train.images)

@@ -33,10 +33,11 @@ from experiments.running.console import (
     working,
     write_error,
 )
-from experiments.running.experiment import Experiment
+from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
 from jaxgen import data
+from jaxgen.data import Dataset
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expanded
 from jaxgen.nn.augment import TRANSFORMS, Policy
@@ -138,10 +139,8 @@ def parse(
     """
     name = next(iter(presets))
     for index, flag in enumerate(argv):
-        if flag == "--preset":
-            name = "".join(argv[index + 1 : index + 2])
-        elif flag.startswith("--preset="):
-            name = flag.partition("=")[2]
+        if typed("--preset", [flag]):
+            name = flag.partition("=")[2] if "=" in flag else "".join(argv[index + 1 : index + 2])
         elif flag == "--seeds" and [*argv, "--"][index + 1].startswith("--"):
             raise SettingError(
                 expected="one seed or more after --seeds",
@@ -161,6 +160,39 @@ def parse(
         parse_flags(help_text.grouped(default), args=["--help"], config=omit, description=words)
     args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
     return args
+
+
+def typed(flag: str, words: Sequence[str]) -> bool:
+    """Whether a command line has a flag; `_` is `-` there."""
+    return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
+
+
+def chosen(
+    experiment: Experiment[Any],
+    args: RunArgs,
+    dataset: Dataset,
+    words: Sequence[str],
+    folder: Path = Path(),
+) -> RunArgs:
+    """The settings with the preset that the experiment takes where none was typed.
+
+    A run that goes on in `folder` has the one it began with. The words of the command line are
+    parsed again, over that preset, so all that was typed stays.
+    """
+    if typed("--preset", words):
+        return args
+    choice = experiment.choose(args, dataset)
+    earlier = run_folder.read_config(folder).get("preset") if args.resume else None
+    if isinstance(earlier, str) and earlier in experiment.presets:
+        choice = Choice(earlier, "the run began with it")
+    if not choice:
+        return args
+    other = f"; {choice.other}" if choice.other else ""
+    logger.info("preset %s, because %s%s", choice.preset, choice.reason, other)
+    given: RunArgs = parse(
+        experiment.presets, experiment.quick, ["--preset", choice.preset, *words]
+    )
+    return given
 
 
 def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") -> int:
@@ -233,24 +265,32 @@ def make_deterministic() -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def execute(experiment: Experiment[Any], args: RunArgs, batch_size_given: bool = True) -> None:
-    """Loads the data, owns the folder, trains and reports."""
+def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | None = None) -> None:
+    """Loads the data, owns the folder, trains and reports.
+
+    Args:
+        experiment: what is run.
+        args: its settings.
+        words: the command line that they are from, where its data decide what it leaves open.
+    """
     if args.deterministic:
         make_deterministic()
     keep_programs()
-    if len(args.seeds) == 1:
-        args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
     with contextlib.ExitStack() as owned:
         with joined(args.cluster, _alike(experiment, args)):
             check_places(args)
             # The user's own pictures have a bar of their own.
             with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
                 dataset = load_dataset(args)
-            args = args.fitted(dataset)
-            if not batch_size_given:
-                args = in_small_batches(args, dataset)
             name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
             folder = args.out or Path("runs") / name
+            if words is not None:
+                args = chosen(experiment, args, dataset, words, folder)
+            args = args.fitted(dataset)
+            if words is not None and not typed("--batch-size", words):
+                args = in_small_batches(args, dataset)
+            if len(args.seeds) == 1:
+                args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
             _check_is_no_seed(folder)
             args.check(dataset, folder)
             if args.cluster.first:
@@ -291,7 +331,8 @@ def _check_is_no_seed(folder: Path) -> None:
 
 def _seeds_of(args: RunArgs) -> str:
     """The seeds in the name of a run folder."""
-    return f"seeds{'-'.join(map(str, args.seeds))}" if args.seeds else f"seed{args.seed}"
+    seeds = "-".join(map(str, args.seeds or (args.seed,)))
+    return f"seeds{seeds}" if len(args.seeds) > 1 else f"seed{seeds}"
 
 
 def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
@@ -303,8 +344,7 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
     def act() -> None:
         flags = sys.argv[1:]
         given = args or parse(experiment.presets, experiment.quick, flags, experiment.examples)
-        sized = args is not None or any(flag.startswith("--batch-size") for flag in flags)
-        execute(experiment, given, sized)
+        execute(experiment, given, None if args else flags)
 
     try:
         return exit_code(act, after_stop="add --resume to go on")

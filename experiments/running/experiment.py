@@ -10,12 +10,13 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import experiments
 from experiments.running.args import RunArgs
 from experiments.running.session import Session
 from jaxgen import models
+from jaxgen.data import Dataset
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
 from jaxgen.training import Result
@@ -24,6 +25,16 @@ A = TypeVar("A", bound=RunArgs)
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """[H, W, C] of a data set's images."""
+
+
+class Choice(NamedTuple):
+    """The preset of a run for which none was typed."""
+
+    preset: str
+    reason: str
+    """After "because": of the data or the device."""
+    other: str = ""
+    """A preset that may be wanted in its place, and for what; in the line that tells the choice."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,9 @@ class Experiment(Generic[A]):
     """Trains all that the model needs, for the seeds of the session."""
     report: Callable[[A, Session, Result], Path]
     """Writes the run folder of one trained seed; returns its page."""
+    choose: Callable[[A, Dataset], Choice | None] = lambda *_: None
+    """The preset of a run for which none was typed, from its settings and data; None is the first.
+    Whatever else was typed stays as it is."""
     band: Band = field(default_factory=Band)
     benchmark: Benchmark[A] = field(default_factory=Benchmark)
     comparison: Comparison = field(default_factory=Comparison)

@@ -228,7 +228,8 @@ def from_pytorch(
     """
     check_arrays(_expected_shapes(config, player, image_shape, prefix, naming), arrays)
     variables: Variables = {"params": {}, "batch_stats": {}}
-    depth = len(dcgan.widths(config, dcgan.image_size(image_shape)))
+    size = dcgan.image_size(image_shape, config.native_size)
+    depth = len(dcgan.widths(config, size))
     for entry in _entries(config, player, depth, prefix, naming):
         node = variables
         for part in entry.path[:-1]:

@@ -207,9 +207,12 @@ class Training:
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0
-    """Samples come from this exponential moving average of the generator; 0 keeps none. After n
-    iterations decay^n of the generator's start remains in it, for nothing corrects the average; the
-    log, and the diagnosis made of it, are of the generator itself."""
+    """Samples come from this exponential moving average of the generator; 0 keeps none. The log,
+    and the diagnosis made of it, are of the generator itself."""
+    ema_corrected: bool = False
+    """Divide the average by the sum of its weights, as Adam does: sum_i d^(n-i) x_i (1 - d) /
+    (1 - d^n) after n iterations with decay d. Otherwise it starts as the generator does, of which
+    d^n remains in it."""
     learning_rate: float = 2e-4
     """Adam's step size, for both nets."""
     beta1: float = 0.9
@@ -432,9 +435,10 @@ def step(
     metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)
     average = state.average
     if average is not None:
-        average = optax.incremental_update(
-            state.generator.variables, average, 1.0 - config.ema_decay
-        )
+        weight: float | Array = 1.0 - config.ema_decay
+        if config.ema_corrected:
+            weight /= 1.0 - config.ema_decay ** (state.step + 1.0)
+        average = optax.incremental_update(state.generator.variables, average, weight)
     return state._replace(average=average, step=state.step + 1), metrics
 
 

@@ -11,7 +11,9 @@ half the size has c channels, and they double inwards up to 8c. So the nets of 1
 
 Batch normalisation follows every layer but the generator's last, the discriminator's first and
 last, and a dense stem. In a conditional game that of the generator has a scale and a bias for each
-class, and its stem has L more inputs. Other images are resized, bilinearly (`image_size`).
+class, and its stem has L more inputs. Other images are resized, bilinearly (`image_size`); with
+`native_size` those of 28x28 are not, but have the nets of 32x32, whose outermost convolutions are
+padded by 3 in the place of 1.
 Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
 """
@@ -19,7 +21,7 @@ generative adversarial networks", 2016. The lab's two versions are the presets `
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import flax.linen as nn
@@ -70,6 +72,9 @@ class Config(adversarial.Training):
     """Channels c of the images of half the size inside the nets, at width 1."""
     width: float = 1.0
     """Factor on all channels but the images' own."""
+    native_size: bool = False
+    """Take square images as they are if their side is 2 or 4 below a power of two, as 28 is,
+    instead of resizing them: the nets have the layers of the power of two."""
     stem: Literal["transposed", "dense"] = "transposed"
     """What is between the code, or the logit, and the 4x4 image. transposed: a k4 s1 p0
     convolution, in the generator followed by batch normalisation and activation. dense: a dense
@@ -96,28 +101,35 @@ def channels(config: Config, multiple: int) -> int:
     return max(1, round(config.width * config.base_width * multiple))
 
 
-def image_size(image_shape: tuple[int, int, int]) -> int:
+def image_size(image_shape: tuple[int, int, int], native: bool = False) -> int:
     """Side of the square images that the nets are for, where raw images are of `image_shape`.
 
-    That of the raw images if they are square and of one of `SIZES`. Otherwise it is 64; or, where
-    their larger side is above 64, the largest of `SIZES` that is not above it.
+    That of the raw images if they are square and of one of `SIZES`, or with `native` 2 or 4 below.
+    Otherwise it is 64; or, where their larger side is above 64, the largest of `SIZES` that is not
+    above it.
     """
     height, width, _ = image_shape
     larger = max(height, width)
-    if height == width and larger in SIZES:
+    near = native and {larger + 2, larger + 4} & {*SIZES}
+    if height == width and (larger in SIZES or near):
         return larger
     return max(size for size in SIZES if size <= max(larger, USUAL_SIZE))
 
 
-def net_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def net_shape(image_shape: tuple[int, int, int], native: bool = False) -> tuple[int, int, int]:
     """[H, W, C] of what D sees and G makes, where raw images are of `image_shape`."""
-    size = image_size(image_shape)
+    size = image_size(image_shape, native)
     return size, size, image_shape[-1]
+
+
+def grid_size(size: int) -> int:
+    """The power of two whose layers images of a side `size` have: `size`, or 2 or 4 more."""
+    return 1 << math.ceil(math.log2(size))
 
 
 def widths(config: Config, size: int) -> tuple[int, ...]:
     """Channels of D's hidden layers, of images of size / 2, ..., 8 and 4; G has them reversed."""
-    num_layers = int(math.log2(size)) - 2
+    num_layers = int(math.log2(grid_size(size))) - 2
     return tuple(channels(config, min(2**index, WIDEST)) for index in range(num_layers))
 
 
@@ -130,9 +142,10 @@ def scattered(centre: float) -> nn.initializers.Initializer:
     return draw
 
 
-def _halving(config: Config) -> ConvSpec:
-    """The convolution between two image sizes."""
-    return ConvSpec((4, 4), stride=2, padding=1, dtype=config.precision)
+def _halving(config: Config, size: int = 0) -> ConvSpec:
+    """The convolution between two image sizes; the outermost one with the images' own `size`."""
+    padding = 1 + (grid_size(size) - size) // 2 if size else 1
+    return ConvSpec((4, 4), stride=2, padding=padding, dtype=config.precision)
 
 
 def _whole(config: Config) -> ConvSpec:
@@ -156,7 +169,7 @@ class Generator(nn.Module):
 
     config: Config
     image_shape: tuple[int, int, int]
-    """[H, H, C] of the images, H one of `SIZES`."""
+    """[H, H, C] of the images, H of `image_size`."""
 
     @nn.compact
     def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
@@ -174,12 +187,12 @@ class Generator(nn.Module):
         for index, num in enumerate(others, start=1):
             x = layer(num, _halving(config), name=f"conv_{index}")(x)
             x = activation(_normalised(config, x, train, index, labels))
-        last = layer(num_channels, _halving(config), name=f"conv_{len(others) + 1}")
+        last = layer(num_channels, _halving(config, size), name=f"conv_{len(others) + 1}")
         return jnp.tanh(last(x))
 
 
 class Discriminator(nn.Module):
-    """Images [B, H, H, C] in [-1, 1], H one of `SIZES`, to logits [B]."""
+    """Images [B, H, H, C] in [-1, 1], H of `image_size`, to logits [B]."""
 
     config: Config
     activation: Callable[[Array], Array] = ACTIVATIONS["leaky_relu"]
@@ -194,7 +207,8 @@ class Discriminator(nn.Module):
         layer = partial(Conv, kernel_init=scattered(0.0), use_bias=config.use_bias)
         hidden = widths(config, pixels.shape[1])
         for index, num in enumerate(hidden):
-            x = layer(num, _halving(config), name=f"conv_{index}")(x)
+            spec = _halving(config, pixels.shape[1] if index == 0 else 0)
+            x = layer(num, spec, name=f"conv_{index}")(x)
             x = x if index == 0 else _normalised(config, x, train, index)
             x = self.activation(x)
             self.sow("features", f"layer_{index}", x)
@@ -207,7 +221,7 @@ class Discriminator(nn.Module):
         return logits + projection(config.num_classes, x, labels, scattered(0.0))
 
 
-def resized(images: RawImages) -> Pixels:
+def resized(images: RawImages, native: bool = False) -> Pixels:
     """Raw images [B, H, W, C], 0 to 255, of the size that the nets are for, in [-1, 1].
 
     Between pixel centres the interpolation is linear, outside the outermost it is constant; so does
@@ -215,27 +229,35 @@ def resized(images: RawImages) -> Pixels:
     much wider, as with PyTorch's `antialias`.
     """
     _, height, width, num_channels = images.shape
-    shape = (len(images), *net_shape((height, width, num_channels)))
+    shape = (len(images), *net_shape((height, width, num_channels), native))
     found: Array = jax.image.resize(rescaled(images), shape, "bilinear")
     return found
 
 
+@cache
+def _resizer(native: bool) -> Callable[[RawImages], Pixels]:
+    """`resized`, the same function for equal nets, whose programs are then compiled once."""
+    return partial(resized, native=native)
+
+
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
     """Both nets for raw images of `image_shape` [H, W, C]."""
-    return Nets(Generator(config, net_shape(image_shape)), Discriminator(config), resized)
+    generator = Generator(config, net_shape(image_shape, config.native_size))
+    return Nets(generator, Discriminator(config), _resizer(config.native_size))
 
 
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
     """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
     check_shape(image_shape)
-    found = adversarial.game(config, nets(config, image_shape), net_shape(image_shape))
+    shape = net_shape(image_shape, config.native_size)
+    found = adversarial.game(config, nets(config, image_shape), shape)
     return found._replace(learner=found.learner._replace(image_shape=image_shape))
 
 
 def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
     """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
 
-    Samples are of the nets' own size, `image_size`.
+    Samples are of the nets' own size, `net_shape`.
 
     Example:
         >>> from jaxgen.models import dcgan

@@ -119,6 +119,8 @@ ADDED = {
     "augment": (),
     "flip": False,
     "init_fan": "in",
+    "native_size": False,
+    "ema_corrected": False,
     "stream": False,
     "log": (),
 }

@@ -1,5 +1,6 @@
 """`experiments.gan` and `experiments.dcgan` as a user runs them, tiny."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -206,7 +207,51 @@ def test_the_small_preset_is_the_notebooks() -> None:
 
 # ---- DCGAN
 
-WIDTH = ("--width", "0.02", "--epochs", "1", "--batch-size", "100", "--log-every", "5")
+
+@pytest.mark.parametrize(
+    ("words", "device", "name", "preset"),
+    [
+        ([], "cpu", "mnist", "fast"),
+        ([], "gpu", "mnist", "lab"),
+        ([], "gpu", "pets", "few"),
+        (["--width", "1"], "cpu", "pets", "few"),
+        (["--preset", "lab"], "cpu", "mnist", "lab"),
+        (["--preset=lab"], "cpu", "pets", "lab"),
+        (["--quick", "--epochs", "3"], "cpu", "digits", "fast"),
+    ],
+)
+def test_the_preset_that_is_taken_where_none_is_typed(
+    words: list[str], device: str, name: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is typed is kept, a value that `lab` has by itself too."""
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    split = Split(np.zeros((50, 28, 28, 1), np.uint8), np.zeros(50, np.int32))
+    given = cli.parse(dcgan.PRESETS, dcgan.QUICK, words)
+    args = cli.chosen(dcgan.EXPERIMENT, given, Dataset(name, split, split, "0"), words)
+    expected = cli.parse(dcgan.PRESETS, dcgan.QUICK, ["--preset", preset, *words])
+    assert args == expected
+    assert args.preset == preset
+    if "--width" in words:
+        assert args.model.width == 1 != dcgan.PRESETS["few"].model.width
+
+
+def test_a_run_goes_on_with_the_preset_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another would be taken now; a record may name no preset that there is."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    split = Split(np.zeros((50, 28, 28, 1), np.uint8), np.zeros(50, np.int32))
+    given = cli.parse(dcgan.PRESETS, dcgan.QUICK, words := ["--resume", "--epochs", "2"])
+    for stored, preset in (("wide", "wide"), (["lab"], "fast"), ("none", "fast")):
+        config = {"experiment": "dcgan", "preset": stored}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        dataset = Dataset("mnist", split, split, "0")
+        args = cli.chosen(dcgan.EXPERIMENT, given, dataset, words, tmp_path)
+        assert (args.preset, args.epochs, args.resume) == (preset, 2, True)
+
+
+WIDTH = ("--preset", "lab", "--width", "0.02", "--epochs", "1", "--batch-size", "100")
+WIDTH = (*WIDTH, "--log-every", "5")
 
 
 @pytest.fixture(scope="module")

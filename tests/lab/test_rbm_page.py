@@ -238,15 +238,18 @@ def test_gaussian_units_take_their_preset_for_lab_and_flags_win(
 ) -> None:
     caplog.set_level("INFO", "jaxgen")
     dataset, presets = data.load("digits", digits_root), module.PRESETS
-    found = cli.parse(presets, {}, ("--visible", "gaussian", "--epochs", "7")).fitted(dataset)
-    assert found == dataclasses.replace(presets["gaussian"], epochs=7)
+
+    def chosen(*words: str) -> Any:
+        words = ("--visible", "gaussian", *words)
+        return cli.chosen(module.EXPERIMENT, cli.parse(presets, {}, words), dataset, words)
+
+    assert chosen("--epochs", "7") == dataclasses.replace(presets["gaussian"], epochs=7)
     assert [text for text in caplog.messages if "preset gaussian" in text]
-    flags = ("--visible", "gaussian", "--learning-rate", "0.02")
-    found = cli.parse(presets, {}, flags).fitted(dataset)
-    model = dataclasses.replace(presets["gaussian"].model, learning_rate=0.02)
-    assert found == dataclasses.replace(presets["gaussian"], model=model)
-    for name, args in presets.items():
-        assert args.fitted(dataset) == args, name
+    of_lab = presets["lab"].model.learning_rate
+    model = dataclasses.replace(presets["gaussian"].model, learning_rate=of_lab)
+    expected = dataclasses.replace(presets["gaussian"], model=model)
+    assert chosen("--learning-rate", str(of_lab)) == expected
+    assert chosen("--preset", "lab").preset == "lab"
 
 
 def test_presets_are_what_they_are_called() -> None:
@@ -270,8 +273,8 @@ def test_quick_takes_the_whole_path(
     assert err == ""
     assert out.splitlines()[-1] == "report: runs/rbm-digits-seed0/report.html"
     config = read(tmp_path / "runs" / "rbm-digits-seed0" / "config.json")
-    assert config["model"]["num_hidden"] == 100
-    assert cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick"]).epochs == rbm.QUICK["epochs"] == 60
+    assert config["model"]["num_hidden"] == 200
+    assert cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick"]).epochs == rbm.QUICK["epochs"] == 200
 
 
 # ---- what is refused

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,23 +142,24 @@ def noise(num: int, num_classes: int, shape: tuple[int, int, int] = (9, 14, 3)) 
 
 
 def test_what_the_images_decide_and_flags_win() -> None:
-    """Colour moves `lab` to `conv`."""
-    colour = noise(800, 3)
-    fitted = vae.Args(epochs=7, model=Config(latent_size=5)).fitted(colour)
-    assert (fitted.preset, fitted.batch_size, fitted.epochs) == ("conv", 64, 7)
+    """Colour takes `conv` where no preset is typed; a flag stays that has the value of `lab`."""
+    colour, grey = noise(800, 3), noise(1600, 0, (28, 28, 1))
+
+    def chosen(dataset: data.Dataset, *words: str) -> Any:
+        return cli.chosen(vae.EXPERIMENT, cli.parse(vae.PRESETS, {}, words), dataset, words)
+
     conv = vae.PRESETS["conv"]
-    assert fitted.model == dataclasses.replace(conv.model, latent_size=5)
-    assert fitted.bound_samples == conv.bound_samples
-    assert vae.Args(batch_size=60).fitted(colour).batch_size == 60
-    assert conv.fitted(colour) == conv
-    grey = noise(1600, 0, (28, 28, 1))
-    assert vae.Args().fitted(grey) == vae.Args()
+    assert chosen(colour) == chosen(colour, "--preset", "conv") == conv
+    found = chosen(colour, "--epochs", "7", "--latent-size", "5", "--batch-size", "1024")
+    model = dataclasses.replace(conv.model, latent_size=5)
+    assert found == dataclasses.replace(conv, epochs=7, batch_size=1024, model=model)
+    assert chosen(grey) == chosen(colour, "--preset", "lab") == vae.Args()
     conditional = vae.Args(conditional=True)
     assert conditional.fitted(colour).model.num_classes == 3
     with pytest.raises(SettingError, match="--conditional with training images of two classes"):
         conditional.fitted(grey)
     with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
-        vae.Args(model=Config(binarize="threshold")).fitted(colour)
+        chosen(colour, "--binarize", "threshold")
 
 
 def test_checkpoints_of_dense_nets_are_named_as_before() -> None:

@@ -321,15 +321,22 @@ def test_spread() -> None:
 # ---- the moving average, and samples
 
 
-def test_moving_average() -> None:
-    """After n iterations: decay^n of the start and (1 - decay) decay^(n - i) of state i."""
+@pytest.mark.parametrize("corrected", [False, True])
+def test_moving_average(corrected: bool) -> None:
+    """After n iterations: decay^n of the start and (1 - decay) decay^(n - i) of state i.
+
+    Corrected, it is the mean of the states by the weights decay^(n - i), without the start.
+    """
+    config = dataclasses.replace(FRESH, ema_corrected=corrected)
     state, seen = start(FRESH), []
     for seed in range(4):
-        state, _ = step(FRESH, state, seed)
+        state, _ = step(config, state, seed)
         seen.append(state.generator.variables)
     weights = [0.3 * 0.7 ** (3 - index) for index in range(4)]
 
     def weighted(first, *others):
+        if corrected:
+            return np.average(others, axis=0, weights=[0.7**3, 0.7**2, 0.7, 1.0])
         return 0.7**4 * first + sum(w * x for w, x in zip(weights, others, strict=True))
 
     close(state.average, jax.tree.map(weighted, start().generator.variables, *seen))

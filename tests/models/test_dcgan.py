@@ -216,6 +216,49 @@ def test_image_size(sides: tuple[int, int], size: int) -> None:
     assert dcgan.image_size((*sides, 3)) == size
 
 
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [
+        ((28, 28), 28),
+        ((30, 30), 30),
+        ((26, 26), 64),
+        ((29, 29), 64),
+        ((28, 30), 64),
+        ((64, 64), 64),
+    ],
+)
+def test_native_sizes(sides: tuple[int, int], size: int) -> None:
+    assert dcgan.net_shape((*sides, 1), native=True) == (size, size, 1)
+
+
+@pytest.mark.parametrize("stem", ["transposed", "dense"])
+def test_nets_of_28_are_those_of_32_with_a_frame(stem: Any) -> None:
+    """D sees two pixels of zeros on each side; G's images lack what lies there."""
+    config = dcgan.Config(width=1 / 32, latent_size=3, stem=stem, native_size=True)
+    small, large = (dcgan.nets(config, (side, side, 1)) for side in (28, 32))
+    codes = jax.random.normal(jax.random.key(0), (4, 3))
+    images = jax.random.uniform(jax.random.key(1), (4, 28, 28, 1))
+    framed = jnp.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
+
+    @jax.jit
+    def outputs(key: Any) -> Any:
+        g = large.generator.init(key, codes, train=False)
+        d = large.discriminator.init(key, framed, train=False)
+        return (
+            (small.generator.apply(g, codes, train=True, mutable=["batch_stats"])[0]),
+            (large.generator.apply(g, codes, train=True, mutable=["batch_stats"])[0]),
+            (small.discriminator.apply(d, images, train=True, mutable=["batch_stats"])[0]),
+            (large.discriminator.apply(d, framed, train=True, mutable=["batch_stats"])[0]),
+        )
+
+    made, larger, logits, expected = outputs(jax.random.key(2))
+    assert made.shape == (4, 28, 28, 1)
+    np.testing.assert_allclose(made, larger[:, 2:-2, 2:-2], atol=1e-6)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    raw = np.arange(784, dtype=np.uint8).reshape(1, 28, 28, 1)
+    np.testing.assert_allclose(small.pixels(raw), raw / 127.5 - 1, atol=1e-6)
+
+
 @pytest.mark.parametrize("stem", ["transposed", "dense"])
 @pytest.mark.parametrize(
     ("size", "multiples"),

@@ -1,5 +1,6 @@
 """A stranger's config.json: whatever stands in it, one line is all that happens."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -165,6 +166,18 @@ def test_a_setting_that_an_older_version_had_not_is_that_of_the_preset() -> None
     config = json.loads(json.dumps(to_json(preset))) | {"experiment": "rbm"}
     del config["base_rates"], config["model"]["persistent"]
     assert stored.rebuild_args(config)[1] == preset
+
+
+def test_a_setting_that_came_later_is_as_it_was_before() -> None:
+    """Also where the preset of that name has another value now."""
+    preset = experiment.find("dcgan").presets["fast"]
+    config = json.loads(json.dumps(to_json(preset))) | {"experiment": "dcgan"}
+    del config["model"]["ema_corrected"], config["model"]["native_size"]
+    found = dataclasses.asdict(stored.rebuild_args(config)[1])
+    assert preset.model.ema_corrected
+    assert not found["model"]["ema_corrected"]
+    assert not found["model"]["native_size"]
+    assert found | {"model": 0} == dataclasses.asdict(preset) | {"model": 0}
 
 
 @pytest.mark.parametrize("name", experiment.names())

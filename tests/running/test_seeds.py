@@ -325,7 +325,7 @@ def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(
 TINY = {
     vae: ("--hidden-sizes", "12", "--latent-size", "2", "--bound-samples", "20"),
     gan: ("--generator-sizes", "8", "--discriminator-sizes", "8", "--latent-size", "3"),
-    dcgan: ("--width", "0.0625", "--epochs", "1"),
+    dcgan: ("--preset", "lab", "--width", "0.0625", "--epochs", "1"),
 }
 
 

@@ -68,7 +68,7 @@ A = TypeVar("A", bound=DCGANArgs)
 
 def described(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
     """The model of raw images of `image_shape` in a line."""
-    size = dcgan.image_size(image_shape)
+    size = dcgan.image_size(image_shape, config.native_size)
     widths = dcgan.widths(config, size)
     nets = f"DCGAN of {size}x{size}, {widths[0]} to {widths[-1]} channels"
     nets += f" (width {config.width:g}), {config.stem} stem, "
@@ -83,7 +83,8 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     """Measures one trained DCGAN and writes the files of its run."""
     game = dcgan.game(args.model, session.image_shape)
     title = f"DCGAN ({args.preset}) on {session.dataset.name}"
-    state, size = jax.device_get(result.state), dcgan.image_size(session.image_shape)
+    state = jax.device_get(result.state)
+    size = dcgan.image_size(session.image_shape, args.model.native_size)
     further, absent = elsewhere(args, TASKS)
     further = [*further, exported(args.model, size, state, session.folder)]
     model = described(args.model, session.image_shape)

@@ -209,5 +209,6 @@ def described(config: adversarial.Training, nets: str) -> str:
     if config.fresh_noise:
         words.append("new fakes for G's update")
     if config.ema_decay:
-        words.append(f"samples from G's moving average, decay {config.ema_decay:g}")
+        corrected = ", corrected for its start" if config.ema_corrected else ""
+        words.append(f"samples from G's moving average, decay {config.ema_decay:g}{corrected}")
     return ", ".join(words)

@@ -4,8 +4,7 @@ The data set decides how long a falling rate falls and where the biases start.
 """
 
 import dataclasses
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,15 +12,13 @@ import jax
 from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
-from experiments.running.args import moved_to
+from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_above_zero, require_positive
 from jaxgen.learner import Learner, task_key
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import Binarize
 from jaxgen.training import steps_in_epoch
-
-logger = logging.getLogger("jaxgen")
 
 
 @dataclass(frozen=True)
@@ -68,15 +65,11 @@ class RBMArgs(LayerArgs):
 A = TypeVar("A", bound=LayerArgs)
 
 
-def at_gaussian_rates(args: A, presets: Mapping[str, A]) -> A:
-    """The preset `gaussian` for `lab` with Gaussian visible units, which diverge at its rate.
-
-    What was set by flags stays.
-    """
-    if args.preset != "lab" or args.model.visible != "gaussian":
-        return args
-    logger.info("settings for Gaussian visible units: preset gaussian; flags change them")
-    return moved_to(presets["gaussian"], args, presets["lab"])
+def gaussian_rates(args: LayerArgs, dataset: Dataset) -> Choice | None:
+    """The preset `gaussian` with Gaussian visible units, which diverge at the rate of `lab`."""
+    del dataset
+    gaussian = args.model.visible == "gaussian"
+    return Choice("gaussian", "visible units are Gaussian") if gaussian else None
 
 
 def with_decay(args: A, dataset: Dataset) -> A:
