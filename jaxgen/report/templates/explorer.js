@@ -164,7 +164,7 @@ function walkFrames() {
     show();
   });
   sheet.onload = show;
-  sheet.src = "data:" + spec.type + ";base64," + frames;
+  sheet.setAttribute("src", `data:${spec.type};base64,${frames}`);
   layOut("net", make("div", { className: "stage" }, picture.canvas),
     make("div", { className: "panel" }, group("Walk", player.button, where)));
   return { player, picture, place: () => Math.floor(at), sheet };
