@@ -112,14 +112,16 @@ def rescaled(images: RawImages) -> Pixels:
     return raw.astype(jnp.float32) / 127.5 - 1.0
 
 
-def beside_class(num_classes: int, codes: Codes, labels: Labels | None) -> Codes:
-    """[z, e_y], [B, 2 L]: codes beside the vectors of their classes, which start as N(0, I).
+def beside_class(
+    num_classes: int, codes: Codes, labels: Labels | None, scale: float = 1.0
+) -> Codes:
+    """[z, e_y], [B, 2 L]: codes beside the vectors of their classes, which start as N(0, scale^2).
 
     The codes alone where there are no classes. For a generator's ``__call__``.
     """
     if not num_classes:
         return codes
-    start = nn.initializers.normal(1.0)
+    start = nn.initializers.normal(scale)
     embed = nn.Embed(num_classes, codes.shape[1], embedding_init=start, name="embedding")
     return jnp.concatenate([codes, embed(labels)], axis=1)
 

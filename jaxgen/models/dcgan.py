@@ -178,7 +178,8 @@ class Generator(nn.Module):
         layer = partial(ConvTranspose, kernel_init=scattered(0.0), use_bias=config.use_bias)
         size, _, num_channels = self.image_shape
         innermost, *others = reversed(widths(config, size))
-        codes = beside_class(config.num_classes, codes, labels)
+        # Vectors of classes as large as the codes would make each class one picture.
+        codes = beside_class(config.num_classes, codes, labels, SCALE)
         if config.stem == "dense":
             x = Dense(16 * innermost, name="stem")(codes).reshape(-1, 4, 4, innermost)
         else:
@@ -218,7 +219,8 @@ class Discriminator(nn.Module):
             logits = jnp.ravel(layer(1, _whole(config), name=f"conv_{len(hidden)}")(x))
         if labels is None:
             return logits
-        return logits + projection(config.num_classes, x, labels, scattered(0.0))
+        pooled = jnp.sum(x, axis=(1, 2))
+        return logits + projection(config.num_classes, pooled, labels, scattered(0.0))
 
 
 def resized(images: RawImages, native: bool = False) -> Pixels:

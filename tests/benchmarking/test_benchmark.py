@@ -102,7 +102,7 @@ def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     assert (row["flax_steps"], row["flax_repeats"]) == (6, 3)
     text = benchmark_pages.page([row])
     assert "ratio to Flax (range)" in text
-    assert "Flax's programs are experiments/benchmarking/baselines/flax_*.py" in text
+    assert "Flax's programs are `experiments/benchmarking/baselines/flax_*.py`" in text
     assert "PyTorch" not in text
     peer = benchmark_baseline.Baseline("flax", lambda _: None, 3, [1.0, 2.0])
     found = benchmark_measure.ratio(peer, [4.0, 4.0, 4.0], num_seeds=2)
@@ -147,7 +147,7 @@ def test_the_page_explains_what_is_in_its_rows() -> None:
     row = {"name": "rbm-lab", "precision": "float32"}
     peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)
     said = benchmark_pages.how([row | peers])
-    assert "torch_*.py: eager, and with torch.compile; Flax's are flax_*.py, the" in said
+    assert "torch_*.py`: eager, and with torch.compile; Flax's are `flax_*.py`, the" in said
     assert "autocast" not in said
     convolutional = {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
     said = benchmark_pages.how([row, convolutional | {"ratio_to_torch_channels_last": 1.0}])

@@ -333,8 +333,16 @@ def test_where_the_classes_are() -> None:
         "generator.params.conv_0.kernel": (4, 4, 4, 12),
         **{f"generator.params.norm_0.{name}": (3, 4) for name in ("scale", "bias")},
         **{f"generator.params.norm_1.{name}": (3, 2) for name in ("scale", "bias")},
-        "discriminator.params.projection.embedding": (3, 16 * 4),
+        "discriminator.params.projection.embedding": (3, 4),
     }
+
+
+def test_vectors_of_classes_start_small_beside_codes() -> None:
+    """As large as the codes, of N(0, I), they make each class of a small set one picture."""
+    config = dataclasses.replace(TINY, num_classes=50)
+    state = jax.jit(dcgan.learner(config, (16, 16, 1)).init)(jax.random.key(0))
+    vectors = np.asarray(state.generator.variables["params"]["embedding"]["embedding"])
+    assert vectors.std() == pytest.approx(0.02, rel=0.2)
 
 
 # ---- two iterations of PyTorch

@@ -49,7 +49,7 @@ def test_help_of_an_experiment(
     assert lines[0] == "usage: python -m experiments.rbm [-h] [OPTIONS]"
     assert max(map(len, lines)) <= 80
     groups = re.findall(r"(?m)^[╭─ ]*(\w+) options ", out)
-    assert groups == ["run", "model", "training", "data", "output", "seeds", "processes"]
+    assert groups == ["run", "model", "training", "data", "output", "logs", "seeds", "processes"]
     examples = lines[lines.index("Examples, with their time on two cores:") + 1 :]
     assert examples[0] == (
         "  python -m experiments.rbm          the lab's RBM on MNIST: 1 to 2 minutes"

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
             monkeypatch.setattr(f"sys.{name}", self)
         monkeypatch.setenv("TERM", "xterm")
         size = "shutil.get_terminal_size"
-        monkeypatch.setattr(size, lambda _: os.terminal_size((self.width, 24)))
+        monkeypatch.setattr(size, lambda *_, **__: os.terminal_size((self.width, 24)))
 
     def isatty(self) -> bool:
         """Whether it is a terminal, and no file."""
