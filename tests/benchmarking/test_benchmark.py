@@ -151,7 +151,7 @@ def test_the_page_explains_what_is_in_its_rows() -> None:
     assert "autocast" not in said
     convolutional = {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
     said = benchmark_pages.how([row, convolutional | {"ratio_to_torch_channels_last": 1.0}])
-    assert "torch_*.py: eager, and with channels_last where there are convolutions. " in said
+    assert "torch_*.py`: eager, and with channels_last where there are convolutions. " in said
     assert "Where our products are of bfloat16, PyTorch runs under autocast." in said
     assert "Winograd" in said
     assert "Flax" not in said
