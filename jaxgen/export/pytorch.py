@@ -14,8 +14,8 @@ activation takes a number and has no variables.
 A conditional generator also has `embedding`, an Embedding [classes, L] whose rows stand behind the
 code; its normalisation is a BatchNorm2d(affine=False) with `weight` and `bias` [classes, C] of its
 own, rows of which scale and shift each example. A conditional discriminator also has `projection`,
-an Embedding [classes, C 4 4]: the product of its row with what the stem is given, flattened
-[C, 4, 4], is added to the logit.
+an Embedding [classes, C]: the product of its row with what the stem is given, summed over the
+4x4 places, is added to the logit.
 
 The lab's own class is no sequence: its generator, which is of 64x64, has the transposed stem and
 knows no classes, calls its convolutions layer1 to layer5, and the normalisation after the first
@@ -25,7 +25,6 @@ four batchnorm1 to batchnorm4. That is the naming `lab`. Layouts, ours and PyTor
     ConvTranspose2d  kernel [kh, kw, O, C]    weight [C, O, kh, kw]      (of C inputs, O outputs)
     Linear           kernel [C, O]            weight [O, C]
     4x4 image        [4, 4, C]                [C, 4, 4]: permutes the rows or columns of the stem
-                                              and the columns of the projection
 """
 
 from collections.abc import Mapping
@@ -55,7 +54,7 @@ class _Entry(NamedTuple):
 
     path: tuple[str, ...]
     name: str
-    layout: Literal["same", "kernel", "stem_weight", "stem_bias", "projection"]
+    layout: Literal["same", "kernel", "stem_weight", "stem_bias"]
 
 
 def _main(
@@ -120,8 +119,7 @@ def _entries(
         ]
     if config.num_classes:
         name = "embedding" if player == "generator" else "projection"
-        layout: Any = "same" if player == "generator" else "projection"
-        classes = [_Entry(("params", name, "embedding"), f"{name}.weight", layout)]
+        classes = [_Entry(("params", name, "embedding"), f"{name}.weight", "same")]
     return classes + stem + main if player == "generator" else main + stem + classes
 
 
@@ -153,8 +151,6 @@ def _to_layout(array: np.ndarray, entry: _Entry, player: Player) -> np.ndarray:
         return array.transpose(KERNEL)
     if entry.layout == "stem_weight":
         return _channels_first(array.T) if player == "generator" else _channels_first(array).T
-    if entry.layout == "projection":
-        return _channels_first(array.T).T
     permuted = entry.layout == "stem_bias" and player == "generator"
     return _channels_first(array) if permuted else array
 
@@ -165,8 +161,6 @@ def _from_layout(array: np.ndarray, entry: _Entry, player: Player) -> np.ndarray
         return array.transpose(np.argsort(KERNEL))
     if entry.layout == "stem_weight":
         return _channels_last(array).T if player == "generator" else _channels_last(array.T)
-    if entry.layout == "projection":
-        return _channels_last(array.T).T
     permuted = entry.layout == "stem_bias" and player == "generator"
     return _channels_last(array) if permuted else array
 

@@ -214,14 +214,14 @@ def test_a_conditional_generator_is_what_the_names_say() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_projection_is_of_channels_rows_and_columns() -> None:
-    """What classes add to the logits, from D's last hidden layer, flattened as PyTorch does."""
+def test_the_projection_is_of_channels() -> None:
+    """What classes add to the logits, from D's last hidden layer, summed over its places."""
     variables, pixels = (f("conditional", "discriminator") for f in (random_variables, inputs_of))
     table = to_pytorch(CONFIGS["conditional"], "discriminator", variables)["projection.weight"]
     net = dcgan.Discriminator(CONFIGS["conditional"])
     plain, sown = net.apply(variables, pixels, train=False, mutable=["features"])
     phi = np.asarray(sown["features"]["layer_1"][0], np.float64)  # type: ignore[index]
-    phi = phi.transpose(0, 3, 1, 2).reshape(4, -1)
+    phi = phi.sum(axis=(1, 2))
     expected = np.asarray(plain) + (table[LABELS] * phi).sum(axis=1)
     found = net.apply(variables, pixels, train=False, labels=LABELS)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -318,7 +318,7 @@ def torch_net(torch: Any, name: str, player: str) -> Any:
             if num_classes and drawn:
                 self.embedding = nn.Embedding(num_classes, config.latent_size)
             elif num_classes:
-                self.projection = nn.Embedding(num_classes, image)
+                self.projection = nn.Embedding(num_classes, innermost)
 
         def forward(self, x: Any) -> Any:
             if drawn:
@@ -329,9 +329,8 @@ def torch_net(torch: Any, name: str, player: str) -> Any:
             phi = self.main if dense else self.main[:-1]
             x = phi(x)
             logits = (self.stem(x.flatten(1)) if dense else self.main[-1](x)).flatten()
-            return (
-                logits + (self.projection(asked) * x.flatten(1)).sum(1) if num_classes else logits
-            )
+            pooled = x.sum((2, 3))
+            return logits + (self.projection(asked) * pooled).sum(1) if num_classes else logits
 
     return Net().eval()
 
