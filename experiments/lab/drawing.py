@@ -195,7 +195,7 @@ def error_curve(
     return Section(
         "training",
         title,
-        [" ".join([_last_part(curves), *ends]), f"{title}: {meaning}."],
+        [" ".join(filter(None, [_last_part(curves), *ends])), f"{title}: {meaning}."],
         [figure],
         question="Has the training ended, or does the error still fall?",
         part="pictures",

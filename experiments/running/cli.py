@@ -185,7 +185,7 @@ def chosen(
     earlier = run_folder.read_config(folder).get("preset") if args.resume else None
     if isinstance(earlier, str) and earlier in experiment.presets:
         choice = Choice(earlier, "the run began with it")
-    if not choice:
+    if not choice or (args.resume and choice.preset == args.preset):
         return args
     other = f"; {choice.other}" if choice.other else ""
     logger.info("preset %s, because %s%s", choice.preset, choice.reason, other)
