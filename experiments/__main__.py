@@ -5,12 +5,14 @@ python -m experiments
 
 import ast
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import experiments
 import jaxgen
 from experiments.running.cli import exit_code
 from experiments.running.console import show
+from jaxgen.errors import SettingError
 
 
 def examples(path: Path) -> dict[str, str]:
@@ -35,5 +37,16 @@ def listing() -> str:
     return "\n".join([head, "", *lines, "", foot])
 
 
+def main(words: Sequence[str]) -> None:
+    """Shows the list; a word after the command is none of its flags."""
+    if words and words[0] not in ("-h", "--help"):
+        raise SettingError(
+            expected="no words after python -m experiments, which lists the commands",
+            found=" ".join(words),
+            remedy="type a command of the list, such as python -m experiments.rbm",
+        )
+    show(listing())
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: show(listing())))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -13,6 +13,7 @@ search; of both the larger is the better.
 
 import math
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import jax
@@ -22,9 +23,11 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxgen import models
+from jaxgen.errors import is_whole
 from jaxgen.evaluation.model import compute_in_blocks
 from jaxgen.images import DARK
 from jaxgen.learner import Learner, State
@@ -37,6 +40,8 @@ Matrix = NDArray[Any]
 """[n, features], or [n, n_components]."""
 AT_ONCE = 50
 """Rows whose scores are computed at a time, which takes memory."""
+MAX_BYTES = 1 << 32
+"""Of the rows that are drawn at a time."""
 
 
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -48,6 +53,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     n_iter: int
     verbose: int
     random_state: Any
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
 
     def _config(self) -> Any:
         """The settings of the model."""
@@ -73,10 +86,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Trains the model for `n_iter` epochs; y is ignored.
 
         Errors:
-            ValueError: X has numbers outside [0, 1], or none in the upper seven eighths.
-            SettingError: a setting is impossible.
+            ValueError: X has numbers outside [0, 1], or none in the upper seven eighths; or a
+                parameter is impossible.
         """
         del y
+        self._validate_params()
         rows = self._rows(X, reset=True)
         if 0 < rows.max() < DARK / 255:
             raise _of_another_range(rows)
@@ -115,8 +129,17 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return float(np.mean(self.score_samples(X)))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Matrix:
-        """Draws rows [n_samples, features]: for each the probability of every number to be on."""
+        """Draws rows [n_samples, features]: for each the probability of every number to be on.
+
+        Raises:
+            ValueError: `n_samples` is no whole number from 1 to what `MAX_BYTES` hold.
+        """
         check_is_fitted(self)
+        most = max(1, MAX_BYTES // (4 * self.n_features_in_))
+        if not is_whole(n_samples, 1, most):
+            raise ValueError(
+                f"expected n_samples from 1 to {most:,}, found {n_samples!r}; draw in blocks"
+            )
         key = jax.random.key(int(check_random_state(random_state).randint(2**31 - 1)))
         config, shape = self._config(), (1, self.n_features_in_, 1)
         module, params = models.module(self._name), jax.tree.map(jnp.asarray, self.params_)

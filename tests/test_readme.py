@@ -226,7 +226,7 @@ def test_install_lines_name_extras_that_there_are(page: Path) -> None:
 def test_the_readme_installs_runs_and_tests() -> None:
     first, second, *_, last = (block.code.strip() for block in blocks(README, "bash"))
     assert first == "pip install -c constraints.txt -e '.[experiments]'"
-    assert second == "python -m experiments.rbm"
+    assert second == "python -m experiments.dcgan"
     assert last == "pip install -c constraints.txt -e '.[test]' && pytest"
     lines = [line for line in README.read_text().splitlines() if "'.[test]'" in line]
     assert lines[0] == last  # the continuous integration runs this line

@@ -154,3 +154,24 @@ def test_every_check(estimator: Any, check: Any) -> None:
 def test_one_check() -> None:
     """All others take minutes; this one pickles it, and compares what it does before and after."""
     check_estimators_pickle("CheckedRBM", CHECKED[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 2.5),
+        ("n_components", "x"),
+        ("batch_size", 0),
+        ("learning_rate", "x"),
+        ("n_iter", -1),
+    ],
+)
+def test_an_impossible_parameter_is_named_as_it_was_typed(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' parameter of RBM must be"):
+        RBM(**{name: value}).fit(ROWS)
+
+
+@pytest.mark.parametrize("num", [0, -1, 2.5, 10**12])
+def test_a_number_of_samples_that_cannot_be_drawn_is_refused(rbm: RBM, num: Any) -> None:
+    with pytest.raises(ValueError, match="expected n_samples from 1 to "):
+        rbm.sample(num)

@@ -14,6 +14,7 @@ from support.runs import call
 from experiments import __main__ as commands
 from experiments.running import cli, experiment
 from experiments.running import help as help_text
+from jaxgen.errors import SettingError
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -92,3 +93,10 @@ def test_the_library_runs_no_stranger_of_that_name(tmp_path: Path) -> None:
         (folder / f"{name}.py").write_text("raise SystemExit('a stranger')")
     done = run_python("-m", "jaxgen", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_word_after_the_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingError, match=r"expected no words after .*, found rmb"):
+        commands.main(["rmb"])
+    commands.main(["--help"])
+    assert "python -m experiments.rbm" in capsys.readouterr().out
