@@ -20,7 +20,13 @@ NUM_CURVES = 4
 """Metrics that are drawn; a table has the last value of all."""
 
 
-def write(args: RunArgs, session: Session, progress: Progress, shown: Sequence[str]) -> Path | None:
+def write(
+    args: RunArgs,
+    session: Session,
+    progress: Progress,
+    shown: Sequence[str],
+    stopped: bool = False,
+) -> Path | None:
     """Writes `report.html` in the root of a run in training; returns it.
 
     A page of a run that was finished before stays, and None is returned. It takes about a second:
@@ -31,6 +37,7 @@ def write(args: RunArgs, session: Session, progress: Progress, shown: Sequence[s
         session: the run; the page names the part of it that is in training.
         progress: where the training is.
         shown: metrics that are drawn before the others.
+        stopped: whether the training has ended before its last step.
     """
     page = session.root / "report.html"
     if (session.root / "summary.json").exists():
@@ -38,16 +45,19 @@ def write(args: RunArgs, session: Session, progress: Progress, shown: Sequence[s
     epochs = progress.num_steps // progress.steps_per_epoch
     where = f"epoch {progress.step / progress.steps_per_epoch:.1f} of {epochs}"
     part = f", {session.part}" if session.part else ""
+    state, later = "in progress", "this page is drawn again at growing distances of time"
+    if stopped:
+        state, later = "stopped", "the command with --resume goes on"
     facts = {
-        "in progress": f"{where}, after {clock(progress.train_s)} of training; this page is drawn "
-        "again at growing distances of time, and the page of the whole run takes its place",
+        state: f"{where}, after {clock(progress.train_s)} of training; {later}, and the page of "
+        "the whole run takes its place",
         "drawn at": time.strftime("%Y-%m-%d %H:%M:%S"),
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
         "training": f"preset {args.preset}, batch {args.batch_size}, "
         f"seed {', '.join(map(str, session.seeds))}",
         "command": run_manifest.command(),
     }
-    title = f"{session.experiment} on {session.dataset.name}{part}, in progress: {where}"
+    title = f"{session.experiment} on {session.dataset.name}{part}, {state}: {where}"
     lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
     with temporary_folder() as folder:  # the page has the curves in it
         sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
@@ -81,12 +91,12 @@ def _curves(
     values = {name: x for name, x in last.items() if not isinstance(x, str)}
     names = [*(x for x in shown if x in values), *(x for x in values if x not in shown)]
     drawn = []
-    if len(lines) > 1:
-        for name in names[:NUM_CURVES]:
-            title = name.replace("_", " ")
-            figure = figures.curves(_series(session, lines, name), x="epoch", y=title)
-            path = figures.save(figure, folder / f"{name}.png")
-            drawn.append(Figure(path, title, f"curve of {title} over the epochs"))
+    curves = [name for name in names if sum(name in line for line in lines) > 1]
+    for name in curves[:NUM_CURVES]:
+        title = name.replace("_", " ")
+        figure = figures.curves(_series(session, lines, name), x="epoch", y=title)
+        path = figures.save(figure, folder / f"{name}.png")
+        drawn.append(Figure(path, title, f"curve of {title} over the epochs"))
     seeds = [f"seed {seed}" for seed in session.seeds]
     rows = [[name, *map(number, _listed(values[name]))] for name in names]
     return Section("training", "The training so far", [], drawn, Table(["", *seeds], rows))

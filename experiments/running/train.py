@@ -88,9 +88,9 @@ def train_in_session(
 
     reached: list[Progress] = []
 
-    def draw_page(progress: Progress) -> Path | None:
+    def draw_page(progress: Progress, stopped: bool = False) -> Path | None:
         with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
-            return progress_page.write(args, session, progress, [*shown])
+            return progress_page.write(args, session, progress, [*shown], stopped)
         return None
 
     def watched(progress: Progress) -> None:
@@ -128,7 +128,7 @@ def train_in_session(
     if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         with working("drawing the page"):
-            page = draw_page(*reached) if reached else None
+            page = draw_page(reached[0], stopped=True) if reached else None
         if page:
             show(f"page so far: {page}")
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one

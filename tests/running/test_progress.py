@@ -185,14 +185,14 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
         assert call(*flags) == 128 + signal.SIGTERM
     assert f"page so far: {folder}/report.html\n" in capsys.readouterr().out
     page = (folder / "report.html").read_text()
-    (epoch,) = {*re.findall(r"<title>.*in progress: epoch (.*) of 60</title>", page)}
+    (epoch,) = {*re.findall(r"<title>.*stopped: epoch (.*) of 60</title>", page)}
     assert 30 < float(epoch) < 60
     assert page.count("data:image/png") == 4  # the test error, and three metrics of CD-1
     assert not (folder / "summary.json").exists()
     assert call(*flags, "--resume") == 0
-    assert "in progress" not in (folder / "report.html").read_text()
+    assert "stopped: epoch" not in (folder / "report.html").read_text()
     capsys.readouterr()
     with stopped_after(1000):  # more epochs of a finished run: its page stays until they are done
         assert call(*flags, "--resume", "--epochs", "90") == 128 + signal.SIGTERM
     assert "page so far" not in capsys.readouterr().out
-    assert "in progress" not in (folder / "report.html").read_text()
+    assert "stopped: epoch" not in (folder / "report.html").read_text()
