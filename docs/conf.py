@@ -41,6 +41,8 @@ def offered() -> dict[str, list[str]]:
 def unwrap_derivatives() -> None:
     """Puts functions in the place of those with a derivative of their own, which are objects."""
     for found in pkgutil.walk_packages(jaxgen.__path__, "jaxgen."):
+        if found.name == "jaxgen.__main__":  # a command, of which nothing is imported
+            continue
         module = importlib.import_module(found.name)
         for name, value in vars(module).items():
             if isinstance(value, jax.custom_jvp | jax.custom_vjp):
@@ -231,6 +233,8 @@ def check_reference(app: Sphinx, env: BuildEnvironment) -> None:
     """Warns of each public module, class and function that the reference lacks."""
     described = env.get_domain("py").objects
     for found in pkgutil.walk_packages(jaxgen.__path__, "jaxgen."):
+        if found.name == "jaxgen.__main__":  # a command, of which nothing is imported
+            continue
         module = importlib.import_module(found.name)
         own = [
             f"{found.name}.{name}"

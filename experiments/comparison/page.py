@@ -194,7 +194,7 @@ def write(
     facts: Mapping[str, str],
     notes: Sequence[str],
     published: Sequence[Published],
-    class_names: Sequence[str] = (),
+    class_names: Sequence[str],
 ) -> Path:
     """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
     markdown.parent.mkdir(parents=True, exist_ok=True)

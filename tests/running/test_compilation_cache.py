@@ -107,5 +107,5 @@ def test_runs_with_and_without_it_have_the_same_bits(
     os.truncate(kept[0], kept[0].stat().st_size // 2)
     times = [path.stat().st_mtime_ns for path in kept]
     assert digest("taken") == expected
-    assert sorted((tmp_path / "cache").rglob("*-cache")) == kept
+    assert {*(tmp_path / "cache").rglob("*-cache")} >= {*kept}  # and what took longer this time
     assert [path.stat().st_mtime_ns for path in kept] == times
