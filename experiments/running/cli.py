@@ -64,6 +64,8 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
     return dataclasses.replace(args, **values)
 
 
+LISTS = {"--seeds": ("one seed or more", "0 1 2"), "--log": ("one service or more", "tensorboard")}
+"""Flags that mean nothing without a word after them: what follows, with an example."""
 WORDS = tyro.constructors.ConstructorRegistry()
 """How the words of a command line become paths and transforms."""
 
@@ -141,11 +143,12 @@ def parse(
     for index, flag in enumerate(argv):
         if typed("--preset", [flag]):
             name = flag.partition("=")[2] if "=" in flag else "".join(argv[index + 1 : index + 2])
-        elif flag == "--seeds" and [*argv, "--"][index + 1].startswith("--"):
+        elif flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
+            words, example = LISTS[flag]
             raise SettingError(
-                expected="one seed or more after --seeds",
+                expected=f"{words} after {flag}",
                 found="none",
-                remedy="type --seeds 0 1 2, for example",
+                remedy=f"type {flag} {example}, for example",
             )
     if name not in presets:
         raise SettingError(

@@ -306,6 +306,7 @@ PRESETS = ", ".join(rbm.PRESETS)
         (("--num-hidden", "9999999999"), "--num-hidden of at most 2,147,483,647"),
         (("--seeds",), "one seed or more after --seeds, found none"),
         (("--seeds", "--tensorboard"), "one seed or more after --seeds, found none"),
+        (("--log",), "one service or more after --log, found none; type --log tensorboard"),
         (("--batch-size", "1501"), "from 1 to the 1500 training examples, found 1501"),
     ],
 )
