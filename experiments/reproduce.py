@@ -240,7 +240,7 @@ def main(argv: Sequence[str]) -> int:
     """Parses, runs, turns errors into exit codes (see jaxgen.errors)."""
 
     def act() -> None:
-        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run compiles its programs anew
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run compiles its programs itself
             os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         args, rest = parse_flags(Args, EXAMPLES, args=list(argv), return_unknown_args=True)
         if args.verify and (rest or args.experiment):

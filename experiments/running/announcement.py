@@ -30,7 +30,7 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     devices = chosen_devices(args.cluster)
     kind = devices[0].device_kind
     own = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
-    quick = [] if not args.quick else ["quick: less than a run to judge by"]
+    quick = [] if not args.quick else ["quick: no verdict on the model"]
     preset = experiment.presets[args.preset]
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
     others = [] if args.quick else [f"{name} {value}" for name, value in changed.items()]

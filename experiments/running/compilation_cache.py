@@ -2,7 +2,7 @@
 
 A second start of the same command takes its programs from there. JAX's own settings win:
 ``JAX_COMPILATION_CACHE_DIR`` names another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` turns it
-off. Bits are those of a program that is compiled anew, because the folder is of one processor, its
+off. Bits are those of a newly compiled program, because the folder is of one processor, its
 instructions and the number of threads, and JAX tells apart what else a program depends on.
 """
 

@@ -3,7 +3,7 @@
 With `print` and an unbuffered Python the newline is a second write, and the line of another writer,
 such as JAX's log, may come between.
 
-On a terminal there is one live line below all others, drawn anew every second, such as a progress
+On a terminal there is one live line below all others, drawn again every second, such as a progress
 bar or a clock beside what is computed. Every other line of this module erases it, is written, and
 draws it again, so that none lands on it.
 """
@@ -58,7 +58,7 @@ def accept_any_text() -> None:
 
 
 def is_terminal() -> bool:
-    """Whether standard error is a terminal on which a line can be drawn anew."""
+    """Whether standard error is a terminal on which a line can be drawn again."""
     return (
         sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     )

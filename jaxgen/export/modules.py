@@ -201,14 +201,14 @@ def _(config: gan.Config, image_shape: ImageShape, shapes: Any) -> dict[str, lis
     for index in range(last + 1):
         image = image_shape if index == last else ()
         drawn += _linear(f"{generator}Dense_{index}.dense", f"main.{2 * index}", outputs=image)
-    judged: list[Entry] = []
+    told: list[Entry] = []
     for index in range(len(config.discriminator_sizes) + 1):
         pixels = SAME if index else _channels_first(image_shape, 0)
-        judged += _linear(f"{discriminator}Dense_{index}.dense", f"main.{3 * index}", pixels)
+        told += _linear(f"{discriminator}Dense_{index}.dense", f"main.{3 * index}", pixels)
     if config.num_classes:
         drawn.append(Entry(f"{generator}embedding.embedding", "embedding.weight", SAME))
-        judged.append(Entry(f"{discriminator}projection.embedding", "projection.weight", SAME))
-    return {"generator": drawn, "discriminator": judged}
+        told.append(Entry(f"{discriminator}projection.embedding", "projection.weight", SAME))
+    return {"generator": drawn, "discriminator": told}
 
 
 def to_modules(config: Any, image_shape: ImageShape, params: Any) -> Modules:

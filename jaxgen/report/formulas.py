@@ -1,6 +1,6 @@
 """Formulas of a page: LaTeX as MathML, which a browser sets by itself.
 
-latex2mathml passes on the markup that it finds in a text, so its elements are made anew here: of
+latex2mathml passes on the markup that it finds in a text, so its elements are made again here: of
 what a formula names, nothing but the presentation of mathematics comes through.
 """
 

@@ -33,7 +33,7 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
         f"folder    {tmp_path}",
     ]
     quick = announcement.plan(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
-    assert quick.startswith("model     rbm, preset lab, quick: less than a run to judge by\n")
+    assert quick.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
 
 
 def test_a_run_ends_with_numbers_the_next_command_and_its_page(tmp_path: Path) -> None:
