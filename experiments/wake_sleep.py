@@ -123,7 +123,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
     inner_session = alone._replace(record=record)
     result = dbn.train(inner, inner_session)
     if args.cluster.first:
-        seeds.report(inner, inner_session, result, dbn.report)
+        seeds.report(dbn.EXPERIMENT, inner, inner_session, result)
     trained: Layers = result.state.params
     return trained
 

@@ -13,8 +13,6 @@ from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary
 
-NUM_HEADLINES = 3
-
 
 def aligned(rows: Mapping[str, str]) -> str:
     """Names and texts in two columns, a row a line."""
@@ -51,9 +49,8 @@ def outcome(experiment: Experiment[Any], args: RunArgs, session: Session, page: 
 
     The last line is ``report: PATH``, which programs look for.
     """
-    metrics = read_summary(session.root).get("metrics", {})
-    names = [name for name in experiment.headlines if name in metrics] or [*metrics]
-    rows = {name: _value(metrics[name]) for name in names[:NUM_HEADLINES]}
+    metrics = experiment.headline(read_summary(session.root).get("metrics", {}))
+    rows = {name: _value(found) for name, found in metrics.items()}
     lines = [
         aligned(rows),
         f"next: {next_command(experiment, args, session)}",

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments.running.args import RunArgs
+from experiments.running.experiment import find
 from experiments.running.session import Session
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
@@ -42,10 +43,9 @@ def lead(args: RunArgs, session: Session, model: str = "") -> list[str]:
     return [*words, trained, *([QUICK] if args.quick else [])]
 
 
-def headline(values: Mapping[str, str], note: str = "") -> list[Headline]:
-    """The first three numbers by name, those of test images and of samples before others."""
-    names = sorted(values, key=lambda name: not name.startswith(("test_", "sample_")))
-    return [Headline(name.replace("_", " "), values[name], note) for name in names[:3]]
+def in_words(name: str) -> str:
+    """The name of a metric as prose has it."""
+    return name.replace("_", " ")
 
 
 def facts(session: Session, result: Result) -> dict[str, str | Link]:
@@ -121,19 +121,22 @@ def write(
 ) -> Path:
     """Writes parameters, page and, last, the summary, whose presence marks a whole run.
 
-    `numbers` stand at the top of the page; by default three of the metrics.
+    `numbers` stand at the top of the page; by default the headlines of the experiment.
     """
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
     head = facts(session, result)
+    if not numbers:
+        shown = find(session.experiment).headline(metrics)
+        numbers = [Headline(in_words(name), number(value)) for name, value in shown.items()]
     page = report.write_page(
         folder / "report.html",
         title,
         facts=head,
         sections=sections,
         lead=lead(args, session, model),
-        headline=numbers or headline({name: number(x) for name, x in metrics.items()}),
+        headline=numbers,
         absent=absent,
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
