@@ -146,7 +146,7 @@ EXPERIMENT = Experiment(
     ),
     comparison=Comparison(order=None),  # wake_sleep trains it
     headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
-    successor=("experiments.wake_sleep", "--dbn={folder}"),
+    successor=("experiments.wake_sleep", "--dbn", "{folder}"),
     examples=EXAMPLES,
 )
 

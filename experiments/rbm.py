@@ -44,6 +44,7 @@ from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
+from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.errors import DataError
@@ -51,6 +52,7 @@ from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.files import make_folder
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import Figure, number
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -161,10 +163,12 @@ def report(args: Args, session: Session, result: Result) -> Path:
     learner = rbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
+    log = metrics_log.read_lines(folder / metrics_log.NAME, result.step)
+    short = tasks.too_short(trained, *series(log, "test_reconstruction_error"))
     others = beside.beside(args, session, samples, kept_samples(session))
     further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
-        *tasks.drawn_samples(trained, samples, looks, others),
+        *tasks.drawn_samples(trained, samples, looks, others, short),
         *tasks.tasks(trained),
         *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments.running.args import RunArgs
+from experiments.running.console import turn_to
 from experiments.running.experiment import find
 from experiments.running.session import Session
 from jaxgen.export import safetensors
@@ -33,11 +34,11 @@ QUICK = (
 )
 
 
-def lead(args: RunArgs, session: Session, model: str = "") -> list[str]:
+def lead(args: RunArgs, session: Session, num_steps: int, model: str = "") -> list[str]:
     """What was trained, in the words at the top of a page."""
     num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
     trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
-    trained += f"epochs, batch {args.batch_size}, "
+    trained += f"epochs, batch {args.batch_size}, {num_steps:,} updates, "
     trained += f"seed {args.seed}." if model else f"seeds {seeds} in one program."
     words = [f"{model[:1].upper()}{model[1:]}."] if model else []
     return [*words, trained, *([QUICK] if args.quick else [])]
@@ -90,10 +91,12 @@ def summary(
 
 def write_samples(args: RunArgs, session: Session, learner: Learner, result: Result) -> np.ndarray:
     """Draws the first samples of the run's seed, and keeps them in `samples.npz`."""
+    turn_to("samples")
     key = named_key(jax.random.key(args.seed), "sample")
     images = jax.jit(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
     with appearing_whole(session.folder / "samples.npz") as file:
         np.savez_compressed(file, images=images)
+    turn_to("figures")
     return np.asarray(images)
 
 
@@ -123,6 +126,7 @@ def write(
 
     `numbers` stand at the top of the page; by default the headlines of the experiment.
     """
+    turn_to("page")
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
@@ -135,7 +139,7 @@ def write(
         title,
         facts=head,
         sections=sections,
-        lead=lead(args, session, model),
+        lead=lead(args, session, result.step, model),
         headline=numbers,
         absent=absent,
     )

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
     return dataclasses.replace(args, **values)
 
 
+REPORTING = "measuring and drawing the report"
 LISTS = {"--seeds": ("one seed or more", "0 1 2"), "--log": ("one service or more", "tensorboard")}
 """Flags that mean nothing without a word after them: what follows, with an example."""
 WORDS = tyro.constructors.ConstructorRegistry()
@@ -320,13 +322,16 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             session = session_for(experiment.name, args, dataset, folder)
             if args.cluster.first:
                 show(announcement.plan(experiment, args, session))
+            began = time.monotonic()
             with working("preparing"):
                 result = experiment.train(args, session)
+            trained = time.monotonic()
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            with working("measuring and drawing the report"):
+            with working(REPORTING):
                 page = seeds.report(experiment, args, session, result)
-            show(announcement.outcome(experiment, args, session, page))
+            times = {"training": trained - began, REPORTING: time.monotonic() - trained}
+            show(announcement.outcome(experiment, args, session, page, times))
 
 
 def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:

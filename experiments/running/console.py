@@ -206,6 +206,11 @@ def shortened(text: str, width: int) -> str:
     return f"{text[: width - 3 - end]}...{text[-end:]}"
 
 
+def fitting(path: str, behind: int) -> str:
+    """A path as a line of a terminal holds it behind so many columns; whole in a file or a pipe."""
+    return shortened(path, columns() - behind) if sys.stdout.isatty() else path
+
+
 def wrapped(text: str) -> str:
     """A text whose lines break between words where a terminal would break them anywhere."""
     if not is_terminal():
@@ -229,14 +234,20 @@ def working(text: str = "", detail: Callable[[], str] | None = None) -> Iterator
         _stages.pop()
 
 
+def turn_to(part: str) -> None:
+    """Shows on a terminal that a part of what is computed begins; a file or pipe gets nothing."""
+    if _stages and is_terminal():
+        _stages[-1].turn_to(part)
+        redraw()
+
+
 class Handler(logging.Handler):
     """Log records as lines on standard error; those of `STAGES` as the live line of a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a record."""
         if record.name == STAGES and _stages and is_terminal():
-            _stages[-1].turn_to(record.getMessage())
-            redraw()
+            turn_to(record.getMessage())
         else:
             write_line(wrapped(self.format(record)))
 

@@ -87,7 +87,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         title,
         facts=facts,
         sections=sections,
-        lead=artifacts.lead(args, session),
+        lead=artifacts.lead(args, session, result.step),
         headline=headline,
     )
     write_json(session.folder / "summary.json", found)

@@ -12,12 +12,15 @@ from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.gan import tasks as gan_tasks
 from experiments.lab.rbm import study
 from experiments.lab.rbm import tasks as rbm_tasks
+from experiments.lab.rbm.beside import Beside
+from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
 from experiments.lab.vae import study as vae_study
 from experiments.lab.vae import tasks as vae_tasks
 from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.filters import KINDS, Filters, Kind
+from jaxgen.report.page import Section
 
 # ---- samples beside test images
 
@@ -128,6 +131,33 @@ def test_filters_in_words(counts: Mapping[str, int], meaning: str, listed: str) 
 )
 def test_idle_units_in_words(never: float, always: float, words: str) -> None:
     assert words in rbm_tasks.idle_in_words(never, always, 50)
+
+
+@pytest.mark.parametrize(
+    ("error", "epochs", "errors", "words"),
+    [
+        (0.3, [1, 2, 3, 4, 5], [0.3] * 5, "After 15 updates reconstructions are no better than"),
+        (0.01, [1, 2, 3], [0.03, 0.02, 0.01], "measured 3 times"),
+        (0.01, [1, 2, 3, 4, 5], [0.05, 0.03, 0.02, 0.012, 0.01], "fell by 17%"),
+        (0.01, [1, 2, 3, 4, 5], [0.05, 0.011, 0.0101, 0.0101, 0.01], ""),
+    ],
+)
+def test_a_training_too_short_for_a_finding(
+    error: float, epochs: list[float], errors: list[float], words: str, blobs: Dataset
+) -> None:
+    """Its page has that in the place of a finding about CD-1, and of other models."""
+    args = RBMArgs(epochs=5, batch_size=100)
+    measures, place = {"test_reconstruction_error": error}, drawing.Drawing(blobs, Path())
+    trained = rbm_tasks.TrainedRBM(args, {}, measures, place)
+    short = rbm_tasks.too_short(trained, epochs, errors)
+    assert words in short
+    assert bool(short) == bool(words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rbm_tasks, "sample_sheet", lambda *_: Section("samples", "", []))
+        others = Beside(["run python"])
+        found = rbm_tasks.drawn_samples(trained, np.zeros(1), FAR, others, short)
+    said = " ".join(found[1].answer)
+    assert ("finding about CD-1" in said) == ("run python" in said) == (not words)
 
 
 def test_chains_that_forget_and_chains_that_do_not() -> None:

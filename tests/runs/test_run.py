@@ -95,7 +95,8 @@ def test_a_run_has_what_was_trained(made: tuple[str, Path]) -> None:
     assert (steps.tolist(), values.tolist()) == ([3], [0.25])
     assert "binarisation" not in run.metrics
     assert run.train_seconds == 0.5
-    assert str(folder) in repr(run)
+    assert f"<Run of {name} on digits, seed 0, in " in repr(run)
+    assert repr(run).endswith(f"{folder.name}>")
 
 
 def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]) -> None:

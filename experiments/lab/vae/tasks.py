@@ -30,7 +30,7 @@ from experiments.lab.vae.training import (
     scheduled,
 )
 from experiments.running import artifacts
-from experiments.running.console import show
+from experiments.running.console import show, turn_to
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
@@ -506,6 +506,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     """Measures a trained VAE and writes the files of its run."""
     nets, params = vae.nets(args.model, session.image_shape), result.state.params
     test = measured(nets, session.dataset)
+    turn_to("bound of the likelihood")
     measures = likelihoods(nets, params, test, args.bound_samples)
     drawing = Drawing(session.dataset, session.folder)
     codes = encode(params, nets, test.visible, test.labels)
