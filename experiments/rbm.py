@@ -38,6 +38,7 @@ from experiments.lab.rbm.training import (
     learner_for,
     make_evaluator,
     rate,
+    samples_so_far,
     with_decay,
 )
 from experiments.lab.study import elsewhere
@@ -119,12 +120,15 @@ def train(args: Args, session: Session) -> Result:
     """Trains the RBM."""
     args = with_decay(args, session.dataset)
     evaluate = make_evaluator(rbm_monitors, args.model.binarize, session.dataset)
+    learner = learner_for(args, session.dataset)
     return train_in_session(
         args,
-        learner_for(args, session.dataset),
+        learner,
         session,
         dataclasses.asdict(args.model) | ({"base_rates": True} if args.base_rates else {}),
         lambda state: evaluate(state.params),
+        pictures=samples_so_far(learner),
+        at_intervals=False,
         shown=SHOWN,
     )
 

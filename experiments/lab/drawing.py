@@ -81,14 +81,14 @@ class Drawing(NamedTuple):
             name: of the file, without its ending.
             figure: without a title of its own.
             title: the caption.
-            alt: what is to be seen; the caption, if it says that already.
+            alt: what is to be seen; that of the figure itself where none is given.
             width: in the grid of the page; None is that of the figure itself.
         """
         folder = self.folder / "figures"
         make_folder(folder)
         path = figures.save(figure, folder / f"{name}.png")
         own: Width = "half" if figure.get_figwidth() <= figures.HALF else "full"
-        return Figure(path, title, alt or title, width or own)
+        return Figure(path, title, alt or str(figure.get_label()), width or own)
 
     def images(self, visible: Any) -> np.ndarray:
         """Visible units [N, V] as images [N, H, W, C]."""

@@ -1,6 +1,7 @@
 """The files of every run: samples, parameters, a page and, last, a summary."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
-from jaxgen.report.page import Absent, Headline, Link, Section, number
+from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
@@ -108,7 +109,8 @@ def measures_fact(folder: Path, digest: str) -> str | Link:
         measured = None
     if measured == digest and (folder / MEASURES_PAGE).exists():
         return Link("likelihood, samples and features in numbers", MEASURES_PAGE)
-    return f"python -m experiments.compare {folder} writes {MEASURES_PAGE} here"
+    command = f"python -m experiments.compare {shlex.quote(str(folder))}"
+    return f"{code(command)} writes {MEASURES_PAGE} here"
 
 
 def write(

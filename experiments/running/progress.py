@@ -235,7 +235,7 @@ class Display:
         self._shown_at = time.monotonic()
 
 
-def _pictures(folder: Path, progress: Progress, images: np.ndarray, look: bool) -> None:
+def write_pictures(folder: Path, progress: Progress, images: np.ndarray, look: bool) -> None:
     """Writes images of the state as a sheet: the latest, one per epoch, and one per look."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
     make_folder(folder / "progress")
@@ -278,7 +278,7 @@ def watching(
         drawn = watch.pictures if ended or look else None
         sheets = drawn(progress.state) if drawn else {}
         for where, images in sheets.items():
-            _pictures(where, progress, images, look)
+            write_pictures(where, progress, images, look)
         if look:
             watch.page(progress)
         if values:

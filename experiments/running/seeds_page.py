@@ -71,7 +71,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "command": run_manifest.command(),
     }
-    title = f"{session.experiment} on {session.dataset.name}: seeds {seeds}"
+    title = f"{session.title}: seeds {seeds}"
     sections = [
         measures(session, metrics),
         pages(session, found["digests"]),
@@ -141,7 +141,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
             curve = {seed: series(found, name) for seed, found in lines.items()}
             figure = figures.curves(curve, x="epoch", y=words)
             path = figures.save(figure, folder / f"seeds_{part}{name}.png")
-            shown.append(Figure(path, title, f"{title} over the epochs, one curve per seed"))
+            shown.append(Figure(path, title, str(figure.get_label())))
     return Section("training", "One curve per seed", [], shown, part="pictures")
 
 

@@ -30,7 +30,7 @@ _MARKUP = re.compile(
 
 _NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(e[-+]\d+)?( ?%)?( ?(±|\+-) ?[\d.,]+(e[-+]\d+)?)?$")
 _FORMULA = r"\$`([^`$]{1,400})`\$"
-_MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,200}})`")
+_MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,2000}})`")
 """A formula, or code, in a text of a page."""
 
 
@@ -126,6 +126,11 @@ class Absent(NamedTuple):
 def formula(latex: str) -> str:
     """A formula in LaTeX as a part of a text: pages set it as MathML, GitHub's markdown too."""
     return f"$`{latex}`$"
+
+
+def code(text: str) -> str:
+    """A command as a part of a text, which pages set as code; text where it has a backtick."""
+    return text if "`" in text else f"`{text}`"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -272,7 +272,7 @@ def generated(trained: TrainedRBM) -> Section:
         f"in the right half; after the steps {np.asarray(final).mean():.0%} are on. "
         f"The set state is multiplied by a gain of {gain:g}. "
         + (
-            "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
+            "With 1 it is a binary state; the lab's 10 to 20 (`--gain`) saturates the first step."
             if gain == 1.0
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
