@@ -4,8 +4,8 @@ Every function returns a `Figure`; `save` writes it, and a notebook shows it. Im
 [H, W, C] with one channel or the three of a colour, in [0, 1]; black is 0. No pyplot: figures hold
 no global state and need no screen. They have a style of their own, whatever a user has set for
 other figures. A figure is as wide as a page shows it, half a column or a whole one, so that its
-letters are of one size everywhere. Matplotlib takes half a second to import, so it waits until the
-first figure.
+letters are of one size everywhere, and its label (`get_label`) is its content in words, for who
+cannot see it. Matplotlib takes half a second to import, so it waits until the first figure.
 """
 
 import contextlib

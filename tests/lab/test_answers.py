@@ -1,8 +1,10 @@
 """The words of the lab's answers, in cases that are made so that the words must change."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,9 +19,11 @@ from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
 from experiments.lab.vae import study as vae_study
 from experiments.lab.vae import tasks as vae_tasks
+from experiments.lab.vae.training import TrainedVAE, measured
 from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.filters import KINDS, Filters, Kind
+from jaxgen.models import vae
 from jaxgen.report.page import Section
 
 # ---- samples beside test images
@@ -255,6 +259,24 @@ def test_generated_images_in_words(looks: tuple[Looks, Looks], words: str) -> No
 )
 def test_whether_a_bound_still_rises(elbos: list[float], words: str) -> None:
     assert words in vae_tasks.progress_in_words(elbos)
+
+
+def test_why_a_test_bound_stands_above_that_of_training(blobs: Dataset) -> None:
+    """Its images are easier, or the curve of training lags; only a measure alike tells which."""
+    nets = vae.nets(vae.Config(hidden_sizes=(2,), latent_size=2), blobs.image_shape)
+    params = vae.learner(nets.config, blobs.image_shape).init(jax.random.key(0)).params
+    test, none = measured(nets, blobs), np.zeros(0)
+
+    def said(found: float, last: float) -> list[str]:
+        measures, place = {"test_elbo": found}, drawing.Drawing(blobs, Path())
+        trained = TrainedVAE(nets, params, measures, place, test, none, none)
+        return vae_tasks.above_in_words(trained, [last])
+
+    assert said(-2.0, -1.0) == []
+    (easier,), (lags,) = said(-1.0, -2.0), said(-1e6, -2e6)
+    assert "easier" in easier
+    assert "mean over the updates" in lags
+    assert re.findall(r"-[\d.,]+\d", easier) == re.findall(r"-[\d.,]+\d", lags)  # of 100 images
 
 
 @pytest.mark.parametrize(
