@@ -99,14 +99,15 @@ PRESETS = {
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {
-    "epochs": 200,
+    "epochs": 60,
     "batch_size": 20,
     "dataset": "digits",
-    "model": {  # CD-1 draws ones and nines of the digits, centred PCD at rate 0.05 one grey mean
-        "num_hidden": 200,
+    "base_rates": True,  # from biases of 0 two thirds of the units end always or never on
+    "schedule": "falling",
+    "model": {  # CD-1 draws ones and nines of the digits
+        "num_hidden": 64,
         "persistent": True,
         "centred": True,
-        "learning_rate": 0.02,
         "init_scale": 0.01,
     },
 }

@@ -93,7 +93,11 @@ def test_marks_that_are_not_there_are_an_error(
 @pytest.mark.parametrize(
     ("titles", "rows", "message"),
     [
-        (["name", "time of jaxgen / Y"], [["rbm-lab", "2"]], "a column 'images/s' in the first table"),
+        (
+            ["name", "time of jaxgen / Y"],
+            [["rbm-lab", "2"]],
+            "a column 'images/s' in the first table",
+        ),
         (["name", "images/s"], [["a", "2"]], "a row 'rbm-lab' in the first table"),
         ([], [], "no table"),
     ],
