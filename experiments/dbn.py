@@ -86,7 +86,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.dbn": "the lab's DBN on MNIST: 2 to 3 minutes",
-    "python -m experiments.dbn --quick": "the whole path on small scans: under a minute",
+    "python -m experiments.dbn --quick": "the whole path on small scans: 20 seconds",
 }
 
 

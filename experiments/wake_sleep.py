@@ -98,7 +98,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.wake_sleep": "a DBN on MNIST and its fine-tuning: 4 minutes",
-    "python -m experiments.wake_sleep --quick": "the whole path on small scans: under a minute",
+    "python -m experiments.wake_sleep --quick": "the whole path on small scans: 25 seconds",
 }
 
 

@@ -17,6 +17,7 @@ import tyro
 from support.helpers import ROOT
 
 from experiments import rbm, reproduce
+from experiments.__main__ import examples
 from experiments.lab import samples
 from experiments.running import artifacts, cli
 from experiments.running.experiment import Experiment, find
@@ -134,6 +135,28 @@ def test_a_wrong_command_line_is_noticed(command: str, capsys: pytest.CaptureFix
         parse(module, flags)
     assert not (isinstance(ended.value, SystemExit) and ended.value.code == 0)
     capsys.readouterr()
+
+
+def test_times_are_those_of_the_list_of_commands() -> None:
+    """`EXAMPLES` of a command is the one place that has them; a table of commands repeats it."""
+    known = {
+        command: words.rpartition(": ")[2]
+        for path in (ROOT / "experiments").glob("*.py")
+        for command, words in examples(path).items()
+    }
+    found = 0
+    for page in PAGES:
+        place = None
+        for line in page.read_text().splitlines():
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if "time on two cores" in cells:
+                place = cells.index("time on two cores")
+            elif not cells:
+                place = None
+            elif place and (command := {cell.strip("`") for cell in cells} & {*known}):
+                assert cells[place] == known[command.pop()], f"{page}: {line}"
+                found += 1
+    assert found > 10
 
 
 # ---- Python

@@ -200,7 +200,8 @@ ASKED = """(() => {
   return {
     decoded: decoders.map(({decoder}, i) => given.codes[i].map((code, label) =>
       [...decoder.decode(row(code), label % 2)])),
-    chains, quiet, begins, asShown, byPointer, byKeys, kept, label, runs, paused: last.player.frame === 0,
+    chains, quiet, begins, asShown, byPointer, byKeys, kept, label, runs,
+    paused: last.player.frame === 0,
     free: num(), steps: last.steps(),
     names: buttons.map(x => x.textContent),
     unnamed: [...document.querySelectorAll("button, input, select, canvas[tabindex]")]
