@@ -223,7 +223,7 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
     SIGINT and SIGTERM, which end the process at once; training saves first.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Handler()])
-    for noisy in ("absl", "jax", "orbax"):
+    for noisy in ("absl", "jax", "matplotlib", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     logging.captureWarnings(True)
     accept_any_text()

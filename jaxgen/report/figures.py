@@ -8,12 +8,15 @@ letters are of one size everywhere, and its label (`get_label`) is its content i
 cannot see it. Matplotlib takes half a second to import, so it waits until the first figure.
 """
 
+import atexit
 import contextlib
 import functools
 import io
 import math
 import os
+import shutil
 import sys
+import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +63,18 @@ PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 
 
 def _import_matplotlib() -> None:
-    """Imports Matplotlib also where $MPLBACKEND names none, which ends a plain import."""
+    """Imports Matplotlib also where $MPLBACKEND names none, which ends a plain import.
+
+    Where its folders cannot be used, such as a loop of links, which ends the import of its fonts,
+    it gets one that is gone at the end of the process.
+    """
+    homes = {"XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config"}
+    own = os.environ.get("MPLCONFIGDIR")
+    places = [own] if own else [os.environ.get(x) or f"~/{home}" for x, home in homes.items()]
+    if sys.platform.startswith("linux") and not all(map(_is_usable, places)):
+        place = tempfile.mkdtemp(prefix="matplotlib-")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = place
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
@@ -69,6 +83,17 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
             with contextlib.suppress(ValueError, NameError):
                 matplotlib.rcParams["backend"] = backend
+
+
+def _is_usable(place: str) -> bool:
+    """Whether Matplotlib can write in its folder at that place."""
+    folder = Path(place, "matplotlib")
+    try:
+        folder = folder.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a loop of links; no home
+        return False
+    return os.access(folder, os.W_OK)
 
 
 @contextlib.contextmanager
