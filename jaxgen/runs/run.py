@@ -665,7 +665,7 @@ class Run:
             The files.
 
         Errors:
-            SettingError: the run has several seeds, or the number is below 1.
+            SettingError: the run has several seeds, the number is below 1, or the folder no path.
             WriteError: the disk is full or may not be written to.
 
         Example:
@@ -674,6 +674,12 @@ class Run:
             ['rbm.safetensors', 'sample.stablehlo', 'encode.stablehlo']
         """
         require_whole("num", num, 1)
+        if not isinstance(folder, str | Path) or "\0" in str(folder):
+            raise SettingError(
+                expected="a folder to write to, a text or a Path",
+                found=shown(folder),
+                remedy='name one: run.export("exported")',
+            )
         params, state, place = self.params, self.state, Path(folder)
         make_folder(place)
         written = []

@@ -625,3 +625,6 @@ def test_an_impossible_export_writes_nothing(tmp_path: Path) -> None:
         run.export(tmp_path / "out", num=0)
     one_line(error)
     assert not (tmp_path / "out").exists()
+    for folder in ("a\0b", 3, None):
+        with pytest.raises(SettingError, match="expected a folder to write to"):
+            run.export(folder)  # type: ignore[arg-type]
