@@ -199,7 +199,8 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
     page = (folder / "report.html").read_text()
     (epoch,) = {*re.findall(r"<title>.*stopped: epoch (.*) of 60</title>", page)}
     assert 30 < float(epoch) < 60
-    assert page.count("data:image/png") == 4  # the test error, and three metrics of CD-1
+    pictures = seeds.count("1") + 1  # of each seed, drawn when it stopped
+    assert page.count("data:image/png") == 4 + pictures  # the test error, and three of CD-1
     assert not (folder / "summary.json").exists()
     assert call(*flags, "--resume") == 0
     assert "stopped: epoch" not in (folder / "report.html").read_text()
