@@ -86,7 +86,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.dbn": "the lab's DBN on MNIST: 2 to 3 minutes",
-    "python -m experiments.dbn --quick": "the whole path on small scans: under a minute",
+    "python -m experiments.dbn --quick": "the whole path on small scans: 20 seconds",
 }
 
 
@@ -146,7 +146,7 @@ EXPERIMENT = Experiment(
     ),
     comparison=Comparison(order=None),  # wake_sleep trains it
     headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
-    successor=("experiments.wake_sleep", "--dbn={folder}"),
+    successor=("experiments.wake_sleep", "--dbn", "{folder}"),
     examples=EXAMPLES,
 )
 

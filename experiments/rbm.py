@@ -38,12 +38,14 @@ from experiments.lab.rbm.training import (
     learner_for,
     make_evaluator,
     rate,
+    samples_so_far,
     with_decay,
 )
 from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
+from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.errors import DataError
@@ -51,6 +53,7 @@ from jaxgen.evaluation.monitors import rbm_monitors
 from jaxgen.files import make_folder
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import Figure, number
+from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
 
@@ -96,14 +99,15 @@ PRESETS = {
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {
-    "epochs": 200,
+    "epochs": 60,
     "batch_size": 20,
     "dataset": "digits",
-    "model": {  # CD-1 draws ones and nines of the digits, centred PCD at rate 0.05 one grey mean
-        "num_hidden": 200,
+    "base_rates": True,  # from biases of 0 two thirds of the units end always or never on
+    "schedule": "falling",
+    "model": {  # CD-1 draws ones and nines of the digits
+        "num_hidden": 64,
         "persistent": True,
         "centred": True,
-        "learning_rate": 0.02,
         "init_scale": 0.01,
     },
 }
@@ -117,12 +121,15 @@ def train(args: Args, session: Session) -> Result:
     """Trains the RBM."""
     args = with_decay(args, session.dataset)
     evaluate = make_evaluator(rbm_monitors, args.model.binarize, session.dataset)
+    learner = learner_for(args, session.dataset)
     return train_in_session(
         args,
-        learner_for(args, session.dataset),
+        learner,
         session,
         dataclasses.asdict(args.model) | ({"base_rates": True} if args.base_rates else {}),
         lambda state: evaluate(state.params),
+        pictures=samples_so_far(learner),
+        at_intervals=False,
         shown=SHOWN,
     )
 
@@ -161,10 +168,12 @@ def report(args: Args, session: Session, result: Result) -> Path:
     learner = rbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
+    log = metrics_log.read_lines(folder / metrics_log.NAME, result.step)
+    short = tasks.too_short(trained, *series(log, "test_reconstruction_error"))
     others = beside.beside(args, session, samples, kept_samples(session))
     further, absent = elsewhere(args, study.tasks_of(config))
     sections = [
-        *tasks.drawn_samples(trained, samples, looks, others),
+        *tasks.drawn_samples(trained, samples, looks, others, short),
         *tasks.tasks(trained),
         *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),

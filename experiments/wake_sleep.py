@@ -24,7 +24,12 @@ from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs
 from experiments.lab.drawing import Drawing, error_curve, sample_sheet
-from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
+from experiments.lab.rbm.training import (
+    GenerationArgs,
+    input_in_words,
+    make_evaluator,
+    samples_so_far,
+)
 from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
@@ -93,7 +98,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.wake_sleep": "a DBN on MNIST and its fine-tuning: 4 minutes",
-    "python -m experiments.wake_sleep --quick": "the whole path on small scans: under a minute",
+    "python -m experiments.wake_sleep --quick": "the whole path on small scans: 25 seconds",
 }
 
 
@@ -123,7 +128,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
     inner_session = alone._replace(record=record)
     result = dbn.train(inner, inner_session)
     if args.cluster.first:
-        seeds.report(inner, inner_session, result, dbn.report)
+        seeds.report(dbn.EXPERIMENT, inner, inner_session, result)
     trained: Layers = result.state.params
     return trained
 
@@ -153,6 +158,8 @@ def fine_tune(stack: Layers, args: TuningArgs, session: Session) -> Result:
         dataclasses.asdict(config) | {"dbn": checkpoint.digest(stack)},
         measure,
         start_from(lambda key, given: learner_from(given).init(key), session.seeds, stack),
+        pictures=samples_so_far(learner_from()),
+        at_intervals=False,
         shown=SHOWN,
     )
 

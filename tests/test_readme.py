@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import pytest
 import tyro
 from support.helpers import ROOT
 
 from experiments import rbm, reproduce
+from experiments.__main__ import examples
+from experiments.lab import samples
 from experiments.running import artifacts, cli
 from experiments.running.experiment import Experiment, find
 from experiments.running.session import Session
-from jaxgen.training import Result
+from jaxgen import data, training
+from jaxgen.training import Result, Schedule
 
 README, CONTRIBUTING, CHANGELOG = (
     ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")
@@ -133,6 +137,28 @@ def test_a_wrong_command_line_is_noticed(command: str, capsys: pytest.CaptureFix
     capsys.readouterr()
 
 
+def test_times_are_those_of_the_list_of_commands() -> None:
+    """`EXAMPLES` of a command is the one place that has them; a table of commands repeats it."""
+    known = {
+        command: words.rpartition(": ")[2]
+        for path in (ROOT / "experiments").glob("*.py")
+        for command, words in examples(path).items()
+    }
+    found = 0
+    for page in PAGES:
+        place = None
+        for line in page.read_text().splitlines():
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if "time on two cores" in cells:
+                place = cells.index("time on two cores")
+            elif not cells:
+                place = None
+            elif place and (command := {cell.strip("`") for cell in cells} & {*known}):
+                assert cells[place] == known[command.pop()], f"{page}: {line}"
+                found += 1
+    assert found > 10
+
+
 # ---- Python
 
 
@@ -171,8 +197,13 @@ def test_python_code_runs(
 ) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(digits_root))
     monkeypatch.chdir(place)
+    if page != README:  # which trains the same for as long as it does
+        short = lambda num_epochs, batch_size: Schedule(min(num_epochs, 2), batch_size)  # noqa: E731
+        monkeypatch.setattr(training, "Schedule", short)
     names = run(page)
     if page == README:
+        images = np.asarray(names["trained_here"])
+        assert samples.measure(images, data.load("digits")).verdict == "near the data"
         for images in (names["trained_here"], names["from_a_run"]):
             assert images.shape == (10, 28, 28, 1)
             assert isinstance(images, jax.Array)

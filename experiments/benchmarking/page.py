@@ -101,7 +101,7 @@ def name_of(row: Row) -> str:
 def ratios(rows: list[dict[str, Any]]) -> Columns:
     """A column for each baseline that has run."""
     return {
-        f"ratio to {title} (range)": partial(ratio_text, name=baseline)
+        f"time of jaxgen / {title} (range)": partial(ratio_text, name=baseline)
         for baseline, title in TITLES.items()
         if any(f"ratio_to_{baseline}" in row for row in rows)
     }

@@ -126,7 +126,7 @@ def table(cut: Cut, page: str) -> str:
     _require_all(cut, "column", cut.needed, titles)
     _require_all(cut, "row", cut.rows, [row[0] for row in rows])
     chosen = [row for row in rows if not cut.rows or row[0] in cut.rows]
-    ratios = [title for title in titles if cut.ratios and title.startswith("ratio to ")]
+    ratios = [title for title in titles if cut.ratios and title.startswith("time of jaxgen / ")]
     kept = [index for index, title in enumerate(titles) if title in (*cut.needed, *ratios)]
     lines = [[line[i].partition(f" {cut.bracket}")[0] for i in kept] for line in (titles, *chosen)]
     return markdown(Table(lines[0], lines[1:]))

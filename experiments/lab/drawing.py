@@ -30,6 +30,8 @@ NUM_ROWS, NUM_PER_CLASS = 20, 10
 
 STILL = 0.02
 """An error that changes by more than this part in the last quarter of the epochs still moves."""
+LEAST_MEASURES = 4
+"""Measures of a curve whose last quarter is looked at."""
 
 
 def mean_image_error(dataset: Dataset) -> float:
@@ -79,14 +81,14 @@ class Drawing(NamedTuple):
             name: of the file, without its ending.
             figure: without a title of its own.
             title: the caption.
-            alt: what is to be seen; the caption, if it says that already.
+            alt: what is to be seen; that of the figure itself where none is given.
             width: in the grid of the page; None is that of the figure itself.
         """
         folder = self.folder / "figures"
         make_folder(folder)
         path = figures.save(figure, folder / f"{name}.png")
         own: Width = "half" if figure.get_figwidth() <= figures.HALF else "full"
-        return Figure(path, title, alt or title, width or own)
+        return Figure(path, title, alt or str(figure.get_label()), width or own)
 
     def images(self, visible: Any) -> np.ndarray:
         """Visible units [N, V] as images [N, H, W, C]."""
@@ -202,13 +204,25 @@ def error_curve(
     )
 
 
+def last_change(epochs: Sequence[float], values: Sequence[float]) -> float | None:
+    """By what part an error changes in the last quarter of its curve.
+
+    None of fewer than `LEAST_MEASURES`, which show too little of a curve.
+    """
+    if len(values) < LEAST_MEASURES:
+        return None
+    quarter = epochs[-1] - (epochs[-1] - epochs[0]) / 4
+    earlier = [value for epoch, value in zip(epochs, values, strict=True) if epoch <= quarter]
+    return values[-1] / earlier[-1] - 1 if earlier[-1] else 0.0
+
+
 def _last_part(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
     """Whether errors still move in the last quarter of their curves, in words."""
     words = []
-    for name, (epochs, values) in curves.items():
-        quarter = epochs[-1] - (epochs[-1] - epochs[0]) / 4
-        earlier = [value for epoch, value in zip(epochs, values, strict=True) if epoch <= quarter]
-        change = values[-1] / earlier[-1] - 1 if earlier and earlier[-1] else 0.0
+    for name, curve in curves.items():
+        if (change := last_change(*curve)) is None:
+            words.append(f"{name} has too few measures to show it")
+            continue
         moves = "still falls" if change < -STILL else "rises" if change > STILL else "has settled"
         words.append(f"{name} {moves} ({change:+.1%})")
     return f"In the last quarter of the epochs: {', '.join(words)}." if words else ""

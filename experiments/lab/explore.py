@@ -113,7 +113,7 @@ def of_net(
     widget, precision = found
     chain = (
         "The chain draws h ~ p(h|v), then v ~ p(v|h). Held pixels, which are tinted, are put back "
-        "after every step, so the others are drawn given these."
+        "after every step as the picture had them, so the others are drawn given these."
     )
     if net.generative:
         chain = (

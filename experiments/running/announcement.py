@@ -7,13 +7,12 @@ from typing import Any
 
 from experiments.running.args import RunArgs, changes
 from experiments.running.cluster import chosen_devices
+from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
 from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary
-
-NUM_HEADLINES = 3
 
 
 def aligned(rows: Mapping[str, str]) -> str:
@@ -41,21 +40,34 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
             "training": f"{args.epochs} epochs, batch {args.batch_size}, "
             f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",
             "device": f"{len(devices)} x {kind}" if len(devices) > 1 else own,
-            "folder": str(session.root),
+            "folder": fitting(str(session.root), behind=len("training  ")),
         }
     )
 
 
-def outcome(experiment: Experiment[Any], args: RunArgs, session: Session, page: Path) -> str:
-    """The headline numbers of a finished run, the next command, and where its page is.
+def outcome(
+    experiment: Experiment[Any],
+    args: RunArgs,
+    session: Session,
+    page: Path,
+    times: Mapping[str, float],
+) -> str:
+    """The headline numbers of a run, its times, the next command, and where its page is.
 
     The last line is ``report: PATH``, which programs look for.
+
+    Args:
+        experiment: what was run.
+        args: its settings.
+        session: its place.
+        page: the file.
+        times: seconds of each part of the run.
     """
-    metrics = read_summary(session.root).get("metrics", {})
-    names = [name for name in experiment.headlines if name in metrics] or [*metrics]
-    rows = {name: _value(metrics[name]) for name in names[:NUM_HEADLINES]}
+    metrics = experiment.headline(read_summary(session.root).get("metrics", {}))
+    rows = {name: _value(found) for name, found in metrics.items()}
     lines = [
         aligned(rows),
+        f"time: {', '.join(f'{name} {clock(seconds)}' for name, seconds in times.items())}",
         f"next: {next_command(experiment, args, session)}",
         f"open: {page.absolute().as_uri()}",
         f"report: {page}",
@@ -84,5 +96,10 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
         words = [word.format(folder=session.root) for word in experiment.successor]
         if args.dataset != "auto":
             given["--dataset"] = args.dataset
-    flags = [f"{flag}={value}" for flag, value in given.items() if value]
+    flags = [word for flag, value in given.items() if value for word in _typed(flag, str(value))]
     return shlex.join(["python", "-m", *words, *flags])
+
+
+def _typed(flag: str, value: str) -> list[str]:
+    """A flag and its value as people type them; a value that looks like a flag needs `=`."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]

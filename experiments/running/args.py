@@ -55,7 +55,7 @@ class RunArgs:
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
     quick: bool = False
-    """The whole path in ten seconds to two minutes: few epochs on the embedded digits."""
+    """The whole path in a minute at most: few epochs on the embedded digits."""
     deterministic: bool = False
     """Ask an accelerator for deterministic kernels and full float32 products."""
     tensorboard: bool = False

@@ -1,6 +1,7 @@
 """The files of every run: samples, parameters, a page and, last, a summary."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import jax
 import numpy as np
 
 from experiments.running.args import RunArgs
+from experiments.running.console import turn_to
+from experiments.running.experiment import find
 from experiments.running.session import Session
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
-from jaxgen.report.page import Absent, Headline, Link, Section, number
+from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
@@ -32,20 +35,19 @@ QUICK = (
 )
 
 
-def lead(args: RunArgs, session: Session, model: str = "") -> list[str]:
+def lead(args: RunArgs, session: Session, num_steps: int, model: str = "") -> list[str]:
     """What was trained, in the words at the top of a page."""
     num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
     trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
-    trained += f"epochs, batch {args.batch_size}, "
+    trained += f"epochs, batch {args.batch_size}, {num_steps:,} updates, "
     trained += f"seed {args.seed}." if model else f"seeds {seeds} in one program."
     words = [f"{model[:1].upper()}{model[1:]}."] if model else []
     return [*words, trained, *([QUICK] if args.quick else [])]
 
 
-def headline(values: Mapping[str, str], note: str = "") -> list[Headline]:
-    """The first three numbers by name, those of test images and of samples before others."""
-    names = sorted(values, key=lambda name: not name.startswith(("test_", "sample_")))
-    return [Headline(name.replace("_", " "), values[name], note) for name in names[:3]]
+def in_words(name: str) -> str:
+    """The name of a metric as prose has it."""
+    return name.replace("_", " ")
 
 
 def facts(session: Session, result: Result) -> dict[str, str | Link]:
@@ -90,10 +92,12 @@ def summary(
 
 def write_samples(args: RunArgs, session: Session, learner: Learner, result: Result) -> np.ndarray:
     """Draws the first samples of the run's seed, and keeps them in `samples.npz`."""
+    turn_to("samples")
     key = named_key(jax.random.key(args.seed), "sample")
     images = jax.jit(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
     with appearing_whole(session.folder / "samples.npz") as file:
         np.savez_compressed(file, images=images)
+    turn_to("figures")
     return np.asarray(images)
 
 
@@ -105,7 +109,8 @@ def measures_fact(folder: Path, digest: str) -> str | Link:
         measured = None
     if measured == digest and (folder / MEASURES_PAGE).exists():
         return Link("likelihood, samples and features in numbers", MEASURES_PAGE)
-    return f"python -m experiments.compare {folder} writes {MEASURES_PAGE} here"
+    command = f"python -m experiments.compare {shlex.quote(str(folder))}"
+    return f"{code(command)} writes {MEASURES_PAGE} here"
 
 
 def write(
@@ -121,19 +126,23 @@ def write(
 ) -> Path:
     """Writes parameters, page and, last, the summary, whose presence marks a whole run.
 
-    `numbers` stand at the top of the page; by default three of the metrics.
+    `numbers` stand at the top of the page; by default the headlines of the experiment.
     """
+    turn_to("page")
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
     safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
     head = facts(session, result)
+    if not numbers:
+        shown = find(session.experiment).headline(metrics)
+        numbers = [Headline(in_words(name), number(value)) for name, value in shown.items()]
     page = report.write_page(
         folder / "report.html",
         title,
         facts=head,
         sections=sections,
-        lead=lead(args, session, model),
-        headline=numbers or headline({name: number(x) for name, x in metrics.items()}),
+        lead=lead(args, session, result.step, model),
+        headline=numbers,
         absent=absent,
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import jax
+import numpy as np
 import tyro
 from flax.traverse_util import flatten_dict
 
@@ -37,7 +39,7 @@ from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
 from jaxgen import data
-from jaxgen.data import Dataset
+from jaxgen.data import Dataset, Split
 from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expanded
 from jaxgen.nn.augment import TRANSFORMS, Policy
@@ -64,6 +66,7 @@ def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
     return dataclasses.replace(args, **values)
 
 
+REPORTING = "measuring and drawing the report"
 LISTS = {"--seeds": ("one seed or more", "0 1 2"), "--log": ("one service or more", "tensorboard")}
 """Flags that mean nothing without a word after them: what follows, with an example."""
 WORDS = tyro.constructors.ConstructorRegistry()
@@ -134,14 +137,16 @@ def parse(
     quick: Mapping[str, Any],
     argv: Sequence[str],
     examples: Mapping[str, str] = MappingProxyType({}),
+    choice: Choice | None = None,
 ) -> AnyArgs:
-    """Parses flags over a preset, by default the first one; `quick` values stand between.
+    """Parses flags over a preset, that of the choice or the first one; `quick` stands between.
 
-    `--help` shows the flags in groups, and ends the program.
+    `--help` shows the flags in groups, with the values of the preset, and ends the program.
     """
-    name = next(iter(presets))
+    name = choice.preset if choice else next(iter(presets))
     for index, flag in enumerate(argv):
         if typed("--preset", [flag]):
+            choice = None
             name = flag.partition("=")[2] if "=" in flag else "".join(argv[index + 1 : index + 2])
         elif flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
             words, example = LISTS[flag]
@@ -158,11 +163,18 @@ def parse(
         )
     default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
     omit = (tyro.conf.OmitArgPrefixes,)
-    if {"-h", "--help"} & {*argv}:
-        words = help_text.described(type(default), examples)
+    if asks_for_help(argv):
+        of = f"the preset {name}{' with --quick' if '--quick' in argv else ''}"
+        note = f"Defaults are those of {of}{choice.in_words() if choice else ''}."
+        words = help_text.described(type(default), examples, note)
         parse_flags(help_text.grouped(default), args=["--help"], config=omit, description=words)
     args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
     return args
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Whether a command line has the flag that shows the others."""
+    return bool({"-h", "--help"} & {*words})
 
 
 def typed(flag: str, words: Sequence[str]) -> bool:
@@ -190,12 +202,18 @@ def chosen(
         choice = Choice(earlier, "the run began with it")
     if not choice or (args.resume and choice.preset == args.preset):
         return args
-    other = f"; {choice.other}" if choice.other else ""
-    logger.info("preset %s, because %s%s", choice.preset, choice.reason, other)
-    given: RunArgs = parse(
-        experiment.presets, experiment.quick, ["--preset", choice.preset, *words]
-    )
+    logger.info("preset %s%s", choice.preset, choice.in_words())
+    given: RunArgs = parse(experiment.presets, experiment.quick, words, choice=choice)
     return given
+
+
+def plain_choice(experiment: Experiment[Any]) -> Choice | None:
+    """The preset of the command without a flag on this machine, whose data are MNIST's or so."""
+    images = np.broadcast_to(np.uint8(0), (60_000, 28, 28, 1))
+    split = Split(images, np.broadcast_to(np.int32(0), len(images)))
+    with contextlib.suppress(RuntimeError, AssertionError):  # JAX finds no device
+        return experiment.choose(experiment.default, Dataset("mnist", split, split, ""))
+    return None
 
 
 def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") -> int:
@@ -205,7 +223,7 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
     SIGINT and SIGTERM, which end the process at once; training saves first.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Handler()])
-    for noisy in ("absl", "jax", "orbax"):
+    for noisy in ("absl", "jax", "matplotlib", "orbax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     logging.captureWarnings(True)
     accept_any_text()
@@ -304,13 +322,16 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             session = session_for(experiment.name, args, dataset, folder)
             if args.cluster.first:
                 show(announcement.plan(experiment, args, session))
+            began = time.monotonic()
             with working("preparing"):
                 result = experiment.train(args, session)
+            trained = time.monotonic()
         if args.cluster.first:
             args = dataclasses.replace(args, cluster=args.cluster.alone())
-            with working("measuring and drawing the report"):
-                page = seeds.report(args, session, result, experiment.report)
-            show(announcement.outcome(experiment, args, session, page))
+            with working(REPORTING):
+                page = seeds.report(experiment, args, session, result)
+            times = {"training": trained - began, REPORTING: time.monotonic() - trained}
+            show(announcement.outcome(experiment, args, session, page, times))
 
 
 def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:
@@ -346,7 +367,10 @@ def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:
 
     def act() -> None:
         flags = sys.argv[1:]
-        given = args or parse(experiment.presets, experiment.quick, flags, experiment.examples)
+        choice = plain_choice(experiment) if asks_for_help(flags) else None
+        given = args or parse(
+            experiment.presets, experiment.quick, flags, experiment.examples, choice
+        )
         execute(experiment, given, None if args else flags)
 
     try:

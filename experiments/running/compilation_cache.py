@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import filelock
@@ -42,10 +43,17 @@ def folder() -> Path:
 def keep_programs() -> None:
     """Keeps what this process compiles, and takes what earlier ones did.
 
-    Without a cache, and without a word, where JAX's settings ask for another or none, and where
-    there is no folder that is this user's alone: what lies there is run.
+    Without a cache where JAX's settings ask for another or none, and where there is no folder that
+    is this user's alone, because what lies there is run. A line says so of a folder that cannot be
+    used, in the place of JAX's own for each program.
     """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    if given := jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        try:
+            Path(given).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=given).close()
+        except OSError as error:
+            _warn(given, error, "JAX_COMPILATION_CACHE_DIR")
+            jax.config.update("jax_compilation_cache_dir", None)
         return
     place = folder()
     try:
@@ -53,12 +61,23 @@ def keep_programs() -> None:
         if not is_own(place):
             return
         mend(place)
-    except (OSError, filelock.Timeout) as error:
+    except filelock.Timeout as error:
         logger.debug("no compiled programs are kept in %s: %s", place, error)
+        return
+    except OSError as error:
+        _warn(platformdirs.user_cache_path("jaxgen"), error, "XDG_CACHE_HOME")
         return
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
+
+
+def _warn(place: object, error: OSError, variable: str) -> None:
+    logger.warning(
+        "compiled programs are not kept for the next start, because %s cannot be written (%s); %s "
+        "names another folder",
+        *(place, error.strerror or error, variable),
+    )
 
 
 def is_own(place: Path) -> bool:

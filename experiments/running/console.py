@@ -119,7 +119,7 @@ def live(text: Text) -> Iterator[None]:
         with _lock:
             _live.pop()
             if _live and isinstance(_live[-1], Stage):
-                _live[-1].restart()
+                _live[-1].come_back()
             if _drawn:
                 _draw("")
         if thread.ident:
@@ -164,7 +164,12 @@ class Stage:
 
     def restart(self) -> None:
         """Sets the clock to 0."""
-        self._began = time.monotonic()
+        self._began, self._back = time.monotonic(), False
+
+    def come_back(self) -> None:
+        """Begins again after what stood in its place; it shows from `TICK_S` on, if it lasts."""
+        self.restart()
+        self._back = True
 
     def turn_to(self, part: str) -> None:
         """Begins a part of it."""
@@ -173,9 +178,10 @@ class Stage:
 
     def __call__(self, width: int) -> str:
         """What it is, its part and the clock; what does not fit is cut between words."""
-        if not (self._whole or self._part):
+        seconds = time.monotonic() - self._began
+        if not (self._whole or self._part) or (self._back and seconds < TICK_S):
             return ""
-        behind = f"  {clock(time.monotonic() - self._began)}"
+        behind = f"  {clock(seconds)}"
         if self._detail:
             behind = f"  {self._detail()}{behind}"
         room = width - len(behind)
@@ -190,6 +196,19 @@ def fitted(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     return f"{text[: width - 3].rpartition(' ')[0] or text[: width - 3]}..."
+
+
+def shortened(text: str, width: int) -> str:
+    """A text that is at most so wide, if need be without its middle, as a path is."""
+    if len(text) <= width:
+        return text
+    end = 2 * (width - 3) // 3  # a folder's own name says more than where it lies
+    return f"{text[: width - 3 - end]}...{text[-end:]}"
+
+
+def fitting(path: str, behind: int) -> str:
+    """A path as a line of a terminal holds it behind so many columns; whole in a file or a pipe."""
+    return shortened(path, columns() - behind) if sys.stdout.isatty() else path
 
 
 def wrapped(text: str) -> str:
@@ -215,14 +234,20 @@ def working(text: str = "", detail: Callable[[], str] | None = None) -> Iterator
         _stages.pop()
 
 
+def turn_to(part: str) -> None:
+    """Shows on a terminal that a part of what is computed begins; a file or pipe gets nothing."""
+    if _stages and is_terminal():
+        _stages[-1].turn_to(part)
+        redraw()
+
+
 class Handler(logging.Handler):
     """Log records as lines on standard error; those of `STAGES` as the live line of a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a record."""
         if record.name == STAGES and _stages and is_terminal():
-            _stages[-1].turn_to(record.getMessage())
-            redraw()
+            turn_to(record.getMessage())
         else:
             write_line(wrapped(self.format(record)))
 

@@ -22,6 +22,8 @@ from jaxgen.learner import Learner
 from jaxgen.training import Result
 
 A = TypeVar("A", bound=RunArgs)
+V = TypeVar("V")
+NUM_HEADLINES = 3
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """[H, W, C] of a data set's images."""
@@ -35,6 +37,10 @@ class Choice(NamedTuple):
     """After "because": of the data or the device."""
     other: str = ""
     """A preset that may be wanted in its place, and for what; in the line that tells the choice."""
+
+    def in_words(self) -> str:
+        """The reason, and the other preset if there is one, behind the name of the preset."""
+        return f", because {self.reason}{f'; {self.other}' if self.other else ''}"
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,18 @@ class Experiment(Generic[A]):
     benchmark: Benchmark[A] = field(default_factory=Benchmark)
     comparison: Comparison = field(default_factory=Comparison)
     headlines: tuple[str, ...] = ()
-    """Metrics of `summary.json` that a finished run shows, three of them; the first ones there
-    where none is named."""
+    """Metrics of `summary.json` that the last lines of a run show, and the page of several seeds,
+    three of them; the first ones there where none is named."""
     successor: tuple[str, ...] = ()
     """The module to run next, and its flags, with the run's ``{folder}``; `compare` where none is
     named."""
     examples: Mapping[str, str] = field(default_factory=dict)
     """Command lines that `--help` shows, to what each does and the time that it takes."""
+
+    def headline(self, metrics: Mapping[str, V]) -> dict[str, V]:
+        """The metrics of `headlines` that there are, by name; the first ones where none is."""
+        names = [name for name in self.headlines if name in metrics] or [*metrics]
+        return {name: metrics[name] for name in names[:NUM_HEADLINES]}
 
     @property
     def default(self) -> A:

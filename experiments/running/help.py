@@ -38,12 +38,16 @@ def examples_in_words(examples: Mapping[str, str]) -> str:
     return "\n".join(["Examples, with their time on two cores:", *lines])
 
 
-def described(kind: type, examples: Mapping[str, str]) -> str:
-    """The first paragraph of a dataclass's docstring, and examples."""
+def described(kind: type, examples: Mapping[str, str], note: str = "") -> str:
+    """The first paragraph of a dataclass's docstring, examples, and a note on what follows."""
     text = inspect.getdoc(kind) or ""
     # Tyro joins lines that begin with a letter.
-    words = textwrap.fill(text.partition("\n\n")[0], 78, subsequent_indent="  ")
-    return f"{words}\n\n{examples_in_words(examples)}" if examples else words
+    words, note = (
+        textwrap.fill(each, 78, subsequent_indent="  ")
+        for each in (text.partition("\n\n")[0], note)
+    )
+    shown = examples_in_words(examples) if examples else ""
+    return "\n\n".join(filter(None, [words, shown, note]))
 
 
 def field_docstrings(kind: type) -> dict[str, str]:

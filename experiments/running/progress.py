@@ -106,12 +106,23 @@ def _pace(seconds_per_step: float) -> str:
 
 
 def bar_line(
-    progress: Progress, seconds_per_step: float | None, words: Sequence[str], width: int
+    progress: Progress,
+    seconds_per_step: float | None,
+    words: Sequence[str],
+    width: int,
+    steady: Callable[[int, str], str] = lambda _, text: text,
 ) -> str:
     """Epoch, bar, rate, time left and metrics, as many of these as `width` columns hold.
 
     What does not fit is left out, and nothing is cut: first the third metric, then the bar, then
     metrics and rate.
+
+    Args:
+        progress: where the run is.
+        seconds_per_step: None if it is not known yet.
+        words: metrics with their names.
+        width: of the terminal.
+        steady: pads the text at a place behind the bar, so that the bar does not jump.
     """
     num_epochs = progress.num_steps // progress.steps_per_epoch
     digits = 1 if num_epochs < 100 else 0
@@ -120,15 +131,17 @@ def bar_line(
     if seconds_per_step is not None:
         seconds = (progress.num_steps - progress.step) * seconds_per_step
         pace, left = [_pace(seconds_per_step)], [f"{console.clock(seconds)} left"]
+    behind = [steady(place, text) for place, text in enumerate([*pace, *left, *words[:3]])]
+    whole = epoch.ljust(len(f"epoch {num_epochs:.{digits}f}/{num_epochs}"))
     for num in (3, 2):
-        tail = "  ".join([*pace, *left, *words[:num]])
-        rest = len(f"{epoch} || {tail}")
+        tail = "  ".join(behind[: len([*pace, *left]) + num])
+        rest = len(f"{whole} || {tail}")
         if rest + LEAST_BAR <= width:
             line: str = tqdm.format_meter(
                 *(progress.step, progress.num_steps, 0.0),
                 ncols=min(width, rest + MOST_BAR),
                 ascii="utf" not in str(sys.stderr.encoding).lower(),
-                bar_format=f"{epoch} |{{bar}}| {tail}",
+                bar_format=f"{whole} |{{bar}}| {tail}",
             )
             return line
     parts = (
@@ -156,13 +169,20 @@ class Display:
         self._values: dict[str, Any] = {}
         self._shown_at = -math.inf
         self._first: tuple[int, float] | None = None
+        self._widest: dict[int, int] = {}
 
     def __call__(self, width: int) -> str:
         """The line for a terminal of so many columns."""
         if self._progress is None:
             return self._compiling(width)
         words = _words(self._values, self._shown, 3)
-        return bar_line(self._progress, self._seconds_per_step(self._progress), words, width)
+        pace = self._seconds_per_step(self._progress)
+        return bar_line(self._progress, pace, words, width, self._steady)
+
+    def _steady(self, place: int, text: str) -> str:
+        """A text as wide as the widest at its place so far."""
+        self._widest[place] = max(len(text), self._widest.get(place, 0))
+        return text.ljust(self._widest[place])
 
     def update(self, progress: Progress) -> None:
         """Shows the step of the run, and once a warning if it takes long."""
@@ -215,7 +235,7 @@ class Display:
         self._shown_at = time.monotonic()
 
 
-def _pictures(folder: Path, progress: Progress, images: np.ndarray, look: bool) -> None:
+def write_pictures(folder: Path, progress: Progress, images: np.ndarray, look: bool) -> None:
     """Writes images of the state as a sheet: the latest, one per epoch, and one per look."""
     epoch, rest = divmod(progress.step, progress.steps_per_epoch)
     make_folder(folder / "progress")
@@ -258,7 +278,7 @@ def watching(
         drawn = watch.pictures if ended or look else None
         sheets = drawn(progress.state) if drawn else {}
         for where, images in sheets.items():
-            _pictures(where, progress, images, look)
+            write_pictures(where, progress, images, look)
         if look:
             watch.page(progress)
         if values:

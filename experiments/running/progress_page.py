@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.running.args import RunArgs
+from experiments.running.artifacts import in_words
 from experiments.running.console import clock
 from experiments.running.session import Session
 from experiments.running.signals import temporary_folder
@@ -24,7 +25,7 @@ def write(
     args: RunArgs,
     session: Session,
     progress: Progress,
-    shown: Sequence[str],
+    shown: Mapping[str, str],
     stopped: bool = False,
 ) -> Path | None:
     """Writes `report.html` in the root of a run in training; returns it.
@@ -36,7 +37,7 @@ def write(
         args: the flags.
         session: the run; the page names the part of it that is in training.
         progress: where the training is.
-        shown: metrics that are drawn before the others.
+        shown: metrics that are drawn before the others, and what they are called.
         stopped: whether the training has ended before its last step.
     """
     page = session.root / "report.html"
@@ -57,7 +58,7 @@ def write(
         f"seed {', '.join(map(str, session.seeds))}",
         "command": run_manifest.command(),
     }
-    title = f"{session.experiment} on {session.dataset.name}{part}, {state}: {where}"
+    title = f"{session.title}{part}, {state}: {where}"
     lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
     with temporary_folder() as folder:  # the page has the curves in it
         sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
@@ -65,15 +66,15 @@ def write(
 
 
 def _pictures(session: Session) -> list[Section]:
-    """The newest images of the fixed codes, of a model that draws them in training."""
+    """The newest images of the model in training."""
     latest = [folder / "progress" / "latest.png" for folder in session.seed_folders]
-    alt = "sheet of the newest images of fixed codes"
+    alt = "a sheet of sixteen images side by side, as the model draws them now"
     there = [
-        Figure(path, f"The newest images of fixed codes, seed {seed}", alt)
+        Figure(path, f"The newest images, seed {seed}", alt)
         for seed, path in zip(session.seeds, latest, strict=True)
         if path.exists()
     ]
-    answer = "The newest images of codes that stay the same."
+    answer = "Codes, or the keys of chains, stay the same, so the images change by learning alone."
     return [Section("pictures", "Images", [answer], there, part="pictures")] if there else []
 
 
@@ -81,7 +82,7 @@ def _curves(
     session: Session,
     lines: Sequence[Mapping[str, Any]],
     progress: Progress,
-    shown: Sequence[str],
+    shown: Mapping[str, str],
     folder: Path,
 ) -> Section:
     """Curves of the first metrics, whose figures go to a folder, and the last values of all."""
@@ -93,12 +94,13 @@ def _curves(
     drawn = []
     curves = [name for name in names if sum(name in line for line in lines) > 1]
     for name in curves[:NUM_CURVES]:
-        title = name.replace("_", " ")
+        title = shown.get(name, in_words(name))
         figure = figures.curves(_series(session, lines, name), x="epoch", y=title)
         path = figures.save(figure, folder / f"{name}.png")
-        drawn.append(Figure(path, title, f"curve of {title} over the epochs"))
+        alt = str(figure.get_label())
+        drawn.append(Figure(path, f"{title[:1].upper()}{title[1:]}", alt))
     seeds = [f"seed {seed}" for seed in session.seeds]
-    rows = [[name, *map(number, _listed(values[name]))] for name in names]
+    rows = [[in_words(name), *map(number, _listed(values[name]))] for name in names]
     return Section("training", "The training so far", [], drawn, Table(["", *seeds], rows))
 
 

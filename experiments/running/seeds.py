@@ -9,13 +9,14 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from experiments.running import progress, seeds_page
 from experiments.running.args import RunArgs
 from experiments.running.console import show
+from experiments.running.experiment import Experiment
 from experiments.running.session import Session, seed_root, session_for
 from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
@@ -26,9 +27,6 @@ from jaxgen.training.loop import Result
 from jaxgen.training.seeds import unstack_seeds
 
 logger = logging.getLogger("jaxgen")
-
-Report: TypeAlias = Callable[[Any, Session, Result], Path]
-"""Writes the run folder of one trained seed; returns its page."""
 
 
 # ---- while they train
@@ -73,10 +71,10 @@ def split_log(session: Session, last_step: int) -> None:
 # ---- when they are trained
 
 
-def report(args: RunArgs, session: Session, result: Result, report_one: Report) -> Path:
+def report(experiment: Experiment[Any], args: RunArgs, session: Session, result: Result) -> Path:
     """Writes the run folder of each seed and, of several, the summary of all; returns the page."""
     if len(session.seeds) == 1:
-        return report_one(args, session, result)
+        return experiment.report(args, session, result)
     if getattr(args, "study", False):
         logger.info("the study is run for one seed after the other, %d times", len(session.seeds))
     states = unstack_seeds(result.state, len(session.seeds))
@@ -89,8 +87,8 @@ def report(args: RunArgs, session: Session, result: Result, report_one: Report) 
             show(f"seed {seed}, in {folder}: {note}")
             continue
         show(f"seed {seed}, in {folder}:")
-        report_one(alone, own, result._replace(state=state))
-    return seeds_page.write(args, session, result)
+        experiment.report(alone, own, result._replace(state=state))
+    return seeds_page.write(experiment, args, session, result)
 
 
 def _already_reported(args: RunArgs, session: Session, state: State) -> bool:

@@ -10,12 +10,14 @@ import numpy as np
 
 from experiments.running import artifacts
 from experiments.running.args import RunArgs
+from experiments.running.artifacts import in_words
 from experiments.running.console import show
+from experiments.running.experiment import Experiment
 from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Figure, Link, Section, Table, number
+from jaxgen.report.page import Figure, Headline, Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.summary import files_of
@@ -57,7 +59,7 @@ def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
     }
 
 
-def write(args: RunArgs, session: Session, result: Result) -> Path:
+def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: Result) -> Path:
     """Writes the page of all seeds and, last, their summary, whose presence marks a whole run."""
     found = summary(args, session, result)
     metrics, seeds = found["metrics"], ", ".join(map(str, session.seeds))
@@ -69,21 +71,24 @@ def write(args: RunArgs, session: Session, result: Result) -> Path:
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "command": run_manifest.command(),
     }
-    title = f"{session.experiment} on {session.dataset.name}: seeds {seeds}"
+    title = f"{session.title}: seeds {seeds}"
     sections = [
         measures(session, metrics),
         pages(session, found["digests"]),
         curves(session, metrics, result.step),
     ]
     note = f"mean and standard deviation over {len(session.seeds)} seeds"
-    shown = {name: f"{number(x['mean'])} ± {number(x['std'], 2)}" for name, x in metrics.items()}
+    headline = [
+        Headline(in_words(name), f"{number(x['mean'])} ± {number(x['std'], 2)}", note)
+        for name, x in experiment.headline(metrics).items()
+    ]
     page = report.write_page(
         session.folder / "report.html",
         title,
         facts=facts,
         sections=sections,
-        lead=artifacts.lead(args, session),
-        headline=artifacts.headline(shown, note),
+        lead=artifacts.lead(args, session, result.step),
+        headline=headline,
     )
     write_json(session.folder / "summary.json", found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
@@ -131,12 +136,12 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
         }
         names = {name for line in lines[f"seed {session.seeds[0]}"] for name in line}
         for name in (name for name in metrics if name in names):
-            words, part = name.replace("_", " "), "" if log.parent == Path() else f"{log.parent}_"
+            words, part = in_words(name), "" if log.parent == Path() else f"{log.parent}_"
             title = f"{part} {words}".replace("_", " ").strip().capitalize()
             curve = {seed: series(found, name) for seed, found in lines.items()}
             figure = figures.curves(curve, x="epoch", y=words)
             path = figures.save(figure, folder / f"seeds_{part}{name}.png")
-            shown.append(Figure(path, title, f"{title} over the epochs, one curve per seed"))
+            shown.append(Figure(path, title, str(figure.get_label())))
     return Section("training", "One curve per seed", [], shown, part="pictures")
 
 

@@ -11,6 +11,9 @@ from jaxgen.evaluation.measured import NUM_TEST, most_rows
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
 
+MOST_INITIALS = 5
+"""Letters of an experiment's name that is an abbreviation, as dcgan is."""
+
 
 class Session(NamedTuple):
     """The name of an experiment, its data, its seeds and its place, as `main` hands them over.
@@ -29,6 +32,13 @@ class Session(NamedTuple):
     if the settings and the checkpoints fit together."""
     part: str = ""
     """The part that is trained or reported now, a path in the root: "", "layer1", "dbn/layer1"."""
+
+    @property
+    def title(self) -> str:
+        """Model and data as a heading has them: short names of models are abbreviations."""
+        name = self.experiment
+        words = name.upper() if len(name) <= MOST_INITIALS else name.capitalize().replace("_", "-")
+        return f"{words} on {self.dataset.name}"
 
     @property
     def folder(self) -> Path:

@@ -90,8 +90,13 @@ def train_in_session(
 
     def draw_page(progress: Progress, stopped: bool = False) -> Path | None:
         with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
-            return progress_page.write(args, session, progress, [*shown], stopped)
+            return progress_page.write(args, session, progress, shown, stopped)
         return None
+
+    def draw_stopped(state: State) -> Path | None:
+        for folder, images in watch.pictures(state).items() if watch.pictures else ():
+            progress.write_pictures(folder, reached[0], images, look=True)
+        return draw_page(reached[0], stopped=True)
 
     def watched(progress: Progress) -> None:
         reached[:] = [progress._replace(state=None)]
@@ -128,7 +133,7 @@ def train_in_session(
     if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         with working("drawing the page"):
-            page = draw_page(reached[0], stopped=True) if reached else None
+            page = draw_stopped(result.state) if reached else None
         if page:
             show(f"page so far: {page}")
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one

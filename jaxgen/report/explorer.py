@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from jaxgen.report.page import Widget
+from jaxgen.report.page import Widget, embedded
 
 ImageShape = tuple[int, int, int]
 """[H, W, C], C one or three."""
@@ -84,7 +84,7 @@ class Packed(NamedTuple):
 
 def room(figures: Iterable[Path]) -> int:
     """Characters that a page with these figures has left for a model."""
-    return PAGE_BYTES - TEXT_BYTES - sum(_num_chars(path.stat().st_size) for path in figures)
+    return PAGE_BYTES - TEXT_BYTES - sum(len(embedded(path)) for path in figures)
 
 
 def pack(arrays: Sequence[Any], room: int) -> Packed | None:

@@ -4,16 +4,19 @@ Every function returns a `Figure`; `save` writes it, and a notebook shows it. Im
 [H, W, C] with one channel or the three of a colour, in [0, 1]; black is 0. No pyplot: figures hold
 no global state and need no screen. They have a style of their own, whatever a user has set for
 other figures. A figure is as wide as a page shows it, half a column or a whole one, so that its
-letters are of one size everywhere. Matplotlib takes half a second to import, so it waits until the
-first figure.
+letters are of one size everywhere, and its label (`get_label`) is its content in words, for who
+cannot see it. Matplotlib takes half a second to import, so it waits until the first figure.
 """
 
+import atexit
 import contextlib
 import functools
 import io
 import math
 import os
+import shutil
 import sys
+import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +63,18 @@ PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 
 
 def _import_matplotlib() -> None:
-    """Imports Matplotlib also where $MPLBACKEND names none, which ends a plain import."""
+    """Imports Matplotlib also where $MPLBACKEND names none, which ends a plain import.
+
+    Where its folders cannot be used, such as a loop of links, which ends the import of its fonts,
+    it gets one that is gone at the end of the process.
+    """
+    homes = {"XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config"}
+    own = os.environ.get("MPLCONFIGDIR")
+    places = [own] if own else [os.environ.get(x) or f"~/{home}" for x, home in homes.items()]
+    if sys.platform.startswith("linux") and not all(map(_is_usable, places)):
+        place = tempfile.mkdtemp(prefix="matplotlib-")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = place
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
@@ -69,6 +83,17 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
             with contextlib.suppress(ValueError, NameError):
                 matplotlib.rcParams["backend"] = backend
+
+
+def _is_usable(place: str) -> bool:
+    """Whether Matplotlib can write in its folder at that place."""
+    folder = Path(place, "matplotlib")
+    try:
+        folder = folder.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a loop of links; no home
+        return False
+    return os.access(folder, os.W_OK)
 
 
 @contextlib.contextmanager
@@ -232,6 +257,7 @@ def image_sheet(
     sheet = tile(_shades(images), columns)
     figure, axes = _canvas(sheet, title)
     _show(axes, sheet, "gray", (0.0, 1.0))
+    figure.set_label(f"a grid of {len(images)} images, {min(columns, len(images))} a row")
     return figure
 
 
@@ -268,12 +294,15 @@ def filter_sheet(
     sheet = tile(filters, columns or math.ceil(math.sqrt(len(filters))))
     bound = bound or colour_bound(filters)
     width = HALF if len(filters) <= MANY**2 else FULL
+    words = f"a grid of {len(filters)} filters"
     if sheet.ndim == 3:
         figure, axes = _canvas(sheet, title, width, below=0.3)
+        figure.set_label(f"{words}, grey where a weight is 0, bright where it is positive")
         _show(axes, np.clip(0.5 + 0.5 * sheet / bound, 0.0, 1.0), "RdBu_r", (0.0, 1.0))
         axes.set_xlabel(f"grey 0, full {bound:.2g}, dark -{bound:.2g}")
         return figure
     figure, axes = _canvas(sheet, title, width, right=0.65)
+    figure.set_label(f"{words}, white where a weight is 0, to red at {bound:.2g}, to blue below 0")
     shown = _show(axes, sheet, "RdBu_r", (-bound, bound))
     signed = bool(np.nanmin(filters) < 0)
     extend = "both" if signed else "max"
@@ -290,6 +319,9 @@ def heat_map(values: Float[np.ndarray, " units"], title: str = "", label: str = 
     figure, axes = _canvas(sheet, title, right=0.65)
     shown = _show(axes, sheet, "viridis", (0.0, 1.0))
     figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30, label=label)
+    low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
+    found = f"from {low:.2g} to {high:.2g}, the median {middle:.2g}"
+    figure.set_label(f"a square for each of {len(values)} units, coloured by its value: {found}")
     return figure
 
 
@@ -339,6 +371,9 @@ def rows_of(
         axes.tick_params(length=0, labelrotation=90.0 * upright, pad=1.0)
         for text in axes.get_xticklabels():
             text.set_parse_math(False)
+    columns = f", its columns {', '.join(heads)}" if heads else ""
+    names = "; ".join(f"{name} ({len(strip)})" for name, strip in strips.items())
+    figure.set_label(f"{len(strips)} rows of images, one below the other{columns}: {names}")
     return figure
 
 
@@ -373,7 +408,17 @@ def curves(
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend()
+    ends = [
+        f"{name} goes from {b[0]:.3g} at {a[0]:.3g} to {b[-1]:.3g} at {a[-1]:.3g}"
+        for name, (a, b) in lines.items()
+        if len(a)
+    ]
+    figure.set_label(f"curves of {y or 'values'} by {x or 'place'}: {'; '.join(ends) or 'none'}")
     return figure
+
+
+def _range(values: Float[np.ndarray, " num"]) -> str:
+    return f"from {np.min(values):.3g} to {np.max(values):.3g}"
 
 
 def _along(num: int) -> tuple[float, list[int]]:
@@ -401,6 +446,8 @@ def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str 
         axes.grid(axis="y", alpha=0.3)
         axes.set_xticks(ticks, map(str, ticks))
     rows[-1].set_xlabel("latent variable")
+    medians = [f"{name}, medians {_range(np.median(each, 0))}" for name, each in panels.items()]
+    figure.set_label(f"boxes, one a latent variable: {'; '.join(medians)}")
     return figure
 
 
@@ -433,6 +480,8 @@ def bars(
         text.set_parse_math(False)
     if any(marked):
         axes.legend()
+    called = f"{label or 'values'} of {len(values)}: {_range(values)}"
+    figure.set_label(f"bars, {called}{f'; {sum(map(bool, marked))} {note}' if any(marked) else ''}")
     return figure
 
 
@@ -467,6 +516,8 @@ def scatter(
         axes.scatter([], [], s=30, color=colour, label=called[label])
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=y)
+    groups = f" in {len(there)} colours: {', '.join(called.values())}" if rows else ""
+    figure.set_label(f"{len(points)} points in the plane{groups}")
     if rows:
         legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         for text in legend.get_texts():

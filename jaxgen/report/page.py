@@ -6,6 +6,7 @@ a phone and a screen, light and dark, and needs its script only to enlarge figur
 
 import base64
 import html
+import io
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image
 
 from jaxgen.files import write_atomically
 from jaxgen.report.formulas import mathml
@@ -30,7 +32,7 @@ _MARKUP = re.compile(
 
 _NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(e[-+]\d+)?( ?%)?( ?(±|\+-) ?[\d.,]+(e[-+]\d+)?)?$")
 _FORMULA = r"\$`([^`$]{1,400})`\$"
-_MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,200}})`")
+_MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,2000}})`")
 """A formula, or code, in a text of a page."""
 
 
@@ -56,6 +58,9 @@ scrolls."""
 COLUMNS: Mapping[Width, int] = {"third": 2, "half": 3, "full": 6}
 SMALL = 400
 """Pixels; pictures of fewer across are enlarged pixel by pixel."""
+
+LARGE_BYTES, WEBP_QUALITY = 300_000, 90
+"""Bytes of a PNG that a page has as it is; larger ones, which are photographs, are a tenth then."""
 
 Part = Literal["pictures", "tasks", "provenance"]
 """The parts of a page in their order: what the run made, the questions of the lab, the run's
@@ -128,6 +133,11 @@ def formula(latex: str) -> str:
     return f"$`{latex}`$"
 
 
+def code(text: str) -> str:
+    """A command as a part of a text, which pages set as code; text where it has a backtick."""
+    return text if "`" in text else f"`{text}`"
+
+
 def number(value: float, digits: int = 4) -> str:
     """A number with `digits` significant digits, and without an exponent if it is large."""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
@@ -160,9 +170,14 @@ def prose(text: str) -> Markup:
     return found + Markup.escape(text[end:])
 
 
-def _embedded(path: Path) -> str:
-    """A PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def embedded(path: Path) -> str:
+    """A PNG file as a data URL; of a large one, such as of colour images, a WebP of its pixels."""
+    content, kind = path.read_bytes(), "png"
+    if len(content) > LARGE_BYTES:
+        with Image.open(io.BytesIO(content)) as image, io.BytesIO() as buffer:
+            image.convert("RGB").save(buffer, "webp", quality=WEBP_QUALITY)
+            content, kind = buffer.getvalue(), "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _size(path: Path) -> Markup:
@@ -223,7 +238,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"embedded": _embedded, "size": _size, "prose": prose, "numeric": _numeric}
+    filters = {"embedded": embedded, "size": _size, "prose": prose, "numeric": _numeric}
     environment.filters |= filters | {"beside": _beside, "numbered": _numbered}
     ordered = sorted(sections, key=lambda section: get_args(Part).index(section.part))
     page = environment.get_template("report.html").render(

@@ -69,7 +69,7 @@ def load(folder: Path | str) -> Run:
 
     Example:
         >>> jaxgen.load("runs/rbm-digits-seed0")
-        <Run of rbm on digits, seed 0, in runs/rbm-digits-seed0>
+        <Run of rbm on digits, seed 0, 2 epochs, in runs/rbm-digits-seed0>
     """
     if not isinstance(folder, str | Path):
         raise SettingError(

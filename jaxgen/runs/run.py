@@ -56,6 +56,8 @@ stages = logging.getLogger("jaxgen.stages")
 LIKELIHOODS = "log_likelihood"
 MOST_NAMED = 10
 """Classes that an error names."""
+LONG_PATH = 40
+"""Letters of a path of which a line shows the end alone."""
 MOST_NUMBERS = 12
 """Metrics that a notebook shows."""
 
@@ -102,10 +104,15 @@ class Run:
     """The parameters, or None where the run has several seeds; `params` is the way to them."""
 
     def __repr__(self) -> str:
-        """The run in a line, without its arrays."""
+        """The run in a short line, without its arrays; of a long path the folder's own name."""
         seeds = ", ".join(str(run.seed) for run in self.seeds)
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
-        return f"<Run of {self.model} on {self.dataset_name}, {which}, in {self.folder}>"
+        if isinstance(epochs := self.settings.get("epochs"), int):
+            which += f", {shown(epochs)} epochs"
+        name, folder = printable(self.dataset_name, 40), str(self.folder)
+        if len(folder) > LONG_PATH:
+            folder = f".../{self.folder.name[-LONG_PATH:]}"
+        return f"<Run of {self.model} on {name}, {which}, in {folder}>"
 
     def _repr_html_(self) -> str | None:
         """The run as a notebook shows it: what was trained, its numbers, and its first samples."""
@@ -658,7 +665,7 @@ class Run:
             The files.
 
         Errors:
-            SettingError: the run has several seeds, or the number is below 1.
+            SettingError: the run has several seeds, the number is below 1, or the folder no path.
             WriteError: the disk is full or may not be written to.
 
         Example:
@@ -667,6 +674,12 @@ class Run:
             ['rbm.safetensors', 'sample.stablehlo', 'encode.stablehlo']
         """
         require_whole("num", num, 1)
+        if not isinstance(folder, str | Path) or "\0" in str(folder):
+            raise SettingError(
+                expected="a folder to write to, a text or a Path",
+                found=shown(folder),
+                remedy='name one: run.export("exported")',
+            )
         params, state, place = self.params, self.state, Path(folder)
         make_folder(place)
         written = []

@@ -43,7 +43,7 @@ def measured_page(file: str) -> str:
     cuts = [cut for cut in CUTS.values() if cut.page == file]
     titles = [*dict.fromkeys([title for cut in cuts for title in cut.needed])]
     names = [*dict.fromkeys([name for cut in cuts for name in cut.rows]), "a\\|b"]
-    titles = [*titles, "another", "ratio to Y (range)"]
+    titles = [*titles, "another", "time of jaxgen / Y (range)"]
     rows = [[name, *("2 [1, 3]" for _ in titles[1:-2]), "x", "2 (1 to 3)"] for name in names]
     return page(titles, rows) + "\n| another | table |\n"
 
@@ -67,7 +67,7 @@ def test_pages_keep_the_text_around_the_tables(root: Path) -> None:
     guide = (root / "docs" / "benchmark.md").read_text()
     lines = guide.splitlines()
     assert lines[:2] == ["a", "<!-- speed:begin -->"]
-    assert lines[2] == "| name | images/s | ratio to Y |"
+    assert lines[2] == "| name | images/s | time of jaxgen / Y |"
     assert lines[-3:] == ["| a\\|b | 2 [1, 3] | 2 |", "<!-- speed:end -->", "b"]
     readme = (root / "README.md").read_text()
     assert "a\\|b" not in readme  # a row that is not chosen
@@ -93,7 +93,11 @@ def test_marks_that_are_not_there_are_an_error(
 @pytest.mark.parametrize(
     ("titles", "rows", "message"),
     [
-        (["name", "ratio to Y"], [["rbm-lab", "2"]], "a column 'images/s' in the first table"),
+        (
+            ["name", "time of jaxgen / Y"],
+            [["rbm-lab", "2"]],
+            "a column 'images/s' in the first table",
+        ),
         (["name", "images/s"], [["a", "2"]], "a row 'rbm-lab' in the first table"),
         ([], [], "no table"),
     ],

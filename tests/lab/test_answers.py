@@ -1,8 +1,10 @@
 """The words of the lab's answers, in cases that are made so that the words must change."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,12 +14,17 @@ from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.gan import tasks as gan_tasks
 from experiments.lab.rbm import study
 from experiments.lab.rbm import tasks as rbm_tasks
+from experiments.lab.rbm.beside import Beside
+from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
 from experiments.lab.vae import study as vae_study
 from experiments.lab.vae import tasks as vae_tasks
+from experiments.lab.vae.training import TrainedVAE, measured
 from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.filters import KINDS, Filters, Kind
+from jaxgen.models import vae
+from jaxgen.report.page import Section
 
 # ---- samples beside test images
 
@@ -130,6 +137,33 @@ def test_idle_units_in_words(never: float, always: float, words: str) -> None:
     assert words in rbm_tasks.idle_in_words(never, always, 50)
 
 
+@pytest.mark.parametrize(
+    ("error", "epochs", "errors", "words"),
+    [
+        (0.3, [1, 2, 3, 4, 5], [0.3] * 5, "After 15 updates reconstructions are no better than"),
+        (0.01, [1, 2, 3], [0.03, 0.02, 0.01], "measured 3 times"),
+        (0.01, [1, 2, 3, 4, 5], [0.05, 0.03, 0.02, 0.012, 0.01], "fell by 17%"),
+        (0.01, [1, 2, 3, 4, 5], [0.05, 0.011, 0.0101, 0.0101, 0.01], ""),
+    ],
+)
+def test_a_training_too_short_for_a_finding(
+    error: float, epochs: list[float], errors: list[float], words: str, blobs: Dataset
+) -> None:
+    """Its page has that in the place of a finding about CD-1, and of other models."""
+    args = RBMArgs(epochs=5, batch_size=100)
+    measures, place = {"test_reconstruction_error": error}, drawing.Drawing(blobs, Path())
+    trained = rbm_tasks.TrainedRBM(args, {}, measures, place)
+    short = rbm_tasks.too_short(trained, epochs, errors)
+    assert words in short
+    assert bool(short) == bool(words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rbm_tasks, "sample_sheet", lambda *_: Section("samples", "", []))
+        others = Beside(["run python"])
+        found = rbm_tasks.drawn_samples(trained, np.zeros(1), FAR, others, short)
+    said = " ".join(found[1].answer)
+    assert ("finding about CD-1" in said) == ("run python" in said) == (not words)
+
+
 def test_chains_that_forget_and_chains_that_do_not() -> None:
     rng = np.random.default_rng(0)
     tenth, single = rng.normal(0.5, 0.02, (2, 10))
@@ -225,6 +259,24 @@ def test_generated_images_in_words(looks: tuple[Looks, Looks], words: str) -> No
 )
 def test_whether_a_bound_still_rises(elbos: list[float], words: str) -> None:
     assert words in vae_tasks.progress_in_words(elbos)
+
+
+def test_why_a_test_bound_stands_above_that_of_training(blobs: Dataset) -> None:
+    """Its images are easier, or the curve of training lags; only a measure alike tells which."""
+    nets = vae.nets(vae.Config(hidden_sizes=(2,), latent_size=2), blobs.image_shape)
+    params = vae.learner(nets.config, blobs.image_shape).init(jax.random.key(0)).params
+    test, none = measured(nets, blobs), np.zeros(0)
+
+    def said(found: float, last: float) -> list[str]:
+        measures, place = {"test_elbo": found}, drawing.Drawing(blobs, Path())
+        trained = TrainedVAE(nets, params, measures, place, test, none, none)
+        return vae_tasks.above_in_words(trained, [last])
+
+    assert said(-2.0, -1.0) == []
+    (easier,), (lags,) = said(-1.0, -2.0), said(-1e6, -2e6)
+    assert "easier" in easier
+    assert "mean over the updates" in lags
+    assert re.findall(r"-[\d.,]+\d", easier) == re.findall(r"-[\d.,]+\d", lags)  # of 100 images
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ ASKED = """(() => {
   const buttons = [...root.querySelectorAll("button")];
   const press = text => buttons.find(x => x.textContent === text).click();
   const quiet = all.every(x => !x.player.frame) && nets.every(x => x.steps() === 0);
+  const begins = nets.every(x => x.state().hidden.every(p => p > 0 && p < 1));
   press("Step");
   const canvas = root.querySelector("canvas.draw"), box = canvas.getBoundingClientRect();
   const num = () => last.held.reduce((sum, x) => sum + (x === x), 0);
@@ -189,13 +190,18 @@ ASKED = """(() => {
   press("Step");
   const label = last.state().label;
   press("Release all");
+  const seen = [...last.state().mean];
+  press("Hold the top half");
+  const asShown = num() > 0 && last.held.every((x, i) => x !== x || x === seen[i]);
+  press("Release all");
   press("Run");
   const runs = last.player.frame > 0;
   press("Pause");
   return {
     decoded: decoders.map(({decoder}, i) => given.codes[i].map((code, label) =>
       [...decoder.decode(row(code), label % 2)])),
-    chains, quiet, byPointer, byKeys, kept, label, runs, paused: last.player.frame === 0,
+    chains, quiet, begins, asShown, byPointer, byKeys, kept, label, runs,
+    paused: last.player.frame === 0,
     free: num(), steps: last.steps(),
     names: buttons.map(x => x.textContent),
     unnamed: [...document.querySelectorAll("button, input, select, canvas[tabindex]")]
@@ -334,6 +340,12 @@ def test_pixels_are_held_by_pointer_and_by_keys_and_a_class_by_its_button(seen: 
     assert asked["kept"]
     assert asked["label"] == 1
     assert asked["free"] == 0
+    assert asked["asShown"]
+
+
+def test_the_hidden_units_are_lit_before_the_first_step(seen: Shown) -> None:
+    """By p(h=1|v), which is neither 0 nor 1."""
+    assert seen.asked["begins"]
 
 
 def test_every_control_has_a_name_and_names_of_others_are_text(seen: Shown) -> None:

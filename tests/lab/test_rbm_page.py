@@ -273,8 +273,8 @@ def test_quick_takes_the_whole_path(
     assert err == ""
     assert out.splitlines()[-1] == "report: runs/rbm-digits-seed0/report.html"
     config = read(tmp_path / "runs" / "rbm-digits-seed0" / "config.json")
-    assert config["model"]["num_hidden"] == 200
-    assert cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick"]).epochs == rbm.QUICK["epochs"] == 200
+    assert config["model"]["num_hidden"] == 64
+    assert cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick"]).epochs == rbm.QUICK["epochs"] == 60
 
 
 # ---- what is refused

@@ -204,15 +204,16 @@ def test_figures_have_their_own_style(tmp_path: Path) -> None:
         assert matplotlib.rcParams["image.origin"] == "lower"
 
 
-def test_a_backend_that_is_none_ends_nothing(tmp_path: Path) -> None:
-    """$MPLBACKEND is looked at when Matplotlib is imported, which is after a training."""
+def test_a_backend_and_a_cache_that_are_none_end_nothing(tmp_path: Path) -> None:
+    """Both are looked at when Matplotlib is imported, which is after a training."""
+    (loop := tmp_path / "loop").symlink_to(loop)
     draw = (
         "from pathlib import Path; from jaxgen.report import figures; import os\n"
         "figures.save(figures.curves({'a': ([0], [1])}, 't', 'x', 'y'), Path('figure.png'))\n"
         "print(os.environ['MPLBACKEND'])"
     )
-    done = run_python("-c", draw, cwd=tmp_path, MPLBACKEND="nonsense")
-    assert done.stdout == "nonsense\n", done.stderr
+    done = run_python("-c", draw, cwd=tmp_path, MPLBACKEND="nonsense", XDG_CACHE_HOME=str(loop))
+    assert (done.stdout, done.stderr) == ("nonsense\n", "")
     assert (tmp_path / "figure.png").exists()
 
 

@@ -1,13 +1,16 @@
 """Pages, tables and files that are whole or not there."""
 
+import base64
 import errno
 import html
+import io
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxgen.errors import WriteError
 from jaxgen.files import appearing_whole, write_atomically, write_json
@@ -33,6 +36,19 @@ def test_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     assert not re.search(r"<(link|iframe|object|embed|base)\b|<script [^>]*src|@import|url\(", page)
     assert "Eye &lt; ear" in page
     assert 'alt="an &#34;eye&#34;"' in page
+
+
+def test_a_large_picture_is_embedded_small_and_looks_the_same(tmp_path: Path) -> None:
+    """As sheets of colour images are, of which a page has several."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(40, 216, (20, 20, 3)).repeat(20, 0).repeat(20, 1)
+    pixels = np.clip(coarse + rng.normal(0.0, 6.0, coarse.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path := tmp_path / "large.png")
+    kind, _, text = report.embedded(path).partition(";base64,")
+    assert kind == "data:image/webp"
+    assert len(text) < path.stat().st_size / 4
+    with Image.open(io.BytesIO(base64.b64decode(text))) as found:
+        assert np.abs(np.asarray(found, np.float32) - pixels).mean() < 8
 
 
 def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from support.terminal import Terminal
 
 from experiments import dbn, dcgan, rbm
 from experiments.running import announcement, experiment
@@ -36,17 +37,34 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     assert quick.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
 
 
+def test_a_long_folder_is_shortened_on_a_terminal_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("deep/" * 70) / "rbm-mnist-seed0"
+    *_, piped = announcement.plan(rbm.EXPERIMENT, rbm.Args(), session(folder)).splitlines()
+    assert piped == f"folder    {folder}"
+    Terminal(monkeypatch)
+    *_, line = announcement.plan(rbm.EXPERIMENT, rbm.Args(), session(folder)).splitlines()
+    assert len(line) == 79
+    begin, end = line.removeprefix("folder    ").split("...")
+    assert str(folder).startswith(begin)
+    assert str(folder).endswith(end)
+    assert "rbm-mnist-seed0" in end
+
+
 def test_a_run_ends_with_numbers_the_next_command_and_its_page(tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     folder.mkdir()
     metrics = {"never_on": 0.0, "free_energy_gap": -2.5, "test_reconstruction_error": 0.01464}
     (folder / "summary.json").write_text(json.dumps({"experiment": "rbm", "metrics": metrics}))
     args, page = rbm.Args(dataset="kmnist"), folder / "report.html"
-    found = announcement.outcome(rbm.EXPERIMENT, args, session(folder), page)
+    times = {"training": 65.4, "drawing": 7.0}
+    found = announcement.outcome(rbm.EXPERIMENT, args, session(folder), page, times)
     assert found.splitlines() == [
         "test_reconstruction_error  0.01464",
         "free_energy_gap            -2.5",
-        "next: python -m experiments.dbn --dataset=kmnist",
+        "time: training 1:05, drawing 7 s",
+        "next: python -m experiments.dbn --dataset kmnist",
         f"open: file://{tmp_path}/a%20run/report.html",
         f"report: {page}",
     ]
@@ -60,9 +78,10 @@ def test_the_next_command(tmp_path: Path) -> None:
 
     assert found(rbm, rbm.Args(quick=True)) == "python -m experiments.rbm"
     assert found(rbm, rbm.Args(manual_dir=Path("a b"))) == (
-        "python -m experiments.dbn '--manual-dir=a b'"
+        "python -m experiments.dbn --manual-dir 'a b'"
     )
-    assert found(dbn, dbn.Args()) == f"python -m experiments.wake_sleep --dbn={tmp_path}"
+    assert found(rbm, rbm.Args(dataset="-x")) == "python -m experiments.dbn --dataset=-x"
+    assert found(dbn, dbn.Args()) == f"python -m experiments.wake_sleep --dbn {tmp_path}"
     assert found(dbn, dbn.Args(), two) == f"python -m experiments.compare {tmp_path}"
     assert found(dcgan, dcgan.Args()) == f"python -m experiments.compare {tmp_path}"
 

@@ -52,14 +52,25 @@ def test_a_folder_in_which_others_write_is_left_alone(tmp_path: Path, changes: C
     assert not changes
 
 
-def test_a_file_in_the_place_of_the_folder_turns_it_off(tmp_path: Path, changes: Config) -> None:
-    (tmp_path / "jaxgen").write_text("")
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_a_folder_that_cannot_be_used_turns_it_off_with_a_line(
+    kind: str, tmp_path: Path, changes: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "jaxgen"
+    place.write_text("") if kind == "file" else place.symlink_to(place)
     compilation_cache.keep_programs()
     assert not changes
+    (line,) = caplog.messages
+    assert f"because {place} cannot be written (" in line
+    assert line.endswith("; XDG_CACHE_HOME names another folder")
+    changes.jax_compilation_cache_dir = str(place)
+    compilation_cache.keep_programs()
+    assert changes == {"jax_compilation_cache_dir": None}
+    assert caplog.messages[1].endswith("; JAX_COMPILATION_CACHE_DIR names another folder")
 
 
 def test_settings_of_jax_win(tmp_path: Path, changes: Config) -> None:
-    changes.jax_compilation_cache_dir = "mine"
+    changes.jax_compilation_cache_dir = str(tmp_path / "mine")
     compilation_cache.keep_programs()
     assert not changes
     assert not (tmp_path / "jaxgen").exists()

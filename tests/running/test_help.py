@@ -12,6 +12,7 @@ from support.helpers import ROOT, run_python
 from support.runs import call
 
 from experiments import __main__ as commands
+from experiments import dcgan
 from experiments.running import cli, experiment
 from experiments.running import help as help_text
 from jaxgen.errors import SettingError
@@ -56,6 +57,26 @@ def test_help_of_an_experiment(
         "  python -m experiments.rbm          the lab's RBM on MNIST: 1 to 2 minutes"
     )
     assert "(default: 500)" in out  # hidden units of the preset
+    assert "Defaults are those of the preset pcd500." in lines
+
+
+def test_defaults_are_those_of_the_plain_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preset depends on the device; `--quick` stands above it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines, flags = {}, {"cpu": (), "gpu": (), "quick": ("--quick",)}
+    for device, words in flags.items():
+        monkeypatch.setattr("jax.default_backend", lambda device=device: device)
+        with pytest.raises(SystemExit, match=r"^0$"):
+            call("--help", *words, experiment=dcgan)
+        lines[device] = " ".join(capsys.readouterr().out.split())
+    assert "preset fast, because the device is a CPU; --preset lab" in lines["cpu"]
+    assert "preset lab, because there is an accelerator; --preset fast" in lines["gpu"]
+    assert "preset lab with --quick, because" in lines["quick"]
+    epochs = [re.search(r"--epochs INT[^(]*\(default: (\d+)\)", x)[1] for x in lines.values()]
+    presets = [dcgan.PRESETS["fast"].epochs, dcgan.PRESETS["lab"].epochs]
+    assert [*map(int, epochs)] == [*presets, dcgan.QUICK["epochs"]]
 
 
 def test_every_example_is_a_command_that_parses() -> None:

@@ -84,17 +84,29 @@ def test_a_line_fits_its_terminal_and_cuts_nothing(width: int, seconds: float | 
     line = bar_line(at(140), seconds, WORDS, width - 1)
     assert len(line) < width
     whole = {"epoch 0.3/20", "1.95 s/step", "500 steps/s", "4:59:39 left", "18 s left", *WORDS}
-    without_bar = re.sub(r" \|.*\| ", "  ", line)
+    without_bar = re.sub(r" +\|.*\| ", "  ", line)
     assert {*without_bar.split("  ")} <= whole
 
 
 def test_what_stands_in_the_line_of_a_usual_terminal() -> None:
     line = bar_line(at(140), 1.95, WORDS, 79)
-    bar, rest = re.fullmatch(r"epoch 0.3/20 \|(.+)\| (.*)", line).groups()
+    bar, rest = re.fullmatch(r"epoch 0.3/20  \|(.+)\| (.*)", line).groups()
     assert len(bar) >= progress.LEAST_BAR
     assert rest == "1.95 s/step  4:59:39 left  D loss 1.39  G loss 0.693"
     half = re.search(r"\|(.+)\|", bar_line(at(4680), 1.95, WORDS, 79))[1]
     assert len(half.rstrip()) == pytest.approx(len(half) / 2, abs=1)
+
+
+@pytest.mark.parametrize("width", [79, 150])
+def test_the_bar_does_not_jump(width: int) -> None:
+    """Neither from 9.9 to 10 epochs, nor with the lengths of rate, time and metrics."""
+    display, places = progress.Display("--epochs", {}), set()
+    display.update(at(1, d_loss=1.25, g_loss=0.693))
+    for step, loss in ((2000, 1.25), (4600, 1.2), (4700, 1.0), (9359, 1.25)):
+        display.update(at(step, d_loss=loss, g_loss=0.693))
+        line = display(width)
+        places.add((line.index("|"), line.rindex("|")))
+    assert len(places) == 1
 
 
 SHOWN = {"d_loss": "D loss"}
@@ -115,7 +127,7 @@ def test_lines_of_a_run_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monkey
             "this run takes about 5 h 04 min; --epochs shorten it, and Ctrl-C saves it for",
             "--resume",
         ]
-        assert bar.startswith("epoch 0.0/20 |")
+        assert bar.startswith("epoch 0.0/20  |")
         assert bar.endswith(" 5:04:02 left  D loss 1.3  g_loss 0.6")
         terminal.width = 40
         hook(at(9, g_loss=0.6, d_loss=1.25))
@@ -187,7 +199,8 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
     page = (folder / "report.html").read_text()
     (epoch,) = {*re.findall(r"<title>.*stopped: epoch (.*) of 60</title>", page)}
     assert 30 < float(epoch) < 60
-    assert page.count("data:image/png") == 4  # the test error, and three metrics of CD-1
+    pictures = seeds.count("1") + 1  # of each seed, drawn when it stopped
+    assert page.count("data:image/png") == 4 + pictures  # the test error, and three of CD-1
     assert not (folder / "summary.json").exists()
     assert call(*flags, "--resume") == 0
     assert "stopped: epoch" not in (folder / "report.html").read_text()

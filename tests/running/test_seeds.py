@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import statistics
 from collections.abc import Callable
@@ -167,6 +168,8 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
     page = (pair / "report.html").read_text()
     assert page.count("data:image/png") == len(contents(pair / "figures")) == 5
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
+    top = [name.replace("_", " ") for name in rbm.EXPERIMENT.headlines]
+    assert re.findall(r"<dt>(.*?)</dt>", page) == top  # those of the last lines of the run
 
 
 # ---- stopped and resumed
@@ -234,7 +237,8 @@ def test_which_seeds_are_drawn_again(
     def again(state: Params = state, **changes: Any) -> list[int]:
         drawn.clear()
         result = Result(state, LENGTH, LENGTH, True, 0.0, 0.0)
-        report(dataclasses.replace(args, **changes), session, result, report_one)
+        experiment = dataclasses.replace(rbm.EXPERIMENT, report=report_one)
+        report(experiment, dataclasses.replace(args, **changes), session, result)
         return [*drawn]
 
     assert again(resume=True, checkpoint_seconds=1.0) == []

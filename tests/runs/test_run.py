@@ -95,7 +95,8 @@ def test_a_run_has_what_was_trained(made: tuple[str, Path]) -> None:
     assert (steps.tolist(), values.tolist()) == ([3], [0.25])
     assert "binarisation" not in run.metrics
     assert run.train_seconds == 0.5
-    assert str(folder) in repr(run)
+    assert f"<Run of {name} on digits, seed 0, in " in repr(run)
+    assert repr(run).endswith(f"{folder.name}>")
 
 
 def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]) -> None:
@@ -624,3 +625,6 @@ def test_an_impossible_export_writes_nothing(tmp_path: Path) -> None:
         run.export(tmp_path / "out", num=0)
     one_line(error)
     assert not (tmp_path / "out").exists()
+    for folder in ("a\0b", 3, None):
+        with pytest.raises(SettingError, match="expected a folder to write to"):
+            run.export(folder)  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def compared(nets: Nets) -> str:
         found = f"{better} reconstructs better, by more than seeds differ."
     return (
         f"{found} Against the DBN, {'; '.join(words)}. Up-down tunes the bound of the likelihood "
-        "and not this error; python -m experiments.compare measures that bound."
+        "and not this error; `python -m experiments.compare` measures that bound."
     )
 
 

@@ -16,6 +16,7 @@ from experiments.lab.rbm.training import (
     make_evaluator,
     pixels_of,
     rate,
+    samples_so_far,
 )
 from experiments.running.args import conditioned
 from experiments.running.session import Session
@@ -106,6 +107,8 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
         settings | ({"base_rates": True} if at_rates else {}),
         measure,
         start_from(init, session.seeds, lower),
+        pictures=samples_so_far(learner_above()),
+        at_intervals=False,
         shown=SHOWN,
     )
 

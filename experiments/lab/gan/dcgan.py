@@ -191,8 +191,8 @@ def comparison(drawing: Drawing, rows: Mapping[str, GANReport], table: Table) ->
         "it, no images of the data's kind. "
         "Spread: pixel variance over the samples as a part of that of test images; near 0, samples "
         "are alike. D(x), D(G(z)) and the losses are means over the last log interval. Each "
-        "variant is a whole run in the folder study, which python -m experiments.compare measures "
-        "like any model.",
+        "variant is a whole run in the folder study, which `python -m experiments.compare` "
+        "measures like any model.",
     ]
     return Section("5.1.2, 5.1.3", TITLE, answer, [figure], table, question=QUESTION)
 

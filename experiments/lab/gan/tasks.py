@@ -189,7 +189,7 @@ def samples(
             "smooth where the VAE is not sure."
         )
     else:
-        answer.append("A VAE's samples are set beside these with --vae.")
+        answer.append("A VAE's samples are set beside these with `--vae RUN`.")
     answer.append(f"The samples are the first ones, in the order in which they came. {EXPLAINED}")
     return Section(
         "5.1.1",
@@ -248,7 +248,7 @@ def neighbours(
     answer = [
         copies_in_words(closer, few),
         f"Quality in one number: the mean distance of samples to the nearest training image is "
-        f"{looks.distance:.2g} times that of test images. python -m experiments.compare adds the "
+        f"{looks.distance:.2g} times that of test images. `python -m experiments.compare` adds the "
         "Frechet distance, precision and recall.",
         f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
         f"{len(of_test)} test images; where D sees larger images, test images are enlarged and "

@@ -13,7 +13,7 @@ from experiments.running.args import RunArgs
 from experiments.running.session import Session
 from jaxgen.errors import JaxgenError
 from jaxgen.report import figures
-from jaxgen.report.page import Figure
+from jaxgen.report.page import Figure, code
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
@@ -77,7 +77,7 @@ def beside(
     for model, (folder, command) in OTHERS.items():
         found = stored_samples(root / folder.format(**words), session)
         if found is None:
-            missing.append(f"python -m experiments.{command.format(**quoted)}")
+            missing.append(code(f"python -m experiments.{command.format(**quoted)}"))
         else:
             strips[model] = found[:NUM_BESIDE]
     shown, text = [], []
@@ -89,7 +89,7 @@ def beside(
         shown += kept
         text.append(
             f"{REACH}. To see their samples here: {'; '.join(missing)}; then this run's command "
-            "again with --resume."
+            "again with `--resume`."
         )
     else:
         text.append(f"{REACH}: their samples stand beside.")

@@ -1,7 +1,7 @@
 """The lab's tasks 1.1 to 1.3 and 1.7 for one trained RBM."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from experiments.lab.drawing import (
     NUM_SHOWN,
     Drawing,
     against_mean,
+    last_change,
     listed,
     mean_image_error,
     sample_sheet,
@@ -26,6 +27,7 @@ from jaxgen.models import rbm
 from jaxgen.random import bernoulli
 from jaxgen.report import figures
 from jaxgen.report.page import Headline, Section, Table, number
+from jaxgen.training import steps_in_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -39,6 +41,8 @@ generate = jax.jit(rbm.generate, static_argnums=(3, 4))
 
 NUM_EXAMPLES = 10
 """Filters of each kind that are shown: the first ones."""
+UNSETTLED = 0.05
+"""A test error that falls by more than this part in the last quarter of the epochs is no end."""
 ERROR = "mean over pixels of (x - E[v|h])^2 after one step from the input, x the image in [0, 1]"
 
 
@@ -268,7 +272,7 @@ def generated(trained: TrainedRBM) -> Section:
         f"in the right half; after the steps {np.asarray(final).mean():.0%} are on. "
         f"The set state is multiplied by a gain of {gain:g}. "
         + (
-            "With 1 it is a binary state; the lab's 10 to 20 (--gain) saturates the first step."
+            "With 1 it is a binary state; the lab's 10 to 20 (`--gain`) saturates the first step."
             if gain == 1.0
             else "That is no binary state: it acts as that many copies of each unit, once."
         ),
@@ -299,16 +303,33 @@ def forgets(steps: int, tenth: np.ndarray, single: np.ndarray) -> str:
 
 
 def drawn_samples(
-    trained: TrainedRBM, samples: np.ndarray, looks: Looks, beside: Beside = NOTHING_BESIDE
+    trained: TrainedRBM,
+    samples: np.ndarray,
+    looks: Looks,
+    beside: Beside = NOTHING_BESIDE,
+    short: str = "",
 ) -> list[Section]:
-    """The samples of long chains; where they are no images of the data, models that draw better."""
+    """The samples of long chains; where they are no images of the data, models that draw better.
+
+    Args:
+        trained: the RBM.
+        samples: drawn from it.
+        looks: of them beside test images.
+        beside: other models.
+        short: why the training is too short for a finding, see `too_short`; empty if it is not.
+    """
     config = trained.args.model
     found = sample_sheet(
         *(trained.drawing, samples, looks),
         f"Each sample is the end of a chain of {config.num_sampling_steps} Gibbs steps, from units "
         "that are on with probability 1/2.",
     )
-    if looks.verdict == "near the data" or not beside.words:
+    if looks.verdict == "near the data":
+        return [found]
+    if short:
+        title, question = "Trained too short for a finding", "Why are the samples no better?"
+        return [found, Section("short", title, [short], question=question, part="pictures")]
+    if not beside.words:
         return [found]
     rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
     others = Section(
@@ -320,6 +341,33 @@ def drawn_samples(
         part="pictures",
     )
     return [found, others]
+
+
+def too_short(trained: TrainedRBM, epochs: Sequence[float], errors: Sequence[float]) -> str:
+    """Why a training is too short for a finding about its rule; empty if it is not.
+
+    Args:
+        trained: the RBM.
+        epochs: when its test reconstruction error was measured.
+        errors: that error.
+    """
+    args, dataset = trained.args, trained.drawing.dataset
+    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    error, chance = trained.measures["test_reconstruction_error"], mean_image_error(dataset)
+    change = last_change(epochs, errors)
+    if error >= chance:
+        found = f"reconstructions are no better than the mean image ({number(error, 3)} against "
+        found += f"{number(chance, 3)})"
+    elif change is None:
+        found = f"the test error was measured {len(errors)} times, too few to see it settle"
+    elif change < -UNSETTLED:
+        found = f"the test error fell by {-change:.0%} in the last quarter of the epochs"
+    else:
+        return ""
+    return (
+        f"After {steps:,} updates {found}. That is too few for a finding about the rule of "
+        "learning: more epochs come first (`--epochs`)."
+    )
 
 
 def _reason(rule: str, persistent: bool) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
 from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_above_zero, require_positive
-from jaxgen.learner import Learner, task_key
+from jaxgen.learner import Learner, State, task_key
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import Binarize
 from jaxgen.training import steps_in_epoch
@@ -93,6 +94,8 @@ def pixels_of(
     return rbm.pixel_statistics(dataset.train.images) if config.visible == "gaussian" else None
 
 
+NUM_FIXED = 16
+"""Samples that are drawn all along the training."""
 SHOWN = {
     "test_reconstruction_error": "test error",
     "free_energy_contrast": "contrast",
@@ -127,6 +130,12 @@ def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
         return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
     return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
+
+
+def samples_so_far(learner: Learner) -> Callable[[State], np.ndarray]:
+    """Returns ``state -> images``: `NUM_FIXED` samples, by chains whose keys stay the same."""
+    draw = jax.jit(learner.sample, static_argnums=2)
+    return lambda state: np.asarray(draw(state, task_key("fixed noise"), NUM_FIXED))
 
 
 def make_evaluator(

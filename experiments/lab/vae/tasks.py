@@ -27,13 +27,15 @@ from experiments.lab.vae.training import (
     encode,
     likelihoods,
     measured,
+    monitors,
     scheduled,
 )
 from experiments.running import artifacts
-from experiments.running.console import show
+from experiments.running.console import show, turn_to
 from experiments.running.session import Session
-from jaxgen.data import Dataset
+from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import latent
+from jaxgen.learner import task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
@@ -392,6 +394,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less "
         f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
         "variables are active.",
+        *above_in_words(trained, [line["elbo"] for line in lines if "elbo" in line]),
     ]
     return Section(
         "training",
@@ -401,6 +404,28 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         question="Has the training ended, or does the bound still rise?",
         part="pictures",
     )
+
+
+def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
+    """Why the test ELBO stands above the last one in training; nothing where it does not.
+
+    Training images are measured as the test images are, after the last update.
+    """
+    found = trained.measures["test_elbo"]
+    if not elbos or found <= elbos[-1]:
+        return []
+    dataset, num = trained.drawing.dataset, len(trained.test.visible)
+    split = Split(*(each[:num] for each in dataset.train))
+    _, visible, labels = measured(trained.nets, dataset._replace(test=split))
+    key = task_key("measure")
+    alike = float(monitors(trained.params, trained.nets, key, visible, labels)["test_elbo"])
+    of = f"{len(visible):,} training images, measured alike after the last update, have"
+    if alike < found:
+        why = f"these test images are the easier ones: {of} {number(alike)}"
+    else:
+        why = "the curve of training is a mean over the updates of a log interval, of the net as "
+        why += f"it was before each: {of} {number(alike)}"
+    return [f"The test ELBO stands above that of training because {why}."]
 
 
 def progress_in_words(elbos: Sequence[float]) -> str:
@@ -506,6 +531,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     """Measures a trained VAE and writes the files of its run."""
     nets, params = vae.nets(args.model, session.image_shape), result.state.params
     test = measured(nets, session.dataset)
+    turn_to("bound of the likelihood")
     measures = likelihoods(nets, params, test, args.bound_samples)
     drawing = Drawing(session.dataset, session.folder)
     codes = encode(params, nets, test.visible, test.labels)

@@ -379,8 +379,11 @@ function exploreNet() {
   const words = make("output", {});
   const isHeld = pixel => held[pixel * channels] === held[pixel * channels];
 
+  /** The values of the visible units that the picture has. */
+  const shown = () => (show === "mean" ? state.mean : show === "drawn" ? state.visible : average);
+
   function render() {
-    const chosen = show === "mean" ? state.mean : show === "drawn" ? state.visible : average;
+    const chosen = shown();
     const focused = picture.canvas.matches(":focus-visible");
     picture.draw(net.toPixels(chosen), pixel => {
       if (focused && pixel === cursor[1] * width + cursor[0]) return [...accent, 0.8];
@@ -476,9 +479,10 @@ function exploreNet() {
   for (const name of ["focus", "blur"]) picture.canvas.addEventListener(name, render);
 
   function holdPart(inside) {
+    const chosen = shown();
     for (let pixel = 0; pixel < numPixels; pixel++)
       for (let k = 0; k < channels; k++)
-        if (inside(Math.floor(pixel / width), pixel % width)) held[pixel * channels + k] = state.visible[pixel * channels + k];
+        if (inside(Math.floor(pixel / width), pixel % width)) held[pixel * channels + k] = chosen[pixel * channels + k];
     hold();
   }
 
@@ -526,7 +530,7 @@ function exploreNet() {
     button("Hold the top half", () => holdPart(row => row < height / 2)),
     button("Hold the left half", () => holdPart((row, column) => column < width / 2)),
     button("Release all", () => { held.fill(NaN); hold(); }));
-  const count = `${net.b.length} hidden units${net.alone ? "" : " on top"}, lit where on`;
+  const count = `${net.b.length} hidden units${net.alone ? "" : " on top"}, lit where on; at the start, by how probable that is`;
   layOut("net", make("div", { className: "stage" }, picture.canvas, words, group("Gibbs chain", player.button, stepOnce, speed)),
     make("div", { className: "panel" },
       group("Start from", button("Noise", () => {

@@ -205,11 +205,13 @@ class Net {
     return below;
   }
 
-  /** A state whose visible units are given: {below, label, hidden, mean, visible}. */
+  /** A state whose visible units are given: {below, label, hidden, mean, visible}.
+
+      Before the first step `hidden` are probabilities. */
   from(visible, label, uniform) {
     const below = this.up(visible, uniform);
     if (this.numClasses && label === null) label = categorical(this.posterior(below), uniform);
-    return { below, label, hidden: new Float32Array(this.b.length), mean: visible, visible };
+    return { below, label, hidden: this.hidden(below, label), mean: visible, visible };
   }
 
   /** A state of no information: units on with probability 1/2, or N(0, 1). */
@@ -218,7 +220,7 @@ class Net {
     const below = this.alone ? this.drawVisible(half, uniform) : bernoulli(half, uniform);
     const mean = this.alone ? below : this.down(below, uniform);
     if (this.numClasses && label === null) label = Math.floor(uniform() * this.numClasses);
-    return { below, label, hidden: new Float32Array(this.b.length), mean, visible: mean };
+    return { below, label, hidden: this.hidden(below, label), mean, visible: mean };
   }
 
   /** The state after one step: h_L, then h_{L-1} and the class, a down pass, and the held pixels.
