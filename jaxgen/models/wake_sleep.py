@@ -32,6 +32,7 @@ import optax
 from jaxtyping import Array
 
 from jaxgen.errors import (
+    require,
     require_above_zero,
     require_choices,
     require_classes,
@@ -62,8 +63,15 @@ class Config:
     """Visible units, those of the DBN: binary, or gaussian for real-valued, standardised pixels."""
     num_gibbs_steps: int = 2
     """k of CD-k in the top pair."""
+    gibbs_phases: tuple[int, ...] = ()
+    """k of CD-k in each part of the training, in the place of num_gibbs_steps, such as 3 6 10: the
+    paper's chains grow longer as the model mixes more slowly. Parts are of phase_steps updates."""
+    phase_steps: int = 0
+    """Updates of a part of gibbs_phases; the last part goes on. 0: those of the run, shared."""
     learning_rate: float = 0.01
-    """Step size of all updates."""
+    """Step size of all updates, at the beginning where it falls."""
+    decay_steps: int = 0
+    """T > 0: the rate falls to 0 as that of `rbm.Config` does, in all layers; 0: constant."""
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
     Gaussian units, or draws."""
@@ -81,8 +89,9 @@ class Config:
         require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
+        require_layer_sizes(self, "gibbs_phases", least=0)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale")
+        require_not_negative(self, "init_scale", "phase_steps", "decay_steps")
         require_classes(self)
 
 
@@ -110,7 +119,21 @@ def top_config(config: Config) -> rbm.Config:
         num_hidden=config.hidden_sizes[-1],
         num_gibbs_steps=config.num_gibbs_steps,
         learning_rate=config.learning_rate,
+        decay_steps=config.decay_steps,
     )
+
+
+def num_gibbs_steps(config: Config, step: Array) -> int | Array:
+    """K of CD-k in the top pair in update `step`; an array where it changes in the training.
+
+    Errors:
+        SettingError: there are parts of the training without a length.
+    """
+    if not config.gibbs_phases:
+        return config.num_gibbs_steps
+    require(config, "phase_steps", config.phase_steps > 0, "above 0 beside --gibbs-phases")
+    part = jnp.minimum(step // config.phase_steps, len(config.gibbs_phases) - 1)
+    return jnp.asarray(config.gibbs_phases, jnp.int32)[part]
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -219,7 +242,12 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     wake = dbn.up(state.recognition, key_up, visible)
     top, metrics, model = label_units.contrastive_divergence(
-        top_config(config), state.top, wake[-1], batch.labels, key_top
+        top_config(config),
+        state.top,
+        wake[-1],
+        batch.labels,
+        key_top,
+        num_gibbs_steps(config, state.top.step),
     )
     sleep = dbn.down(state.generative, key_down, model)
     key_wake = key_sleep = None
@@ -234,6 +262,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         rbm.hidden_logits, state.recognition, sleep[:-1], sleep[1:], key_sleep
     )
     updates, opt_state = optimizer(config).update((recognition, generative), state.opt_state)
+    updates = rbm.decayed(top_config(config), updates, state.top.step)
     recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
     metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
     return State(recognition, generative, top, opt_state), metrics

@@ -123,6 +123,10 @@ ADDED = {
     "ema_corrected": False,
     "stream": False,
     "log": (),
+    "schedule": "constant",
+    "decay_steps": 0,
+    "gibbs_phases": (),
+    "phase_steps": 0,
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 

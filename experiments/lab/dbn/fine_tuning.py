@@ -1,5 +1,7 @@
 """The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +14,7 @@ import numpy as np
 from experiments.lab.dbn import tasks
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm.training import GenerationArgs
+from experiments.lab.rbm.training import RateArgs, num_updates, with_decay
 from experiments.lab.samples import EXPLAINED
 from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.args import conditioned
@@ -33,7 +35,7 @@ PREDICTIONS = (
 
 
 @dataclass(frozen=True)
-class TuningArgs(GenerationArgs):
+class TuningArgs(RateArgs):
     """The flags that shape a fine-tuning."""
 
     model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
@@ -43,6 +45,15 @@ class TuningArgs(GenerationArgs):
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
         return conditioned(self, self.conditional, dataset)
+
+
+def in_updates(args: TuningArgs, dataset: Dataset) -> TuningArgs:
+    """The flags with what lasts a share of the epochs as numbers of updates."""
+    args = with_decay(args, dataset)
+    if not args.model.gibbs_phases or args.model.phase_steps:
+        return args
+    steps = math.ceil(num_updates(args, dataset) / len(args.model.gibbs_phases))
+    return dataclasses.replace(args, model=dataclasses.replace(args.model, phase_steps=steps))
 
 
 FineTune = Callable[[TuningArgs, Session], Result]
