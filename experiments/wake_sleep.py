@@ -27,7 +27,7 @@ from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs, in_updates
 from experiments.lab.drawing import Drawing, error_curve, sample_sheet
-from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator, rate
+from experiments.lab.rbm.training import GenerationArgs, input_in_words, make_evaluator
 from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
@@ -90,7 +90,11 @@ class Args(TuningArgs):
 
 
 _LABELLED = wake_sleep.Config(
-    hidden_sizes=(500, 500, 2000), gibbs_phases=(3, 6, 10), learning_rate=0.05, init_scale=0.01
+    hidden_sizes=(500, 500, 2000),
+    gibbs_phases=(3, 6, 10),
+    learning_rate=0.05,
+    falling=True,
+    init_scale=0.01,
 )
 PRESETS = {
     "lab": Args(),
@@ -99,7 +103,6 @@ PRESETS = {
         preset="labelled",
         epochs=300,
         dbn_epochs=50,
-        schedule="falling",
         conditional=True,
         model=_LABELLED,
     ),
@@ -232,10 +235,11 @@ def report(args: Args, session: Session, result: Result) -> Path:
 def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     """The model in a line."""
     parts = ", then ".join(map(str, config.gibbs_phases or (config.num_gibbs_steps,)))
+    falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
-        f"{label_units}, CD-{parts} on top, {rate(config)}, predictions by "
+        f"{label_units}, CD-{parts} on top, rate {config.learning_rate}{falling}, predictions by "
         f"{'probabilities' if config.prediction == 'probs' else 'samples'}"
     )
 

@@ -440,16 +440,15 @@ def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[
 def descend(config: Config, state: State, grads: Params) -> State:
     """The state after one step along a gradient, at the rate of this update."""
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
-    updates = decayed(config, updates, state.step)
+    if config.decay_steps:
+        updates = decayed(updates, state.step, config.decay_steps)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1)
 
 
-def decayed(config: Config, updates: Any, step: Array) -> Any:
-    """Updates at the rate of update `step`, where `config` has it fall."""
-    if not config.decay_steps:
-        return updates
-    share = jnp.clip(2.0 - 2.0 * step / config.decay_steps, 0.0, 1.0)
+def decayed(updates: Any, step: Array, decay_steps: int) -> Any:
+    """Updates at the falling rate of update `step`; see `Config.decay_steps`."""
+    share = jnp.clip(2.0 - 2.0 * step / decay_steps, 0.0, 1.0)
     return jax.tree.map(lambda update: share * update, updates)
 
 

@@ -64,14 +64,14 @@ class Config:
     num_gibbs_steps: int = 2
     """k of CD-k in the top pair."""
     gibbs_phases: tuple[int, ...] = ()
-    """k of CD-k in each part of the training, in the place of num_gibbs_steps, such as 3 6 10: the
-    paper's chains grow longer as the model mixes more slowly. Parts are of phase_steps updates."""
-    phase_steps: int = 0
-    """Updates of a part of gibbs_phases; the last part goes on. 0: those of the run, shared."""
+    """k of CD-k in equal parts of the training, in the place of num_gibbs_steps, such as 3 6 10:
+    the paper's chains grow longer as the model mixes more slowly."""
     learning_rate: float = 0.01
     """Step size of all updates, at the beginning where it falls."""
-    decay_steps: int = 0
-    """T > 0: the rate falls to 0 as that of `rbm.Config` does, in all layers; 0: constant."""
+    falling: bool = False
+    """The rate falls linearly to 0 over the second half of the training, in all layers."""
+    num_updates: int = 0
+    """Updates of the whole training, which gibbs_phases and falling divide; 0: those of the run."""
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
     Gaussian units, or draws."""
@@ -91,7 +91,7 @@ class Config:
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_layer_sizes(self, "gibbs_phases", least=0)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale", "phase_steps", "decay_steps")
+        require_not_negative(self, "init_scale", "num_updates")
         require_classes(self)
 
 
@@ -119,21 +119,27 @@ def top_config(config: Config) -> rbm.Config:
         num_hidden=config.hidden_sizes[-1],
         num_gibbs_steps=config.num_gibbs_steps,
         learning_rate=config.learning_rate,
-        decay_steps=config.decay_steps,
+        decay_steps=updates_of(config) if config.falling else 0,
     )
 
 
-def num_gibbs_steps(config: Config, step: Array) -> int | Array:
-    """K of CD-k in the top pair in update `step`; an array where it changes in the training.
+def updates_of(config: Config) -> int:
+    """T, the updates of the whole training.
 
     Errors:
-        SettingError: there are parts of the training without a length.
+        SettingError: they are not set, and something is to last a share of them.
     """
+    require(config, "num_updates", config.num_updates > 0, "above 0 for --gibbs-phases, --falling")
+    return config.num_updates
+
+
+def num_gibbs_steps(config: Config, step: Array) -> int | Array:
+    """K of CD-k in the top pair in update `step`; an array where it changes in the training."""
     if not config.gibbs_phases:
         return config.num_gibbs_steps
-    require(config, "phase_steps", config.phase_steps > 0, "above 0 beside --gibbs-phases")
-    part = jnp.minimum(step // config.phase_steps, len(config.gibbs_phases) - 1)
-    return jnp.asarray(config.gibbs_phases, jnp.int32)[part]
+    num_parts = len(config.gibbs_phases)
+    part = step // math.ceil(updates_of(config) / num_parts)
+    return jnp.asarray(config.gibbs_phases, jnp.int32)[jnp.minimum(part, num_parts - 1)]
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -262,7 +268,8 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         rbm.hidden_logits, state.recognition, sleep[:-1], sleep[1:], key_sleep
     )
     updates, opt_state = optimizer(config).update((recognition, generative), state.opt_state)
-    updates = rbm.decayed(top_config(config), updates, state.top.step)
+    if config.falling:
+        updates = rbm.decayed(updates, state.top.step, updates_of(config))
     recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
     metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
     return State(recognition, generative, top, opt_state), metrics

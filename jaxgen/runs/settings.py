@@ -123,10 +123,9 @@ ADDED = {
     "ema_corrected": False,
     "stream": False,
     "log": (),
-    "schedule": "constant",
-    "decay_steps": 0,
     "gibbs_phases": (),
-    "phase_steps": 0,
+    "falling": False,
+    "num_updates": 0,
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 

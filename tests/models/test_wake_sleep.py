@@ -155,7 +155,7 @@ def test_chains_have_the_length_of_their_part_of_the_training(done: int, k: int)
         step = jax.jit(functools.partial(wake_sleep.step, config))
         return step(start, batch, jax.random.key(4))[0].params
 
-    in_parts = after(Config(SIZES[3], gibbs_phases=(1, 3, 2), phase_steps=5))
+    in_parts = after(Config(SIZES[3], gibbs_phases=(1, 3, 2), num_updates=15))
     fixed = after(Config(SIZES[3], num_gibbs_steps=k))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), in_parts, fixed)
     other = after(Config(SIZES[3], num_gibbs_steps=k + 1))
@@ -176,21 +176,17 @@ def test_the_rate_of_all_layers_falls_to_zero(done: int, share: float) -> None:
         )
 
     whole = moved(Config(SIZES[3], learning_rate=0.5))
-    falling = moved(Config(SIZES[3], learning_rate=0.5, decay_steps=100))
+    falling = moved(Config(SIZES[3], learning_rate=0.5, falling=True, num_updates=100))
     near = partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
     jax.tree.map(lambda found, full: near(found, share * full), falling, whole)
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(whole)) > 0.01
 
 
-def test_parts_need_a_length() -> None:
+@pytest.mark.parametrize("shares", [{"gibbs_phases": (1, 3)}, {"falling": True}])
+def test_shares_of_the_training_need_its_length(shares: dict[str, Any]) -> None:
     start = untied_state(Config(SIZES[3]), 3)
-    with pytest.raises(SettingError, match="phase-steps"):
-        wake_sleep.step(
-            Config(SIZES[3], gibbs_phases=(1, 3)),
-            start,
-            unlabelled(images(3)),
-            jax.random.key(4),
-        )
+    with pytest.raises(SettingError, match="num-updates"):
+        wake_sleep.step(Config(SIZES[3], **shares), start, unlabelled(images(3)), jax.random.key(4))
 
 
 def test_labels_enter_the_top_pair_alone() -> None:

@@ -1,12 +1,11 @@
 """The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from experiments.lab.dbn import tasks
 from experiments.lab.dbn.tasks import Nets, TrainedNet
 from experiments.lab.drawing import Drawing, error_curve
-from experiments.lab.rbm.training import RateArgs, num_updates, with_decay
+from experiments.lab.rbm.training import GenerationArgs
 from experiments.lab.samples import EXPLAINED
 from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
 from experiments.running.args import conditioned
@@ -24,6 +23,7 @@ from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.training import steps_in_epoch
 from jaxgen.training.loop import Result
 
 TITLE = "Probabilities or samples as predictions"
@@ -35,7 +35,7 @@ PREDICTIONS = (
 
 
 @dataclass(frozen=True)
-class TuningArgs(RateArgs):
+class TuningArgs(GenerationArgs):
     """The flags that shape a fine-tuning."""
 
     model: wake_sleep.Config = field(default_factory=wake_sleep.Config)
@@ -47,13 +47,16 @@ class TuningArgs(RateArgs):
         return conditioned(self, self.conditional, dataset)
 
 
-def in_updates(args: TuningArgs, dataset: Dataset) -> TuningArgs:
-    """The flags with what lasts a share of the epochs as numbers of updates."""
-    args = with_decay(args, dataset)
-    if not args.model.gibbs_phases or args.model.phase_steps:
+A = TypeVar("A", bound=TuningArgs)
+
+
+def in_updates(args: A, dataset: Dataset) -> A:
+    """The flags with the number of updates where something lasts a share of the training."""
+    config = args.model
+    if config.num_updates or not (config.gibbs_phases or config.falling):
         return args
-    steps = math.ceil(num_updates(args, dataset) / len(args.model.gibbs_phases))
-    return dataclasses.replace(args, model=dataclasses.replace(args.model, phase_steps=steps))
+    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    return dataclasses.replace(args, model=dataclasses.replace(config, num_updates=steps))
 
 
 FineTune = Callable[[TuningArgs, Session], Result]

@@ -39,13 +39,14 @@ class GenerationArgs(StudyArgs):
 
 
 @dataclass(frozen=True)
-class RateArgs(GenerationArgs):
-    """The flags of every experiment whose learning rate may fall."""
+class LayerArgs(GenerationArgs):
+    """The flags of every experiment that trains layers by contrastive divergence."""
 
-    model: rbm.Config | dbn.Config | wake_sleep.Config = field(default_factory=rbm.Config)
+    model: rbm.Config | dbn.Config = field(default_factory=rbm.Config)
     schedule: Literal["constant", "falling"] = "constant"
-    """Learning rate: constant, or falling to 0 over the second half of the epochs, of a layer where
-    layers are trained in turn."""
+    """Learning rate: constant, or falling to 0 over the second half of the epochs of a layer."""
+    base_rates: bool = False
+    """Start the lowest biases at the log odds of the mean training pixels instead of at 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,22 +56,13 @@ class RateArgs(GenerationArgs):
 
 
 @dataclass(frozen=True)
-class LayerArgs(RateArgs):
-    """The flags of every experiment that trains layers by contrastive divergence."""
-
-    model: rbm.Config | dbn.Config = field(default_factory=rbm.Config)
-    base_rates: bool = False
-    """Start the lowest biases at the log odds of the mean training pixels instead of at 0."""
-
-
-@dataclass(frozen=True)
 class RBMArgs(LayerArgs):
     """The flags that shape an RBM."""
 
     model: rbm.Config = field(default_factory=rbm.Config)
 
 
-A = TypeVar("A", bound=RateArgs)
+A = TypeVar("A", bound=LayerArgs)
 
 
 def gaussian_rates(args: LayerArgs, dataset: Dataset) -> Choice | None:
@@ -80,20 +72,16 @@ def gaussian_rates(args: LayerArgs, dataset: Dataset) -> Choice | None:
     return Choice("gaussian", "visible units are Gaussian") if gaussian else None
 
 
-def num_updates(args: RateArgs, dataset: Dataset) -> int:
-    """Updates of all epochs."""
-    return args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
-
-
 def with_decay(args: A, dataset: Dataset) -> A:
     """The flags with `--schedule falling` as the number of updates in the model's settings."""
     if args.schedule == "constant":
         return args
-    model = dataclasses.replace(args.model, decay_steps=num_updates(args, dataset))
+    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    model = dataclasses.replace(args.model, decay_steps=steps)
     return dataclasses.replace(args, schedule="constant", model=model)
 
 
-def rate(config: rbm.Config | dbn.Config | wake_sleep.Config) -> str:
+def rate(config: rbm.Config | dbn.Config) -> str:
     """The learning rate in words."""
     return f"rate {config.learning_rate}{' falling to 0' if config.decay_steps else ''}"
 
