@@ -11,6 +11,9 @@ is the RBM of `experiments.rbm`, bit for bit.
 layer. Its second layer starts as the first one turned upside down, so that the bound starts at the
 RBM's likelihood. About 70 minutes on two cores.
 
+`--preset labelled` is the net of Hinton, Osindero and Teh (2006), 784-500-500-2000 with ten label
+units in its top pair: what `experiments.wake_sleep --preset labelled` fine-tunes.
+
 `--preset gaussian` has Gaussian visible units for real-valued pixels, grey or colour; `--visible
 gaussian` takes it in the place of `lab`.
 """
@@ -47,8 +50,9 @@ class Args(DBNArgs):
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; two500: 784-500-784,
-    CD-25 in both layers, the second one started as the first turned upside down; gaussian: Gaussian
-    visible units, for grey or colour pixels as they are."""
+    CD-25 in both layers, the second one started as the first turned upside down; labelled:
+    784-500-500-2000 with label units; gaussian: Gaussian visible units, for grey or colour pixels
+    as they are."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
 
@@ -71,11 +75,21 @@ _TWO500 = dbn.Config(
     init_scale=0.01,
     transposed_start=True,
 )
+_LABELLED = dbn.Config(hidden_sizes=(500, 500, 2000), learning_rate=0.05, init_scale=0.01)
 _GAUSSIAN = dbn.Config(hidden_sizes=(200, 200), visible="gaussian", init_scale=0.01)
 PRESETS = {
     "lab": Args(),
     # About 35 minutes a layer on two idle cores.
     "two500": Args(preset="two500", base_rates=True, schedule="falling", model=_TWO500),
+    # About 15 minutes on two idle cores.
+    "labelled": Args(
+        preset="labelled",
+        epochs=50,
+        conditional=True,
+        base_rates=True,
+        schedule="falling",
+        model=_LABELLED,
+    ),
     "gaussian": Args(preset="gaussian", model=_GAUSSIAN),
 }
 QUICK = {

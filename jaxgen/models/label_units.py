@@ -104,7 +104,7 @@ def _draw_below(params: Params, key: PRNGKey, hidden: Hidden) -> tuple[Visible, 
 
 
 def gibbs(
-    params: Params, visible: Visible, labels: Labels, key: PRNGKey, num_steps: int
+    params: Params, visible: Visible, labels: Labels, key: PRNGKey, num_steps: int | Array
 ) -> tuple[Visible, Array]:
     """Runs `num_steps` steps (v, y) -> h ~ p(h|v, y) -> v ~ p(v|h), y ~ p(y|h)."""
 
@@ -114,17 +114,24 @@ def gibbs(
         logits = rbm.hidden_logits(given(params, labels), visible)
         return _draw_below(params, key_below, bernoulli(key_hidden, jax.nn.sigmoid(logits)))
 
-    unroll = num_steps <= 3 or 1  # as in `rbm.gibbs`
     start = (visible, jnp.asarray(labels))
-    last: tuple[Visible, Array] = jax.lax.fori_loop(0, num_steps, gibbs_step, start, unroll=unroll)
+    last: tuple[Visible, Array] = jax.lax.fori_loop(
+        0, num_steps, gibbs_step, start, unroll=rbm.unroll(num_steps)
+    )
     return last
 
 
 def contrastive_divergence(
-    config: rbm.Config, state: rbm.State, data: Visible, labels: Labels, key: PRNGKey
+    config: rbm.Config,
+    state: rbm.State,
+    data: Visible,
+    labels: Labels,
+    key: PRNGKey,
+    num_steps: int | Array | None = None,
 ) -> tuple[rbm.State, Metrics, Visible]:
     """One update that lowers F of the data and raises F of the state after k Gibbs steps.
 
+    K is `num_steps`, which a program may compute, or that of the settings where none is given.
     With label units it is F(v, y) of both, and the chain draws its label again in each step. The
     appendix of the paper passes p(y|h) on in the place of a draw, which is no state of the model.
 
@@ -132,10 +139,11 @@ def contrastive_divergence(
         The new state; the metrics of `rbm.learn`, and with label units label_change, the share of
         labels that the chain ends elsewhere than it began; and the last visible units.
     """
+    num_steps = config.num_gibbs_steps if num_steps is None else num_steps
     if not num_classes(state.params):
-        model = rbm.negative_phase(config, state, data, key)
+        model = rbm.negative_phase(state, data, key, num_steps)
         return *rbm.learn(config, state, data, model), model
-    model, drawn = gibbs(state.params, data, labels, key, config.num_gibbs_steps)
+    model, drawn = gibbs(state.params, data, labels, key, num_steps)
 
     def mean_energy(params: Params, visible: Visible, labels: Labels) -> Array:
         energy = rbm.free_energy(given(params, labels), visible)

@@ -28,7 +28,7 @@ one update to the next (Tieleman 2008).
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -251,7 +251,7 @@ class RBM(nn.Module):
         return free_energy(params, visible)
 
 
-def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int) -> Visible:
+def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int | Array) -> Visible:
     """Runs `num_steps` steps v -> h ~ p(h|v) -> v ~ p(v|h) from the given visible units."""
 
     def gibbs_step(index: Array, visible: Visible) -> Visible:
@@ -259,9 +259,13 @@ def gibbs(params: Params, visible: Visible, key: PRNGKey, num_steps: int) -> Vis
         hidden = bernoulli(key_hidden, jax.nn.sigmoid(hidden_logits(params, visible)))
         return draw_visible(params, key_visible, visible_mean(params, hidden))
 
-    unroll = num_steps <= 3 or 1  # a short loop takes longer than its steps in a row
-    last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible, unroll=unroll)
+    last: Visible = jax.lax.fori_loop(0, num_steps, gibbs_step, visible, unroll=unroll(num_steps))
     return last
+
+
+def unroll(num_steps: int | Array) -> bool | int:
+    """Whether to write a chain's steps in a row: a short loop takes longer than they do."""
+    return (isinstance(num_steps, int) and num_steps <= 3) or 1
 
 
 def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
@@ -401,10 +405,10 @@ def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visibl
     return state._replace(params=params, means=means)
 
 
-def negative_phase(config: Config, state: State, data: Visible, key: PRNGKey) -> Visible:
+def negative_phase(state: State, data: Visible, key: PRNGKey, num_steps: int | Array) -> Visible:
     """Visible units after k Gibbs steps from the data, or from the persistent chains."""
     start = data if state.chains is None else state.chains
-    return gibbs(state.params, start, key, config.num_gibbs_steps)
+    return gibbs(state.params, start, key, num_steps)
 
 
 def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[State, Metrics]:
@@ -437,17 +441,23 @@ def descend(config: Config, state: State, grads: Params) -> State:
     """The state after one step along a gradient, at the rate of this update."""
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
     if config.decay_steps:
-        share = jnp.clip(2.0 - 2.0 * state.step / config.decay_steps, 0.0, 1.0)
-        updates = jax.tree.map(lambda update: share * update, updates)
+        updates = decayed(updates, state.step, config.decay_steps)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1)
+
+
+def decayed(updates: Any, step: Array, decay_steps: int) -> Any:
+    """Updates at the falling rate of update `step`; see `Config.decay_steps`."""
+    share = jnp.clip(2.0 - 2.0 * step / decay_steps, 0.0, 1.0)
+    return jax.tree.map(lambda update: share * update, updates)
 
 
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One CD-k or PCD update from a batch; metrics as in `learn`."""
     key_data, key_gibbs = jax.random.split(key)
     data = to_visible(state.params, key_data, batch.images, config.binarize)
-    return learn(config, state, data, negative_phase(config, state, data, key_gibbs))
+    model = negative_phase(state, data, key_gibbs, config.num_gibbs_steps)
+    return learn(config, state, data, model)
 
 
 def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden, Visible]:

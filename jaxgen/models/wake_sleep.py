@@ -32,6 +32,7 @@ import optax
 from jaxtyping import Array
 
 from jaxgen.errors import (
+    require,
     require_above_zero,
     require_choices,
     require_classes,
@@ -62,8 +63,15 @@ class Config:
     """Visible units, those of the DBN: binary, or gaussian for real-valued, standardised pixels."""
     num_gibbs_steps: int = 2
     """k of CD-k in the top pair."""
+    gibbs_phases: tuple[int, ...] = ()
+    """k of CD-k in equal parts of the training, in the place of num_gibbs_steps, such as 3 6 10:
+    the paper's chains grow longer as the model mixes more slowly."""
     learning_rate: float = 0.01
-    """Step size of all updates."""
+    """Step size of all updates, at the beginning where it falls."""
+    falling: bool = False
+    """The rate falls linearly to 0 over the second half of the training, in all layers."""
+    num_updates: int = 0
+    """Updates of the whole training, which gibbs_phases and falling divide; 0: those of the run."""
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
     Gaussian units, or draws."""
@@ -81,8 +89,9 @@ class Config:
         require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
+        require_layer_sizes(self, "gibbs_phases", least=0)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale")
+        require_not_negative(self, "init_scale", "num_updates")
         require_classes(self)
 
 
@@ -110,7 +119,27 @@ def top_config(config: Config) -> rbm.Config:
         num_hidden=config.hidden_sizes[-1],
         num_gibbs_steps=config.num_gibbs_steps,
         learning_rate=config.learning_rate,
+        decay_steps=updates_of(config) if config.falling else 0,
     )
+
+
+def updates_of(config: Config) -> int:
+    """T, the updates of the whole training.
+
+    Errors:
+        SettingError: they are not set, and something is to last a share of them.
+    """
+    require(config, "num_updates", config.num_updates > 0, "above 0 for --gibbs-phases, --falling")
+    return config.num_updates
+
+
+def num_gibbs_steps(config: Config, step: Array) -> int | Array:
+    """K of CD-k in the top pair in update `step`; an array where it changes in the training."""
+    if not config.gibbs_phases:
+        return config.num_gibbs_steps
+    num_parts = len(config.gibbs_phases)
+    part = step // math.ceil(updates_of(config) / num_parts)
+    return jnp.asarray(config.gibbs_phases, jnp.int32)[jnp.minimum(part, num_parts - 1)]
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -219,7 +248,12 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     wake = dbn.up(state.recognition, key_up, visible)
     top, metrics, model = label_units.contrastive_divergence(
-        top_config(config), state.top, wake[-1], batch.labels, key_top
+        top_config(config),
+        state.top,
+        wake[-1],
+        batch.labels,
+        key_top,
+        num_gibbs_steps(config, state.top.step),
     )
     sleep = dbn.down(state.generative, key_down, model)
     key_wake = key_sleep = None
@@ -234,6 +268,8 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         rbm.hidden_logits, state.recognition, sleep[:-1], sleep[1:], key_sleep
     )
     updates, opt_state = optimizer(config).update((recognition, generative), state.opt_state)
+    if config.falling:
+        updates = rbm.decayed(updates, state.top.step, updates_of(config))
     recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
     metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
     return State(recognition, generative, top, opt_state), metrics

@@ -123,6 +123,9 @@ ADDED = {
     "ema_corrected": False,
     "stream": False,
     "log": (),
+    "gibbs_phases": (),
+    "falling": False,
+    "num_updates": 0,
 }
 """Settings that runs of version 0.1 lack, with the values that are as before."""
 

@@ -2,10 +2,12 @@
 
 import functools
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import reference
@@ -141,6 +143,50 @@ def test_a_step_is_appendix_b(levels: int, k: int, prediction: str) -> None:
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
     assert int(new.top.step) == 1
+
+
+@pytest.mark.parametrize(("done", "k"), [(0, 1), (4, 1), (5, 3), (9, 3), (10, 2), (99, 2)])
+def test_chains_have_the_length_of_their_part_of_the_training(done: int, k: int) -> None:
+    start = untied_state(Config(SIZES[3]), 3)
+    start = start._replace(top=start.top._replace(step=jnp.asarray(done)))
+    batch = unlabelled(images(3))
+
+    def after(config):
+        step = jax.jit(functools.partial(wake_sleep.step, config))
+        return step(start, batch, jax.random.key(4))[0].params
+
+    in_parts = after(Config(SIZES[3], gibbs_phases=(1, 3, 2), num_updates=15))
+    fixed = after(Config(SIZES[3], num_gibbs_steps=k))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), in_parts, fixed)
+    other = after(Config(SIZES[3], num_gibbs_steps=k + 1))
+    assert not np.allclose(in_parts.top["w"], other.top["w"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("done", "share"), [(0, 1.0), (50, 1.0), (75, 0.5), (90, 0.2), (100, 0.0)])
+def test_the_rate_of_all_layers_falls_to_zero(done: int, share: float) -> None:
+    start = untied_state(Config(SIZES[3], learning_rate=0.5), 3)
+    start = start._replace(top=start.top._replace(step=jnp.asarray(done)))
+    batch = unlabelled(images(3))
+
+    def moved(config):
+        step = jax.jit(functools.partial(wake_sleep.step, config))
+        params = step(start, batch, jax.random.key(4))[0].params
+        return jax.tree.map(
+            lambda new, old: np.asarray(new) - np.asarray(old), params, start.params
+        )
+
+    whole = moved(Config(SIZES[3], learning_rate=0.5))
+    falling = moved(Config(SIZES[3], learning_rate=0.5, falling=True, num_updates=100))
+    near = partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
+    jax.tree.map(lambda found, full: near(found, share * full), falling, whole)
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(whole)) > 0.01
+
+
+@pytest.mark.parametrize("shares", [{"gibbs_phases": (1, 3)}, {"falling": True}])
+def test_shares_of_the_training_need_its_length(shares: dict[str, Any]) -> None:
+    start = untied_state(Config(SIZES[3]), 3)
+    with pytest.raises(SettingError, match="num-updates"):
+        wake_sleep.step(Config(SIZES[3], **shares), start, unlabelled(images(3)), jax.random.key(4))
 
 
 def test_labels_enter_the_top_pair_alone() -> None:

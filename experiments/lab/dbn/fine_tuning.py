@@ -1,10 +1,11 @@
 """The weights after fine-tuning (task 3.1), and the two kinds of prediction compared."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.training import steps_in_epoch
 from jaxgen.training.loop import Result
 
 TITLE = "Probabilities or samples as predictions"
@@ -43,6 +45,18 @@ class TuningArgs(GenerationArgs):
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
         return conditioned(self, self.conditional, dataset)
+
+
+A = TypeVar("A", bound=TuningArgs)
+
+
+def in_updates(args: A, dataset: Dataset) -> A:
+    """The flags with the number of updates where something lasts a share of the training."""
+    config = args.model
+    if config.num_updates or not (config.gibbs_phases or config.falling):
+        return args
+    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    return dataclasses.replace(args, model=dataclasses.replace(config, num_updates=steps))
 
 
 FineTune = Callable[[TuningArgs, Session], Result]
