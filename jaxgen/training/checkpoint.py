@@ -271,8 +271,7 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
     if (data := there.get("data")) and settings.get("data", data) != data:
         raise CheckpointError(
             expected=f"the images that {path} was trained on, sha256 {data[:16]}",
-            found=f"others, {settings['data'][:16]}"
-            + (f", with the class {instead}" * bool(other)),
+            found=", with ".join(filter(None, [f"others, {settings['data'][:16]}", instead])),
             remedy="give --dataset the same images, or choose another --out, or start again with "
             "--overwrite",
         )

@@ -650,7 +650,7 @@ def test_other_images_are_called_that(tmp_path: Path) -> None:
     [
         (
             "cat\ncow\nfox",
-            "was trained on, found the class 'cow' in the place of 'dog'; name them as",
+            "found the class 'cow' in the place of 'dog'; name them",
         ),
         ("cat\ndog", "found the class none in the place of 'fox'"),
         ("cat\ndog\nfox\nhen", "found the class 'hen' in the place of none"),
