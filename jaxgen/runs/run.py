@@ -411,7 +411,7 @@ class Run:
                 expected="labels for a conditional model alone",
                 found=f"the run of a {self.model} that is not, in {self.folder}",
                 remedy="leave labels out, or take the run of "
-                f"{'one' if able else 'a model'} that was trained with --conditional",
+                f"a {self.model if able else 'model'} that was trained with --conditional",
             )
         rows = _array(None if np.ma.is_masked(labels) else labels)
         rows = np.broadcast_to(rows, num) if rows.ndim == 0 else rows
