@@ -132,7 +132,10 @@ def class_sheet(
     more, unknown = len(learned) - len(asked), dataset.num_classes - len(learned)
     answer = [words]
     answer += [f"{more} more classes are not shown."] if more else []
-    answer += [f"{unknown} classes have no training images, and no row."] if unknown else []
+    if unknown:
+        answer.append(
+            f"Classes without training images have no row: {unknown} of {dataset.num_classes}."
+        )
     return Section(
         "classes",
         "Classes asked for",
