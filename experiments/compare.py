@@ -34,6 +34,7 @@ from experiments.running.experiment import Comparison, find, names
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
+from jaxgen.data.dataset import renamed
 from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import inception as inceptions
@@ -209,6 +210,13 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
             raise SettingError(
                 expected=f"runs on {dataset.name}, sha256 {dataset.digest[:16]}",
                 found=f"{run.folder} on other data, {shown(run.dataset_digest[:16])}",
+                remedy="compare the runs of one data set",
+            )
+        named = run.summary.get("class_names", dataset.class_names)
+        if other := renamed(dataset.class_names, named):
+            raise SettingError(
+                expected=f"runs on {dataset.name} with the class {other[0]}",
+                found=f"{run.folder} with {other[1]} in its place",
                 remedy="compare the runs of one data set",
             )
     for name, same in group(read).items():

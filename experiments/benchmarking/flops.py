@@ -98,14 +98,10 @@ def of_game(
     return config.d_steps * d_update + config.g_steps * g_update + new_fakes * of_g
 
 
-def code_size(config: adversarial.Training) -> int:
-    """Inputs of a generator: the code, and beside it a vector of its class if it has one."""
-    return config.latent_size * (2 if config.num_classes else 1)
-
-
 def of_gan(config: gan.Config, batch: int, image_shape: ImageShape) -> int:
     """Of one iteration of a fully connected GAN."""
-    generator = layers(batch, code_size(config), *config.generator_sizes, prod(image_shape))
+    code = config.latent_size * (2 if config.num_classes else 1)
+    generator = layers(batch, code, *config.generator_sizes, prod(image_shape))
     discriminator = layers(batch, prod(image_shape), *config.discriminator_sizes, 1)
     return of_game(config, generator, discriminator)
 
@@ -122,5 +118,7 @@ def of_dcgan(config: dcgan.Config, batch: int, image_shape: ImageShape) -> int:
         for halvings, (inputs, outputs) in enumerate(pairwise(widths), start=1)
     ]
     last = 16 * widths[-1]
-    stem = product(batch, code_size(config), last)
+    learned = config.class_code == "learned" and config.num_classes
+    beside = config.latent_size if learned else config.num_classes
+    stem = product(batch, config.latent_size + beside, last)
     return of_game(config, [stem, *layers[::-1]], [*layers, product(batch, last, 1)])

@@ -112,13 +112,18 @@ def class_sheet(
 ) -> Section:
     """Samples of classes that were asked for, a row a class, in the order in which they came.
 
+    The rows are the first `NUM_ROWS` classes that have training images.
+
     Args:
         drawing: where the figure goes.
         sample: ``(key, num, labels) -> images``, of a trained conditional model.
         words: how the model is asked.
     """
-    names = drawing.dataset.class_names[:NUM_ROWS]
-    labels = jnp.repeat(jnp.arange(len(names)), NUM_PER_CLASS)
+    dataset = drawing.dataset
+    learned = np.unique(dataset.train.labels)
+    asked = learned[:NUM_ROWS]
+    names = [dataset.class_names[label] for label in asked]
+    labels = jnp.repeat(jnp.asarray(asked), NUM_PER_CLASS)
     images = np.asarray(sample(task_key("class sheet"), len(labels), labels))
     rows = dict(
         zip(names, images.reshape(len(names), NUM_PER_CLASS, *images.shape[1:]), strict=True)
@@ -126,8 +131,13 @@ def class_sheet(
     figure = drawing.save(
         "classes", figures.rows_of(rows), f"The first {NUM_PER_CLASS} samples of each class"
     )
-    more = len(drawing.dataset.class_names) - len(names)
-    answer = [words, *([f"{more} more classes are not shown."] if more else [])]
+    more, unknown = len(learned) - len(asked), dataset.num_classes - len(learned)
+    answer = [words]
+    answer += [f"{more} more classes are not shown."] if more else []
+    if unknown:
+        answer.append(
+            f"Classes without training images have no row: {unknown} of {dataset.num_classes}."
+        )
     return Section(
         "classes",
         "Classes asked for",

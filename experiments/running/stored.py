@@ -6,15 +6,15 @@ from typing import Any
 from experiments.running.args import RunArgs
 from experiments.running.experiment import Experiment, find
 from jaxgen.errors import CheckpointError
-from jaxgen.runs.settings import ADDED, rebuild, shown, to_json, unlike
+from jaxgen.runs.settings import before, rebuild, shown, to_json, unlike
 
 
 def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experiment[Any], RunArgs]:
     """The experiment that stored settings are of, and the settings as its dataclass.
 
     Values become fields, each checked against its type; none becomes a word of a command line.
-    Where a setting is not stored, because an older version had none, it is that of `ADDED`, with
-    which all is as before, or of the preset.
+    Where a setting is not stored, because an older version had none, it is that of
+    `jaxgen.runs.settings.before`, or of the preset.
 
     Errors:
         SettingError: there is no such experiment, or a value is of another type, or impossible.
@@ -41,8 +41,8 @@ def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experime
 
 def _merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings over others, part by part."""
-    before = {name: value for name, value in ADDED.items() if name in default}
-    merged = {**default, **before, **given}
+    earlier = {name: value for name, value in before(given).items() if name in default}
+    merged = {**default, **earlier, **given}
     for name, value in default.items():
         if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
             merged[name] = _merged(value, given[name])

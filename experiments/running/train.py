@@ -65,6 +65,7 @@ def train_in_session(
     identity = {
         "experiment": session.experiment,
         "data": session.dataset.digest,
+        "classes": "\n".join(session.dataset.class_names),
         "batch_size": args.batch_size,
         "seeds": seeds,
         "model": model,

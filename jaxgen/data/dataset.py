@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -105,6 +107,18 @@ def _examples(labels: Int32[np.ndarray, " num"]) -> list[int]:
     first = np.unique(labels, return_index=True)[1].tolist()
     others = (row for row in range(len(labels)) if row not in first)
     return [*first, *others][: notebook.NUM_THUMBNAILS]
+
+
+def renamed(theirs: Iterable[str], ours: Iterable[str]) -> tuple[str, str] | None:
+    """The first class that two lists of names call otherwise, in the words of an error.
+
+    None where they are the same. The digest of a data set is not of its names.
+    """
+    for pair in zip_longest(theirs, ours):
+        if pair[0] != pair[1]:
+            first, second = ("none" if name is None else repr(name[:60]) for name in pair)
+            return first, second
+    return None
 
 
 def digest_of(train: Split, test: Split) -> str:

@@ -11,11 +11,12 @@ So a generator of 64x64 with batch normalisation has main.0.weight, main.1.runni
 main.12.bias, and one with a dense stem stem.weight, main.0.weight, ..., main.9.weight. An
 activation takes a number and has no variables.
 
-A conditional generator also has `embedding`, an Embedding [classes, L] whose rows stand behind the
-code; its normalisation is a BatchNorm2d(affine=False) with `weight` and `bias` [classes, C] of its
-own, rows of which scale and shift each example. A conditional discriminator also has `projection`,
-an Embedding [classes, C]: the product of its row with what the stem is given, summed over the
-4x4 places, is added to the logit.
+A conditional generator is given the code with its class behind it, `F.one_hot(y, classes)`, or, if
+that is learned (`class_code`), a row of `embedding`, an Embedding [classes, L]. Its normalisation
+is a BatchNorm2d(affine=False) with `weight` and `bias` [classes, C] of its own, rows of which scale
+and shift each example. A conditional discriminator also has `projection`, an Embedding
+[classes, C]: the product of its row with what the stem is given, summed over the 4x4 places, is
+added to the logit.
 
 The lab's own class is no sequence: its generator, which is of 64x64, has the transposed stem and
 knows no classes, calls its convolutions layer1 to layer5, and the normalisation after the first
@@ -117,7 +118,7 @@ def _entries(
             _Entry(("params", "stem", "dense", "kernel"), "stem.weight", "stem_weight"),
             _Entry(("params", "stem", "dense", "bias"), "stem.bias", "stem_bias"),
         ]
-    if config.num_classes:
+    if config.num_classes and (player == "discriminator" or config.class_code == "learned"):
         name = "embedding" if player == "generator" else "projection"
         classes = [_Entry(("params", name, "embedding"), f"{name}.weight", "same")]
     return classes + stem + main if player == "generator" else main + stem + classes

@@ -10,10 +10,16 @@ half the size has c channels, and they double inwards up to 8c. So the nets of 1
 2c, and those of 256x256 have three images of 8c channels, 16x16, 8x8 and 4x4.
 
 Batch normalisation follows every layer but the generator's last, the discriminator's first and
-last, and a dense stem. In a conditional game that of the generator has a scale and a bias for each
-class, and its stem has L more inputs. Other images are resized, bilinearly (`image_size`); with
-`native_size` those of 28x28 are not, but have the nets of 32x32, whose outermost convolutions are
-padded by 3 in the place of 1.
+last, and a dense stem. In a conditional game of K classes that of the generator has a scale and a
+bias for each class, and the stem is given [z, u_y], where u_y in {0, 1}^K has its 1 at the class y
+(Mirza and Osindero, "Conditional generative adversarial nets", 2014). So y adds one weight to each
+unit of the stem, which learns as fast as a weight of z. With `class_code` "learned" it adds
+<w, e_y>, whose L products grow by both factors: on a small set that sum outgrew the part of z, and
+G drew one image of such a class, whatever z. That conditioning makes GANs of few images collapse is
+found by Shahbazi, Danelljan, Paudel and Van Gool, "Collapse by conditioning", 2022.
+
+Other images are resized, bilinearly (`image_size`); with `native_size` those of 28x28 are not, but
+have the nets of 32x32, whose outermost convolutions are padded by 3 in the place of 1.
 Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", 2016. The lab's two versions are the presets `lab` and `wide`.
 """
@@ -87,6 +93,10 @@ class Config(adversarial.Training):
     """Whether layers are followed by batch normalisation."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the factors of the convolutions' products are rounded to; they are summed in float32."""
+    class_code: Literal["one_hot", "learned"] = "one_hot"
+    """What a conditional generator is given beside the code. one_hot: a 1 at the place of the class
+    and 0 at those of the others. learned: a vector of the code's length, learned for each class, as
+    before; on small sets it makes single pictures of classes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,8 +188,11 @@ class Generator(nn.Module):
         layer = partial(ConvTranspose, kernel_init=scattered(0.0), use_bias=config.use_bias)
         size, _, num_channels = self.image_shape
         innermost, *others = reversed(widths(config, size))
-        # Vectors of classes as large as the codes would make each class one picture.
-        codes = beside_class(config.num_classes, codes, labels, SCALE)
+        if config.class_code == "learned":
+            codes = beside_class(config.num_classes, codes, labels, SCALE)
+        elif config.num_classes:
+            one_hot = jax.nn.one_hot(labels, config.num_classes)
+            codes = jnp.concatenate([codes, one_hot], axis=1)
         if config.stem == "dense":
             x = Dense(16 * innermost, name="stem")(codes).reshape(-1, 4, 4, innermost)
         else:

@@ -59,7 +59,8 @@ MOST_SHOWN = 5
 def load(folder: Path | str) -> Run:
     """Reads a finished run, of one seed or of several.
 
-    A setting of the model that the run was made without takes its class's default.
+    A setting of the model that the run was made without is that of `settings.before`, or else its
+    class's default.
 
     Errors:
         CheckpointError: there is no finished run, or its files are damaged, or do not fit together.

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen import data, models, notebook
+from jaxgen.data.dataset import renamed
 from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
@@ -352,13 +353,13 @@ class Run:
                 found=str(digest) if digest else shown(dataset),
                 remedy="name its data set as it was, or set data_dir to where it lies",
             )
-        theirs, ours = self.summary.get("class_names"), [*dataset.class_names]
-        if theirs not in (None, ours):
+        named = self.summary.get("class_names", dataset.class_names)  # not in an older version's
+        if other := renamed(named, dataset.class_names):
             raise SettingError(
-                expected=f"{self.dataset_name}, which {self.folder} was trained on, of the classes "
-                f"{shown(', '.join(self.class_names) or 'none')}",
-                found=shown(", ".join(ours) or "none"),
-                remedy="name its data set as it was",
+                expected=f"{self.dataset_name}, which {self.folder} was trained on, with the class "
+                f"{other[0]}",
+                found=f"{other[1]} in its place",
+                remedy="name its classes as they were",
             )
         return dataset
 
@@ -412,7 +413,13 @@ class Run:
         """Numbers of the classes that samples are asked for, int32 [num]; errors as `sample`."""
         num_classes, names = self.learner.num_classes, self.class_names
         if not num_classes:
-            self._cannot("labels")
+            able = hasattr(self.config, "num_classes")
+            raise SettingError(
+                expected="labels for a conditional model alone",
+                found=f"the run of a {self.model} that is not, in {self.folder}",
+                remedy="leave labels out, or take the run of "
+                f"a {self.model if able else 'model'} that was trained with --conditional",
+            )
         rows = _array(None if np.ma.is_masked(labels) else labels)
         rows = np.broadcast_to(rows, num) if rows.ndim == 0 else rows
         found = _numbers_of(rows, names, num_classes) if rows.dtype.kind in "UO" else rows

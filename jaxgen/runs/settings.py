@@ -50,7 +50,9 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 
 def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") -> Settings:
-    """The dataclass whose fields have the stored values; a field not stored takes its default.
+    """The dataclass whose fields have the stored values.
+
+    A field that is not stored takes its value of `before`, or else its default.
 
     Args:
         cls: a dataclass whose fields are numbers, texts, paths, booleans, Literals, tuples of
@@ -64,8 +66,9 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
     """
     hints = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    earlier = {name: value for name, value in before(stored).items() if name in fields}
     values = {}
-    for name, value in stored.items():
+    for name, value in (earlier | {**stored}).items():
         if name not in fields:
             raise _misfit(where, f"fields of {cls.__name__}", f"{shown(name)}, which it has not")
         never = hints[name] is float and value == NEVER
@@ -121,13 +124,23 @@ ADDED = {
     "init_fan": "in",
     "native_size": False,
     "ema_corrected": False,
+    "class_code": "learned",
     "stream": False,
     "log": (),
     "gibbs_phases": (),
     "falling": False,
     "num_updates": 0,
 }
-"""Settings that runs of version 0.1 lack, with the values that are as before."""
+"""Settings that runs of older versions lack, with the values that are as before."""
+
+
+def before(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `ADDED`, for stored ones that may lack them.
+
+    `class_code` is among them for conditional models alone; to others it is nothing.
+    """
+    conditional = bool(stored.get("num_classes"))
+    return {name: x for name, x in ADDED.items() if conditional or name != "class_code"}
 
 
 def as_before(name: str, value: Any) -> bool:

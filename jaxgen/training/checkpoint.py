@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from jaxgen.data.dataset import renamed
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export.safetensors import NumpyArray, digest, flatten, host_arrays, leaf_digests
 from jaxgen.files import file_digest, flush, read_file, require_file, writing
@@ -261,17 +262,30 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
                     remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
                 )
 
-    if (data := manifest["settings"].get("data")) and settings.get("data", data) != data:
+    there = manifest["settings"]
+    if "classes" not in there:  # an older version did not name them
+        settings = {name: text for name, text in settings.items() if name != "classes"}
+    theirs = there.get("classes", "").split("\n")
+    other = renamed(theirs, settings["classes"].split("\n")) if "classes" in settings else None
+    instead = f"the class {other[1]} in the place of {other[0]}" if other else ""
+    if (data := there.get("data")) and settings.get("data", data) != data:
         raise CheckpointError(
             expected=f"the images that {path} was trained on, sha256 {data[:16]}",
-            found=f"others, {settings['data'][:16]}",
+            found=", with ".join(filter(None, [f"others, {settings['data'][:16]}", instead])),
             remedy="give --dataset the same images, or choose another --out, or start again with "
             "--overwrite",
         )
+    if other:
+        raise CheckpointError(
+            expected=f"the classes of the images that {path} was trained on",
+            found=instead,
+            remedy="name them as they were, or choose another --out, or start again with "
+            "--overwrite",
+        )
     version, flags = "use the code version that wrote it", "type the flags of the original run"
-    there = str(manifest.get("format"))
-    require_same("", {"format": str(_FORMAT)}, {"format": there}, version)
-    require_same("setting ", settings, manifest["settings"], flags)
+    form = {"format": str(manifest.get("format"))}
+    require_same("", {"format": str(_FORMAT)}, form, version)
+    require_same("setting ", settings, there, flags)
     leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
     require_same("array ", {name: _type(leaf) for name, leaf in like.items()}, leaves, version)
 

@@ -458,11 +458,12 @@ def test_flops_of_the_labs_dcgan() -> None:
     assert 33 * large < counted < 34 * large
 
 
-def test_flops_of_a_small_conditional_dcgan() -> None:
-    """Counted by hand, 16x16 in colour: D 3-1-2-1 on 8x8, 4x4, 1x1; G back from a code and e_y."""
-    model = dcgan_model.Config(base_width=1, latent_size=3, num_classes=5)
+@pytest.mark.parametrize(("class_code", "num_inputs"), [("one_hot", 3 + 5), ("learned", 3 + 3)])
+def test_flops_of_a_small_conditional_dcgan(class_code: Any, num_inputs: int) -> None:
+    """Counted by hand, 16x16 in colour: D 3-1-2-1 on 8x8, 4x4, 1x1; G back from code and class."""
+    model = dcgan_model.Config(base_width=1, latent_size=3, num_classes=5, class_code=class_code)
     first, second, last = 8 * 8 * 16 * 3, 4 * 4 * 16 * 1 * 2, 16 * 2
-    stem = (3 + 3) * 16 * 2
+    stem = num_inputs * 16 * 2
     of_g, of_d = stem + second + first, first + second + last
     d_update = of_g + 2 * (3 * of_d - first)
     g_update = 2 * of_d + 2 * of_g - stem

@@ -19,7 +19,10 @@ from jaxgen.models import dcgan
 FIXTURE = FIXTURES / "generator_images.npz"
 STORED = dcgan.Config(base_width=2, latent_size=6)
 CHANNELS = 3
-SIZES = {"of 16x16": 16, "conditional": 16, "conditional and dense": 16, "of 128x128": 128}
+SIZES = {
+    **dict.fromkeys(("of 16x16", "conditional", "conditional and dense", "learned classes"), 16),
+    "of 128x128": 128,
+}
 NUM_CLASSES = 3
 LABELS = np.array([2, 0, 1, 2])
 
@@ -42,6 +45,7 @@ CONFIGS = {
     "conditional and dense": dcgan.Config(
         base_width=1, latent_size=5, **WIDE, num_classes=NUM_CLASSES
     ),
+    "learned classes": dataclasses.replace(LAB, num_classes=NUM_CLASSES, class_code="learned"),
 }
 every_config = pytest.mark.parametrize("name", CONFIGS)
 both_players = pytest.mark.parametrize("player", ["generator", "discriminator"])
@@ -195,7 +199,8 @@ class ConditionalGenerator(LabGenerator):
 
     def forward(self, codes: np.ndarray) -> np.ndarray:
         """Images in [-1, 1]."""
-        x = np.concatenate([codes, self.arrays["embedding.weight"][self.labels]], axis=1)
+        table = self.arrays.get("embedding.weight", np.eye(NUM_CLASSES))
+        x = np.concatenate([codes, table[self.labels]], axis=1)
         x = x[:, :, None, None]
         for index in (1, 2):
             x = self.batchnorm(index, self.layer(index, x))
@@ -203,12 +208,14 @@ class ConditionalGenerator(LabGenerator):
         return np.tanh(self.layer(3, x))
 
 
-def test_a_conditional_generator_is_what_the_names_say() -> None:
-    """The code beside the row of its class; a scale and a shift for each class."""
-    variables, codes = (f("conditional", "generator") for f in (random_variables, inputs_of))
-    arrays = to_pytorch(CONFIGS["conditional"], "generator", variables)
+@pytest.mark.parametrize("name", ["conditional", "learned classes"])
+def test_a_conditional_generator_is_what_the_names_say(name: str) -> None:
+    """The code before the row of its class, of ones and zeros or learned; a scale and a shift."""
+    variables, codes = (f(name, "generator") for f in (random_variables, inputs_of))
+    arrays = to_pytorch(CONFIGS[name], "generator", variables)
+    assert ("embedding.weight" in arrays) == (name == "learned classes")
     found = ConditionalGenerator(arrays, LABELS).forward(codes).transpose(0, 2, 3, 1)
-    net = dcgan.nets(CONFIGS["conditional"], shape_of("conditional")).generator
+    net = dcgan.nets(CONFIGS[name], shape_of(name)).generator
     expected = net.apply(variables, codes, train=False, labels=LABELS)
     assert np.std(expected) > 0.05
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -294,7 +301,10 @@ def torch_net(torch: Any, name: str, player: str) -> Any:
     kind = nn.ConvTranspose2d if drawn else nn.Conv2d
     depth = {16: 2, 64: 4, 128: 5}[shape_of(name)[0]]
     sizes = [base * multiple for multiple in (1, 2, 4, 8, 8)[:depth][::-1]] + [CHANNELS]
-    layers, code = [], config.latent_size * (2 if num_classes else 1)
+    learned = config.class_code == "learned"
+    layers, code = [], config.latent_size + num_classes
+    if num_classes and learned:
+        code = 2 * config.latent_size
     if drawn and not dense:
         layers += layer(kind, (code, sizes[0]), (4, 1, 0), True)
     innermost = sizes[0]
@@ -315,14 +325,16 @@ def torch_net(torch: Any, name: str, player: str) -> Any:
             self.main = nn.Sequential(*layers)
             if dense:
                 self.stem = nn.Linear(*((code, image) if drawn else (image, 1)))
-            if num_classes and drawn:
+            if num_classes and drawn and learned:
                 self.embedding = nn.Embedding(num_classes, config.latent_size)
-            elif num_classes:
+            elif num_classes and not drawn:
                 self.projection = nn.Embedding(num_classes, innermost)
 
         def forward(self, x: Any) -> Any:
             if drawn:
-                x = torch.cat([x, self.embedding(asked)], 1) if num_classes else x
+                if num_classes:
+                    beside = nn.functional.one_hot(asked, num_classes).float()
+                    x = torch.cat([x, self.embedding(asked) if learned else beside], 1)
                 return self.main(
                     self.stem(x).view(len(x), -1, 4, 4) if dense else x[..., None, None]
                 )

@@ -218,6 +218,11 @@ def of_other_data(folder: Path, dataset: str = "mnist") -> None:
     path.write_text(json.dumps(summary))
 
 
+def of_other_classes(folder: Path) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(read(path) | {"class_names": [*"012345678x"]}))
+
+
 def damaged(folder: Path) -> None:
     path = folder / "params.safetensors"
     content = bytearray(path.read_bytes())
@@ -233,6 +238,7 @@ def damaged(folder: Path) -> None:
         (lambda folder: (folder / "summary.json").unlink(), (), 4, "a finished run"),
         (of_other_data, (), 2, "--dataset mnist"),
         (partial(of_other_data, dataset="digits"), (), 2, "on digits, sha256 0123, in"),
+        (of_other_classes, (), 2, "with the class '9', found one with 'x' in its place"),
         (damaged, (), 4, "another params.safetensors"),
         (lambda _: None, ("--hidden-sizes", "12", "16"), 2, "--hidden-sizes 16 12"),
         (lambda _: None, ("--hidden-sizes", "16"), 2, "of 2 or more numbers"),

@@ -15,7 +15,7 @@ from support.runs import read
 
 from experiments.dcgan import PRESETS, Args
 from experiments.lab import study as runner
-from experiments.lab.drawing import Drawing
+from experiments.lab.drawing import Drawing, class_sheet
 from experiments.lab.gan import dcgan as dcgan_lab
 from experiments.lab.gan import tasks
 from experiments.lab.gan.tasks import GANReport
@@ -261,6 +261,28 @@ def test_sums_of_three_classes_and_of_many(drawn: list[Any], tmp_path: Path) -> 
     assert [*drawn[1]] == ["mean", "n1 - n0 + mean", "n2 - n1 + mean", "n3 - n2 + mean"]
     assert drawn[1]["mean"].shape == (20, *SHAPE)
     assert "10 more classes are not shown. " in section.answer[1]
+
+
+def test_a_row_for_each_class_that_was_learned(drawn: list[Any], tmp_path: Path) -> None:
+    """Of many classes the first twenty; of a class without training images none."""
+    train, _ = random_data()
+    names = tuple(f"n{label}" for label in range(32))
+    trained = made(MATRIX, tmp_path, train, np.delete(np.arange(32), [1, 7]), names)
+
+    def shades(key: Any, num: int, labels: jax.Array) -> jax.Array:
+        del key
+        return jnp.broadcast_to(labels[:, None, None, None] / 32, (num, *SHAPE))
+
+    section = class_sheet(trained.drawing, shades, "Words.")
+    learned = [label for label in range(22) if label not in (1, 7)]
+    assert [*drawn[0]] == [f"n{label}" for label in learned]
+    for label, images in zip(learned, drawn[0].values(), strict=True):
+        np.testing.assert_array_equal(images, np.full((10, *SHAPE), label / 32))
+    assert section.answer == [
+        "Words.",
+        "10 more classes are not shown.",
+        "Classes without training images have no row: 2 of 32.",
+    ]
 
 
 def test_images_without_labels_have_no_sums(drawn: list[Any], tmp_path: Path) -> None:

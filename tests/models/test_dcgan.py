@@ -291,19 +291,22 @@ def test_layers_follow_the_size(size: int, multiples: tuple[int, ...], stem: Any
 # ---- classes
 
 
-def conditional(stem):
+def conditional(stem, class_code="one_hot"):
     """A net of 16x16 with classes, and its variables, every number of which is drawn."""
-    config = dataclasses.replace(TINY, num_classes=3, stem=stem)
+    config = dataclasses.replace(TINY, num_classes=3, stem=stem, class_code=class_code)
     rng = np.random.default_rng(0)
     state = jax.eval_shape(dcgan.learner(config, (16, 16, 1)).init, jax.random.key(0))
     params = jax.tree.map(lambda x: np.float32(rng.uniform(0.1, 0.6, x.shape)), state.params)
     return config, dcgan.nets(config, (16, 16, 1)), params
 
 
-@pytest.mark.parametrize("stem", ["transposed", "dense"])
-def test_permuted_labels_permute_the_samples(stem: Any) -> None:
+@pytest.mark.parametrize(
+    ("stem", "class_code"),
+    [("transposed", "one_hot"), ("dense", "one_hot"), ("transposed", "learned")],
+)
+def test_permuted_labels_permute_the_samples(stem: Any, class_code: Any) -> None:
     """Of one code; an image depends on its own label alone, in evaluation mode."""
-    config, nets, params = conditional(stem)
+    config, nets, params = conditional(stem, class_code)
     state = dcgan.from_params(config, (16, 16, 1), params)
     codes = jnp.tile(jax.random.normal(jax.random.key(1), (1, 6)), (5, 1))
     images_of = jax.jit(partial(adversarial.images_of, nets))
@@ -314,13 +317,17 @@ def test_permuted_labels_permute_the_samples(stem: Any) -> None:
     assert min(np.abs(images[a] - images[b]).max() for a, b in ((0, 1), (1, 2), (0, 2))) > 1e-3
 
 
-def test_where_the_classes_are() -> None:
-    """G: a table beside the code and in every normalisation. D: one for its last hidden layer."""
-    config, _, params = conditional("transposed")
+@pytest.mark.parametrize(
+    ("class_code", "more", "inputs"),
+    [("one_hot", {}, 9), ("learned", {"params.embedding.embedding": (3, 6)}, 12)],
+)
+def test_where_the_classes_are(class_code: Any, more: dict[str, Any], inputs: int) -> None:
+    """G: beside the code and in every normalisation. D: a table for its last hidden layer."""
+    config, _, params = conditional("transposed", class_code)
     found = {name: flatten_dict(variables, sep=".") for name, variables in params.items()}
     plain, _ = started(dataclasses.replace(config, num_classes=0), size=16)
     before = {name: flatten_dict(variables, sep=".") for name, variables in plain.params.items()}
-    assert {*found["generator"]} - {*before["generator"]} == {"params.embedding.embedding"}
+    assert {*found["generator"]} - {*before["generator"]} == {*more}
     assert {*found["discriminator"]} - {*before["discriminator"]} == {"params.projection.embedding"}
     changed = {
         f"{net}.{name}": x.shape
@@ -329,8 +336,8 @@ def test_where_the_classes_are() -> None:
         if name not in before[net] or x.shape != before[net][name].shape
     }
     assert changed == {
-        "generator.params.embedding.embedding": (3, 6),
-        "generator.params.conv_0.kernel": (4, 4, 4, 12),
+        **{f"generator.{name}": shape for name, shape in more.items()},
+        "generator.params.conv_0.kernel": (4, 4, 4, inputs),
         **{f"generator.params.norm_0.{name}": (3, 4) for name in ("scale", "bias")},
         **{f"generator.params.norm_1.{name}": (3, 2) for name in ("scale", "bias")},
         "discriminator.params.projection.embedding": (3, 4),
@@ -339,7 +346,7 @@ def test_where_the_classes_are() -> None:
 
 def test_vectors_of_classes_start_small_beside_codes() -> None:
     """As large as the codes, of N(0, I), they make each class of a small set one picture."""
-    config = dataclasses.replace(TINY, num_classes=50)
+    config = dataclasses.replace(TINY, num_classes=50, class_code="learned")
     state = jax.jit(dcgan.learner(config, (16, 16, 1)).init)(jax.random.key(0))
     vectors = np.asarray(state.generator.variables["params"]["embedding"]["embedding"])
     assert vectors.std() == pytest.approx(0.02, rel=0.2)

@@ -17,7 +17,7 @@ from experiments import compare, reproduce
 from experiments.reproduction import runs as reproduce_runs
 from experiments.running import experiment, stored
 from jaxgen.errors import CheckpointError, JaxgenError, SettingError
-from jaxgen.runs.settings import to_json
+from jaxgen.runs.settings import rebuild, to_json
 
 NESTED: Any = {}
 for _ in range(50):
@@ -178,6 +178,18 @@ def test_a_setting_that_came_later_is_as_it_was_before() -> None:
     assert not found["model"]["ema_corrected"]
     assert not found["model"]["native_size"]
     assert found | {"model": 0} == dataclasses.asdict(preset) | {"model": 0}
+
+
+@pytest.mark.parametrize(("num_classes", "class_code"), [(3, "learned"), (0, "one_hot")])
+def test_classes_are_as_they_were_where_there_are_some(num_classes: int, class_code: str) -> None:
+    """A run without classes has the settings, and so the name, that it had."""
+    preset = experiment.find("dcgan").presets["few"]
+    config = json.loads(json.dumps(to_json(preset))) | {"experiment": "dcgan"}
+    config["model"] |= {"num_classes": num_classes}
+    del config["model"]["class_code"]
+    model: Any = dataclasses.replace(preset.model, num_classes=num_classes, class_code=class_code)
+    assert stored.rebuild_args(config)[1] == dataclasses.replace(preset, model=model)
+    assert rebuild(type(model), config["model"]) == model
 
 
 @pytest.mark.parametrize("name", experiment.names())

@@ -12,7 +12,7 @@ from PIL import Image
 from support.runs import call, contents, only_line, read
 
 import jaxgen
-from experiments import reproduce
+from experiments import compare, reproduce
 from experiments.reproduction import runs as reproduce_runs
 from jaxgen import data
 from jaxgen.data import folder as folders
@@ -132,8 +132,36 @@ def test_other_names_of_classes_are_another_data_set(place: Path) -> None:
     run = jaxgen.load(place / "run")
     with pytest.raises(SettingError, match="name them again"):
         run.dataset(place / "data")
-    with pytest.raises(SettingError, match="of the classes 'a, c'"):
+    with pytest.raises(SettingError, match="with the class 'c', found 'b' in its place"):
         run.dataset(place / "data", again=place / "my pics")
+
+
+def test_a_run_goes_on_with_the_names_that_it_began_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The digest is of the images and the numbers of their classes."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 6), dtype=np.uint8)
+    file, names = tmp_path / "pics.npz", np.repeat(["a", "b"], 10)
+    where = ("--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
+    flags = ("--dataset", str(file), "--epochs", "1", "--batch-size", "5", *where, *SMALL)
+    np.savez(file, images=images, labels=names)
+    assert call(*flags) == 0
+    before = contents(tmp_path / "run")
+    np.savez(file, images=images, labels=np.where(names == "b", "c", names))
+    capsys.readouterr()
+    assert call(*flags, "--epochs", "2", "--resume") == 4
+    line = only_line(capsys.readouterr().err.splitlines(keepends=True)[-1])
+    assert "found the class 'c' in the place of 'b'" in line
+    assert contents(tmp_path / "run") == before
+
+
+def test_runs_of_other_classes_are_not_compared(place: Path) -> None:
+    folders = place / "run", place / "other"
+    shutil.copytree(*folders)
+    summary = read(place / "other" / "summary.json")
+    (place / "other" / "summary.json").write_text(json.dumps(summary | {"class_names": ["a", "c"]}))
+    with pytest.raises(SettingError, match=r"with the class 'b', found .*other with 'c' in its"):
+        compare.read_all(folders, compare.Args(folders, data_dir=place / "data"))
 
 
 def test_a_run_among_the_pictures_is_refused(

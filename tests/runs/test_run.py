@@ -300,16 +300,13 @@ def test_a_model_without_classes_says_so(made: tuple[str, Path], images: np.ndar
     name, folder = made
     run = jaxgen.load(folder)
     assert run.class_names == ()
-    for what, call in {
-        "labels": lambda: run.sample(jax.random.key(0), 2, [0, 1]),
-        "classify": lambda: run.classify(images),
-    }.items():
-        with pytest.raises(SettingError) as error:
-            call()
-        assert (
-            f"expected a model with {what}, found a {name}, which has sample, encode"
-            in one_line(error)
-        )
+    with pytest.raises(SettingError) as error:
+        run.classify(images)
+    assert f"with classify, found a {name}, which has sample, encode" in one_line(error)
+    with pytest.raises(SettingError) as error:
+        run.sample(jax.random.key(0), 2, [0, 1])
+    assert f"found the run of a {name} that is not" in one_line(error)
+    assert one_line(error).endswith("that was trained with --conditional")
 
 
 def test_grey_input_has_no_likelihood(tmp_path: Path, images: np.ndarray) -> None:

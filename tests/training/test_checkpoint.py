@@ -643,3 +643,33 @@ def test_other_images_are_called_that(tmp_path: Path) -> None:
     words = f"was trained on, sha256 {'a' * 16}, found others, {'b' * 16}; give --dataset"
     with pytest.raises(CheckpointError, match=words):
         restore(tmp_path, tree, {"data": "b" * 64, "seeds": "(0,)"})
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        (
+            "cat\ncow\nfox",
+            "found the class 'cow' in the place of 'dog'; name them",
+        ),
+        ("cat\ndog", "found the class none in the place of 'fox'"),
+        ("cat\ndog\nfox\nhen", "found the class 'hen' in the place of none"),
+        ("", "found the class '' in the place of 'cat'"),
+    ],
+)
+def test_other_names_of_classes_are_refused(tmp_path: Path, ours: str, words: str) -> None:
+    """The digest of the images is not of the names."""
+    tree = {"w": jnp.zeros(3)}
+    save(tmp_path, 1, tree, {"data": "a" * 64, "classes": "cat\ndog\nfox"})
+    with pytest.raises(CheckpointError, match=words) as error:
+        restore(tmp_path, tree, {"data": "a" * 64, "classes": ours})
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match=r"found others, b+, with the class 'cow'"):
+        restore(tmp_path, tree, {"data": "b" * 64, "classes": "cow\ndog\nfox"})
+
+
+def test_a_checkpoint_that_names_no_classes_fits_any(tmp_path: Path) -> None:
+    """An older version did not name them."""
+    tree = {"w": jnp.zeros(3)}
+    save(tmp_path, 1, tree, {"data": "a" * 64})
+    assert restore(tmp_path, tree, {"data": "a" * 64, "classes": "cat\ndog"}) is not None

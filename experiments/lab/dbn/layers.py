@@ -23,6 +23,7 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen import runs
 from jaxgen.data import Dataset
+from jaxgen.data.dataset import renamed
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import PRNGKey
@@ -154,5 +155,13 @@ def load(folder: Path, dataset: Dataset) -> Layers:
             remedy=f"{'' if name == dataset.name else f'set --dataset {name}, or '}"
             "set --dbn to another run",
         )
-    layers: Layers = runs.load(folder).params
+    run = runs.load(folder)
+    named = run.summary.get("class_names", dataset.class_names)
+    if other := renamed(dataset.class_names, named):
+        raise SettingError(
+            expected=f"a DBN trained on {dataset.name} with the class {other[0]}",
+            found=f"one with {other[1]} in its place, in {folder}",
+            remedy="name the classes as they were, or set --dbn to another run",
+        )
+    layers: Layers = run.params
     return layers

@@ -138,8 +138,10 @@ def _module(config: dcgan.Config, size: int) -> str:
     words = [f"whose self.main is an nn.Sequential of {layers}"]
     if config.stem == "dense":
         words.append("behind self.stem, an nn.Linear whose output is viewed as [C, 4, 4]")
-    if config.num_classes:
+    if config.num_classes and config.class_code == "learned":
         words.append("with self.embedding, whose rows stand behind the codes")
+    elif config.num_classes:
+        words.append("given the codes with one_hot(classes) behind them")
     return ", ".join(words)
 
 

@@ -180,11 +180,14 @@ def train(args: GANArgs, session: Session, game: Game) -> Result:
     """Trains a GAN, measures it and draws the images of the fixed codes all along."""
     drawing = Drawing(session.dataset, session.folder)
     trained = TrainedGAN(game.nets, None, drawing, args.model.latent_size, args.model.num_classes)
+    model = dataclasses.asdict(args.model)
+    if not args.model.num_classes:
+        model.pop("class_code", None)  # of a DCGAN; it is nothing without classes
     return train_in_session(
         args,
         game.learner,
         session,
-        dataclasses.asdict(args.model),
+        model,
         make_evaluator(trained),
         pictures=lambda state: trained._replace(state=state).fixed(),
         shown={"d_loss": "D loss", "g_loss": "G loss", "sample_distance": "distance"},
