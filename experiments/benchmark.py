@@ -19,8 +19,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from experiments import STARTED
 from experiments.benchmarking import accelerator, growth
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
-from experiments.benchmarking.cases import Case, Precision, cases, changed, require_rounding
+from experiments.benchmarking.cases import Precision, cases, changed, require_rounding
 from experiments.benchmarking.largest import largest_batch
 from experiments.benchmarking.make_images import repeated, write_repeated
 from experiments.benchmarking.measure import NUM_IMAGES, Patience, measure
@@ -206,8 +207,10 @@ def load_images(args: Args) -> tuple[str, np.ndarray]:
     return "noise", noise
 
 
-def measured_here(args: Args, until: float = math.inf) -> dict[str, Any]:
-    """One row, measured in this process; for `until` see `Patience`."""
+def measured_here(
+    args: Args, until: float = math.inf, keep: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """One row, measured in this process; for `until` see `Patience`, for `keep` `measure`."""
     if args.deterministic:
         make_deterministic()
     use_devices(args.devices)
@@ -219,28 +222,26 @@ def measured_here(args: Args, until: float = math.inf) -> dict[str, Any]:
         name, images = load_images(args)
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     shape = args.image_size, args.channels
+    origin = {"import_s": IMPORT_S, "data": name, "deterministic": args.deterministic}
+    origin |= {"hidden_size": args.hidden_size, "environment": run_manifest.environment()}
+    origin |= {"latent_size": getattr(case.args.model, "latent_size", None)}
     with working(case.name), temporary_folder() as folder:
         if args.stream:
             write_repeated(folder / "images.npy", images, num, *shape)
             found = np.load(folder / "images.npy", mmap_mode="r")
         else:
             found = repeated(images, range(num), *shape)
-        row = measured(args, case, found, Patience(args.repeats, args.retries, until))
+        origin |= {"image_size": found.shape[1], "channels": found.shape[3]}
+        patience = Patience(args.repeats, args.retries, until)
+        if args.largest_batch:
+            row = largest_batch(case, found, patience)
+        else:
+            how = (args.libraries, args.seeds, args.devices, args.stream)
+            keep_whole = None if keep is None else lambda row: keep(row | origin)
+            row = measure(case, found, patience, *how, keep_whole)
     words = " ".join(flags(replace(args, json=None, markdown=None)))
     logger.info("%s: %.4g ms a step", words, 1e3 * row["step_s"])
-    sizes = {"hidden_size": args.hidden_size, "image_shape": [*found.shape[1:]]}
-    sizes |= {"image_size": found.shape[1], "channels": found.shape[3]}
-    sizes["latent_size"] = getattr(case.args.model, "latent_size", None)
-    origin = {"import_s": IMPORT_S, "data": name, "deterministic": args.deterministic}
-    return row | origin | sizes | {"environment": run_manifest.environment()}
-
-
-def measured(args: Args, case: Case, images: np.ndarray, patience: Patience) -> dict[str, Any]:
-    """The row of a case, or of it with the largest batch."""
-    if args.largest_batch:
-        return largest_batch(case, images, patience)
-    how = (args.libraries, args.seeds, args.devices, args.stream)
-    return measure(case, images, patience, *how)
+    return row | origin
 
 
 def measured_together(args: Args) -> list[dict[str, Any]]:
@@ -250,25 +251,36 @@ def measured_together(args: Args) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     settings = single(args)
+    in_time = args.seconds is not None
     end = math.inf if args.seconds is None else time.monotonic() + args.seconds
+
+    def write(*unfinished: dict[str, Any]) -> None:
+        if args.json:
+            write_json(args.json, [*rows, *unfinished])
+
     for number, (sweep, setting) in enumerate(settings):
         now = time.monotonic()
         until = now + (end - now) / (len(settings) - number)
         try:
             if now > end:
                 raise TimeoutError("no time was left")
-            row = measured_here(setting, until)
+            keep = partial(_keep, write, sweep) if in_time and args.libraries else None
+            row = measured_here(setting, until, keep)
         except Exception as error:
-            if args.seconds is None:
+            if not in_time:
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             names = f"{setting.only[0]}, {setting.precision[0]}"
             value = f", {sweep} {getattr(setting, sweep)}" if sweep else ""
             row = {"left_out": f"{names}{value}: {reason}"}
         rows.append(row | {"sweep": sweep})
-        if args.json:
-            write_json(args.json, rows)
+        write()
     return rows
+
+
+def _keep(write: Callable[[dict[str, Any]], None], sweep: str | None, row: dict[str, Any]) -> None:
+    """Writes a row that is not finished yet."""
+    write(row | {"sweep": sweep})
 
 
 def measured_apart(args: Args) -> dict[str, Any]:

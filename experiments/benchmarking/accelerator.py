@@ -34,6 +34,8 @@ InTime = Callable[[Mapping[str, Any], float, float], tuple[Rows, str]]
 DCGAN, EPOCHS = "dcgan-lab", 20
 """The lab's longest training."""
 SEEDS = (1, 4, 16, 64)
+SHARES = {"learners": 0.45, "DCGAN": 0.15, "digests": 0.2, "seeds": 0.1, "largest batch": 0.1}
+"""Of the time, for each part, in the order of their importance."""
 SOFT = 0.75
 """Part of a process's share after which it begins no further row or baseline."""
 LEAST_S = 3.0
@@ -138,34 +140,33 @@ def plan(only: Sequence[str], quick: bool, has_torch: bool) -> list[Part]:
     both = ("bfloat16", "float32")  # the smaller first: a peak of memory is known where it rises
 
     def of(*only: str, **more: Any) -> dict[str, Any]:
-        few = {} if quick or only != (DCGAN,) else {"images": STEPS * 128}
-        return {**size, "only": only, "precision": ("float32",), **few, **more}
+        more_steps = {} if quick or only != (DCGAN,) else {"images": STEPS * 128}
+        return {**size, "only": only, "precision": ("float32",), **more_steps, **more}
 
     against = "torch" if has_torch else "none"
     dense = [name for name in names if name != DCGAN]
-    groups = [group for group in (tuple(dense), (DCGAN,) if DCGAN in names else ()) if group]
+    lab = [DCGAN] if DCGAN in names else []
+    # A process of its own for each takes longer to start, and loses one learner if it fails.
+    alone = [(name,) for name in names]
+    groups = [tuple(group) for group in (dense, lab) if group]
+    few = [(*dense[:1], *lab)] if quick else groups
     modes: tuple[dict[str, Any], ...] = ({"deterministic": True}, {"deterministic": True}, {})
     epochs = {"images": 400, "repeats": 1} if quick else {"images": NUM_IMAGES}
-    lab = {"repeats": EPOCHS - 1, "retries": 0, **epochs}
-    parts = [
-        Part("learners", 0.45, (*(of(name, precision=both, against=against) for name in names),)),
-        Part("DCGAN", 0.15, (of(DCGAN, **lab),) if DCGAN in names else ()),
-        Part(
-            "digests",
-            0.2,
-            (*(of(*group, **mode, repeats=2) for group in groups for mode in modes),),
-        ),
-        Part(
-            "seeds",
-            0.1,
-            (*(of(name, sweep=("seeds",), values=SEEDS, repeats=2) for name in dense[-2:]),),
-        ),
-        Part(
-            "largest batch",
-            0.1,
-            (*(of(names[-1], precision=(each,), largest_batch=True) for each in reversed(both)),),
-        ),
-    ]
+    whole = {"repeats": EPOCHS - 1, "retries": 0, **epochs}
+    seeds = {"sweep": ("seeds",), "values": SEEDS[:2] if quick else SEEDS, "repeats": 2}
+    processes: dict[str, list[dict[str, Any]]] = {
+        "learners": [
+            of(*group, precision=both, against=against) for group in (groups if quick else alone)
+        ],
+        "DCGAN": [of(name, **whole) for name in lab],
+        "digests": [of(*group, **mode, repeats=2) for group in few for mode in modes],
+        "seeds": [of(name, **seeds) for name in dense[-1 if quick else -2 :]],
+        "largest batch": [
+            of(names[-1], precision=(each,), largest_batch=True)
+            for each in (both[1:] if quick else both[::-1])
+        ],
+    }
+    parts = [Part(name, SHARES[name], (*processes[name],)) for name in SHARES]
     return [part for part in parts if part.settings]
 
 

@@ -134,8 +134,11 @@ def started(
     images: np.ndarray,
     patience: "Patience",
     absent: dict[str, str],
+    compiled: Collection[bool] = (False, True),
 ) -> list[Baseline]:
     """The baselines of a case from these libraries, each built and warmed up.
+
+    `compiled` chooses those without torch.compile, or with it, or both.
 
     Where torch.compile finds no compiler, one line says so and the others go on without it. So it
     is with any that fails, or comes too late, where there is a time to keep; `absent` gets the
@@ -145,7 +148,7 @@ def started(
     in_time = math.isfinite(patience.until)
     for name, options in case.experiment.benchmark.baselines.items():
         library = name.partition("_")[0]
-        if library not in libraries:
+        if library not in libraries or bool(options.get("compiled")) not in compiled:
             continue
         try:
             if patience.over:

@@ -13,8 +13,8 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Callable, Collection
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -52,8 +52,15 @@ def peak_size() -> int:
 
 
 def matmul_peak(dtype: Precision = "float32") -> float:
-    """Operations per second of a square matrix product summed in float32, the best of ten."""
-    size = peak_size()
+    """Operations per second of a square matrix product summed in float32, the best of ten.
+
+    It is measured once in a process.
+    """
+    return _matmul_peak(dtype, peak_size())
+
+
+@cache
+def _matmul_peak(dtype: Precision, size: int) -> float:
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     product = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
     product(a, a).block_until_ready()
@@ -103,11 +110,14 @@ def measure(
     num_seeds: int = 1,
     num_devices: int = 1,
     stream: bool = False,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Times epochs of `fit` on the images, each followed by one of every baseline.
 
     The first epoch warms up. Baselines from `libraries` train one seed on one device; "resident" is
-    our own training with all images on the device, in turn with one that streams them.
+    our own training with all images on the device, in turn with one that streams them. `keep` gets
+    the row without what torch.compile makes, before that is compiled, which takes longest and may
+    be killed; then all take their turns again.
     """
     image_shape, batch_size = images.shape[1:], case.args.batch_size
     learner = case.learner(image_shape)
@@ -118,25 +128,44 @@ def measure(
     before = memory()
     found: dict[str, Any] = {"load_before": machine.load(), "clock_mhz": machine.clock_mhz()}
     found |= {f"{name}_before": held for name, held in before.items()}
+    found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
+    found |= {"steps": len(images) // case.images_per_step(image_shape), "images": len(images)}
+    found |= {"note": case.experiment.benchmark.note, "absent": absent}
+    found |= {"compile_s": None, "trace_s": None}  # known at the end
     baselines: list[Baseline] = []
+    late = keep is not None
     turns, since = 0, machine.reading()
+    most = (1 + late) * patience.turns
     began = mark = time.perf_counter()
 
     def turn(name: str) -> None:
-        stages.info("timing %s, epoch %d of %d", name, min(turns, patience.turns) + 1, most)
+        stages.info("timing %s, epoch %d of at most %d", name, min(turns, most) + 1, most + 1)
 
-    def warmed_up(progress: Progress) -> None:
-        found.update({k: None if v == before[k] else v for k, v in memory().items()})
-        found["digest"] = digest(progress.state.params)
+    def begin(*compiled: bool) -> None:
         stages.info("compiling the other programs")
         held = np.array(images) if stream else images
-        baselines.extend(started(case, libraries, held, patience, absent))
-        if stream and "resident" in libraries:
-            how = (batch_size, patience.turns, seeds, devices)
-            baselines.append(resident(learner, held, *how))
+        baselines.extend(started(case, libraries, held, patience, absent, compiled))
+        if stream and "resident" in libraries and False in compiled:
+            baselines.append(resident(learner, held, batch_size, most, seeds, devices))
+
+    def begin_again() -> None:
+        ours.clear()
+        shares.clear()
+        for baseline in baselines:
+            baseline.step_s.clear()
+
+    def row() -> dict[str, Any]:
+        known = [share for share in shares if share is not None]
+        timed_here = {"turns": turns, "repeats": len(ours), "others": max(known, default=None)}
+        made = {"name": case.name, "precision": case.precision, "batch_size": batch_size}
+        made |= found | timed_here | {"busy": machine.disturbance(ours, shares)}
+        made |= rates(case, ours, num_seeds, image_shape)
+        for baseline in baselines:
+            made |= ratio(baseline, ours, num_seeds)
+        return made
 
     def hook(progress: Progress) -> None:
-        nonlocal mark, since, turns
+        nonlocal late, mark, most, since, turns
         if "first_step_s" not in found:
             found["first_step_s"] = time.perf_counter() - began
             turn("jaxgen")
@@ -145,7 +174,9 @@ def measure(
         seconds = (time.perf_counter() - mark) / progress.steps_per_epoch
         found["metrics"] = {k: float(np.mean(v)) for k, v in (progress.metrics or {}).items()}
         if "digest" not in found:
-            warmed_up(progress)
+            found.update({k: None if v == before[k] else v for k, v in memory().items()})
+            found["digest"] = digest(progress.state.params)
+            begin(False, *(True,) * (not late))
         else:
             turns += 1
             ours.append(seconds)
@@ -153,26 +184,28 @@ def measure(
                 turn(baseline.name)
                 take_turn(baseline)
             shares.append(machine.others(since, machine.reading()))
-            again = patience.turns - turns >= patience.repeats and not patience.over
-            if again and machine.disturbance(ours, shares):
-                ours.clear()
-                shares.clear()
-                for baseline in baselines:
-                    baseline.step_s.clear()
+            left = most - turns - late * patience.repeats
+            if machine.disturbance(ours, shares) and left >= patience.repeats and not patience.over:
+                begin_again()
+            elif late and keep and (len(ours) == patience.repeats or patience.over):
+                late, most = False, turns + patience.turns
+                if not patience.over:
+                    keep(row())
+                    begin(True)
+                    if any(not baseline.step_s for baseline in baselines):
+                        begin_again()
         turn("jaxgen")
         since, mark = machine.reading(), time.perf_counter()
 
     def enough() -> bool:
-        return len(ours) == patience.repeats or (bool(ours) and patience.over)
+        return not late and (len(ours) == patience.repeats or (bool(ours) and patience.over))
 
     stages.info("compiling")
-    most = patience.turns + 1
-    schedule = Schedule(most, batch_size)
     with case.rounded():
         result = fit(
             learner,
             images,
-            schedule,
+            Schedule(most + 1, batch_size),
             seeds,
             devices=devices,
             stream=stream,
@@ -180,19 +213,10 @@ def measure(
             should_stop=enough,
         )
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
-    found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
-    found |= {"steps": len(images) // case.images_per_step(image_shape), "repeats": len(ours)}
-    found |= {"images": len(images), "note": case.experiment.benchmark.note, "absent": absent}
-    known = [share for share in shares if share is not None]
-    found |= {"turns": turns, "others": max(known, default=None)}
-    found |= {"busy": machine.disturbance(ours, shares)}
-    row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
-    row |= rates(case, ours, num_seeds, image_shape)
-    for baseline in baselines:
-        row |= ratio(baseline, ours, num_seeds)
+    made = row()
     baselines.clear()
     release()
-    return row
+    return made
 
 
 def rates(

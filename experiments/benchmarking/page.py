@@ -126,7 +126,7 @@ def ratios(rows: list[dict[str, Any]]) -> Columns:
 
 
 def counted(value: float | None, digits: int) -> str:
-    """A number that rests on counted operations; empty where they are not counted."""
+    """A number, if it is known; operations are not counted everywhere, for example."""
     return "" if value is None else number(value, digits)
 
 
@@ -134,8 +134,8 @@ def measures(rows: list[dict[str, Any]]) -> Columns:
     """The columns of time, rate and memory."""
     shown: Columns = {
         "import s": lambda row: number(row["import_s"], 3),
-        "trace s": lambda row: number(row["trace_s"], 3),
-        "compile s": lambda row: number(row["compile_s"], 3),
+        "trace s": lambda row: counted(row["trace_s"], 3),
+        "compile s": lambda row: counted(row["compile_s"], 3),
         "first step s": lambda row: number(row["first_step_s"], 3),
         "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
         "images/s": lambda row: number(row["images_per_s"], 3),
