@@ -273,14 +273,14 @@ def measured_together(args: Args) -> list[dict[str, Any]]:
             names = f"{setting.only[0]}, {setting.precision[0]}"
             value = f", {sweep} {getattr(setting, sweep)}" if sweep else ""
             row = {"left_out": f"{names}{value}: {reason}"}
-        rows.append(row | {"sweep": sweep})
+        rows.append(row | {"sweep": sweep, "together": True})
         write()
     return rows
 
 
 def _keep(write: Callable[[dict[str, Any]], None], sweep: str | None, row: dict[str, Any]) -> None:
     """Writes a row that is not finished yet."""
-    write(row | {"sweep": sweep})
+    write(row | {"sweep": sweep, "together": True})
 
 
 def measured_apart(args: Args) -> dict[str, Any]:

@@ -327,8 +327,7 @@ SECTIONS: Mapping[str, tuple[str, str, Callable[[Rows], str]]] = {
         "Every learner, against PyTorch",
         "bfloat16 is the setting of the DCGAN; of the others JAX rounds the factors of products, "
         "and PyTorch runs under autocast. float32 is as both round it by default (TF32 on an "
-        "NVIDIA of Ampere or later). A peak of memory is empty where an earlier row of the process "
-        "held more.",
+        "NVIDIA of Ampere or later).",
         of_learners,
     ),
     "DCGAN": (

@@ -7,14 +7,14 @@ small sizes have costs that do not grow. A knee is the value k at which a broken
 
     log t = log c + a log n + d max(0, log n - log k),
 
-bends; k is the inner value with the least squares, and is a knee if the line bends by at least
-`BEND` and the broken one leaves at most `LEFT` of the squares of the straight one. It takes five
-values to find one.
+bends; k is the value with the least squares, with two behind it, and is a knee if the line bends by
+at least `BEND` and the broken one leaves at most `LEFT` of the squares of the straight one. It
+takes five values to find one.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 BEND, LEFT = 0.25, 0.25
 LEAST = 5
 """Values among which a knee can be found."""
+WIDE = 100.0
+"""Ratio of an axis's ends from which a label at every power of ten is enough."""
 
 
 class Line(NamedTuple):
@@ -76,7 +78,7 @@ LINES = (
 )
 QUICK: Mapping[str, Any] = {"repeats": 1, "retries": 0}
 COLOURS = ("#4878a8", "#c44e52", "#55a868")
-"""Of the learners of a panel, in the order in which they come."""
+"""Of the learners, in the order in which they come."""
 
 
 def chosen(only: Sequence[str], sweeps: Sequence[str], quick: bool) -> list[Line]:
@@ -157,7 +159,7 @@ def _knee(x: np.ndarray, y: np.ndarray) -> float | None:
         return float(np.square(design @ weights - y).sum()), weights
 
     straight, _ = squares(x)
-    broken = [(*squares(x, np.maximum(0.0, x - k)), k) for k in x[1:-1]]
+    broken = [(*squares(x, np.maximum(0.0, x - k)), k) for k in x[1:-2]]
     least, weights, k = min(broken, key=lambda each: each[0])
     is_knee = abs(weights[2]) >= BEND and least <= LEFT * straight
     return float(np.exp(k)) if is_knee else None
@@ -165,7 +167,9 @@ def _knee(x: np.ndarray, y: np.ndarray) -> float | None:
 
 def grouped(rows: Rows) -> list[Rows]:
     """The rows of each line, in the order in which they were measured."""
-    return [list(group) for _, group in groupby(rows, lambda row: (row["sweep"], row["name"]))]
+    return [
+        list(group) for _, group in itertools.groupby(rows, lambda row: (row["sweep"], row["name"]))
+    ]
 
 
 def values_of(group: Rows) -> list[int]:
@@ -179,19 +183,27 @@ def values_of(group: Rows) -> list[int]:
 @figures.own_style()
 def draw(rows: Rows, path: Path) -> Path:
     """One panel a setting: time and memory over its values, each over its own first value."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
     groups = grouped(rows)
     sweeps = [name for name in SWEEPS if any(group[0]["sweep"] == name for group in groups)]
+    names = [*dict.fromkeys(group[0]["name"] for group in groups)]
+    colours = dict(zip(names, itertools.cycle(COLOURS), strict=False))
     columns = min(2, len(sweeps))
     figure, panels = figures.panels(len(sweeps), columns)
     for name, axes in zip(sweeps, panels, strict=True):
         lines = [group for group in groups if group[0]["sweep"] == name]
-        for group, colour in zip(lines, COLOURS, strict=False):
-            _panel(axes, group, colour)
+        for group in lines:
+            _panel(axes, group, colours[group[0]["name"]])
         ticks = sorted({value for group in lines for value in values_of(group)})
-        axes.set_xscale("log")
-        axes.set_yscale("log")
         ends = np.array([ticks[0], ticks[-1]], float)
         axes.plot(ends, ends / ends[0], color="#999999", linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        steps = (1.0, 2.0, 5.0) if high < WIDE * low else (1.0,)
+        axes.yaxis.set_major_locator(LogLocator(subs=steps))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
         axes.set_xticks(ticks, [_short(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set_title(SWEEPS[name].label, loc="left")

@@ -76,14 +76,17 @@ def how(rows: list[dict[str, Any]]) -> str:
     """What the columns of the rows hold, and how it is measured."""
     baselines = baselines_said(rows)
     convolutional = any(row["name"].startswith("dcgan") for row in rows)
+    process = "Each row comes from a process of its own; its"
+    if any(row.get("together") for row in rows):
+        process = "Some rows share a process, and a peak is known if it is the highest so far;"
     counted = ", and convolutions as they are defined, of which Winograd's algorithm needs 9/16"
     return (
         f"{baselines}\n\n"
         "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step "
         "is counted from the call of `fit`. GFLOP/s counts matrix products alone"
         f"{counted if convolutional else ''}; the "
-        "share is of the product's peak in the row's precision. Each row comes from a process of "
-        "its own; its peak memory (RSS) is read when our first epoch is done, "
+        f"share is of the product's peak in the row's precision. {process} "
+        "peak memory (RSS) is read when our first epoch is done, "
         f"{'before a baseline is built, ' if baselines else ''}and holds the data set and what "
         f"compiling took. {quiet_said(rows)}"
     )
