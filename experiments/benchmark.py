@@ -331,6 +331,9 @@ def run_accelerator(args: Args) -> str:
     paths = args.json or folder / "accelerator.json", args.markdown or folder / "accelerator.md"
     plain = replace(args, accelerator=False, quick=False, json=None, markdown=None, only=())
     plan = accelerator.plan(args.only, args.quick, is_there("torch"))
+    if args.quick:  # it tries the way alone, and compiling took most of its time
+        flags_before = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags_before} --xla_backend_optimization_level=0".strip()
 
     def in_time(
         settings: Mapping[str, Any], seconds: float, limit: float
