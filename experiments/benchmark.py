@@ -7,27 +7,37 @@ timed as `fit` runs it, with its log intervals, on MNIST where it can be had, ot
 digits repeated to 60,000, otherwise on noise. `--sweep batch_size` and the like print one row per
 value and draw a plot. Each row comes from a process of its own, so that its import, its compilation
 and its memory are its own. About half a minute on two cores for rbm-lab against nothing.
+
+`--accelerator` measures all that is wanted of one accelerator, in under nine minutes; `--growth`
+how time and memory grow with every size.
 """
 
 import json
 import logging
+import math
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from experiments import STARTED
+from experiments.benchmarking import accelerator, growth
 from experiments.benchmarking import page as benchmark_pages
-from experiments.benchmarking.baseline import LIBRARIES, require_libraries
-from experiments.benchmarking.cases import Precision, cases, changed
-from experiments.benchmarking.measure import NUM_IMAGES, measure
-from experiments.benchmarking.sweeps import SWEEPS, plot, sweep_page
+from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
+from experiments.benchmarking.cases import Precision, cases, changed, require_rounding
+from experiments.benchmarking.largest import largest_batch
+from experiments.benchmarking.make_images import repeated, write_repeated
+from experiments.benchmarking.measure import NUM_IMAGES, Patience, measure
+from experiments.benchmarking.sweeps import SWEEPS, SweepName, plot, sweep_page
 from experiments.running.args import RunArgs, load_dataset
-from experiments.running.cli import exit_code, parse_flags
+from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
 from experiments.running.signals import child, temporary_folder
@@ -38,6 +48,7 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.files import write_atomically, write_json
+from jaxgen.runs import manifest as run_manifest
 
 IMPORT_S = time.perf_counter() - STARTED
 """Seconds that a command takes to import its modules."""
@@ -45,6 +56,7 @@ IMPORT_S = time.perf_counter() - STARTED
 EXAMPLES = {
     "python -m experiments.benchmark --only rbm-lab": "its speed on this machine: half a minute",
     "python -m experiments.benchmark --only rbm-lab --against flax": "in turn with Flax: a minute",
+    "python -m experiments.benchmark --accelerator": "one accelerator: under nine minutes",
 }
 """Of `--help`."""
 
@@ -64,6 +76,12 @@ class Args:
     """Images per update; each preset's own where not given."""
     hidden_size: int | None = None
     """Units of every hidden layer, of a DCGAN its base width; each preset's own where not given."""
+    latent_size: int | None = None
+    """Numbers of a code, of a VAE or a GAN; each preset's own where not given."""
+    image_size: int | None = None
+    """Pixels along a side of the images; the data set's own where not given."""
+    channels: int | None = None
+    """Channels of the images; the data set's own where not given."""
     seeds: int = 1
     """Seeds trained in one program."""
     devices: int = 1
@@ -71,9 +89,14 @@ class Args:
     stream: bool = False
     """Stream the images from a memory map of a file, in turn with a training that has them on the
     device."""
-    precision: Precision | None = None
-    """Only the rows of this precision; every one that a learner has where not given."""
-    sweep: tuple[Literal["batch_size", "hidden_size", "seeds", "devices"], ...] = ()
+    resident: bool = True
+    """Beside --stream: the training that has the images on the device takes turns."""
+    precision: tuple[Precision, ...] = ()
+    """The rows of these precisions, also of a learner without a setting of it: JAX then rounds its
+    products, if the device does; every one that a learner has a setting for where none is given."""
+    deterministic: bool = False
+    """Ask an accelerator for deterministic kernels and full float32 products."""
+    sweep: tuple[SweepName, ...] = ()
     """Settings of which one row is measured per value, and drawn."""
     values: tuple[int, ...] = ()
     """The values of a single sweep, instead of its own."""
@@ -89,6 +112,26 @@ class Args:
     """Noise instead of a data set; taken anyway where none can be had."""
     repeats: int = 7
     """Epochs timed; the median is reported, with the fastest and the slowest."""
+    retries: int = 2
+    """Times that they are timed again if something else ran on the machine; a row that was
+    disturbed to the end is marked."""
+    together: bool = False
+    """All rows from one process: soon begun, and a row's peak of memory is known if it is the
+    highest so far."""
+    largest_batch: bool = False
+    """Find the largest batch that the device holds."""
+    accelerator: bool = False
+    """Measure all that is wanted of one accelerator, in --minutes: every learner in both precisions
+    against PyTorch, deterministic and not, digests, seeds, the largest batch, the lab's DCGAN."""
+    growth: bool = False
+    """Measure how time and memory grow with every size, in a quarter of an hour on two cores;
+    --only and --sweep choose parts."""
+    quick: bool = False
+    """Tiny sizes, to try --accelerator or --growth: two minutes."""
+    minutes: float = 8.5
+    """Of --accelerator; what does not fit is left out with a line."""
+    seconds: float | None = None
+    """Share these among the rows; a baseline that would begin later, or fails, is left out."""
     json: Path | None = None
     """File for the rows; written after each."""
     markdown: Path | None = None
@@ -98,6 +141,10 @@ class Args:
 
     def __post_init__(self) -> None:
         require_positive(self, "seeds", "devices", "repeats")
+        require(self, "retries", self.retries >= 0, "of at least 0")
+        require(self, "minutes", self.minutes > 0, "above 0")
+        alone = self.accelerator + self.growth + bool(self.largest_batch) <= 1
+        require(self, "accelerator", alone, "or --growth or --largest-batch, one of them")
         require(self, "values", min(self.values, default=1) >= 1, "of 1 or more")
         if self.values and len(self.sweep) != 1:
             raise SettingError(
@@ -109,7 +156,8 @@ class Args:
     @property
     def libraries(self) -> tuple[str, ...]:
         """Those of the baselines."""
-        return {"all": LIBRARIES, "none": ()}.get(self.against, (self.against,))
+        chosen = {"all": LIBRARIES, "none": ()}.get(self.against, (self.against,))
+        return (*chosen, *("resident",) * (self.stream and self.resident))
 
 
 def flags(args: Args) -> list[str]:
@@ -117,10 +165,12 @@ def flags(args: Args) -> list[str]:
     words = []
     for field in fields(args):
         value = getattr(args, field.name)
-        if value != field.default:
-            words.append(f"--{field.name.replace('_', '-')}")
-            values = value if isinstance(value, tuple) else (value,)
-            words += [str(word) for word in values if word is not True]
+        if value == field.default:
+            continue
+        name = field.name.replace("_", "-")
+        words.append(f"--no-{name}" if value is False else f"--{name}")
+        values = value if isinstance(value, tuple) else (value,)
+        words += [str(word) for word in values if not isinstance(word, bool)]
     return words
 
 
@@ -134,21 +184,14 @@ def single(args: Args) -> list[tuple[str | None, Args]]:
             for name in args.sweep
             for value in args.values or SWEEPS[name].values
         ]
-    alone = replace(args, sweep=(), values=(), json=None, markdown=None, plots=None)
-    found = [
-        (sweep, replace(alone, only=(case.name,), precision=precision, **change))
+    nothing: dict[str, Any] = {"sweep": (), "values": (), "together": False, "seconds": None}
+    alone = replace(args, **nothing, json=None, markdown=None, plots=None)
+    return [
+        (sweep, replace(alone, only=(case.name,), precision=(precision,), **change))
         for case in cases(args.only)
-        for precision in case.precisions
-        if args.precision in (None, precision)
+        for precision in args.precision or case.precisions
         for sweep, change in changes
     ]
-    if not found:
-        raise SettingError(
-            expected="--precision float32 for these learners",
-            found=str(args.precision),
-            remedy="set it, or choose others with --only",
-        )
-    return found
 
 
 def load_images(args: Args) -> tuple[str, np.ndarray]:
@@ -164,27 +207,80 @@ def load_images(args: Args) -> tuple[str, np.ndarray]:
     return "noise", noise
 
 
-def measured_here(args: Args) -> dict[str, Any]:
-    """One row, measured in this process."""
+def measured_here(
+    args: Args, until: float = math.inf, keep: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """One row, measured in this process; for `until` see `Patience`, for `keep` `measure`."""
+    if args.deterministic:
+        make_deterministic()
     use_devices(args.devices)
     (case,) = cases(args.only)
-    case = changed(case, args.batch_size, args.hidden_size, args.precision)
+    precision = args.precision[0] if args.precision else None
+    case = changed(case, args.batch_size, args.hidden_size, precision, args.latent_size)
+    require_rounding(case)
     with working("loading the images"):
         name, images = load_images(args)
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
-    images = np.resize(images, (num, *images.shape[1:]))
-    how = (args.repeats, args.libraries, args.seeds, args.devices)
-    with working(case.name):
+    shape = args.image_size, args.channels
+    origin = {"import_s": IMPORT_S, "data": name, "deterministic": args.deterministic}
+    origin |= {"hidden_size": args.hidden_size, "environment": run_manifest.environment()}
+    origin |= {"latent_size": getattr(case.args.model, "latent_size", None)}
+    with working(case.name), temporary_folder() as folder:
         if args.stream:
-            with temporary_folder() as folder:
-                np.save(folder / "images.npy", images)
-                mapped = np.load(folder / "images.npy", mmap_mode="r")
-                row = measure(case, mapped, *how, stream=True)
+            write_repeated(folder / "images.npy", images, num, *shape)
+            found = np.load(folder / "images.npy", mmap_mode="r")
         else:
-            row = measure(case, images, *how)
+            found = repeated(images, range(num), *shape)
+        origin |= {"image_size": found.shape[1], "channels": found.shape[3]}
+        patience = Patience(args.repeats, args.retries, until)
+        if args.largest_batch:
+            row = largest_batch(case, found, patience)
+        else:
+            how = (args.libraries, args.seeds, args.devices, args.stream)
+            keep_whole = None if keep is None else lambda row: keep(row | origin)
+            row = measure(case, found, patience, *how, keep_whole)
     words = " ".join(flags(replace(args, json=None, markdown=None)))
     logger.info("%s: %.4g ms a step", words, 1e3 * row["step_s"])
-    return row | {"import_s": IMPORT_S, "data": name, "hidden_size": args.hidden_size}
+    return row | origin
+
+
+def measured_together(args: Args) -> list[dict[str, Any]]:
+    """All rows from this process, written after each.
+
+    Where there are seconds to share, a row that fails becomes the line of what was left out.
+    """
+    rows: list[dict[str, Any]] = []
+    settings = single(args)
+    in_time = args.seconds is not None
+    end = math.inf if args.seconds is None else time.monotonic() + args.seconds
+
+    def write(*unfinished: dict[str, Any]) -> None:
+        if args.json:
+            write_json(args.json, [*rows, *unfinished])
+
+    for number, (sweep, setting) in enumerate(settings):
+        now = time.monotonic()
+        until = now + (end - now) / (len(settings) - number)
+        try:
+            if now > end:
+                raise TimeoutError("no time was left")
+            keep = partial(_keep, write, sweep) if in_time and args.libraries else None
+            row = measured_here(setting, until, keep)
+        except Exception as error:
+            if not in_time:
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            names = f"{setting.only[0]}, {setting.precision[0]}"
+            value = f", {sweep} {getattr(setting, sweep)}" if sweep else ""
+            row = {"left_out": f"{names}{value}: {reason}"}
+        rows.append(row | {"sweep": sweep, "together": True})
+        write()
+    return rows
+
+
+def _keep(write: Callable[[dict[str, Any]], None], sweep: str | None, row: dict[str, Any]) -> None:
+    """Writes a row that is not finished yet."""
+    write(row | {"sweep": sweep, "together": True})
 
 
 def measured_apart(args: Args) -> dict[str, Any]:
@@ -204,11 +300,85 @@ def measured_apart(args: Args) -> dict[str, Any]:
         return row
 
 
+def measured_in_time(args: Args, limit: float) -> tuple[list[dict[str, Any]], str]:
+    """Rows from a process of its own that is killed after so many seconds, and why it failed.
+
+    The rows are those that it had written.
+    """
+    with temporary_folder() as folder:
+        path, log = folder / "rows.json", folder / "log"
+        words = [sys.executable, "-m", "experiments.benchmark", *flags(replace(args, json=path))]
+        # The accelerator is shared with PyTorch, or is for the largest batch alone.
+        alone = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
+        shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        env = os.environ | (alone if args.largest_batch else shared)
+        with log.open("wb") as stream:
+            output = {"stdout": subprocess.DEVNULL, "stderr": stream}
+            with child(words, env=env, **output) as process:
+                try:
+                    code = process.wait(limit)
+                    lines = log.read_text(errors="replace").strip().splitlines()
+                    failed = f"exit code {code}: {lines[-1] if lines else ''}" if code else ""
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    failed = f"it did not end within {limit:.0f} s"
+        return (json.loads(path.read_text()) if path.exists() else []), failed
+
+
+def run_accelerator(args: Args) -> str:
+    """Measures an accelerator part by part; writes the page and the rows after each process."""
+    folder = Path("runs/benchmark")
+    paths = args.json or folder / "accelerator.json", args.markdown or folder / "accelerator.md"
+    plain = replace(args, accelerator=False, quick=False, json=None, markdown=None, only=())
+    plan = accelerator.plan(args.only, args.quick, is_there("torch"))
+    if args.quick:  # it tries the way alone, and compiling took most of its time
+        flags_before = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags_before} --xla_backend_optimization_level=0".strip()
+
+    def in_time(
+        settings: Mapping[str, Any], seconds: float, limit: float
+    ) -> tuple[list[dict[str, Any]], str]:
+        return measured_in_time(replace(plain, **settings, seconds=seconds), limit)
+
+    def write(found: accelerator.Found) -> None:
+        write_json(paths[0], found.document())
+        write_atomically(paths[1], accelerator.page(found).encode())
+
+    found = accelerator.measured(plan, in_time, 60 * args.minutes, write)
+    return accelerator.page(found)
+
+
+def run_growth(args: Args) -> str:
+    """Measures how time and memory grow, line by line, and draws it."""
+    path = args.json
+    plain = replace(args, growth=False, quick=False, sweep=(), json=None, markdown=None, plots=None)
+    rows: list[dict[str, Any]] = []
+    lines = growth.chosen(args.only, args.sweep, args.quick)
+    points = [(line, value) for line in lines for value in line.values]
+    for number, (line, value) in enumerate(points, start=1):
+        logger.info("row %d of %d: %s, %s %d", number, len(points), line.case, line.sweep, value)
+        setting = {**line.settings, "only": (line.case,), "precision": ("float32",)}
+        row = measured_apart(replace(plain, **{**setting, line.sweep: value}))
+        rows.append(row | {"sweep": line.sweep})
+        if path:
+            write_json(path, rows)
+    folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
+    picture = growth.draw(rows, folder / "growth.png")
+    return growth.page(rows, picture, args.markdown)
+
+
 def run(args: Args) -> str:
     """Measures all rows and keeps what is to be kept; returns the page."""
+    if args.accelerator:
+        return run_accelerator(args)
     require_libraries(args.libraries)
+    if args.growth:
+        return run_growth(args)
     settings = single(args)
     rows: list[dict[str, Any]] = []
+    if args.together or args.seconds is not None:
+        rows = measured_together(args)
+        settings = []
     for number, (sweep, setting) in enumerate(settings, start=1):
         if len(settings) > 1:
             logger.info("row %d of %d: %s", number, len(settings), " ".join(flags(setting)))
@@ -216,8 +386,9 @@ def run(args: Args) -> str:
         rows.append(row | {"sweep": sweep})
         if args.json:
             write_json(args.json, rows)
-    if not args.sweep:
-        return benchmark_pages.page(rows)
+    rows = [row for row in rows if "left_out" not in row]
+    if not args.sweep or not rows:
+        return benchmark_pages.page(rows) if rows else "nothing was measured"
     folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
     return sweep_page(rows, plot(rows, folder), args.markdown)
 

@@ -3,12 +3,15 @@
 Of a streamed training, the resident one is such a program too.
 """
 
+import gc
 import importlib
 import logging
+import math
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +21,9 @@ from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, RawImages, unlabelled
 from jaxgen.training.loop import Schedule, chunks, steps_in_epoch
 from jaxgen.training.program import begin, compiled
+
+if TYPE_CHECKING:
+    from experiments.benchmarking.measure import Patience
 
 logger = logging.getLogger("jaxgen")
 
@@ -64,9 +70,14 @@ def take_turn(baseline: Baseline) -> None:
         )
 
 
+def is_there(library: str) -> bool:
+    """Whether a library is installed."""
+    return importlib.util.find_spec(library) is not None
+
+
 def require_libraries(libraries: Collection[str]) -> None:
     """Raises SettingError where PyTorch is asked for and not there."""
-    if "torch" in libraries and importlib.util.find_spec("torch") is None:
+    if "torch" in libraries and not is_there("torch"):
         raise SettingError(
             expected="PyTorch, for --against torch",
             found="none",
@@ -118,27 +129,41 @@ def runner(
 
 
 def started(
-    case: Case, libraries: Collection[str], images: np.ndarray, repeats: int
+    case: Case,
+    libraries: Collection[str],
+    images: np.ndarray,
+    patience: "Patience",
+    absent: dict[str, str],
+    compiled: Collection[bool] = (False, True),
 ) -> list[Baseline]:
     """The baselines of a case from these libraries, each built and warmed up.
 
-    Where torch.compile finds no compiler, one line says so and the others go on without it.
+    `compiled` chooses those without torch.compile, or with it, or both.
+
+    Where torch.compile finds no compiler, one line says so and the others go on without it. So it
+    is with any that fails, or comes too late, where there is a time to keep; `absent` gets the
+    reason of each by its title.
     """
-    baselines = []
+    baselines: list[Baseline] = []
+    in_time = math.isfinite(patience.until)
     for name, options in case.experiment.benchmark.baselines.items():
         library = name.partition("_")[0]
-        if library not in libraries:
+        if library not in libraries or bool(options.get("compiled")) not in compiled:
             continue
-        epoch = runner(case, library, images, options)
         try:
+            if patience.over:
+                raise TimeoutError("no time was left")
+            epoch = runner(case, library, images, options)
             epoch(1)  # compiles
-        except RuntimeError as error:
-            if not options.get("compiled"):
+        except Exception as error:
+            compiles = isinstance(error, RuntimeError) and options.get("compiled")
+            if not (compiles or in_time):
                 raise
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            absent[TITLES[name]] = reason
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
-        affordable = int(BASELINE_S / repeats / timed(partial(epoch, 1)))
+        affordable = int(BASELINE_S / patience.repeats / timed(partial(epoch, 1)))
         num_steps = len(images) // case.images_per_step(images.shape[1:])
         num_steps = max(1, min(num_steps, affordable))
         if num_steps > 1:
@@ -147,20 +172,33 @@ def started(
     return baselines
 
 
+def release() -> None:
+    """Gives back the memory of a device that baselines of before have held."""
+    gc.collect()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def resident(
     learner: Learner,
     images: RawImages,
     batch_size: int,
-    repeats: int,
+    turns: int,
     seeds: Sequence[int],
     devices: Sequence[jax.Device],
 ) -> Baseline:
-    """Our own program with all images on the devices, which has warmed up for an epoch."""
+    """Our own program with all images on the devices, which has warmed up for an epoch.
+
+    It can take so many turns.
+    """
     length = steps_in_epoch(len(images), batch_size, learner.num_batches)
     arrays = begin(learner, unlabelled(images), batch_size, seeds, devices=devices)
     program = compiled(learner, batch_size, arrays)
     every = Schedule(1, batch_size).log_every
-    trained = chunks(program, arrays, range((repeats + 1) * length), length, every)
+    trained = chunks(program, arrays, range((turns + 1) * length), length, every)
 
     def epoch(num_steps: int) -> None:
         for chunk in trained:

@@ -1,15 +1,21 @@
 """What the benchmark measures: each experiment's learner and what its update costs."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from experiments.running.experiment import Experiment, ImageShape, find, names
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
 
 Precision = Literal["float32", "bfloat16"]
+BFLOAT16 = "BF16_BF16_F32"
+"""JAX's name of products whose factors are rounded to bfloat16 and whose sums are float32."""
 
 
 class Case(NamedTuple):
@@ -18,6 +24,8 @@ class Case(NamedTuple):
     experiment: Experiment[Any]
     preset: str
     args: Any
+    products: Precision = "float32"
+    """What JAX rounds the factors of products to, of a model that has no setting of its own."""
 
     @property
     def name(self) -> str:
@@ -41,13 +49,20 @@ class Case(NamedTuple):
     @property
     def precision(self) -> Precision:
         """What the factors of its products are rounded to."""
-        precision: Precision = getattr(self.args.model, "precision", "float32")
+        precision: Precision = getattr(self.args.model, "precision", self.products)
         return precision
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Those that the learner can have."""
+        """Those that the learner has a setting for."""
         return ("float32", "bfloat16") if hasattr(self.args.model, "precision") else ("float32",)
+
+    def rounded(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the `with` block JAX rounds the factors of products as the case has it."""
+        if self.products == "float32":
+            return contextlib.nullcontext()
+        rounded: contextlib.AbstractContextManager[None] = jax.default_matmul_precision(BFLOAT16)
+        return rounded
 
 
 def cases(only: Sequence[str] = ()) -> list[Case]:
@@ -89,14 +104,55 @@ def resized(model: Any, size: int) -> Any:
     return replace(model, **values)
 
 
+def with_latent_size(model: Any, size: int) -> Any:
+    """The settings with codes of that size.
+
+    Errors:
+        SettingError: the model has none.
+    """
+    if not hasattr(model, "latent_size"):
+        raise SettingError(
+            expected="--latent-size for a model with codes",
+            found=type(model).__module__.rpartition(".")[2],
+            remedy="choose a VAE or a GAN with --only",
+        )
+    return replace(model, latent_size=size)
+
+
 def changed(
-    case: Case, batch_size: int | None, hidden_size: int | None, precision: Precision | None
+    case: Case,
+    batch_size: int | None = None,
+    hidden_size: int | None = None,
+    precision: Precision | None = None,
+    latent_size: int | None = None,
 ) -> Case:
-    """A case with the values that are not None in place of its own; the precision is one it has."""
+    """A case with the values that are not None in place of its own.
+
+    A model without a setting of the precision takes it as that of JAX's products.
+    """
     args, model = case.args, case.args.model
     if hidden_size is not None:
         model = resized(model, hidden_size)
+    if latent_size is not None:
+        model = with_latent_size(model, latent_size)
     if precision not in (None, case.precision):
-        model = replace(model, precision=precision)
+        if hasattr(model, "precision"):
+            model = replace(model, precision=precision)
+        else:
+            case = case._replace(products=precision)
     batch_size = args.batch_size if batch_size is None else batch_size
     return case._replace(args=replace(args, batch_size=batch_size, model=model))
+
+
+def require_rounding(case: Case) -> None:
+    """Raises SettingError for products in bfloat16 by JAX where the device does not round them."""
+    if case.products == "float32":
+        return
+    with case.rounded():
+        found = jax.jit(jnp.matmul)(jnp.full((256, 256), 1.01), jnp.eye(256))
+    if float(found[0, 0]) == float(jnp.float32(1.01)):
+        raise SettingError(
+            expected=f"a device that rounds the products of {case.name} to bfloat16",
+            found=f"{jax.devices()[0].device_kind}, which does not",
+            remedy="set --precision float32, or choose others with --only",
+        )

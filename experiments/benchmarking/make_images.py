@@ -20,6 +20,8 @@ from jaxgen.files import appearing_whole
 
 GRID = 4
 """Colours along a side."""
+BLOCK = 256
+"""Images written at a time."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,36 @@ def write_images(args: Args) -> None:
     cells = np.arange(args.size) * GRID // args.size
     with appearing_whole(args.out) as file:
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for start in range(0, args.num, 256):
-            colours = rng.integers(0, 256, (min(256, args.num - start), GRID, GRID, 3), np.uint8)
+        for start in range(0, args.num, BLOCK):
+            colours = rng.integers(0, 256, (min(BLOCK, args.num - start), GRID, GRID, 3), np.uint8)
             file.write(colours[:, cells][:, :, cells].tobytes())
     show(f"{args.out}: {args.num:,} images of {args.size}x{args.size}x3")
+
+
+def repeated(
+    images: np.ndarray, rows: range, size: int | None = None, channels: int | None = None
+) -> np.ndarray:
+    """Some rows of a set that is repeated without end; of another size, the nearest pixels.
+
+    Further channels repeat the first ones.
+    """
+    found: np.ndarray = images[np.asarray(rows) % len(images)]
+    if size is not None:
+        vertical, horizontal = (np.arange(size) * n // size for n in images.shape[1:3])
+        found = found[:, vertical][:, :, horizontal]
+    return found if channels is None else found[..., np.arange(channels) % images.shape[3]]
+
+
+def write_repeated(
+    path: Path, images: np.ndarray, num: int, size: int | None = None, channels: int | None = None
+) -> None:
+    """Writes `num` of them as one .npy file, few at a time; otherwise as `repeated`."""
+    shape = (num, *repeated(images, range(1), size, channels).shape[1:])
+    with appearing_whole(path) as file:
+        npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, num, BLOCK):
+            rows = range(start, min(start + BLOCK, num))
+            file.write(repeated(images, rows, size, channels).tobytes())
 
 
 def main() -> int:

@@ -1,23 +1,31 @@
 """How the benchmark times: our program as `fit` runs it, baselines in turn, the device's peak.
 
 Peak memory is read when our first epoch is done, before any baseline is built and before the
-products of the peak speed, so that it is ours alone as long as a process measures one case.
+products of the peak speed, so that it is ours alone as long as a process measures one case. Of a
+later case it is known only where it is above all that was held before.
+
+A turn is an epoch of ours and one of every baseline. If something else ran on the machine during
+one (`experiments.benchmarking.machine`), the count of turns begins again, as long as there are
+turns left: so the turns that count are neighbours in time, and none was chosen for its time.
 """
 
 import logging
+import math
 import statistics
 import time
-from collections.abc import Collection
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Collection
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarking import machine
 from experiments.benchmarking.baseline import (
     Baseline,
     matmul_precision,
+    release,
     resident,
     started,
     take_turn,
@@ -26,6 +34,7 @@ from experiments.benchmarking.baseline import (
 from experiments.benchmarking.cases import Case, Precision
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.experiment import ImageShape
+from jaxgen.export.safetensors import digest
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 
@@ -43,8 +52,15 @@ def peak_size() -> int:
 
 
 def matmul_peak(dtype: Precision = "float32") -> float:
-    """Operations per second of a square matrix product summed in float32, the best of ten."""
-    size = peak_size()
+    """Operations per second of a square matrix product summed in float32, the best of ten.
+
+    It is measured once in a process.
+    """
+    return _matmul_peak(dtype, peak_size())
+
+
+@cache
+def _matmul_peak(dtype: Precision, size: int) -> float:
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     product = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
     product(a, a).block_until_ready()
@@ -64,67 +80,143 @@ def memory() -> dict[str, int | None]:
     }
 
 
+class Patience(NamedTuple):
+    """How often, and how long, a case is timed."""
+
+    repeats: int
+    """Turns that count."""
+    retries: int = 0
+    """Times that the count may begin again."""
+    until: float = math.inf
+    """Of `time.monotonic`: from then on no baseline is begun, and a case ends with the turns it
+    has. A baseline that fails is then left out, and otherwise an error."""
+
+    @property
+    def turns(self) -> int:
+        """The most there can be."""
+        return self.repeats * (1 + self.retries)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time has passed."""
+        return time.monotonic() > self.until
+
+
 def measure(
     case: Case,
     images: np.ndarray,
-    repeats: int,
+    patience: Patience,
     libraries: Collection[str] = (),
     num_seeds: int = 1,
     num_devices: int = 1,
     stream: bool = False,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Times epochs of `fit` on the images, each followed by one of every baseline.
 
-    The first epoch warms up. Baselines from `libraries` train one seed on one device. If the images
-    are streamed, the training that has them on the device is a baseline.
+    The first epoch warms up. Baselines from `libraries` train one seed on one device; "resident" is
+    our own training with all images on the device, in turn with one that streams them. `keep` gets
+    the row without what torch.compile makes, before that is compiled, which takes longest and may
+    be killed; then all take their turns again.
     """
     image_shape, batch_size = images.shape[1:], case.args.batch_size
     learner = case.learner(image_shape)
     seeds, devices = range(num_seeds), chosen_devices(Cluster(devices=num_devices))
     ours: list[float] = []
-    found: dict[str, Any] = {}
+    shares: list[float | None] = []
+    absent: dict[str, str] = {}
+    before = memory()
+    found: dict[str, Any] = {"load_before": machine.load(), "clock_mhz": machine.clock_mhz()}
+    found |= {f"{name}_before": held for name, held in before.items()}
+    found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
+    found |= {"steps": len(images) // case.images_per_step(image_shape), "images": len(images)}
+    found |= {"note": case.experiment.benchmark.note, "absent": absent}
+    found |= {"compile_s": None, "trace_s": None}  # known at the end
     baselines: list[Baseline] = []
+    late = keep is not None
+    turns, since = 0, machine.reading()
+    most = (1 + late) * patience.turns
     began = mark = time.perf_counter()
 
     def turn(name: str) -> None:
-        epoch = min(len(ours), repeats) + 1
-        stages.info("timing %s, epoch %d of %d", name, epoch, repeats + 1)
+        stages.info("timing %s, epoch %d of at most %d", name, min(turns, most) + 1, most + 1)
+
+    def begin(*compiled: bool) -> None:
+        stages.info("compiling the other programs")
+        held = np.array(images) if stream else images
+        baselines.extend(started(case, libraries, held, patience, absent, compiled))
+        if stream and "resident" in libraries and False in compiled:
+            baselines.append(resident(learner, held, batch_size, most, seeds, devices))
+
+    def begin_again() -> None:
+        ours.clear()
+        shares.clear()
+        for baseline in baselines:
+            baseline.step_s.clear()
+
+    def row() -> dict[str, Any]:
+        known = [share for share in shares if share is not None]
+        timed_here = {"turns": turns, "repeats": len(ours), "others": max(known, default=None)}
+        made = {"name": case.name, "precision": case.precision, "batch_size": batch_size}
+        made |= found | timed_here | {"busy": machine.disturbance(ours, shares)}
+        made |= rates(case, ours, num_seeds, image_shape)
+        for baseline in baselines:
+            made |= ratio(baseline, ours, num_seeds)
+        return made
 
     def hook(progress: Progress) -> None:
-        nonlocal mark
+        nonlocal late, mark, most, since, turns
         if "first_step_s" not in found:
             found["first_step_s"] = time.perf_counter() - began
             turn("jaxgen")
         if progress.step % progress.steps_per_epoch:
             return
-        ours.append((time.perf_counter() - mark) / progress.steps_per_epoch)
-        if len(ours) == 1:
-            found.update(memory())
-            stages.info("compiling the other programs")
-            held = np.array(images) if stream else images
-            baselines.extend(started(case, libraries, held, repeats))
-            if stream:
-                how = (batch_size, repeats, seeds, devices)
-                baselines.append(resident(learner, held, *how))
+        seconds = (time.perf_counter() - mark) / progress.steps_per_epoch
+        found["metrics"] = {k: float(np.mean(v)) for k, v in (progress.metrics or {}).items()}
+        if "digest" not in found:
+            found.update({k: None if v == before[k] else v for k, v in memory().items()})
+            found["digest"] = digest(progress.state.params)
+            begin(False, *(True,) * (not late))
         else:
+            turns += 1
+            ours.append(seconds)
             for baseline in baselines:
                 turn(baseline.name)
                 take_turn(baseline)
+            shares.append(machine.others(since, machine.reading()))
+            left = most - turns - late * patience.repeats
+            if machine.disturbance(ours, shares) and left >= patience.repeats and not patience.over:
+                begin_again()
+            elif late and keep and (len(ours) == patience.repeats or patience.over):
+                late, most = False, turns + patience.turns
+                if not patience.over:
+                    keep(row())
+                    begin(True)
+                    if any(not baseline.step_s for baseline in baselines):
+                        begin_again()
         turn("jaxgen")
-        mark = time.perf_counter()
+        since, mark = machine.reading(), time.perf_counter()
+
+    def enough() -> bool:
+        return not late and (len(ours) == patience.repeats or (bool(ours) and patience.over))
 
     stages.info("compiling")
-    schedule = Schedule(repeats + 1, batch_size)
-    result = fit(learner, images, schedule, seeds, devices=devices, stream=stream, hook=hook)
+    with case.rounded():
+        result = fit(
+            learner,
+            images,
+            Schedule(most + 1, batch_size),
+            seeds,
+            devices=devices,
+            stream=stream,
+            hook=hook,
+            should_stop=enough,
+        )
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
-    found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
-    found |= {"steps": len(images) // case.images_per_step(image_shape), "repeats": repeats}
-    found |= {"images": len(images), "note": case.experiment.benchmark.note}
-    row = {"name": case.name, "precision": case.precision, "batch_size": batch_size, **found}
-    row |= rates(case, ours[1:], num_seeds, image_shape)
-    for baseline in baselines:
-        row |= ratio(baseline, ours[1:], num_seeds)
-    return row
+    made = row()
+    baselines.clear()
+    release()
+    return made
 
 
 def rates(
@@ -146,6 +238,7 @@ def rates(
         "images_per_s": num_seeds * batch / median,
         "flops_per_step": flops,
         "gflops_per_s": None if flops is None else flops / median / 1e9,
+        "peak_size": peak_size(),
         "peak_gflops_per_s": peaks["float32"] / 1e9,
         "bfloat16_peak_gflops_per_s": peaks["bfloat16"] / 1e9,
         "share_of_peak": None if flops is None else flops / median / peaks[case.precision],

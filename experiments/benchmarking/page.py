@@ -6,7 +6,8 @@ from importlib import metadata
 from typing import Any
 
 from experiments.benchmarking.baseline import TITLES
-from experiments.benchmarking.measure import NUM_IMAGES, peak_size
+from experiments.benchmarking.machine import BUSY, SPREAD
+from experiments.benchmarking.measure import NUM_IMAGES
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import manifest as run_manifest
 
@@ -54,20 +55,40 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
     return text
 
 
+def quiet_said(rows: list[dict[str, Any]]) -> str:
+    """What else the machine did while the rows were timed, and what was done about it."""
+    shares = [row["others"] for row in rows if row["others"] is not None]
+    found = f"; most in a row: {max(shares):.2f}" if shares else ""
+    loads = [row["load_before"] for row in rows if row["load_before"] is not None]
+    before = f", the load before a row at most {max(loads):.2f}" if loads else ""
+    clocks = [row["clock_mhz"] for row in rows if row["clock_mhz"] is not None]
+    low, high = (number(f(clocks, default=0.0), 4) for f in (min, max))
+    clock = f", the clock {low if low == high else f'{low} to {high}'} MHz" if clocks else ""
+    busy = sum(bool(row["busy"]) for row in rows)
+    marked = f"; {busy} of {len(rows)} rows stayed so, and are marked" if busy else ""
+    return (
+        f"Turns begin again if others had more than {BUSY} of the cores{found}{before}{clock}, "
+        f"or if the slowest took more than {SPREAD} times the fastest{marked}."
+    )
+
+
 def how(rows: list[dict[str, Any]]) -> str:
     """What the columns of the rows hold, and how it is measured."""
     baselines = baselines_said(rows)
     convolutional = any(row["name"].startswith("dcgan") for row in rows)
+    process = "Each row comes from a process of its own; its"
+    if any(row.get("together") for row in rows):
+        process = "Some rows share a process, and a peak is known if it is the highest so far;"
     counted = ", and convolutions as they are defined, of which Winograd's algorithm needs 9/16"
     return (
         f"{baselines}\n\n"
         "Compilation is what `fit` waits for; tracing is the part of it before XLA. The first step "
         "is counted from the call of `fit`. GFLOP/s counts matrix products alone"
         f"{counted if convolutional else ''}; the "
-        "share is of the product's peak in the row's precision. Each row comes from a process of "
-        "its own; its peak memory (RSS) is read when our first epoch is done, "
+        f"share is of the product's peak in the row's precision. {process} "
+        "peak memory (RSS) is read when our first epoch is done, "
         f"{'before a baseline is built, ' if baselines else ''}and holds the data set and what "
-        "compiling took."
+        f"compiling took. {quiet_said(rows)}"
     )
 
 
@@ -108,7 +129,7 @@ def ratios(rows: list[dict[str, Any]]) -> Columns:
 
 
 def counted(value: float | None, digits: int) -> str:
-    """A number that rests on counted operations; empty where they are not counted."""
+    """A number, if it is known; operations are not counted everywhere, for example."""
     return "" if value is None else number(value, digits)
 
 
@@ -116,18 +137,25 @@ def measures(rows: list[dict[str, Any]]) -> Columns:
     """The columns of time, rate and memory."""
     shown: Columns = {
         "import s": lambda row: number(row["import_s"], 3),
-        "trace s": lambda row: number(row["trace_s"], 3),
-        "compile s": lambda row: number(row["compile_s"], 3),
+        "trace s": lambda row: counted(row["trace_s"], 3),
+        "compile s": lambda row: counted(row["compile_s"], 3),
         "first step s": lambda row: number(row["first_step_s"], 3),
         "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
         "images/s": lambda row: number(row["images_per_s"], 3),
         "GFLOP/s": lambda row: counted(row["gflops_per_s"], 3),
         "share of peak": lambda row: counted(row["share_of_peak"], 2),
-        "peak RSS MB": lambda row: number(row["peak_rss_bytes"] / 1e6, 3),
+        "peak RSS MB": lambda row: megabytes(row["peak_rss_bytes"]),
     }
     if any(row["peak_device_bytes"] for row in rows):
-        shown["peak device MB"] = lambda row: number((row["peak_device_bytes"] or 0) / 1e6, 3)
+        shown["peak device MB"] = lambda row: megabytes(row["peak_device_bytes"])
+    if any(row["busy"] for row in rows):
+        shown["the machine was busy"] = lambda row: row["busy"]
     return shown | ratios(rows)
+
+
+def megabytes(num_bytes: int | None) -> str:
+    """A number of bytes in MB; empty where it is not known."""
+    return "" if num_bytes is None else number(num_bytes / 1e6, 3)
 
 
 def table(rows: list[dict[str, Any]], columns: Columns) -> str:
@@ -138,7 +166,7 @@ def table(rows: list[dict[str, Any]], columns: Columns) -> str:
 
 def head(title: str, rows: list[dict[str, Any]]) -> str:
     """What stands before the tables."""
-    found = run_manifest.environment()
+    found = rows[0]["environment"]
     packages = found["packages"]
     if any("ratio_to_torch" in row for row in rows):
         packages = packages | {"torch": metadata.version("torch")}
@@ -154,7 +182,7 @@ def head(title: str, rows: list[dict[str, Any]]) -> str:
         f"# {title}\n\nGenerated by `{run_manifest.command()}`.\n\n"
         f"{found['processor']}, {run_manifest.num_cores()} cores, {found['device']}; {versions}. "
         f"Images: {data}. Products of float32 at JAX's precision `{rows[0]['matmul_precision']}`; "
-        f"one of size {peak_size()} reaches {reached}, measured beside every row.\n\n"
+        f"one of size {rows[0]['peak_size']} reaches {reached}, measured beside every row.\n\n"
         f"Medians of {repeats} epochs after one that warms up, with the range.{how(rows)}"
     )
 

@@ -4,13 +4,24 @@ import os
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from experiments.benchmarking.page import Columns, Row, head, measures, name_of, table
 from jaxgen.report import figures
 from jaxgen.report.page import number
 
 Rows = list[dict[str, Any]]
+SweepName = Literal[
+    "batch_size",
+    "hidden_size",
+    "latent_size",
+    "image_size",
+    "channels",
+    "images",
+    "seeds",
+    "devices",
+]
+"""Settings that can take several values: fields of the benchmark's."""
 
 MIN_RANGE = 4.0
 """Least ratio of the ends of a plot's rate axis."""
@@ -34,12 +45,21 @@ _AT_PEAK = (
     "all operations at the peak",
     lambda row, _: row["images_per_s"] / (row["share_of_peak"] or float("nan")),
 )
-SWEEPS = {
+SWEEPS: dict[str, Sweep] = {
     "batch_size": Sweep(
         (25, 50, 100, 200, 400, 800, 1600), "batch_size", "images per update", *_AT_PEAK
     ),
     "hidden_size": Sweep(
         (50, 100, 200, 400, 800, 1600), "hidden_size", "units per hidden layer", *_AT_PEAK
+    ),
+    "latent_size": Sweep(*((2, 8, 32, 128, 512), "latent_size", "numbers of a code"), *_AT_PEAK),
+    "image_size": Sweep(
+        *((28, 40, 56, 80, 112, 128), "image_size", "pixels along a side"), *_AT_PEAK
+    ),
+    "channels": Sweep((1, 3), "channels", "channels of an image", *_AT_PEAK),
+    "images": Sweep(
+        *((1_000, 10_000, 100_000, 1_000_000), "images", "images of the set", "as with the fewest"),
+        lambda _, first: first["images_per_s"],
     ),
     "seeds": Sweep(
         *((1, 2, 4, 8, 16), "num_seeds", "seeds in one program"),

@@ -421,6 +421,14 @@ def _range(values: Float[np.ndarray, " num"]) -> str:
     return f"from {np.min(values):.3g} to {np.max(values):.3g}"
 
 
+@own_style()
+def panels(num: int, columns: int, height: float = 2.6) -> "tuple[Figure, list[Axes]]":
+    """An empty figure of so many panels in rows, each `height` inches high."""
+    rows = math.ceil(num / columns)
+    figure = _figure(FULL if columns > 1 else HALF, height * rows)
+    return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(num)]
+
+
 def _along(num: int) -> tuple[float, list[int]]:
     """The width in inches of a figure with so many places along its axis, and those with a tick."""
     width = HALF if num <= 2 * MANY else FULL

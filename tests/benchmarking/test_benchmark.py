@@ -19,6 +19,7 @@ from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
+from experiments.benchmarking.measure import Patience
 from jaxgen.errors import DataMissingError, SettingError
 from jaxgen.images import check_images
 from jaxgen.models import dcgan as dcgan_model
@@ -52,7 +53,7 @@ def small(monkeypatch, tmp_path):
 
 
 def args(*only, **changes):
-    return benchmark.Args(only=only, **{"images": 300, "repeats": 2} | changes)
+    return benchmark.Args(only=only, **{"images": 300, "repeats": 2, "retries": 0} | changes)
 
 
 def call(monkeypatch, *flags):
@@ -144,12 +145,13 @@ def test_made_up_images_are_raw_and_no_two_alike(tmp_path: Path) -> None:
 
 
 def test_the_page_explains_what_is_in_its_rows() -> None:
-    row = {"name": "rbm-lab", "precision": "float32"}
+    quiet = {"others": None, "load_before": None, "clock_mhz": None, "busy": ""}
+    row = {"name": "rbm-lab", "precision": "float32", **quiet}
     peers = dict.fromkeys(("ratio_to_torch", "ratio_to_torch_compiled", "ratio_to_flax"), 1.0)
     said = benchmark_pages.how([row | peers])
     assert "torch_*.py`: eager, and with torch.compile; Flax's are `flax_*.py`, the" in said
     assert "autocast" not in said
-    convolutional = {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
+    convolutional = row | {"name": "dcgan-lab", "precision": "bfloat16", "ratio_to_torch": 1.0}
     said = benchmark_pages.how([row, convolutional | {"ratio_to_torch_channels_last": 1.0}])
     assert "torch_*.py`: eager, and with channels_last where there are convolutions. " in said
     assert "Where our products are of bfloat16, PyTorch runs under autocast." in said
@@ -177,7 +179,7 @@ def test_a_slow_peer_takes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_baseline, "runner", lambda *_: taken.append)
     for budget, steps in ((1e9, 5), (0.0, 1)):
         monkeypatch.setattr(benchmark_baseline, "BASELINE_S", budget)
-        (peer,) = benchmark_baseline.started(case, ("flax",), images, 3)
+        (peer,) = benchmark_baseline.started(case, ("flax",), images, Patience(3), {})
         assert peer.num_steps == steps
     assert taken == [1, 1, 5, 1, 1]
 
@@ -195,11 +197,13 @@ def test_without_a_compiler_the_others_go_on(
     monkeypatch.setattr(benchmark_baseline, "runner", runner)
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     images = np.zeros((256, 2, 2, 1), np.uint8)
+    absent: dict[str, str] = {}
     with caplog.at_level(logging.WARNING, "jaxgen"):
-        peers = benchmark_baseline.started(case, ("torch", "flax"), images, 3)
+        peers = benchmark_baseline.started(case, ("torch", "flax"), images, Patience(3), absent)
     assert [peer.name for peer in peers] == ["torch", "torch_channels_last", "flax"]
     said = "dcgan-lab goes on without PyTorch compiled: No working C++ compiler found"
     assert caplog.messages == [said]
+    assert absent == {"PyTorch compiled": "No working C++ compiler found"}
 
 
 def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +212,9 @@ def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(benchmark_baseline, "runner", lambda *_: broken)
     (case,) = benchmark_cases.cases(["rbm-lab"])
+    images = np.zeros((100, 2, 2, 1), np.uint8)
     with pytest.raises(RuntimeError, match="a defect"):
-        benchmark_baseline.started(case, ("flax",), np.zeros((100, 2, 2, 1), np.uint8), 3)
+        benchmark_baseline.started(case, ("flax",), images, Patience(3), {})
 
 
 @needs_torch
@@ -226,7 +231,7 @@ def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch: pytest.Mon
     asked = []
     make = program.epoch_runner
     monkeypatch.setattr(program, "epoch_runner", lambda *a, **k: asked.append(k) or make(*a, **k))
-    found = benchmark_baseline.started(case, ("torch",), images, 1)
+    found = benchmark_baseline.started(case, ("torch",), images, Patience(1), {})
     assert [(peer.name, peer.num_steps) for peer in found] == [(name, 2) for name in eager]
     common = {"device": "cpu", "dtype": "bfloat16"}
     assert asked == [common, common | {"memory_format": "channels_last"}]
@@ -255,7 +260,7 @@ def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None
     assert (row["images_per_s"], row["epoch_s"]) == (3 * 20 / 0.5, 3000 * 0.5)
     assert row["flops_per_step"] == 3 * flops.of_gan(model, 10, SMALL)
     images = np.random.default_rng(0).integers(0, 256, (70, *SMALL), dtype=np.uint8)
-    row = benchmark_measure.measure(case, images, 1, ("flax",))
+    row = benchmark_measure.measure(case, images, Patience(1), ("flax",))
     assert (row["steps"], row["flax_steps"]) == (3, 3)
 
 
@@ -274,7 +279,7 @@ def test_against_all(small: Any, name: str) -> None:
 
 @pytest.mark.programs
 def test_a_process_of_its_own_gives_the_same_row() -> None:
-    setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision="float32")
+    setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision=("float32",))
     row = benchmark.measured_apart(setting)
     here = {"name", "import_s", "trace_s", "compile_s", "step_s", "peak_rss_bytes", "hidden_size"}
     assert here < set(row)
@@ -287,7 +292,8 @@ def test_flags_say_the_settings() -> None:
         only=("rbm-lab", "vae-lab"),
         against="all",
         batch_size=3,
-        precision="float32",
+        precision=("float32", "bfloat16"),
+        resident=False,
         synthetic=True,
         sweep=("seeds",),
         values=(1, 2),
@@ -300,14 +306,16 @@ def test_flags_say_the_settings() -> None:
 def test_a_dcgan_has_a_row_for_each_precision() -> None:
     found = benchmark.single(benchmark.Args(only=("dcgan-lab", "rbm-lab"), repeats=3))
     assert [(a.only, a.precision) for _, a in found] == [
-        (("dcgan-lab",), "float32"),
-        (("dcgan-lab",), "bfloat16"),
-        (("rbm-lab",), "float32"),
+        (("dcgan-lab",), ("float32",)),
+        (("dcgan-lab",), ("bfloat16",)),
+        (("rbm-lab",), ("float32",)),
     ]
     for sweep, setting in found:
         assert benchmark.single(setting) == [(sweep, setting)]
-    (_, only), *others = benchmark.single(benchmark.Args(precision="bfloat16", only=("dcgan-lab",)))
-    assert only.precision == "bfloat16"
+    (_, only), *others = benchmark.single(
+        benchmark.Args(precision=("bfloat16",), only=("dcgan-lab",))
+    )
+    assert only.precision == ("bfloat16",)
     assert others == []
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     changed = benchmark_cases.changed(case, None, 8, "bfloat16")
@@ -337,7 +345,10 @@ def test_sweeps_are_drawn_against_what_is_ideal() -> None:
     last = {"images_per_s": 150.0, "share_of_peak": 0.25, "num_devices": 4}
     sweeps = benchmark_sweeps.SWEEPS
     found = {name: sweep.ideal_rate(last, first) for name, sweep in sweeps.items()}
-    assert found == {"batch_size": 600.0, "hidden_size": 600.0, "seeds": 100.0, "devices": 400.0}
+    at_peak = ("batch_size", "hidden_size", "latent_size", "image_size", "channels")
+    assert found == dict.fromkeys(at_peak, 600.0) | {
+        **{"images": 100.0, "seeds": 100.0, "devices": 400.0}
+    }
     fields = {field.name for field in benchmark.fields(benchmark.Args)}
     assert set(sweeps) < fields
 

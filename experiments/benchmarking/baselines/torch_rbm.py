@@ -61,18 +61,32 @@ def grey_epochs(
     config: Any,
     *,
     device: str = "cpu",
+    dtype: str = "float32",
     compiled: bool = False,
 ) -> Callable[[int], None]:
     """Epochs of images as rows of grey values in [0, 1]; see `epoch_of`.
 
     `make_step` returns the step on a batch of them, whose pixels it draws, from the settings, the
-    number of pixels, and `torch.compile` or a function that returns what it is given.
+    number of pixels, and `torch.compile` or a function that returns what it is given. The dtype
+    bfloat16 is that of autocast.
     """
     torch.manual_seed(0)
     grey = images.reshape(len(images), -1).astype(np.float32) / 255.0
+    mixed = torch.autocast(
+        torch.device(device).type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"
+    )
     with torch.device(device):
         step = make_step(config, grey.shape[1], torch.compile if compiled else lambda x: x)
-    return epoch_of(torch.from_numpy(grey).to(device), batch_size, step)
+
+    def mixed_step(batch: torch.Tensor) -> None:
+        with mixed:
+            step(batch)
+
+    return epoch_of(
+        torch.from_numpy(grey).to(device),
+        batch_size,
+        mixed_step if dtype == "bfloat16" else step,
+    )
 
 
 def make_step(config: rbm.Config, num_visible: int, compile_: Compile) -> Step:
