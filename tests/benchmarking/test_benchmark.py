@@ -21,6 +21,7 @@ from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from jaxgen.errors import DataMissingError, SettingError
 from jaxgen.images import check_images
+from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
@@ -437,6 +438,15 @@ def test_flops_of_small_convolutions() -> None:
     first, second = 4 * 6 * 16 * 3 * 5, 2 * 3 * 16 * 5 * 7
     encoder, decoder = first + second + 42 * 4, 2 * 42 + second + 2 * first
     assert flops.of_vae(config, 4, (6, 10, 3)) == 4 * 2 * (3 * (encoder + decoder) - first)
+
+
+def test_flops_of_a_small_dbm() -> None:
+    """Counted by hand: 5-4-3, two images and seven chains, one update of mean field, one step."""
+    config = dbm_model.Config((4, 3), 1, num_gibbs_steps=1, num_chains=7)
+    lower, upper = 5 * 4, 4 * 3
+    mean_field = lower + upper + 2 * upper + upper + upper  # pass, turns, last mu1, residual
+    of_image, of_chain = mean_field + 2 * (lower + upper), (2 + 2) * (lower + upper)
+    assert dbm.of_dbm(config, 2, (5, 1, 1)) == 2 * (2 * of_image + 7 * of_chain)
 
 
 def test_flops_of_a_small_gan() -> None:
