@@ -12,7 +12,7 @@ import pytest
 import tyro
 from support.runs import only_line, read
 
-from experiments import benchmark, dcgan
+from experiments import benchmark, dbm, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
 from experiments.benchmarking import baselines, flops, make_images
 from experiments.benchmarking import cases as benchmark_cases
