@@ -9,9 +9,11 @@ preset `small` is 784-200-200, 10 epochs for each RBM and 20 for the machine.
 `--preset salakhutdinov` is 784-500-1000 with the settings of the authors' public code: batch 100;
 CD-1 at rate 0.05 with weight decay 0.001, 100 epochs for each RBM; then 500 epochs, as for the
 paper, at a rate of 0.001 that is divided by 1.000015 at every update, to 0.0001 at least, with
-weight decay 0.0002, 5 Gibbs steps of 100 chains and 10 updates of mean field. Chosen here: momentum
-0.9 from the first epoch on and not from the sixth; CD-1 at a constant rate in the second RBM too,
-where that code has more steps and a smaller rate every 20 epochs; no label units, no sparsity.
+weight decay 0.0002, 5 Gibbs steps of 100 chains and 10 updates of mean field, where copies of that
+code have 10, 20 or 50 and a comment names 30 as well. Chosen here: momentum 0.9 from the first
+epoch on and not from the sixth; first weights of 0.01 in both RBMs, not 0.001 in the first; CD-1 at
+a constant rate in the second RBM too, where that code has more steps and a smaller rate every 20
+epochs; no label units, no sparsity.
 
 `--preset centred` reaches for the same bound in fewer epochs: the centred gradient, a rate of 0.02
 that falls to 0 over the second half, and biases that start at the base rates.

@@ -12,7 +12,7 @@ importance weighting. Log Z is that of the RBM `dbm.as_rbm`, so all estimates of
 RBMs: exact by `likelihood.rbm_log_z`, or by `ais.ais`, whose chains are of (v, h2) with h1 summed
 out, where the paper has chains of h1. An error of log Z moves the bounds by as much.
 
-Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009, sections 2.1 and 3.3.
+Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009.
 """
 
 import jax

@@ -35,12 +35,12 @@ with the same weights, and the second every hidden unit,
 Put together (`compose`) with b1 = b1' + b1", the input of h1 is the mean of the two doubled inputs,
 neither counted twice: v'W1 + W2 h2 + b1.
 
-Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009, sections 2 and 3 (the doubled
-weights are equations 15 to 18, whose biases are left out there). Doubled biases of h1, and the
-start of mean field, are those of the authors' public code (rbm.m, rbm_l2.m, dbm_mf.m, mf.m). Chosen
-here: mean field ends after a number of updates and not at a difference of 1e-7 as well, because a
-batch is one program; the two copies are drawn each for itself, where that code draws one; there are
-no label units and no sparsity target.
+Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009, which leaves the biases of the
+doubled inputs out. That those of h1 are doubled, and how mean field starts, is in the authors'
+public code (rbm.m, rbm_l2.m, dbm_mf.m, mf.m), read in copies on GitHub. Chosen here: mean field
+ends after a number of updates and not at a difference of 1e-7 as well, because a batch is one
+program; the two copies are drawn each for itself, where that code draws one; there are no label
+units and no sparsity target.
 """
 
 import math

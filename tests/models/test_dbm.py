@@ -163,7 +163,7 @@ def test_a_rate_that_decays_moves_by_a_share_and_no_less_than_a_tenth() -> None:
 
 
 def test_copies_double_the_input_of_the_first_layer() -> None:
-    """Equations 15 to 18 of the paper, with the doubled bias of h1 in the public code."""
+    """The paper's formula, with the doubled bias of h1 in the public code."""
     lower, upper = reference.small_rbm(V, H1, seed=2), reference.small_rbm(H1, H2, seed=3)
     h1, h2 = reference.states(H1), reference.states(H2)
     pair = dbm.twice(float32(lower), "visible")
