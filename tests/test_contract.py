@@ -49,8 +49,8 @@ def imported(path: Path) -> set[str]:
 
 
 def test_models_and_experiments_are_found() -> None:
-    assert {*models.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
-    assert {*experiment.names()} >= {"rbm", "dbn", "wake_sleep", "vae", "gan", "dcgan"}
+    assert {*models.names()} >= {"rbm", "dbn", "dbm", "wake_sleep", "vae", "gan", "dcgan"}
+    assert {*experiment.names()} >= {"rbm", "dbn", "dbm", "wake_sleep", "vae", "gan", "dcgan"}
 
 
 # ---- the contract of a model

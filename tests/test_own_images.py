@@ -20,6 +20,7 @@ SMALL = {
     "rbm": ("--num-hidden", "3", *CHAINS),
     "dbn": ("--hidden-sizes", "4", "3", *CHAINS),
     "wake_sleep": ("--hidden-sizes", "4", "3", "--dbn-epochs", "1", *CHAINS),
+    "dbm": ("--hidden-sizes", "4", "3", "--pretraining-epochs", "1", *CHAINS[:2]),
     "vae": ("--channels", "2", "3", "--latent-size", "2", "--bound-samples", "2"),
     "gan": ("--generator-sizes", "4", "--discriminator-sizes", "4", "--latent-size", "3"),
     "dcgan": ("--width", "0.02", "--latent-size", "3"),

@@ -31,6 +31,10 @@ _MURRAY = (
     'models", NIPS 2008, after the DBN of the ICML paper'
 )
 _BURDA = 'Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, table 1'
+_DBM = (
+    'Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009, as '
+    "github.com/yell/boltzmann-machines quotes it"
+)
 _GOODFELLOW = 'Goodfellow et al., "Generative adversarial nets", NIPS 2014, table 1'
 _PYDEEP = "Melchior, PyDeep, github.com/MelJan/PyDeep, tutorial RBM_MNIST_"
 _SMALL, _BIG = f"{_PYDEEP}small, one run", f"{_PYDEEP}big, one run"
@@ -54,6 +58,10 @@ _MNIST = (
         beside=("mixture of Bernoullis",),
     ),
     Published("DBN, 2 hidden layers", -84.55, "estimate, AIS on top", _MURRAY, ("dbn-two500",)),
+    Published(
+        *("DBM, 784-500-1000", -84.62, "variational bound, AIS", _DBM),
+        beside=("dbm-salakhutdinov", "dbm-centred"),
+    ),
     Published(f"{_VAE}1", -86.76, _WEIGHTED, _BURDA, ("vae-burda",)),
     Published(f"{_VAE}50", -86.35, _WEIGHTED, _BURDA),
     Published("IWAE, 784-200-200-50, tanh, k = 50", -84.78, _WEIGHTED, _BURDA),

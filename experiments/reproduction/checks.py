@@ -23,6 +23,8 @@ MOST_SHOWN = 5
 """Settings named in an error."""
 SUMMED_UP = ("dataset", "preset", "epochs")
 """Settings that a summary repeats."""
+SCHEDULED = {"burda": "first_stage_steps", "falling": "decay_steps"}
+"""Settings of the model that a schedule sets from the data, by its name."""
 
 
 def require_whole(run: Path) -> None:
@@ -110,8 +112,7 @@ def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """
     summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
-    if config.get("schedule") == "burda":
-        del model["first_stage_steps"]  # the schedule sets it
+    model.pop(SCHEDULED.get(str(config.get("schedule")), ""), None)
     settings = {name: config[name] for name in SUMMED_UP} | {"dataset": dataset_name(config)}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
     settings |= {f"model.{name}": value for name, value in model.items() if value != "auto"}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.evaluation import latent
+from jaxgen.evaluation.dbm_bounds import posterior_logits, variational_bound
 from jaxgen.evaluation.likelihood import (
     MAX_ENUMERATED,
     num_enumerated,
@@ -19,7 +20,7 @@ from jaxgen.evaluation.likelihood import (
 )
 from jaxgen.images import check_images
 from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
-from jaxgen.models import dbn, label_units, rbm, vae
+from jaxgen.models import dbm, dbn, label_units, rbm, vae
 from jaxgen.random import Binarize, binarize
 
 RARE = 0.01
@@ -140,6 +141,42 @@ def rbm_monitors(
         exact = rbm_log_likelihood(params, rbm_log_z(params), visible)
         found["test_log_likelihood"] = jnp.mean(exact)
     return found
+
+
+def dbm_monitors(
+    params: dbm.Params,
+    key: PRNGKey,
+    train: UInt8[Array, "..."],
+    test: UInt8[Array, "..."],
+    binary: Binarize,
+    num_mean_field_steps: int = 10,
+) -> dict[str, Float[Array, ""]]:
+    """Measures a DBM; arguments as in `net_monitors`, and the updates of mean field.
+
+    Metrics:
+        test_reconstruction_error: `reconstruction_error` of p(v=1|h1), h1 drawn from mean field.
+        free_energy_gap: the mean variational bound of train less that of test, without log Z, which
+            both share; nats per image. It grows with overfitting.
+        never_on, always_on: `idle_units` of mu2.
+
+    Errors:
+        SettingError: the images are not raw, or not of the machine's size.
+    """
+    key_train, key_test, key_pass = jax.random.split(key, 3)
+    below = {"w": params["w1"]}
+    visible = _input(below, key_test, test, binary)
+    steps = num_mean_field_steps
+    _, second, probs = dbm.reconstruct(params, key_pass, visible, steps)
+
+    def bound(visible: Array) -> Array:
+        logits = posterior_logits(params, visible, steps)
+        return jnp.mean(variational_bound(params, jnp.zeros(()), visible, logits))
+
+    return {
+        "test_reconstruction_error": reconstruction_error(test, probs),
+        "free_energy_gap": bound(_input(below, key_train, train, binary)) - bound(visible),
+        **idle_units(second),
+    }
 
 
 def vae_monitors(

@@ -12,7 +12,7 @@ import pytest
 import tyro
 from support.runs import only_line, read
 
-from experiments import benchmark, dcgan
+from experiments import benchmark, dbm, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
 from experiments.benchmarking import baselines, flops, make_images
 from experiments.benchmarking import cases as benchmark_cases
@@ -22,6 +22,7 @@ from experiments.benchmarking import sweeps as benchmark_sweeps
 from experiments.benchmarking.measure import Patience
 from jaxgen.errors import DataMissingError, SettingError
 from jaxgen.images import check_images
+from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dcgan as dcgan_model
 from jaxgen.models import gan as gan_model
 from jaxgen.models.vae import Config
@@ -448,6 +449,15 @@ def test_flops_of_small_convolutions() -> None:
     first, second = 4 * 6 * 16 * 3 * 5, 2 * 3 * 16 * 5 * 7
     encoder, decoder = first + second + 42 * 4, 2 * 42 + second + 2 * first
     assert flops.of_vae(config, 4, (6, 10, 3)) == 4 * 2 * (3 * (encoder + decoder) - first)
+
+
+def test_flops_of_a_small_dbm() -> None:
+    """Counted by hand: 5-4-3, two images and seven chains, one update of mean field, one step."""
+    config = dbm_model.Config((4, 3), 1, num_gibbs_steps=1, num_chains=7)
+    lower, upper = 5 * 4, 4 * 3
+    mean_field = lower + upper + 2 * upper + upper + upper  # pass, turns, last mu1, residual
+    of_image, of_chain = mean_field + 2 * (lower + upper), (2 + 2) * (lower + upper)
+    assert dbm.of_dbm(config, 2, (5, 1, 1)) == 2 * (2 * of_image + 7 * of_chain)
 
 
 def test_flops_of_a_small_gan() -> None:

@@ -215,17 +215,27 @@ def test_a_run_that_started_from_another(tmp_path: Path, capsys: Any) -> None:
     assert "to have the digest p9, found class C (not comparable): p0" in text
 
 
-def test_settings_that_a_schedule_shapes_contradict_nothing(tmp_path: Path) -> None:
-    module = importlib.import_module("experiments.vae")
-    config = to_json(module.PRESETS["burda"]) | {"experiment": "vae"}
-    made(tmp_path / "run", config=config)
+@pytest.mark.parametrize(
+    ("name", "preset", "shaped", "other"),
+    [
+        ("vae", "burda", "first_stage_steps", "epsilon"),
+        ("rbm", "pcd16", "decay_steps", "learning_rate"),
+        ("dbm", "small", "decay_steps", "learning_rate"),
+    ],
+)
+def test_settings_that_a_schedule_shapes_contradict_nothing(
+    name: str, preset: str, shaped: str, other: str, tmp_path: Path
+) -> None:
+    args = importlib.import_module(f"experiments.{name}").PRESETS[preset]
+    made(tmp_path / "run", config=to_json(args) | {"experiment": name})
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000900" / "manifest.json"
     checkpoint.parent.mkdir(parents=True)
-    settings = {"model.first_stage_steps": "15", "model.epsilon": "0.0001"}
+    value = getattr(args.model, other)
+    settings = {f"model.{shaped}": "15", f"model.{other}": str(value)}
     checkpoint.write_text(json.dumps({"settings": settings}))
     assert said_twice(tmp_path / "run") == []
-    checkpoint.write_text(json.dumps({"settings": settings | {"model.epsilon": "0.001"}}))
-    assert said_twice(tmp_path / "run") == ["model.epsilon: 0.001, now 0.0001"]
+    checkpoint.write_text(json.dumps({"settings": settings | {f"model.{other}": "0.125"}}))
+    assert said_twice(tmp_path / "run") == [f"model.{other}: 0.125, now {value}"]
 
 
 def test_command_lines_that_make_no_sense(capsys: Any) -> None:

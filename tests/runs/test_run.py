@@ -26,7 +26,7 @@ from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingE
 from jaxgen.evaluation.model import LikelihoodBudget
 from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import from_modules
-from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.models import adversarial, dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.runs import samples
 from jaxgen.runs.settings import to_json
 
@@ -35,6 +35,7 @@ LITTLE = LikelihoodBudget(num_chains=4, num_temperatures=10, num_weights=3)
 CONFIGS: dict[str, Any] = {
     "rbm": rbm.Config(num_hidden=5, persistent=True, centred=True, num_sampling_steps=3),
     "dbn": dbn.Config(hidden_sizes=(6, 5), num_sampling_steps=3),
+    "dbm": dbm.Config(hidden_sizes=(6, 5), num_chains=3, num_sampling_steps=3),
     "wake_sleep": wake_sleep.Config(hidden_sizes=(6, 5), num_sampling_steps=3),
     "vae": vae.Config(hidden_sizes=(6,), latent_size=3),
     "gan": gan.Config(latent_size=3, generator_sizes=(6,), discriminator_sizes=(7,), ema_decay=0.5),
@@ -43,12 +44,13 @@ CONFIGS: dict[str, Any] = {
 CAN = {
     "rbm": {"encode", "decode", "reconstruct", "log_likelihood"},
     "dbn": {"encode", "decode", "reconstruct", "log_likelihood"},
+    "dbm": {"encode", "decode", "reconstruct", "log_likelihood"},
     "wake_sleep": {"encode", "decode", "reconstruct", "log_likelihood"},
     "vae": {"encode", "decode", "reconstruct", "log_likelihood"},
     "gan": {"encode", "decode"},
     "dcgan": {"encode", "decode"},
 }
-UNITS = {"rbm": 5, "dbn": 5, "wake_sleep": 5, "vae": 3, "gan": 7}
+UNITS = {"rbm": 5, "dbn": 5, "dbm": 5, "wake_sleep": 5, "vae": 3, "gan": 7}
 
 
 def trained(name: str) -> Any:

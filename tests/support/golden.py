@@ -14,7 +14,7 @@ import numpy as np
 from jaxgen import models
 from jaxgen.export import safetensors
 from jaxgen.learner import Learner
-from jaxgen.models import dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.models import dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training import checkpoint, windows
 from jaxgen.training.loop import Schedule, fit
@@ -58,6 +58,7 @@ def learners() -> dict[str, Learner]:
     return {name: module.learner(module.Config(), SHAPE) for name, module in others.items()} | {
         "rbm": rbm.learner(rbm.Config(num_hidden=12), SHAPE),
         "dbn": dbn.learner(dbn.Config(hidden_sizes=SIZES), SHAPE, layers()[:1]),
+        "dbm": dbm.learner(dbm.Config(hidden_sizes=SIZES, num_chains=8), SHAPE, layers()),
         "wake_sleep": wake_sleep.learner(wake_sleep.Config(hidden_sizes=SIZES), SHAPE, layers()),
         "vae": vae.learner(vae.Config(hidden_sizes=(16, 12), latent_size=3), SHAPE),
         "gan": gan.learner(small, SHAPE),

@@ -7,8 +7,9 @@ import importlib
 from functools import partial, singledispatch
 from typing import Any
 
-from jaxgen.evaluation.adapters import adversarial, nets, vae
+from jaxgen.evaluation.adapters import adversarial, dbm, nets, vae
 from jaxgen.evaluation.model import EvaluatedModel
+from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dbn, dcgan, gan, rbm, restore_state, wake_sleep
 from jaxgen.models import vae as vae_model
 
@@ -34,6 +35,7 @@ def evaluated_model(config: Any, image_shape: tuple[int, int, int], params: Any)
 evaluated_model.register(rbm.Config, nets.rbm_model)
 evaluated_model.register(dbn.Config, nets.dbn_model)
 evaluated_model.register(wake_sleep.Config, nets.wake_sleep_model)
+evaluated_model.register(dbm_model.Config, dbm.dbm_model)
 evaluated_model.register(vae_model.Config, vae.vae_model)
 evaluated_model.register(gan.Config, adversarial.gan_model)
 evaluated_model.register(dcgan.Config, adversarial.dcgan_model)

@@ -159,11 +159,12 @@ def _likelihoods(
     return [each._replace(binary=binary) for each in found]
 
 
-def _enumerable(params: rbm.Params) -> bool:
+def enumerable(params: rbm.Params) -> bool:
+    """Whether log Z is computed exactly."""
     return num_enumerated(params) <= MAX_ENUMERATED
 
 
-def _uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
+def uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
     """The uncertainty of a likelihood by an estimate of log Z; `other` is from the other side."""
     effective, num = float(of.effective_sample_size), len(of.log_z_of_chains)
     interval = ""
@@ -193,7 +194,7 @@ def _mixed(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tupl
     return label_units.gibbs(params, noise, labels, key_mix, NUM_REVERSE_STEPS)
 
 
-def _anneal(
+def anneal(
     net: dbn.Net, train: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> tuple[LogZEstimate, LogZEstimate]:
     """Log Z of the top by AIS, and by reverse AIS from the ends of long Gibbs chains."""
@@ -211,15 +212,15 @@ def _of_rbm(
     net: dbn.Net, train: Array, visible: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> list[Likelihood]:
     """By reverse annealing, by annealing, and exactly where the RBM is small enough."""
-    forward, backward = _anneal(net, train, budget, key)
+    forward, backward = anneal(net, train, budget, key)
     likelihood = partial(rbm_log_likelihood, net.top, visible=visible)
     found = [
         mean_likelihood(
-            likelihood(backward.log_z), "reverse AIS", **_uncertainty(backward, forward)
+            likelihood(backward.log_z), "reverse AIS", **uncertainty(backward, forward)
         ),
-        mean_likelihood(likelihood(forward.log_z), "AIS", **_uncertainty(forward, backward)),
+        mean_likelihood(likelihood(forward.log_z), "AIS", **uncertainty(forward, backward)),
     ]
-    if _enumerable(net.top):
+    if enumerable(net.top):
         found.append(mean_likelihood(likelihood(rbm_log_z(net.top)), "exact"))
     return found
 
@@ -239,14 +240,14 @@ def _of_deep(
     net: dbn.Net, train: Array, visible: Array, budget: LikelihoodBudget, key: PRNGKey | None
 ) -> list[Likelihood]:
     """The variational bound and the importance-weighted one, with log Z of the top RBM."""
-    if _enumerable(net.top):
-        log_z, uncertainty, how = rbm_log_z(net.top), {}, "exact log Z on top"
+    if enumerable(net.top):
+        log_z, errors, how = rbm_log_z(net.top), {}, "exact log Z on top"
     else:
-        forward, backward = _anneal(net, train, budget, key)
-        log_z, uncertainty, how = forward.log_z, _uncertainty(forward, backward), "AIS on top"
+        forward, backward = anneal(net, train, budget, key)
+        log_z, errors, how = forward.log_z, uncertainty(forward, backward), "AIS on top"
     one, many = _bounds(net, log_z, stream(key, "bound"), visible, budget.num_weights)
     weighted = f"importance-weighted bound, {budget.num_weights:,} draws, {how}"
     return [
-        mean_likelihood(one, f"variational bound, {how}", **uncertainty),
-        mean_likelihood(many, weighted, **uncertainty),
+        mean_likelihood(one, f"variational bound, {how}", **errors),
+        mean_likelihood(many, weighted, **errors),
     ]
