@@ -391,7 +391,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     again = sigmoid(first @ params["w2"] + params["b_hidden2"])
     pair = rbm.State(*state._replace(params=as_rbm(params)))
     data = jnp.concatenate([visible, second], axis=-1)
-    model = rbm.negative_phase(settings, pair, data, key_gibbs)
+    model = rbm.negative_phase(pair, data, key_gibbs, config.num_gibbs_steps)
     learnt, found = rbm.learn(settings, pair, data, model)
     new = from_rbm(learnt.params, visible.shape[-1])
     if config.decay:
