@@ -45,9 +45,10 @@ from jaxgen.errors import (
     DataMissingError,
     SettingError,
     require,
+    require_above_zero,
     require_positive,
 )
-from jaxgen.files import write_atomically, write_json
+from jaxgen.files import check_writable, write_atomically, write_json
 from jaxgen.runs import manifest as run_manifest
 
 IMPORT_S = time.perf_counter() - STARTED
@@ -141,10 +142,12 @@ class Args:
 
     def __post_init__(self) -> None:
         require_positive(self, "seeds", "devices", "repeats")
+        sizes = ("batch_size", "hidden_size", "latent_size", "image_size", "channels", "images")
+        require_positive(self, *(name for name in sizes if getattr(self, name) is not None))
         require(self, "retries", self.retries >= 0, "of at least 0")
-        require(self, "minutes", self.minutes > 0, "above 0")
-        alone = self.accelerator + self.growth + bool(self.largest_batch) <= 1
-        require(self, "accelerator", alone, "or --growth or --largest-batch, one of them")
+        limits = (name for name in ("minutes", "seconds") if getattr(self, name) is not None)
+        require_above_zero(self, *limits)
+        self._require_one_task()
         require(self, "values", min(self.values, default=1) >= 1, "of 1 or more")
         if self.values and len(self.sweep) != 1:
             raise SettingError(
@@ -152,6 +155,20 @@ class Args:
                 found=f"{len(self.sweep)} of them",
                 remedy="set --sweep to one of them",
             )
+
+    def _require_one_task(self) -> None:
+        """Raises SettingError where settings of one task stand beside another that has no use."""
+        tasks = [name for name in ("accelerator", "growth", "largest_batch") if getattr(self, name)]
+        if len(tasks) > 1:
+            raise SettingError(
+                expected="one of --accelerator, --growth and --largest-batch",
+                found=" ".join(f"--{name.replace('_', '-')}" for name in tasks),
+                remedy="type them one after the other",
+            )
+        whole = self.accelerator or self.growth
+        require(self, "quick", whole or not self.quick, "beside --accelerator or --growth")
+        require(self, "sweep", not (self.accelerator and self.sweep), "without --accelerator")
+        require(self, "values", not (whole and self.values), "without --accelerator or --growth")
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -369,6 +386,9 @@ def run_growth(args: Args) -> str:
 
 def run(args: Args) -> str:
     """Measures all rows and keeps what is to be kept; returns the page."""
+    for path in (args.json, args.markdown):
+        if path:
+            check_writable(path)  # before what takes minutes
     if args.accelerator:
         return run_accelerator(args)
     require_libraries(args.libraries)

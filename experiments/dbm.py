@@ -89,6 +89,11 @@ class Args(RunArgs):
             none = not self.model.decay_steps
             require(self.model, "decay_steps", none, "0 beside --schedule falling")
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Those of pretraining, and of a falling rate."""
+        return ("pretraining_epochs", *(("epochs",) if self.schedule == "falling" else ()))
+
 
 _PUBLISHED = dbm.Config(
     hidden_sizes=(500, 1000),

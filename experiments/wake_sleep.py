@@ -72,6 +72,11 @@ class Args(TuningArgs):
         super().__post_init__()
         require_positive(self, "dbn_epochs")
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Also those of a DBN that is trained first."""
+        return (*super().fixed_lengths, *(() if self.dbn else ("dbn_epochs",)))
+
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a DBN that cannot be fine-tuned, or that --overwrite would remove."""
         super().check(dataset, folder)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tyro
+from support.helpers import one_line
 from support.runs import only_line, read
 
 from experiments import benchmark, dbm, dcgan
@@ -20,7 +22,7 @@ from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from experiments.benchmarking.measure import Patience
-from jaxgen.errors import DataMissingError, SettingError
+from jaxgen.errors import DataMissingError, SettingError, WriteError
 from jaxgen.images import check_images
 from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dcgan as dcgan_model
@@ -393,7 +395,7 @@ def test_an_unknown_name_is_answered_by_those_that_may_be_meant(
 ) -> None:
     assert call(monkeypatch, "--only", name) == 2
     text = only_line(capsys.readouterr().err)
-    assert "to be among dbn-lab, dcgan-lab, " in text
+    assert "to be among dbm-small, dbn-lab, dcgan-lab, " in text
     assert text.endswith(f"; set it to {remedy}\n")
 
 
@@ -503,3 +505,35 @@ def test_images_come_from_the_data_set_that_is_named(digits_root: Path) -> None:
 def test_values_below_one_are_refused_by_their_name() -> None:
     with pytest.raises(SettingError, match=r"--values of 1 or more, found 0"):
         benchmark.Args(sweep=("seeds",), values=(0,))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"accelerator": True, "minutes": math.inf}, "expected --minutes above 0 and finite"),
+        ({"seconds": -1.0}, "expected --seconds above 0 and finite"),
+        ({"seconds": math.nan}, "expected --seconds above 0 and finite"),
+        ({"images": -1}, "expected --images of at least 1"),
+        ({"channels": -2}, "expected --channels of at least 1"),
+        ({"image_size": 0}, "expected --image-size of at least 1"),
+        ({"accelerator": True, "sweep": ("seeds",)}, "expected --sweep without --accelerator"),
+        ({"growth": True, "sweep": ("seeds",), "values": (1,)}, "expected --values without"),
+        ({"quick": True}, "expected --quick beside --accelerator or --growth"),
+        ({"growth": True, "largest_batch": True}, "found --growth --largest-batch"),
+    ],
+)
+def test_settings_without_a_use_are_refused(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError) as error:
+        benchmark.Args(**flags)
+    assert words in one_line(error)
+
+
+@pytest.mark.parametrize("flag", ["json", "markdown"])
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "run_accelerator", lambda _: pytest.fail("it measured"))
+    place: dict[str, Any] = {flag: tmp_path}
+    with pytest.raises(WriteError) as error:
+        benchmark.run(benchmark.Args(accelerator=True, **place))
+    assert str(tmp_path) in one_line(error)

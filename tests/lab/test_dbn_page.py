@@ -190,7 +190,7 @@ def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path)
     ("flags", "words"),
     [
         (("--num-gibbs-steps", "1", "3"), "'model.num_gibbs_steps'"),
-        (("--epochs", "7"), "'model.epochs'"),
+        (("--epochs", "7"), "expected --epochs 6, as in the run"),
         (("--hidden-sizes", "16", "13"), "'model.hidden_sizes'"),
     ],
 )

@@ -42,6 +42,12 @@ class TuningArgs(GenerationArgs):
     conditional: bool = False
     """Label units in the top pair: it classifies, and draws a class that is asked for."""
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Those of what lasts a share of the training."""
+        shared = self.model.falling or self.model.gibbs_phases
+        return ("epochs",) if shared else ()
+
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
         return conditioned(self, self.conditional, dataset)

@@ -49,6 +49,11 @@ class DBNArgs(LayerArgs):
     conditional: bool = False
     """Label units in the top pair: it classifies, and draws a class that is asked for."""
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Those of a layer, because the layers above stand on its last state."""
+        return ("epochs",)
+
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
         return conditioned(self, self.conditional, dataset)

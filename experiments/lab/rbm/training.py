@@ -55,6 +55,11 @@ class LayerArgs(GenerationArgs):
             none = not self.model.decay_steps
             require(self.model, "decay_steps", none, "0 beside --schedule falling")
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Those of a falling rate."""
+        return ("epochs",) if self.schedule == "falling" else ()
+
 
 @dataclass(frozen=True)
 class RBMArgs(LayerArgs):

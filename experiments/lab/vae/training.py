@@ -58,6 +58,11 @@ class VAEArgs(StudyArgs):
             stages = self.model.first_stage_steps
             require(self.model, "first_stage_steps", not stages, "not beside --schedule burda")
 
+    @property
+    def fixed_lengths(self) -> tuple[str, ...]:
+        """Those that the stages of a schedule divide."""
+        return ("epochs",) if self.schedule == "burda" else ()
+
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set, if the VAE is to be conditional."""
         args = conditioned(super().fitted(dataset), self.conditional, dataset)
