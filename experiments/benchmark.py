@@ -31,10 +31,10 @@ from experiments import STARTED
 from experiments.benchmarking import accelerator, growth
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
-from experiments.benchmarking.cases import Precision, cases, changed, require_rounding
+from experiments.benchmarking.cases import Patience, Precision, cases, changed, require_rounding
 from experiments.benchmarking.largest import largest_batch
 from experiments.benchmarking.make_images import repeated, write_repeated
-from experiments.benchmarking.measure import NUM_IMAGES, Patience, measure
+from experiments.benchmarking.measure import NUM_IMAGES, measure
 from experiments.benchmarking.sweeps import SWEEPS, SweepName, plot, sweep_page
 from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags

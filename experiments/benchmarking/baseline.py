@@ -11,19 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.benchmarking.cases import Case
+from experiments.benchmarking.cases import Case, Patience
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, RawImages, unlabelled
 from jaxgen.training.loop import Schedule, chunks, steps_in_epoch
 from jaxgen.training.program import begin, compiled
-
-if TYPE_CHECKING:
-    from experiments.benchmarking.measure import Patience
 
 logger = logging.getLogger("jaxgen")
 
@@ -132,7 +129,7 @@ def started(
     case: Case,
     libraries: Collection[str],
     images: np.ndarray,
-    patience: "Patience",
+    patience: Patience,
     absent: dict[str, str],
     compiled: Collection[bool] = (False, True),
 ) -> list[Baseline]:

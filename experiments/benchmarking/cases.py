@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
@@ -63,6 +65,28 @@ class Case(NamedTuple):
             return contextlib.nullcontext()
         rounded: contextlib.AbstractContextManager[None] = jax.default_matmul_precision(BFLOAT16)
         return rounded
+
+
+class Patience(NamedTuple):
+    """How often, and how long, a case is timed."""
+
+    repeats: int
+    """Turns that count."""
+    retries: int = 0
+    """Times that the count may begin again."""
+    until: float = math.inf
+    """Of `time.monotonic`: from then on no baseline is begun, and a case ends with the turns it
+    has. A baseline that fails is then left out, and otherwise an error."""
+
+    @property
+    def turns(self) -> int:
+        """The most there can be."""
+        return self.repeats * (1 + self.retries)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time has passed."""
+        return time.monotonic() > self.until
 
 
 def cases(only: Sequence[str] = ()) -> list[Case]:

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarking.cases import Case, changed
+from experiments.benchmarking.cases import Case, Patience, changed
 from experiments.benchmarking.make_images import repeated
-from experiments.benchmarking.measure import Patience, measure
+from experiments.benchmarking.measure import measure
 
 logger = logging.getLogger("jaxgen")
 

@@ -10,12 +10,11 @@ turns left: so the turns that count are neighbours in time, and none was chosen 
 """
 
 import logging
-import math
 import statistics
 import time
 from collections.abc import Callable, Collection
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from experiments.benchmarking.baseline import (
     take_turn,
     timed,
 )
-from experiments.benchmarking.cases import Case, Precision
+from experiments.benchmarking.cases import Case, Patience, Precision
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.experiment import ImageShape
 from jaxgen.export.safetensors import digest
@@ -78,28 +77,6 @@ def memory() -> dict[str, int | None]:
         "peak_rss_bytes": run_manifest.peak_memory(),
         "peak_device_bytes": stats.get("peak_bytes_in_use"),
     }
-
-
-class Patience(NamedTuple):
-    """How often, and how long, a case is timed."""
-
-    repeats: int
-    """Turns that count."""
-    retries: int = 0
-    """Times that the count may begin again."""
-    until: float = math.inf
-    """Of `time.monotonic`: from then on no baseline is begun, and a case ends with the turns it
-    has. A baseline that fails is then left out, and otherwise an error."""
-
-    @property
-    def turns(self) -> int:
-        """The most there can be."""
-        return self.repeats * (1 + self.retries)
-
-    @property
-    def over(self) -> bool:
-        """Whether the time has passed."""
-        return time.monotonic() > self.until
 
 
 def measure(

@@ -16,7 +16,7 @@ from support.helpers import run_python
 from experiments import benchmark
 from experiments.benchmarking import accelerator, baseline, cases, largest, measure
 from experiments.benchmarking.accelerator import SHARES, Found, Part
-from experiments.benchmarking.measure import Patience
+from experiments.benchmarking.cases import Patience
 from jaxgen.files import write_atomically
 
 SMALL = {"hidden_size": 4, "batch_size": 20, "images": 60, "repeats": 2, "retries": 0}

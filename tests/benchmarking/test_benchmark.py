@@ -21,7 +21,7 @@ from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
-from experiments.benchmarking.measure import Patience
+from experiments.benchmarking.cases import Patience
 from jaxgen.errors import DataMissingError, SettingError, WriteError
 from jaxgen.images import check_images
 from jaxgen.models import dbm as dbm_model

@@ -95,7 +95,7 @@ def test_report_answers_its_questions(finished: Path) -> None:
     assert metrics["test_distance"] > 0
     assert metrics["sample_distance"] == lines_of(finished)[-1]["sample_distance"]
     assert "after epoch 1, 2, 5, 6" in page
-    assert "A VAE&#39;s samples are set beside these with --vae" in page
+    assert "A VAE&#39;s samples are set beside these with <code>--vae RUN</code>" in page
 
 
 @pytest.mark.programs
