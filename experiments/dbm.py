@@ -22,6 +22,7 @@ The lab has no task about DBMs, so the page answers the lab's questions about RB
 """
 
 import dataclasses
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -33,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarking import flops
+from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import tasks
 from experiments.lab.drawing import (
@@ -61,6 +63,8 @@ from jaxgen.report.page import Section, number
 from jaxgen.training import checkpoint, steps_in_epoch
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import start_from
+
+logger = logging.getLogger("jaxgen")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,14 @@ class Args(RunArgs):
     def fixed_lengths(self) -> tuple[str, ...]:
         """Those of pretraining, and of a falling rate."""
         return ("pretraining_epochs", *(("epochs",) if self.schedule == "falling" else ()))
+
+    @property
+    def epochs_in_words(self) -> str:
+        """Those of pretraining and those of the machine."""
+        return (
+            f"{self.pretraining_epochs} epochs of pretraining for each of two RBMs, then "
+            f"{self.epochs} of the machine"
+        )
 
 
 _PUBLISHED = dbm.Config(
@@ -133,6 +145,10 @@ SHOWN = {
     "mean_field_change": "mean-field change",
 }
 """Metrics that a reader looks at first, and what the progress line calls them."""
+NO_CHAIN = (
+    "The Gibbs chain of a deep Boltzmann machine does not run in the page, which has chains of one "
+    "pair of layers; `jaxgen.load(FOLDER).sample(key, num)` runs it in Python."
+)
 
 
 def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
@@ -140,6 +156,8 @@ def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
 
     Its number of epochs is one of its settings, because what follows stands on its last state.
     """
+    sizes = (prod(session.image_shape), *args.model.hidden_sizes)
+    logger.info("layer %d: an RBM of %d-%d", len(lower) + 1, *sizes[len(lower) :][:2])
     learner_above = partial(dbm.pretraining, args.model, session.image_shape)
     settings = dataclasses.asdict(args.model) | {
         "epochs": args.pretraining_epochs,
@@ -181,6 +199,7 @@ def train(args: Args, session: Session) -> Result:
     learner_from = partial(dbm.learner, config, session.image_shape)
     monitors = partial(dbm_monitors, num_mean_field_steps=config.num_mean_field_steps)
     evaluate = make_evaluator(monitors, config.binarize, session.dataset)
+    logger.info("machine: %s", shape_in_words(config, session))
     result = train_in_session(
         args,
         learner_from(),
@@ -195,15 +214,25 @@ def train(args: Args, session: Session) -> Result:
     return result._replace(**{name: sum(getattr(each, name) for each in parts) for name in added})
 
 
+def shape_in_words(config: dbm.Config, session: Session) -> str:
+    """The units of the three layers, for example 784-200-200."""
+    return "-".join(map(str, (prod(session.image_shape), *config.hidden_sizes)))
+
+
 def reconstructions(drawing: Drawing, args: Args, params: dbm.Params, error: float) -> Section:
     """Test images, what mean field makes of them, and mu2."""
     key_data, key_pass = jax.random.split(task_key("reconstruction"))
-    images = jnp.asarray(drawing.dataset.test.images[:NUM_SHOWN])
-    visible = binarize(key_data, images, args.model.binarize)
+    images = drawing.dataset.test.images[:NUM_SHOWN]
+    visible = binarize(key_data, jnp.asarray(images), args.model.binarize)
     steps = args.model.num_mean_field_steps
     _, second, probs = dbm.reconstruct(params, key_pass, visible, steps)
-    strips = {"input": drawing.images(visible), "p(v=1|h1)": drawing.images(probs)}
-    rows = figures.rows_of({**strips, "mu2": np.asarray(second)})
+    strips = {
+        "test image": images / 255.0,
+        "input": drawing.images(visible),
+        "mu2": np.asarray(second),
+        "p(v=1|h1)": drawing.images(probs),
+    }
+    rows = figures.rows_of(strips)
     return Section(
         "reconstructions",
         "Reconstructions",
@@ -223,28 +252,31 @@ def report(args: Args, session: Session, result: Result) -> Path:
     params = jax.device_get(result.state.params)
     measures = make_evaluator(monitors, config.binarize, session.dataset)(params)
     error = measures["test_reconstruction_error"]
-    show(f"step {result.step}: test_reconstruction_error {number(error)}; drawing the report")
+    own = int(result.state.step)
+    updates = f"{own:,} updates of the machine after {result.step - own:,} of pretraining"
+    show(f"{updates}: test_reconstruction_error {number(error)}; drawing the report")
     learner = dbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
+    measures |= tasks.measure_samples(samples, session.dataset)
     looks = lab_samples.measure(samples, session.dataset)
     lower, upper = {"w": params["w1"]}, {"w": params["w2"]}
     trained = rbm_tasks.TrainedRBM(RBMArgs(), lower, measures, drawing)
     words = f"P(v=1|h1) after {config.num_sampling_steps} Gibbs steps from random units h1."
-    none = "The lab has no task about deep Boltzmann machines; its questions about RBMs and DBNs "
-    none += "are answered here."
     meaning = "mean over pixels of (x - p(v=1|h1))^2, h1 drawn from mean field, x in [0, 1]"
     sections = [
-        sample_sheet(drawing, samples, looks, words, none),
+        explore.absent(NO_CHAIN),
+        sample_sheet(drawing, samples, looks, words),
         rbm_tasks.filters(trained)._replace(name="W1"),
         tasks.top_filters(drawing, (lower, upper))._replace(name="W2"),
         reconstructions(drawing, args, params, error),
         error_curve(drawing, {"machine": session.folder}, meaning, last_step=result.step),
     ]
-    sizes = (prod(session.image_shape), *config.hidden_sizes)
-    model = f"{'-'.join(map(str, sizes))}, {config.num_mean_field_steps} updates of mean field, "
-    model += f"{'centred ' if config.centred else ''}PCD-{config.num_gibbs_steps} with "
-    model += f"{config.num_chains} chains, rate {config.learning_rate}, after "
-    model += f"{args.pretraining_epochs} epochs of pretraining for each layer"
+    model = (
+        f"{shape_in_words(config, session)}, {config.num_mean_field_steps} updates of mean field, "
+        f"{'centred ' if config.centred else ''}PCD-{config.num_gibbs_steps} with "
+        f"{config.num_chains} chains, rate {config.learning_rate}; {updates}. The lab has no task "
+        "about deep Boltzmann machines; its questions about RBMs and DBNs are answered here"
+    )
     title = f"DBM on {session.dataset.name}"
     numbers = tasks.headline(session.dataset, measures, looks)
     return artifacts.write(args, session, result, measures, title, model, sections, numbers)
@@ -270,7 +302,7 @@ EXPERIMENT = Experiment(
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=of_dbm, presets=("small",), note="dbm-small is the whole machine."),
     comparison=Comparison(order=2),
-    headlines=("test_reconstruction_error", "free_energy_gap", "never_on"),
+    headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
     examples=EXAMPLES,
 )
 

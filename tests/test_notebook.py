@@ -1,6 +1,7 @@
 """What a notebook shows: facts and small pictures, with every text escaped, and never an error."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import re
@@ -17,6 +18,7 @@ import jaxgen
 from jaxgen import notebook
 from jaxgen.data import Dataset, Split
 from jaxgen.data.dataset import digest_of
+from jaxgen.models import dbm
 from jaxgen.runs.run import Run
 
 MARKUP = '<script>alert("1")</script>\x1b[2J'
@@ -99,6 +101,13 @@ def test_a_run_has_its_numbers_and_samples(run: Run) -> None:
     assert "b" not in Parser(page).tags
     shown = np.hstack([*run.stored_samples()[:10, :, :, 0]])
     np.testing.assert_array_equal(picture(page), np.rint(255 * shown))
+
+
+def test_a_run_has_the_sizes_of_its_layers(run: Run) -> None:
+    """Those of the defaults too."""
+    machine = dataclasses.replace(run, config=dbm.Config(num_chains=50))
+    page = machine._repr_html_()
+    assert "hidden_sizes (200, 200), num_chains 50" in Parser(page).text
 
 
 def test_what_cannot_be_shown_is_a_line(run: Run) -> None:

@@ -148,9 +148,7 @@ def class_sheet(
     )
 
 
-def sample_sheet(
-    drawing: Drawing, images: np.ndarray, looks: Looks, words: str, more: str = ""
-) -> Section:
+def sample_sheet(drawing: Drawing, images: np.ndarray, looks: Looks, words: str) -> Section:
     """The first samples of a run, in the order in which they came, and what they look like.
 
     Args:
@@ -158,14 +156,12 @@ def sample_sheet(
         images: the samples.
         looks: of them beside test images.
         words: how they are drawn.
-        more: about what they look like.
     """
     sheet, title = figures.image_sheet(images), f"The first {len(images)} samples"
-    found = f"The samples are {looks.in_words()}. {more}"
     return Section(
         "samples",
         "Samples",
-        [found.strip(), f"{words} {EXPLAINED}"],
+        [f"The samples are {looks.in_words()}.", f"{words} {EXPLAINED}"],
         [drawing.save("samples", sheet, title)],
         question="What does the model draw?",
         part="pictures",
@@ -188,26 +184,19 @@ def error_curve(
         file: the name of the figure.
         last_step: of the logs' lines that count; None is all.
     """
-    curves, ends = {}, []
+    curves = {}
     for name, folder in folders.items():
         lines = metrics_log.read_lines(folder / metrics_log.NAME, last_step)
-        epochs, values = series(lines, "test_reconstruction_error")
-        if not epochs:
-            ends.append(f"{name}: not in the log.")
-            continue
-        curves[name] = (epochs, values)
-        ends.append(
-            f"{name}: {number(values[0])} after epoch {epochs[0]:.0f}, "
-            f"{number(values[-1])} after epoch {epochs[-1]:.0f}."
-        )
+        curves[name] = series(lines, "test_reconstruction_error")
+    known = {name: curve for name, curve in curves.items() if curve[0]}
     title = "Test reconstruction error"
     figure = drawing.save(
-        file, figures.curves(curves, x="epoch", y=title.lower()), f"{title} over the epochs"
+        file, figures.curves(known, x="epoch", y=title.lower()), f"{title} over the epochs"
     )
     return Section(
         "training",
         title,
-        [" ".join(filter(None, [_last_part(curves), *ends])), f"{title}: {meaning}."],
+        [curves_in_words(curves), f"{title}: {meaning}."],
         [figure],
         question="Has the training ended, or does the error still fall?",
         part="pictures",
@@ -226,13 +215,26 @@ def last_change(epochs: Sequence[float], values: Sequence[float]) -> float | Non
     return values[-1] / earlier[-1] - 1 if earlier[-1] else 0.0
 
 
-def _last_part(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Whether errors still move in the last quarter of their curves, in words."""
-    words = []
-    for name, curve in curves.items():
-        if (change := last_change(*curve)) is None:
-            words.append(f"{name} has too few measures to show it")
+def curves_in_words(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Whether errors still move in the last quarter of their curves, and where these begin and end.
+
+    The name of a curve counts where there are several.
+    """
+    sentences = []
+    for name, (epochs, values) in curves.items():
+        error = f"the error of {name}" if len(curves) > 1 else "the error"
+        if not epochs:
+            sentences.append(f"{error} is not in the log")
+            continue
+        end = f"{number(values[-1])} after epoch {epochs[-1]:.0f}"
+        path = f"from {number(values[0])} after epoch {epochs[0]:.0f} to {end}"
+        if (change := last_change(epochs, values)) is None:
+            found = f"it went {path}" if len(epochs) > 1 else f"it was {end}"
+            few = "has too few measures to show whether it still falls"
+            sentences.append(f"{error} {few}: {found}")
             continue
         moves = "still falls" if change < -STILL else "rises" if change > STILL else "has settled"
-        words.append(f"{name} {moves} ({change:+.1%})")
-    return f"In the last quarter of the epochs: {', '.join(words)}." if words else ""
+        sentences.append(
+            f"{error} {moves} in the last quarter of the epochs ({change:+.1%}): it went {path}"
+        )
+    return " ".join(f"{each[:1].upper()}{each[1:]}." for each in sentences)

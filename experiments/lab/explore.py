@@ -109,7 +109,7 @@ def of_net(
             "The Gibbs chain runs in the pages of smaller nets: the weights of this one would make "
             f"the page larger than {explorer.PAGE_BYTES / 1e6:g} MB."
         )
-        return _section("", answer, None)
+        return absent(answer)
     widget, precision = found
     chain = (
         "The chain draws h ~ p(h|v), then v ~ p(v|h). Held pixels, which are tinted, are put back "
@@ -131,6 +131,11 @@ def of_net(
         )
     question = "Run the Gibbs chain, or draw a part of an image and let it fill in the rest."
     return _section(question, words, widget)
+
+
+def absent(why: str) -> Section:
+    """The section of a page in which there is no model to move, and why."""
+    return _section("", why, None)
 
 
 def decoder_of_vae(params: vae.Params, nets: vae.Nets) -> Decoder:

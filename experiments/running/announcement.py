@@ -37,7 +37,7 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
         {
             "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),
             "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
-            "training": f"{args.epochs} epochs, batch {args.batch_size}, "
+            "training": f"{args.epochs_in_words}, batch {args.batch_size}, "
             f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",
             "device": f"{len(devices)} x {kind}" if len(devices) > 1 else own,
             "folder": fitting(str(session.root), behind=len("training  ")),

@@ -95,6 +95,11 @@ class RunArgs:
         require(self, "seeds", len({*self.seeds}) == len(self.seeds), "with each seed once")
 
     @property
+    def epochs_in_words(self) -> str:
+        """How long a run trains; an experiment of several stages names each of them."""
+        return f"{self.epochs} epochs"
+
+    @property
     def loggers(self) -> tuple[str, ...]:
         """The services that numbers go to besides the log."""
         return (*("tensorboard",) * self.tensorboard, *self.log)

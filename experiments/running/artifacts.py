@@ -38,8 +38,8 @@ QUICK = (
 def lead(args: RunArgs, session: Session, num_steps: int, model: str = "") -> list[str]:
     """What was trained, in the words at the top of a page."""
     num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
-    trained = f"Trained on the {num:,} training images of {session.dataset.name}: {args.epochs} "
-    trained += f"epochs, batch {args.batch_size}, {num_steps:,} updates, "
+    trained = f"Trained on the {num:,} training images of {session.dataset.name}: "
+    trained += f"{args.epochs_in_words}, batch {args.batch_size}, {num_steps:,} updates, "
     trained += f"seed {args.seed}." if model else f"seeds {seeds} in one program."
     words = [f"{model[:1].upper()}{model[1:]}."] if model else []
     return [*words, trained, *([QUICK] if args.quick else [])]

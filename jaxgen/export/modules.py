@@ -6,6 +6,7 @@ or `Embedding`, and an image [C, H, W], flattened as PyTorch flattens it. Names 
     RBM         W [H, V], h_bias [H], v_bias [V]; pixel_mean, pixel_std [V] of Gaussian units;
                 U [H, C], y_bias [C] of label units
     DBN         layers.0, layers.1, ...: an RBM each, the lowest first
+    DBM         W1 [H1, V], W2 [H2, H1], v_bias [V], h1_bias [H1], h2_bias [H2]
     wake-sleep  recognition.0, ... and generative.0, ...: Linear, the lowest first; top: an RBM;
                 pixel_mean, pixel_std
     VAE         encoder, decoder: Sequential; encoder_label, decoder_label: Embedding
@@ -28,7 +29,7 @@ from jaxgen import models
 from jaxgen.errors import SettingError
 from jaxgen.export.pytorch import KERNEL, check_arrays, from_pytorch, to_pytorch
 from jaxgen.export.safetensors import flatten
-from jaxgen.models import ImageShape, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.models import ImageShape, dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 
 NumpyArray: TypeAlias = NDArray[Any]
 Modules: TypeAlias = dict[str, dict[str, NumpyArray]]
@@ -140,6 +141,21 @@ def _(config: dbn.Config, image_shape: ImageShape, shapes: Any) -> dict[str, lis
         pixels = None if index else image_shape
         found += _rbm(f"{index}.", f"layers.{index}.", layer, pixels)
     return {"dbn": found}
+
+
+@entries.register
+def _(config: dbm.Config, image_shape: ImageShape, shapes: Any) -> dict[str, list[Entry]]:
+    del config, shapes
+    pixels = _channels_first(image_shape, 0)
+    return {
+        "dbm": [
+            Entry("w1", "W1", _then(pixels, LINEAR)),
+            Entry("w2", "W2", LINEAR),
+            Entry("b_visible", "v_bias", pixels),
+            Entry("b_hidden1", "h1_bias", SAME),
+            Entry("b_hidden2", "h2_bias", SAME),
+        ]
+    }
 
 
 @entries.register

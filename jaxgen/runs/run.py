@@ -763,9 +763,15 @@ def _array(value: Any) -> NumpyArray:
 
 
 def _changed(config: Any) -> str:
-    """The settings of a model that are not its class's defaults, in a line."""
+    """The settings of a model that are not its class's defaults, in a line.
+
+    Sizes of layers are always there, but not of a VAE, whose convolutions have none.
+    """
     values = [(field.name, getattr(config, field.name), field.default) for field in fields(config)]
-    return ", ".join(f"{name} {value}" for name, value, default in values if value != default)
+    sizes = () if hasattr(config, "architecture") else ("num_hidden", "hidden_sizes")
+    return ", ".join(
+        f"{name} {value}" for name, value, default in values if value != default or name in sizes
+    )
 
 
 def _number(value: Any) -> str:

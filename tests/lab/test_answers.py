@@ -164,6 +164,26 @@ def test_a_training_too_short_for_a_finding(
     assert ("finding about CD-1" in said) == ("run python" in said) == (not words)
 
 
+def test_error_curves_are_sentences() -> None:
+    """For one name and for several; the last quarter of five epochs begins after the fourth."""
+    epochs = [1.0, 2.0, 3.0, 4.0, 5.0]
+    falls, still = [0.3, 0.2, 0.15, 0.1, 0.05], [0.3, 0.2, 0.1, 0.1, 0.101]
+    assert drawing.curves_in_words({"machine": (epochs, falls)}) == (
+        "The error still falls in the last quarter of the epochs (-50.0%): it went from 0.3 after "
+        "epoch 1 to 0.05 after epoch 5."
+    )
+    assert drawing.curves_in_words({"test": (epochs[:1], falls[:1])}) == (
+        "The error has too few measures to show whether it still falls: it was 0.3 after epoch 1."
+    )
+    several = {"layer 1": (epochs, still), "layer 2": (epochs[:2], falls[:2]), "top": ([], [])}
+    assert drawing.curves_in_words(several) == (
+        "The error of layer 1 has settled in the last quarter of the epochs (+1.0%): it went from "
+        "0.3 after epoch 1 to 0.101 after epoch 5. The error of layer 2 has too few measures to "
+        "show whether it still falls: it went from 0.3 after epoch 1 to 0.2 after epoch 2. The "
+        "error of top is not in the log."
+    )
+
+
 def test_chains_that_forget_and_chains_that_do_not() -> None:
     rng = np.random.default_rng(0)
     tenth, single = rng.normal(0.5, 0.02, (2, 10))

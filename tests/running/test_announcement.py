@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support.terminal import Terminal
 
-from experiments import dbn, dcgan, rbm
-from experiments.running import announcement, experiment
+from experiments import dbm, dbn, dcgan, rbm
+from experiments.running import announcement, artifacts, experiment
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.models import rbm as rbm_model
@@ -35,6 +35,15 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     ]
     quick = announcement.plan(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
     assert quick.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
+
+
+def test_epochs_of_pretraining_are_apart(tmp_path: Path) -> None:
+    """In the plan of a run and on its page."""
+    args = dbm.Args(epochs=7, pretraining_epochs=5)
+    words = "5 epochs of pretraining for each of two RBMs, then 7 of the machine, batch 100, "
+    assert f"training  {words}seed 0" in announcement.plan(dbm.EXPERIMENT, args, session(tmp_path))
+    (told,) = artifacts.lead(args, session(tmp_path, (3, 4)), 34)
+    assert told.endswith(f": {words}34 updates, seeds 3, 4 in one program.")
 
 
 def test_a_long_folder_is_shortened_on_a_terminal_alone(

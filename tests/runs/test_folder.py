@@ -114,5 +114,5 @@ def test_an_error_that_is_not_in_a_log_has_no_curve(digits_root: Path, tmp_path:
     drawing = Drawing(data.load("digits", digits_root), tmp_path)
     (tmp_path / metrics_log.NAME).write_text('{"step": 1, "epoch": 1.0, "train_s": 0.5}\n')
     section = error_curve(drawing, {"test": tmp_path}, "how far off")
-    assert "test: not in the log." in section.answer
+    assert "The error is not in the log." in section.answer
     assert not any("epoch" in words for words in section.answer)

@@ -597,11 +597,11 @@ def test_arguments_that_are_none_are_named(call: Any, message: str) -> None:
     assert message in one_line(error)
 
 
-@pytest.mark.parametrize("name", ["rbm", "gan"])
+@pytest.mark.parametrize("name", ["rbm", "dbm", "gan"])
 def test_exported_programs_do_what_the_run_does(name: str, tmp_path: Path) -> None:
     run = jaxgen.load(write(tmp_path / "run", name))
     files = {path.name: path for path in run.export(tmp_path / "out", num=3)}
-    modules = {"rbm": {"rbm"}, "gan": {"generator", "discriminator"}}[name]
+    modules = {"rbm": {"rbm"}, "dbm": {"dbm"}, "gan": {"generator", "discriminator"}}[name]
     programs = {"sample.stablehlo", "encode.stablehlo"}
     assert {*files} == {f"{module}.safetensors" for module in modules} | programs
     assert all(path.is_file() for path in files.values())
