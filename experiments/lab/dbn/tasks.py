@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab import samples as lab_samples
-from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, file_name, mean_image_error
+from experiments.lab.drawing import (
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    file_name,
+    mean_image_error,
+    with_samples,
+)
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.samples import Looks, looks_of
 from experiments.lab.study import SAME_ERROR, tabulate
@@ -269,11 +276,6 @@ def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> l
             number(measures["test_reconstruction_error"], 3),
             f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
         ),
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
     ]
     if "test_error" in measures:
         chance = 1 - max(np.bincount(dataset.test.labels)) / len(dataset.test.labels)
@@ -282,8 +284,8 @@ def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> l
             f"{measures['test_error']:.1%}",
             f"always the most frequent class: {chance:.0%}",
         )
-        return [*numbers, wrong]
+        return with_samples([*numbers, wrong], looks, 1)
     variance = Headline(
         "samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike or blurred"
     )
-    return [*numbers, variance]
+    return with_samples([*numbers, variance], looks, 1)

@@ -16,7 +16,9 @@ from experiments.lab.drawing import (
     listed,
     mean_image_error,
     sample_sheet,
+    with_samples,
 )
+from experiments.lab.drawing import too_short as too_short_section
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
@@ -327,8 +329,7 @@ def drawn_samples(
     if looks.verdict == "near the data":
         return [found]
     if short:
-        title, question = "Trained too short for a finding", "Why are the samples no better?"
-        return [found, Section("short", title, [short], question=question, part="pictures")]
+        return [found, too_short_section(short)]
     if not beside.words:
         return [found]
     rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
@@ -388,19 +389,15 @@ def headline(trained: TrainedRBM, looks: Looks) -> list[Headline]:
     """The three numbers at the top of the page."""
     error, dataset = trained.measures["test_reconstruction_error"], trained.drawing.dataset
     idle = trained.measures["never_on"] + trained.measures["always_on"]
-    return [
+    numbers = [
         Headline(
             "test reconstruction error",
             number(error, 3),
             f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
         ),
         Headline("hidden units in use", f"{1 - idle:.0%}", "on in 1% to 99% of the test images"),
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
     ]
+    return with_samples(numbers, looks, 2)
 
 
 def tasks(trained: TrainedRBM) -> list[Section]:
