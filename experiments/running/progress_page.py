@@ -88,7 +88,9 @@ def _pictures(session: Session) -> list[Section]:
         for seed, path in zip(session.seeds, latest, strict=True)
         if path.exists()
     ]
-    answer = "Codes, or the keys of chains, stay the same, so the images change by learning alone."
+    answer = (
+        "They are drawn from the same random numbers every time, so they change by learning alone."
+    )
     return [Section("pictures", "Images", [answer], there, part="pictures")] if there else []
 
 

@@ -182,8 +182,8 @@ def cost_in_words(errors: Mapping[str, float]) -> str:
 def set_states(num_units: int) -> tuple[Array, Array]:
     """Top states to start from: those whose images are shown, and those whose images are measured.
 
-    Of the shown ones the first half has 10 % of the units on, the second half a single unit; of
-    the others 10 % of the units are on.
+    Of the shown ones the first half has 10% of the units on, the second half a single unit; of
+    the others 10% of the units are on.
     """
     half = NUM_SHOWN // 2
     tenth = bernoulli(task_key("top states"), jnp.full((half, num_units), 0.1))
@@ -229,10 +229,10 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
     for label, each in nets.items():
         state = "set state" if len(widths) == 1 else f"set state, {label}"
         strips |= {state: each.states, label: each.shown}
-        title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
+        title = f"{label}: first 100 samples, {steps} Gibbs steps from 10% of top units on"
         sheet = figures.image_sheet(each.samples[:100])
         sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet, title, width="half"))
-    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    title = f"{steps} Gibbs steps from set states: 10% of units on (left), one unit on (right)"
     shown = [*sheets, drawing.save(file, figures.rows_of(strips), title)]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
     group = next(iter(nets.values())).measures["samples_test_group"]

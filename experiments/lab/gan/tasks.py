@@ -208,7 +208,8 @@ def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
     sample = partial(jax.jit(game.learner.sample, static_argnums=2), trained.state)
     words = (
         "G is given the class beside the code, and D the class beside the image. Where this page "
-        "names no classes, those of the images run through all in turn; a walk keeps its class."
+        "names no classes, those of the images run through all in turn; a walk (5.4.4) keeps its "
+        "class."
     )
     return [class_sheet(trained.drawing, sample, words)]
 

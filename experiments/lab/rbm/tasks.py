@@ -177,7 +177,7 @@ def reconstructions(trained: TrainedRBM) -> Section:
     error = trained.measures["test_reconstruction_error"]
     answer = [
         against_mean(error, trained.drawing.dataset),
-        "Below, the first image is built up: the biases alone, then one active unit's filter after "
+        "A sheet builds up the first image: the biases alone, then one active unit's filter after "
         "the other is added, in the order of the units.",
     ]
     active = np.flatnonzero(np.asarray(hidden)[0])
@@ -263,7 +263,7 @@ def generated(trained: TrainedRBM) -> Section:
         "final state": np.asarray(final),
         "image": trained.drawing.images(probs),
     }
-    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    title = f"{steps} Gibbs steps from set states: 10% of units on (left), one unit on (right)"
     on = np.asarray(final).sum(axis=1)
     answer = [
         "Most chains end with hardly a unit on, and show the biases alone."
@@ -300,7 +300,7 @@ def forgets(steps: int, tenth: np.ndarray, single: np.ndarray) -> str:
         )
     return (
         f"After {steps} Gibbs steps it still shows how many units were set: of the chains that "
-        f"began with 10 % on, {tenth.mean():.0%} are on, of the others {single.mean():.0%}."
+        f"began with 10% on, {tenth.mean():.0%} are on, of the others {single.mean():.0%}."
     )
 
 
