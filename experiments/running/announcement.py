@@ -10,6 +10,7 @@ from experiments.running.cluster import chosen_devices
 from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
+from jaxgen.files import normalised
 from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary, seed_folders
@@ -76,7 +77,7 @@ def outcome(
         ALIKE if alike else "",
         f"time: {', '.join(f'{name} {clock(seconds)}' for name, seconds in times.items())}",
         f"next: {following}",
-        f"open: {page.absolute().as_uri()}",
+        f"open: {normalised(page).as_uri()}",
         f"report: {page}",
     ]
     return "\n".join(filter(None, lines))

@@ -129,6 +129,8 @@ def parse_flags(
         **options: those of `tyro.cli`.
     """
     words = {"description": help_text.described(kind, examples), **options}
+    if "args" not in options and asks_for_help(sys.argv[1:]):
+        kind = help_text.flat(kind)
     return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **words)
 
 
@@ -329,7 +331,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             args = dataclasses.replace(args, cluster=args.cluster.alone())
             with working(REPORTING):
                 page = seeds.report(experiment, args, session, result)
-            times = {"training": trained - began, REPORTING: time.monotonic() - trained}
+            stepped = result.step > result.first_step
+            training = "training" if stepped else "loading what was trained (no step was left)"
+            times = {training: trained - began, REPORTING: time.monotonic() - trained}
             show(announcement.outcome(experiment, args, session, page, times))
 
 
