@@ -96,7 +96,7 @@ def _flat(entry: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
 
 def flat(kind: type) -> type:
     """The dataclass for its `--help` alone, or itself if a field has no default."""
-    settings = object.__new__(kind)  # unchecked: the defaults alone may be refused
+    settings: Any = object.__new__(kind)  # unchecked: the defaults alone may be refused
     for field in dataclasses.fields(kind):
         value = field.default
         if field.default_factory is not dataclasses.MISSING:

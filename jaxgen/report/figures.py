@@ -398,7 +398,7 @@ def curves(
     x: str = "",
     y: str = "",
 ) -> "Figure":
-    """Named lines (x values, y values) in one panel; epochs have ticks at whole numbers, if there are some."""
+    """Named lines (x values, y values) in one panel; epochs have ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(HALF, 2.8)
