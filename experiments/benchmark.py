@@ -40,7 +40,7 @@ from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
-from experiments.running.signals import child, temporary_folder
+from experiments.running.signals import before_leaving, child, tell, temporary_folder
 from jaxgen.errors import (
     DataMissingError,
     SettingError,
@@ -134,7 +134,8 @@ class Args:
     seconds: float | None = None
     """Share these among the rows; a baseline that would begin later, or fails, is left out."""
     json: Path | None = None
-    """File for the rows; written after each."""
+    """File for the rows; written after each. Of --growth and --accelerator in runs/benchmark where
+    not given."""
     markdown: Path | None = None
     """File for the rows as tables, with the machine and the versions."""
     plots: Path | None = None
@@ -367,19 +368,20 @@ def run_accelerator(args: Args) -> str:
 
 def run_growth(args: Args) -> str:
     """Measures how time and memory grow, line by line, and draws it."""
-    path = args.json
+    folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
+    path = args.json or folder / "growth.json"
     plain = replace(args, growth=False, quick=False, sweep=(), json=None, markdown=None, plots=None)
     rows: list[dict[str, Any]] = []
     lines = growth.chosen(args.only, args.sweep, args.quick)
     points = [(line, value) for line in lines for value in line.values]
-    for number, (line, value) in enumerate(points, start=1):
-        logger.info("row %d of %d: %s, %s %d", number, len(points), line.case, line.sweep, value)
-        setting = {**line.settings, "only": (line.case,), "precision": ("float32",)}
-        row = measured_apart(replace(plain, **{**setting, line.sweep: value}))
-        rows.append(row | {"sweep": line.sweep})
-        if path:
+    with before_leaving(lambda: tell(growth.kept_in_words(len(rows), len(points), path))):
+        for number, (line, value) in enumerate(points, start=1):
+            words = f"{line.case}, {line.sweep} {value}"
+            logger.info("row %d of %d: %s", number, len(points), words)
+            setting = {**line.settings, "only": (line.case,), "precision": ("float32",)}
+            row = measured_apart(replace(plain, **{**setting, line.sweep: value}))
+            rows.append(row | {"sweep": line.sweep})
             write_json(path, rows)
-    folder = args.plots or (args.markdown.parent if args.markdown else Path("runs/benchmark"))
     picture = growth.draw(rows, folder / "growth.png")
     return growth.page(rows, picture, args.markdown)
 

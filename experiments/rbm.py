@@ -186,7 +186,10 @@ def report(args: Args, session: Session, result: Result) -> Path:
     model += input_in_words(config, session.image_shape)
     title = f"RBM on {session.dataset.name}"
     numbers = tasks.headline(trained, looks)
-    page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
+    page = artifacts.write(
+        *(args, session, result, measures, title, model, sections, numbers, absent),
+        alike=bool(short) and looks.alike,
+    )
     return study.compare(args, session, result) if args.study else page
 
 

@@ -130,6 +130,19 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def normalised(path: Path) -> Path:
+    """The absolute path, without ``..`` where leaving it out leads to the same place.
+
+    Behind a link to a folder it may not; links stay as they are.
+    """
+    whole = path.absolute()
+    short = Path(os.path.normpath(whole))
+    with contextlib.suppress(OSError, ValueError):
+        if short.samefile(whole):
+            return short
+    return whole
+
+
 def expanded(path: Path) -> Path:
     """The path with a leading ``~`` or ``~user`` replaced by that home folder.
 

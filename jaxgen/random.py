@@ -79,7 +79,7 @@ def bernoulli(key: PRNGKey, probs: Float[Array, "*shape"]) -> Float[Array, "*sha
     the nearest multiple of `RESOLUTION` = 2^-16: the bias is at most 2^-17, about 7.63e-6, and is
     zero at p = 0, 1/2 and 1. That is of p in float32; a number that float32 rounds, by up to 2^-25,
     has a bias of up to 2^-17 + 2^-25, below 7.66e-6. An average over n draws resolves it only when
-    n exceeds p (1 - p) 2^34, about 4e9 at p = 1/2; a grey level of 1/255 is off by at most 0.2 % of
+    n exceeds p (1 - p) 2^34, about 4e9 at p = 1/2; a grey level of 1/255 is off by at most 0.2% of
     itself.
 
     Args:

@@ -180,6 +180,13 @@ def values_of(group: Rows) -> list[int]:
 # ---- what is shown
 
 
+def kept_in_words(num: int, num_points: int, path: Path) -> str:
+    """Where the rows are that an interrupted measurement leaves."""
+    if not num:
+        return "no row is measured yet"
+    return f"{num} of {num_points} rows are in {path}; the command measures all of them again"
+
+
 @figures.own_style()
 def draw(rows: Rows, path: Path) -> Path:
     """One panel a setting: time and memory over its values, each over its own first value."""

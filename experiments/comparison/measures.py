@@ -320,7 +320,7 @@ RUN = Section("run", "The run", [], links=[Link("The page of the run", "report.h
 
 
 def interval(found: Mapping[str, Any], digits: int = 4) -> str:
-    """A number with its 95 % interval."""
+    """A number with its 95% interval."""
     value, low, high = (number(found[name], digits) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
@@ -356,7 +356,7 @@ def samples_section(found: Measures) -> Section:
         ]
         for name, each in estimates.items()
     ]
-    columns = ["measure", "value [95 % interval]", "samples", "definition"]
+    columns = ["measure", "value [95% interval]", "samples", "definition"]
     return Section("samples", "Samples", [], (), Table(columns, rows))
 
 
@@ -384,7 +384,7 @@ def probes_section(found: Measures) -> Section | None:
         [x["features"], x["probe"], f"{x['num_labels']:,}", accuracy(x), percent(x["std"])]
         for x in found["probes"]
     ]
-    columns = ["features", "probe", "labels", "test accuracy [95 % interval]"]
+    columns = ["features", "probe", "labels", "test accuracy [95% interval]"]
     columns.append("standard deviation over draws of labels")
     return Section("probes", "Probes", [PROBED], (), Table(columns, rows))
 

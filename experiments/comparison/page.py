@@ -81,7 +81,7 @@ def sections(
     )
     cells = [
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
-        "one seed, the value [95 % interval over samples; of Parzen and of labels, over test "
+        "one seed, the value [95% interval over samples; of Parzen and of labels, over test "
         "images]. A log likelihood of one seed has ± its standard error over test images and over "
         f"the chains that estimate log Z; with fewer than {LEAST_EFFECTIVE} effective chains it is "
         f"not known, so there is no ±, and of several seeds the range and no mean.",

@@ -3,7 +3,7 @@
 Rows without runs are references: they stand beside, and are not ranked. Two models are told apart
 if their values differ by more than two standard errors of the difference. The error of one of
 several seeds is s / sqrt(n), s the standard deviation over its n seeds; of one seed it is a quarter
-of the 95 % interval, or the standard error of the likelihood, and has no spread of seeds in it.
+of the 95% interval, or the standard error of the likelihood, and has no spread of seeds in it.
 """
 
 import math
@@ -238,10 +238,10 @@ def _on_features(
     first = values[ranked[0]]
     assert first is not None
     pixels = of_probes(references, num_labels, probe).get(REAL)
-    beside = f" (pixels give {number(pixels.mean, 3)} %)" if pixels else ""
+    beside = f" (pixels give {number(pixels.mean, 3)}%)" if pixels else ""
     return (
         f"Features: from {num_labels:,} labels those of {ranked[0]} are read best, "
-        f"{number(first.mean, 4)} %{beside}, {lead_in_words(values, 'higher')}."
+        f"{number(first.mean, 4)}%{beside}, {lead_in_words(values, 'higher')}."
     )
 
 

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.samples import EXPLAINED, Looks
+from experiments.lab.samples import EXPLAINED, GROUP, Looks
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
 from jaxgen.evaluation.sample_quality import pixel_variance
 from jaxgen.files import make_folder
 from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
-from jaxgen.report.page import Figure, Section, Width, number
+from jaxgen.report.page import Figure, Headline, Section, Width, number
 from jaxgen.runs import metrics_log
 
 if TYPE_CHECKING:
@@ -166,6 +166,29 @@ def sample_sheet(drawing: Drawing, images: np.ndarray, looks: Looks, words: str)
         question="What does the model draw?",
         part="pictures",
     )
+
+
+def with_samples(numbers: Sequence[Headline], looks: Looks, place: int) -> list[Headline]:
+    """The numbers at the top of a page, with that of the samples at a place among them.
+
+    Samples that are alike come first: the distance of one image to the data is no success.
+    """
+    found = Headline(
+        "samples' distance to training images",
+        f"{looks.distance:.2g}x",
+        f"1x is that of test images; {looks.group:.0%} of the samples are alike",
+    )
+    if looks.alike:
+        place = 0
+        share = f"{looks.group:.0%}" if looks.group > GROUP else "-"
+        found = Headline("samples that are alike", share, f"the samples are {looks.in_words()}")
+    return [*numbers[:place], found, *numbers[place:]]
+
+
+def too_short(why: str) -> Section:
+    """The section of a training that is too short for a finding, after the samples."""
+    title, question = "Trained too short for a finding", "Why are the samples no better?"
+    return Section("short", title, [why], question=question, part="pictures")
 
 
 def error_curve(

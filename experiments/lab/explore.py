@@ -1,4 +1,4 @@
-"""The section in which a reader moves the model: in JavaScript, or along a walk of finished images.
+"""The section in which a reader moves the model: in JavaScript, or along a tour of finished images.
 
 Each function takes the other sections of its page, because their figures decide how much of the
 page is left for the model's weights.
@@ -27,12 +27,12 @@ NUM_DOTS = 500
 NUM_COMPARED = 100
 """Codes on which rounded weights are compared with the run's own."""
 NUM_ENDS, NUM_STEPS, SECONDS = 8, 12, 12.0
-"""Codes of a walk of finished images, steps from each to the next, and how long all take."""
+"""Codes of a tour of finished images, steps from each to the next, and how long all take."""
 HERE = "It runs in this page, in JavaScript, on the weights of this run"
 
 
 def of_vae(trained: TrainedVAE, others: Sequence[Section]) -> Section:
-    """The decoder at codes by hand; of convolutions, or a decoder too large, a walk."""
+    """The decoder at codes by hand; of convolutions, or a decoder too large, a tour."""
     room, config = _room(others), trained.config
     dataset, split = trained.drawing.dataset, trained.test.split
     if config.architecture == "dense":
@@ -63,11 +63,11 @@ def of_vae(trained: TrainedVAE, others: Sequence[Section]) -> Section:
     lines = latent.linear_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS + 1)[:-1]
     images = trained.images(jnp.swapaxes(lines, 0, 1), labels[:, None])
     words = f"the codes of the first {len(ends)} test images, in straight lines"
-    return _walk(images, words, config.num_classes, room)
+    return _tour(images, words, config.num_classes, room, config.architecture == "dense")
 
 
 def of_gan(trained: TrainedGAN, others: Sequence[Section]) -> Section:
-    """The generator at codes by hand; of convolutions, or a generator too large, a walk."""
+    """The generator at codes by hand; of convolutions, or a generator too large, a tour."""
     room, generator = _room(others), trained.nets.generator
     dataset, size = trained.drawing.dataset, trained.latent_size
     if isinstance(generator, gan.Generator):
@@ -94,7 +94,8 @@ def of_gan(trained: TrainedGAN, others: Sequence[Section]) -> Section:
     ends = trained.codes("explorer", NUM_ENDS)
     arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS + 1)[:-1]
     images = trained.images(jnp.swapaxes(arcs, 0, 1))
-    return _walk(images, f"{NUM_ENDS} random codes, in arcs", trained.num_classes, room)
+    dense = isinstance(generator, gan.Generator)
+    return _tour(images, f"{NUM_ENDS} random codes, in arcs", trained.num_classes, room, dense)
 
 
 def of_net(
@@ -195,16 +196,17 @@ def _precision(precision: Precision, off: np.ndarray | None = None) -> str:
     return f"{rounded}; over {len(off)} codes pixels change by {most} at most."
 
 
-def _walk(images: np.ndarray, words: str, num_classes: int, room: int) -> Section:
-    """Finished images along a closed walk, [ends, steps, H, W, C]."""
+def _tour(images: np.ndarray, words: str, num_classes: int, room: int, dense: bool) -> Section:
+    """Finished images along a closed tour, [ends, steps, H, W, C]; of a net too large if dense."""
     frames = images.reshape(-1, *images.shape[2:])
+    net = "this net is too large to run" if dense else "a convolutional net does not run"
     answer = (
-        f"A closed walk through {words}: {len(frames)} images that were drawn when the page was "
-        "made, because this net is too large to run in it."
+        f"A tour through {words}, back to the first: {len(frames)} images that were drawn when the "
+        f"page was made, because {net} in it."
     )
     if num_classes:
-        answer += " The class changes from one code to the next."
-    question = "Walk through the codes, by hand or by itself."
+        answer += " At each code of the tour the class changes."
+    question = "Go through the codes, by hand or by itself."
     return _section(question, answer, explorer.walk(frames, SECONDS, room))
 
 

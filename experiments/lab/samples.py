@@ -50,6 +50,22 @@ class Looks(NamedTuple):
             return "off the data"
         return "of little variety" if self.variance < SMOOTH else "near the data"
 
+    @property
+    def alike(self) -> bool:
+        """Whether the samples are one image, or a few of a kind."""
+        return self.verdict == "alike"
+
+    def too_short(self, num_steps: int) -> str:
+        """Why a training of so many updates is too short for a finding; empty if it is not."""
+        if not self.alike:
+            return ""
+        return (
+            f"After {num_steps:,} updates the samples are {self.in_words()}. Most likely the "
+            "updates are too few, so the numbers here are no finding about the model: more epochs "
+            "come first (`--epochs`, with `--resume` from where this run is). If the samples stay "
+            "alike then, the training has failed."
+        )
+
     def in_words(self) -> str:
         """The verdict with the number that it follows from, after "the samples are"."""
         if self.verdict == "alike":

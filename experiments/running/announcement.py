@@ -10,9 +10,14 @@ from experiments.running.cluster import chosen_devices
 from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
+from jaxgen.files import normalised
 from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
-from jaxgen.runs.summary import read_summary
+from jaxgen.runs.summary import read_summary, seed_folders
+
+LONGER = 10
+"""Times as many epochs as a run had whose samples are alike."""
+ALIKE = "the samples are alike: too few updates? --epochs trains longer"
 
 
 def aligned(rows: Mapping[str, str]) -> str:
@@ -64,12 +69,15 @@ def outcome(
         times: seconds of each part of the run.
     """
     metrics = experiment.headline(read_summary(session.root).get("metrics", {}))
+    alike = any(read_summary(folder).get("alike") for folder in seed_folders(session.root))
+    following = longer(args) if alike else next_command(experiment, args, session)
     rows = {name: _value(found) for name, found in metrics.items()}
     lines = [
         aligned(rows),
+        ALIKE if alike else "",
         f"time: {', '.join(f'{name} {clock(seconds)}' for name, seconds in times.items())}",
-        f"next: {next_command(experiment, args, session)}",
-        f"open: {page.absolute().as_uri()}",
+        f"next: {following}",
+        f"open: {normalised(page).as_uri()}",
         f"report: {page}",
     ]
     return "\n".join(filter(None, lines))
@@ -80,6 +88,18 @@ def _value(found: Any) -> str:
     if isinstance(found, Mapping):
         return f"{number(found['mean'])} +- {number(found['std'], 2)}"
     return number(found)
+
+
+def longer(args: RunArgs) -> str:
+    """The command of this run, as it goes on for `LONGER` times as many epochs."""
+    words = shlex.split(run_manifest.command())
+    kept: list[str] = []
+    for word in words:
+        if kept[-1:] == ["--epochs"]:
+            kept.pop()
+        elif not word.startswith("--epochs=") and word not in ("--overwrite", "--resume"):
+            kept.append(word)
+    return shlex.join([*kept, "--epochs", str(LONGER * args.epochs), "--resume"])
 
 
 def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:

@@ -38,7 +38,8 @@ class RunArgs:
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     out: Path | None = None
-    """Run folder; runs/<experiment>-<dataset>-seed<seed> if not given."""
+    """Run folder; runs/<experiment>-<dataset>-seed<seed> if not given, with -conditional before
+    the seed of a conditional run."""
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it."""
     epochs: int = 100

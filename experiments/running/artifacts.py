@@ -123,10 +123,12 @@ def write(
     sections: Sequence[Section],
     numbers: Sequence[Headline] = (),
     absent: Sequence[Absent] = (),
+    alike: bool = False,
 ) -> Path:
     """Writes parameters, page and, last, the summary, whose presence marks a whole run.
 
-    `numbers` stand at the top of the page; by default the headlines of the experiment.
+    `numbers` stand at the top of the page; by default the headlines of the experiment. `alike`
+    marks samples that are alike for lack of training, for the last lines of the run.
     """
     turn_to("page")
     folder, params = session.folder, jax.device_get(result.state.params)
@@ -146,5 +148,6 @@ def write(
         absent=absent,
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
+    found |= {"alike": True} if alike else {}
     write_json(folder / "summary.json", found)
     return page

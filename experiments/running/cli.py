@@ -129,6 +129,8 @@ def parse_flags(
         **options: those of `tyro.cli`.
     """
     words = {"description": help_text.described(kind, examples), **options}
+    if "args" not in options and asks_for_help(sys.argv[1:]):
+        kind = help_text.flat(kind)
     return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **words)
 
 
@@ -303,8 +305,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             # The user's own pictures have a bar of their own.
             with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
                 dataset = load_dataset(args)
-            name = f"{experiment.name}-{dataset.name}-{_seeds_of(args)}"
-            folder = args.out or Path("runs") / name
+            folder = args.out or default_folder(experiment.name, args, dataset.name)
             if words is not None:
                 args = chosen(experiment, args, dataset, words, folder)
             args = args.fitted(dataset)
@@ -330,7 +331,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             args = dataclasses.replace(args, cluster=args.cluster.alone())
             with working(REPORTING):
                 page = seeds.report(experiment, args, session, result)
-            times = {"training": trained - began, REPORTING: time.monotonic() - trained}
+            stepped = result.step > result.first_step
+            training = "training" if stepped else "loading what was trained (no step was left)"
+            times = {training: trained - began, REPORTING: time.monotonic() - trained}
             show(announcement.outcome(experiment, args, session, page, times))
 
 
@@ -353,10 +356,20 @@ def _check_is_no_seed(folder: Path) -> None:
         )
 
 
-def _seeds_of(args: RunArgs) -> str:
-    """The seeds in the name of a run folder."""
-    seeds = "-".join(map(str, args.seeds or (args.seed,)))
-    return f"seeds{seeds}" if len(args.seeds) > 1 else f"seed{seeds}"
+def default_folder(experiment: str, args: RunArgs, dataset: str) -> Path:
+    """The run folder where `--out` names none.
+
+    A conditional run has one of its own. Older versions gave it that of a run without classes,
+    where `--resume` goes on with it.
+    """
+    numbers = "-".join(map(str, args.seeds or (args.seed,)))
+    seeds = f"seeds{numbers}" if len(args.seeds) > 1 else f"seed{numbers}"
+    plain = Path("runs") / f"{experiment}-{dataset}-{seeds}"
+    if not getattr(args, "conditional", False):
+        return plain
+    own = plain.with_name(f"{experiment}-{dataset}-conditional-{seeds}")
+    earlier = args.resume and not own.exists() and run_folder.read_config(plain).get("conditional")
+    return plain if earlier else own
 
 
 def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:

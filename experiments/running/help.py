@@ -78,7 +78,9 @@ def _fields(settings: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             found[field.name] = _fields(value)
         else:
-            hint = annotated[hints[field.name], tyro.conf.arg(help=texts.get(field.name, ""))]
+            shown = "(default: none)" if value == () else None  # where tyro would show nothing
+            about = tyro.conf.arg(help=texts.get(field.name, ""), help_behavior_hint=shown)
+            hint = annotated[hints[field.name], about]
             default = dataclasses.field(default=value)
             found[field.name] = {field.name: (field.name, hint, default)}
     return found
@@ -90,6 +92,19 @@ def _flat(entry: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     for value in entry.values():
         leaves += _flat(value) if isinstance(value, Mapping) else [value]
     return leaves
+
+
+def flat(kind: type) -> type:
+    """The dataclass for its `--help` alone, or itself if a field has no default."""
+    settings: Any = object.__new__(kind)  # unchecked: the defaults alone may be refused
+    for field in dataclasses.fields(kind):
+        value = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        if value is dataclasses.MISSING:
+            return kind
+        object.__setattr__(settings, field.name, value)
+    return dataclasses.make_dataclass(kind.__name__, _flat(_fields(settings)))
 
 
 def grouped(settings: Any) -> type:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments.running.args import RunArgs
 from experiments.running.artifacts import in_words
@@ -20,13 +20,27 @@ from jaxgen.training.loop import Progress
 NUM_CURVES = 4
 """Metrics that are drawn; a table has the last value of all."""
 
+Phase = Literal["in progress", "stopped", "trained"]
+FOLLOWS: Mapping[Phase, str] = {
+    "in progress": "this page is drawn again at growing distances of time",
+    "stopped": "the command with --resume goes on",
+    "trained": "training has ended; the report is being drawn",
+}
+"""What comes next, by the phase of a run."""
+
+
+def is_there(session: Session) -> bool:
+    """Whether a run in training has a page that is to be kept up to date."""
+    root = session.root
+    return (root / "report.html").exists() and not (root / "summary.json").exists()
+
 
 def write(
     args: RunArgs,
     session: Session,
     progress: Progress,
     shown: Mapping[str, str],
-    stopped: bool = False,
+    phase: Phase = "in progress",
 ) -> Path | None:
     """Writes `report.html` in the root of a run in training; returns it.
 
@@ -38,7 +52,7 @@ def write(
         session: the run; the page names the part of it that is in training.
         progress: where the training is.
         shown: metrics that are drawn before the others, and what they are called.
-        stopped: whether the training has ended before its last step.
+        phase: whether the training goes on, was stopped before its last step, or has ended.
     """
     page = session.root / "report.html"
     if (session.root / "summary.json").exists():
@@ -46,11 +60,11 @@ def write(
     epochs = progress.num_steps // progress.steps_per_epoch
     where = f"epoch {progress.step / progress.steps_per_epoch:.1f} of {epochs}"
     part = f", {session.part}" if session.part else ""
-    state, later = "in progress", "this page is drawn again at growing distances of time"
-    if stopped:
-        state, later = "stopped", "the command with --resume goes on"
+    follows = FOLLOWS[phase]
+    if phase == "trained" and session.part:
+        follows = "the training of this part has ended; the next part or the report follows"
     facts = {
-        state: f"{where}, after {clock(progress.train_s)} of training; {later}, and the page of "
+        phase: f"{where}, after {clock(progress.train_s)} of training; {follows}, and the page of "
         "the whole run takes its place",
         "drawn at": time.strftime("%Y-%m-%d %H:%M:%S"),
         "data set": f"{session.dataset.name}, sha256 {session.dataset.digest}",
@@ -58,7 +72,7 @@ def write(
         f"seed {', '.join(map(str, session.seeds))}",
         "command": run_manifest.command(),
     }
-    title = f"{session.title}{part}, {state}: {where}"
+    title = f"{session.title}{part}, {phase}: {where}"
     lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
     with temporary_folder() as folder:  # the page has the curves in it
         sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
@@ -74,7 +88,9 @@ def _pictures(session: Session) -> list[Section]:
         for seed, path in zip(session.seeds, latest, strict=True)
         if path.exists()
     ]
-    answer = "Codes, or the keys of chains, stay the same, so the images change by learning alone."
+    answer = (
+        "They are drawn from the same random numbers every time, so they change by learning alone."
+    )
     return [Section("pictures", "Images", [answer], there, part="pictures")] if there else []
 
 

@@ -23,6 +23,9 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
 CHILD_S = 5.0
 """Seconds in which a child may save its state before it is killed."""
 
+PARENT = "JAXGEN_PARENT"
+"""The variable in which a child has the process that began it, and that writes for both."""
+
 _handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
 _leaving: list[int] = []
@@ -53,7 +56,7 @@ def _handled(
             signal.signal(number, previous)
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Writes a line to standard error, not by `sys.stderr`: the signal may interrupt its write.
 
     On a terminal it begins below the line on which the echo of Ctrl-C or a progress bar stands.
@@ -73,8 +76,9 @@ def leaving_at_once(advice: str) -> Iterator[None]:
     def leave(signum: int, _: Any) -> None:
         _leaving.append(signum)
         try:
-            if word := SIGNALS.get(signal.Signals(signum)):
-                _tell(f"{word}; {advice}")
+            word = SIGNALS.get(signal.Signals(signum))
+            if word and os.environ.get(PARENT) != str(os.getppid()):
+                tell(f"{word}; {advice}")
             for act in reversed(_cleanups):
                 act()
         finally:
@@ -94,7 +98,7 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
         received.append(signum)
         if signum in before:
             signal.signal(signum, before[signum])
-            _tell("stopping after this chunk of steps; once more to stop at once")
+            tell("stopping after this chunk of steps; once more to stop at once")
 
     with _handled(note) as before:
         yield lambda: received[0] if received else None
@@ -138,7 +142,8 @@ def _remove(folder: Path) -> None:
 @contextlib.contextmanager
 def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that outlives neither the `with` block nor this process."""
-    process = subprocess.Popen(command, **options)
+    env = {**(options.pop("env", None) or os.environ), PARENT: str(os.getpid())}
+    process = subprocess.Popen(command, env=env, **options)
     try:
         with before_leaving(partial(_end, process)):
             yield process

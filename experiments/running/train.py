@@ -89,15 +89,15 @@ def train_in_session(
 
     reached: list[Progress] = []
 
-    def draw_page(progress: Progress, stopped: bool = False) -> Path | None:
+    def draw_page(progress: Progress, phase: progress_page.Phase = "in progress") -> Path | None:
         with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
-            return progress_page.write(args, session, progress, shown, stopped)
+            return progress_page.write(args, session, progress, shown, phase)
         return None
 
-    def draw_stopped(state: State) -> Path | None:
+    def draw_last(state: State, phase: progress_page.Phase) -> Path | None:
         for folder, images in watch.pictures(state).items() if watch.pictures else ():
             progress.write_pictures(folder, reached[0], images, look=True)
-        return draw_page(reached[0], stopped=True)
+        return draw_page(reached[0], phase)
 
     def watched(progress: Progress) -> None:
         reached[:] = [progress._replace(state=None)]
@@ -134,10 +134,13 @@ def train_in_session(
     if signum is not None or not result.finished:
         logger.warning("saved step %d in %s; add --resume to go on", result.step, session.folder)
         with working("drawing the page"):
-            page = draw_stopped(result.state) if reached else None
+            page = draw_last(result.state, "stopped") if reached else None
         if page:
             show(f"page so far: {page}")
         raise Stopped(signum or signal.SIGTERM)  # without a signal, another process had one
     if first:
         split_log(session, result.step)
+        if reached and progress_page.is_there(session):  # or a run of seconds would wait for it
+            with working("drawing the page"):
+                draw_last(result.state, "trained")
     return result

@@ -35,7 +35,7 @@ from jaxgen.data.options import ImageOptions
 from jaxgen.data.prepared import KEY_LENGTH
 from jaxgen.data.sources import command, find_originals, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole, expanded, remove_leftovers, require_file
+from jaxgen.files import appearing_whole, expanded, normalised, remove_leftovers, require_file
 
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
 MAX_PREPARED = 1 << 30
@@ -119,7 +119,7 @@ def place_of(dataset: str | Path) -> Place:
                 return Place(prefix, text)
     found, remedy = "an empty text", "choose one of these"
     if text:
-        path = expanded(Path(text)).absolute()
+        path = normalised(expanded(Path(text)))
         try:
             str(path).encode()
             mode = os.stat(path).st_mode
@@ -283,6 +283,12 @@ def from_folder(
     """
     sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)
+    if not os.path.isdir(expanded(Path(path))):
+        raise SettingError(
+            expected="a folder of pictures",
+            found=f"{prepared.as_text(str(path))[:100]!r}, which is none",
+            remedy="name a folder that is there; data.load takes data sets by name, and arrays",
+        )
     return load(Path(path), data_dir, options=options)
 
 

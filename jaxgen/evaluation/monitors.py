@@ -43,7 +43,7 @@ def idle_units(hidden: Float[Array, "examples units"]) -> dict[str, Float[Array,
     """Shares of units that carry no information about the images, from their binary states.
 
     Metrics:
-        never_on, always_on: share of units on in less than 1 %, more than 99 % of the images.
+        never_on, always_on: share of units on in less than 1%, more than 99% of the images.
     """
     often = jnp.mean(hidden, axis=0)
     return {"never_on": jnp.mean(often < RARE), "always_on": jnp.mean(often > 1.0 - RARE)}

@@ -13,7 +13,7 @@ Statistic: TypeAlias = Callable[..., float]
 
 
 class Estimate(NamedTuple):
-    """A number, its 95 % interval, and what both rest on."""
+    """A number, its 95% interval, and what both rest on."""
 
     value: float
     low: float
@@ -76,7 +76,7 @@ def half_sampled(
 ) -> Estimate:
     """The statistic and value +- t s, s the spread of its values on random halves of every set.
 
-    The t is Student's, 2.5 % above it with num_resamples - 1 degrees: 2.09 for 20, 1.96 for many.
+    The t is Student's, 2.5% above it with num_resamples - 1 degrees: 2.09 for 20, 1.96 for many.
 
     The mean of half of a set, drawn without replacement, scatters about the set's mean by
     s^2 / m (1 - m / n) = s^2 / n for m = n / 2, as much as the mean of a new set about the true one

@@ -222,7 +222,7 @@ class Training:
     beta2: float = 0.999
     """Adam's decay of the squared gradient's mean."""
     num_classes: int = 0
-    """Classes that the nets are asked for; 0: they know none."""
+    """Classes that the nets are asked for; 0: they know none. Set by --conditional."""
 
     def __post_init__(self) -> None:
         require_choices(self)

@@ -89,7 +89,8 @@ class Config:
     num_sampling_steps: int = 1000
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
     num_classes: int = 0
-    """Label units beside the highest layer's input, one for each class; 0 for none."""
+    """Label units beside the highest layer's input, one for each class; 0 for none. Set by
+    --conditional."""
 
     def __post_init__(self) -> None:
         require_choices(self)

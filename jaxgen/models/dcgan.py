@@ -95,8 +95,8 @@ class Config(adversarial.Training):
     """What the factors of the convolutions' products are rounded to; they are summed in float32."""
     class_code: Literal["one_hot", "learned"] = "one_hot"
     """What a conditional generator is given beside the code. one_hot: a 1 at the place of the class
-    and 0 at those of the others. learned: a vector of the code's length, learned for each class, as
-    before; on small sets it makes single pictures of classes."""
+    and 0 at those of the others. learned: a vector of the code's length, learned for each class; on
+    small sets each class may become one picture."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -128,7 +128,7 @@ class Config:
     """Channels of the encoder's convolutions, each of which halves the image; the decoder has them
     in reverse order."""
     num_classes: int = 0
-    """Classes that both nets are given; 0: not conditional. --conditional takes the data set's."""
+    """Classes that both nets are given; 0: not conditional. Set by --conditional."""
 
     def __post_init__(self) -> None:
         require_choices(self)

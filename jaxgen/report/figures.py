@@ -398,13 +398,17 @@ def curves(
     x: str = "",
     y: str = "",
 ) -> "Figure":
-    """Named lines (x values, y values) in one panel."""
+    """Named lines (x values, y values) in one panel; epochs have ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(HALF, 2.8)
     axes = figure.add_subplot()
     for name, (x_values, y_values) in lines.items():
         axes.plot(x_values, y_values, label=name, linewidth=1.5)
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=y)
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend()

@@ -99,7 +99,7 @@ def test_the_time_is_kept_whatever_a_process_takes(
         assert 0 < seconds < limit
         limits.setdefault(settings["only"][0], []).append(limit)
         clock.now += part_of_limit * limit
-        return [], "it did not end"
+        return [], "it did not end within 5 s"
 
     parts = parts_of(0.5, 0.3, 0.2)
     found = accelerator.measured(parts, in_time, 100.0, lambda f: written.append(f.seconds))
@@ -110,7 +110,9 @@ def test_the_time_is_kept_whatever_a_process_takes(
     assert len(written) == sum(map(len, limits.values())) + 1
     assert len(found.left_out) == 9
     text = accelerator.page(found)
-    assert "nothing is measured yet" in text
+    assert "nothing was measured." in text
+    assert text.endswith("to measure something, type `--minutes 5`.\n")
+    assert "nothing is measured yet" in accelerator.page(replace(found, over=False))
     assert text.count("\n- learners of learners: ") == 3
 
 

@@ -94,7 +94,7 @@ def test_the_verdict_names_the_best_samples_and_features_beside_real_images() ->
     _, samples, features = ranking.verdict(rows, real, 100, tables.probe_of)
     assert "a has the lowest Frechet distance, 20, before b (90)" in samples
     assert "real images have 1.5" in samples
-    assert "those of b are read best, 95 % (pixels give 70 %)" in features
+    assert "those of b are read best, 95% (pixels give 70%)" in features
 
 
 def run(name: str) -> Any:

@@ -516,3 +516,23 @@ def test_names_that_are_no_text_or_too_long() -> None:
         with pytest.raises(SettingError) as error:
             data.load(text)
         assert len(one_line(error)) < 400
+
+
+@pytest.mark.parametrize("name", ["nope", "mnist"])
+def test_a_folder_that_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError) as error:
+        data.from_folder(name)
+    assert one_line(error).startswith(f"expected a folder of pictures, found '{name}', which")
+
+
+def test_a_place_has_no_way_round_but_keeps_its_links(tmp_path: Path) -> None:
+    """Behind a link `..` is the parent of what it leads to."""
+    for name in ("a", "b/c"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "b" / "c")
+    found = {"a/../a/.": "a", "link/.": "link", "link/../c": "link/../c"}
+    for path, expected in found.items():
+        assert data.place_of(tmp_path / path).text == f"{tmp_path}/{expected}"

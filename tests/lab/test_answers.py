@@ -24,7 +24,7 @@ from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.filters import KINDS, Filters, Kind
 from jaxgen.models import vae
-from jaxgen.report.page import Section
+from jaxgen.report.page import Headline, Section
 
 # ---- samples beside test images
 
@@ -198,6 +198,24 @@ NEAR, ALIKE, FAR = (
 )
 
 
+@pytest.mark.parametrize(
+    ("looks", "first", "value"),
+    [
+        (NEAR, "error", "0.1"),
+        (ALIKE, "samples that are alike", "80%"),
+        (Looks(0.79, 0.0, 1.0, 0.05), "samples that are alike", "100%"),
+        (Looks(0.79, 0.0, 0.0, 0.0), "samples that are alike", "-"),  # one sample
+    ],
+)
+def test_samples_that_are_alike_come_first(looks: Looks, first: str, value: str) -> None:
+    """Their distance to the data would read as success."""
+    head = drawing.with_samples([Headline("error", "0.1"), Headline("use", "1")], looks, 1)
+    assert (head[0].label, head[0].value) == (first, value)
+    distances = [index for index, each in enumerate(head) if "distance" in each.label]
+    assert distances == ([1] if looks == NEAR else [])
+    assert len(head) == 3
+
+
 def variant(error: float, drift: float, looks: Looks) -> dict[str, float]:
     """Measures of a variant of the study."""
     return {"test_reconstruction_error": error, "drift": drift, **looks.measures("chain")}
@@ -364,6 +382,15 @@ def test_many_missing_classes_are_counted() -> None:
 )
 def test_copies_in_words(closer: float, few: bool, words: str) -> None:
     assert words in gan_tasks.copies_in_words(closer, few)
+    assert "cannot be told" in gan_tasks.copies_in_words(closer, few, alike=True)
+
+
+@pytest.mark.parametrize(("spreads", "short"), [((7e-5, 7e-5), True), ((0.9, 7e-5), False)])
+def test_a_game_of_few_updates_is_no_collapse(spreads: tuple[float, ...], short: bool) -> None:
+    lines = [{"sample_spread": spread} for spread in spreads]
+    found = gan_tasks.shortness(Looks(0.79, 7e-5, 1.0, 0.05), lines, 42)
+    assert ("After 42 updates the samples are all alike" in found) == bool(found) == short
+    assert not gan_tasks.shortness(NEAR, lines, 42)
 
 
 @pytest.mark.parametrize(

@@ -264,3 +264,10 @@ def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, 
     figure.draw_without_rendering()
     lengths = [axes.get_window_extent().width for axes in figure.axes]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.02)
+
+
+@pytest.mark.parametrize("last", [1.0, 3.0])
+def test_epochs_have_ticks_at_whole_numbers(last: float) -> None:
+    figure = figures.curves({"loss": ([0.1, last], [1.0, 2.0])}, x="epoch")
+    ticks = figure.axes[0].get_xticks()
+    assert [float(tick) for tick in ticks] == [int(tick) for tick in ticks]

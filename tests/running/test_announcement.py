@@ -1,6 +1,7 @@
 """The first and the last lines of a run."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from experiments import dbm, dbn, dcgan, rbm
 from experiments.running import announcement, artifacts, experiment
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
+from jaxgen.files import write_json
 from jaxgen.models import rbm as rbm_model
 from jaxgen.runs import manifest as run_manifest
 
@@ -77,6 +79,28 @@ def test_a_run_ends_with_numbers_the_next_command_and_its_page(tmp_path: Path) -
         f"open: file://{tmp_path}/a%20run/report.html",
         f"report: {page}",
     ]
+
+
+def test_a_run_whose_samples_are_alike_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several seeds, where those of one are."""
+    program = run_manifest.program()
+    flags = ["--dataset", "a b", "--epochs", "3", "--overwrite", "--epochs=3"]
+    monkeypatch.setattr(sys, "argv", [sys.argv[0], *flags])
+    found = {"experiment": "dcgan", "metrics": {}}
+    write_json(tmp_path / "summary.json", found | {"alike": True})
+    args, page = dcgan.Args(epochs=3), tmp_path / "report.html"
+    lines = announcement.outcome(dcgan.EXPERIMENT, args, session(tmp_path), page, {}).splitlines()
+    assert announcement.ALIKE in lines
+    assert f"next: {program} --dataset 'a b' --epochs 30 --resume" in lines
+    write_json(tmp_path / "summary.json", found | {"seeds": [0, 1]})
+    for seed in (0, 1):
+        (tmp_path / f"seed{seed}").mkdir()
+    both = session(tmp_path, (0, 1))
+    assert announcement.ALIKE not in announcement.outcome(dcgan.EXPERIMENT, args, both, page, {})
+    write_json(tmp_path / "seed1" / "summary.json", found | {"alike": True})
+    assert announcement.ALIKE in announcement.outcome(dcgan.EXPERIMENT, args, both, page, {})
 
 
 def test_the_next_command(tmp_path: Path) -> None:

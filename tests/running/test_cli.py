@@ -1,5 +1,6 @@
 """Environments in which a program cannot run as it is, or runs all the same: one line, or none."""
 
+import dataclasses
 import os
 import pwd
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from support.helpers import DIGITS, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
-from experiments import dbn, rbm
+from experiments import dbn, dcgan, rbm
 from experiments.running import cli
 from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import SettingError
+from jaxgen.files import write_json
 from jaxgen.models import dbn as dbn_model
 from jaxgen.runs import manifest as run_manifest
 
@@ -131,6 +133,28 @@ def test_a_user_without_a_home_folder(
     assert "a home folder for ~/tensorflow_datasets, found none" in only_line(
         capsys.readouterr().err
     )
+
+
+def test_a_conditional_run_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--resume` finds one of an older version, which had the folder of a run without classes."""
+    monkeypatch.chdir(tmp_path)
+    args = cli.parse(dcgan.PRESETS, {}, ["--conditional", "--resume"])
+    plain, own = Path("runs/dcgan-leaves-seed0"), Path("runs/dcgan-leaves-conditional-seed0")
+    several = dataclasses.replace(args, seeds=(1, 2))
+    assert (
+        cli.default_folder("dcgan", several, "leaves").name == "dcgan-leaves-conditional-seeds1-2"
+    )
+    assert cli.default_folder("dcgan", dcgan.Args(), "leaves") == plain
+    plain.mkdir(parents=True)
+    for conditional, expected in ((False, own), (True, plain)):
+        write_json(plain / "config.json", {"experiment": "dcgan", "conditional": conditional})
+        assert cli.default_folder("dcgan", args, "leaves") == expected
+    new = dataclasses.replace(args, resume=False)
+    assert cli.default_folder("dcgan", new, "leaves") == own
+    own.mkdir()
+    assert cli.default_folder("dcgan", args, "leaves") == own
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from support.helpers import ROOT, run_python
 from support.runs import call
 
 from experiments import __main__ as commands
-from experiments import dcgan
+from experiments import benchmark, compare, dcgan, prepare
 from experiments.running import cli, experiment
 from experiments.running import help as help_text
 from jaxgen.errors import SettingError
@@ -58,6 +58,18 @@ def test_help_of_an_experiment(
     )
     assert "(default: 500)" in out  # hidden units of the preset
     assert "Defaults are those of the preset pcd500." in lines
+
+
+@pytest.mark.parametrize("kind", [benchmark.Args, compare.Args, prepare.Config, dcgan.Args])
+def test_a_flag_without_a_default_has_none(
+    kind: type, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.parse_flags(kind)
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: none)" in out
+    assert "(default: )" not in out
 
 
 def test_defaults_are_those_of_the_plain_command(

@@ -4,6 +4,7 @@ import logging
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from support.runs import EPOCHS, SMALL, call, stopped_after
 from support.terminal import Terminal
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments.running import progress
+from experiments.running import progress, progress_page
 from experiments.running.console import Handler
 from experiments.running.progress import FIRST_LOOK_S, Looks, Watch, bar_line, watching
 from jaxgen.runs import metrics_log
@@ -202,7 +203,20 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
     pictures = seeds.count("1") + 1  # of each seed, drawn when it stopped
     assert page.count("data:image/png") == 4 + pictures  # the test error, and three of CD-1
     assert not (folder / "summary.json").exists()
-    assert call(*flags, "--resume") == 0
+    drawn: list[str] = []
+    write_page = progress_page.write
+
+    def keep(*args: Any) -> Path | None:
+        path = write_page(*args)
+        drawn.append((folder / "report.html").read_text())
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress_page, "write", keep)
+        assert call(*flags, "--resume") == 0
+    (last,) = drawn  # while the report is drawn
+    assert "trained: epoch 60.0 of 60</title>" in last
+    assert "training has ended; the report is being drawn" in last
     assert "stopped: epoch" not in (folder / "report.html").read_text()
     capsys.readouterr()
     with stopped_after(1000):  # more epochs of a finished run: its page stays until they are done

@@ -1,5 +1,7 @@
 """Signals outside training, in small processes that import no JAX and in this one."""
 
+import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -64,6 +66,29 @@ def test_neither_a_child_nor_a_temporary_folder_outlives_the_process(tmp_path: P
         signals.os.kill(int(pid), 0)
 
 
+def test_a_child_leaves_the_line_to_its_parent() -> None:
+    """A terminal's Ctrl-C reaches both, and a signal to the parent goes on to the child."""
+    waits = (
+        "with signals['leaving_at_once']('again'):\n    print(flush=True)\n    sys.stdin.read()\n"
+    )
+    process = start_python(
+        "-c",
+        LOADED
+        + "with signals['leaving_at_once']('once'):\n"
+        + f"    command = [sys.executable, '-c', {LOADED + waits!r}]\n"
+        + "    with signals['child'](command, stdout=subprocess.PIPE) as inner:\n"
+        + "        inner.stdout.readline()\n"
+        + "        print(flush=True)\n"
+        + "        inner.wait()\n",
+    )
+    with process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, "stopped; once\n")
+
+
 class Left(BaseException):
     """In place of the end of this process."""
 
@@ -82,6 +107,26 @@ def leaves(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[int]]:
 
 def interrupt(*_: Any, **__: Any) -> None:
     signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_growth_names_its_rows(
+    leaves: Callable[[], list[int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    rows = iter([{"step_s": 1.0}])
+    monkeypatch.setattr(benchmark, "measured_apart", lambda _: next(rows, None) or interrupt())
+    flags = ["--growth", "--quick", "--only", "rbm-lab", "--sweep", "seeds"]
+    monkeypatch.setattr(sys, "argv", ["program", *flags, "--plots", str(tmp_path)])
+    with pytest.raises(Left):
+        benchmark.main()
+    assert leaves() == [130]
+    *_, told, kept = capfd.readouterr().err.splitlines()
+    assert told == "interrupted; type it again"
+    assert re.fullmatch(r"1 of \d+ rows are in (.*); the command measures all of them again", kept)
+    assert str(tmp_path / "growth.json") in kept
+    assert json.loads((tmp_path / "growth.json").read_text()) == [{"step_s": 1.0, "sweep": "seeds"}]
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def compare(
         facts={
             "start": f"the same DBN, rate {args.model.learning_rate}",
             "error": tasks.ERROR,
-            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
+            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10% of "
             f"top units on. {EXPLAINED}",
         },
         variants=[variant(args, names[other], other, prediction=other)],

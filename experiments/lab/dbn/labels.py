@@ -67,14 +67,14 @@ def _classified(dataset: Dataset, nets: Mapping[str, dbn.Net], binary: Binarize)
         for (label, other), count in confused.most_common(NUM_CONFUSIONS)
     ]
     wrong = {name: 100 * float(np.mean(each != labels)) for name, each in found.items()}
-    errors = ", ".join(f"{name} {number(share, 3)} %" for name, share in wrong.items())
+    errors = ", ".join(f"{name} {number(share, 3)}%" for name, share in wrong.items())
     most = max(Counter(labels.tolist()).values())
     chance = 100 * (1 - most / len(labels))
     verdict = "reads" if wrong[last] < chance else "does not read"
     answer = [
-        f"The {last} {verdict} the classes: it is wrong for {number(wrong[last], 3)} % of "
+        f"The {last} {verdict} the classes: it is wrong for {number(wrong[last], 3)}% of "
         f"{len(labels):,} test images, where always the most frequent class would be for "
-        f"{number(chance, 3)} %.",
+        f"{number(chance, 3)}%.",
         "The class of an image is the label of least free energy in the top pair, after an up pass "
         f"of probabilities. Test error: {errors}.",
         f"The table has the {len(rows)} most frequent confusions of {last}.",

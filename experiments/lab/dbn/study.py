@@ -167,7 +167,7 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
             "error": tasks.ERROR,
             "(p(h2) - image)^2": "mean over units and the first "
             f"{tasks.NUM_MEASURED} test images at most, the top units laid out as the pixels",
-            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10 % of "
+            "samples": f"{tasks.NUM_MEASURED}, {args.generation_steps} Gibbs steps from 10% of "
             f"top units on. {EXPLAINED}",
         },
         variants=both,

@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab import samples as lab_samples
-from experiments.lab.drawing import NUM_SHOWN, Drawing, against_mean, file_name, mean_image_error
+from experiments.lab.drawing import (
+    NUM_SHOWN,
+    Drawing,
+    against_mean,
+    file_name,
+    mean_image_error,
+    with_samples,
+)
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
 from experiments.lab.samples import Looks, looks_of
 from experiments.lab.study import SAME_ERROR, tabulate
@@ -175,8 +182,8 @@ def cost_in_words(errors: Mapping[str, float]) -> str:
 def set_states(num_units: int) -> tuple[Array, Array]:
     """Top states to start from: those whose images are shown, and those whose images are measured.
 
-    Of the shown ones the first half has 10 % of the units on, the second half a single unit; of
-    the others 10 % of the units are on.
+    Of the shown ones the first half has 10% of the units on, the second half a single unit; of
+    the others 10% of the units are on.
     """
     half = NUM_SHOWN // 2
     tenth = bernoulli(task_key("top states"), jnp.full((half, num_units), 0.1))
@@ -222,10 +229,10 @@ def generated_images(args: GenerationArgs, drawing: Drawing, name: str, nets: Ne
     for label, each in nets.items():
         state = "set state" if len(widths) == 1 else f"set state, {label}"
         strips |= {state: each.states, label: each.shown}
-        title = f"{label}: first 100 samples, {steps} Gibbs steps from 10 % of top units on"
+        title = f"{label}: first 100 samples, {steps} Gibbs steps from 10% of top units on"
         sheet = figures.image_sheet(each.samples[:100])
         sheets.append(drawing.save(file_name(f"{file}_{label}"), sheet, title, width="half"))
-    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    title = f"{steps} Gibbs steps from set states: 10% of units on (left), one unit on (right)"
     shown = [*sheets, drawing.save(file, figures.rows_of(strips), title)]
     test = dataset.test.images[:NUM_MEASURED] / 255.0
     group = next(iter(nets.values())).measures["samples_test_group"]
@@ -269,11 +276,6 @@ def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> l
             number(measures["test_reconstruction_error"], 3),
             f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
         ),
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
     ]
     if "test_error" in measures:
         chance = 1 - max(np.bincount(dataset.test.labels)) / len(dataset.test.labels)
@@ -282,8 +284,8 @@ def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> l
             f"{measures['test_error']:.1%}",
             f"always the most frequent class: {chance:.0%}",
         )
-        return [*numbers, wrong]
+        return with_samples([*numbers, wrong], looks, 1)
     variance = Headline(
         "samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike or blurred"
     )
-    return [*numbers, variance]
+    return with_samples([*numbers, variance], looks, 1)

@@ -15,9 +15,9 @@ from jaxtyping import Array
 from PIL import Image
 
 from experiments.lab import explore
-from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet
+from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet, too_short, with_samples
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
-from experiments.lab.samples import EXPLAINED, NUM_GROUPED, Looks
+from experiments.lab.samples import EXPLAINED, NUM_GROUPED, SMOOTH, Looks
 from experiments.lab.vae.tasks import DIFFERENCES
 from experiments.running import artifacts
 from experiments.running.console import show
@@ -208,7 +208,8 @@ def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
     sample = partial(jax.jit(game.learner.sample, static_argnums=2), trained.state)
     words = (
         "G is given the class beside the code, and D the class beside the image. Where this page "
-        "names no classes, those of the images run through all in turn; a walk keeps its class."
+        "names no classes, those of the images run through all in turn; a walk (5.4.4) keeps its "
+        "class."
     )
     return [class_sheet(trained.drawing, sample, words)]
 
@@ -246,8 +247,9 @@ def neighbours(
         **grouped(trained.as_data(images), tested),
     )
     answer = [
-        copies_in_words(closer, few),
-        f"Quality in one number: the mean distance of samples to the nearest training image is "
+        copies_in_words(closer, few, looks.alike),
+        f"{'No quality can be read from' if looks.alike else 'Quality in'} one number: the mean "
+        "distance of samples to the nearest training image is "
         f"{looks.distance:.2g} times that of test images. `python -m experiments.compare` adds the "
         "Frechet distance, precision and recall.",
         f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
@@ -272,11 +274,14 @@ def neighbours(
     return found, measured, looks
 
 
-def copies_in_words(closer: float, few: bool) -> str:
+def copies_in_words(closer: float, few: bool, alike: bool = False) -> str:
     """Whether samples look like copies, from the share nearer than 1% of test images, or than all.
 
-    Twice the share of test images is more than chance.
+    Twice the share of test images is more than chance. In samples that are `alike` there is nothing
+    to look for.
     """
+    if alike:
+        return "Whether G copies images cannot be told, because its samples are alike."
     limit = 0.0 if few else 0.02
     if closer > limit:
         return (
@@ -475,6 +480,15 @@ def grouped(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
     return dict(zip(("group", "test_group"), found, strict=True))
 
 
+def shortness(looks: Looks, lines: Sequence[Mapping[str, Any]], num_steps: int) -> str:
+    """Why the training is too short for a finding; empty if it is not.
+
+    Samples that once varied and are alike now are a collapse of G, which more epochs do not mend.
+    """
+    collapsed = any(line.get("sample_spread", 0.0) >= SMOOTH for line in lines)
+    return "" if collapsed else looks.too_short(num_steps)
+
+
 class GANReport(NamedTuple):
     """A GAN whose page is written."""
 
@@ -506,8 +520,8 @@ def write(
     measures |= {name: log[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
     names = ("sample_distance", "test_distance", "sample_spread", "d_loss", "g_loss")
-    numbers = ", ".join(f"{name} {number(measures[name])}" for name in names)
-    show(f"step {result.step}: {numbers}; drawing the report")
+    listed = ", ".join(f"{name} {number(measures[name])}" for name in names)
+    show(f"step {result.step}: {listed}; drawing the report")
     sums, drawn = arithmetic(trained)
     sections = [
         samples(drawing, images, args.vae, looks, config.ema_decay),
@@ -520,17 +534,19 @@ def write(
         filters(trained),
         sums,
     ]
+    short = shortness(looks, log, result.step)
     sections.insert(0, explore.of_gan(trained, sections))
-    head = [
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
+    if short:
+        sections.insert(0, too_short(short))
+    numbers = [
         Headline("samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike"),
         *(drawn or [Headline("D(x)", number(measures["d_real"], 3), "chance is 0.5")]),
     ]
+    head = with_samples(numbers, looks, 0)
     features = f"python -m experiments.compare {shlex.quote(str(session.folder))}"
     absent = [*absent, Absent("5.4.7", "Features for another task", features)]
-    page = artifacts.write(args, session, result, measures, title, model, sections, head, absent)
+    page = artifacts.write(
+        *(args, session, result, measures, title, model, sections, head, absent),
+        alike=bool(short),
+    )
     return GANReport(trained, measures, failures, page)

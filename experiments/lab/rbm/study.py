@@ -427,7 +427,7 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         f"{DRIFT_STEPS} Gibbs steps from them; 0 is best",
         "chains": f"{samples.NUM_COMPARED} of them at most, after {DRIFT_STEPS} Gibbs steps from "
         f"test images. {samples.EXPLAINED}",
-        "never on, always on": "share of hidden units on in < 1 %, > 99 % of the test images",
+        "never on, always on": "share of hidden units on in < 1%, > 99% of the test images",
     }
     study = Study(
         title=f"RBM study on {session.dataset.name}",

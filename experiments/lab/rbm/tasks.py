@@ -16,7 +16,9 @@ from experiments.lab.drawing import (
     listed,
     mean_image_error,
     sample_sheet,
+    with_samples,
 )
+from experiments.lab.drawing import too_short as too_short_section
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
@@ -175,7 +177,7 @@ def reconstructions(trained: TrainedRBM) -> Section:
     error = trained.measures["test_reconstruction_error"]
     answer = [
         against_mean(error, trained.drawing.dataset),
-        "Below, the first image is built up: the biases alone, then one active unit's filter after "
+        "A sheet builds up the first image: the biases alone, then one active unit's filter after "
         "the other is added, in the order of the units.",
     ]
     active = np.flatnonzero(np.asarray(hidden)[0])
@@ -261,7 +263,7 @@ def generated(trained: TrainedRBM) -> Section:
         "final state": np.asarray(final),
         "image": trained.drawing.images(probs),
     }
-    title = f"{steps} Gibbs steps from set states: 10 % of units on (left), one unit on (right)"
+    title = f"{steps} Gibbs steps from set states: 10% of units on (left), one unit on (right)"
     on = np.asarray(final).sum(axis=1)
     answer = [
         "Most chains end with hardly a unit on, and show the biases alone."
@@ -298,7 +300,7 @@ def forgets(steps: int, tenth: np.ndarray, single: np.ndarray) -> str:
         )
     return (
         f"After {steps} Gibbs steps it still shows how many units were set: of the chains that "
-        f"began with 10 % on, {tenth.mean():.0%} are on, of the others {single.mean():.0%}."
+        f"began with 10% on, {tenth.mean():.0%} are on, of the others {single.mean():.0%}."
     )
 
 
@@ -327,8 +329,7 @@ def drawn_samples(
     if looks.verdict == "near the data":
         return [found]
     if short:
-        title, question = "Trained too short for a finding", "Why are the samples no better?"
-        return [found, Section("short", title, [short], question=question, part="pictures")]
+        return [found, too_short_section(short)]
     if not beside.words:
         return [found]
     rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
@@ -388,19 +389,15 @@ def headline(trained: TrainedRBM, looks: Looks) -> list[Headline]:
     """The three numbers at the top of the page."""
     error, dataset = trained.measures["test_reconstruction_error"], trained.drawing.dataset
     idle = trained.measures["never_on"] + trained.measures["always_on"]
-    return [
+    numbers = [
         Headline(
             "test reconstruction error",
             number(error, 3),
             f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
         ),
         Headline("hidden units in use", f"{1 - idle:.0%}", "on in 1% to 99% of the test images"),
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
     ]
+    return with_samples(numbers, looks, 2)
 
 
 def tasks(trained: TrainedRBM) -> list[Section]:

@@ -18,6 +18,8 @@ from experiments.lab.drawing import (
     against_mean,
     class_sheet,
     sample_sheet,
+    too_short,
+    with_samples,
 )
 from experiments.lab.samples import Looks
 from experiments.lab.study import elsewhere
@@ -561,10 +563,16 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         walks(trained),
         training(trained, lines),
     ]
+    short = looks.too_short(result.step)
     sections.insert(0, explore.of_vae(trained, sections))
+    if short:
+        sections.insert(0, too_short(short))
     title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
     head = headline(trained, looks)
-    artifacts.write(args, session, result, measures, title, model, sections, head, absent)
+    artifacts.write(
+        *(args, session, result, measures, title, model, sections, head, absent),
+        alike=bool(short),
+    )
     return trained
 
 
@@ -573,7 +581,7 @@ def headline(trained: TrainedVAE, looks: Looks) -> list[Headline]:
     values, use = trained.measures, trained.use
     error = values.get("test_bound_error")
     plain = trained.config.likelihood == "bernoulli" and trained.config.binarize == "none"
-    return [
+    numbers = [
         Headline(
             "cross entropy, nats per test image" if plain else "log likelihood, nats, at least",
             number(values["test_bound"], 4) + (f" ± {number(error, 2)}" if error else ""),
@@ -584,9 +592,5 @@ def headline(trained: TrainedVAE, looks: Looks) -> list[Headline]:
             f"{int(np.asarray(use.active).sum())} of {trained.config.latent_size}",
             f"variance of the mean code above {vae.ACTIVE_VARIANCE}",
         ),
-        Headline(
-            "samples' distance to training images",
-            f"{looks.distance:.2g}x",
-            f"1x is that of test images; {looks.group:.0%} of the samples are alike",
-        ),
     ]
+    return with_samples(numbers, looks, 2)

@@ -153,7 +153,7 @@ function walkFrames() {
   let at = 0;
   const show = () => picture.context.drawImage(
     sheet, 0, Math.floor(at) * height, width, height, 0, 0, width, height);
-  const where = slider("place on the walk", { min: 0, max: num - 1, step: 1, value: 0 }, value => {
+  const where = slider("place on the tour", { min: 0, max: num - 1, step: 1, value: 0 }, value => {
     player.pause();
     at = value;
     show();
@@ -166,7 +166,7 @@ function walkFrames() {
   sheet.onload = show;
   sheet.setAttribute("src", `data:${spec.type};base64,${frames}`);
   layOut("net", make("div", { className: "stage" }, picture.canvas),
-    make("div", { className: "panel" }, group("Walk", player.button, where)));
+    make("div", { className: "panel" }, group("Tour", player.button, where)));
   return { player, picture, place: () => Math.floor(at), sheet };
 }
 
