@@ -148,6 +148,6 @@ def write(
         absent=absent,
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
-    found |= {"alike": True} if alike else {}
+    found |= {"alike": alike}
     write_json(folder / "summary.json", found)
     return page
