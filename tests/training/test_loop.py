@@ -104,7 +104,7 @@ def saved(folder: Path, result: Result, learner: Learner, images: np.ndarray, se
     """The newest checkpoint: the state and the metrics of the epoch."""
     data, length = unlabelled(images), len(images) // 3
     like = initial_carry(learner, root_keys(seeds), data, 3, length, result.state)
-    found = checkpoint.restore(folder, like, "")
+    found = checkpoint.restore(folder, like, {})
     assert found is not None
     assert found.step == result.step
     return found.tree
