@@ -16,7 +16,7 @@ from support.runs import only_line, read
 
 from experiments import benchmark, dbm, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
-from experiments.benchmarking import baselines, flops, make_images
+from experiments.benchmarking import baselines, flops, machine, make_images
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
@@ -37,7 +37,7 @@ needs_torch = pytest.mark.skipif(
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """A machine without a data set, small matrices, and all rows from this process."""
+    """A machine that is idle and without a data set, small matrices, rows from this process."""
 
     def apart(settings):
         path = tmp_path / "apart.json"
@@ -51,6 +51,7 @@ def small(monkeypatch, tmp_path):
     for module in (benchmark, benchmark_measure, benchmark_pages):
         monkeypatch.setattr(module, "NUM_IMAGES", 300)
     monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
+    monkeypatch.setattr(machine, "disturbance", lambda *_: "")
     monkeypatch.setattr(benchmark, "load_dataset", nowhere)
     monkeypatch.setattr(benchmark, "measured_apart", apart)
 
