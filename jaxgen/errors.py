@@ -156,7 +156,7 @@ def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:
     for name in names:
         value = getattr(settings, name)
         wanted = f"of {least} or more numbers from 1 to {MAX_SIZE:,}"
-        holds = len(value) >= least and all(1 <= size <= MAX_SIZE for size in value)
+        holds = len(value) >= least and all(is_whole(size, 1) for size in value)
         require(settings, name, holds, wanted)
 
 

@@ -12,10 +12,8 @@ from experiments.running import loggers
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.signals import before_leaving
 from jaxgen import data
-from jaxgen.errors import CheckpointError, DataMissingError, SettingError, require, require_positive
-from jaxgen.runs import folder as run_folder
+from jaxgen.errors import DataMissingError, SettingError, require, require_positive
 from jaxgen.runs.manifest import PLACE
-from jaxgen.runs.settings import shown
 from jaxgen.training import steps_in_epoch
 from jaxgen.training.sharding import layout
 
@@ -117,16 +115,7 @@ class RunArgs:
 
     def check(self, dataset: data.Dataset, folder: Path) -> None:
         """Raises if the settings cannot work on the data, before the run folder is touched."""
-        earlier = run_folder.read_config(folder) if self.resume else {}
-        for name in self.fixed_lengths:
-            flag, there = f"--{name.replace('_', '-')}", earlier.get(name)
-            if there not in (None, getattr(self, name)):
-                raise CheckpointError(
-                    expected=f"{flag} {shown(there)}, as in the run to go on with, whose updates "
-                    "depend on it",
-                    found=str(getattr(self, name)),
-                    remedy=f"set {flag} as it was, or --out to another folder",
-                )
+        del folder  # for experiments that start from another run
         loggers.require_installed(self.loggers)
         steps_in_epoch(len(dataset.train.images), self.batch_size)
         layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)

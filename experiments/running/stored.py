@@ -41,7 +41,8 @@ def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experime
 
 def _merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings over others, part by part."""
-    earlier = {name: value for name, value in before(given).items() if name in default}
+    older = given.keys() - {"preset"}  # a preset alone is that of this version
+    earlier = {name: value for name, value in before(given).items() if older and name in default}
     merged = {**default, **earlier, **given}
     for name, value in default.items():
         if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):

@@ -88,7 +88,7 @@ CONFIGS = [models.module(name).Config for name in models.names()]
 CONFIGS += [mixture.Config, classifier.Config]
 OF_ANY_SIGN = {"min_log_var"}
 """Numbers that may be negative."""
-COUNTS = {"decay_steps", "kl_warmup_steps", "first_stage_steps", "num_epochs"}
+COUNTS = {"decay_steps", "num_updates", "kl_warmup_steps", "first_stage_steps", "num_epochs"}
 """Whole numbers that may be large, for no array has their length."""
 
 
