@@ -87,8 +87,8 @@ class LogZEstimate(NamedTuple):
     """Log Z from the mean weight minus and plus three of its standard errors; infinite at an end
     that they reach 0 at, and at both with fewer than `LEAST_EFFECTIVE` effective chains."""
     effective_sample_size: Float[Array, ""]
-    """(sum w)^2 / sum w^2, from 1 to the number of chains: how many of them carry the mean."""
-    log_z_of_chains: Float[Array, " num_chains"]
+    """(sum w)^2 / sum w^2, from 1 to the number of chains; so many carry the mean."""
+    log_z_of_chains: Float[Array, " chains"]
     """l of each chain; the weights are exp(l) forward and exp(-l) backward."""
 
 
