@@ -60,7 +60,7 @@ from jaxgen.models.dbn import Layers
 from jaxgen.random import binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, number
-from jaxgen.training import checkpoint, steps_in_epoch
+from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import start_from
 
@@ -186,7 +186,7 @@ def with_decay(args: Args, session: Session) -> dbm.Config:
     """The model's settings with `--schedule falling` as a number of updates."""
     if args.schedule == "constant":
         return args.model
-    steps = args.epochs * steps_in_epoch(len(session.dataset.train.images), args.batch_size)
+    steps = args.num_updates(session.dataset)
     return dataclasses.replace(args.model, decay_steps=steps)
 
 

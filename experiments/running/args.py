@@ -108,6 +108,10 @@ class RunArgs:
         """Flags of epochs that a run keeps when it goes on, because its updates depend on them."""
         return ()
 
+    def num_updates(self, dataset: data.Dataset) -> int:
+        """Of all epochs, with one mini-batch each."""
+        return self.epochs * steps_in_epoch(len(dataset.train.images), self.batch_size)
+
     def fitted(self, dataset: data.Dataset) -> Self:
         """The settings with those that the data set decides, before `check`."""
         del dataset

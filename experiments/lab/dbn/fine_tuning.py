@@ -23,7 +23,6 @@ from jaxgen.models import wake_sleep
 from jaxgen.models.dbn import Layers, Net
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
-from jaxgen.training import steps_in_epoch
 from jaxgen.training.loop import Result
 
 TITLE = "Probabilities or samples as predictions"
@@ -61,7 +60,7 @@ def in_updates(args: A, dataset: Dataset) -> A:
     config = args.model
     if config.num_updates or not (config.gibbs_phases or config.falling):
         return args
-    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    steps = args.num_updates(dataset)
     return dataclasses.replace(args, model=dataclasses.replace(config, num_updates=steps))
 
 

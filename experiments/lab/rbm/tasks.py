@@ -29,7 +29,6 @@ from jaxgen.models import rbm
 from jaxgen.random import bernoulli
 from jaxgen.report import figures
 from jaxgen.report.page import Headline, Section, Table, number
-from jaxgen.training import steps_in_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -353,7 +352,7 @@ def too_short(trained: TrainedRBM, epochs: Sequence[float], errors: Sequence[flo
         errors: that error.
     """
     args, dataset = trained.args, trained.drawing.dataset
-    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    steps = args.num_updates(dataset)
     error, chance = trained.measures["test_reconstruction_error"], mean_image_error(dataset)
     change = last_change(epochs, errors)
     if error >= chance:

@@ -19,7 +19,6 @@ from jaxgen.errors import require, require_above_zero, require_positive
 from jaxgen.learner import Learner, State, task_key
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import Binarize
-from jaxgen.training import steps_in_epoch
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def with_decay(args: A, dataset: Dataset) -> A:
     """The flags with `--schedule falling` as the number of updates in the model's settings."""
     if args.schedule == "constant":
         return args
-    steps = args.epochs * steps_in_epoch(len(dataset.train.images), args.batch_size)
+    steps = args.num_updates(dataset)
     model = dataclasses.replace(args.model, decay_steps=steps)
     return dataclasses.replace(args, schedule="constant", model=model)
 
