@@ -96,7 +96,7 @@ def cases(only: Sequence[str] = ()) -> list[Case]:
         SettingError: a name that none of them has.
     """
     found = [
-        Case(experiment, preset, args)
+        Case(experiment, preset, experiment.benchmark.settings(args))
         for experiment in map(find, names())
         for preset, args in experiment.presets.items()
         if preset in (experiment.benchmark.presets or (preset,))

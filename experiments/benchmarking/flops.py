@@ -45,12 +45,13 @@ def of_second_layer(config: dbn.Config, batch: int, image_shape: ImageShape) -> 
 
 
 def of_wake_sleep(config: wake_sleep.Config, batch: int, image_shape: ImageShape) -> int:
-    """Of one up-down update: CD-k on top and six products for each layer below.
+    """Of one up-down update of one k: CD-k on top and six products for each layer below.
 
     Upward, downward, both predictions, and the outer products of both corrections.
     """
     sizes = (prod(image_shape), *config.hidden_sizes)
-    top = contrastive_divergence(batch, sizes[-2], sizes[-1], config.num_gibbs_steps)
+    (num_gibbs_steps,) = config.gibbs_phases or (config.num_gibbs_steps,)
+    top = contrastive_divergence(batch, sizes[-2] + config.num_classes, sizes[-1], num_gibbs_steps)
     return 6 * sum(layers(batch, *sizes[:-1])) + top
 
 

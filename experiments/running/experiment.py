@@ -69,6 +69,8 @@ class Benchmark(Generic[A]):
     `epoch_runner` in experiments/benchmarking/baselines/<library>_<experiment>.py."""
     presets: tuple[str, ...] | None = None
     """Those that are timed; None is all."""
+    settings: Callable[[A], A] = lambda args: args
+    """What is timed of a preset, some of whose settings follow from a run's data or length."""
     note: str = ""
     """A note for readers of its row."""
 

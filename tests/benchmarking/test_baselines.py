@@ -62,21 +62,82 @@ def test_rbm() -> None:
     assert change["w"] > 0.01
 
 
-def test_wake_sleep() -> None:
-    config = wake_sleep.Config(hidden_sizes=(6, 4), init_scale=300.0, learning_rate=0.1)
+SHAPES_OF_NETS = [
+    {"hidden_sizes": (6, 4)},
+    {"hidden_sizes": (7, 6, 5), "num_classes": 3, "gibbs_phases": (3,), "num_updates": 9},
+]
+"""Of up-down fine-tuning: that of the lab, and another layer, labels and a k of a program."""
+
+
+def with_labels(top: dict) -> dict:
+    """The parameters of an RBM whose label units are its last visible units."""
+    if "w_labels" not in top:
+        return top
+    return {
+        "w": jnp.concatenate([top["w"], top["w_labels"]]),
+        "b_visible": jnp.concatenate([top["b_visible"], top["b_labels"]]),
+        "b_hidden": top["b_hidden"],
+    }
+
+
+def untied(state: wake_sleep.State) -> tuple[list, list, dict]:
+    """The nets as RBMs; the biases that a direction does not have are those of the other one."""
+    both = [*zip(state.recognition, state.generative, strict=True)]
+    top = with_labels(state.top.params)
+    return [down | up for up, down in both], [up | down for up, down in both], top
+
+
+@pytest.mark.parametrize("sizes", SHAPES_OF_NETS)
+def test_wake_sleep(sizes: dict) -> None:
+    config = wake_sleep.Config(init_scale=1000.0, learning_rate=1.0, **sizes)
     learner = wake_sleep.learner(config, SHAPE)
     state = jax.jit(learner.init)(KEY)
     expected, _ = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
-    layer, top = flax_rbm.RBM(12, 6, 300.0), flax_rbm.RBM(6, 4, 300.0)
-    up, down = state.recognition[0], state.generative[0]
-    full = {"b_visible": down["b_visible"], "b_hidden": up["b_hidden"]}
-    nets = ({"params": full | up}, {"params": full | down}, {"params": state.top.params})
+    nets, nets_after = untied(state), untied(expected)
+    layers = tuple(flax_rbm.RBM(*net["w"].shape, 1000.0) for net in nets[0])
+    num_visible = layers[-1].num_hidden
+    top = flax_rbm.RBM(num_visible, config.hidden_sizes[-1], 1000.0, config.num_classes)
+    variables = (*([{"params": net} for net in nets[side]] for side in (0, 1)), {"params": nets[2]})
     update = jax.jit(flax_wake_sleep.update, static_argnums=(0, 1, 2))
-    found = update(layer, top, config, nets, rows(binary()), KEY)
-    params = [net["params"] for net in found]
-    assert_close({name: params[0][name] for name in up}, expected.recognition[0])
-    assert_close({name: params[1][name] for name in down}, expected.generative[0])
-    assert_close(params[2], expected.top.params)
+    found = update(layers, top, config, variables, rows(binary()), KEY)
+    for index, (up, down) in enumerate(zip(*found[:2], strict=True)):
+        for name in ("w", "b_hidden"):
+            assert_close(up["params"][name], nets_after[0][index][name])
+        for name in ("w", "b_visible"):
+            assert_close(down["params"][name], nets_after[1][index][name])
+    assert_close(found[2]["params"], nets_after[2])
+    assert jnp.abs(found[2]["params"]["w"] - nets[2]["w"]).max() > 0.01
+
+
+@pytest.mark.parametrize("sizes", SHAPES_OF_NETS)
+def test_wake_sleep_of_pytorch(sizes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_wake_sleep")
+    config = wake_sleep.Config(init_scale=1000.0, learning_rate=1.0, **sizes)
+    learner = wake_sleep.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
+    given, after = ([*up, *down, top] for up, down, top in map(untied, (state, expected)))
+    made: list = []
+
+    class Given(program.RBM):
+        """The RBMs in the order that the program makes them, with our parameters."""
+
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            for name, value in given[len(made)].items():
+                assert getattr(self, name).shape == value.shape
+                setattr(self, name, torch.from_numpy(np.array(value)))
+            made.append(self)
+
+    monkeypatch.setattr(program, "RBM", Given)
+    step = program.make_step(config, 12, lambda function: function)
+    step(torch.from_numpy(np.array(rows(binary()))))
+    num_below = len(config.hidden_sizes) - 1
+    for index, net in enumerate(made):
+        bias = "b_hidden" if index < num_below else "b_visible"
+        for name in ("w", bias):
+            assert_close(getattr(net, name).numpy(), np.array(after[index][name]), atol=1e-4)
 
 
 def test_vae() -> None:
@@ -210,7 +271,9 @@ def test_adam_of_both_programs_is_the_same() -> None:
     assert_close(found, ours.update(grads, ours.init(params), params)[0])
 
 
-@pytest.mark.parametrize("name", ["dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
+@pytest.mark.parametrize(
+    "name", ["dbn-lab", "wake_sleep-lab", "wake_sleep-labelled", "vae-lab", "gan-small"]
+)
 def test_epochs_run(name: str) -> None:
     """A Flax peer takes steps on bytes, as the benchmark asks it to."""
     (case,) = benchmark_cases.cases([name])

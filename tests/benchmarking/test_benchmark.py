@@ -96,7 +96,9 @@ def test_rows_have_what_they_promise(small: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("after", "peak"), [(700, 700), (500, None)])
-def test_a_peak_is_known_if_more_is_held_than_before(small: Any, monkeypatch, after, peak) -> None:
+def test_a_peak_is_known_if_more_is_held_than_before(
+    small: Any, monkeypatch: pytest.MonkeyPatch, after: int, peak: int | None
+) -> None:
     held = iter((500, after))  # a process may have held as much before the case began
     monkeypatch.setattr(benchmark_measure.run_manifest, "peak_memory", lambda: next(held))
     assert benchmark.measured_here(args("rbm-lab"))["peak_rss_bytes"] == peak

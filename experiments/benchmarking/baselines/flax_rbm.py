@@ -16,17 +16,26 @@ Step: TypeAlias = Callable[[Any, jax.Array, jax.Array], Any]
 
 
 class RBM(nn.Module):
-    """The parameters of an RBM and its conditionals; `method` chooses one."""
+    """The parameters of an RBM and its conditionals; `method` chooses one.
+
+    Label units are its last visible units; exactly one of them is on.
+    """
 
     num_visible: int
     num_hidden: int
     init_scale: float
+    num_labels: int = 0
+
+    @property
+    def num_below(self) -> int:
+        """Visible units and label units together."""
+        return self.num_visible + self.num_labels
 
     def setup(self) -> None:
         """Weights and biases."""
         normal = nn.initializers.normal(self.init_scale)
-        self.w = self.param("w", normal, (self.num_visible, self.num_hidden))
-        self.b_visible = self.param("b_visible", nn.initializers.zeros, (self.num_visible,))
+        self.w = self.param("w", normal, (self.num_below, self.num_hidden))
+        self.b_visible = self.param("b_visible", nn.initializers.zeros, (self.num_below,))
         self.b_hidden = self.param("b_hidden", nn.initializers.zeros, (self.num_hidden,))
 
     def up(self, visible: jax.Array) -> jax.Array:
@@ -37,10 +46,20 @@ class RBM(nn.Module):
         """p(v=1|h)."""
         return nn.sigmoid(hidden @ self.w.T + self.b_visible)
 
+    def draw_below(self, key: jax.Array, hidden: jax.Array) -> jax.Array:
+        """A draw of v ~ p(v|h)."""
+        if not self.num_labels:
+            return draw(key, self.down(hidden))
+        key_units, key_label = jax.random.split(key)
+        logits = hidden @ self.w.T + self.b_visible
+        units, labels = logits[:, : self.num_visible], logits[:, self.num_visible :]
+        one_hot = jax.nn.one_hot(jax.random.categorical(key_label, labels), self.num_labels)
+        return jnp.concatenate([draw(key_units, nn.sigmoid(units)), one_hot], axis=1)
+
 
 def start(model: RBM, seed: int) -> Any:
     """The variables before the first update."""
-    return model.init(jax.random.key(seed), jnp.zeros((1, model.num_visible)), method="up")
+    return model.init(jax.random.key(seed), jnp.zeros((1, model.num_below)), method="up")
 
 
 def draw(key: jax.Array, probs: jax.Array) -> jax.Array:
@@ -56,7 +75,7 @@ def learn(
     hidden_data = hidden = bound.up(data)
     for _ in range(num_gibbs_steps):
         key, key_hidden, key_visible = jax.random.split(key, 3)
-        visible = draw(key_visible, bound.down(draw(key_hidden, hidden)))
+        visible = bound.draw_below(key_visible, draw(key_hidden, hidden))
         hidden = bound.up(visible)
     gradient = {
         "w": (data.T @ hidden_data - visible.T @ hidden) / len(data),

@@ -14,11 +14,17 @@ Compile: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class RBM:
-    """Weights and biases of an RBM, and its update in place."""
+    """Weights and biases of an RBM, and its update in place.
 
-    def __init__(self, num_visible: int, num_hidden: int, init_scale: float) -> None:
-        self.w = init_scale * torch.randn(num_visible, num_hidden)
-        self.b_visible = torch.zeros(num_visible)
+    Label units are its last visible units; exactly one of them is on.
+    """
+
+    def __init__(
+        self, num_visible: int, num_hidden: int, init_scale: float, num_labels: int = 0
+    ) -> None:
+        self.w = init_scale * torch.randn(num_visible + num_labels, num_hidden)
+        self.b_visible = torch.zeros(num_visible + num_labels)
+        self.num_labels = num_labels
         self.b_hidden = torch.zeros(num_hidden)
 
     def up(self, visible: torch.Tensor) -> torch.Tensor:
@@ -29,11 +35,21 @@ class RBM:
         """p(v=1|h)."""
         return torch.sigmoid(hidden @ self.w.T + self.b_visible)
 
+    def draw_below(self, hidden: torch.Tensor) -> torch.Tensor:
+        """A draw of v ~ p(v|h)."""
+        if not self.num_labels:
+            return torch.bernoulli(self.down(hidden))
+        logits = hidden @ self.w.T + self.b_visible
+        units, labels = logits[:, : -self.num_labels], logits[:, -self.num_labels :]
+        chosen = torch.multinomial(torch.softmax(labels, 1), 1)
+        one_hot = torch.zeros_like(labels).scatter(1, chosen, 1.0)
+        return torch.cat((torch.bernoulli(torch.sigmoid(units)), one_hot), 1)
+
     def learn(self, data: torch.Tensor, num_gibbs_steps: int, rate: float) -> torch.Tensor:
         """One CD-k update; returns the visible units at the end of the chain."""
         hidden_data = hidden = self.up(data)
         for _ in range(num_gibbs_steps):
-            model = torch.bernoulli(self.down(torch.bernoulli(hidden)))
+            model = self.draw_below(torch.bernoulli(hidden))
             hidden = self.up(model)
         self.w.add_(data.T @ hidden_data - model.T @ hidden, alpha=rate / len(data))
         self.b_visible.add_((data - model).mean(0), alpha=rate)

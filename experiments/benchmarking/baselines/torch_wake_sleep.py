@@ -1,6 +1,7 @@
 """Up-down fine-tuning as one writes it in PyTorch, after appendix B of Hinton et al. 2006."""
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 
@@ -9,24 +10,33 @@ from jaxgen.models import wake_sleep
 
 
 def make_step(config: wake_sleep.Config, num_visible: int, compile_: Compile) -> Step:
-    """One update of two hidden layers, with probabilities that predict."""
-    first, second = config.hidden_sizes
-    recognition = RBM(num_visible, first, config.init_scale)
-    generative = RBM(num_visible, first, config.init_scale)
-    top = RBM(first, second, config.init_scale)
+    """One update with probabilities that predict; of label units every image has the first on."""
+    *below, top_size = (num_visible, *config.hidden_sizes)
+    recognition = [RBM(*sizes, config.init_scale) for sizes in pairwise(below)]
+    generative = [RBM(*sizes, config.init_scale) for sizes in pairwise(below)]
+    top = RBM(below[-1], top_size, config.init_scale, config.num_classes)
+    (num_gibbs_steps,) = config.gibbs_phases or (config.num_gibbs_steps,)
     rate = config.learning_rate
 
     def step(grey: torch.Tensor) -> None:
-        visible = torch.bernoulli(grey)
-        wake = torch.bernoulli(recognition.up(visible))
-        dream = top.learn(wake, config.num_gibbs_steps, rate)
-        dreamt = generative.down(dream)
-        error = visible - generative.down(wake)
-        generative.w.add_(error.T @ wake, alpha=rate / len(grey))
-        generative.b_visible.add_(error.mean(0), alpha=rate)
-        error = dream - recognition.up(dreamt)
-        recognition.w.add_(dreamt.T @ error, alpha=rate / len(grey))
-        recognition.b_hidden.add_(error.mean(0), alpha=rate)
+        wake = [torch.bernoulli(grey)]
+        for layer in recognition:
+            wake.append(torch.bernoulli(layer.up(wake[-1])))
+        labels = torch.zeros(len(grey), config.num_classes)
+        labels[:, :1] = 1.0
+        last = top.learn(torch.cat((wake[-1], labels), 1), num_gibbs_steps, rate)
+        dream = [last[:, : below[-1]]]
+        for layer in reversed(generative):
+            drawn = torch.bernoulli(dream[0]) if len(dream) > 1 else dream[0]
+            dream[0] = drawn
+            dream.insert(0, layer.down(drawn))
+        for index, (upward, downward) in enumerate(zip(recognition, generative, strict=True)):
+            error = wake[index] - downward.down(wake[index + 1])
+            downward.w.add_(error.T @ wake[index + 1], alpha=rate / len(grey))
+            downward.b_visible.add_(error.mean(0), alpha=rate)
+            error = dream[index + 1] - upward.up(dream[index])
+            upward.w.add_(dream[index].T @ error, alpha=rate / len(grey))
+            upward.b_hidden.add_(error.mean(0), alpha=rate)
 
     return compile_(step)
 
