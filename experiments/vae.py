@@ -69,7 +69,7 @@ QUICK = {
     "model": {"learning_rate": 1e-3},
 }
 EXAMPLES = {
-    "python -m experiments.vae": "the lab's VAE on MNIST: 2 to 3 minutes",
+    "python -m experiments.vae": "the lab's VAE on MNIST: 5 minutes",
     "python -m experiments.vae --quick": "the whole path on small scans: half a minute",
 }
 
