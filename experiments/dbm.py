@@ -59,7 +59,7 @@ from jaxgen.models import dbm, dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import binarize
 from jaxgen.report import figures
-from jaxgen.report.page import Section, number
+from jaxgen.report.page import Section, counted, number
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import start_from
@@ -101,10 +101,8 @@ class Args(RunArgs):
     @property
     def epochs_in_words(self) -> str:
         """Those of pretraining and those of the machine."""
-        return (
-            f"{self.pretraining_epochs} epochs of pretraining for each of two RBMs, then "
-            f"{self.epochs} of the machine"
-        )
+        before = counted(self.pretraining_epochs, "epoch")
+        return f"{before} of pretraining for each of two RBMs, then {self.epochs} of the machine"
 
 
 _PUBLISHED = dbm.Config(
@@ -136,7 +134,7 @@ QUICK = {
     "model": {"num_chains": 50},
 }
 EXAMPLES = {
-    "python -m experiments.dbm": "a small DBM on MNIST: minutes",
+    "python -m experiments.dbm": "a small DBM on MNIST: 2 minutes",
     "python -m experiments.dbm --quick": "the whole path on small scans: under a minute",
 }
 SHOWN = {

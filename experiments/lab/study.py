@@ -108,7 +108,7 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     table = tabulate(measures, study.columns, study.heading, study.digits)
     facts = {
         "command": run_manifest.command(),
-        "training": f"{args.epochs} epochs, batch {args.batch_size}, seed {args.seed} each",
+        "training": f"{args.epochs_in_words}, batch {args.batch_size}, seed {args.seed} each",
         **study.facts,
         "spread": "one seed",
     }

@@ -13,6 +13,7 @@ from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.signals import before_leaving
 from jaxgen import data
 from jaxgen.errors import DataMissingError, SettingError, require, require_positive
+from jaxgen.report.page import counted
 from jaxgen.runs.manifest import PLACE
 from jaxgen.training import steps_in_epoch
 from jaxgen.training.sharding import layout
@@ -96,7 +97,7 @@ class RunArgs:
     @property
     def epochs_in_words(self) -> str:
         """How long a run trains; an experiment of several stages names each of them."""
-        return f"{self.epochs} epochs"
+        return counted(self.epochs, "epoch")
 
     @property
     def loggers(self) -> tuple[str, ...]:

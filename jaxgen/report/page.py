@@ -143,6 +143,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of something, as in "1 epoch" and "1,000 epochs"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def markdown(table: Table) -> str:
     """A table as GitHub-flavoured markdown, with a line feed at its end."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]

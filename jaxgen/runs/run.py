@@ -109,7 +109,7 @@ class Run:
         seeds = ", ".join(str(run.seed) for run in self.seeds)
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
         if isinstance(epochs := self.settings.get("epochs"), int):
-            which += f", {shown(epochs)} epochs"
+            which += f", {shown(epochs)} epoch{'s' * (epochs != 1)}"
         name, folder = printable(self.dataset_name, 40), str(self.folder)
         if len(folder) > LONG_PATH:
             folder = f".../{self.folder.name[-LONG_PATH:]}"
@@ -120,8 +120,9 @@ class Run:
         with contextlib.suppress(Exception):  # then the line of __repr__ is shown
             first = self.seeds[0] if self.seeds else self
             epochs, batch = (self.settings.get(x) for x in ("epochs", "batch_size"))
+            passes = f"{epochs} epoch{'s' * (epochs != 1)}"
             facts: dict[str, Any] = {
-                "trained": f"{epochs} epochs in batches of {batch}, {self.train_seconds:,.0f} s",
+                "trained": f"{passes} in batches of {batch}, {self.train_seconds:,.0f} s",
                 "seed": ", ".join(str(run.seed) for run in self.seeds or (self,)),
                 "settings": _changed(self.config) or "those of the lab",
                 "folder": self.folder,

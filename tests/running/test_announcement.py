@@ -11,6 +11,7 @@ from support.terminal import Terminal
 
 from experiments import dbm, dbn, dcgan, rbm
 from experiments.running import announcement, artifacts, experiment
+from experiments.running.args import RunArgs
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.files import write_json
@@ -37,6 +38,19 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     ]
     quick = announcement.plan(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
     assert quick.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (rbm.Args(epochs=1), "1 epoch"),
+        (rbm.Args(epochs=2000), "2,000 epochs"),
+        (dbn.Args(epochs=1), "1 epoch for each layer"),
+        (dbm.Args(epochs=3, pretraining_epochs=1), "1 epoch of pretraining for each of two RBMs"),
+    ],
+)
+def test_epochs_are_counted_in_words(args: RunArgs, words: str) -> None:
+    assert args.epochs_in_words.split(", then")[0] == words
 
 
 def test_epochs_of_pretraining_are_apart(tmp_path: Path) -> None:

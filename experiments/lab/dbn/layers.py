@@ -29,7 +29,7 @@ from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
-from jaxgen.report.page import Section
+from jaxgen.report.page import Section, counted
 from jaxgen.runs.settings import printable
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
@@ -53,6 +53,11 @@ class DBNArgs(LayerArgs):
     def fixed_lengths(self) -> tuple[str, ...]:
         """Those of a layer, because the layers above stand on its last state."""
         return ("epochs",)
+
+    @property
+    def epochs_in_words(self) -> str:
+        """Those of a layer; the updates of a page are those of all layers."""
+        return f"{counted(self.epochs, 'epoch')} for each layer"
 
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""

@@ -41,7 +41,7 @@ from jaxgen.learner import task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Figure, Headline, Section, Table, number
+from jaxgen.report.page import Figure, Headline, Section, Table, counted, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.loop import Result
 
@@ -392,10 +392,10 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
         error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
     answer = [
         progress_in_words([line["test_elbo"] for line in lines if "test_elbo" in line]),
-        f"After {lines[-1]['epoch']:.0f} epochs the test ELBO is {number(measured['test_elbo'])} "
-        f"nats per image ({error}): reconstruction {number(measured['test_reconstruction'])} less "
-        f"divergence {number(measured['test_kl'])}. {measured['test_active_units']:.0f} latent "
-        "variables are active.",
+        f"After {counted(round(lines[-1]['epoch']), 'epoch')} the test ELBO is "
+        f"{number(measured['test_elbo'])} nats per image ({error}): reconstruction "
+        f"{number(measured['test_reconstruction'])} less divergence {number(measured['test_kl'])}. "
+        f"{measured['test_active_units']:.0f} latent variables are active.",
         *above_in_words(trained, [line["elbo"] for line in lines if "elbo" in line]),
     ]
     return Section(
