@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ CHILD_S = 5.0
 
 PARENT = "JAXGEN_PARENT"
 """The variable in which a child has the process that began it, and that writes for both."""
+PARENT_S = 0.5
+"""Seconds between a child's looks at whether that process is there."""
 
 _handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
@@ -85,8 +88,17 @@ def leaving_at_once(advice: str) -> Iterator[None]:
             os._exit(128 + signum)
 
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    if PARENT in os.environ:
+        threading.Thread(target=_leave_with_parent, daemon=True).start()
     with _handled(leave, *(() if ignored else (signal.SIGHUP,))):
         yield
+
+
+def _leave_with_parent() -> None:
+    """Stops this process as SIGTERM does when the one that began it is gone, killed for example."""
+    while os.environ.get(PARENT) == str(os.getppid()):
+        time.sleep(PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

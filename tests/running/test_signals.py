@@ -89,6 +89,28 @@ def test_a_child_leaves_the_line_to_its_parent() -> None:
     assert (process.returncode, err) == (143, "stopped; once\n")
 
 
+def test_a_child_leaves_after_its_parent_was_killed() -> None:
+    waits = (
+        "with signals['leaving_at_once']('again'):\n"
+        "    print(flush=True)\n    signals['time'].sleep(60)\n"
+    )
+    process = start_python(
+        "-c",
+        LOADED
+        + f"command = [sys.executable, '-c', {LOADED + waits!r}]\n"
+        + "with signals['child'](command, stdout=subprocess.PIPE) as inner:\n"
+        + "    inner.stdout.readline()\n"
+        + "    print(inner.pid, flush=True)\n"
+        + "    inner.wait()\n",
+    )
+    with process:
+        assert process.stdout
+        process.stdout.readline()
+        process.kill()
+        _, err = process.communicate(timeout=30)  # until the child has closed it, too
+    assert err == "stopped; again\n"
+
+
 class Left(BaseException):
     """In place of the end of this process."""
 
