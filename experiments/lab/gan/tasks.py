@@ -253,7 +253,7 @@ def neighbours(
         f"{looks.distance:.2g} times that of test images. `python -m experiments.compare` adds the "
         "Frechet distance, precision and recall.",
         f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
-        f"{len(of_test)} test images; where D sees larger images, test images are enlarged and "
+        f"{len(of_test):,} test images; where D sees larger images, test images are enlarged and "
         f"shrunk as the samples are. {nearer} to a training image, and {closer:.1%} of the samples "
         "do. Copies would lie near 0. During the first epoch no image is seen twice.",
     ]

@@ -165,7 +165,7 @@ def scatter(trained: TrainedVAE) -> Section:
     first, second = trained.shown
     points = np.asarray(trained.mean)[:, [first, second]]
     axes = (f"latent {first}", f"latent {second}")
-    shown = [_map(trained, "4_3", points, f"Posterior means of {len(points)} test images", axes)]
+    shown = [_map(trained, "4_3", points, f"Posterior means of {len(points):,} test images", axes)]
     kl = np.asarray(trained.use.kl)
     whole = np.asarray(trained.mean)
     answer = [
@@ -187,7 +187,7 @@ def scatter(trained: TrainedVAE) -> Section:
         from sklearn.manifold import TSNE
 
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
-        title = f"t-SNE of the posterior means of the first {num} test images"
+        title = f"t-SNE of the posterior means of the first {num:,} test images"
         shown.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
             f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "
@@ -244,7 +244,7 @@ def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
         return "The images have no labels to look for in them."
     num = min(NUM_EMBEDDED, len(points))
     return (
-        f"In {which} the nearest of {num} test images has the same label in {share:.0%} (by chance "
+        f"In {which} the nearest of {num:,} test images has the same label in {share:.0%} (by chance "
         f"{_chance_of_label(trained):.0%})."
     )
 
@@ -442,7 +442,7 @@ def progress_in_words(elbos: Sequence[float]) -> str:
         )
     if gain > ENDED:
         return (
-            f"The training has not ended: in its last quarter the test bound rose by "
+            "The test bound still rises: in the last quarter of the training by "
             f"{number(gain, 2)} nats."
         )
     return f"The test bound has settled: in the last quarter it changed by {number(gain, 2)} nats."
