@@ -244,8 +244,8 @@ def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
         return "The images have no labels to look for in them."
     num = min(NUM_EMBEDDED, len(points))
     return (
-        f"In {which} the nearest of {num:,} test images has the same label in {share:.0%} (by chance "
-        f"{_chance_of_label(trained):.0%})."
+        f"In {which} the nearest of {num:,} test images has the same label in {share:.0%} (by "
+        f"chance {_chance_of_label(trained):.0%})."
     )
 
 
