@@ -9,7 +9,6 @@ alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/
 on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
-import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +30,12 @@ from experiments.running.cli import exit_code, parse, parse_flags, typed
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
+from experiments.running.places import require_outside_images, require_outside_runs
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
 from jaxgen.data.dataset import renamed
-from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, SettingError, require
+from jaxgen.errors import MAX_SIZE, CheckpointError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import inception as inceptions
 from jaxgen.evaluation import sample_quality, suite
@@ -188,6 +188,7 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
         )
 
 
+@working("reading the runs and their data")
 def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     """The runs of all seeds, and their data set, which must be the same.
 
@@ -228,10 +229,8 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     return read, dataset
 
 
-def compare(args: Args, folders: Sequence[Path]) -> Path:
-    """Evaluates the runs and writes the comparison, returns its page."""
-    with working("reading the runs and their data"):
-        read, dataset = read_all(folders, args)
+def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
+    """Evaluates the runs on a data set and writes the comparison, returns its page."""
     size = dataset.image_shape[:2]
     sizes = {run.stored_samples().shape[1:3] for run in read}  # before what takes minutes
     inception = inceptions.load(dataset) if args.fid else None
@@ -282,34 +281,18 @@ def facts(classifier: Classifier, dataset: Dataset, args: Args) -> dict[str, str
 
 def main(args: Args) -> None:
     """Compares."""
-    _check_is_in_no_run(args.out)
-    _check_is_in_no_images(args)
+    require_outside_runs(args.out)
+    places = {"--out": args.out, "--markdown": args.markdown, "--data-dir": args.data_dir}
+    named = [run.settings.get("dataset") for run in map(runs.load, args.runs)]
+    require_outside_images([args.dataset, *named], places)
     keep_programs()
+    read = None if args.train else read_all(args.runs, args)  # before a folder is made
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / run_folder.CONFIG, settings)
-        show(f"page: {compare(args, train(args) if args.train else args.runs)}")
-
-
-def _check_is_in_no_run(folder: Path) -> None:
-    """Raises RunFolderError for a folder inside a finished run."""
-    if run := next(filter(read_summary, folder.absolute().parents), None):
-        raise RunFolderError(
-            expected="--out outside a finished run",
-            found=f"{folder} in {run}",
-            remedy="choose another --out",
-        )
-
-
-def _check_is_in_no_images(args: Args) -> None:
-    """Raises SettingError if something would be written among the images of a run."""
-    named = [run.settings.get("dataset") for run in map(runs.load, args.runs)]
-    places = {"--out": args.out, "--markdown": args.markdown, "--data-dir": args.data_dir}
-    for dataset, (flag, place) in itertools.product([args.dataset, *named], places.items()):
-        if place and isinstance(dataset, str):
-            data.check_outside(dataset, place, flag)
+        show(f"page: {compare(args, *(read or read_all(train(args), args)))}")
 
 
 def entry() -> int:

@@ -34,7 +34,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarking import flops
-from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import tasks
 from experiments.lab.drawing import (
@@ -102,7 +101,7 @@ class Args(RunArgs):
     def epochs_in_words(self) -> str:
         """Those of pretraining and those of the machine."""
         before = counted(self.pretraining_epochs, "epoch")
-        return f"{before} of pretraining for each of two RBMs, then {self.epochs} of the machine"
+        return f"{before} for each of two RBMs, then {self.epochs} of the machine"
 
 
 _PUBLISHED = dbm.Config(
@@ -143,10 +142,6 @@ SHOWN = {
     "mean_field_change": "mean-field change",
 }
 """Metrics that a reader looks at first, and what the progress line calls them."""
-NO_CHAIN = (
-    "The Gibbs chain of a deep Boltzmann machine does not run in the page, which has chains of one "
-    "pair of layers; `jaxgen.load(FOLDER).sample(key, num)` runs it in Python."
-)
 
 
 def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
@@ -262,7 +257,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     words = f"P(v=1|h1) after {config.num_sampling_steps} Gibbs steps from random units h1."
     meaning = "mean over pixels of (x - p(v=1|h1))^2, h1 drawn from mean field, x in [0, 1]"
     sections = [
-        explore.absent(NO_CHAIN),
         sample_sheet(drawing, samples, looks, words),
         rbm_tasks.filters(trained)._replace(name="W1"),
         tasks.top_filters(drawing, (lower, upper))._replace(name="W2"),

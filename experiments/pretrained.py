@@ -1,15 +1,17 @@
-"""Collects finished runs for others to load: their parameters, settings and numbers, no more.
+"""Collects runs for others to load: their parameters, settings, logs and numbers, no more.
 
     python -m experiments.pretrained runs/rbm-mnist-seed0 runs/vae-mnist-seed0
 
 makes pretrained/rbm-lab and pretrained/vae-lab, which `jaxgen.load` takes as it takes a run, and
-pretrained/README.md with a row for each. A run of the same model replaces the one that is there.
+pretrained/README.md with a row for each. A folder is named by experiment, preset and what is
+changed in it, and by its data where they are not MNIST. The same command with a newer run, of the
+same seed and data, replaces its files.
 """
 
 import re
-import shutil
+import shlex
 import sys
-import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from experiments.comparison.naming import label_of
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
 from experiments.running.experiment import find
-from jaxgen.errors import SettingError
-from jaxgen.files import make_folder, write_atomically, write_json
+from experiments.running.places import require_outside_images, require_outside_runs
+from jaxgen.errors import CheckpointError, RunFolderError, SettingError
+from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run
 from jaxgen.runs.folder import CONFIG
@@ -33,31 +36,38 @@ from jaxgen.runs.summary import LOGS, NAME, PARAMS, files_of
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
 }
-COLUMNS = ("name", "MB", "numbers on the test images", "command", "commit", "parameters")
+COLUMNS = ("name", "data", "MB", "numbers on the test images", "command", "commit", "parameters")
 PAGE = "README.md"
 FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn"})
 """Settings that are folders, or none."""
-TITLE = """# Pretrained models
-
-Each folder is a finished run without its checkpoints, samples and pages. `jaxgen.load` takes it:
+RECORDED = ("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed")
+"""What a manifest has besides the command."""
+MEASURED = (
+    *("experiment", "dataset", "preset", "seed", "epochs", "steps", "digest", "data_digest"),
+    *("image_shape", "class_names", "train_s", "metrics"),
+)
+"""What a summary has that is not of one process alone."""
+TITLE = "# Pretrained models\n"
+TEXT = """
+Each folder is a run without its checkpoints, samples and pages. `jaxgen.load` takes it:
 
 ```python no-run
 import jax
 import jaxgen
 
-images = jaxgen.load("pretrained/{name}").sample(jax.random.key(0), 16)
+images = jaxgen.load("{folder}").sample(jax.random.key(0), 16)
 ```
 
-The command of a row makes its parameters again, bit for bit on the processor that its
-`manifest.json` names; the last column has the first digits of their sha256. They are under the
-licence of the code.
+The command of a row trained it. On the processor that its `manifest.json` names it makes the same
+parameters again, bit for bit, from the same data; the last column has the first digits of their
+sha256. `python -m experiments.pretrained` makes the folders and this page from runs.
 
 """
 
 
 @dataclass(frozen=True)
 class Args:
-    """Collect finished runs for others to load."""
+    """Collect runs for others to load."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders of one seed each."""
@@ -66,80 +76,162 @@ class Args:
 
 
 def folder_name(run: Run) -> str:
-    """Experiment, preset and what is changed in it, as a name without spaces."""
-    return re.sub(r"[^\w.]+", "-", label_of(run)).strip("-")
+    """Experiment, preset or `quick`, what is changed in it, and data other than MNIST's."""
+    name = f"{run.model}-quick" if run.settings.get("quick") else label_of(run)
+    data = [] if run.dataset_name == "mnist" else [run.dataset_name]
+    return re.sub(r"[^\w.]+", "-", "-".join([name, *data])).strip("-")
 
 
-def without_places(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run without the folders of the machine it was made on."""
-    return settings | dict.fromkeys(FOLDERS & settings.keys())
+def words_of(command: object) -> list[str]:
+    """The words of a command line, without those that it needs only once; none where it is none."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # a quotation without an end
+        words = []
+    return [word for word in words if word not in ("--overwrite", "--resume")]
+
+
+def has_places(words: Sequence[str]) -> bool:
+    """Whether a command line names a file or folder by its place on a machine."""
+    parts = [part for word in words for part in word.split("=", 1)]
+    return any(part.startswith("~") or {"/", ".."} & {*Path(part).parts} for part in parts)
+
+
+def manifest_of(run: Run) -> dict[str, Any]:
+    """What is recorded of a run's origin.
+
+    Errors:
+        CheckpointError: it has no command or commit.
+        SettingError: the command names places of a machine.
+    """
+    found = read_json(run.folder / MANIFEST)
+    words = words_of(found.get("command"))
+    if not words or not isinstance(found.get("git_commit"), str):
+        raise CheckpointError(
+            expected=f"the command and the commit of the run in {run.folder / MANIFEST}",
+            found="none",
+            remedy="make the run from a checkout of the repository",
+        )
+    if has_places(words):
+        raise SettingError(
+            expected="the run of a command whose paths begin in its own folder",
+            found=shlex.join(words),
+            remedy="make the run with --out runs/NAME, for example",
+        )
+    recorded = {name: found[name] for name in RECORDED if name in found}
+    return {"command": shlex.join(words), **recorded}
+
+
+def require_own(target: Path, run: Run) -> None:
+    """Raises RunFolderError for a folder that this command did not make of such a run."""
+    there = [*target.rglob("*")] if target.is_dir() else []
+    own = {target / name for name in (CONFIG, MANIFEST, NAME, PARAMS)}
+    own |= {path for each in LOGS for log in target.glob(each) for path in (log, log.parent)}
+    if target.exists() and (not target.is_dir() or {*there} - own):
+        raise RunFolderError(
+            expected=f"{target} to hold a model that was collected, or nothing",
+            found="something else" if target.is_dir() else "a file",
+            remedy="choose another --out",
+        )
+    if there and (target / NAME).is_file():
+        earlier = read_json(target / NAME)
+        names = ("dataset", "data_digest", "seed")
+        if other := [x for x in names if earlier.get(x) != run.summary.get(x)]:
+            raise RunFolderError(
+                expected=f"{target} to hold a run with the same {other[0]}",
+                found=f"{earlier.get(other[0])}, and {run.summary.get(other[0])} is to replace it",
+                remedy="choose another --out",
+            )
+
+
+def require_own_page(page: Path) -> None:
+    """Raises RunFolderError for a page that this command did not write."""
+    if page.exists() and not (page.is_file() and page.read_bytes().startswith(TITLE.encode())):
+        raise RunFolderError(
+            expected=f"{page} to be the page of collected models, or none",
+            found="another",
+            remedy="choose another --out",
+        )
+
+
+def check(runs: Sequence[Run], out: Path) -> None:
+    """Refuses whatever cannot be collected, before anything is written.
+
+    Errors:
+        SettingError: a run has several seeds, or two have one name, or --out is among images.
+        RunFolderError: --out is in a run, or has something else in the place of a model.
+    """
+    for run in runs:
+        if run.seeds:
+            folders = ", ".join(str(each.folder) for each in run.seeds)
+            raise SettingError(
+                expected="runs of one seed", found=str(run.folder), remedy=f"name one of {folders}"
+            )
+    named = [folder_name(run) for run in runs]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise SettingError(
+            expected="runs of different models",
+            found=f"{named.count(twice[0])} of {twice[0]}",
+            remedy="name one of them, or set --out for each",
+        )
+    require_outside_runs(out / PAGE)
+    require_outside_images([run.settings.get("dataset") for run in runs], {"--out": out})
+    require_own_page(out / PAGE)
+    for name, run in zip(named, runs, strict=True):
+        require_own(out / name, run)
+        manifest_of(run)
 
 
 def collect(run: Run, out: Path) -> Path:
-    """Copies what `load` needs of a run into a folder of its own, which appears whole.
+    """Copies what `load` needs of a run into a folder of its own; its summary comes last.
 
     Errors:
-        SettingError: the run has several seeds, or its command names places of its machine.
         WriteError: the disk is full, for example.
     """
-    if run.seeds:
-        seeds = ", ".join(str(run.folder / f"seed{each.seed}") for each in run.seeds)
-        raise SettingError(
-            expected="the run of one seed", found=f"{run.folder}", remedy=f"name one of {seeds}"
-        )
-    manifest = read_json(run.folder / MANIFEST)
-    if re.search(r"(^|[\s=])[~/]", str(manifest.get("command"))):
-        raise SettingError(
-            expected="the run of a command without absolute paths",
-            found=str(manifest["command"]),
-            remedy="make the run with --out runs/NAME",
-        )
-    kept = [run.folder / PARAMS, *(path for each in LOGS for path in run.folder.glob(each))]
-    target = out / folder_name(run)
-    make_folder(out)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as name:
-        half = Path(name) / "run"
-        for path in kept:
-            copy = half / path.relative_to(run.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        write_json(half / CONFIG, without_places(read_json(run.folder / CONFIG)))
-        write_json(half / MANIFEST, manifest)
-        write_json(half / NAME, {**run.summary, "files": files_of(half)})
-        jaxgen.load(half)
-        if target.exists():
-            target.rename(Path(name) / "old")
-        half.rename(target)
+    target, name = out / folder_name(run), run.dataset_name
+    manifest, config = manifest_of(run), read_json(run.folder / CONFIG)
+    logs = [path for each in LOGS for path in run.folder.glob(each)]
+    contents = {
+        path.relative_to(run.folder): path.read_bytes() for path in (run.folder / PARAMS, *logs)
+    }
+    with writing(target):
+        (target / NAME).unlink(missing_ok=True)
+    for path, content in contents.items():
+        write_atomically(target / path, content)
+    folders = dict.fromkeys(FOLDERS & config.keys())
+    write_json(target / CONFIG, config | folders | {"dataset": name})
+    write_json(target / MANIFEST, manifest)
+    summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
+    write_json(target / NAME, summary | {"files": files_of(target)})
     return target
 
 
-def row(run: Run) -> list[str]:
+def row(run: Run, manifest: Mapping[str, Any]) -> list[str]:
     """The row of a collected run."""
-    manifest = read_json(run.folder / MANIFEST)
     shown = find(run.model).headline(run.summary["metrics"])
     numbers = ", ".join(f"{name} {number(value)}" for name, value in shown.items())
     size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
     return [
-        run.folder.name,
-        f"{size / 1e6:.1f}",
-        numbers,
-        str(manifest["command"]),
-        str(manifest["git_commit"])[:8],
-        run.digest[:8],
+        *(run.folder.name, run.dataset_name, f"{size / 1e6:.1f}", numbers),
+        *(manifest["command"], manifest["git_commit"][:8], run.digest[:8]),
     ]
 
 
 def main(args: Args) -> int:
     """Collects the runs and writes the page of all that are there."""
-    for folder in args.runs:
-        show(f"{collect(jaxgen.load(folder), args.out)}")
-    there = [jaxgen.load(path.parent) for path in sorted(args.out.glob(f"*/{NAME}"))]
-    if not there:
+    if not args.runs:
         raise SettingError(
-            expected="finished runs", found="none", remedy="name their folders, or set --out"
+            expected="the folders of runs to collect", found="none", remedy="name one or more"
         )
-    table = markdown(Table(COLUMNS, [row(run) for run in there]))
-    text = TITLE.format(name=there[0].folder.name) + table
+    runs = [jaxgen.load(folder) for folder in args.runs]
+    check(runs, args.out)
+    for run in runs:
+        show(f"{collect(run, args.out)}")
+    remove_leftovers(args.out)
+    there = [jaxgen.load(path.parent) for path in sorted(args.out.glob(f"*/{NAME}"))]
+    rows = [row(run, manifest_of(run)) for run in there if not run.seeds]
+    folder = f"{args.out.resolve().name}/{rows[0][0]}"
+    text = TITLE + TEXT.format(folder=folder) + markdown(Table(COLUMNS, rows))
     write_atomically(args.out / PAGE, text.encode())
     show(f"page: {args.out / PAGE}")
     return 0

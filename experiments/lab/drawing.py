@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lab.samples import EXPLAINED, GROUP, Looks
+from experiments.lab.samples import GROUP, Looks
 from experiments.running.seeds_page import series
 from jaxgen.data import Dataset
 from jaxgen.evaluation.sample_quality import pixel_variance
@@ -161,7 +161,7 @@ def sample_sheet(drawing: Drawing, images: np.ndarray, looks: Looks, words: str)
     return Section(
         "samples",
         "Samples",
-        [f"The samples are {looks.in_words()}.", f"{words} {EXPLAINED}"],
+        [f"The samples are {looks.in_words()}.", f"{words} {looks.rule}"],
         [drawing.save("samples", sheet, title)],
         question="What does the model draw?",
         part="pictures",
@@ -176,7 +176,7 @@ def with_samples(numbers: Sequence[Headline], looks: Looks, place: int) -> list[
     found = Headline(
         "samples' distance to training images",
         f"{looks.distance:.2g}x",
-        f"1x is that of test images; {looks.group:.0%} of the samples are alike",
+        f"1x is that of test images; {looks.group:.0%} of the samples lie near one image",
     )
     if looks.alike:
         place = 0

@@ -110,7 +110,7 @@ def of_net(
             "The Gibbs chain runs in the pages of smaller nets: the weights of this one would make "
             f"the page larger than {explorer.PAGE_BYTES / 1e6:g} MB."
         )
-        return absent(answer)
+        return _section("", answer, None)
     widget, precision = found
     chain = (
         "The chain draws h ~ p(h|v), then v ~ p(v|h). Held pixels, which are tinted, are put back "
@@ -132,11 +132,6 @@ def of_net(
         )
     question = "Run the Gibbs chain, or draw a part of an image and let it fill in the rest."
     return _section(question, words, widget)
-
-
-def absent(why: str) -> Section:
-    """The section of a page in which there is no model to move, and why."""
-    return _section("", why, None)
 
 
 def decoder_of_vae(params: vae.Params, nets: vae.Nets) -> Decoder:

@@ -26,7 +26,25 @@ many times that of test images."""
 SMOOTH = 0.5
 """Samples vary little if their pixels do so by less than this part of what test images' do."""
 
+VARIANCE = "100% is that of test images; less is less variety"
+"""The note below that number."""
+
 Verdict = Literal["alike", "off the data", "of little variety", "near the data"]
+
+
+RULES: Mapping[Verdict, str] = {
+    "alike": f"Alike are samples if more than {GROUP:.0%} of them lie nearer to one of them than "
+    "half the median distance of two test images, and twice as many as test images do; or if their "
+    f"pixels vary less than {ALIKE:.0%} as much.",
+    "off the data": f"Off the data are samples that lie over {FAR:g} times as far from the nearest "
+    "training image as test images do.",
+    "of little variety": f"Of little variety are samples whose pixels vary less than {SMOOTH:.0%} "
+    "as much as those of test images.",
+    "near the data": f"Near the data are samples at most {FAR:g} times as far from the nearest "
+    f"training image as test images, whose pixels vary at least {SMOOTH:.0%} as much.",
+}
+"""What makes samples so, the first that holds."""
+EXPLAINED = " ".join(RULES.values())
 
 
 class Looks(NamedTuple):
@@ -72,15 +90,21 @@ class Looks(NamedTuple):
             if self.variance < ALIKE:
                 return f"all alike: their pixels vary {self.variance:.1%} as much as test images'"
             words = f"alike: {self.group:.0%} of them lie near one image"
-            return words if self.distance <= FAR else f"{words}, and {self._far()}"
+            return words if self.distance <= FAR else f"{words}, and {self.far_in_words()}"
         if self.verdict == "off the data":
-            return f"off the data: {self._far()}"
+            return f"off the data: {self.far_in_words()}"
         if self.verdict == "of little variety":
             share = f"{self.variance:.0%}"
             return f"of little variety: their pixels vary {share} as much as test images'"
-        return f"near the data: {self._far()}, with {self.variance:.0%} of their variance"
+        return f"near the data: {self.far_in_words()}, with {self.variance:.0%} of their variance"
 
-    def _far(self) -> str:
+    @property
+    def rule(self) -> str:
+        """What makes samples what these are."""
+        return RULES[self.verdict]
+
+    def far_in_words(self) -> str:
+        """The distance, after "the samples lie"."""
         factor = f"{self.distance:.2g}"
         return f"{factor} times as far from the nearest training image as test images are"
 
@@ -113,12 +137,3 @@ def measure(images: np.ndarray, dataset: Dataset) -> Looks:
         group=groups[0],
         test_group=groups[1],
     )
-
-
-EXPLAINED = (
-    f"Alike: more than {GROUP:.0%} of them lie nearer to one than half the median distance of two "
-    "test images, and twice as many as test images do; or their pixels vary less than "
-    f"{ALIKE:.0%} as much. Off the data: over {FAR:g} times as far from the nearest training image "
-    f"as test images. Of little variety: their pixels vary less than {SMOOTH:.0%} as much."
-)
-"""The verdicts and their thresholds."""

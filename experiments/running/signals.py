@@ -29,6 +29,9 @@ PARENT = "JAXGEN_PARENT"
 PARENT_S = 0.5
 """Seconds between a child's looks at whether that process is there."""
 
+TWICE_S = 0.5
+"""Seconds after a request to stop in which another one is no second request."""
+
 _handlers: list[Callable[[int, Any], None]] = []
 _cleanups: list[Callable[[], None]] = []
 _leaving: list[int] = []
@@ -103,14 +106,23 @@ def _leave_with_parent() -> None:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Yields a function that returns the signal that came, or None; a second one acts at once."""
+    """Yields a function that returns the signal that came, or None; a second one acts at once.
+
+    One right behind the first is the same request: `timeout` signals a process and its group.
+    """
     received: list[int] = []
+    asked: list[float] = []
 
     def note(signum: int, _: Any) -> None:
         received.append(signum)
-        if signum in before:
-            signal.signal(signum, before[signum])
+        if signum not in before:
+            return
+        if not asked:
+            asked.append(time.monotonic())
             tell("stopping after this chunk of steps; once more to stop at once")
+        elif time.monotonic() - asked[0] > TWICE_S:
+            signal.signal(signum, before[signum])
+            signal.raise_signal(signum)
 
     with _handled(note) as before:
         yield lambda: received[0] if received else None

@@ -190,11 +190,15 @@ def draw_samples(
 def compute_in_blocks(
     function: Callable[[Array], Array], images: UInt8[np.ndarray, "num height width channels"]
 ) -> np.ndarray:
-    """Applies a function with a row for each image to blocks of `BLOCK` images."""
-    found = []
-    for start in range(0, len(images), BLOCK):
-        block = images[start : start + BLOCK]
-        padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0), (0, 0)))
+    """Applies a function with a row for each image to blocks of `BLOCK` images.
+
+    Of fewer images the block is the next power of two: a few shapes to compile for, and little to
+    compute for a few.
+    """
+    found, size = [], min(BLOCK, 1 << max(0, len(images) - 1).bit_length())
+    for start in range(0, len(images), size):
+        block = images[start : start + size]
+        padded = np.pad(block, ((0, size - len(block)), (0, 0), (0, 0), (0, 0)))
         found.append(np.asarray(function(jnp.asarray(padded)))[: len(block)])
         release(images)
     return np.concatenate(found)

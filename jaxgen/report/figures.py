@@ -491,7 +491,9 @@ def bars(
     for text in axes.get_xticklabels():
         text.set_parse_math(False)
     if any(marked):
-        axes.legend()
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.2 * (high - low))  # room for the legend above the bars
+        axes.legend(loc="upper right", ncols=2)
     called = f"{label or 'values'} of {len(values)}: {_range(values)}"
     figure.set_label(f"bars, {called}{f'; {sum(map(bool, marked))} {note}' if any(marked) else ''}")
     return figure

@@ -46,7 +46,7 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
         (rbm.Args(epochs=1), "1 epoch"),
         (rbm.Args(epochs=2000), "2,000 epochs"),
         (dbn.Args(epochs=1), "1 epoch for each layer"),
-        (dbm.Args(epochs=3, pretraining_epochs=1), "1 epoch of pretraining for each of two RBMs"),
+        (dbm.Args(epochs=3, pretraining_epochs=1), "1 epoch for each of two RBMs"),
     ],
 )
 def test_epochs_are_counted_in_words(args: RunArgs, words: str) -> None:
@@ -56,7 +56,7 @@ def test_epochs_are_counted_in_words(args: RunArgs, words: str) -> None:
 def test_epochs_of_pretraining_are_apart(tmp_path: Path) -> None:
     """In the plan of a run and on its page."""
     args = dbm.Args(epochs=7, pretraining_epochs=5)
-    words = "5 epochs of pretraining for each of two RBMs, then 7 of the machine, batch 100, "
+    words = "5 epochs for each of two RBMs, then 7 of the machine, batch 100, "
     assert f"training  {words}seed 0" in announcement.plan(dbm.EXPERIMENT, args, session(tmp_path))
     (told,) = artifacts.lead(args, session(tmp_path, (3, 4)), 34)
     assert told.endswith(f": {words}34 updates, seeds 3, 4 in one program.")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,57 +12,149 @@ from support.helpers import FIXTURES
 
 import jaxgen
 from experiments import pretrained
-from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError, WriteError
+
+MARKUP = "python -m a `b` | <script>"
 
 
 @pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
+def run(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FIXTURES / "old_run" / "rbm", tmp_path / "run"))
 
 
-def change(path: Path, **values: object) -> None:
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "collected"
+
+
+def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_collected_run_is_the_run(run_folder: Path, tmp_path: Path) -> None:
-    change(run_folder / "config.json", data_dir="/home/somebody", out="/home/somebody/run")
-    out = tmp_path / "collected"
-    assert pretrained.main(pretrained.Args((run_folder,), out)) == 0
-    (folder,) = [path for path in out.iterdir() if path.is_dir()]
-    found, run = jaxgen.load(folder), jaxgen.load(run_folder)
+def collect(*folders: Path, out: Path) -> list[Path]:
+    """The folders of models that are there then."""
+    assert pretrained.main(pretrained.Args(folders, out)) == 0
+    return sorted(path for path in out.iterdir() if path.is_dir())
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_collected_run_is_the_run(run: Path, out: Path) -> None:
+    before = contents(run)
+    (folder,) = collect(run, out=out)
+    assert contents(run) == before
+    found, given = jaxgen.load(folder), jaxgen.load(run)
     key = jax.random.key(3)
-    np.testing.assert_array_equal(found.sample(key, 4), run.sample(key, 4))
-    assert found.summary["metrics"] == run.summary["metrics"]
-    text = "".join(p.read_text() for p in folder.glob("*.json"))
-    assert "somebody" not in text
+    np.testing.assert_array_equal(found.sample(key, 4), given.sample(key, 4))
+    assert found.summary["metrics"] == given.summary["metrics"]
     names = ["config.json", "manifest.json", "metrics.jsonl", "params.safetensors", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    assert folder.name.endswith("-digits")  # data that are not those of MNIST
     page = (out / "README.md").read_text()
-    assert f'jaxgen.load("pretrained/{folder.name}")' in page
-    assert f"| {folder.name} |" in page
-    assert run.digest[:8] in page
+    assert f'jaxgen.load("collected/{folder.name}")' in page
+    assert f"| {folder.name} | digits |" in page
+    assert given.digest[:8] in page
 
 
-def test_a_run_of_the_same_model_takes_the_place_of_the_other(
-    run_folder: Path, tmp_path: Path
+def test_nothing_of_the_machine_is_collected(run: Path, out: Path) -> None:
+    change(run / "config.json", data_dir="/home/somebody", out="/home/somebody/run")
+    change(run / "manifest.json", host="somebody's", command="python -m a --overwrite --seed 3")
+    change(run / "summary.json", owner="/home/somebody")
+    (folder,) = collect(run, out=out)
+    text = "".join(path.read_text() for path in folder.glob("*.json"))
+    assert "somebody" not in text
+    assert '"command": "python -m a --seed 3"' in text
+
+
+def test_a_run_of_the_same_model_takes_the_place_of_the_other(run: Path, out: Path) -> None:
+    (folder,) = collect(run, out=out)
+    (folder / "summary.json").unlink()  # as if it had been interrupted
+    (again,) = collect(run, out=out)
+    assert jaxgen.load(again).digest == jaxgen.load(run).digest
+    assert len([*out.iterdir()]) == 2  # the model and the page
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("python -m a --out /home/x", "python -m a --data-dir=~/data", "python -m a ../b"),
+        *("python -m a '/home/x y'", 'python -m a --out="/home/x"'),
+    ],
+)
+def test_commands_with_places_of_a_machine_are_refused(command: str, run: Path, out: Path) -> None:
+    change(run / "manifest.json", command=command)
+    with pytest.raises(SettingError, match="whose paths begin in its own folder"):
+        collect(run, out=out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("values", [{"command": None}, {"git_commit": ["a"]}, {"command": "a 'b"}])
+def test_an_origin_that_is_not_known_is_refused(
+    values: dict[str, Any], run: Path, out: Path
 ) -> None:
-    out = tmp_path / "collected"
-    for _ in range(2):
-        pretrained.main(pretrained.Args((run_folder,), out))
-    assert len([*out.iterdir()]) == 2  # no folder of a half one is left
+    change(run / "manifest.json", **values)
+    with pytest.raises(CheckpointError, match="the command and the commit"):
+        collect(run, out=out)
+    assert not out.exists()
 
 
-def test_commands_with_places_of_a_machine_are_refused(run_folder: Path, tmp_path: Path) -> None:
-    for command in ("python -m experiments.rbm --out /home/x", "python -m a --data-dir=~/data"):
-        change(run_folder / "manifest.json", command=command)
-        with pytest.raises(SettingError, match="absolute"):
-            pretrained.main(pretrained.Args((run_folder,), tmp_path / "collected"))
-    assert not (tmp_path / "collected").exists()
+def test_markup_of_a_command_is_text(run: Path, out: Path) -> None:
+    change(run / "manifest.json", command=f"python -m a '{MARKUP}'")
+    collect(run, out=out)
+    assert "<script>" not in (out / "README.md").read_text()
 
 
-def test_damaged_runs_and_none_are_refused(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="finished runs"):
-        pretrained.main(pretrained.Args((), tmp_path / "collected"))
-    (run_folder / "params.safetensors").write_bytes(b"half")
-    with pytest.raises(CheckpointError):
-        pretrained.main(pretrained.Args((run_folder,), tmp_path / "collected"))
+@pytest.mark.parametrize(
+    ("damage", "kind", "words"),
+    [
+        ("a file", RunFolderError, "to hold a model that was collected"),
+        ("something else", RunFolderError, "to hold a model that was collected"),
+        ("the run itself", RunFolderError, "to hold a model that was collected"),
+        ("other data", RunFolderError, "the same data_digest"),
+        ("other seed", RunFolderError, "the same seed"),
+        ("page", RunFolderError, "to be the page of collected models"),
+        ("in a run", RunFolderError, "outside a finished run"),
+        ("twice", SettingError, "runs of different models"),
+        ("none", SettingError, "the folders of runs"),
+        ("half", CheckpointError, "a safetensors file"),
+        ("out", WriteError, "to write"),
+    ],
+)
+def test_nothing_of_anybody_is_replaced(
+    damage: str, kind: type[JaxgenError], words: str, run: Path, out: Path, tmp_path: Path
+) -> None:
+    name, folders = pretrained.folder_name(jaxgen.load(run)), [run]
+    place = out / name
+    if damage in ("a file", "something else", "page"):
+        place.mkdir(parents=True)
+        (place / "thesis.txt").write_text("mine")
+    if damage == "a file":
+        (place / "thesis.txt").unlink()
+        place.rmdir()
+        place.write_text("mine")
+    elif damage == "page":
+        shutil.rmtree(place)
+        (out / "README.md").write_text("# Mine")
+    elif damage == "the run itself":
+        run = Path(shutil.copytree(run, place))
+        folders = [run]
+    elif damage.startswith("other"):
+        collect(run, out=out)
+        key = {"other data": "data_digest", "other seed": "seed"}[damage]
+        change(place / "summary.json", **{key: 7 if key == "seed" else "0" * 64})
+    elif damage == "in a run":
+        out = run / "in"
+    elif damage == "twice":
+        folders = [run, run]
+    elif damage == "none":
+        folders = []
+    elif damage == "half":
+        (run / "params.safetensors").write_bytes(b"half")
+    elif damage == "out":
+        out.write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(kind, match=words):
+        collect(*folders, out=out)
+    assert contents(tmp_path) == before

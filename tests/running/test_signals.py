@@ -111,6 +111,25 @@ def test_a_child_leaves_after_its_parent_was_killed() -> None:
     assert err == "stopped; again\n"
 
 
+def test_two_signals_at_once_are_one_request(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As those of `timeout`, which signals a process and its group; a later one acts at once."""
+    acted: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: acted.append(number))
+    try:
+        with signals.stop_signals() as stopped:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert (stopped(), acted) == (signal.SIGTERM, [])
+            monkeypatch.setattr(signals, "TWICE_S", -1.0)
+            signal.raise_signal(signal.SIGTERM)
+            assert acted == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr().err.count("stopping after this chunk") == 1
+
+
 class Left(BaseException):
     """In place of the end of this process."""
 

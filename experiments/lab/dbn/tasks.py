@@ -24,7 +24,7 @@ from experiments.lab.drawing import (
     with_samples,
 )
 from experiments.lab.rbm.training import GenerationArgs, make_evaluator
-from experiments.lab.samples import Looks, looks_of
+from experiments.lab.samples import VARIANCE, Looks, looks_of
 from experiments.lab.study import SAME_ERROR, tabulate
 from jaxgen.data import Dataset
 from jaxgen.evaluation import sample_quality
@@ -285,7 +285,5 @@ def headline(dataset: Dataset, measures: Mapping[str, float], looks: Looks) -> l
             f"always the most frequent class: {chance:.0%}",
         )
         return with_samples([*numbers, wrong], looks, 1)
-    variance = Headline(
-        "samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike or blurred"
-    )
+    variance = Headline("variance of samples' pixels", f"{looks.variance:.0%}", VARIANCE)
     return with_samples([*numbers, variance], looks, 1)

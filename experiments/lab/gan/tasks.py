@@ -17,8 +17,9 @@ from PIL import Image
 from experiments.lab import explore
 from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet, too_short, with_samples
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
-from experiments.lab.samples import EXPLAINED, NUM_GROUPED, SMOOTH, Looks
+from experiments.lab.samples import NUM_GROUPED, SMOOTH, VARIANCE, Looks
 from experiments.lab.vae.tasks import DIFFERENCES
+from experiments.lab.walks import STILL, evenness
 from experiments.running import artifacts
 from experiments.running.console import show
 from experiments.running.progress import EARLY_EPOCHS
@@ -153,6 +154,8 @@ def changes_in_words(sheets: Mapping[int, Path]) -> str:
     moves = [float(np.sqrt(np.mean(np.square(b - a)))) / 255 for a, b in itertools.pairwise(found)]
     *_, before, last = sheets
     words = "settle" if moves[-1] < max(moves) / 2 else "still change about as much as ever"
+    if max(moves) < STILL:
+        words = "hardly change at all"
     return (
         f"The images {words}: from epoch {before} to {last} a pixel moves by "
         f"{number(moves[-1], 2)} (root mean square, of 1), and by {number(max(moves), 2)} at most "
@@ -190,7 +193,7 @@ def samples(
         )
     else:
         answer.append("A VAE's samples are set beside these with `--vae RUN`.")
-    answer.append(f"The samples are the first ones, in the order in which they came. {EXPLAINED}")
+    answer.append(f"The samples are the first ones, in the order in which they came. {looks.rule}")
     return Section(
         "5.1.1",
         "Samples",
@@ -255,7 +258,8 @@ def neighbours(
         f"Euclidean distances in [0, 1]^{tested[0].size} over {NUM_MEASURED} samples and "
         f"{len(of_test):,} test images; where D sees larger images, test images are enlarged and "
         f"shrunk as the samples are. {nearer} to a training image, and {closer:.1%} of the samples "
-        "do. Copies would lie near 0. During the first epoch no image is seen twice.",
+        "do. Copies would lie near 0. In the first epoch every training image is seen once, so "
+        "samples of that epoch are the least likely to be copies.",
     ]
     measured = {
         "sample_distance": float(distances.mean()),
@@ -310,22 +314,6 @@ def walks(trained: TrainedGAN) -> Section:
         answer,
         [trained.drawing.save("5_4_4", sheet, title)],
         question="Does the image change smoothly on the way from one code to another?",
-    )
-
-
-def evenness(images: np.ndarray) -> str:
-    """The evenness of the steps between images of walks [walks, steps, H, W, C], in words."""
-    flat = images.reshape(*images.shape[:2], -1)
-    lengths = np.linalg.norm(np.diff(flat, axis=1), axis=-1)
-    lengths = lengths[lengths.max(axis=1) > 0.0]
-    if not len(lengths):
-        return "The images do not change along any walk."
-    jump, steps = np.median(lengths.max(axis=1) / lengths.mean(axis=1)), lengths.shape[1]
-    smooth = "The walks change step by step" if jump < steps / 3 else "The walks jump"
-    return (
-        f"{smooth}. The largest of the {steps} steps in pixels is {number(float(jump), 2)} times "
-        f"the mean one (median of the {len(lengths)} walks along which images change; 1 would be "
-        f"perfectly even, {steps} a single jump)."
     )
 
 
@@ -539,7 +527,7 @@ def write(
     if short:
         sections.insert(0, too_short(short))
     numbers = [
-        Headline("samples' variance", f"{looks.variance:.0%}", "of test images'; low if alike"),
+        Headline("variance of samples' pixels", f"{looks.variance:.0%}", VARIANCE),
         *(drawn or [Headline("D(x)", number(measures["d_real"], 3), "chance is 0.5")]),
     ]
     head = with_samples(numbers, looks, 0)

@@ -32,6 +32,7 @@ from experiments.lab.vae.training import (
     monitors,
     scheduled,
 )
+from experiments.lab.walks import evenness
 from experiments.running import artifacts
 from experiments.running.console import show, turn_to
 from experiments.running.session import Session
@@ -146,7 +147,7 @@ def use_in_words(active: np.ndarray, kl: np.ndarray) -> str:
         return "All latent variables are dead: the decoder draws the same whatever the code."
     used = "All latent variables are used" if not dead else f"{dead} of {num} are dead"
     half = int((np.sort(kl)[::-1].cumsum() < kl.sum() / 2).sum()) + 1
-    return f"{used}; half of the information lies in {half} of them."
+    return f"{used}; half of the information lies in {half} of {'the others' if dead else 'them'}."
 
 
 def _mean_weights(weights: np.ndarray, active: np.ndarray) -> str:
@@ -285,7 +286,8 @@ def grids(trained: TrainedVAE) -> Section:
     of_class = ", all of one class," if trained.config.num_classes else ""
     looks = lab_samples.measure(np.concatenate(sheets), trained.drawing.dataset)
     answer = [
-        f"The images of the planes{of_class} are {looks.in_words()}.",
+        f"Over the planes{of_class} pixels vary {looks.variance:.0%} as much as over test images, "
+        f"and the images lie {looks.far_in_words()}.",
         f"Each image is decoded from the code at its place.{rest} The smaller grid covers the "
         f"posterior means of {inside:.0%} of the test images in these two variables, the larger "
         "one 99.5% of the prior.",
@@ -307,9 +309,8 @@ def walks(trained: TrainedVAE) -> Section:
     sheet = trained.images(jnp.swapaxes(lines, 0, 1).reshape(num * 10, -1), np.repeat(labels, 10))
     title = "Each row: from the code of one test image to that of the next, in equal steps"
     shown = [trained.drawing.save("walks", figures.image_sheet(sheet, columns=10), title)]
-    steps = np.linalg.norm(np.diff(sheet.reshape(num, 10, -1), axis=1), axis=-1)
     answer = [
-        walks_in_words(steps),
+        evenness(np.asarray(sheet).reshape(num, 10, *sheet.shape[1:])),
         "The first sheet decodes the codes between those of two test images.",
     ]
     if trained.config.num_classes:
@@ -333,19 +334,6 @@ def walks(trained: TrainedVAE) -> Section:
         answer,
         shown,
         question="What lies between the codes of two images, and do codes add up like words?",
-    )
-
-
-def walks_in_words(steps: np.ndarray) -> str:
-    """How even the steps [walks, steps] between the images of walks are."""
-    moving = steps[steps.max(axis=1) > 0.0]
-    if not len(moving):
-        return "The images do not change along any walk."
-    jump = float(np.median(moving.max(axis=1) / moving.mean(axis=1)))
-    smooth = "The walks change step by step" if jump < moving.shape[1] / 3 else "The walks jump"
-    return (
-        f"{smooth}: the largest of {moving.shape[1]} steps in pixels is {number(jump, 2)} times "
-        "the mean one, in the median walk."
     )
 
 

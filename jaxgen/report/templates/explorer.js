@@ -186,7 +186,10 @@ function exploreDecoder() {
   const words = make("output", {});
   const pad = make("canvas", { width: 440, height: 440, tabIndex: 0, className: "pad", role: "application" });
   const backdrop = make("canvas", { width: 440, height: 440 });
-  const hue = of => `hsl(${360 * of / classes.length} 65% 50%)`;
+  // The colours of the page's figures, as far as they go.
+  const tab10 = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
+    "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"];
+  const hue = of => classes.length > tab10.length ? `hsl(${360 * of / classes.length} 65% 50%)` : tab10[of];
   const toPad = value => 220 + 200 * value / extent;
   const coordinate = (of, k) => dot(directions[k], of) / dot(directions[k], directions[k]);
 

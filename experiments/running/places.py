@@ -1,0 +1,29 @@
+"""Where a command that reads runs may write: in none of them, and not among their images."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from jaxgen import data
+from jaxgen.errors import RunFolderError
+from jaxgen.runs.summary import read_summary
+
+
+def require_outside_runs(folder: Path) -> None:
+    """Raises RunFolderError for a folder inside a finished run."""
+    if run := next(filter(read_summary, folder.absolute().parents), None):
+        raise RunFolderError(
+            expected="--out outside a finished run",
+            found=f"{folder} in {run}",
+            remedy="choose another --out",
+        )
+
+
+def require_outside_images(datasets: Iterable[object], places: Mapping[str, Path | None]) -> None:
+    """Raises SettingError if the place of a flag lies in a folder of images.
+
+    Data sets are as runs' settings name them; what is no text is none.
+    """
+    for dataset, (flag, place) in itertools.product(datasets, places.items()):
+        if place and isinstance(dataset, str):
+            data.check_outside(dataset, place, flag)
