@@ -76,7 +76,7 @@ QUICK = {
 EXAMPLES = {
     "python -m experiments.gan": "a fully connected GAN on MNIST: 43 minutes",
     "python -m experiments.gan --epochs 100": "half as long: 21 minutes",
-    "python -m experiments.gan --preset small": "a smaller one: 8 minutes",
+    "python -m experiments.gan --preset small": "a smaller one: 10 minutes",
     "python -m experiments.gan --quick": "the whole path on small scans: half a minute",
 }
 
