@@ -350,6 +350,7 @@ def test_top_level_is_as_planned() -> None:
     folders = {line.split("/")[0] for line in done.stdout.splitlines() if "/" in line}
     assert {f for f in folders if not f.startswith(".")} <= {
         "jaxgen",
+        "pretrained",
         "experiments",
         "tests",
         "docs",
