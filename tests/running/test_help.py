@@ -102,7 +102,7 @@ def test_every_example_is_a_command_that_parses() -> None:
 def test_the_list_of_commands() -> None:
     *rows, _, foot = commands.listing().splitlines()[2:]
     found = [re.match(r"python -m experiments\.(\w+) +\S", row)[1] for row in rows]
-    tools = {"compare", "benchmark", "reproduce", "prepare"}
+    tools = {"compare", "benchmark", "reproduce", "prepare", "pretrained"}
     assert {*found} == {*experiment.names(), *tools}
     assert max(map(len, [*rows, foot])) <= 80
 
