@@ -49,6 +49,17 @@ def test_threads_are_counted_as_xla_counts_them() -> None:
     assert counts[4:] == [[3, 3], [1, 1]]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="has no /proc")
+def test_the_peak_of_memory_is_that_of_the_process_and_not_of_the_one_that_began_it() -> None:
+    inner = "from jaxgen.runs.manifest import peak_memory; print(peak_memory())"
+    outer = (
+        "import subprocess, sys\n"
+        "held = bytearray(1 << 30)\n"
+        f"subprocess.run([sys.executable, '-c', {inner!r}], check=True)\n"
+    )
+    assert 1 << 20 < int(run_python("-c", outer).stdout) < 1 << 30
+
+
 def test_two_threads_are_the_environment_of_before_and_others_are_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
