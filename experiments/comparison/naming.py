@@ -14,7 +14,8 @@ def label(experiment: Experiment[Any], args: RunArgs) -> str:
     preset = experiment.presets[args.preset]
     changed = changes(args.model, preset.model)  # type: ignore[attr-defined]
     changed |= {n: v for n, v in changes(args, preset).items() if n not in args.immaterial}
-    words = [f"{name.replace('_', ' ')} {_text(value)}" for name, value in changed.items()]
+    changed.pop("num_classes", None)  # it follows from the data, and stands behind `conditional`
+    words = [_words(name.replace("_", " "), value) for name, value in changed.items()]
     return ", ".join([f"{experiment.name}-{args.preset}", *words])
 
 
@@ -27,8 +28,11 @@ def label_of(run: Run) -> str:
     return label(*rebuild_args(run.settings, str(run.folder)))
 
 
-def _text(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _words(name: str, value: Any) -> str:
+    """A changed setting; what is on or off has no value."""
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {'-'.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def group(runs: Sequence[Run]) -> dict[str, list[Run]]:

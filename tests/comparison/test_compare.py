@@ -19,7 +19,7 @@ from support.browser import shown
 from support.helpers import SMALL_CLASSIFIER, one_line
 from support.runs import EPOCHS, Command, call, contents, only_line, read
 
-from experiments import compare, rbm
+from experiments import compare, dbn, rbm
 from experiments.comparison import measures as compare_measures
 from experiments.comparison import naming, tables
 from experiments.comparison import page as compare_page
@@ -557,6 +557,11 @@ def test_a_label_says_what_was_changed_in_a_preset(pair: tuple[Path, Path]) -> N
     falling = dataclasses.replace(lab, schedule="falling", seed=1)
     names = ["rbm-lab", "rbm-lab, schedule falling"]
     assert [naming.label(rbm.EXPERIMENT, args) for args in (lab, falling)] == names
+    model = dataclasses.replace(dbn.PRESETS["lab"].model, transposed_start=True, num_classes=3)
+    asked = dataclasses.replace(dbn.PRESETS["lab"], conditional=True, model=model)
+    assert naming.label(dbn.EXPERIMENT, asked) == "dbn-lab, transposed start, conditional"
+    off = dataclasses.replace(dbn.PRESETS["two500"], base_rates=False)
+    assert naming.label(dbn.EXPERIMENT, off) == "dbn-two500, no base rates"
     settings = [to_json(args) | {"experiment": "rbm"} for args in (lab, falling, lab)]
     made = [dataclasses.replace(run, settings=each) for each in settings]
     assert naming.group(made) == {names[0]: [made[0], made[2]], names[1]: [made[1]]}
