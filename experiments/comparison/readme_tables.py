@@ -60,7 +60,7 @@ class Cut(NamedTuple):
 _PRESET_ROWS = ("rbm-lab", "vae-lab", "dcgan-lab")
 _MODEL_ROWS = (
     *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab"),
-    *("gan-deep, epochs 100", "dcgan-lab, width 0.25"),
+    *("gan-deep, no fresh noise, epochs 100", "dcgan-lab, width 0.25"),
 )
 SPEED, COMPARE = "docs/results/speed.md", "docs/results/compare.md"
 TIMED = ("name", "images/s")
