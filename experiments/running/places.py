@@ -10,10 +10,10 @@ from jaxgen.runs.summary import read_summary
 
 
 def require_outside_runs(folder: Path) -> None:
-    """Raises RunFolderError for a folder inside a finished run."""
+    """Raises RunFolderError for a folder inside a run."""
     if run := next(filter(read_summary, folder.absolute().parents), None):
         raise RunFolderError(
-            expected="--out outside a finished run",
+            expected="--out outside a run",
             found=f"{folder} in {run}",
             remedy="choose another --out",
         )

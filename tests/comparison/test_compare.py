@@ -465,7 +465,7 @@ def test_flags_beside_quick_win(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (("--out", "RUN/compare"), 6, "expected --out outside a finished run"),
+        (("--out", "RUN/compare"), 6, "expected --out outside a run"),
         (("--out", "OUT", "--markdown", "RUN/summary.json/compare.md"), 7, "expected to write"),
         (("--out", "OUT", "--markdown", "RUN"), 7, "found Is a directory"),
         (("--out", "OUT", "--dataset", "RUN", "--markdown", "RUN/x.md"), 2, "expected --markdown"),

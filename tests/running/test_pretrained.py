@@ -115,7 +115,7 @@ def test_markup_of_a_command_is_text(run: Path, out: Path) -> None:
         ("other data", RunFolderError, "the same data_digest"),
         ("other seed", RunFolderError, "the same seed"),
         ("page", RunFolderError, "to be the page of collected models"),
-        ("in a run", RunFolderError, "outside a finished run"),
+        ("in a run", RunFolderError, "outside a run"),
         ("twice", SettingError, "runs of different models"),
         ("none", SettingError, "the folders of runs"),
         ("half", CheckpointError, "a safetensors file"),

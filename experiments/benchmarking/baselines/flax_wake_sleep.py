@@ -50,15 +50,14 @@ def update(
         if len(dream) > 1:
             dream[0] = draw(key_down, dream[0])
         dream.insert(0, net.down(dream[0]))
+    recognition, generative = [*recognition], [*generative]
     for index in range(len(layers)):
         above, below = wake[index + 1], dream[index]
         error = wake[index] - downward[index].down(above)
         gradient = {"w": error.T @ above / num, "b_visible": error.mean(0)}
-        generative = [*generative]
         generative[index] = moved(generative[index], rate, **gradient)
         error = dream[index + 1] - upward[index].up(below)
         gradient = {"w": below.T @ error / num, "b_hidden": error.mean(0)}
-        recognition = [*recognition]
         recognition[index] = moved(recognition[index], rate, **gradient)
     return recognition, generative, pair
 

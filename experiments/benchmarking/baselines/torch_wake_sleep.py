@@ -27,9 +27,9 @@ def make_step(config: wake_sleep.Config, num_visible: int, compile_: Compile) ->
         last = top.learn(torch.cat((wake[-1], labels), 1), num_gibbs_steps, rate)
         dream = [last[:, : below[-1]]]
         for layer in reversed(generative):
-            drawn = torch.bernoulli(dream[0]) if len(dream) > 1 else dream[0]
-            dream[0] = drawn
-            dream.insert(0, layer.down(drawn))
+            if len(dream) > 1:
+                dream[0] = torch.bernoulli(dream[0])
+            dream.insert(0, layer.down(dream[0]))
         for index, (upward, downward) in enumerate(zip(recognition, generative, strict=True)):
             error = wake[index] - downward.down(wake[index + 1])
             downward.w.add_(error.T @ wake[index + 1], alpha=rate / len(grey))
