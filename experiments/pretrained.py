@@ -38,7 +38,7 @@ EXAMPLES = {
 }
 COLUMNS = ("name", "data", "MB", "numbers on the test images", "command", "commit", "parameters")
 PAGE = "README.md"
-FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn"})
+FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn", "vae"})
 """Settings that are folders, or none."""
 RECORDED = ("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed")
 """What a manifest has besides the command."""
@@ -122,18 +122,22 @@ def manifest_of(run: Run) -> dict[str, Any]:
     return {"command": shlex.join(words), **recorded}
 
 
+def is_collected(folder: Path) -> bool:
+    """Whether a folder has nothing but what this command puts there."""
+    own = {folder / name for name in (CONFIG, MANIFEST, NAME, PARAMS)}
+    own |= {path for each in LOGS for log in folder.glob(each) for path in (log, log.parent)}
+    return folder.is_dir() and own >= {*folder.rglob("*")}
+
+
 def require_own(target: Path, run: Run) -> None:
     """Raises RunFolderError for a folder that this command did not make of such a run."""
-    there = [*target.rglob("*")] if target.is_dir() else []
-    own = {target / name for name in (CONFIG, MANIFEST, NAME, PARAMS)}
-    own |= {path for each in LOGS for log in target.glob(each) for path in (log, log.parent)}
-    if target.exists() and (not target.is_dir() or {*there} - own):
+    if target.exists() and not is_collected(target):
         raise RunFolderError(
             expected=f"{target} to hold a model that was collected, or nothing",
             found="something else" if target.is_dir() else "a file",
             remedy="choose another --out",
         )
-    if there and (target / NAME).is_file():
+    if (target / NAME).is_file():
         earlier = read_json(target / NAME)
         names = ("dataset", "data_digest", "seed")
         if other := [x for x in names if earlier.get(x) != run.summary.get(x)]:
@@ -228,8 +232,9 @@ def main(args: Args) -> int:
     for run in runs:
         show(f"{collect(run, args.out)}")
     remove_leftovers(args.out)
-    there = [jaxgen.load(path.parent) for path in sorted(args.out.glob(f"*/{NAME}"))]
-    rows = [row(run, manifest_of(run)) for run in there if not run.seeds]
+    there = sorted(path.parent for path in args.out.glob(f"*/{NAME}"))
+    models = [jaxgen.load(folder) for folder in there if is_collected(folder)]
+    rows = [row(model, manifest_of(model)) for model in models]
     folder = f"{args.out.resolve().name}/{rows[0][0]}"
     text = TITLE + TEXT.format(folder=folder) + markdown(Table(COLUMNS, rows))
     write_atomically(args.out / PAGE, text.encode())

@@ -109,7 +109,7 @@ class Run:
         seeds = ", ".join(str(run.seed) for run in self.seeds)
         which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
         if isinstance(epochs := self.settings.get("epochs"), int):
-            which += f", {shown(epochs)} epoch{'s' * (epochs != 1)}"
+            which += f", {_passes(epochs)}"
         name, folder = printable(self.dataset_name, 40), str(self.folder)
         if len(folder) > LONG_PATH:
             folder = f".../{self.folder.name[-LONG_PATH:]}"
@@ -120,9 +120,8 @@ class Run:
         with contextlib.suppress(Exception):  # then the line of __repr__ is shown
             first = self.seeds[0] if self.seeds else self
             epochs, batch = (self.settings.get(x) for x in ("epochs", "batch_size"))
-            passes = f"{epochs} epoch{'s' * (epochs != 1)}"
             facts: dict[str, Any] = {
-                "trained": f"{passes} in batches of {batch}, {self.train_seconds:,.0f} s",
+                "trained": f"{_passes(epochs)} in batches of {batch}, {self.train_seconds:,.0f} s",
                 "seed": ", ".join(str(run.seed) for run in self.seeds or (self,)),
                 "settings": _changed(self.config) or "those of the lab",
                 "folder": self.folder,
@@ -773,6 +772,11 @@ def _changed(config: Any) -> str:
     return ", ".join(
         f"{name} {value}" for name, value, default in values if value != default or name in sizes
     )
+
+
+def _passes(epochs: Any) -> str:
+    """Passes over the training set, as a setting has them."""
+    return f"{shown(epochs)} epoch{'s' * (epochs != 1)}"
 
 
 def _number(value: Any) -> str:

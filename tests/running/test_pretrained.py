@@ -76,6 +76,16 @@ def test_a_run_of_the_same_model_takes_the_place_of_the_other(run: Path, out: Pa
     assert len([*out.iterdir()]) == 2  # the model and the page
 
 
+def test_runs_beside_the_models_are_no_models(run: Path, tmp_path: Path) -> None:
+    change(run / "manifest.json", git_commit=None)  # which a model cannot be without
+    other = Path(shutil.copytree(FIXTURES / "old_run" / "rbm", tmp_path / "other"))
+    collect(other, out=tmp_path)
+    rows = [
+        line for line in (tmp_path / "README.md").read_text().splitlines() if "digits |" in line
+    ]
+    assert len(rows) == 1
+
+
 @pytest.mark.parametrize(
     "command",
     [
