@@ -17,9 +17,10 @@ import jax
 import numpy as np
 
 from experiments.benchmarking.cases import Case, Patience
+from jaxgen.data.dataset import Split
 from jaxgen.errors import SettingError
-from jaxgen.learner import Learner, RawImages, unlabelled
-from jaxgen.training.loop import Schedule, chunks, steps_in_epoch
+from jaxgen.learner import Learner
+from jaxgen.training.loop import Schedule, chunks, steps_in_epoch, training_set
 from jaxgen.training.program import begin, compiled
 
 logger = logging.getLogger("jaxgen")
@@ -56,6 +57,11 @@ class Baseline(NamedTuple):
     """Seconds a step of each repeat so far."""
     num_seeds: int = 1
     """Seeds that it trains together."""
+
+
+def in_classes(learner: Learner, images: np.ndarray) -> Split:
+    """The images with labels: the classes of a conditional learner in turn."""
+    return Split(images, np.arange(len(images), dtype=np.int32) % max(1, learner.num_classes))
 
 
 def take_turn(baseline: Baseline) -> None:
@@ -181,7 +187,7 @@ def release() -> None:
 
 def resident(
     learner: Learner,
-    images: RawImages,
+    images: np.ndarray,
     batch_size: int,
     turns: int,
     seeds: Sequence[int],
@@ -192,7 +198,8 @@ def resident(
     It can take so many turns.
     """
     length = steps_in_epoch(len(images), batch_size, learner.num_batches)
-    arrays = begin(learner, unlabelled(images), batch_size, seeds, devices=devices)
+    batch = training_set(learner, in_classes(learner, images))
+    arrays = begin(learner, batch, batch_size, seeds, devices=devices)
     program = compiled(learner, batch_size, arrays)
     every = Schedule(1, batch_size).log_every
     trained = chunks(program, arrays, range((turns + 1) * length), length, every)

@@ -23,6 +23,7 @@ import numpy as np
 from experiments.benchmarking import machine
 from experiments.benchmarking.baseline import (
     Baseline,
+    in_classes,
     matmul_precision,
     release,
     resident,
@@ -181,7 +182,7 @@ def measure(
     with case.rounded():
         result = fit(
             learner,
-            images,
+            in_classes(learner, images),
             Schedule(most + 1, batch_size),
             seeds,
             devices=devices,

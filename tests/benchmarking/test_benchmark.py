@@ -135,10 +135,10 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
     trained: list[bool] = []
     run = benchmark_measure.fit
 
-    def fit(learner: Any, images: Any, *rest: Any, stream: bool, **more: Any) -> Any:
-        assert isinstance(images, np.memmap)
+    def fit(learner: Any, split: Any, *rest: Any, stream: bool, **more: Any) -> Any:
+        assert isinstance(split.images, np.memmap)
         trained.append(stream)
-        return run(learner, images, *rest, stream=stream, **more)
+        return run(learner, split, *rest, stream=stream, **more)
 
     monkeypatch.setattr(benchmark_measure, "fit", fit)
     row = benchmark.measured_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
@@ -149,6 +149,15 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
     text = benchmark_pages.page([row])
     assert "time of jaxgen / resident (range)" in text
     assert "The resident program is ours with all images on the device." in text
+
+
+def test_a_conditional_learner_gets_labels(small: Any) -> None:
+    changes = {"hidden_size": 5, "batch_size": 50}
+    streamed = benchmark.measured_here(args("wake_sleep-labelled", stream=True, **changes))
+    against = benchmark.measured_here(args("wake_sleep-labelled", against="flax", **changes))
+    assert streamed["ratio_to_resident"] > 0
+    assert against["ratio_to_flax"] > 0
+    assert streamed["digest"] == against["digest"]
 
 
 def test_made_up_images_are_raw_and_no_two_alike(tmp_path: Path) -> None:
@@ -283,7 +292,9 @@ def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None
 @needs_torch
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "gan-small"])
+@pytest.mark.parametrize(
+    "name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "wake_sleep-labelled", "vae-lab", "gan-small"]
+)
 def test_against_all(small: Any, name: str) -> None:
     row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
     for peer in benchmark_cases.cases([name])[0].experiment.benchmark.baselines:
