@@ -57,6 +57,8 @@ class Learner(NamedTuple):
             it takes images of any shape.
         num_classes: classes of a conditional model; 0 where labels are ignored.
         num_batches: mini-batches that a step takes: its batch has so many times the batch size.
+        wide_vectors: whether a CPU's program of steps is compiled for the widest vectors it has,
+            which pays where random bits are drawn. The last bits of some models depend on it.
 
     Example:
         >>> learner = jaxgen.models.rbm.learner(jaxgen.models.rbm.Config(num_hidden=3))
@@ -70,6 +72,7 @@ class Learner(NamedTuple):
     image_shape: tuple[int, int, int] | None = None
     num_classes: int = 0
     num_batches: int = 1
+    wide_vectors: bool = False
 
 
 def named_key(key: PRNGKey, name: str) -> PRNGKey:

@@ -459,4 +459,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        wide_vectors=True,
     )

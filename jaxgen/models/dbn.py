@@ -412,4 +412,5 @@ def learner(
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
         num_classes=config.num_classes,
+        wide_vectors=True,
     )

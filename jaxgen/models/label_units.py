@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.learner import Labels, Metrics, PRNGKey, named_key
+from jaxgen.losses import softplus
 from jaxgen.models import rbm
 from jaxgen.models.rbm import Hidden, Visible
 from jaxgen.random import bernoulli
@@ -69,7 +70,7 @@ def free_energies(params: Params, visible: Visible) -> Float[Array, "*batch clas
     logits = rbm.hidden_logits(params, visible)
 
     def softplus_sum(weights: Array) -> Array:
-        return jnp.sum(jax.nn.softplus(logits + weights), axis=-1)
+        return jnp.sum(softplus(logits + weights), axis=-1)
 
     rest = rbm.free_energy(params, visible) + softplus_sum(jnp.zeros(()))
     sums = jax.lax.map(softplus_sum, params["w_labels"])

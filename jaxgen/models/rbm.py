@@ -47,6 +47,7 @@ from jaxgen.errors import (
 )
 from jaxgen.images import blocks, check_images, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
+from jaxgen.losses import softplus
 from jaxgen.random import Binarize, bernoulli, binarize, normal
 
 Visible: TypeAlias = Float[Array, "*batch visible"]
@@ -188,7 +189,7 @@ def _visible_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
     """The part of the energy that no hidden unit has: -a'v, or sum_i (v_i - a_i)^2 / 2."""
     if is_gaussian(params):
         return 0.5 * jnp.sum(jnp.square(visible - params["b_visible"]), axis=-1)
-    return -visible @ params["b_visible"]
+    return -(visible @ params["b_visible"])
 
 
 def hidden_logits(params: Params, visible: Visible) -> Hidden:
@@ -228,8 +229,8 @@ def free_energy(params: Params, visible: Visible) -> Float[Array, "*batch"]:
     The model's log likelihood is log p(v) = -F(v) - log Z; of Gaussian units it is the log density
     of the standardised pixels.
     """
-    softplus = jax.nn.softplus(hidden_logits(params, visible))
-    return _visible_energy(params, visible) - jnp.sum(softplus, axis=-1)
+    sums = jnp.sum(softplus(hidden_logits(params, visible)), axis=-1)
+    return _visible_energy(params, visible) - sums
 
 
 class RBM(nn.Module):
@@ -522,4 +523,5 @@ def learner(
         step=partial(step, config),
         sample=partial(sample, config, image_shape),
         image_shape=image_shape,
+        wide_vectors=True,
     )

@@ -485,4 +485,5 @@ def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
         sample=partial(sample, both),
         image_shape=image_shape,
         num_classes=config.num_classes,
+        wide_vectors=True,
     )

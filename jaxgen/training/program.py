@@ -27,6 +27,11 @@ from jaxgen.training.sharding import Layout, layout, place, sharing_batches
 from jaxgen.training.windows import Stream, Window, fits, resident, stream_of, streamed
 
 
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
+"""Compiler options of a CPU's program whose learner has `wide_vectors`. XLA's own width is 256 bits;
+a processor without 512 is compiled for as before."""
+
+
 class Arrays(NamedTuple):
     """What lies on the devices of a program, and how."""
 
@@ -158,5 +163,6 @@ def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     with jax.set_mesh(placed.mesh):
         lowered_run = run.lower(carry, data, lowered_order.out_info, keys, zero, zero, zero)
     traced = time.perf_counter()
-    functions = lowered_order.compile(), lowered_run.compile()
+    wide = learner.wide_vectors and placed.mesh.devices.flat[0].platform == "cpu"
+    functions = lowered_order.compile(), lowered_run.compile(WIDE_VECTORS if wide else None)
     return Program(*functions, traced - began, time.perf_counter() - traced)

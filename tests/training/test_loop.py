@@ -259,6 +259,22 @@ def test_each_fit_traces_and_compiles_once(stream: bool, erratic_clock: None) ->
 # ---- stop, resume
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_steps_are_compiled_for_wide_vectors_where_a_learner_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    given: list[Any] = []
+    compile_ = jax.stages.Lowered.compile
+
+    def noted(lowered: Any, options: Any = None) -> Any:
+        given.append(options)
+        return compile_(lowered, options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", noted)
+    fit(spy(3)._replace(wide_vectors=wide), numbered(6), Schedule(1, 3), (0,))
+    assert given == [None, {"xla_cpu_prefer_vector_width": 512} if wide else None]
+
+
 @pytest.mark.parametrize("which", ["spy", "rbm"])
 @pytest.mark.parametrize("seeds", [(0,), (0, 5)])
 def test_stopped_and_resumed_equals_uninterrupted(
