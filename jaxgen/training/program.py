@@ -26,10 +26,9 @@ from jaxgen.training.epoch import (
 from jaxgen.training.sharding import Layout, layout, place, sharing_batches
 from jaxgen.training.windows import Stream, Window, fits, resident, stream_of, streamed
 
-
-WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
-"""Compiler options of a CPU's program whose learner has `wide_vectors`. XLA's own width is 256 bits;
-a processor without 512 is compiled for as before."""
+WIDE_VECTORS: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
+"""Compiler options of a CPU's program whose learner has `wide_vectors`. XLA's own width is 256
+bits; a processor without 512 is compiled for as before."""
 
 
 class Arrays(NamedTuple):

@@ -272,7 +272,7 @@ def test_steps_are_compiled_for_wide_vectors_where_a_learner_asks_for_it(
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", noted)
     fit(spy(3)._replace(wide_vectors=wide), numbered(6), Schedule(1, 3), (0,))
-    assert given == [None, {"xla_cpu_prefer_vector_width": 512} if wide else None]
+    assert given == [None, {"xla_cpu_prefer_vector_width": "512"} if wide else None]
 
 
 @pytest.mark.parametrize("which", ["spy", "rbm"])
