@@ -33,6 +33,7 @@ from experiments.lab.rbm import beside, study, tasks
 from experiments.lab.rbm.training import (
     SHOWN,
     RBMArgs,
+    drawing_by_sampler,
     gaussian_rates,
     input_in_words,
     learner_for,
@@ -165,7 +166,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
     trained = tasks.TrainedRBM(args, params, measures, drawing)
-    learner = rbm.learner(config, session.image_shape)
+    learner = drawing_by_sampler(args, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
     log = metrics_log.read_lines(folder / metrics_log.NAME, result.step)

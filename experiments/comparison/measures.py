@@ -40,6 +40,8 @@ PROBED = (
 )
 """A description of the probes."""
 
+MEET = 1.0
+"""Nats; AIS and reverse AIS whose log Z lie farther apart do not meet."""
 NUM_SHOWN = 20
 """Classes in a table; files have all of them."""
 
@@ -334,7 +336,24 @@ def likelihoods_section(found: Measures) -> Section | None:
         for x in found["likelihoods"]
     ]
     columns = ["log likelihood of test images", "nats per image", "standard error", "log Z"]
-    return Section("likelihood", "Likelihood", [], (), Table(columns, rows))
+    return Section("likelihood", "Likelihood", sides(found), (), Table(columns, rows))
+
+
+def sides(found: Measures) -> list[str]:
+    """A sentence on log Z from its two sides, of a model whose log Z is estimated by annealing."""
+    annealed = [each for each in found["likelihoods"] if each["num_chains"]]
+    if not annealed:
+        return []
+    *_, last = annealed
+    meet, enough = last["log_z_gap"] <= MEET, last["effective_chains"] >= LEAST_EFFECTIVE
+    words = (
+        f"The two sides of log Z, AIS and reverse AIS, {'meet' if meet else 'do not meet'}: they "
+        f"lie {number(last['log_z_gap'], 2)} nats apart, and {number(last['effective_chains'], 3)} "
+        f"of {last['num_chains']} chains carry the estimate"
+    )
+    if not meet:
+        return [f"{words}, so the likelihood is not known to a nat."]
+    return [f"{words}." if enough else f"{words}, too few to know its error."]
 
 
 def standard_error(likelihood: Mapping[str, Any]) -> str:

@@ -12,12 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import Measures
+from experiments.comparison.measures import MEET, Measures
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.report.page import number
 
-MEET = 1.0
-"""Nats; AIS and reverse AIS whose log Z lie farther apart do not meet."""
 WEAK = 0.97
 """A classifier that reads less of the test images is a weak ruler."""
 BEST = "★"

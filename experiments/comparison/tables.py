@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import NUM_SHOWN, PIXELS, Measures, interval
+from experiments.comparison.measures import MEET, NUM_SHOWN, PIXELS, Measures, interval
 from experiments.comparison.published import Published
 from experiments.comparison.ranking import (
     ARROWS,
     BEST,
     BETTER,
-    MEET,
     Better,
     Ranked,
     Value,

@@ -1,19 +1,16 @@
 """Annealed importance sampling of an RBM's partition function, from both sides, in nats.
 
-Between an RBM without weights, whose partition function is known, and the target lie
-
-    log p*_beta(v) = (1 - beta) c'v + beta a'v + sum_j softplus(beta (b_j + v'W_j)),
-
-with the visible biases c of the first one [V]. At beta = 0 this is that RBM, with
+Between an RBM without weights, whose partition function is known, and the target lie the tempered
+RBMs p*_beta of `jaxgen.models.tempering`. At beta = 0 with visible biases c [V]
 
     log Z_0 = sum_i softplus(c_i) + H log 2,
 
-and at beta = 1 it is -F(v) of the target. Of Gaussian visible units each log p*_beta has the term
--v'v / 2 too, so that v is N((1 - beta) c + beta (a + W h), 1) given h, and
+and further log C of C label units; of Gaussian visible units
 
-    log Z_0 = sum_i (c_i^2 + log 2 pi) / 2 + H log 2;
+    log Z_0 = sum_i (c_i^2 + log 2 pi) / 2 + H log 2.
 
-at beta = 1 it is then a'a / 2 - F(v), so log Z of the target is less by a'a / 2.
+At beta = 1 log p*_beta(v) is -F(v) of the target, of Gaussian units a'a / 2 - F(v), so log Z of the
+target is less by a'a / 2.
 
 A chain goes from one to the other, one Gibbs step a temperature, and along v_1, ..., v_K gathers
 the estimate of log Z
@@ -34,10 +31,6 @@ log Z is known exactly, AIS is right then. And AIS overstates Z e^t-fold with a 
 most e^-t, by Markov's inequality. If the reverse estimate lies above, both err as they do in
 expectation, and log Z lies between.
 
-With C label units (`jaxgen.models.label_units`) a chain has a label y too. Their biases and weights
-are scaled by beta as the others are, so at beta = 0 all labels are as probable, and log Z_0 has the
-further term log C.
-
 Neal, "Annealed importance sampling", 2001; Salakhutdinov and Murray, "On the quantitative analysis
 of deep belief networks", ICML 2008, section 4.1; Burda, Grosse and Salakhutdinov, "Accurate and
 conservative estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
@@ -53,17 +46,10 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import require_whole
 from jaxgen.learner import Labels, PRNGKey, named_key
-from jaxgen.losses import LOG_TWO_PI, sigmoid, softplus
+from jaxgen.losses import LOG_TWO_PI, softplus
 from jaxgen.models import label_units
-from jaxgen.models.rbm import (
-    Params,
-    Visible,
-    draw_visible,
-    hidden_logits,
-    is_gaussian,
-    visible_logits,
-)
-from jaxgen.random import bernoulli
+from jaxgen.models.rbm import Params, Visible, draw_visible, is_gaussian
+from jaxgen.models.tempering import Below, gibbs_step, linear_of, logits_of, mean_of
 
 NUM_TEMPERATURES = 14_500
 """Steps of the published schedule."""
@@ -118,11 +104,6 @@ def _base_log_z(params: Params, base_logits: Float[Array, " visible"]) -> Float[
     return log_z + jnp.log(float(num_classes)) if num_classes else log_z
 
 
-def _mean(params: Params, logits: Visible) -> Visible:
-    """`rbm.mean_of` with the quicker sigmoid."""
-    return logits if is_gaussian(params) else sigmoid(logits)
-
-
 def _anneal(
     params: Params,
     base_logits: Float[Array, " visible"],
@@ -137,31 +118,21 @@ def _anneal(
     term of the sum comes a Gibbs step at `to`; it is reversible, so the same walk serves both
     directions.
     """
-    bias = params["b_visible"] - base_logits
 
     def anneal_step(
-        carry: tuple[Array, Labels | None, Array], at: tuple[Array, Array, Array]
-    ) -> tuple[tuple[Array, Labels | None, Array], None]:
-        visible, labels, total = carry
+        carry: tuple[Below, Array], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Below, Array], None]:
+        below, total = carry
         index, before, to = at
-        key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, index))
-        linear, chain_params = visible @ bias, params
-        if labels is not None:
-            linear = linear + params["b_labels"][labels]
-            chain_params = label_units.given(params, labels)
-        logits = hidden_logits(chain_params, visible)
+        logits, linear = logits_of(params, below), linear_of(params, base_logits, below)
         gain = jnp.sum(softplus(to * logits) - softplus(before * logits), axis=-1)
         total = total + gain + (to - before) * linear
-        hidden = bernoulli(key_hidden, sigmoid(to * logits))
-        if labels is not None:
-            group = to * label_units.label_logits(params, hidden)
-            labels = jax.random.categorical(named_key(key_visible, "labels"), group)
-        mixed = (1.0 - to) * base_logits + to * visible_logits(params, hidden)
-        return (draw_visible(params, key_visible, _mean(params, mixed)), labels, total), None
+        key_step, labelled = jax.random.fold_in(key, index), below.labels is not None
+        return (gibbs_step(params, base_logits, to, key_step, logits, labelled), total), None
 
     pairs = (jnp.arange(len(betas) - 1), jnp.asarray(betas[:-1]), jnp.asarray(betas[1:]))
-    start = (visible, labels, jnp.zeros(len(visible)))
-    (_, _, total), _ = jax.lax.scan(anneal_step, start, pairs)
+    start = (Below(visible, labels), jnp.zeros(len(visible)))
+    (_, total), _ = jax.lax.scan(anneal_step, start, pairs)
     return total
 
 
@@ -212,7 +183,7 @@ def ais(
         SettingError: chains or temperatures that are no whole number from 1 to `MAX_DRAWS`.
     """
     require_whole("num_chains", num_chains, 1, MAX_DRAWS)
-    mean = jnp.broadcast_to(_mean(params, base_logits), (num_chains, len(base_logits)))
+    mean = jnp.broadcast_to(mean_of(params, base_logits), (num_chains, len(base_logits)))
     start = draw_visible(params, named_key(key, "start"), mean)
     betas = inverse_temperatures(num_temperatures)
     labels = None

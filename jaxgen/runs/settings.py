@@ -130,6 +130,8 @@ ADDED = {
     "gibbs_phases": (),
     "falling": False,
     "num_updates": 0,
+    "sampler": "gibbs",
+    "num_temperatures": 20,
 }
 """Settings that runs of older versions lack, with the values that are as before."""
 

@@ -1,6 +1,7 @@
 """The published figures as data: each once, with where it is from."""
 
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -115,3 +116,28 @@ def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
         assert section.table is not None
         wanted = "0.3" if effective >= LEAST_EFFECTIVE else "too few effective chains"
         assert section.table.rows[0][2] == wanted
+
+
+@pytest.mark.parametrize(
+    ("effective", "gap", "said"),
+    [
+        (25.3, 0.24, "meet: they lie 0.24 nats apart, and 25.3 of 100 chains carry the estimate."),
+        (25.3, 1.0, "meet: they lie 1 nats apart, and 25.3 of 100 chains carry the estimate."),
+        (9.9, 0.4, "meet: .*9.9 of 100 chains carry the estimate, too few to know its error."),
+        (25.3, 1.01, "do not meet: .*1 nats apart, .*, so the likelihood is not known to a nat."),
+        (1.01, 5.7, "do not meet: .*5.7 nats .*1.01 of 100.*, so the likelihood is not known to a"),
+    ],
+)
+def test_a_page_has_whether_the_two_sides_meet(effective: float, gap: float, said: str) -> None:
+    exact = Likelihood("exact", -84.0, 0.3)
+    found = {"likelihoods": [x._asdict() for x in (annealed(-84.0, effective, gap), exact)]}
+    section = compare_measures.likelihoods_section(found)
+    assert section is not None
+    assert re.search(said, " ".join(section.answer))
+
+
+def test_a_page_of_bounds_without_annealing_has_no_sides() -> None:
+    bound = Likelihood("importance-weighted bound", -84.0, 0.3)
+    section = compare_measures.likelihoods_section({"likelihoods": [bound._asdict()]})
+    assert section is not None
+    assert section.answer == []

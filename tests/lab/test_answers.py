@@ -191,6 +191,15 @@ def test_chains_that_forget_and_chains_that_do_not() -> None:
     assert "still shows" in rbm_tasks.forgets(9, tenth + 0.2, single)
 
 
+def test_parallel_tempering_that_mixed_and_that_did_not() -> None:
+    assert "plain chains" not in rbm_tasks.came_through(2.5, 0.3, 1000)
+    words = rbm_tasks.came_through(0.2, 0.01, 50)
+    assert "0.2 states came from beta = 0" in words
+    assert "in 50 steps; neighbours changed places in 1% of the attempts or more" in words
+    assert "--num-temperatures" in words
+    assert "--num-sampling-steps" in rbm_tasks.came_through(0.2, 0.4, 50)
+
+
 NEAR, ALIKE, FAR = (
     Looks(1.0, 0.9, 0.05, 0.05),
     Looks(1.0, 0.3, 0.8, 0.05),

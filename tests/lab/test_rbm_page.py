@@ -207,6 +207,19 @@ def test_bare_command_falls_back_to_digits(
     assert read(tmp_path / "runs" / "rbm-digits-seed0" / "summary.json")["epochs"] == 100
 
 
+def test_samples_of_parallel_tempering_stand_beside_plain_chains(
+    digits_root: Path, tmp_path: Path
+) -> None:
+    flags = (*SMALL, "--sampler", "pt", "--num-temperatures", "3", "--epochs", "1")
+    place = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
+    assert call(*place, *flags) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Each sample is of parallel tempering: 3 chains of 10 Gibbs steps" in page
+    assert "Plain Gibbs chains of the same model" in page
+    assert "states came from beta = 0" in page
+    assert (tmp_path / "run" / "figures" / "samples_plain.png").is_file()
+
+
 def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path) -> None:
     dataset = data.load("digits", digits_root)
     args = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=4, batch_size=100)

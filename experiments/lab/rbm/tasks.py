@@ -21,11 +21,11 @@ from experiments.lab.drawing import (
 from experiments.lab.drawing import too_short as too_short_section
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
 from experiments.lab.rbm.training import RBMArgs
-from experiments.lab.samples import Looks
+from experiments.lab.samples import Looks, measure
 from jaxgen.evaluation import filters as filter_kinds
 from jaxgen.evaluation.filters import Filters, Kind
 from jaxgen.learner import task_key
-from jaxgen.models import rbm
+from jaxgen.models import rbm, tempering
 from jaxgen.random import bernoulli
 from jaxgen.report import figures
 from jaxgen.report.page import Headline, Section, Table, number
@@ -42,6 +42,11 @@ generate = jax.jit(rbm.generate, static_argnums=(3, 4))
 
 NUM_EXAMPLES = 10
 """Filters of each kind that are shown: the first ones."""
+NUM_TEMPERED = 10
+"""Sets of chains by which it is measured how well parallel tempering mixed."""
+FEW_CHANGES = 0.2
+"""Neighbours in parallel tempering that change places in a smaller part of the attempts lie too far
+apart."""
 UNSETTLED = 0.05
 """A test error that falls by more than this part in the last quarter of the epochs is no end."""
 ERROR = "mean over pixels of (x - E[v|h])^2 after one step from the input, x the image in [0, 1]"
@@ -320,17 +325,23 @@ def drawn_samples(
         short: why the training is too short for a finding, see `too_short`; empty if it is not.
     """
     config = trained.args.model
-    found = sample_sheet(
-        *(trained.drawing, samples, looks),
-        f"Each sample is the end of a chain of {config.num_sampling_steps} Gibbs steps, from units "
-        "that are on with probability 1/2.",
+    steps, temperatures = config.num_sampling_steps, trained.args.num_temperatures
+    words = (
+        f"Each sample is the end of a chain of {steps} Gibbs steps, from units that are on with "
     )
+    words += "probability 1/2."
+    if trained.args.sampler == "pt":
+        words = f"Each sample is of parallel tempering: {temperatures} chains of {steps} Gibbs "
+        words += "steps, of which the last is the model's."
+    found = [sample_sheet(trained.drawing, samples, looks, words)]
+    if trained.args.sampler == "pt":
+        found.append(plain_chains(trained, len(samples)))
     if looks.verdict == "near the data":
-        return [found]
+        return found
     if short:
-        return [found, too_short_section(short)]
+        return [*found, too_short_section(short)]
     if not beside.words:
-        return [found]
+        return found
     rule = "PCD" if config.persistent else f"CD-{config.num_gibbs_steps}"
     others = Section(
         "beside",
@@ -340,7 +351,56 @@ def drawn_samples(
         question="Why are the samples no better, and what would be?",
         part="pictures",
     )
-    return [found, others]
+    return [*found, others]
+
+
+def plain_chains(trained: TrainedRBM, num: int) -> Section:
+    """The ends of plain Gibbs chains, beside samples of parallel tempering; and how well that went.
+
+    Args:
+        trained: an RBM whose samples are of parallel tempering.
+        num: how many chains.
+    """
+    config, dataset = trained.args.model, trained.drawing.dataset
+    steps, temperatures = config.num_sampling_steps, trained.args.num_temperatures
+    key_plain, key_tempered = jax.random.split(task_key("tempering"))
+    state = rbm.from_params(config, dataset.image_shape, trained.params)
+    plain = rbm.learner(config, dataset.image_shape)
+    images = np.asarray(jax.jit(plain.sample, static_argnums=2)(state, key_plain, num))
+    tempered = jax.jit(tempering.parallel_tempering, static_argnums=(2, 3, 4))
+    found = tempered(trained.params, key_tempered, NUM_TEMPERED, steps, temperatures)
+    title = f"The ends of {num} plain Gibbs chains"
+    return Section(
+        "plain",
+        "Plain Gibbs chains of the same model",
+        [
+            "Plain chains, of as many steps and from units that are on with probability 1/2, end "
+            f"in images that are {measure(images, dataset).in_words()}.",
+            came_through(float(found.arrivals), float(found.acceptance.min()), steps),
+        ],
+        [trained.drawing.save("samples_plain", figures.image_sheet(images), title)],
+        question="What would plain Gibbs chains draw, and did parallel tempering mix?",
+        part="pictures",
+    )
+
+
+def came_through(arrivals: float, acceptance: float, steps: int) -> str:
+    """Whether parallel tempering mixed: states that came from beta = 0 to the model, per chain."""
+    words = (
+        f"In parallel tempering {arrivals:.1f} states came from beta = 0, where units are "
+        f"independent, to each sample's chain in {steps} steps; neighbours changed places in "
+        f"{acceptance:.0%} of the attempts or more."
+    )
+    if arrivals >= 1.0:
+        return words
+    lacking = "steps (`--num-sampling-steps`)"
+    if acceptance < FEW_CHANGES:
+        lacking = "temperatures (`--num-temperatures`)"
+    return (
+        f"{words} So most samples are still of the mode that their chain fell into, as those of "
+        f"plain chains are. More {lacking} may help; where they do not, a barrier lies between "
+        "modes at every temperature, and the likelihood by annealing is in doubt as well."
+    )
 
 
 def too_short(trained: TrainedRBM, epochs: Sequence[float], errors: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ The data set decides how long a falling rate falls and where the biases start.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
@@ -15,9 +16,9 @@ from jaxtyping import Array
 from experiments.lab.study import StudyArgs
 from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
-from jaxgen.errors import require, require_above_zero, require_positive
+from jaxgen.errors import is_whole, require, require_above_zero, require_positive
 from jaxgen.learner import Learner, State, task_key
-from jaxgen.models import dbn, rbm, wake_sleep
+from jaxgen.models import dbn, rbm, tempering, wake_sleep
 from jaxgen.random import Binarize
 
 
@@ -65,6 +66,17 @@ class RBMArgs(LayerArgs):
     """The flags that shape an RBM."""
 
     model: rbm.Config = field(default_factory=rbm.Config)
+    sampler: Literal["gibbs", "pt"] = "gibbs"
+    """Chains that the page's samples are drawn by: gibbs, plain ones; or pt, parallel tempering,
+    which leaves the modes that they stay in (`jaxgen.models.tempering`)."""
+    num_temperatures: int = 20
+    """Chains for each sample of parallel tempering, one per temperature."""
+
+    immaterial: ClassVar[frozenset[str]] = LayerArgs.immaterial | {"sampler", "num_temperatures"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "num_temperatures", is_whole(self.num_temperatures, 2), "2 or more")
 
 
 A = TypeVar("A", bound=LayerArgs)
@@ -134,6 +146,15 @@ def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
         return learner
     mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
     return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
+
+
+def drawing_by_sampler(args: RBMArgs, image_shape: tuple[int, int, int]) -> Learner:
+    """The RBM's learner, whose samples are drawn by the chains of `--sampler`."""
+    learner = rbm.learner(args.model, image_shape)
+    if args.sampler == "gibbs":
+        return learner
+    sample = partial(tempering.sample, args.model, args.num_temperatures, image_shape)
+    return learner._replace(sample=sample)
 
 
 def samples_so_far(learner: Learner) -> Callable[[State], np.ndarray]:
