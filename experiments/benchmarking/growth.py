@@ -28,13 +28,17 @@ from jaxgen.report import figures
 from jaxgen.report.page import number
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 BEND, LEFT = 0.25, 0.25
 LEAST = 5
 """Values among which a knee can be found."""
 WIDE = 100.0
 """Ratio of an axis's ends from which a label at every power of ten is enough."""
+APART = 0.08
+"""Least distance of two exponents beside a panel, as a part of its height."""
 
 
 class Line(NamedTuple):
@@ -200,8 +204,9 @@ def draw(rows: Rows, path: Path) -> Path:
     figure, panels = figures.panels(len(sweeps), columns)
     for name, axes in zip(sweeps, panels, strict=True):
         lines = [group for group in groups if group[0]["sweep"] == name]
+        exponents: dict[Line2D, float] = {}
         for group in lines:
-            _panel(axes, group, colours[group[0]["name"]])
+            exponents |= _panel(axes, group, colours[group[0]["name"]])
         ticks = sorted({value for group in lines for value in values_of(group)})
         ends = np.array([ticks[0], ticks[-1]], float)
         axes.plot(ends, ends / ends[0], color="#999999", linewidth=0.8, linestyle=":", zorder=0)
@@ -215,24 +220,53 @@ def draw(rows: Rows, path: Path) -> Path:
         axes.minorticks_off()
         axes.set_title(SWEEPS[name].label, loc="left")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8, handlelength=1.6)
+        _name_exponents(axes, exponents)
+    handles: dict[str, Artist] = {}
+    for axes in panels:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=len(names), frameon=False
+    )
     return figures.save(figure, path)
 
 
-def _panel(axes: "Axes", group: Rows, colour: str) -> None:
-    """A line's time, solid, and memory, dashed, with exponents in the legend and knees as rings."""
+def _panel(axes: "Axes", group: Rows, colour: str) -> "dict[Line2D, float]":
+    """A line's time, solid, and memory, dashed, with knees as rings; returns their exponents."""
     values = values_of(group)
     name = group[0]["name"].partition("-")[0].upper()
+    exponents = {}
     for measure, style in zip(MEASURES, ("-", "--"), strict=True):
         found = [measure.of(row) for row in group]
         fit = fitted(values, found) if len(values) > 1 else None
-        label = f"{name} {measure.name}" + (f", exponent {fit.exponent:.2f}" if fit else "")
+        label = f"{name} {measure.name}"
         (drawn,) = axes.plot(values, np.divide(found, found[0]), style, color=colour, label=label)
         drawn.set(linewidth=1.4, marker="o", markersize=3.5)
         drawn.set_markerfacecolor(colour if style == "-" else "white")
+        if fit:
+            exponents[drawn] = fit.exponent
         if fit and fit.knee:
             at = values.index(round(fit.knee))
             axes.plot(values[at], found[at] / found[0], "o", ms=10, mfc="none", mec=colour)
+    return exponents
+
+
+def _name_exponents(axes: "Axes", exponents: "Mapping[Line2D, float]") -> None:
+    """Puts the exponent of each line beside its end, in its colour and none over another."""
+    low, high = np.log(axes.get_ylim())
+    ends = {
+        line: (np.log(np.asarray(line.get_ydata())[-1]) - low) / (high - low) for line in exponents
+    }
+    lowest = 0.0
+    for line in sorted(ends, key=ends.__getitem__):
+        place = max(float(ends[line]), lowest)
+        lowest = place + APART
+        axes.text(
+            *(1.02, place, f"{exponents[line]:.2f}"),
+            transform=axes.transAxes,
+            color=line.get_color(),
+            va="center",
+            fontsize=8,
+        )
 
 
 def _short(value: int) -> str:
@@ -266,7 +300,8 @@ def page(rows: Rows, picture: Path, page: Path | None) -> str:
         "the values. A knee is where a broken line fits: at least five values, a bend of at least "
         f"{BEND}, at most {LEFT} of the squares left.\n\n![{alt}]({path})\n\n"
         "Both over their first value; time solid, memory dashed, in proportion dotted, knees "
-        f"ringed.\n\n## Exponents\n\n{table(lines, cells) if lines else ''}\n## Rows\n\n"
+        "ringed, the exponent beside the end of each line.\n\n"
+        f"## Exponents\n\n{table(lines, cells) if lines else ''}\n## Rows\n\n"
         f"{table(rows, columns)}"
     )
 
