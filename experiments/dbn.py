@@ -20,6 +20,7 @@ gaussian` takes it in the place of `lab`.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 
@@ -27,7 +28,7 @@ from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.lab import explore
 from experiments.lab import samples as lab_samples
-from experiments.lab.dbn import labels, layers, study, tasks
+from experiments.lab.dbn import backprop, labels, layers, study, tasks
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing, sample_sheet
 from experiments.lab.rbm.training import gaussian_rates, with_decay
@@ -37,7 +38,7 @@ from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.session import Session
 from jaxgen.data import Dataset
-from jaxgen.errors import require
+from jaxgen.errors import require, require_not_negative
 from jaxgen.learner import Learner
 from jaxgen.models import dbn
 from jaxgen.report.page import number
@@ -55,15 +56,23 @@ class Args(DBNArgs):
     as they are."""
     study: bool = False
     """Train the variants of task 2.4 as well and compare them."""
+    backprop_epochs: int = 0
+    """Train a classifier by backprop as well for so many epochs, which starts as the DBN, and the
+    same net from random weights; 0 for none."""
+
+    immaterial: ClassVar[frozenset[str]] = DBNArgs.immaterial | {"backprop_epochs"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_not_negative(self, "backprop_epochs")
         binary = not (self.study and self.model.visible == "gaussian")
         require(self, "study", binary, "off beside --visible gaussian: it turns layers upside down")
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
         super().check(dataset, folder)
+        if self.backprop_epochs:
+            backprop.require_labels(dataset.name, dataset.num_classes)
         if self.model.transposed_start:
             dbn.require_turnable((dataset.train.images[0].size, *self.model.hidden_sizes))
 
@@ -106,7 +115,11 @@ EXAMPLES = {
 
 def train(args: Args, session: Session) -> Result:
     """Trains the DBN, one layer after the other; the times are those of all layers."""
-    return layers.train_layers(with_decay(args, session.dataset), session)
+    args = with_decay(args, session.dataset)
+    result = layers.train_layers(args, session)
+    if args.backprop_epochs:
+        backprop.train(args, args.backprop_epochs, session, result.state.params)
+    return result
 
 
 def report(args: Args, session: Session, result: Result) -> Path:
@@ -118,6 +131,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["DBN"].measures
     measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
+    classifiers = backprop.results(session.folder)
+    measures |= backprop.measures(classifiers)
     error = number(measures["test_reconstruction_error"])
     show(f"test_reconstruction_error {error}; drawing the report")
     learner = dbn.learner(config, session.image_shape)
@@ -131,6 +146,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *backprop.sections(drawing, classifiers),
         *further,
         layers.layer_curves(drawing, len(params), result.step),
     ]

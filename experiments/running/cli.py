@@ -335,7 +335,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             with working(REPORTING):
                 page = seeds.report(experiment, args, session, result)
             stepped = result.step > result.first_step
-            training = "training" if stepped else "loading what was trained (no step was left)"
+            training = (
+                "training" if stepped else "before the report (no step of the model was left)"
+            )
             times = {training: trained - began, REPORTING: time.monotonic() - trained}
             show(announcement.outcome(experiment, args, session, page, times))
 

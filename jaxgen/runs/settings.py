@@ -132,6 +132,7 @@ ADDED = {
     "num_updates": 0,
     "sampler": "gibbs",
     "num_temperatures": 20,
+    "backprop_epochs": 0,
 }
 """Settings that runs of older versions lack, with the values that are as before."""
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from support.runs import assert_reads_back, call, contents, lines_of, only_line, read, said_twice
 
 from experiments import dbn, wake_sleep
+from experiments.lab.dbn import backprop as dbn_backprop
 from experiments.lab.dbn import study as dbn_study
 from experiments.running.args import RunArgs
 from jaxgen import data
@@ -370,3 +371,53 @@ def test_a_dbn_without_label_units_is_not_fine_tuned_with_them(
     assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), "--conditional") == 2
     assert "set --conditional as it was" in only_line(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+# ---- a classifier by backprop
+
+
+def test_backprop_from_the_dbn_and_from_random_weights(
+    run: Run, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Added to a finished run, whose DBN stays as it is, and found trained when resumed again."""
+    folder = tmp_path / "run"
+    shutil.copytree(stack, folder)
+    before = read(folder / "summary.json")
+    assert run(dbn, folder, "--resume", "--backprop-epochs", "40") == 0
+    summary = read(folder / "summary.json")
+    assert summary["digest"] == before["digest"]
+    greedy, random = (summary["metrics"][f"backprop_{name}_error"] for name in ("greedy", "random"))
+    assert random < 0.7 < greedy  # six epochs of the DBN are no start for 12 units with dropout
+    page = (folder / "report.html").read_text()
+    assert "Backprop from the greedy start" in page
+    assert f"wrong for {100 * greedy:.3g}% of 297 test images" in page
+    errors = [x["test_error"] for x in lines_of(folder / "backprop/greedy") if "test_error" in x]
+    assert np.mean(errors[-5:]) == pytest.approx(greedy)
+    log = contents(folder / "backprop")
+    assert run(dbn, folder, "--resume", "--backprop-epochs", "40") == 0
+    assert read(folder / "summary.json")["metrics"] == summary["metrics"]
+    assert {name: log[name] for name in log if name.endswith(".jsonl")} == {
+        name: digest
+        for name, digest in contents(folder / "backprop").items()
+        if name.endswith(".jsonl")
+    }
+    capsys.readouterr()
+    assert run(dbn, folder, "--resume", "--backprop-epochs", "50") != 0
+    only_line(capsys.readouterr().err)
+
+
+def test_backprop_needs_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    flags = ("--dataset", str(tmp_path / "images.npy"), "--backprop-epochs", "2")
+    assert call(*flags, *SMALL, "--out", str(tmp_path / "run"), experiment=dbn) == 2
+    assert "expected --backprop-epochs with images of two classes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_verdict_on_the_starts_needs_a_difference() -> None:
+    verdict = dbn_backprop.verdict
+    assert "too close to tell apart" in verdict(1.10, 1.15, 10_000)
+    assert "greedy start helps" in verdict(1.10, 1.80, 10_000)
+    assert "greedy start hurts" in verdict(1.80, 1.10, 10_000)
+    assert "too close to tell apart" in verdict(0.0, 0.0, 10_000)

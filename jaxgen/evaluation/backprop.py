@@ -1,0 +1,210 @@
+"""A classifier by backprop that starts as a DBN: what greedy training is worth to it.
+
+With h_0 = v it is, for the layers l = 1, ..., L of a DBN and a softmax on top,
+
+    h_l = sigmoid(h_{l-1} W_l + b_l),        p(y|v) = exp(h_L U_y + c_y) / sum_k exp(h_L U_k + c_k),
+
+and all of W, b, U [H, C] and c descend on the mean of -log p(y|v). Dropout sets units to 0 with
+probability p and divides the others by 1 - p, so that their mean stays; no unit is dropped from a
+net that classifies.
+
+Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation 2006,
+section 6.2, has it beside up-down fine-tuning. Bengio, Lamblin, Popovici and Larochelle, "Greedy
+layer-wise training of deep networks", NeurIPS 2006, set it beside random weights. Srivastava,
+Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
+from overfitting", JMLR 2014, for dropout.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxgen.errors import require, require_above_zero, require_positive
+from jaxgen.images import check_shape
+from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, named_key
+from jaxgen.losses import sigmoid
+from jaxgen.models import label_units, rbm
+from jaxgen.models.dbn import Layers
+from jaxgen.models.rbm import Visible
+from jaxgen.random import Binarize, bernoulli
+
+
+@dataclass(frozen=True)
+class Config:
+    """The training of the classifier."""
+
+    num_classes: int
+    """Labels are below it."""
+    num_updates: int
+    """Of the whole training."""
+    learning_rate: float = 1e-3
+    """Of Adam at the first update; it falls to 0 along a cosine."""
+    dropout: float = 0.5
+    """Probability with which a hidden unit is dropped."""
+    input_dropout: float = 0.2
+    """The same of a visible unit."""
+    binarize: Binarize = "none"
+    """How grey pixels become input of binary units in the training."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "num_classes", "num_updates")
+        require_above_zero(self, "learning_rate")
+        for name in ("dropout", "input_dropout"):
+            require(self, name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
+
+
+class Classifier(NamedTuple):
+    """The parameters."""
+
+    layers: Layers
+    """W [below, above] and b_hidden of each layer, and what Gaussian visible units have."""
+    readout: dict[str, Array]
+    """W [H, C] (U above) and b [C] (c above) of the softmax."""
+
+
+class State(NamedTuple):
+    """What the next step needs."""
+
+    params: Classifier
+    opt_state: optax.OptState
+
+
+def from_layers(config: Config, layers: Layers) -> Classifier:
+    """The classifier as the layers of a DBN begin it.
+
+    Label units of its top pair become the softmax, as p(y|h) has them, and hidden units of that
+    pair keep the mean of what the labels add to their biases. Without label units U and c are 0.
+    """
+    top, bias = layers[-1], layers[-1]["b_hidden"]
+    readout = {
+        "w": jnp.zeros((*bias.shape, config.num_classes)),
+        "b": jnp.zeros(config.num_classes),
+    }
+    if label_units.num_classes(top):
+        bias = bias + jnp.mean(top["w_labels"], axis=0)
+        readout = {"w": top["w_labels"].T, "b": top["b_labels"]}
+    kept = [{n: p[n] for n in p if n != "b_visible" and "labels" not in n} for p in layers]
+    kept[-1] = kept[-1] | {"b_hidden": bias}
+    return Classifier(tuple(kept), readout)
+
+
+def random_layers(
+    hidden_sizes: Sequence[int], num_visible: int, key: PRNGKey, pixels: rbm.Pixels | None = None
+) -> Layers:
+    """Layers of random weights, of the uniform distribution of Glorot and Bengio (2010).
+
+    Their factor of 4 for sigmoid units is in it: W is within 4 sqrt(6 / (below + above)).
+    """
+    layers: list[rbm.Params] = []
+    below = num_visible
+    for index, above in enumerate(hidden_sizes):
+        bound = 4.0 * math.sqrt(6.0 / (below + above))
+        key_layer = jax.random.fold_in(key, index)
+        w = jax.random.uniform(key_layer, (below, above), minval=-bound, maxval=bound)
+        layers.append({"w": w, "b_hidden": jnp.zeros(above)})
+        below = above
+    if pixels is not None:
+        layers[0] |= {f"pixel_{name}": jnp.asarray(x) for name, x in pixels._asdict().items()}
+    return tuple(layers)
+
+
+def _dropped(key: PRNGKey, rate: float, units: Array) -> Array:
+    """Units with dropout."""
+    if not rate:
+        return units
+    kept = bernoulli(key, jnp.full(units.shape, 1.0 - rate))
+    return units * kept / (1.0 - rate)
+
+
+def logits_of(
+    params: Classifier, visible: Visible, config: Config | None = None, key: PRNGKey | None = None
+) -> Float[Array, "batch classes"]:
+    """Log p(y|v) but for a constant; with settings and a key, of units with dropout."""
+
+    def dropped(name: str, rate: float, units: Array) -> Array:
+        return units if key is None else _dropped(named_key(key, name), rate, units)
+
+    units = visible if config is None else dropped("input", config.input_dropout, visible)
+    for index, layer in enumerate(params.layers):
+        units = sigmoid(rbm.hidden_logits(layer, units))
+        units = units if config is None else dropped(f"layer {index}", config.dropout, units)
+    return units @ params.readout["w"] + params.readout["b"]
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam, with a rate that falls to 0 along a cosine over the updates of the training."""
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_updates))
+
+
+def init(config: Config, layers: Layers) -> State:
+    """The state before the first update, with the layers of a DBN or `random_layers`."""
+    params = from_layers(config, layers)
+    return State(params, optimizer(config).init(params))
+
+
+def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+    """One update from a batch.
+
+    Metrics:
+        loss: mean -log p(y|v) with dropout, in nats;
+        train_error: share of the batch whose most probable class, with dropout, is another one.
+    """
+    key_data, key_drop = jax.random.split(key)
+    visible = rbm.to_visible(state.params.layers[0], key_data, batch.images, config.binarize)
+
+    def loss_of(params: Classifier) -> tuple[Array, Array]:
+        logits = logits_of(params, visible, config, key_drop)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.mean(losses), jnp.mean(logits.argmax(axis=-1) != batch.labels, dtype=jnp.float32)
+
+    (loss, error), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = optimizer(config).update(grads, state.opt_state)
+    params = optax.apply_updates(state.params, updates)
+    return State(params, opt_state), {"loss": loss, "train_error": error}
+
+
+def sample(*_: Any) -> NoReturn:
+    """A classifier draws no images.
+
+    Errors:
+        TypeError: always.
+    """
+    raise TypeError("a classifier has no samples")
+
+
+def learner(
+    config: Config,
+    image_shape: tuple[int, int, int],
+    hidden_sizes: Sequence[int],
+    pixels: rbm.Pixels | None = None,
+) -> Learner:
+    """The training from random weights; as a DBN, with ``fit(..., state=init(config, layers))``.
+
+    Args:
+        config: the settings.
+        image_shape: [H, W, C] of the images.
+        hidden_sizes: hidden units of each layer, the lowest first.
+        pixels: what input is standardised by, as Gaussian visible units have it; None for none.
+
+    Example:
+        >>> from jaxgen.evaluation import backprop
+        >>> config = backprop.Config(num_classes=10, num_updates=1000)
+        >>> state = backprop.learner(config, (28, 28, 1), (500, 200)).init(jax.random.key(0))
+        >>> state.params.readout["w"].shape
+        (200, 10)
+    """
+    num_visible = math.prod(check_shape(image_shape))
+    return Learner(
+        init=lambda key: init(config, random_layers(hidden_sizes, num_visible, key, pixels)),
+        step=partial(step, config),
+        sample=sample,
+        image_shape=image_shape,
+        num_classes=config.num_classes,
+    )
