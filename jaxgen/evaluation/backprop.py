@@ -46,9 +46,9 @@ class Config:
     """Of the whole training."""
     learning_rate: float = 1e-3
     """Of Adam at the first update; it falls to 0 along a cosine."""
-    dropout: float = 0.5
+    dropout: float = 0.2
     """Probability with which a hidden unit is dropped."""
-    input_dropout: float = 0.2
+    input_dropout: float = 0.1
     """The same of a visible unit."""
     binarize: Binarize = "none"
     """How grey pixels become input of binary units in the training."""
