@@ -1,6 +1,7 @@
 """A classifier by backprop that starts as the trained DBN, and the same net from random weights."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import metrics_log
 from jaxgen.training.seeds import start_from
+
+logger = logging.getLogger("jaxgen")
 
 STARTS = {"greedy": "the DBN", "random": "random weights"}
 """Folders of the two trainings, in `FOLDER`, and where each begins."""
@@ -70,7 +73,8 @@ def train(args: DBNArgs, num_epochs: int, session: Session, layers: Layers) -> N
         del key  # nothing is drawn
         return backprop.init(config, layers)
 
-    for start in STARTS:
+    for start, words in STARTS.items():
+        logger.info("a classifier by backprop, from %s", words)
         state = start_from(from_dbn, session.seeds, layers) if start == "greedy" else None
         train_in_session(
             args,
