@@ -46,6 +46,16 @@ def test_the_library_imports_without_jax() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_commands_start_without_what_their_ends_need() -> None:
+    """Modules that take a tenth of a second or more to import: for probes, figures, raw data."""
+    late = ["sklearn", "scipy.stats", "scipy.spatial", "scipy.ndimage", "matplotlib", TFDS]
+    names = [path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")]
+    imports = "; ".join(f"import experiments.{name}" for name in names)
+    done = run_python("-c", f"import sys; {imports}; print(*{{*sys.modules}} & {{*{late}}})")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("command", ["rbm", "compare", "prepare"])
 def test_an_experiment_without_the_extra_says_what_to_type(command: str) -> None:
     code = f"import runpy; runpy.run_module('experiments.{command}', run_name='__main__')"

@@ -20,8 +20,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import label
-from scipy.spatial.distance import pdist
 
 from jaxgen.errors import SettingError
 
@@ -59,6 +57,8 @@ def core_sizes(energy: Float[np.ndarray, "num pixels"]) -> Int[np.ndarray, " num
 
 def elongation(piece: Bool[np.ndarray, "height width"]) -> float:
     """Length squared over area: pi l^2 / (4 n) of a piece of n pixels, see above."""
+    from scipy.spatial.distance import pdist  # a command starts sooner without it
+
     places = np.argwhere(piece)
     longest = float(pdist(places).max(initial=0.0)) + 1.0
     return float(np.pi * longest**2 / (4 * len(places)))
@@ -125,6 +125,8 @@ def _is_noise(
 
 def _kind_of_core(energy: np.ndarray, core: np.ndarray) -> Kind:
     """The kind of a filter whose core is small."""
+    from scipy.ndimage import label  # a command starts sooner without it
+
     pieces, num = label(energy >= LINK * energy[core].min(), np.ones((3, 3)))
     held = np.bincount(pieces[core], energy[core], num + 1)
     if held.max() < ONE * held.sum():

@@ -22,8 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, UInt8
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 
 from jaxgen.data import Dataset
 from jaxgen.errors import MAX_SIZE, SettingError, is_whole
@@ -258,6 +256,9 @@ def mlp_probe(
         SettingError: fewer than 5 labels, or more than there are; one below 0; or features that
             are not finite, or not the same for both.
     """
+    from sklearn.exceptions import ConvergenceWarning  # half a second, of commands without probes
+    from sklearn.neural_network import MLPClassifier
+
     rows, targets = _given(train, test, num_labels, rng, MAX_SIZE)
     mean, scale = _standards(rows)
     mlp = MLPClassifier(

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
-from scipy.spatial.distance import cdist, pdist
 
 from jaxgen.errors import SettingError
 from jaxgen.images import check_images, in_unit_range
@@ -124,6 +123,8 @@ def largest_group(
         SettingError: images are neither in [0, 1] nor raw, of another shape than the real ones, or
             fewer than two.
     """
+    from scipy.spatial.distance import cdist, pdist  # a command starts sooner without it
+
     found, reference = (in_unit_range(each) for each in (images, real))
     if min(len(found), len(reference)) < 2 or found.shape[1:] != reference.shape[1:]:
         raise SettingError(
