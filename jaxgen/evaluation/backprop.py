@@ -16,7 +16,7 @@ from overfitting", JMLR 2014, for dropout.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import require, require_above_zero, require_positive
 from jaxgen.images import check_shape
-from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, named_key
+from jaxgen.learner import Batch, Learner, Metrics, PRNGKey
 from jaxgen.losses import sigmoid
 from jaxgen.models import label_units, rbm
 from jaxgen.models.dbn import Layers
@@ -115,26 +115,24 @@ def random_layers(
     return tuple(layers)
 
 
-def _dropped(key: PRNGKey, rate: float, units: Array) -> Array:
-    """Units with dropout."""
+def dropped(config: Config, key: PRNGKey, layer: int, units: Array) -> Array:
+    """The units of a layer with dropout; layer 0 are the visible ones."""
+    rate = config.dropout if layer else config.input_dropout
     if not rate:
         return units
-    kept = bernoulli(key, jnp.full(units.shape, 1.0 - rate))
+    kept = bernoulli(jax.random.fold_in(key, layer), jnp.full(units.shape, 1.0 - rate))
     return units * kept / (1.0 - rate)
 
 
 def logits_of(
-    params: Classifier, visible: Visible, config: Config | None = None, key: PRNGKey | None = None
+    params: Classifier,
+    visible: Visible,
+    dropout: Callable[[int, Array], Array] = lambda _, units: units,
 ) -> Float[Array, "batch classes"]:
-    """Log p(y|v) but for a constant; with settings and a key, of units with dropout."""
-
-    def dropped(name: str, rate: float, units: Array) -> Array:
-        return units if key is None else _dropped(named_key(key, name), rate, units)
-
-    units = visible if config is None else dropped("input", config.input_dropout, visible)
-    for index, layer in enumerate(params.layers):
-        units = sigmoid(rbm.hidden_logits(layer, units))
-        units = units if config is None else dropped(f"layer {index}", config.dropout, units)
+    """Log p(y|v) but for a constant; `dropout` is applied to the units of every layer."""
+    units = dropout(0, visible)
+    for below, layer in enumerate(params.layers):
+        units = dropout(below + 1, sigmoid(rbm.hidden_logits(layer, units)))
     return units @ params.readout["w"] + params.readout["b"]
 
 
@@ -160,7 +158,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     visible = rbm.to_visible(state.params.layers[0], key_data, batch.images, config.binarize)
 
     def loss_of(params: Classifier) -> tuple[Array, Array]:
-        logits = logits_of(params, visible, config, key_drop)
+        logits = logits_of(params, visible, partial(dropped, config, key_drop))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses), jnp.mean(logits.argmax(axis=-1) != batch.labels, dtype=jnp.float32)
 

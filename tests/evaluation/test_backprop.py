@@ -1,5 +1,6 @@
 """The classifier by backprop against a net in NumPy, its gradient against finite differences."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def a_batch(num: int = 20) -> Batch:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (num, *SHAPE)).astype(np.uint8)
     return Batch(jnp.asarray(images), jnp.asarray(rng.integers(0, 3, num), jnp.int32))
+
+
+def logits_with(
+    params: backprop.Classifier, visible: Any, config: backprop.Config, seed: int
+) -> jax.Array:
+    """Logits of units with dropout."""
+    dropout = partial(backprop.dropped, config, jax.random.key(seed))
+    return backprop.logits_of(params, visible, dropout)
 
 
 def test_logits_are_those_of_the_formula() -> None:
@@ -124,7 +133,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     readout = {"w": np.eye(400), "b": np.zeros(400)}
     params = backprop.Classifier((float32(layers[0]),), float32(readout))
     config = backprop.Config(num_classes=400, num_updates=1, dropout=0.25)
-    logits = np.asarray(backprop.logits_of(params, jnp.ones((500, 5)), config, jax.random.key(3)))
+    logits = np.asarray(logits_with(params, jnp.ones((500, 5)), config, 3))
     unit, num = special.expit(0.7), logits.size
     assert abs((logits == 0).mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / num)
     np.testing.assert_allclose(logits[logits != 0], unit / 0.75, rtol=1e-5)
@@ -137,7 +146,7 @@ def test_input_is_dropped_at_its_own_rate() -> None:
         float32({"w": np.eye(300), "b": np.zeros(300)}),
     )
     config = backprop.Config(num_classes=300, num_updates=1, dropout=0.0, input_dropout=0.1)
-    on = backprop.logits_of(params, jnp.ones((400, 300)), config, jax.random.key(4)) > 0.5
+    on = logits_with(params, jnp.ones((400, 300)), config, 4) > 0.5
     assert abs(float(jnp.mean(on)) - 0.9) < 4 * np.sqrt(0.09 / on.size)
 
 
@@ -145,9 +154,7 @@ def test_a_net_that_classifies_drops_nothing() -> None:
     params, visible = a_classifier(), jnp.ones((3, 5))
     once, again = (backprop.logits_of(params, visible) for _ in range(2))
     np.testing.assert_array_equal(once, again)
-    dropped = [
-        backprop.logits_of(params, visible, CONFIG, jax.random.key(seed)) for seed in (5, 5, 6)
-    ]
+    dropped = [logits_with(params, visible, CONFIG, seed) for seed in (5, 5, 6)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert not np.allclose(dropped[0], dropped[2])
 
