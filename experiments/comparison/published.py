@@ -64,6 +64,7 @@ _MNIST = (
     ),
     Published(f"{_VAE}1", -86.76, _WEIGHTED, _BURDA, ("vae-burda",)),
     Published(f"{_VAE}50", -86.35, _WEIGHTED, _BURDA),
+    Published("IWAE, 784-200-200-50, tanh, k = 5", -85.54, _WEIGHTED, _BURDA),
     Published("IWAE, 784-200-200-50, tanh, k = 50", -84.78, _WEIGHTED, _BURDA),
     Published("DBN", 138.0, _PARZEN, _GOODFELLOW, measure="parzen"),
     Published("GAN", 225.0, _PARZEN, _GOODFELLOW, measure="parzen"),
