@@ -325,15 +325,7 @@ def drawn_samples(
         short: why the training is too short for a finding, see `too_short`; empty if it is not.
     """
     config = trained.args.model
-    steps, temperatures = config.num_sampling_steps, trained.args.num_temperatures
-    words = (
-        f"Each sample is the end of a chain of {steps} Gibbs steps, from units that are on with "
-    )
-    words += "probability 1/2."
-    if trained.args.sampler == "pt":
-        words = f"Each sample is of parallel tempering: {temperatures} chains of {steps} Gibbs "
-        words += "steps, of which the last is the model's."
-    found = [sample_sheet(trained.drawing, samples, looks, words)]
+    found = [sample_sheet(trained.drawing, samples, looks, how_drawn(trained.args))]
     if trained.args.sampler == "pt":
         found.append(plain_chains(trained, len(samples)))
     if looks.verdict == "near the data":
@@ -352,6 +344,20 @@ def drawn_samples(
         part="pictures",
     )
     return [*found, others]
+
+
+def how_drawn(args: RBMArgs) -> str:
+    """The chains that the samples are the ends of."""
+    steps = args.model.num_sampling_steps
+    if args.sampler == "pt":
+        return (
+            f"Each sample is of parallel tempering: {args.num_temperatures} chains of {steps} "
+            "Gibbs steps, of which the last is the model's."
+        )
+    return (
+        f"Each sample is the end of a chain of {steps} Gibbs steps, from units that are on with "
+        "probability 1/2."
+    )
 
 
 def plain_chains(trained: TrainedRBM, num: int) -> Section:
