@@ -70,8 +70,13 @@ class Args(RBMArgs):
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
 
 
-_CD25 = rbm.Config(
-    num_hidden=500, num_gibbs_steps=25, learning_rate=0.05, weight_decay=1e-4, init_scale=0.01
+_CD25 = rbm.Config(  # rate, momentum and weight cost as in the authors' own program, rbm.m
+    num_hidden=500,
+    num_gibbs_steps=25,
+    learning_rate=0.05,
+    momentum=0.9,
+    weight_decay=1e-3,
+    init_scale=0.01,
 )
 _PCD500 = rbm.Config(
     num_hidden=500, learning_rate=0.05, persistent=True, centred=True, init_scale=0.01
