@@ -71,8 +71,7 @@ class Args(DBNArgs):
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses sizes of layers that cannot start as the one below turned upside down."""
         super().check(dataset, folder)
-        if self.backprop_epochs:
-            backprop.require_labels(dataset.name, dataset.num_classes)
+        backprop.check(self, self.backprop_epochs, dataset, folder)
         if self.model.transposed_start:
             dbn.require_turnable((dataset.train.images[0].size, *self.model.hidden_sizes))
 
@@ -131,7 +130,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["DBN"].measures
     measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
-    classifiers = backprop.results(session.folder)
+    classifiers = backprop.results(session.folder, args.backprop_epochs)
     measures |= backprop.measures(classifiers)
     error = number(measures["test_reconstruction_error"])
     show(f"test_reconstruction_error {error}; drawing the report")
@@ -163,6 +162,18 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
     return dbn.learner(args.model, image_shape, first.params)
 
 
+def successor(args: Args) -> tuple[str, ...]:
+    """The fine-tuning of this DBN, with the flags that name its net."""
+    sizes = map(str, args.model.hidden_sizes)
+    changed = args.model.hidden_sizes != PRESETS["lab"].model.hidden_sizes
+    return (
+        *("experiments.wake_sleep", "--dbn", "{folder}"),
+        *(("--hidden-sizes", *sizes) if changed else ()),
+        *(("--conditional",) if args.conditional else ()),
+        *(("--visible", "gaussian") if args.model.visible == "gaussian" else ()),
+    )
+
+
 EXPERIMENT = Experiment(
     *("dbn", PRESETS, QUICK, train, report),
     choose=gaussian_rates,
@@ -176,7 +187,7 @@ EXPERIMENT = Experiment(
     ),
     comparison=Comparison(order=None),  # wake_sleep trains it
     headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
-    successor=("experiments.wake_sleep", "--dbn", "{folder}"),
+    successor=successor,
     examples=EXAMPLES,
 )
 

@@ -31,7 +31,7 @@ from jaxgen.runs import Run
 from jaxgen.runs.folder import CONFIG
 from jaxgen.runs.manifest import MANIFEST
 from jaxgen.runs.settings import read_json
-from jaxgen.runs.summary import LOGS, NAME, PARAMS, files_of
+from jaxgen.runs.summary import FURTHER, LOGS, NAME, PARAMS, files_of
 
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
@@ -125,7 +125,8 @@ def manifest_of(run: Run) -> dict[str, Any]:
 def is_collected(folder: Path) -> bool:
     """Whether a folder has nothing but what this command puts there."""
     own = {folder / name for name in (CONFIG, MANIFEST, NAME, PARAMS)}
-    own |= {path for each in LOGS for log in folder.glob(each) for path in (log, log.parent)}
+    logs = [log for each in (*LOGS, *FURTHER) for log in folder.glob(each)]
+    own |= {path for log in logs for path in (log, *log.parents)}
     return folder.is_dir() and own >= {*folder.rglob("*")}
 
 
@@ -194,7 +195,7 @@ def collect(run: Run, out: Path) -> Path:
     """
     target, name = out / folder_name(run), run.dataset_name
     manifest, config = manifest_of(run), read_json(run.folder / CONFIG)
-    logs = [path for each in LOGS for path in run.folder.glob(each)]
+    logs = [path for each in (*LOGS, *FURTHER) for path in run.folder.glob(each)]
     contents = {
         path.relative_to(run.folder): path.read_bytes() for path in (run.folder / PARAMS, *logs)
     }

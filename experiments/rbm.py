@@ -206,7 +206,7 @@ EXPERIMENT = Experiment(
     benchmark=Benchmark(flops=flops.of_rbm, baselines=DENSE, presets=("lab",)),
     comparison=Comparison(order=0),
     headlines=("test_reconstruction_error", "test_pseudo_log_likelihood", "free_energy_gap"),
-    successor=("experiments.dbn",),
+    successor=lambda _: ("experiments.dbn",),
     examples=EXAMPLES,
 )
 

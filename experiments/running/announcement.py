@@ -110,10 +110,10 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
     given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
     if args.quick:
         words = [f"experiments.{experiment.name}"]
-    elif not experiment.successor or len(session.seeds) > 1:
+    elif not (successor := experiment.successor(args)) or len(session.seeds) > 1:
         return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
     else:
-        words = [word.format(folder=session.root) for word in experiment.successor]
+        words = [word.format(folder=session.root) for word in successor]
         if args.dataset != "auto":
             given["--dataset"] = args.dataset
     flags = [word for flag, value in given.items() if value for word in _typed(flag, str(value))]

@@ -158,7 +158,7 @@ def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyA
     if num < 2:
         raise SettingError(
             expected="--conditional with training images of two classes or more",
-            found=f"{num} in {dataset.name}",
+            found=f"{num} of them in {dataset.name}",
             remedy="leave --conditional out, or put the images into one folder per class",
         )
     model: Any = args.model  # type: ignore[attr-defined] # of an experiment whose model has classes

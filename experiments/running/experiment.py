@@ -115,9 +115,9 @@ class Experiment(Generic[A]):
     headlines: tuple[str, ...] = ()
     """Metrics of `summary.json` that the last lines of a run show, and the page of several seeds,
     three of them; the first ones there where none is named."""
-    successor: tuple[str, ...] = ()
-    """The module to run next, and its flags, with the run's ``{folder}``; `compare` where none is
-    named."""
+    successor: Callable[[A], tuple[str, ...]] = lambda _: ()
+    """The module to run after one with these settings, and its flags, with the run's ``{folder}``;
+    `compare` where none is named."""
     examples: Mapping[str, str] = field(default_factory=dict)
     """Command lines that `--help` shows, to what each does and the time that it takes."""
 

@@ -26,7 +26,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require, require_above_zero, require_positive
+from jaxgen.errors import (
+    SettingError,
+    require,
+    require_above_zero,
+    require_choices,
+    require_positive,
+    require_whole,
+)
 from jaxgen.images import check_shape
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey
 from jaxgen.losses import sigmoid
@@ -54,6 +61,7 @@ class Config:
     """How grey pixels become input of binary units in the training."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_classes", "num_updates")
         require_above_zero(self, "learning_rate")
         for name in ("dropout", "input_dropout"):
@@ -81,13 +89,23 @@ def from_layers(config: Config, layers: Layers) -> Classifier:
 
     Label units of its top pair become the softmax, as p(y|h) has them, and hidden units of that
     pair keep the mean of what the labels add to their biases. Without label units U and c are 0.
+
+    Errors:
+        SettingError: the label units are of another number of classes.
     """
+    known = label_units.num_classes(layers[-1])
+    if known not in (0, config.num_classes):
+        raise SettingError(
+            expected=f"num_classes {known}, that of the label units",
+            found=str(config.num_classes),
+            remedy="set num_classes",
+        )
     top, bias = layers[-1], layers[-1]["b_hidden"]
     readout = {
         "w": jnp.zeros((*bias.shape, config.num_classes)),
         "b": jnp.zeros(config.num_classes),
     }
-    if label_units.num_classes(top):
+    if known:
         bias = bias + jnp.mean(top["w_labels"], axis=0)
         readout = {"w": top["w_labels"].T, "b": top["b_labels"]}
     kept = [{n: p[n] for n in p if n != "b_visible" and "labels" not in n} for p in layers]
@@ -191,6 +209,9 @@ def learner(
         hidden_sizes: hidden units of each layer, the lowest first.
         pixels: what input is standardised by, as Gaussian visible units have it; None for none.
 
+    Errors:
+        SettingError: a layer of no whole number of units, or images of no shape.
+
     Example:
         >>> from jaxgen.evaluation import backprop
         >>> config = backprop.Config(num_classes=10, num_updates=1000)
@@ -198,6 +219,8 @@ def learner(
         >>> state.params.readout["w"].shape
         (200, 10)
     """
+    for size in hidden_sizes:
+        require_whole("hidden_sizes", size, 1)
     num_visible = math.prod(check_shape(image_shape))
     return Learner(
         init=lambda key: init(config, random_layers(hidden_sizes, num_visible, key, pixels)),

@@ -48,6 +48,9 @@ from jaxgen.models.rbm import (
 )
 from jaxgen.random import bernoulli
 
+MAX_TEMPERATURES = 1000
+"""Chains of a set; memory is that of all of them, and neighbours are alike long before."""
+
 
 class Below(NamedTuple):
     """The state of the visible layer."""
@@ -71,7 +74,9 @@ def logits_of(params: Params, below: Below) -> Hidden:
 def linear_of(params: Params, base_logits: Visible, below: Below) -> Float[Array, "*batch"]:
     """(a - c)'v, and c_y of a label: what beta multiplies outside of the softplus."""
     linear = below.visible @ (params["b_visible"] - base_logits)
-    return linear if below.labels is None else linear + params["b_labels"][below.labels]
+    if below.labels is None:
+        return linear
+    return linear + jnp.asarray(params["b_labels"])[below.labels]
 
 
 def gibbs_step(
@@ -122,16 +127,18 @@ def parallel_tempering(
         key: used once.
         num: draws.
         num_steps: Gibbs steps of every chain, each followed by changes of place.
-        num_temperatures: chains of a set, at least 2, whose betas go evenly from 0 to 1.
+        num_temperatures: chains of a set, from 2 on, whose betas go evenly from 0 to 1.
         base_logits: c of the module; zeros where None, so that beta scales the whole energy. Biases
             of the target's own would keep the chains at beta = 0 from what they make improbable.
 
     Errors:
-        SettingError: fewer than 2 temperatures, or numbers that are not whole.
+        SettingError: temperatures that are no whole number from 2 to `MAX_TEMPERATURES`, or other
+            numbers that are not whole.
     """
     require_whole("num", num, 1)
     require_whole("num_steps", num_steps, 0)
-    require_whole("num_temperatures", num_temperatures, 2)
+    require_whole("num_temperatures", num_temperatures, 2, MAX_TEMPERATURES)
+    params = jax.tree.map(jnp.asarray, params)
     betas = jnp.linspace(0.0, 1.0, num_temperatures)
     base = jnp.zeros_like(params["b_visible"]) if base_logits is None else base_logits
     classes, places = label_units.num_classes(params), jnp.arange(num_temperatures)

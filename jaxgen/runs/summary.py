@@ -14,9 +14,13 @@ NAME = "summary.json"
 PARAMS = "params.safetensors"
 LOGS = (metrics_log.NAME, f"layer*/{metrics_log.NAME}")
 """The logs of a run: its own, or those of a DBN's layers."""
+FURTHER = (f"backprop/*/{metrics_log.NAME}",)
+"""Logs of what was trained beside the model, whose time is not the model's."""
 MAX_BYTES = 1 << 31
 """Of a file of a run; a larger one is none of ours."""
-_KEPT = re.compile(rf"[\w-]+\.safetensors|{samples.NAME}|(layer\d+/)?{metrics_log.NAME}")
+_KEPT = re.compile(
+    rf"[\w-]+\.safetensors|{samples.NAME}|(layer\d+/|backprop/\w+/)?{metrics_log.NAME}"
+)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -59,7 +63,8 @@ def program_folder(folder: Path) -> Path:
 
 def files_of(folder: Path) -> dict[str, dict[str, Any]]:
     """Bytes and sha256 of a run's parameters, samples and logs, as its summary keeps them."""
-    paths = [path for each in ("*.safetensors", samples.NAME, *LOGS) for path in folder.glob(each)]
+    kept = ("*.safetensors", samples.NAME, *LOGS, *FURTHER)
+    paths = [path for each in kept for path in folder.glob(each)]
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,

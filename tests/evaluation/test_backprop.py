@@ -199,8 +199,21 @@ def test_a_classifier_draws_nothing() -> None:
         {"learning_rate": 0.0},
         {"dropout": 1.0},
         {"input_dropout": -0.1},
+        {"binarize": "sampled"},
     ],
 )
 def test_impossible_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=next(iter(bad)).replace("_", "-")):
         backprop.Config(**{"num_classes": 3, "num_updates": 1} | bad)
+
+
+@pytest.mark.parametrize("sizes", [(0,), (2.5,), (3, -1)])
+def test_impossible_sizes(sizes: Any) -> None:
+    with pytest.raises(SettingError, match="for hidden_sizes"):
+        backprop.learner(CONFIG, SHAPE, sizes)
+
+
+def test_label_units_of_another_number_of_classes_are_refused() -> None:
+    layers = tuple(map(float32, a_stack()))
+    with pytest.raises(SettingError, match="num_classes 3, that of the label units, found 5"):
+        backprop.init(backprop.Config(num_classes=5, num_updates=1), layers)

@@ -17,10 +17,12 @@ from support.runs import assert_reads_back, call, contents, lines_of, only_line,
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import backprop as dbn_backprop
 from experiments.lab.dbn import study as dbn_study
+from experiments.running import cli
 from experiments.running.args import RunArgs
 from jaxgen import data
 from jaxgen.evaluation.adapters import evaluated_model
 from jaxgen.runs import metrics_log
+from jaxgen.runs.summary import train_seconds
 from jaxgen.training import checkpoint
 
 SMALL = ("--hidden-sizes", "16", "12", "--num-sampling-steps", "5", "--generation-steps", "3")
@@ -376,34 +378,76 @@ def test_a_dbn_without_label_units_is_not_fine_tuned_with_them(
 # ---- a classifier by backprop
 
 
-def test_backprop_from_the_dbn_and_from_random_weights(
-    run: Run, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Added to a finished run, whose DBN stays as it is, and found trained when resumed again."""
-    folder = tmp_path / "run"
+BACKPROP = ("--resume", "--backprop-epochs", "40")
+
+
+@pytest.fixture(scope="module")
+def classified(run: Run, stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that DBN with classifiers by backprop; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("classified") / "run"
     shutil.copytree(stack, folder)
-    before = read(folder / "summary.json")
-    assert run(dbn, folder, "--resume", "--backprop-epochs", "40") == 0
-    summary = read(folder / "summary.json")
+    assert run(dbn, folder, *BACKPROP) == 0
+    return folder
+
+
+def test_backprop_is_added_to_a_finished_run(classified: Path, stack: Path) -> None:
+    """From the DBN, which stays as it is, and from random weights."""
+    before, summary = (read(folder / "summary.json") for folder in (stack, classified))
     assert summary["digest"] == before["digest"]
     greedy, random = (summary["metrics"][f"backprop_{name}_error"] for name in ("greedy", "random"))
     assert random < 0.7 < greedy  # six epochs of the DBN are no start for 12 units with dropout
-    page = (folder / "report.html").read_text()
+    page = (classified / "report.html").read_text()
     assert "Backprop from the greedy start" in page
-    assert f"wrong for {100 * greedy:.3g}% of 297 test images" in page
-    errors = [x["test_error"] for x in lines_of(folder / "backprop/greedy") if "test_error" in x]
-    assert np.mean(errors[-5:]) == pytest.approx(greedy)
-    log = contents(folder / "backprop")
-    assert run(dbn, folder, "--resume", "--backprop-epochs", "40") == 0
-    assert read(folder / "summary.json")["metrics"] == summary["metrics"]
-    assert {name: log[name] for name in log if name.endswith(".jsonl")} == {
-        name: digest
-        for name, digest in contents(folder / "backprop").items()
-        if name.endswith(".jsonl")
-    }
-    capsys.readouterr()
-    assert run(dbn, folder, "--resume", "--backprop-epochs", "50") != 0
-    only_line(capsys.readouterr().err)
+    assert f"from random weights {100 * random:.3g}%" in page
+    for name, error in (("greedy", greedy), ("random", random)):
+        lines = lines_of(classified / "backprop" / name)
+        assert {"loss", "train_error"} <= lines[0].keys()
+        errors = [line["test_error"] for line in lines if "test_error" in line]
+        assert np.mean(errors[-5:]) == pytest.approx(error)
+        assert f"backprop/{name}/metrics.jsonl" in summary["files"]
+    assert train_seconds(classified) == pytest.approx(train_seconds(stack))  # that of the DBN
+
+
+def test_classifiers_are_found_trained(run: Run, classified: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(classified, folder)
+    assert run(dbn, folder, *BACKPROP) == 0
+    logs = (f"backprop/{name}/metrics.jsonl" for name in ("greedy", "random"))
+    assert all((folder / log).read_bytes() == (classified / log).read_bytes() for log in logs)
+    metrics = [read(each / "summary.json")["metrics"] for each in (folder, classified)]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("flags", [("--backprop-epochs", "50"), ()])
+def test_a_run_keeps_the_epochs_of_its_classifiers(
+    flags: tuple[str, ...],
+    run: Run,
+    classified: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(classified, folder)
+    before = contents(folder)
+    assert run(dbn, folder, "--resume", *flags) == 2
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith("error: expected --backprop-epochs 40, as in the run to go on with")
+    assert contents(folder) == before
+    shutil.rmtree(folder / "backprop")
+    assert run(dbn, folder, "--resume") == 0
+    assert "backprop_greedy_error" not in read(folder / "summary.json")["metrics"]
+
+
+def test_an_unfinished_classifier_is_no_result(classified: Path, tmp_path: Path) -> None:
+    assert set(dbn_backprop.results(classified, 40)) == {"greedy", "random"}
+    assert dbn_backprop.results(classified, 400) == {}
+    folder = tmp_path / "run"
+    shutil.copytree(classified, folder)
+    log = folder / "backprop" / "random" / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:50]))
+    assert dbn_backprop.results(folder, 40) == {}
+    log.unlink()
+    assert dbn_backprop.results(folder, 40) == {}
 
 
 def test_backprop_needs_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,9 +459,39 @@ def test_backprop_needs_classes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "run").exists()
 
 
+def test_more_epochs_than_can_be_counted_are_refused_at_once(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(dbn, tmp_path / "run", "--backprop-epochs", str(2**31)) == 2
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith(f"error: expected --backprop-epochs of at most {(2**31 - 1) // 15:,}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_errors_at_the_end_are_of_the_second_half() -> None:
+    found = dbn_backprop.Found([*range(1, 21)], [*range(20, 0, -1)])
+    assert found.last == [5, 4, 3, 2, 1]
+    assert dbn_backprop.Found([1, 2, 3], [0.9, 0.5, 0.1]).last == [0.1]
+    assert dbn_backprop.Found([1], [0.9]).last == [0.9]
+
+
 def test_the_verdict_on_the_starts_needs_a_difference() -> None:
-    verdict = dbn_backprop.verdict
-    assert "too close to tell apart" in verdict(1.10, 1.15, 10_000)
-    assert "greedy start helps" in verdict(1.10, 1.80, 10_000)
-    assert "greedy start hurts" in verdict(1.80, 1.10, 10_000)
-    assert "too close to tell apart" in verdict(0.0, 0.0, 10_000)
+    def verdict(greedy: float, random: float) -> str:
+        errors = {"greedy": greedy, "random": random}
+        return dbn_backprop.verdict(errors, chance=90.0, num_images=10_000)
+
+    assert "too close to tell apart" in verdict(1.10, 1.15)
+    assert "greedy start helps" in verdict(1.10, 1.80)
+    assert "greedy start hurts" in verdict(1.80, 1.10)
+    assert "too close to tell apart" in verdict(0.0, 0.0)
+    assert "A classifier from the DBN has learned nothing yet" in verdict(90.0, 1.0)
+    assert "from the DBN and one from random weights has learned" in verdict(90.1, 90.0)
+
+
+@pytest.mark.parametrize("flags", [(), ("--conditional",), ("--visible", "gaussian")])
+def test_the_next_command_has_the_flags_of_the_net(flags: tuple[str, ...]) -> None:
+    args = cli.parse(dbn.PRESETS, dbn.QUICK, [*SMALL, *flags])
+    words = dbn.successor(args)
+    assert words[:5] == ("experiments.wake_sleep", "--dbn", "{folder}", "--hidden-sizes", "16")
+    assert words[6:] == flags
+    assert dbn.successor(dbn.PRESETS["lab"]) == words[:3]

@@ -220,6 +220,16 @@ def test_samples_of_parallel_tempering_stand_beside_plain_chains(
     assert (tmp_path / "run" / "figures" / "samples_plain.png").is_file()
 
 
+@pytest.mark.parametrize("num", ["1", "1001", "3000000000"])
+def test_impossible_numbers_of_temperatures(
+    num: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--num-temperatures", num, "--out", str(tmp_path / "run")) == 2
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith(f"error: expected --num-temperatures from 2 to 1,000, found {num}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_falling_rate_ends_with_the_last_epoch(digits_root: Path) -> None:
     dataset = data.load("digits", digits_root)
     args = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=4, batch_size=100)

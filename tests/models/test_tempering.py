@@ -13,6 +13,7 @@ from support import reference_dbn as truth
 from support import reference_gaussian as gaussian
 from support.reference_dbn import float32
 
+from jaxgen.errors import SettingError
 from jaxgen.models import rbm, tempering
 
 draw = jax.jit(tempering.parallel_tempering, static_argnums=(2, 3, 4))
@@ -127,3 +128,27 @@ def test_the_same_key_gives_the_same_draws() -> None:
     np.testing.assert_array_equal(once.visible, again.visible)
     assert not np.array_equal(once.visible, other.visible)
     assert jnp.isin(once.visible, jnp.array([0.0, 1.0])).all()
+
+
+def test_parameters_of_numpy_are_taken() -> None:
+    """As a run that was loaded has them; a label picks one of their biases."""
+    params = float32(reference.labelled_rbm())
+    key = jax.random.key(11)
+    plain = tempering.parallel_tempering({n: np.asarray(x) for n, x in params.items()}, key, 3, 2)
+    np.testing.assert_array_equal(
+        plain.labels, tempering.parallel_tempering(params, key, 3, 2).labels
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("num", (0, 1, 2)),
+        ("num_steps", (1, -1, 2)),
+        ("num_temperatures", (1, 1, 1)),
+        ("num_temperatures", (1, 1, tempering.MAX_TEMPERATURES + 1)),
+    ],
+)
+def test_impossible_numbers(name: str, numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(SettingError, match=f"for {name}"):
+        tempering.parallel_tempering(float32(reference.small_rbm()), jax.random.key(0), *numbers)

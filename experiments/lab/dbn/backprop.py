@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from experiments.lab.rbm.training import pixels_of
 from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
-from jaxgen.errors import SettingError
+from jaxgen.data import Dataset
+from jaxgen.errors import MAX_SIZE, SettingError
 from jaxgen.evaluation import backprop
 from jaxgen.evaluation.model import compute_in_blocks, feature_input
 from jaxgen.learner import PRNGKey
@@ -24,6 +26,7 @@ from jaxgen.models.dbn import Layers
 from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
+from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log
 from jaxgen.training.seeds import start_from
 
@@ -45,17 +48,37 @@ class Found(NamedTuple):
 
     @property
     def last(self) -> list[float]:
-        """The errors whose mean counts."""
-        return self.errors[-NUM_LAST:]
+        """The errors whose mean counts: of the second half of the training at most."""
+        return self.errors[-min(NUM_LAST, max(1, len(self.errors) // 2)) :]
 
 
-def require_labels(dataset_name: str, num_classes: int) -> None:
-    """Raises SettingError for data that no classifier learns from."""
-    if num_classes < 2:
+def check(args: DBNArgs, num_epochs: int, dataset: Dataset, folder: Path) -> None:
+    """Raises SettingError for classifiers that cannot be trained in this run folder.
+
+    A run that has some keeps their number of epochs when it goes on, because their rate falls over
+    it, and its page and its command stay of one mind.
+    """
+    known = run_folder.read_config(folder).get("backprop_epochs", 0) if args.resume else 0
+    if num_epochs != known and (folder / FOLDER).exists() and known:
+        raise SettingError(
+            expected=f"--backprop-epochs {known}, as in the run to go on with",
+            found=str(num_epochs or "none"),
+            remedy=f"set --backprop-epochs {known}, or remove {folder / FOLDER}",
+        )
+    if not num_epochs:
+        return
+    if dataset.num_classes < 2:
         raise SettingError(
             expected="--backprop-epochs with images of two classes or more",
-            found=f"{num_classes} in {dataset_name}",
+            found=f"{dataset.num_classes} of them in {dataset.name}",
             remedy="leave --backprop-epochs out, or put the images into one folder per class",
+        )
+    most = MAX_SIZE // dataclasses.replace(args, epochs=1).num_updates(dataset)
+    if num_epochs > most:
+        raise SettingError(
+            expected=f"--backprop-epochs of at most {most:,}",
+            found=str(num_epochs),
+            remedy="set --backprop-epochs",
         )
 
 
@@ -102,18 +125,18 @@ def test_error(params: backprop.Classifier, session: Session, binary: Binarize) 
     return float(np.mean(found != test.labels))
 
 
-def results(folder: Path) -> dict[str, Found]:
-    """The errors of the trainings in a run folder, by where they begin; empty where there are none.
+def results(folder: Path, num_epochs: int) -> dict[str, Found]:
+    """The errors of both trainings in a run folder, by where they begin.
 
-    Found without a measure is left out.
+    Empty unless both are whole: of so many epochs.
     """
     found = {}
     for start in STARTS:
         log = folder / FOLDER / start / metrics_log.NAME
-        if log.is_file():
-            epochs, errors = series(metrics_log.read_lines(log, None), "test_error")
-            found[start] = Found(list(epochs), list(errors))
-    return {start: each for start, each in found.items() if each.errors}
+        lines = metrics_log.read_lines(log, None) if log.is_file() else []
+        found[start] = Found(*map(list, series(lines, "test_error")))
+    whole = all(each.epochs[-1:] == [num_epochs] for each in found.values())
+    return found if whole else {}
 
 
 def measures(found: dict[str, Found]) -> dict[str, float]:
@@ -123,8 +146,10 @@ def measures(found: dict[str, Found]) -> dict[str, float]:
 
 def sections(drawing: Drawing, found: dict[str, Found]) -> list[Section]:
     """What the greedy start is worth to a classifier; nothing without the trainings."""
-    if len(found) < len(STARTS):
+    if not found:
         return []
+    labels = drawing.dataset.test.labels
+    chance = 100 * (1 - max(np.bincount(labels)) / len(labels))
     means = {start: 100 * float(np.mean(each.last)) for start, each in found.items()}
     rows = [
         [
@@ -151,7 +176,7 @@ def sections(drawing: Drawing, found: dict[str, Found]) -> list[Section]:
             "backprop",
             "Backprop from the greedy start",
             [
-                verdict(means["greedy"], means["random"], len(drawing.dataset.test.labels)),
+                verdict(means, chance, len(labels)),
                 "Both nets have the DBN's sizes and a softmax on top; all weights descend on the "
                 "cross entropy of the labels by Adam, with dropout, at a rate that falls to 0. "
                 "No epoch is chosen: the mean of the last evaluations counts.",
@@ -163,19 +188,33 @@ def sections(drawing: Drawing, found: dict[str, Found]) -> list[Section]:
     ]
 
 
-def verdict(greedy: float, random: float, num_images: int) -> str:
-    """Which start ends better, or that so many test images cannot show it.
+def verdict(errors: Mapping[str, float], chance: float, num_images: int) -> str:
+    """Which start ends better, or why that cannot be known.
 
     The standard error of the difference is that of two independent shares, which is too large for
     nets that are wrong for the same images, so it errs on the side of no finding.
+
+    Args:
+        errors: of each start, in percent.
+        chance: the error of naming the most frequent class always, in percent.
+        num_images: test images.
     """
+    greedy, random = errors["greedy"], errors["random"]
+    ends = f"from the DBN {number(greedy, 3)}% of {num_images:,} test images are read wrongly, "
+    ends += f"from random weights {number(random, 3)}%"
+    idle = [STARTS[start] for start, error in errors.items() if error >= chance]
+    if idle:
+        return (
+            f"A classifier from {' and one from '.join(idle)} has learned nothing yet: {ends}, "
+            f"where always the most frequent class would be wrong for {number(chance, 3)}%. More "
+            "epochs come first, of the DBN (`--epochs`) and of the classifiers "
+            "(`--backprop-epochs`)."
+        )
     shares = np.clip([greedy / 100, random / 100], 1 / num_images, 1 - 1 / num_images)
     error = 100 * float(np.sqrt(np.sum(shares * (1 - shares)) / num_images))
-    ends = f"{number(greedy, 3)}% of {num_images:,} test images against {number(random, 3)}%"
     if abs(greedy - random) < 2 * error:
         return (
-            f"The starts end too close to tell apart: the net from the DBN is wrong for {ends} of "
-            f"that from random weights, where {number(2 * error, 2)} is two standard errors."
+            f"The starts end too close to tell apart: {ends}, and two standard errors of the "
+            f"difference are {number(2 * error, 2)}%."
         )
-    which = "helps" if greedy < random else "hurts"
-    return f"The greedy start {which}: the net from it is wrong for {ends} from random weights."
+    return f"The greedy start {'helps' if greedy < random else 'hurts'}: {ends}."

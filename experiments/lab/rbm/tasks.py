@@ -338,7 +338,7 @@ def drawn_samples(
     others = Section(
         "beside",
         "What these settings cannot draw",
-        [_reason(rule, config.persistent), *beside.words],
+        [_reason(trained.args, rule), *beside.words],
         beside.figures,
         question="Why are the samples no better, and what would be?",
         part="pictures",
@@ -352,7 +352,8 @@ def how_drawn(args: RBMArgs) -> str:
     if args.sampler == "pt":
         return (
             f"Each sample is of parallel tempering: {args.num_temperatures} chains of {steps} "
-            "Gibbs steps, of which the last is the model's."
+            "Gibbs steps each, from independent units to the model, that change places; it is the "
+            "end of the model's."
         )
     return (
         f"Each sample is the end of a chain of {steps} Gibbs steps, from units that are on with "
@@ -394,18 +395,18 @@ def came_through(arrivals: float, acceptance: float, steps: int) -> str:
     """Whether parallel tempering mixed: states that came from beta = 0 to the model, per chain."""
     words = (
         f"In parallel tempering {arrivals:.1f} states came from beta = 0, where units are "
-        f"independent, to each sample's chain in {steps} steps; neighbours changed places in "
-        f"{acceptance:.0%} of the attempts or more."
+        f"independent, to each sample's chain in {steps} steps; neighbours changed places in at "
+        f"least {acceptance:.0%} of the attempts."
     )
     if arrivals >= 1.0:
-        return words
+        return f"{words} So the chains have left the states that they began in, and mixed."
     lacking = "steps (`--num-sampling-steps`)"
     if acceptance < FEW_CHANGES:
         lacking = "temperatures (`--num-temperatures`)"
     return (
-        f"{words} So most samples are still of the mode that their chain fell into, as those of "
-        f"plain chains are. More {lacking} may help; where they do not, a barrier lies between "
-        "modes at every temperature, and the likelihood by annealing is in doubt as well."
+        f"{words} So it is not shown that they mixed, and the samples may lie as far from the "
+        f"model's as those of plain chains. More {lacking} may help, unless a barrier lies between "
+        "modes at every temperature."
     )
 
 
@@ -436,12 +437,15 @@ def too_short(trained: TrainedRBM, epochs: Sequence[float], errors: Sequence[flo
     )
 
 
-def _reason(rule: str, persistent: bool) -> str:
+def _reason(args: RBMArgs, rule: str) -> str:
     """Why samples of a rule may not be images of the data."""
-    if persistent:
+    if args.model.persistent:
+        chains = "the chains from random units"
+        if args.sampler == "pt":
+            chains = "parallel tempering has not mixed and its chains"
         return (
             "PCD lowers what its own chains visit; so these settings have too few units or "
-            "updates, or the chains from random units end elsewhere."
+            f"updates, or {chains} end elsewhere."
         )
     return (
         f"That is a finding about {rule} and no defect of the program: it raises the probability "

@@ -76,7 +76,9 @@ class RBMArgs(LayerArgs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "num_temperatures", is_whole(self.num_temperatures, 2), "2 or more")
+        most = tempering.MAX_TEMPERATURES
+        holds = is_whole(self.num_temperatures, 2, most)
+        require(self, "num_temperatures", holds, f"from 2 to {most:,}")
 
 
 A = TypeVar("A", bound=LayerArgs)
