@@ -165,7 +165,7 @@ def test_sides_of_a_file_that_differ(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "3 classes: " in caplog.messages[-1]
     assert "; without training images: 1, 2;" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("uint8 [9, 5, 7, 3]; test images uint8 [3, 5, 7, 3]")
-    with pytest.raises(SettingError, match="found 1 in a;"):
+    with pytest.raises(SettingError, match="found 1 of them in a;"):
         conditioned(RunArgs(), True, found)
     np.savez(tmp_path / "b.npz", x_train=RAW, x_test=RAW[:, :, :, :] / 255)
     with pytest.raises(DataError, match="one range"):
