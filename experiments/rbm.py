@@ -171,7 +171,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     drawing, params = Drawing(session.dataset, folder), jax.device_get(result.state.params)
     trained = tasks.TrainedRBM(args, params, measures, drawing)
-    learner = drawing_by_sampler(args, session.image_shape)
+    learner = drawing_by_sampler(args, session.dataset)
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
     log = metrics_log.read_lines(folder / metrics_log.NAME, result.step)

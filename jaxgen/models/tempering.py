@@ -128,8 +128,9 @@ def parallel_tempering(
         num: draws.
         num_steps: Gibbs steps of every chain, each followed by changes of place.
         num_temperatures: chains of a set, from 2 on, whose betas go evenly from 0 to 1.
-        base_logits: c of the module; zeros where None, so that beta scales the whole energy. Biases
-            of the target's own would keep the chains at beta = 0 from what they make improbable.
+        base_logits: c of the module. The base rates of training data (`rbm.base_rate_logits`) take
+            fewer temperatures than zeros, which stand where None is given: beta then scales the
+            whole energy. The target's own biases may make improbable what its weights do not.
 
     Errors:
         SettingError: temperatures that are no whole number from 2 to `MAX_TEMPERATURES`, or other
@@ -187,6 +188,7 @@ def parallel_tempering(
 def sample(
     config: Config,
     num_temperatures: int,
+    base_logits: Float[Array, " visible"] | None,
     image_shape: tuple[int, int, int],
     state: State,
     key: PRNGKey,
@@ -197,6 +199,6 @@ def sample(
     del labels
     key_chain, key_pixels = jax.random.split(key)
     steps = config.num_sampling_steps
-    ends = parallel_tempering(state.params, key_chain, num, steps, num_temperatures)
+    ends = parallel_tempering(state.params, key_chain, num, steps, num_temperatures, base_logits)
     _, pixels = reconstruct(state.params, key_pixels, ends.visible)
     return pixels.reshape(num, *image_shape)

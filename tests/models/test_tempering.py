@@ -113,7 +113,7 @@ def test_samples_are_images_of_the_draws() -> None:
     params = reference.small_rbm()
     config = rbm.Config(num_hidden=3, num_sampling_steps=50)
     state = rbm.from_params(config, (5, 1, 1), float32(params))
-    sample = jax.jit(partial(tempering.sample, config, 4, (5, 1, 1)), static_argnums=2)
+    sample = jax.jit(partial(tempering.sample, config, 4, BASE, (5, 1, 1)), static_argnums=2)
     images = np.asarray(sample(state, jax.random.key(10), 4_000))
     assert images.shape == (4_000, 5, 1, 1)
     expected = reference.joint(params)[0].sum(axis=1) @ reference.states(5)

@@ -20,7 +20,7 @@ from experiments.lab.drawing import (
 )
 from experiments.lab.drawing import too_short as too_short_section
 from experiments.lab.rbm.beside import NOTHING_BESIDE, Beside
-from experiments.lab.rbm.training import RBMArgs
+from experiments.lab.rbm.training import RBMArgs, hottest
 from experiments.lab.samples import Looks, measure
 from jaxgen.evaluation import filters as filter_kinds
 from jaxgen.evaluation.filters import Filters, Kind
@@ -352,8 +352,8 @@ def how_drawn(args: RBMArgs) -> str:
     if args.sampler == "pt":
         return (
             f"Each sample is of parallel tempering: {args.num_temperatures} chains of {steps} "
-            "Gibbs steps each, from independent units to the model, that change places; it is the "
-            "end of the model's."
+            "Gibbs steps each, from the base rates of the data to the model, that change places; "
+            "it is the end of the model's."
         )
     return (
         f"Each sample is the end of a chain of {steps} Gibbs steps, from units that are on with "
@@ -375,7 +375,8 @@ def plain_chains(trained: TrainedRBM, num: int) -> Section:
     plain = rbm.learner(config, dataset.image_shape)
     images = np.asarray(jax.jit(plain.sample, static_argnums=2)(state, key_plain, num))
     tempered = jax.jit(tempering.parallel_tempering, static_argnums=(2, 3, 4))
-    found = tempered(trained.params, key_tempered, NUM_TEMPERED, steps, temperatures)
+    base = hottest(config, dataset)
+    found = tempered(trained.params, key_tempered, NUM_TEMPERED, steps, temperatures, base)
     title = f"The ends of {num} plain Gibbs chains"
     return Section(
         "plain",
@@ -395,8 +396,8 @@ def came_through(arrivals: float, acceptance: float, steps: int) -> str:
     """Whether parallel tempering mixed: states that came from beta = 0 to the model, per chain."""
     words = (
         f"In parallel tempering {arrivals:.1f} states came from beta = 0, where units are "
-        f"independent, to each sample's chain in {steps} steps; neighbours changed places in at "
-        f"least {acceptance:.0%} of the attempts."
+        f"independent at the base rates of the data, to each sample's chain in {steps} steps; "
+        f"neighbours changed places in at least {acceptance:.0%} of the attempts."
     )
     if arrivals >= 1.0:
         return f"{words} So the chains have left the states that they began in, and mixed."

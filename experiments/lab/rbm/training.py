@@ -150,12 +150,21 @@ def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
     return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
 
 
-def drawing_by_sampler(args: RBMArgs, image_shape: tuple[int, int, int]) -> Learner:
+def hottest(config: rbm.Config, dataset: Dataset) -> Array | None:
+    """The visible biases at which parallel tempering begins: the base rates, as AIS does."""
+    if config.visible == "gaussian":
+        return None
+    return rbm.base_rate_logits(rbm.mean_pixels(dataset.train.images, config.binarize))
+
+
+def drawing_by_sampler(args: RBMArgs, dataset: Dataset) -> Learner:
     """The RBM's learner, whose samples are drawn by the chains of `--sampler`."""
-    learner = rbm.learner(args.model, image_shape)
+    config, shape = args.model, dataset.image_shape
+    learner = rbm.learner(config, shape)
     if args.sampler == "gibbs":
         return learner
-    sample = partial(tempering.sample, args.model, args.num_temperatures, image_shape)
+    base = hottest(config, dataset)
+    sample = partial(tempering.sample, config, args.num_temperatures, base, shape)
     return learner._replace(sample=sample)
 
 
