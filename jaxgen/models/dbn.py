@@ -77,6 +77,10 @@ class Config:
     standardised by its mean and standard deviation over the training set."""
     gaussian_learning_rate: float = 0.005
     """Step size of a lowest layer with Gaussian visible units, in the place of learning_rate."""
+    momentum: float = 0.0
+    """Heavy-ball momentum, in every layer; 0 is plain gradient ascent."""
+    weight_decay: float = 0.0
+    """L2 penalty on w (coefficient of w in the gradient), not on biases, in every layer."""
     decay_steps: int = 0
     """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
     binarize: Binarize = "sample"
@@ -97,7 +101,8 @@ class Config:
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate", "gaussian_learning_rate")
-        require_not_negative(self, "decay_steps", "init_scale")
+        require_not_negative(self, "decay_steps", "weight_decay", "init_scale")
+        require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
         require_classes(self)
         alike = not (self.transposed_start and self.visible == "gaussian")
         require(self, "transposed_start", alike, "off beside --visible gaussian")
@@ -112,6 +117,8 @@ def rbm_config(config: Config, layer: int) -> rbm.Config:
         visible=visible,
         num_gibbs_steps=config.num_gibbs_steps[: layer + 1][-1],
         learning_rate=config.gaussian_learning_rate if gaussian else config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
         decay_steps=config.decay_steps,
         binarize=config.binarize,
         init_scale=config.init_scale,

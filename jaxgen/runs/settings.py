@@ -133,8 +133,12 @@ ADDED = {
     "sampler": "gibbs",
     "num_temperatures": 20,
     "backprop_epochs": 0,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
 }
 """Settings that runs of older versions lack, with the values that are as before."""
+NEW_TO_DBNS = ("momentum", "weight_decay")
+"""Those of `ADDED` that runs of an RBM always had, and their checkpoints have at any value."""
 
 
 def before(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def before(stored: Mapping[str, Any]) -> dict[str, Any]:
 def as_before(name: str, value: Any) -> bool:
     """Whether a setting, with its dotted name, is one of `ADDED` that changes nothing."""
     name = name.rpartition(".")[2]
-    return name in ADDED and bool(ADDED[name] == value)
+    return name in ADDED and name not in NEW_TO_DBNS and bool(ADDED[name] == value)
 
 
 def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -375,6 +375,20 @@ def test_a_dbn_without_label_units_is_not_fine_tuned_with_them(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_from_before_momentum_goes_on(run: Run, stack: Path, tmp_path: Path) -> None:
+    """Its settings and its checkpoints lack what is new to layers of a DBN."""
+    folder = tmp_path / "run"
+    shutil.copytree(stack, folder)
+    for layer in ("layer1", "layer2"):
+        (checkpoints,) = (folder / layer / "checkpoints").glob("step_*/manifest.json")
+        assert not {"model.momentum", "model.weight_decay"} & read(checkpoints)["settings"].keys()
+    config = read(folder / "config.json")
+    del config["model"]["momentum"], config["model"]["weight_decay"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert run(dbn, folder, "--resume") == 0
+    assert read(folder / "summary.json")["digest"] == read(stack / "summary.json")["digest"]
+
+
 # ---- a classifier by backprop
 
 

@@ -312,6 +312,8 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of 1 or more numbers.*found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
         ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
+        ({"momentum": 1.0}, r"--momentum in \[0, 1\), found 1.0"),
+        ({"weight_decay": -1.0}, "--weight-decay at least 0 and finite, found -1.0"),
         ({"decay_steps": -1}, "--decay-steps at least 0 and finite, found -1"),
         ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],
@@ -354,3 +356,10 @@ def test_layer_after_layer_with_a_stop_in_the_second(tmp_path: Path) -> None:
     assert same(rest.state.lower, lower)
     assert [p["w"].shape for p in rest.state.params] == [(6, 4), (4, 3)]
     assert not same(rest.state.top.params, part.state.top.params)
+
+
+def test_layers_take_the_momentum_and_the_weight_decay() -> None:
+    config = dbn.Config(momentum=0.5, weight_decay=0.01)
+    for layer in range(2):
+        found = dbn.rbm_config(config, layer)
+        assert (found.momentum, found.weight_decay) == (0.5, 0.01)

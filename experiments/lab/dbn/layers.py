@@ -30,7 +30,7 @@ from jaxgen.learner import PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section, counted
-from jaxgen.runs.settings import printable
+from jaxgen.runs.settings import NEW_TO_DBNS, printable
 from jaxgen.runs.summary import read_summary
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
@@ -94,10 +94,9 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
     pixels = None if lower else pixels_of(config, session.dataset)
     learner_above = partial(dbn.learner, config, session.image_shape, pixels=pixels)
-    settings = dataclasses.asdict(config) | {
-        "epochs": args.epochs,
-        "lower": checkpoint.digest(lower),
-    }
+    named = dataclasses.asdict(config)
+    settings = {name: x for name, x in named.items() if x or name not in NEW_TO_DBNS}
+    settings |= {"epochs": args.epochs, "lower": checkpoint.digest(lower)}
 
     def measure(state: dbn.State) -> dict[str, float]:
         net = dbn.tied(state.params)
