@@ -17,7 +17,7 @@ from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
-from jaxgen.errors import MAX_SIZE, SettingError
+from jaxgen.errors import MAX_SIZE, SettingError, is_whole
 from jaxgen.evaluation import backprop
 from jaxgen.evaluation.model import compute_in_blocks, feature_input
 from jaxgen.learner import PRNGKey
@@ -59,7 +59,7 @@ def check(args: DBNArgs, num_epochs: int, dataset: Dataset, folder: Path) -> Non
     it, and its page and its command stay of one mind.
     """
     known = run_folder.read_config(folder).get("backprop_epochs", 0) if args.resume else 0
-    if num_epochs != known and (folder / FOLDER).exists() and known:
+    if is_whole(known, 1) and num_epochs != known and (folder / FOLDER).exists():
         raise SettingError(
             expected=f"--backprop-epochs {known}, as in the run to go on with",
             found=str(num_epochs or "none"),
