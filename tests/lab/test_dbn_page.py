@@ -452,6 +452,19 @@ def test_a_run_keeps_the_epochs_of_its_classifiers(
     assert "backprop_greedy_error" not in read(folder / "summary.json")["metrics"]
 
 
+@pytest.mark.parametrize(
+    ("binarize", "expected"), [("sample", "none"), ("threshold", "threshold"), ("none", "none")]
+)
+def test_classifiers_are_trained_on_the_input_that_they_are_tested_on(
+    binarize: str, expected: str, run: Run, tmp_path: Path
+) -> None:
+    """Pixels at the threshold of the DBN's input, or as they are, and not one here, one there."""
+    assert run(dbn, tmp_path / "run", "--binarize", binarize, "--backprop-epochs", "1") == 0
+    for start in ("greedy", "random"):
+        (manifest,) = (tmp_path / "run/backprop" / start).glob("checkpoints/step_*/manifest.json")
+        assert read(manifest)["settings"]["model.binarize"] == expected
+
+
 def test_an_unfinished_classifier_is_no_result(classified: Path, tmp_path: Path) -> None:
     assert set(dbn_backprop.results(classified, 40)) == {"greedy", "random"}
     assert dbn_backprop.results(classified, 400) == {}

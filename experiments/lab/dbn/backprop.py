@@ -86,7 +86,8 @@ def train(args: DBNArgs, num_epochs: int, session: Session, layers: Layers) -> N
     """Trains a classifier from the layers and from random ones, each in a folder of its own."""
     args = dataclasses.replace(args, epochs=num_epochs)
     dataset, sizes = session.dataset, args.model.hidden_sizes
-    config = backprop.Config(dataset.num_classes, args.num_updates(dataset))
+    binarize: Binarize = "threshold" if args.model.binarize == "threshold" else "none"
+    config = backprop.Config(dataset.num_classes, args.num_updates(dataset), binarize=binarize)
     pixels = pixels_of(args.model, dataset)
 
     def measure(state: backprop.State) -> dict[str, float]:
