@@ -70,7 +70,7 @@ class Args(RBMArgs):
     """Train the variants of tasks 1.4 to 1.6 and 1.8 as well and compare them."""
 
 
-_CD25 = rbm.Config(  # rate, momentum and weight cost as in the authors' own program, rbm.m
+_CD25 = rbm.Config(  # rate, momentum and weight cost as where Salakhutdinov pretrains DBMs, rbm.m
     num_hidden=500,
     num_gibbs_steps=25,
     learning_rate=0.05,

@@ -400,7 +400,7 @@ def came_through(arrivals: float, acceptance: float, steps: int) -> str:
         f"neighbours changed places in at least {acceptance:.0%} of the attempts."
     )
     if arrivals >= 1.0:
-        return f"{words} So the chains have left the states that they began in, and mixed."
+        return f"{words} So the chains have left the states that they began in."
     lacking = "steps (`--num-sampling-steps`)"
     if acceptance < FEW_CHANGES:
         lacking = "temperatures (`--num-temperatures`)"

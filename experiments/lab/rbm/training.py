@@ -68,7 +68,7 @@ class RBMArgs(LayerArgs):
     model: rbm.Config = field(default_factory=rbm.Config)
     sampler: Literal["gibbs", "pt"] = "gibbs"
     """Chains that the page's samples are drawn by: gibbs, plain ones; or pt, parallel tempering,
-    which leaves the modes that they stay in (`jaxgen.models.tempering`)."""
+    which may leave the modes that they stay in (`jaxgen.models.tempering`)."""
     num_temperatures: int = 20
     """Chains for each sample of parallel tempering, one per temperature."""
 
