@@ -24,7 +24,7 @@ from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
 from experiments.lab import explore
 from experiments.lab import samples as lab_samples
-from experiments.lab.dbn import fine_tuning, labels, layers, tasks
+from experiments.lab.dbn import classification_error, fine_tuning, labels, layers, tasks
 from experiments.lab.dbn.fine_tuning import TuningArgs, in_updates
 from experiments.lab.drawing import Drawing, error_curve, sample_sheet
 from experiments.lab.rbm.training import (
@@ -217,6 +217,10 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["fine-tuned DBN"].measures
     measures |= labels.test_error(fine_tuned, session.dataset, config.binarize)
+    before = labels.test_error(stages["DBN"], session.dataset, config.binarize)
+    errors = classification_error.read(session.folder)
+    if errors.errors:
+        measures["test_error_last_mean"] = errors.mean
     error = number(measures["test_reconstruction_error"])
     show(f"step {result.step}: test_reconstruction_error {error}; drawing the report")
     learner = wake_sleep.learner(config, session.image_shape)
@@ -230,6 +234,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
         *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *labels.over_fine_tuning(drawing, before.get(classification_error.METRIC), errors),
         *further,
         error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]
@@ -240,8 +245,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     if not args.study:
         return page
-    before, after = nets["DBN"], nets["fine-tuned DBN"]
-    return fine_tuning.compare(args, session, before, after, partial(fine_tune, stack))
+    pair = nets["DBN"], nets["fine-tuned DBN"]
+    return fine_tuning.compare(args, session, *pair, partial(fine_tune, stack))
 
 
 def described(config: wake_sleep.Config, dbn_folder: Path) -> str:

@@ -17,6 +17,7 @@ from support.runs import assert_reads_back, call, contents, lines_of, only_line,
 from experiments import dbn, wake_sleep
 from experiments.lab.dbn import backprop as dbn_backprop
 from experiments.lab.dbn import study as dbn_study
+from experiments.lab.dbn.classification_error import ErrorOverEpochs
 from experiments.running import cli
 from experiments.running.args import RunArgs
 from jaxgen import data
@@ -360,7 +361,11 @@ def test_classes_are_asked_for(run: Run, digits_root: Path, tmp_path: Path) -> N
         assert found.summary["metrics"]["test_error"] == wrong.mean() < 0.5  # 0.9 by chance
         assert said_twice(part) == []
     logged = [line["test_error"] for line in lines_of(folder) if "test_error" in line]
-    assert logged[-1] == read(folder / "summary.json")["metrics"]["test_error"]
+    metrics = read(folder / "summary.json")["metrics"]
+    assert logged[-1] == metrics["test_error"]
+    last = logged[-min(5, len(logged) // 2) :]
+    assert metrics["test_error_last_mean"] == pytest.approx(np.mean(last))
+    assert "the mean of the evaluations after epochs" in (folder / "report.html").read_text()
     tuned = load_file(folder / "params.safetensors")["top.w_labels"]
     assert tuned.shape == (10, 40)
     start = load_file(folder / "dbn" / "params.safetensors")["1.w_labels"]
@@ -496,10 +501,11 @@ def test_more_epochs_than_can_be_counted_are_refused_at_once(
 
 
 def test_the_errors_at_the_end_are_of_the_second_half() -> None:
-    found = dbn_backprop.Found([*range(1, 21)], [*range(20, 0, -1)])
+    found = ErrorOverEpochs([*range(1, 21)], [*range(20, 0, -1)])
     assert found.last == [5, 4, 3, 2, 1]
-    assert dbn_backprop.Found([1, 2, 3], [0.9, 0.5, 0.1]).last == [0.1]
-    assert dbn_backprop.Found([1], [0.9]).last == [0.9]
+    assert found.mean == 3.0
+    assert ErrorOverEpochs([1, 2, 3], [0.9, 0.5, 0.1]).last == [0.1]
+    assert ErrorOverEpochs([1], [0.9]).last == [0.9]
 
 
 def test_the_verdict_on_the_starts_needs_a_difference() -> None:

@@ -4,16 +4,16 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
+from experiments.lab.dbn import classification_error
+from experiments.lab.dbn.classification_error import ErrorOverEpochs
 from experiments.lab.dbn.layers import DBNArgs
 from experiments.lab.drawing import Drawing
 from experiments.lab.rbm.training import pixels_of
-from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
@@ -27,7 +27,6 @@ from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 from jaxgen.runs import folder as run_folder
-from jaxgen.runs import metrics_log
 from jaxgen.training.seeds import start_from
 
 logger = logging.getLogger("jaxgen")
@@ -36,20 +35,6 @@ STARTS = {"greedy": "the DBN", "random": "random weights"}
 """Folders of the two trainings, in `FOLDER`, and where each begins."""
 FOLDER = "backprop"
 SHOWN = {"test_error": "test error", "train_error": "training error", "loss": "loss"}
-NUM_LAST = 5
-"""Evaluations at the end, of about twenty, whose mean is the error of a training."""
-
-
-class Found(NamedTuple):
-    """The test error of one training over its epochs, as shares."""
-
-    epochs: list[float]
-    errors: list[float]
-
-    @property
-    def last(self) -> list[float]:
-        """The errors whose mean counts: of the second half of the training at most."""
-        return self.errors[-min(NUM_LAST, max(1, len(self.errors) // 2)) :]
 
 
 def check(args: DBNArgs, num_epochs: int, dataset: Dataset, folder: Path) -> None:
@@ -91,7 +76,7 @@ def train(args: DBNArgs, num_epochs: int, session: Session, layers: Layers) -> N
     pixels = pixels_of(args.model, dataset)
 
     def measure(state: backprop.State) -> dict[str, float]:
-        return {"test_error": test_error(state.params, session, args.model.binarize)}
+        return {classification_error.METRIC: test_error(state.params, session, args.model.binarize)}
 
     def from_dbn(key: PRNGKey, layers: Layers) -> backprop.State:
         del key  # nothing is drawn
@@ -126,38 +111,34 @@ def test_error(params: backprop.Classifier, session: Session, binary: Binarize) 
     return float(np.mean(found != test.labels))
 
 
-def results(folder: Path, num_epochs: int) -> dict[str, Found]:
+def results(folder: Path, num_epochs: int) -> dict[str, ErrorOverEpochs]:
     """The errors of both trainings in a run folder, by where they begin.
 
     Empty unless both are whole: of so many epochs.
     """
-    found = {}
-    for start in STARTS:
-        log = folder / FOLDER / start / metrics_log.NAME
-        lines = metrics_log.read_lines(log, None) if log.is_file() else []
-        found[start] = Found(*map(list, series(lines, "test_error")))
+    found = {start: classification_error.read(folder / FOLDER / start) for start in STARTS}
     whole = all(each.epochs[-1:] == [num_epochs] for each in found.values())
     return found if whole else {}
 
 
-def measures(found: dict[str, Found]) -> dict[str, float]:
+def measures(found: dict[str, ErrorOverEpochs]) -> dict[str, float]:
     """The mean of the last errors, for the summary."""
-    return {f"backprop_{start}_error": float(np.mean(x.last)) for start, x in found.items()}
+    return {f"backprop_{start}_error": each.mean for start, each in found.items()}
 
 
-def sections(drawing: Drawing, found: dict[str, Found]) -> list[Section]:
+def sections(drawing: Drawing, found: dict[str, ErrorOverEpochs]) -> list[Section]:
     """What the greedy start is worth to a classifier; nothing without the trainings."""
     if not found:
         return []
     labels = drawing.dataset.test.labels
     chance = 100 * (1 - max(np.bincount(labels)) / len(labels))
-    means = {start: 100 * float(np.mean(each.last)) for start, each in found.items()}
+    means = {start: 100 * each.mean for start, each in found.items()}
     rows = [
         [
             STARTS[start],
             number(100 * each.errors[0], 3),
             number(means[start], 3),
-            f"{100 * min(each.last):.2f} to {100 * max(each.last):.2f}",
+            classification_error.span(each.last),
         ]
         for start, each in found.items()
     ]
@@ -168,9 +149,7 @@ def sections(drawing: Drawing, found: dict[str, Found]) -> list[Section]:
         f"mean of the last {len(found['greedy'].last)} evaluations, %",
         "their range, %",
     ]
-    curves = {
-        f"from {STARTS[s]}": (x.epochs, [100 * e for e in x.errors]) for s, x in found.items()
-    }
+    curves = {f"from {STARTS[s]}": (x.epochs, x.percent) for s, x in found.items()}
     figure = figures.curves(curves, x="epoch", y="test error, %")
     return [
         Section(

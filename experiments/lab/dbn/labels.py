@@ -7,12 +7,15 @@ from functools import partial
 import jax
 import numpy as np
 
+from experiments.lab.dbn import classification_error
+from experiments.lab.dbn.classification_error import ErrorOverEpochs
 from experiments.lab.drawing import Drawing, class_sheet
 from jaxgen.data import Dataset
 from jaxgen.evaluation.adapters.nets import classify
 from jaxgen.evaluation.model import compute_in_blocks
 from jaxgen.models import dbn, label_units
 from jaxgen.random import Binarize
+from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
 
 NUM_CONFUSIONS = 10
@@ -34,7 +37,7 @@ def test_error(net: dbn.Net, dataset: Dataset, binary: Binarize) -> dict[str, fl
     if not label_units.num_classes(net.top):
         return {}
     wrong = predict(net, dataset, binary) != dataset.test.labels
-    return {"test_error": float(wrong.mean())}
+    return {classification_error.METRIC: float(wrong.mean())}
 
 
 def sections(
@@ -53,6 +56,44 @@ def sections(
     )
     sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)
     return [_classified(dataset, labelled, binary), sheet]
+
+
+def over_fine_tuning(
+    drawing: Drawing, before: float | None, found: ErrorOverEpochs
+) -> list[Section]:
+    """The test error of a fine-tuned net over the epochs; nothing without label units.
+
+    Args:
+        drawing: of the run.
+        before: the error of the net that the fine-tuning began with, as a share.
+        found: of the run's log.
+    """
+    if before is None or not found.errors:
+        return []
+    epochs, last = found.epochs, found.last
+    curve = figures.curves(
+        {"fine-tuned DBN": ([0.0, *epochs], [100 * before, *found.percent])},
+        x="epoch",
+        y="test error, %",
+    )
+    mean, least = number(100 * found.mean, 3), min(found.percent)
+    answer = [
+        f"It goes from {number(100 * before, 3)}% to {mean}%, the mean of the evaluations after "
+        f"epochs {', '.join(f'{epoch:g}' for epoch in epochs[-len(last) :])}, which range over "
+        f"{classification_error.span(last)}%.",
+        f"No epoch is chosen by test images: the least error on the way, {number(least, 3)}%, does "
+        "not count.",
+    ]
+    title = "Test error by free energy over the fine-tuning"
+    return [
+        Section(
+            "label errors",
+            "Classification over the fine-tuning",
+            answer,
+            [drawing.save("label_errors", curve, title)],
+            question="What does the fine-tuning do to the test error?",
+        )
+    ]
 
 
 def _classified(dataset: Dataset, nets: Mapping[str, dbn.Net], binary: Binarize) -> Section:
