@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 from flax.traverse_util import flatten_dict
 
-from experiments.running import announcement, seeds
+from experiments.running import announcement, refusals, seeds
 from experiments.running import help as help_text
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
 from experiments.running.cluster import joined
@@ -128,11 +128,16 @@ def parse_flags(
         kind: the dataclass of the settings.
         examples: command lines that `--help` shows, to what they do.
         **options: those of `tyro.cli`.
+
+    Errors:
+        SettingError: a flag is unknown, lacks its value, or has one of another type.
     """
     words = {"description": help_text.described(kind, examples), **options}
     if "args" not in options and asks_for_help(sys.argv[1:]):
         kind = help_text.flat(kind)
-    return tyro.cli(kind, prog=run_manifest.program(), registry=WORDS, **words)
+    program = run_manifest.program()
+    with refusals.in_a_line(program):
+        return tyro.cli(kind, prog=program, registry=WORDS, **words)
 
 
 def parse(
