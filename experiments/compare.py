@@ -5,8 +5,9 @@
 evaluates finished runs, one or several seeds each, by likelihood, by samples and by probes of
 features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. The
 measures stay in the run's folder (`measures.json`, `measures.html`), so adding a run costs that run
-alone. `--train` makes the runs first: the lab's presets with `--seeds`, in OUT/runs. The first call
-on a data set trains its classifier (`jaxgen.evaluation.classifier`), some minutes on two cores.
+alone. The folders of `pretrained/` are runs too. `--train` makes the runs first: the lab's presets
+with `--seeds`, in OUT/runs. The first call on a data set trains its classifier
+(`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
 import sys
@@ -26,6 +27,7 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
+from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code, parse, parse_flags, typed
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
@@ -45,8 +47,9 @@ from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.evaluation.measured import most_rows
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.files import check_writable, write_json, writing
+from jaxgen.learner import named_key
 from jaxgen.report.page import number
-from jaxgen.runs import Run
+from jaxgen.runs import Run, samples
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
@@ -229,10 +232,19 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     return read, dataset
 
 
+def first_samples(run: Run) -> np.ndarray:
+    """The images that the run drew, drawn again where its folder has none, as in `pretrained/`."""
+    if (run.folder / samples.NAME).exists():
+        return run.stored_samples()
+    key = named_key(jax.random.key(run.seed), "sample")
+    return np.asarray(run.sample(key, NUM_SAMPLES))
+
+
 def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     """Evaluates the runs on a data set and writes the comparison, returns its page."""
     size = dataset.image_shape[:2]
-    sizes = {run.stored_samples().shape[1:3] for run in read}  # before what takes minutes
+    drawn = {run.folder: first_samples(run) for run in read}  # before what takes minutes
+    sizes = {images.shape[1:3] for images in drawn.values()}
     inception = inceptions.load(dataset) if args.fid else None
     with working(f"the classifier of {dataset.name}"):
         classifier = classifiers.load(dataset, args.data_dir)
@@ -242,7 +254,7 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     rows = []
     for name, same in group(read).items():
         measures = [evaluate(run, dataset, classifier, settings) for run in same]
-        images = np.asarray(in_size(same[0].stored_samples(), size))
+        images = np.asarray(in_size(drawn[same[0].folder], size))
         rows.append(Row(name, measures, images, same))
     folder = args.out / "references"
     references = reference_rows(dataset, classifier, settings, folder, sizes - {size})

@@ -19,7 +19,7 @@ from support.browser import shown
 from support.helpers import SMALL_CLASSIFIER, one_line
 from support.runs import EPOCHS, Command, call, contents, only_line, read
 
-from experiments import compare, dbn, rbm
+from experiments import compare, dbn, pretrained, rbm
 from experiments.comparison import measures as compare_measures
 from experiments.comparison import naming, tables
 from experiments.comparison import page as compare_page
@@ -325,6 +325,18 @@ def test_measures_are_computed_again_only_where_they_depend_on_something_new(
     change(run / "measures.json", of={"version": 0})
     assert called(run, "--out", tmp_path / "out") == 0
     assert len(counted) == 2
+
+
+def test_images_that_a_folder_has_no_more_are_drawn_again(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As of a folder of `pretrained/`."""
+    shutil.copytree(pair[0], tmp_path / "run")
+    change(tmp_path / "run" / "manifest.json", command="python -m experiments.rbm", git_commit="0")
+    run = runs.load(tmp_path / "run")
+    collected = runs.load(pretrained.collect(run, tmp_path / "pretrained"))
+    assert not (collected.folder / "samples.npz").exists()
+    np.testing.assert_array_equal(compare.first_samples(collected), run.stored_samples())
 
 
 @pytest.mark.parametrize(
