@@ -83,6 +83,10 @@ class Config:
     """L2 penalty on w (coefficient of w in the gradient), not on biases, in every layer."""
     decay_steps: int = 0
     """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
+    persistent: bool = False
+    """PCD in every layer: 100 negative chains go on from update to update. Without label units."""
+    centred: bool = False
+    """Centred gradient in every layer, as that of `rbm.Config`. Without label units."""
     binarize: Binarize = "sample"
     """How grey pixels become input of binary units: drawn again at every visit, >= 0.5, or used as
     they are."""
@@ -104,6 +108,9 @@ class Config:
         require_not_negative(self, "decay_steps", "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
         require_classes(self)
+        for name in ("persistent", "centred"):
+            off = not (self.num_classes and getattr(self, name))
+            require(self, name, off, "off beside label units (--conditional)")
         alike = not (self.transposed_start and self.visible == "gaussian")
         require(self, "transposed_start", alike, "off beside --visible gaussian")
 
@@ -120,6 +127,8 @@ def rbm_config(config: Config, layer: int) -> rbm.Config:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         decay_steps=config.decay_steps,
+        persistent=config.persistent,
+        centred=config.centred,
         binarize=config.binarize,
         init_scale=config.init_scale,
     )

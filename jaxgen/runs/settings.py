@@ -135,9 +135,11 @@ ADDED = {
     "backprop_epochs": 0,
     "momentum": 0.0,
     "weight_decay": 0.0,
+    "persistent": False,
+    "centred": False,
 }
 """Settings that runs of older versions lack, with the values that are as before."""
-NEW_TO_DBNS = ("momentum", "weight_decay")
+NEW_TO_DBNS = ("momentum", "weight_decay", "persistent", "centred")
 """Those of `ADDED` that runs of an RBM always had, and their checkpoints have at any value."""
 
 

@@ -23,6 +23,7 @@ from experiments.running.args import RunArgs
 from jaxgen import data
 from jaxgen.evaluation.adapters import evaluated_model
 from jaxgen.runs import metrics_log
+from jaxgen.runs.settings import NEW_TO_DBNS
 from jaxgen.runs.summary import train_seconds
 from jaxgen.training import checkpoint
 
@@ -380,15 +381,16 @@ def test_a_dbn_without_label_units_is_not_fine_tuned_with_them(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_from_before_momentum_goes_on(run: Run, stack: Path, tmp_path: Path) -> None:
+def test_a_run_from_before_some_settings_goes_on(run: Run, stack: Path, tmp_path: Path) -> None:
     """Its settings and its checkpoints lack what is new to layers of a DBN."""
     folder = tmp_path / "run"
     shutil.copytree(stack, folder)
     for layer in ("layer1", "layer2"):
         (checkpoints,) = (folder / layer / "checkpoints").glob("step_*/manifest.json")
-        assert not {"model.momentum", "model.weight_decay"} & read(checkpoints)["settings"].keys()
+        assert not {f"model.{name}" for name in NEW_TO_DBNS} & read(checkpoints)["settings"].keys()
     config = read(folder / "config.json")
-    del config["model"]["momentum"], config["model"]["weight_decay"]
+    for name in NEW_TO_DBNS:
+        del config["model"][name]
     (folder / "config.json").write_text(json.dumps(config))
     assert run(dbn, folder, "--resume") == 0
     assert read(folder / "summary.json")["digest"] == read(stack / "summary.json")["digest"]

@@ -1,5 +1,6 @@
 """The DBN against enumeration, and its greedy stages against NumPy statistics."""
 
+import dataclasses
 import functools
 import itertools
 from pathlib import Path
@@ -16,7 +17,7 @@ from support.reference_dbn import SHAPES, SIZES, float32, images
 
 from jaxgen.data import Split
 from jaxgen.errors import SettingError
-from jaxgen.learner import named_key, unlabelled
+from jaxgen.learner import Batch, named_key, unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.random import bernoulli
 from jaxgen.training.checkpoint import digest
@@ -312,6 +313,8 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of 1 or more numbers.*found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
         ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
+        ({"persistent": True, "num_classes": 2}, "--persistent off beside label units"),
+        ({"centred": True, "num_classes": 2}, "--centred off beside label units"),
         ({"momentum": 1.0}, r"--momentum in \[0, 1\), found 1.0"),
         ({"weight_decay": -1.0}, "--weight-decay at least 0 and finite, found -1.0"),
         ({"decay_steps": -1}, "--decay-steps at least 0 and finite, found -1"),
@@ -358,8 +361,33 @@ def test_layer_after_layer_with_a_stop_in_the_second(tmp_path: Path) -> None:
     assert not same(rest.state.top.params, part.state.top.params)
 
 
-def test_layers_take_the_momentum_and_the_weight_decay() -> None:
-    config = dbn.Config(momentum=0.5, weight_decay=0.01)
+def test_every_layer_takes_the_settings_of_an_rbm() -> None:
+    given = {"momentum": 0.5, "weight_decay": 0.01, "persistent": True, "centred": True}
     for layer in range(2):
-        found = dbn.rbm_config(config, layer)
-        assert (found.momentum, found.weight_decay) == (0.5, 0.01)
+        found = dataclasses.asdict(dbn.rbm_config(dbn.Config(**given), layer))
+        assert {name: found[name] for name in given} == given
+
+
+def test_a_layer_of_persistent_chains_is_that_rbm_of_the_states_below() -> None:
+    """Its update is `rbm.step`'s on drawn hidden states: the chains go on, the means follow."""
+    config = dbn.Config((6, 4), learning_rate=0.3, persistent=True, centred=True)
+    images = np.random.default_rng(0).integers(0, 256, (20, *SHAPES[3])).astype(np.uint8)
+    batch = Batch(jnp.asarray(images), jnp.zeros(20, jnp.int32))
+    lower = dbn.learner(config, SHAPES[3]).init(jax.random.key(0)).params
+    learner = dbn.learner(config, SHAPES[3], lower)
+    first = learner.init(jax.random.key(1))
+    second, metrics = learner.step(first, batch, jax.random.key(2))
+    assert first.top.chains is not None
+    assert second.top.chains.shape == (100, 6)
+    assert not np.array_equal(second.top.chains, first.top.chains)
+    assert "pixel_change" not in metrics  # of CD
+    key_data, key_gibbs = jax.random.split(named_key(jax.random.key(2), "layer 1"))
+    visible = rbm.to_visible(lower[0], key_data, batch.images, "sample")
+    (_, below) = dbn.up(lower, named_key(key_data, "up"), visible)
+    layer = dbn.rbm_config(config, 1)
+    model = rbm.gibbs(first.top.params, first.top.chains, key_gibbs, 2)  # k of CD-k there
+    expected, _ = rbm.learn(layer, first.top, below, model)
+    for name, value in expected.params.items():
+        np.testing.assert_allclose(second.top.params[name], value, atol=1e-6)
+    for mine, theirs in zip(second.top.means, expected.means, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)

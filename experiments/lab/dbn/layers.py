@@ -66,14 +66,15 @@ class DBNArgs(LayerArgs):
 
 def described(config: dbn.Config, session: Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
+    rule = f"{'centred ' if config.centred else ''}{'PCD' if config.persistent else 'CD'}"
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
     steps = (dbn.rbm_config(config, i).num_gibbs_steps for i in range(len(config.hidden_sizes)))
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     gaussian = config.visible == "gaussian"
     first = f" above the first, {config.gaussian_learning_rate} there" if gaussian else ""
     return (
-        f"{'-'.join(map(str, sizes))}{label_units}, CD-k with k = {', '.join(map(str, steps))}, "
-        f"{rate(config)}{first}, one layer after the other; "
+        f"{'-'.join(map(str, sizes))}{label_units}, {rule}-k with k = "
+        f"{', '.join(map(str, steps))}, {rate(config)}{first}, one layer after the other; "
         f"{input_in_words(config, session.image_shape)}"
     )
 
