@@ -192,9 +192,12 @@ def as_array(images: Any) -> Any:
 
 
 def _largest(images: Any, enough: int) -> int:
-    """The largest byte, or one of `enough` or more, with which a pass over a set soon ends."""
+    """The largest byte, or one of `enough` or more, with which a pass over a set soon ends.
+
+    Of JAX's arrays NumPy takes it, also where a program that is being traced has them as constants.
+    """
     largest = 0
-    for block in blocks(images):
+    for block in blocks(np.asarray(images) if _is_jax(images) else images):
         largest = max(largest, int(np.max(block)))
         if largest >= enough:
             break

@@ -137,6 +137,8 @@ def test_what_are_raw_images() -> None:
     for images in (RAW, jnp.asarray(RAW), RAW.repeat(3, axis=3), np.zeros_like(RAW)):
         check_images(images)
     check_images(RAW, (16, 16, 1))
+    constant = jnp.asarray(RAW)
+    assert jax.jit(lambda x: x + check_images(constant)[0, 0, 1, 0])(0) == 254
     with pytest.raises(SettingError, match=r"images of .28, 28, 1., found uint8 .6, 16"):
         check_images(RAW, (28, 28, 1))
 
