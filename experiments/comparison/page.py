@@ -39,12 +39,19 @@ KINDS = (
 """The kinds of likelihoods and how far each can be relied on."""
 
 
-def describe_parzen(published: Sequence[Published]) -> list[str]:
-    """Published Parzen figures in a sentence, if there are any."""
-    found = [x for x in published if x.measure == "parzen"]
-    listed = "; ".join(f"{x.model} {number(x.value)} ({x.source})" for x in found)
-    sentence = f"Published Parzen figures: {listed}. They are of other widths and samples."
-    return [sentence] if found else []
+PUBLISHED = {
+    "parzen": "Published Parzen figures: {}. They are of other widths and samples.",
+    "test_error": "Published test errors, in percent: {}.",
+}
+"""Sentences with the figures of a measure, which no column of the tables has."""
+
+
+def describe_published(published: Sequence[Published], measure: str) -> list[str]:
+    """The published figures of a measure in a sentence, if there are any."""
+    found = [x for x in published if x.measure == measure]
+    how = {x: "" if measure == "parzen" else f", {x.how}" for x in found}
+    listed = "; ".join(f"{x.model}{how[x]}: {number(x.value)} ({x.source})" for x in found)
+    return [PUBLISHED[measure].format(listed)] if found else []
 
 
 def links(rows: Sequence[Row], folder: Path) -> list[Link]:
@@ -89,7 +96,8 @@ def sections(
         "as the models give them: of binary models, the probabilities of the last draw. They "
         "are measured against test images, real test images against training images; the labels "
         "of that row are read from pixels.",
-        *describe_parzen(published),
+        *describe_published(published, "parzen"),
+        *(describe_published(published, "test_error") if tables.has_test_errors(rows) else []),
     ]
     titles = [column.rstrip(" ↑↓") for column in (*main.columns, *further.columns)]
     meanings = [

@@ -231,9 +231,14 @@ def main_table(rows: Sequence[Row]) -> Table:
     columns += [_samples_column(rows, name) for name in FIRST if name in there]
     if num := main_number(rows):
         columns.append(_labels_column(rows, num))
-    if any(x.get("test_error") for row in rows for x in row.measures):
+    if has_test_errors(rows):
         columns.append(_error_column(rows))
     return _table(rows, columns)
+
+
+def has_test_errors(rows: Sequence[Row]) -> bool:
+    """Whether a model among the rows classifies."""
+    return any(x.get("test_error") for row in rows for x in row.measures)
 
 
 def _error_column(rows: Sequence[Row]) -> Column:

@@ -34,7 +34,12 @@ def test_each_stands_beside_models_that_there_are() -> None:
 def test_figures_are_in_the_units_of_their_measure() -> None:
     """A log likelihood of binary units is negative; a window's density may be above 1."""
     for figure in FIGURES:
-        assert {"log_likelihood": figure.value < 0, "parzen": figure.value > 0}[figure.measure]
+        possible = {
+            "log_likelihood": figure.value < 0,
+            "parzen": figure.value > 0,
+            "test_error": 0 < figure.value < 90,  # percent; always the same class is wrong for 90
+        }
+        assert possible[figure.measure]
 
 
 def test_ais_and_reverse_ais_come_in_pairs_where_both_are_known() -> None:
@@ -47,7 +52,15 @@ def test_the_table_of_likelihoods_names_each_with_its_source() -> None:
     assert len(rows) == sum(figure.measure == "log_likelihood" for figure in FIGURES)
     assert all(row[4] == "published" and row[5] for row in rows)
     assert compare_tables.likelihood_table([], ()).rows == []
-    assert compare_pages.describe_parzen(()) == []
+    assert compare_pages.describe_published((), "parzen") == []
+
+
+def test_figures_without_a_column_are_sentences() -> None:
+    (errors,) = compare_pages.describe_published(FIGURES, "test_error")
+    assert "up-down, free energy of the labels: 1.25 (Hinton, Osindero and Teh" in errors
+    (parzen,) = compare_pages.describe_published(FIGURES, "parzen")
+    assert parzen.startswith("Published Parzen figures: DBN: 138 (Goodfellow")
+    assert "1.25" not in parzen
 
 
 @pytest.mark.parametrize(
