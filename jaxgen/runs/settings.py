@@ -146,10 +146,12 @@ NEW_TO_DBNS = ("momentum", "weight_decay", "persistent", "centred")
 def before(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `ADDED`, for stored ones that may lack them.
 
-    `class_code` is among them for conditional models alone; to others it is nothing.
+    `class_code` is among them for conditional models alone; to others it is nothing. Those of
+    `NEW_TO_DBNS` are for nets of several layers alone.
     """
-    conditional = bool(stored.get("num_classes"))
-    return {name: x for name, x in ADDED.items() if conditional or name != "class_code"}
+    absent = set() if stored.get("num_classes") else {"class_code"}
+    absent |= set() if "hidden_sizes" in stored else {*NEW_TO_DBNS}
+    return {name: x for name, x in ADDED.items() if name not in absent}
 
 
 def as_before(name: str, value: Any) -> bool:
