@@ -174,7 +174,7 @@ def of_probes(rows: Sequence[Ranked], num_labels: int, probe: Probe) -> dict[str
 def verdict(
     models: Sequence[Ranked], references: Sequence[Ranked], num_labels: int | None, probe: Probe
 ) -> list[str]:
-    """Three sentences: on likelihoods, on samples, on features.
+    """Three sentences: on likelihoods, on samples, on features; one model alone is not ranked.
 
     Args:
         models: the rows that are ranked.
@@ -201,8 +201,11 @@ def _on_likelihoods(models: Sequence[Ranked]) -> str:
     (value, kind) = values[best], headline(row.measures[0])
     assert value is not None
     assert kind is not None
+    nats = f"{value.mean:.2f} nats ({kind['kind']})"
+    if len(models) == 1:
+        return f"Likelihood: {best} has {nats}."
     lead = lead_in_words(values, "higher")
-    return f"Likelihood: {best} is best with {value.mean:.2f} nats ({kind['kind']}), {lead}{out}."
+    return f"Likelihood: {best} is best with {nats}, {lead}{out}."
 
 
 def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
@@ -212,12 +215,14 @@ def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
         return "Samples: too few images for a distance between samples and data."
     first = values[ranked[0]]
     assert first is not None
+    real = of_samples(references, "frechet_distance").get(REAL)
+    beside = f" (real images have {number(real.mean, 3)})" if real else ""
+    if len(models) == 1:
+        return f"Samples: {ranked[0]} has a Frechet distance of {number(first.mean)}{beside}."
     sentence = (
         f"Samples: {ranked[0]} has the lowest Frechet distance, {number(first.mean)}, "
-        f"{lead_in_words(values, 'lower')}"
+        f"{lead_in_words(values, 'lower')}{beside}"
     )
-    real = of_samples(references, "frechet_distance").get(REAL)
-    sentence += f" (real images have {number(real.mean, 3)})" if real else ""
     others: dict[str, list[str]] = {}
     for name in ("precision", "recall"):
         if found := best_of(of_samples(models, name), "higher"):
@@ -237,10 +242,11 @@ def _on_features(
     assert first is not None
     pixels = of_probes(references, num_labels, probe).get(REAL)
     beside = f" (pixels give {number(pixels.mean, 3)}%)" if pixels else ""
-    return (
-        f"Features: from {num_labels:,} labels those of {ranked[0]} are read best, "
-        f"{number(first.mean, 4)}%{beside}, {lead_in_words(values, 'higher')}."
-    )
+    share = f"{number(first.mean, 4)}%{beside}"
+    words = f"Features: from {num_labels:,} labels those of {ranked[0]} are read"
+    if len(models) == 1:
+        return f"{words} with an accuracy of {share}."
+    return f"{words} best, {share}, {lead_in_words(values, 'higher')}."
 
 
 def warnings(accuracy: float, num_samples: int, all_samples: int) -> list[str]:

@@ -97,6 +97,17 @@ def test_the_verdict_names_the_best_samples_and_features_beside_real_images() ->
     assert "those of b are read best, 95% (pixels give 70%)" in features
 
 
+def test_a_model_alone_is_not_ranked() -> None:
+    """The numbers stand without a best and without what other models have."""
+    real = [Ranked(ranking.REAL, [measures(None, 1.5, 0.7)])]
+    one = [Ranked("a", [measures(likelihood(-95.0), 20.0, 0.8)])]
+    assert ranking.verdict(one, real, 100, tables.probe_of) == [
+        "Likelihood: a has -95.00 nats (bound).",
+        "Samples: a has a Frechet distance of 20 (real images have 1.5).",
+        "Features: from 100 labels those of a are read with an accuracy of 80% (pixels give 70%).",
+    ]
+
+
 def run(name: str) -> Any:
     """A run of which a table needs its place and its time alone."""
 
