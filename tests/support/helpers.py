@@ -31,6 +31,8 @@ UNOPTIMISED = (
     " --xla_cpu_parallel_codegen_split_count=1"
 )
 """With it XLA compiles in a sixth of the time; the tests' own processes run so."""
+OPTIMISED = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+"""Of a program whose rounding counts: without vectors XLA adds long sums up one by one."""
 AS_USERS = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(UNOPTIMISED, "").strip() or None}
 """The environment of processes whose bits are those that users get; None removes a variable."""
 
