@@ -217,7 +217,6 @@ def report(args: Args, session: Session, result: Result) -> Path:
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["fine-tuned DBN"].measures
     measures |= labels.test_error(fine_tuned, session.dataset, config.binarize)
-    before = labels.test_error(stages["DBN"], session.dataset, config.binarize)
     errors = classification_error.read(session.folder)
     if errors.errors:
         measures["test_error_last_mean"] = errors.mean
@@ -233,8 +232,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
-        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
-        *labels.over_fine_tuning(drawing, before.get(classification_error.METRIC), errors),
+        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps, errors),
         *further,
         error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]
@@ -245,8 +243,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     if not args.study:
         return page
-    pair = nets["DBN"], nets["fine-tuned DBN"]
-    return fine_tuning.compare(args, session, *pair, partial(fine_tune, stack))
+    before, after = nets["DBN"], nets["fine-tuned DBN"]
+    return fine_tuning.compare(args, session, before, after, partial(fine_tune, stack))
 
 
 def described(config: wake_sleep.Config, dbn_folder: Path) -> str:

@@ -49,8 +49,7 @@ PUBLISHED = {
 def describe_published(published: Sequence[Published], measure: str) -> list[str]:
     """The published figures of a measure in a sentence, if there are any."""
     found = [x for x in published if x.measure == measure]
-    how = {x: "" if measure == "parzen" else f", {x.how}" for x in found}
-    listed = "; ".join(f"{x.model}{how[x]}: {number(x.value)} ({x.source})" for x in found)
+    listed = "; ".join(f"{x.model} {number(x.value)} ({x.how}; {x.source})" for x in found)
     return [PUBLISHED[measure].format(listed)] if found else []
 
 

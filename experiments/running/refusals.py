@@ -64,8 +64,7 @@ def _found(box: str) -> str:
 def _in_words(sentence: str) -> str:
     """A sentence of tyro as what was found."""
     plain = sentence.rstrip(". ")
-    plain = plain[:1].upper() + plain[1:]
     for pattern, words in _WORDS.items():
-        if match := re.fullmatch(pattern, plain):
+        if match := re.fullmatch(pattern, plain, re.IGNORECASE):
             return match.expand(words)
     return plain[:1].lower() + plain[1:]

@@ -57,9 +57,9 @@ def test_the_table_of_likelihoods_names_each_with_its_source() -> None:
 
 def test_figures_without_a_column_are_sentences() -> None:
     (errors,) = compare_pages.describe_published(FIGURES, "test_error")
-    assert "up-down, free energy of the labels: 1.25 (Hinton, Osindero and Teh" in errors
+    assert "up-down 1.25 (free energy of the labels; Hinton, Osindero and Teh" in errors
     (parzen,) = compare_pages.describe_published(FIGURES, "parzen")
-    assert parzen.startswith("Published Parzen figures: DBN: 138 (Goodfellow")
+    assert parzen.startswith("Published Parzen figures: DBN 138 (Parzen window on samples; Goo")
     assert "1.25" not in parzen
 
 

@@ -41,9 +41,21 @@ def test_error(net: dbn.Net, dataset: Dataset, binary: Binarize) -> dict[str, fl
 
 
 def sections(
-    drawing: Drawing, nets: Mapping[str, dbn.Net], binary: Binarize, num_steps: int
+    drawing: Drawing,
+    nets: Mapping[str, dbn.Net],
+    binary: Binarize,
+    num_steps: int,
+    tuning: ErrorOverEpochs | None = None,
 ) -> list[Section]:
-    """Classified test images and asked classes of the last of the nets; nothing without labels."""
+    """Classified test images and asked classes of the last of the nets; nothing without labels.
+
+    Args:
+        drawing: of the run.
+        nets: by their names, in the order in which they were trained.
+        binary: how grey pixels become input of binary units.
+        num_steps: Gibbs steps of the top pair, of a sample.
+        tuning: the test errors of a fine-tuning, which began with the first net that has labels.
+    """
     dataset = drawing.dataset
     labelled = {name: net for name, net in nets.items() if label_units.num_classes(net.top)}
     if not labelled:
@@ -55,21 +67,16 @@ def sections(
         f"{num_steps} Gibbs steps of the top pair from random top units and a down pass."
     )
     sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)
-    return [_classified(dataset, labelled, binary), sheet]
+    found = {name: predict(each, dataset, binary) for name, each in labelled.items()}
+    further = []
+    if tuning and tuning.errors:
+        before = float(np.mean(next(iter(found.values())) != dataset.test.labels))
+        further = [_over_fine_tuning(drawing, before, tuning)]
+    return [_classified(dataset, found), sheet, *further]
 
 
-def over_fine_tuning(
-    drawing: Drawing, before: float | None, found: ErrorOverEpochs
-) -> list[Section]:
-    """The test error of a fine-tuned net over the epochs; nothing without label units.
-
-    Args:
-        drawing: of the run.
-        before: the error of the net that the fine-tuning began with, as a share.
-        found: of the run's log.
-    """
-    if before is None or not found.errors:
-        return []
+def _over_fine_tuning(drawing: Drawing, before: float, found: ErrorOverEpochs) -> Section:
+    """The test error of a fine-tuned net over the epochs; `before` is what it began with."""
     epochs, last = found.epochs, found.last
     curve = figures.curves(
         {"fine-tuned DBN": ([0.0, *epochs], [100 * before, *found.percent])},
@@ -85,21 +92,18 @@ def over_fine_tuning(
         "not count.",
     ]
     title = "Test error by free energy over the fine-tuning"
-    return [
-        Section(
-            "label errors",
-            "Classification over the fine-tuning",
-            answer,
-            [drawing.save("label_errors", curve, title)],
-            question="What does the fine-tuning do to the test error?",
-        )
-    ]
+    return Section(
+        "label errors",
+        "Classification over the fine-tuning",
+        answer,
+        [drawing.save("label_errors", curve, title)],
+        question="What does the fine-tuning do to the test error?",
+    )
 
 
-def _classified(dataset: Dataset, nets: Mapping[str, dbn.Net], binary: Binarize) -> Section:
-    """Errors of all nets, and what the last one takes for what."""
+def _classified(dataset: Dataset, found: Mapping[str, np.ndarray]) -> Section:
+    """Errors of all nets, and what the last one takes for what, from the labels that they name."""
     labels, names = dataset.test.labels, dataset.class_names
-    found = {name: predict(net, dataset, binary) for name, net in nets.items()}
     *_, last = found
     pairs = zip(labels.tolist(), found[last].tolist(), strict=True)
     confused = Counter((label, other) for label, other in pairs if label != other)
