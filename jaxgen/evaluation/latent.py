@@ -4,8 +4,10 @@ The functions make codes; `decoded` turns codes in any arrangement into images i
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -22,6 +24,7 @@ def decoded(decoder: Decoder, codes: Float[Array, "*grid latent"]) -> Float[Arra
     return images.reshape(*codes.shape[:-1], *images.shape[1:])
 
 
+@partial(jax.jit, static_argnames="num")
 def linear_path(
     start: Float[Array, "*batch latent"], end: Float[Array, "*batch latent"], num: int
 ) -> Float[Array, "num *batch latent"]:
@@ -30,6 +33,7 @@ def linear_path(
     return (1.0 - fractions) * start + fractions * end
 
 
+@partial(jax.jit, static_argnames="num")
 def spherical_path(
     start: Float[Array, "*batch latent"], end: Float[Array, "*batch latent"], num: int
 ) -> Float[Array, "num *batch latent"]:
@@ -55,6 +59,7 @@ def spherical_path(
     return jnp.where(flat, linear_path(start, end, num), arc)
 
 
+@partial(jax.jit, static_argnames=("latent_size", "dimensions", "num"))
 def plane(
     latent_size: int, dimensions: tuple[int, int], extent: float, num: int
 ) -> Float[Array, "num num latent"]:
@@ -69,6 +74,7 @@ def plane(
     return codes.at[..., dimensions[0]].set(across).at[..., dimensions[1]].set(up)
 
 
+@partial(jax.jit, static_argnames="num_classes")
 def class_means(
     codes: Float[Array, "num latent"], labels: Int[Array, " num"], num_classes: int
 ) -> Float[Array, "classes latent"]:

@@ -1,14 +1,11 @@
 """Paths, planes and arithmetic of codes, and the measure of their use."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.evaluation import latent
 
 RNG = np.random.default_rng(0)
-linear_path = jax.jit(latent.linear_path, static_argnums=2)
-spherical_path = jax.jit(latent.spherical_path, static_argnums=2)
 
 
 def doubled_rows(codes):
@@ -27,13 +24,13 @@ def test_decoded_keeps_the_arrangement() -> None:
 def test_linear_path() -> None:
     start, end = jnp.asarray([0.0, 1.0]), jnp.asarray([4.0, -1.0])
     expected = [[0.0, 1.0], [1.0, 0.5], [2.0, 0.0], [3.0, -0.5], [4.0, -1.0]]
-    np.testing.assert_allclose(linear_path(start, end, 5), expected, atol=1e-6)
+    np.testing.assert_allclose(latent.linear_path(start, end, 5), expected, atol=1e-6)
 
 
 def test_spherical_path_keeps_the_length_and_takes_equal_angles() -> None:
     start, end = RNG.normal(size=(2, 20))
     end *= np.linalg.norm(start) / np.linalg.norm(end)
-    path = np.asarray(spherical_path(jnp.asarray(start), jnp.asarray(end), 7), np.float64)
+    path = np.asarray(latent.spherical_path(jnp.asarray(start), jnp.asarray(end), 7), np.float64)
     lengths = np.linalg.norm(path, axis=1)
     np.testing.assert_allclose(lengths, np.linalg.norm(start), rtol=1e-5)
     turns = np.sum(path[1:] * path[:-1], axis=1) / lengths[1:] / lengths[:-1]
@@ -43,7 +40,7 @@ def test_spherical_path_keeps_the_length_and_takes_equal_angles() -> None:
 
 def test_spherical_path_between_unequal_lengths_is_an_ellipse() -> None:
     """Between (1, 0) and (0, 3) in the plane: neither lengths nor angles are those of a circle."""
-    path = spherical_path(jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 3.0]), 7)
+    path = latent.spherical_path(jnp.asarray([1.0, 0.0]), jnp.asarray([0.0, 3.0]), 7)
     t = np.linspace(0.0, np.pi / 2, 7)
     np.testing.assert_allclose(path, np.stack([np.cos(t), 3 * np.sin(t)], axis=1), atol=1e-6)
     turns = np.diff(np.arctan2(path[:, 1], path[:, 0]))
@@ -53,8 +50,8 @@ def test_spherical_path_between_unequal_lengths_is_an_ellipse() -> None:
 def test_spherical_path_without_an_angle_is_the_straight_line() -> None:
     start = jnp.asarray([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
     end = jnp.asarray([[2.0, 4.0], [-1.0, -2.0], [3.0, 1.0], [0.0, 1.0]])
-    path = spherical_path(start, end, 5)
-    straight = linear_path(start, end, 5)
+    path = latent.spherical_path(start, end, 5)
+    straight = latent.linear_path(start, end, 5)
     np.testing.assert_allclose(path[:, :3], straight[:, :3], atol=1e-6)
     np.testing.assert_allclose(path[2, 3], np.full(2, np.sqrt(0.5)), rtol=1e-6)
 

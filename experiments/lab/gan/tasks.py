@@ -298,8 +298,8 @@ def copies_in_words(closer: float, few: bool, alike: bool = False) -> str:
 def walks(trained: TrainedGAN) -> Section:
     """5.4.4: images along arcs between codes, and how even the steps are."""
     ends = _lengthened(trained.codes("walks", NUM_WALKS))
-    arcs = latent.spherical_path(ends, jnp.roll(ends, -1, axis=0), NUM_STEPS)
-    images = trained.images(jnp.swapaxes(arcs, 0, 1))
+    arcs = latent.spherical_path(ends, np.roll(ends, -1, axis=0), NUM_STEPS)
+    images = trained.images(np.swapaxes(arcs, 0, 1))
     title = "Each row: from one code to the next along an arc, in equal angles"
     sheet = figures.image_sheet(images.reshape(-1, *images.shape[2:]), columns=NUM_STEPS)
     answer = [
@@ -317,26 +317,32 @@ def walks(trained: TrainedGAN) -> Section:
     )
 
 
+def patterns(of_layer: saliency.FeaturesOf, images: Array) -> tuple[Array, Array]:
+    """The images to which a layer's units respond most, and the guided gradients there."""
+    found = saliency.strongest(of_layer, images, NUM_FILTERS)
+    shown = images[found.images]
+    return shown, saliency.guided_gradients(of_layer, shown, found.units)
+
+
 def filters(trained: TrainedGAN) -> Section:
     """5.4.5: the patterns to which D's filters respond, by guided backpropagation."""
     images = trained.drawing.dataset.test.images[:NUM_MEASURED]
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
-    layers = list(adversarial.features(trained.nets, trained.state, jnp.asarray(images[:1])))
+    features = partial(adversarial.features, trained.nets, trained.state)
+    layers = list(jax.eval_shape(features, jax.ShapeDtypeStruct(images[:1].shape, images.dtype)))
     layers, strips, flat, cores = layers[-NUM_LAYERS:], {}, 0, {}
     for layer in layers:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)
-        found = jax.jit(partial(saliency.strongest, of_layer, num=NUM_FILTERS))(pixels)
-        shown = pixels[found.images]
-        gradients = jax.jit(partial(saliency.guided_gradients, of_layer))(shown, found.units)
-        largest = jnp.max(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
-        flat += int(jnp.sum(largest == 0.0))
+        shown, gradients = map(np.asarray, jax.jit(partial(patterns, of_layer))(pixels))
+        largest = np.abs(gradients).max(axis=(1, 2, 3), keepdims=True)
+        flat += int((largest == 0.0).sum())
         name = f"layer {int(layer.removeprefix('layer_')) + 1}"
-        strips[f"{name}, image"] = 0.5 * np.asarray(shown) + 0.5
-        energy = np.square(np.asarray(gradients, np.float64)).sum(axis=3)
+        strips[f"{name}, image"] = 0.5 * shown + 0.5
+        energy = np.square(gradients.astype(np.float64)).sum(axis=3)
         sizes = core_sizes(energy.reshape(len(energy), -1)) / energy[0].size
         cores[name] = float(np.median(sizes))
-        strips[f"{name}, guided"] = np.asarray(0.5 + 0.5 * gradients / jnp.maximum(largest, 1e-30))
+        strips[f"{name}, guided"] = 0.5 + 0.5 * gradients / np.maximum(largest, 1e-30)
     title = "Units of D with the largest responses, and what they respond to"
     figure = trained.drawing.save("5_4_5", figures.rows_of(strips), title)
     silent = f"For {flat} of them the guided gradient is 0 everywhere. " if flat else ""

@@ -124,11 +124,11 @@ class TrainedGAN(NamedTuple):
 
         Those of a conditional game take the classes in turn, along the first axis of the grid.
         """
-        flat = codes.reshape(-1, codes.shape[-1])
-        padded = jnp.pad(flat, ((0, -len(flat) % BLOCK), (0, 0))).reshape(-1, BLOCK, flat.shape[1])
-        labels: list[Array | None] = [None] * len(padded)
+        flat = np.asarray(codes).reshape(-1, codes.shape[-1])
+        padded = np.pad(flat, ((0, -len(flat) % BLOCK), (0, 0))).reshape(-1, BLOCK, flat.shape[1])
+        labels: list[np.ndarray | None] = [None] * len(padded)
         if self.num_classes:
-            rows = jnp.arange(len(padded) * BLOCK) // math.prod(codes.shape[1:-1])
+            rows = np.arange(len(padded) * BLOCK) // math.prod(codes.shape[1:-1])
             labels = [*(rows % self.num_classes).reshape(-1, BLOCK)]
         blocks = zip(padded, labels, strict=True)
         images = np.concatenate([images_of(self.nets, self.state, *block) for block in blocks])
