@@ -1,6 +1,7 @@
 """Runs of experiments for the tests: small ones, in this process or in another."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import signal
@@ -149,12 +150,24 @@ def said_twice(folder: Path) -> list[str]:
     return [*reproduce_checks.changed(folder, reproduce_verdict.read_record(folder).config)]
 
 
+@functools.cache
 def trained_state(name: str, config: Any, shape: tuple[int, int, int]) -> Any:
     """A model's state that is not the one every learner begins with."""
     key = jax.random.key(5)
     if name == "dbn":
         return models.state_of(name, config, shape, dbn.init_params(config, shape, key))
     return jax.jit(models.module(name).learner(config, shape).init)(key)
+
+
+@functools.cache
+def drawn(name: str, config: Any, shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """The samples that a run of such a state and seed has stored."""
+    learner, key = (
+        models.module(name).learner(config, shape),
+        named_key(jax.random.key(seed), "sample"),
+    )
+    sample = jax.jit(learner.sample, static_argnums=2)
+    return np.asarray(sample(trained_state(name, config, shape), key, 4))
 
 
 def write_run(
@@ -167,10 +180,8 @@ def write_run(
 ) -> Path:
     """The files of a finished run of one seed that say what was trained; returns its folder."""
     folder.mkdir(parents=True)
-    state, learner = trained_state(name, config, shape), models.module(name).learner(config, shape)
-    key = named_key(jax.random.key(seed), "sample")
-    images = jax.jit(learner.sample, static_argnums=2)(state, key, 4)
-    np.savez_compressed(folder / "samples.npz", images=images)
+    state = trained_state(name, config, shape)
+    np.savez_compressed(folder / "samples.npz", images=drawn(name, config, shape, seed))
     params = safetensors.flatten(jax.device_get(state.params))
     safetensors.save_params(folder / "params.safetensors", params, {})
     line = {"step": 3, "epoch": 1.0, "train_s": 0.5, "test_error": 0.25, "binarisation": "sample"}
