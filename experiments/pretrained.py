@@ -5,7 +5,8 @@
 makes pretrained/rbm-lab and pretrained/vae-lab, which `jaxgen.load` takes as it takes a run, and
 pretrained/README.md with a row for each. A folder is named by experiment, preset and what is
 changed in it, and by its data where they are not MNIST. The same command with a newer run, of the
-same seed and data, replaces its files.
+same seed and data, replaces its files. `--half` stores the parameters as float16, for models whose
+files are large; `load` makes them float32 again.
 """
 
 import re
@@ -25,6 +26,7 @@ from experiments.running.console import show
 from experiments.running.experiment import find
 from experiments.running.places import require_outside_images, require_outside_runs
 from jaxgen.errors import CheckpointError, RunFolderError, SettingError
+from jaxgen.export import safetensors
 from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run
@@ -36,11 +38,25 @@ from jaxgen.runs.summary import FURTHER, LOGS, NAME, PARAMS, files_of
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
 }
-COLUMNS = ("name", "data", "MB", "numbers on the test images", "command", "commit", "parameters")
+COLUMNS = (
+    "name",
+    "data",
+    "MB",
+    "stored as",
+    "numbers on the test images",
+    "command",
+    "commit",
+    "parameters",
+)
 PAGE = "README.md"
+ROUNDED = "rounded_from"
+"""The digest of the parameters as they were trained, in the manifest of those stored as float16."""
 FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn", "vae"})
 """Settings that are folders, or none."""
-RECORDED = ("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed")
+RECORDED = (
+    *("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed"),
+    ROUNDED,
+)
 """What a manifest has besides the command."""
 MEASURED = (
     *("experiment", "dataset", "preset", "seed", "epochs", "steps", "digest", "data_digest"),
@@ -60,7 +76,9 @@ images = jaxgen.load("{folder}").sample(jax.random.key(0), 16)
 
 The command of a row trained it. On the processor that its `manifest.json` names it makes the same
 parameters again, bit for bit, from the same data; the last column has the first digits of their
-sha256. `python -m experiments.pretrained` makes the folders and this page from runs.
+sha256. Those stored as float16 are rounded, each within 0.05 %, and `load` makes them float32; the
+numbers are those before. `python -m experiments.pretrained` makes the folders and this page from
+runs.
 
 """
 
@@ -73,6 +91,8 @@ class Args:
     """Run folders of one seed each."""
     out: Path = Path("pretrained")
     """The folder that has a folder for each model."""
+    half: bool = False
+    """Store the parameters as float16: half the bytes, each number within 0.05 %."""
 
 
 def folder_name(run: Run) -> str:
@@ -119,6 +139,8 @@ def manifest_of(run: Run) -> dict[str, Any]:
             remedy="make the run with --out runs/NAME, for example",
         )
     recorded = {name: found[name] for name in RECORDED if name in found}
+    if not isinstance(recorded.get(ROUNDED), str):
+        recorded.pop(ROUNDED, None)
     return {"command": shlex.join(words), **recorded}
 
 
@@ -187,18 +209,40 @@ def check(runs: Sequence[Run], out: Path) -> None:
         manifest_of(run)
 
 
-def collect(run: Run, out: Path) -> Path:
+def half(run: Run) -> tuple[bytes, str]:
+    """A file of the run's parameters as float16, and their digest once they are float32 again.
+
+    Errors:
+        SettingError: a number is too large for float16.
+    """
+    arrays = safetensors.host_arrays(run.params)
+    try:
+        rounded = safetensors.halved(arrays)
+    except ValueError as error:
+        raise SettingError(
+            expected="parameters that float16 holds with --half",
+            found=str(error),
+            remedy="collect the run without --half",
+        ) from error
+    return safetensors.file_content(rounded, {}), safetensors.digest(safetensors.widened(rounded))
+
+
+def collect(run: Run, out: Path, as_half: bool = False) -> Path:
     """Copies what `load` needs of a run into a folder of its own; its summary comes last.
 
     Errors:
+        SettingError: a number is too large for float16.
         WriteError: the disk is full, for example.
     """
     target, name = out / folder_name(run), run.dataset_name
     manifest, config = manifest_of(run), read_json(run.folder / CONFIG)
     logs = [path for each in (*LOGS, *FURTHER) for path in run.folder.glob(each)]
-    contents = {
-        path.relative_to(run.folder): path.read_bytes() for path in (run.folder / PARAMS, *logs)
-    }
+    contents = {path.relative_to(run.folder): path.read_bytes() for path in logs}
+    summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
+    contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
+    if as_half:
+        contents[Path(PARAMS)], summary["digest"] = half(run)
+        manifest.setdefault(ROUNDED, run.digest)
     with writing(target):
         (target / NAME).unlink(missing_ok=True)
     for path, content in contents.items():
@@ -206,7 +250,6 @@ def collect(run: Run, out: Path) -> Path:
     folders = dict.fromkeys(FOLDERS & config.keys())
     write_json(target / CONFIG, config | folders | {"dataset": name})
     write_json(target / MANIFEST, manifest)
-    summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
     write_json(target / NAME, summary | {"files": files_of(target)})
     return target
 
@@ -216,9 +259,11 @@ def row(run: Run, manifest: Mapping[str, Any]) -> list[str]:
     shown = find(run.model).headline(run.summary["metrics"])
     numbers = ", ".join(f"{name} {number(value)}" for name, value in shown.items())
     size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
+    rounded = manifest.get(ROUNDED)
     return [
-        *(run.folder.name, run.dataset_name, f"{size / 1e6:.1f}", numbers),
-        *(manifest["command"], manifest["git_commit"][:8], run.digest[:8]),
+        *(run.folder.name, run.dataset_name, f"{size / 1e6:.1f}"),
+        *("float16" if rounded else "float32", numbers),
+        *(manifest["command"], manifest["git_commit"][:8], (rounded or run.digest)[:8]),
     ]
 
 
@@ -231,7 +276,7 @@ def main(args: Args) -> int:
     runs = [jaxgen.load(folder) for folder in args.runs]
     check(runs, args.out)
     for run in runs:
-        show(f"{collect(run, args.out)}")
+        show(f"{collect(run, args.out, args.half)}")
     remove_leftovers(args.out)
     there = sorted(path.parent for path in args.out.glob(f"*/{NAME}"))
     models = [jaxgen.load(folder) for folder in there if is_collected(folder)]

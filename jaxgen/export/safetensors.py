@@ -79,12 +79,23 @@ def save_params(
         TypeError: A value is no numeric array.
         WriteError: The disk is full or may not be written to.
     """
+    write_atomically(path, file_content(tensors, metadata))
+
+
+def file_content(
+    tensors: Mapping[str, jax.Array | NumpyArray], metadata: Mapping[str, str]
+) -> bytes:
+    """The bytes of the file that `save_params` writes.
+
+    Raises:
+        TypeError: A value is no numeric array.
+    """
     arrays = host_arrays(dict(tensors))
     try:
         data = save(arrays, {**metadata, "sha256": digest(arrays)})
     except SafetensorError as error:
         raise TypeError(f"expected dtypes that safetensors has, found {error}") from error
-    write_atomically(path, _sort_metadata(data))
+    return _sort_metadata(data)
 
 
 def load_params(path: Path) -> dict[str, NumpyArray]:
@@ -103,6 +114,35 @@ def load_params(path: Path) -> dict[str, NumpyArray]:
     if metadata.get("sha256", found) != found:
         raise _unreadable(path, f"sha256 {found} instead of {metadata['sha256']}")
     return arrays
+
+
+def halved(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
+    """The same arrays with float16 in the place of float32, rounded to the nearest.
+
+    Of numbers from 6.1e-5 to 65,504 the relative error is at most 2^-11, below 0.05 %; smaller ones
+    are off by at most 3e-8.
+
+    Raises:
+        ValueError: A finite number is beyond float16.
+    """
+    found = {}
+    for name, array in arrays.items():
+        small = array
+        if array.dtype == np.float32:
+            with np.errstate(over="ignore"):
+                small = array.astype(np.float16)
+            if not np.array_equal(np.isfinite(array), np.isfinite(small)):
+                raise ValueError(f"expected numbers up to 65,504 in {name}, found larger ones")
+        found[name] = small
+    return found
+
+
+def widened(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
+    """The same arrays with float32 in the place of float16, which holds its numbers exactly."""
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float16 else array
+        for name, array in arrays.items()
+    }
 
 
 def _sort_metadata(data: bytes) -> bytes:

@@ -253,7 +253,7 @@ def _read_params(
     size, most = path.stat().st_size, num_bytes(wanted) + HEADER_BYTES
     if size > most:
         raise _misfit(folder, f"at most {most:,} bytes in {PARAMS}", f"{size:,}")
-    arrays = safetensors.load_params(path)
+    arrays = safetensors.widened(safetensors.load_params(path))
     if (digest := safetensors.digest(arrays)) != found["digest"]:
         raise CheckpointError(
             expected=f"the parameters in {folder} to have the digest {shown(found['digest'])}",

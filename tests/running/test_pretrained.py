@@ -13,6 +13,7 @@ from support.helpers import FIXTURES
 import jaxgen
 from experiments import pretrained
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError, WriteError
+from jaxgen.export import safetensors
 
 MARKUP = "python -m a `b` | <script>"
 
@@ -31,9 +32,9 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def collect(*folders: Path, out: Path) -> list[Path]:
+def collect(*folders: Path, out: Path, half: bool = False) -> list[Path]:
     """The folders of models that are there then."""
-    assert pretrained.main(pretrained.Args(folders, out)) == 0
+    assert pretrained.main(pretrained.Args(folders, out, half)) == 0
     return sorted(path for path in out.iterdir() if path.is_dir())
 
 
@@ -56,6 +57,37 @@ def test_a_collected_run_is_the_run(run: Path, out: Path) -> None:
     assert f'jaxgen.load("collected/{folder.name}")' in page
     assert f"| {folder.name} | digits |" in page
     assert given.digest[:8] in page
+
+
+def test_half_the_bytes_hold_numbers_that_are_rounded(run: Path, out: Path) -> None:
+    given = jaxgen.load(run)
+    (folder,) = collect(run, out=out, half=True)
+    found = jaxgen.load(folder)
+    sizes = [(each.folder / "params.safetensors").stat().st_size for each in (found, given)]
+    assert sizes[0] < 0.55 * sizes[1]
+    for name, array in given.params.items():
+        assert found.params[name].dtype == np.float32
+        np.testing.assert_allclose(found.params[name], array, rtol=2**-11, atol=3e-8)
+    assert found.digest == safetensors.digest(found.params) != given.digest
+    page = (out / "README.md").read_text()
+    assert "| float16 | " in page
+    assert given.digest[:8] in page
+    (again,) = collect(folder, out=out.with_name("again"), half=True)
+    assert jaxgen.load(again).digest == found.digest
+    assert (again / "manifest.json").read_text() == (folder / "manifest.json").read_text()
+    collect(run, out=out)
+    assert jaxgen.load(folder).digest == given.digest
+    assert "float16 |" not in (out / "README.md").read_text()
+
+
+def test_numbers_beyond_float16_are_refused(run: Path, out: Path) -> None:
+    params = safetensors.load_params(run / "params.safetensors")
+    params["w"][0, 0] = 7e4
+    safetensors.save_params(run / "params.safetensors", params, {})
+    change(run / "summary.json", digest=safetensors.digest(params), files={})
+    with pytest.raises(SettingError, match="without --half"):
+        collect(run, out=out, half=True)
+    assert not out.exists()
 
 
 def test_nothing_of_the_machine_is_collected(run: Path, out: Path) -> None:
