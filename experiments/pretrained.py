@@ -63,6 +63,9 @@ MEASURED = (
     *("image_shape", "class_names", "train_s", "metrics"),
 )
 """What a summary has that is not of one process alone."""
+LICENSE = "LICENSE"
+LICENSED = f"\nThe licence of all of them is [that of the repository](../{LICENSE}).\n"
+"""Of models in a folder of a repository that has one."""
 TITLE = "# Pretrained models\n"
 TEXT = """
 Each folder is a run without its checkpoints, samples and pages. `jaxgen.load` takes it:
@@ -283,6 +286,7 @@ def main(args: Args) -> int:
     rows = [row(model, manifest_of(model)) for model in models]
     folder = f"{args.out.resolve().name}/{rows[0][0]}"
     text = TITLE + TEXT.format(folder=folder) + markdown(Table(COLUMNS, rows))
+    text += LICENSED * (args.out.resolve().parent / LICENSE).is_file()
     write_atomically(args.out / PAGE, text.encode())
     show(f"page: {args.out / PAGE}")
     return 0

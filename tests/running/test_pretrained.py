@@ -90,6 +90,14 @@ def test_numbers_beyond_float16_are_refused(run: Path, out: Path) -> None:
     assert not out.exists()
 
 
+def test_models_of_a_repository_have_its_licence(run: Path, out: Path) -> None:
+    collect(run, out=out)
+    assert "licence" not in (out / "README.md").read_text()
+    out.with_name("LICENSE").write_text("MIT")
+    collect(run, out=out)
+    assert "[that of the repository](../LICENSE)" in (out / "README.md").read_text()
+
+
 def test_nothing_of_the_machine_is_collected(run: Path, out: Path) -> None:
     change(run / "config.json", data_dir="/home/somebody", out="/home/somebody/run")
     change(run / "manifest.json", host="somebody's", command="python -m a --overwrite --seed 3")
