@@ -43,7 +43,7 @@ COLUMNS = (
     "data",
     "MB",
     "stored as",
-    "numbers on the test images",
+    "numbers",
     "command",
     "commit",
     "parameters",
@@ -77,11 +77,13 @@ import jaxgen
 images = jaxgen.load("{folder}").sample(jax.random.key(0), 16)
 ```
 
-The command of a row trained it. On the processor that its `manifest.json` names it makes the same
-parameters again, bit for bit, from the same data; the last column has the first digits of their
-sha256. Those stored as float16 are rounded, each within 0.05 %, and `load` makes them float32; the
-numbers are those before. `python -m experiments.pretrained` makes the folders and this page from
-runs.
+The command of a row trained it. With the code of its commit, on the processor that its
+`manifest.json` names and from the same data, it makes the same parameters again, bit for bit; the
+last column has the first digits of their sha256. Those stored as float16 are rounded, each within
+0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the numbers are of those before. Errors,
+likelihoods and bounds are of the test images, distances of samples to their nearest training image
+(`test_distance`: of test images). `python -m experiments.pretrained` makes the folders and this
+page from runs.
 
 """
 
