@@ -35,7 +35,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
-    require_classes,
+    require_counts,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -91,8 +91,8 @@ class Config:
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_layer_sizes(self, "gibbs_phases", least=0)
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "init_scale", "num_updates")
-        require_classes(self)
+        require_not_negative(self, "init_scale")
+        require_counts(self, "num_updates", "num_classes")
 
 
 class State(NamedTuple):
@@ -114,12 +114,12 @@ class State(NamedTuple):
 
 
 def top_config(config: Config) -> rbm.Config:
-    """The settings of the top RBM."""
+    """The settings of the top RBM; without `num_updates`, for a net that is not trained further."""
     return rbm.Config(
         num_hidden=config.hidden_sizes[-1],
         num_gibbs_steps=config.num_gibbs_steps,
         learning_rate=config.learning_rate,
-        decay_steps=updates_of(config) if config.falling else 0,
+        decay_steps=config.num_updates if config.falling else 0,
     )
 
 
@@ -175,7 +175,7 @@ def init(
     """
     if layers is None:
         layers = random_layers(config, num_visible, key, pixels)
-    dbn.require_sizes(layers, config.hidden_sizes, config.num_classes)
+    dbn.require_sizes(layers, num_visible, config.hidden_sizes, config.num_classes)
     dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
