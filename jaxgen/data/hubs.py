@@ -17,6 +17,8 @@ from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError
 
 HUB = "https://huggingface.co"
 CONVERTED = "or convert it: docs/images.md has a folder's and a file's form"
+HIDDEN = "the labels of its test split are hidden, so a tenth of its other images is the test set"
+"""Of sets for competitions, whose test labels are all -1."""
 
 
 def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
@@ -44,21 +46,29 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
         )
     named = label is not None and isinstance(label, tfds.features.ClassLabel)
     class_names = tuple(map(str, label.names)) if label is not None and named else ()
-    sides = {"train": TRAIN, "test": TEST} if "test" in splits else {"train": None}
 
-    def items() -> Iterator[Item]:
+    def examples(split: str) -> Iterator[tuple[bytes, int]]:
+        """The pictures of a split with their classes, 0 where there are none."""
         try:
-            for split, place in sides.items():
-                for row, feature in enumerate(records.read_examples(builder, split)):
-                    content = feature["image"].bytes_list.value[0]
-                    of = int(feature["label"].int64_list.value[0]) if class_names else 0
-                    yield Item(f"image {row} of {split}", content, of, place)
+            for feature in records.read_examples(builder, split):
+                of = feature["label"].int64_list.value[0] if class_names else 0
+                yield feature["image"].bytes_list.value[0], of
         except Exception as error:  # a damaged file makes TFDS and its libraries raise anything
             raise DataError(
                 expected=f"{words} as it prepares it in {builder.data_path}",
                 found=one_line(error),
                 remedy=f"delete {builder.data_path} and run again",
             ) from error
+
+    has_test = "test" in splits
+    hidden = has_test and next(examples("test"), (b"", 0))[1] < 0
+    sides = {"train": TRAIN, "test": TEST} if has_test and not hidden else {"train": None}
+
+    def items() -> Iterator[Item]:
+        for split, place in sides.items():
+            for row, (content, of) in enumerate(examples(split)):
+                where = f"image {row} of {split}"
+                yield Item(where, content, _known(of, where, words), place)
 
     changed = os.stat(Path(builder.data_path) / "dataset_info.json").st_mtime_ns
     source = Source(
@@ -67,6 +77,7 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
         items=items,
         num=sum(splits[split].num_examples for split in sides),
         class_names=class_names,
+        notes=(HIDDEN,) if hidden else (),
     )
     return source, ["tfds", builder.info.full_name, str(builder.data_path), changed]
 
@@ -116,6 +127,21 @@ def _tfds_builder(text: str, root: Path) -> Any:
                 else "name another, or set --data-dir to where it is prepared",
             ) from error
     return builder
+
+
+def _known(label: Any, where: str, words: str) -> int:
+    """The class of an image in a data set that has classes.
+
+    Raises:
+        DataError: the image has none.
+    """
+    if label is None or label < 0:
+        raise DataError(
+            expected=f"a label for every image in {words}",
+            found=f"none for {where}",
+            remedy=f"name another, {CONVERTED}",
+        )
+    return int(label)
 
 
 def _newest(folder: Path) -> Path | None:
@@ -171,15 +197,30 @@ def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
             remedy=f"name another, {CONVERTED}",
         )
     label = next((x for x in features if isinstance(features[x], datasets.ClassLabel)), None)
-    sides = {first: TRAIN, "test": TEST} if "test" in splits and first != "test" else {first: None}
+
+    def examples(split: str) -> Iterator[tuple[bytes | Path, Any]]:
+        """The pictures of a split with their classes, 0 where there are none."""
+        try:
+            for example in splits[split].cast_column(column, datasets.Image(decode=False)):
+                picture = example[column] or {"bytes": b"", "path": None}  # a row without one
+                content = picture["bytes"] or (Path(picture["path"]) if picture["path"] else b"")
+                yield content, example[label] if label else 0
+        except Exception as error:  # a damaged file makes the library raise anything
+            raise DataError(
+                expected=f"{words} as its library keeps it",
+                found=one_line(error)[:200],
+                remedy="delete it from the library's cache and run again",
+            ) from error
+
+    has_test = "test" in splits and first != "test"
+    hidden = has_test and next(examples("test"), (b"", 0))[1] in (None, -1)
+    sides = {first: TRAIN, "test": TEST} if has_test and not hidden else {first: None}
 
     def items() -> Iterator[Item]:
         for split, place in sides.items():
-            rows = splits[split].cast_column(column, datasets.Image(decode=False))
-            for row, example in enumerate(rows):
-                content = example[column]["bytes"] or Path(example[column]["path"])
-                of = max(example[label], 0) if label else 0
-                yield Item(f"image {row} of {split}", content, of, place)
+            for row, (content, of) in enumerate(examples(split)):
+                where = f"image {row} of {split}"
+                yield Item(where, content, _known(of, where, words), place)
 
     prints = [splits[split]._fingerprint for split in sides]
     source = Source(
@@ -188,5 +229,6 @@ def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
         items=items,
         num=sum(len(splits[split]) for split in sides),
         class_names=tuple(features[label].names) if label else (),
+        notes=(HIDDEN,) if hidden else (),
     )
     return source, ["hf", path, config, *prints]

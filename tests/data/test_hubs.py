@@ -40,7 +40,21 @@ class Coloured(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
         for row in range(first, last):
             path = folder / f"{row}.png"
             Image.fromarray(PIXELS[row]).save(path)
-            yield row, {"image": str(path), "label": row % 3}
+            yield row, {"image": str(path), "label": self.label_of(row)}
+
+    def label_of(self, row: int) -> int:
+        """The class of an image."""
+        return row % 3
+
+
+class Hidden(Coloured, skip_registration=True):  # type: ignore[misc, call-arg]
+    """The same, with the labels of the test images hidden, as sets for competitions have it."""
+
+    name = "hidden"
+
+    def label_of(self, row: int) -> int:
+        """The class of an image, or -1."""
+        return -1 if row >= 5 else row % 3
 
 
 @pytest.fixture
@@ -65,6 +79,19 @@ def test_what_tfds_has_prepared(root: Path) -> None:
     with pytest.raises(DataError) as error:
         data.load("tfds:coloured", root, options=data.ImageOptions(image_size=(4,)))
     assert "run again" in one_line(error)
+
+
+def test_hidden_test_labels_of_tfds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    builder = Hidden(data_dir=str(tmp_path), file_format="array_record")
+    builder.download_and_prepare()
+    with caplog.at_level("INFO", "jaxgen"):
+        found = data.load("tfds:hidden", tmp_path)
+    assert "the labels of its test split are hidden" in caplog.text
+    known = {image.tobytes(): row for row, image in enumerate(PIXELS)}
+    rows = [known[image.tobytes()] for split in (found.train, found.test) for image in split.images]
+    assert sorted(rows) == [*range(5)]
+    labels = [*found.train.labels.tolist(), *found.test.labels.tolist()]
+    assert labels == [row % 3 for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +137,59 @@ class HubSplit(list[Any]):
 
 
 def load_dataset(path: str, config: str | None) -> dict[str, HubSplit]:
-    """The only set of this hub."""
-    if (path, config) != ("user/pets", None):
-        raise FileNotFoundError(f"no {path}\non the hub")
+    """The sets of this hub, which differ in their labels and in one picture."""
     pngs = [records.encode_png(image[..., 0]) for image in PIXELS]
-    examples = [{"picture": {"bytes": png}, "kind": i % 2} for i, png in enumerate(pngs)]
+    examples: list[Any] = [{"picture": {"bytes": png}, "kind": i % 2} for i, png in enumerate(pngs)]
+    if path == "user/hidden":
+        examples[4:] = [each | {"kind": -1} for each in examples[4:]]
+    elif path == "user/gaps":
+        examples[2]["kind"] = None
+    elif path == "user/holes":
+        examples[2]["picture"] = None
+    elif (path, config) != ("user/pets", None):
+        raise FileNotFoundError(f"no {path}\non the hub")
     return {"train": HubSplit(examples[:4]), "test": HubSplit(examples[4:])}
 
 
-def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in, in the place of the library."""
     monkeypatch.setattr(hubs, "is_reachable", lambda _: True)
     label = type(HubSplit.features["kind"])
     module = SimpleNamespace(Image=HubImage, ClassLabel=label, load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", module)
+
+
+@pytest.mark.usefixtures("hub")
+def test_hidden_test_labels_leave_the_test_split_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "jaxgen"):
+        found = data.load("hf:user/hidden", tmp_path)
+    assert "the labels of its test split are hidden" in caplog.text
+    assert len(found.train.images) + len(found.test.images) == 4
+    assert {*found.train.labels.tolist(), *found.test.labels.tolist()} == {0, 1}
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        data.load("hf:user/gaps", tmp_path)
+    assert "none for image 2 of train" in one_line(error)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_row_without_a_picture_is_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "jaxgen"):
+        found = data.load("hf:user/holes", tmp_path)
+    assert "image 2 of train" in caplog.text
+    assert len(found.train.images) == 3
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_hub(tmp_path: Path) -> None:
     found = data.load("hf:user/pets", tmp_path)
     assert (found.name, found.class_names) == ("hf-user-pets", ("cat", "dog"))
     np.testing.assert_array_equal(found.train.images, PIXELS[:4, ..., :1])
