@@ -44,8 +44,8 @@ from jaxgen.evaluation import sample_quality, suite
 from jaxgen.evaluation.ais import MAX_DRAWS
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
-from jaxgen.evaluation.measured import most_rows
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
+from jaxgen.evaluation.subset import most_rows
 from jaxgen.files import check_writable, write_json, writing
 from jaxgen.learner import named_key
 from jaxgen.report.page import number

@@ -42,10 +42,10 @@ from jaxgen.errors import CheckpointError
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import probes, suite
 from jaxgen.evaluation.classifier import Classifier
-from jaxgen.evaluation.measured import measured, most_rows
 from jaxgen.evaluation.model import Likelihood, binary_input, in_size, mean_likelihood
 from jaxgen.evaluation.probes import ProbeRow, pixels
 from jaxgen.evaluation.resampling import Estimate
+from jaxgen.evaluation.subset import most_rows, subset
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.learner import named_key
@@ -76,7 +76,7 @@ def _mixture(dataset: Dataset, num: int) -> Given:
     Each channel of a colour is a binary pixel of its own. Of large images fewer are learned, as
     many as have the pixels of `MIXTURE_PIXELS`.
     """
-    part = measured(dataset)
+    part = subset(dataset)
     images = part.train.images[: max(1, MIXTURE_PIXELS // math.prod(dataset.image_shape))]
     config = mixture.Config(num_components=max(1, min(500, len(images) // 100)))
     key = named_key(jax.random.key(0), "mixture")
@@ -99,7 +99,7 @@ def _noise(dataset: Dataset, num: int) -> Given:
 
 def _training_images(dataset: Dataset, num: int) -> Given:
     """Real images that a model could at best have drawn; they are copies."""
-    images = measured(dataset).train.images
+    images = subset(dataset).train.images
     num = min(num, most_rows(dataset.image_shape), len(images) - suite.num_held_out(dataset))
     return images[: max(1, num)], []
 
@@ -137,7 +137,7 @@ def probe_pixels(
     dataset: Dataset, num_labels: tuple[int, ...] = probes.NUM_LABELS
 ) -> list[ProbeRow]:
     """Probes of the pixels, the baseline of all features; of large images fewer."""
-    part, most = measured(dataset), most_rows(dataset.image_shape)
+    part, most = subset(dataset), most_rows(dataset.image_shape)
     part = part._replace(train=Split(*(each[:most] for each in part.train)))
     features = {"pixels": (pixels(part.train.images), pixels(part.test.images))}
     return probes.evaluate_features(features, part, num_labels)
@@ -157,7 +157,7 @@ def reference_rows(
     def real() -> Reference:
         samples = suite.evaluate_test_images(classifier, dataset, inception=settings.inception)
         found = Evaluation([], samples, probe_pixels(dataset, settings.num_labels))
-        images = measured(dataset).test.images[:NUM_SAMPLES] / np.float32(255)
+        images = subset(dataset).test.images[:NUM_SAMPLES] / np.float32(255)
         return Reference(as_json(of, found), images)
 
     def as_samples(given: Callable[[Dataset, int], Given]) -> Reference:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.running.args import RunArgs
-from jaxgen.data import Dataset, Split, place_of
-from jaxgen.evaluation.measured import NUM_TEST, most_rows
+from jaxgen.data import Dataset, place_of
+from jaxgen.evaluation.subset import NUM_TEST, most_rows, some
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
 
@@ -72,8 +72,9 @@ def session_for(
 ) -> Session:
     """A session whose record is the `config.json` and the `manifest.json` of the part's folder.
 
-    Of a large data set the first 10,000 test images are measured, or as many as fit into a quarter
-    of `jaxgen.evaluation.measured.MAX_BYTES`, because a monitor holds them several times over.
+    Of a large data set 10,000 test images are measured, or as many as fit into a quarter of
+    `jaxgen.evaluation.subset.MAX_BYTES`, because a monitor holds them several times over. They are
+    drawn, as there, so the first ones, which figures show, are of all classes.
     """
     auto = args.dataset == "auto"
     name = dataset.name if auto else place_of(args.dataset).text  # a path means the same anywhere
@@ -81,5 +82,5 @@ def session_for(
     seeds = args.seeds or (args.seed,)
     record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
     num = min(NUM_TEST, max(1, most_rows(dataset.image_shape) // 4))
-    dataset = dataset._replace(test=Split(*(each[:num] for each in dataset.test)))
+    dataset = dataset._replace(test=some(dataset, "test", num))
     return Session(experiment, dataset, root, seeds, record, part)

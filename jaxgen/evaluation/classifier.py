@@ -43,7 +43,7 @@ from jaxgen.errors import (
     require_layer_sizes,
     require_positive,
 )
-from jaxgen.evaluation.measured import measured
+from jaxgen.evaluation.subset import subset
 from jaxgen.export import safetensors
 from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
@@ -368,7 +368,7 @@ def load(
         data_dir: the folder of the data, as for `data.load`.
         config: of the net; None is that of `config_for`.
     """
-    dataset = measured(dataset)
+    dataset = subset(dataset)
     config = config_for(dataset) if config is None else config
     if dataset.num_classes < 2:
         return _with_random_weights(dataset, config, np.empty(0, np.bool_))

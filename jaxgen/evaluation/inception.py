@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 
 from jaxgen.data import Dataset
 from jaxgen.errors import DataError, DataMissingError, SettingError
-from jaxgen.evaluation.measured import measured
+from jaxgen.evaluation.subset import subset
 from jaxgen.files import file_digest
 from jaxgen.images import in_unit_range
 
@@ -68,7 +68,7 @@ def load(dataset: Dataset) -> Inception:
             found=f"{dataset.image_shape[2]} channels",
             remedy="leave --fid out",
         )
-    return Inception(extractor(), measured(dataset).train.images[:NUM_REAL])
+    return Inception(extractor(), subset(dataset).train.images[:NUM_REAL])
 
 
 def extractor() -> Callable[[np.ndarray], Features]:

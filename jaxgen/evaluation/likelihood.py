@@ -148,7 +148,8 @@ def pseudo_log_likelihood(
     learning", AISTATS 2010, section 3.3. The units are binary.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian, or
+            there are label units.
     """
     visible = visible_units(params, visible, one_batch=True)
     logits = hidden_logits(params, visible)
@@ -168,7 +169,8 @@ def stochastic_pseudo_log_likelihood(
     mean over thousands is the monitor.
 
     Errors:
-        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian.
+        SettingError: there are no rows of as many units as the RBM has, or they are Gaussian, or
+            there are label units.
     """
     visible = visible_units(params, visible, one_batch=True)
     num_examples, num_units = visible.shape
@@ -182,6 +184,12 @@ def _flip_term(params: Params, visible: Array, logits: Array, unit: Array) -> Ar
         raise SettingError(
             expected="binary visible units for a pseudo-likelihood",
             found="Gaussian ones",
+            remedy="take rbm_log_likelihood",
+        )
+    if label_units.num_classes(params):
+        raise SettingError(
+            expected="an RBM without label units for a pseudo-likelihood",
+            found=f"{label_units.num_classes(params)} of them",
             remedy="take rbm_log_likelihood",
         )
     params = jax.tree.map(jnp.asarray, params)  # NumPy arrays take no traced index

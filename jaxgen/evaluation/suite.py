@@ -20,7 +20,6 @@ from jaxgen.data import Dataset
 from jaxgen.evaluation import precision_recall, probes, sample_quality
 from jaxgen.evaluation.classifier import Classifier, as_inputs
 from jaxgen.evaluation.inception import Inception
-from jaxgen.evaluation.measured import measured, most_rows
 from jaxgen.evaluation.model import (
     DEFAULT_BUDGET,
     EvaluatedModel,
@@ -34,6 +33,7 @@ from jaxgen.evaluation.model import (
 from jaxgen.evaluation.parzen import CAVEAT, parzen
 from jaxgen.evaluation.probes import ProbeRow
 from jaxgen.evaluation.resampling import Estimate, bootstrap, half_sampled
+from jaxgen.evaluation.subset import most_rows, subset
 from jaxgen.learner import PRNGKey
 
 stages = logging.getLogger("jaxgen.stages")
@@ -234,7 +234,7 @@ def _mean(values: np.ndarray) -> float:
 def _measure_pixels(images: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> Estimates:
     """Nearness to training images, and the Parzen window; its interval is of test images alone."""
     stages.info("nearest training images, and the Parzen window")
-    part = measured(dataset)
+    part = subset(dataset)
     test = as_inputs(part.test.images, NUM_PIXELS)
     distances = [
         sample_quality.nearest_distance(each, dataset.train.images)
@@ -312,7 +312,7 @@ def evaluate_test_images(
     """
     rng, test = np.random.default_rng(seed), classifier.test
     features, probs = test.features[:NUM_FEATURES], test.probs[:NUM_FEATURES]
-    part = measured(dataset)
+    part = subset(dataset)
     train, _ = classifier(part.train.images[: len(features)])
     names = applicable(classifier, dataset, min(len(features), len(train)))
     estimates = {
@@ -352,7 +352,7 @@ def evaluate(
     Args:
         model: see `jaxgen.evaluation.adapters.evaluated_model`.
         dataset: the one that the model was trained on; of a large one a part is measured, see
-            `jaxgen.evaluation.measured`.
+            `jaxgen.evaluation.subset`.
         classifier: of that data set; see `jaxgen.evaluation.classifier.load`.
         key: of the samples.
         num_samples: how many are drawn and measured, at most `NUM_FEATURES` and `most_rows`.
@@ -361,7 +361,7 @@ def evaluate(
         likelihoods: those that are known already, in the place of computed ones.
         inception: for the FID; without it there is none.
     """
-    part, most = measured(dataset), most_rows(dataset.image_shape)
+    part, most = subset(dataset), most_rows(dataset.image_shape)
     num_samples, labels = min(num_samples, most), None
     if model.num_classes:
         shares = sample_quality.class_frequencies(dataset.train.labels, model.num_classes)

@@ -19,7 +19,7 @@ among fakes as in the data. Mirza and Osindero, "Conditional generative adversar
 Miyato and Koyama, "cGANs with projection discriminator", 2018, equation 4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -35,7 +35,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
-    require_classes,
+    require_counts,
     require_positive,
 )
 from jaxgen.images import check_images
@@ -182,6 +182,11 @@ def features(nets: Nets, state: State, images: RawImages) -> dict[str, Array]:
     return {name: values[0] for name, values in sown["features"].items()}
 
 
+def layer_names(layers: Mapping[str, Any]) -> list[str]:
+    """The names of `features` from the images on; a tree has layer_10 before layer_2."""
+    return sorted(layers, key=lambda name: int(name.removeprefix("layer_")))
+
+
 GENERATOR_LOSSES = {
     "non_saturating": losses.non_saturating_loss,
     "minimax": losses.minimax_loss,
@@ -229,7 +234,7 @@ class Training:
         require_positive(self, "latent_size", "d_steps", "g_steps")
         require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")
-        require_classes(self)
+        require_counts(self, "num_classes")
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 

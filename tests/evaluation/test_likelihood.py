@@ -85,6 +85,16 @@ def test_pseudo_likelihood_is_the_sum_of_the_enumerated_conditionals(array: Any)
     np.testing.assert_allclose(jax.jit(pseudo_log_likelihood)(params, visible), found, rtol=1e-6)
 
 
+def test_label_units_have_no_pseudo_likelihood_here() -> None:
+    params = float32(reference.small_rbm()) | {
+        "w_labels": jnp.ones((2, 4)),
+        "b_labels": jnp.zeros(2),
+    }
+    with pytest.raises(SettingError) as error:
+        pseudo_log_likelihood(params, reference.states(5).astype(np.float32))
+    assert "without label units for a pseudo-likelihood, found 2 of them" in one_line(error)
+
+
 def test_units_may_be_booleans_and_must_be_as_many() -> None:
     params, states = float32(reference.small_rbm()), reference.states(5)
     log_z = rbm_log_z(params)

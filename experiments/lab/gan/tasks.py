@@ -27,6 +27,7 @@ from experiments.running.session import Session
 from jaxgen.evaluation import gan_diagnostics, latent, saliency, sample_quality
 from jaxgen.evaluation.filters import core_sizes
 from jaxgen.evaluation.gan_diagnostics import Finding
+from jaxgen.evaluation.subset import some
 from jaxgen.files import make_folder
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
@@ -114,7 +115,7 @@ def failures_in_words(found: Sequence[Finding]) -> str:
 
 def progress(trained: TrainedGAN) -> Section:
     """Real images once, and the images of the fixed codes from epoch to epoch."""
-    images = trained.drawing.dataset.train.images[:NUM_FIXED]
+    images = some(trained.drawing.dataset, "train", NUM_FIXED).images
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
     figures_of = trained.drawing.folder / "figures"
     make_folder(figures_of)
@@ -330,7 +331,7 @@ def filters(trained: TrainedGAN) -> Section:
     pixels = trained.nets.pixels(jnp.asarray(images))
     variables = trained.state.discriminator.variables
     features = partial(adversarial.features, trained.nets, trained.state)
-    layers = list(jax.eval_shape(features, jax.ShapeDtypeStruct(images[:1].shape, images.dtype)))
+    layers = adversarial.layer_names(jax.eval_shape(features, jnp.asarray(images[:1])))
     layers, strips, flat, cores = layers[-NUM_LAYERS:], {}, 0, {}
     for layer in layers:
         of_layer = saliency.guided_features(trained.nets.discriminator, variables, layer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require
 from jaxgen.evaluation import sample_quality
+from jaxgen.evaluation.subset import some
 from jaxgen.learner import State, task_key
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game, Nets
@@ -68,7 +70,7 @@ class GANArgs(RunArgs):
         require(self, "batch_size", self.batch_size >= 2, expected)
         if not self.vae:
             return
-        _check_vae(self.vae, dataset)
+        _check_vae(self.vae, dataset, self.dataset)
         if self.overwrite and folder.resolve() in (self.vae.resolve(), *self.vae.resolve().parents):
             raise SettingError(
                 expected="--vae outside the run folder that --overwrite empties",
@@ -77,19 +79,27 @@ class GANArgs(RunArgs):
             )
 
 
-def _check_vae(folder: Path, dataset: Dataset) -> None:
-    """Raises if a folder holds no finished VAE run on the data set with samples."""
-    summary, found = read_summary(folder), "no finished run"
+def _check_vae(folder: Path, dataset: Dataset, typed: str) -> None:
+    """Raises if a folder holds no finished VAE run on the images of the data set, with samples.
+
+    Args:
+        folder: of the VAE's run.
+        dataset: that of this run.
+        typed: what `--dataset` is for it.
+    """
+    summary, found, name = read_summary(folder), "no finished run", dataset.name
     if summary:
         seeds = ", of several seeds" if "digests" in summary else ""
         found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
-    name = dataset.name
+        if summary.get("dataset") == name and summary.get("data_digest") != dataset.digest:
+            found += " with other images"
     if found != f"one of vae on {name}":
-        command = f"python -m experiments.vae --dataset {name}"
+        given = name if typed == "auto" else shlex.quote(typed)
         raise SettingError(
             expected=f"a finished run of vae on {name} in the folder of --vae, {folder}",
             found=found,
-            remedy=f"type {command} and set --vae runs/vae-{name}-seed0",
+            remedy=f"type python -m experiments.vae --dataset {given} --out runs/vae-beside and "
+            "set --vae runs/vae-beside",
         )
     read_samples(folder)
 
@@ -160,8 +170,8 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
     """
     dataset = trained.drawing.dataset
     codes = trained.codes("measured noise", NUM_MEASURED)
-    real = (dataset.test if len(dataset.test.images) > 1 else dataset.train).images
-    real_variance = sample_quality.pixel_variance(trained.as_generated(real[:NUM_MEASURED]))
+    real = dataset.test if len(dataset.test.images) > 1 else some(dataset, "train", NUM_MEASURED)
+    real_variance = sample_quality.pixel_variance(trained.as_generated(real.images[:NUM_MEASURED]))
     real_variance = max(real_variance, 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:

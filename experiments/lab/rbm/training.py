@@ -17,6 +17,7 @@ from experiments.lab.study import StudyArgs
 from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import is_whole, require, require_above_zero, require_positive
+from jaxgen.evaluation.subset import some
 from jaxgen.learner import Learner, State, task_key
 from jaxgen.models import dbn, rbm, tempering, wake_sleep
 from jaxgen.random import Binarize
@@ -185,7 +186,7 @@ def make_evaluator(
         dataset: all its test images count, and as many training images.
     """
     test = jax.device_put(dataset.test.images)
-    train = jax.device_put(dataset.train.images[: len(test)])
+    train = jax.device_put(some(dataset, "train", len(test)).images)
     compiled = jax.jit(monitors, static_argnums=4)
 
     def evaluate(params: Any) -> dict[str, float]:

@@ -36,8 +36,9 @@ from experiments.lab.walks import evenness
 from experiments.running import artifacts
 from experiments.running.console import show, turn_to
 from experiments.running.session import Session
-from jaxgen.data import Dataset, Split
+from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
+from jaxgen.evaluation.subset import some
 from jaxgen.learner import task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
@@ -405,8 +406,8 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
     if not elbos or found <= elbos[-1]:
         return []
     dataset, num = trained.drawing.dataset, len(trained.test.visible)
-    split = Split(*(each[:num] for each in dataset.train))
-    _, visible, labels = measured(trained.nets, dataset._replace(test=split))
+    alike_drawn = dataset._replace(test=some(dataset, "train", num))
+    _, visible, labels = measured(trained.nets, alike_drawn)
     key = task_key("measure")
     alike = float(monitors(trained.params, trained.nets, key, visible, labels)["test_elbo"])
     of = f"{len(visible):,} training images, measured alike after the last update, have"

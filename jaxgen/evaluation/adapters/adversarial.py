@@ -52,7 +52,7 @@ def pooled(features: Float[Array, "batch *shape"]) -> Float[Array, "batch units"
 def _last_layer(nets: Nets, state: State, images: UInt8[Array, "batch *shape"]) -> Array:
     """D's last hidden layer."""
     layers = adversarial.features(nets, state, images)
-    return pooled(layers[max(layers, key=lambda name: int(name.removeprefix("layer_")))])
+    return pooled(layers[adversarial.layer_names(layers)[-1]])
 
 
 def _model(game: Game, config: Training, params: Mapping[str, Any]) -> EvaluatedModel:

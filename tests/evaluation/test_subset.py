@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxgen.data import Dataset, Split
-from jaxgen.evaluation import measured as module
-from jaxgen.evaluation.measured import measured, most_rows
+from jaxgen.evaluation import subset as module
+from jaxgen.evaluation.subset import most_rows, subset
 
 
 def made(name: str, num: int, num_test: int) -> Dataset:
@@ -22,18 +22,18 @@ def made(name: str, num: int, num_test: int) -> Dataset:
 
 def test_data_that_tfds_shuffled_are_taken_as_they_lie() -> None:
     dataset = made("mnist", 30, 20)
-    assert measured(dataset) is dataset
+    assert subset(dataset) is dataset
 
 
 def test_a_part_is_drawn_without_replacement_and_keeps_its_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = made("folder", 200, 50)
-    whole = measured(dataset)
+    whole = subset(dataset)
     assert sorted(whole.train.images[:, 0, 0, 0]) == [*range(200)]
     monkeypatch.setattr(module, "NUM_TRAIN", 60)
     monkeypatch.setattr(module, "NUM_TEST", 30)
-    part = measured(dataset)
+    part = subset(dataset)
     for split, first, num in ((part.train, whole.train, 60), (part.test, whole.test, 30)):
         numbers = split.images[:, 0, 0, 0]
         np.testing.assert_array_equal(numbers, first.images[:num, 0, 0, 0])  # of more, the first
@@ -47,5 +47,5 @@ def test_the_part_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 4 * 6 * 7)
     assert most_rows((2, 3, 1)) == 7
     assert most_rows((500, 500, 3)) == 1
-    part = measured(made("folder", 200, 50))
+    part = subset(made("folder", 200, 50))
     assert (len(part.train.images), len(part.test.images)) == (28, 7)  # raw, and as float32
