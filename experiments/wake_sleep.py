@@ -12,6 +12,7 @@ trained greedily, then fine-tuned with CD-3, CD-6 and CD-10, each for a third of
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,8 @@ class Args(TuningArgs):
                     remedy="set --out to another folder",
                 )
             stack = layers.load(self.dbn, dataset)
-            dbn_model.require_sizes(stack, self.model.hidden_sizes, self.model.num_classes)
+            num_visible, sizes = math.prod(dataset.image_shape), self.model.hidden_sizes
+            dbn_model.require_sizes(stack, num_visible, sizes, self.model.num_classes)
             dbn_model.require_visible(stack, self.model.visible)
         earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
@@ -133,7 +135,7 @@ EXAMPLES = {
 def train_dbn(args: Args, session: Session) -> Layers:
     """Trains a DBN of the same sizes into its own run folder inside this run's; returns it."""
     part = session.within("dbn")
-    names = {field.name for field in dataclasses.fields(GenerationArgs)} - {"preset"}
+    names = {field.name for field in dataclasses.fields(GenerationArgs)} - {"preset", "study"}
     shared = {name: getattr(args, name) for name in names}
     shared |= {"epochs": args.dbn_epochs, "out": part.folder, "conditional": args.conditional}
     preset = dbn.PRESETS.get(args.preset, dbn.PRESETS["lab"])

@@ -138,14 +138,19 @@ def require_positive(settings: object, *names: str) -> None:
     """Raises SettingError for the first of the named whole numbers below 1 or above `MAX_SIZE`."""
     for name in names:
         value = getattr(settings, name)
-        require(settings, name, value >= 1, "of at least 1")
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        require(settings, name, whole and value >= 1, "a whole number of at least 1")
         require(settings, name, value <= MAX_SIZE, f"of at most {MAX_SIZE:,}")
 
 
-def require_classes(settings: Any) -> None:
-    """Raises SettingError unless `num_classes`, 0 for none, is a whole number up to `MAX_SIZE`."""
-    holds = is_whole(settings.num_classes, 0)
-    require(settings, "num_classes", holds, f"a whole number from 0 to {MAX_SIZE:,}")
+def require_counts(settings: object, *names: str, most: int = MAX_SIZE) -> None:
+    """Raises SettingError for the first of the named fields that is no whole number up to `most`.
+
+    Each may be 0, and is at most what an update's number, an int32, can be.
+    """
+    for name in names:
+        holds = is_whole(getattr(settings, name), 0, most)
+        require(settings, name, holds, f"a whole number from 0 to {most:,}")
 
 
 def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:

@@ -12,7 +12,7 @@ from experiments.running import loggers
 from experiments.running.cluster import Cluster, chosen_devices
 from experiments.running.signals import before_leaving
 from jaxgen import data
-from jaxgen.errors import DataMissingError, SettingError, require, require_positive
+from jaxgen.errors import MAX_SIZE, DataMissingError, SettingError, require, require_positive
 from jaxgen.report.page import counted
 from jaxgen.runs.manifest import PLACE
 from jaxgen.training import steps_in_epoch
@@ -122,7 +122,11 @@ class RunArgs:
         """Raises if the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
         loggers.require_installed(self.loggers)
-        steps_in_epoch(len(dataset.train.images), self.batch_size)
+        steps = steps_in_epoch(len(dataset.train.images), self.batch_size)
+        most = MAX_SIZE // steps
+        require(
+            self, "epochs", self.epochs <= most, f"of at most {most:,}, with {steps:,} updates each"
+        )
         layout(chosen_devices(self.cluster), len(self.seeds) or 1, self.batch_size)
 
 

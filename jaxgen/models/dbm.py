@@ -57,6 +57,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
+    require_counts,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -127,7 +128,8 @@ class Config:
         require_positive(self, "num_mean_field_steps", "num_gibbs_steps", "num_chains")
         require_positive(self, "pretraining_gibbs_steps", "num_sampling_steps")
         require_above_zero(self, "learning_rate", "pretraining_rate")
-        require_not_negative(self, "decay_steps", "decay", "weight_decay", "init_scale")
+        require_counts(self, "decay_steps")
+        require_not_negative(self, "decay", "weight_decay", "init_scale")
         require_not_negative(self, "pretraining_weight_decay")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
 
@@ -360,13 +362,14 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
     Every unit of a chain is on with probability 1/2.
 
     Errors:
-        SettingError: `layers` have other sizes than the settings.
+        SettingError: `layers` have other sizes than the settings, or Gaussian visible units.
     """
     num_units = num_visible + config.hidden_sizes[1]
     pair = rbm.init(pair_config(config), num_units, key)
     params = from_rbm(pair.params, num_visible)
     if layers is not None:
-        dbn.require_sizes(layers, config.hidden_sizes)
+        dbn.require_sizes(layers, num_visible, config.hidden_sizes)
+        dbn.require_visible(layers, "binary")
         params = compose(layers)
     return State(**pair._replace(params=params)._asdict())
 

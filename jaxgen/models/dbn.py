@@ -39,7 +39,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
-    require_classes,
+    require_counts,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -105,9 +105,9 @@ class Config:
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate", "gaussian_learning_rate")
-        require_not_negative(self, "decay_steps", "weight_decay", "init_scale")
+        require_not_negative(self, "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
-        require_classes(self)
+        require_counts(self, "decay_steps", "num_classes")
         for name in ("persistent", "centred"):
             off = not (self.num_classes and getattr(self, name))
             require(self, name, off, "off beside label units (--conditional)")
@@ -274,11 +274,19 @@ def require_turnable(sizes: tuple[int, ...]) -> None:
             )
 
 
-def require_sizes(layers: Layers, hidden_sizes: tuple[int, ...], num_classes: int = 0) -> None:
+def require_sizes(
+    layers: Layers, num_visible: int, hidden_sizes: tuple[int, ...], num_classes: int = 0
+) -> None:
     """Raises SettingError where trained layers are not of the sizes that the settings say.
 
     `num_classes` are the label units of the highest of them.
     """
+    if layers and (there := layers[0]["w"].shape[-2]) != num_visible:
+        raise SettingError(
+            expected=f"images of {there:,} visible units, those of the given layers",
+            found=f"{num_visible:,}",
+            remedy="give layers that were trained on images of this size",
+        )
     sizes = tuple(layer["b_hidden"].shape[-1] for layer in layers)
     if sizes != hidden_sizes:
         raise SettingError(
@@ -318,7 +326,7 @@ def init(
         SettingError: `lower` has other sizes or visible units than the settings, or a first layer
             of Gaussian units is to begin without `pixels`.
     """
-    require_sizes(lower, config.hidden_sizes[: len(lower)])
+    require_sizes(lower, num_visible, config.hidden_sizes[: len(lower)])
     require_visible(lower, config.visible)
     if config.transposed_start:
         require_turnable((num_visible, *config.hidden_sizes))

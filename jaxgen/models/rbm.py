@@ -42,6 +42,7 @@ from jaxgen.errors import (
     require,
     require_above_zero,
     require_choices,
+    require_counts,
     require_not_negative,
     require_positive,
 )
@@ -109,7 +110,8 @@ class Config:
         require_choices(self)
         require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
         require_above_zero(self, "learning_rate")
-        require_not_negative(self, "decay_steps", "weight_decay", "init_scale")
+        require_counts(self, "decay_steps")
+        require_not_negative(self, "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
 
 

@@ -34,10 +34,11 @@ from jaxtyping import Array, Bool, Float
 
 from jaxgen import losses
 from jaxgen.errors import (
+    MAX_SIZE,
     require,
     require_above_zero,
     require_choices,
-    require_classes,
+    require_counts,
     require_layer_sizes,
     require_not_negative,
     require_positive,
@@ -134,8 +135,11 @@ class Config:
         require_choices(self)
         require_positive(self, "latent_size", "num_samples")
         require_layer_sizes(self, "hidden_sizes", "channels")
-        require_not_negative(self, "kl_weight", "kl_warmup_steps", "first_stage_steps")
-        require_classes(self)
+        require_not_negative(self, "kl_weight")
+        require_counts(
+            self, "first_stage_steps", most=MAX_SIZE // 1093
+        )  # the last one begins after 1093
+        require_counts(self, "kl_warmup_steps", "num_classes")
         require_above_zero(self, "learning_rate", "epsilon")
         require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
         require(self, "min_log_var", math.isfinite(self.min_log_var), "finite")

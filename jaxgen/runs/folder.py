@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 from jaxgen.errors import RunFolderError
 from jaxgen.files import owning, remove_leftovers, writing
 from jaxgen.runs.settings import read_json, shown
+
+logger = logging.getLogger("jaxgen")
 
 LOCK = ".lock"
 """Hidden, as unfinished files are: hidden files make no run."""
@@ -58,13 +61,15 @@ def _lock(folder: Path) -> int:
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(handle)
             raise RunFolderError(
                 expected=f"{folder} to be free",
                 found="another run that is using it",
                 remedy="wait for it to end or choose another --out",
             ) from error
+        except OSError as error:  # not every file system has locks
+            logger.warning("no lock in %s (%s): start no other run there", folder, error.strerror)
         if _is_file(handle, folder / LOCK):
             return handle
         os.close(handle)  # a run that was refused removed the file in between

@@ -146,6 +146,14 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def _version(package: str) -> str:
+    """The version that is installed, or `0+unknown` of a source tree that is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def environment() -> dict[str, Any]:
     """What bitwise equality depends on besides the configuration and the code."""
     import jax
@@ -153,7 +161,7 @@ def environment() -> dict[str, Any]:
     devices, threads, settings = jax.devices(), num_threads(), changed_jax_settings()
     return {
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "processor": processor(),
         "instructions": instructions(),
@@ -183,7 +191,7 @@ def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequence[int]) -> None:
-    """Writes `config.json`, every setting of the run, and `manifest.json`; both or none of them.
+    """Writes `manifest.json`, then `config.json`, every setting of the run, which makes it one.
 
     Errors:
         RunFolderError: one of them is a folder.
@@ -197,8 +205,8 @@ def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequen
                 remedy="move it elsewhere",
             )
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
-    write_json(folder / CONFIG, shown)
     write_json(folder / MANIFEST, manifest(data_digest, seeds))
+    write_json(folder / CONFIG, shown)  # last, because a folder that has it is a run
 
 
 def peak_memory() -> int:

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -28,6 +29,8 @@ from jaxgen.mesh import SEED
 RUN_ONCE = {"xla_backend_optimization_level": 1}
 """Compiler options of a program that runs once. The bits are the same, and a DCGAN's initial state
 compiles in a quarter of the time."""
+CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux has the most bytes that a container may take, by the version of its groups."""
 
 Keys: TypeAlias = Key[Array, "..."]
 """One root key, or several [num_seeds] that are trained together in one program."""
@@ -93,14 +96,26 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
 
 
 def memory() -> float:
-    """Bytes of the default device's memory, of a CPU the machine's; infinite where not known."""
+    """Bytes of the default device's memory, of a CPU the machine's; infinite where not known.
+
+    A container has what its control group allows, where that is less.
+    """
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit is None:
         try:
             limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (OSError, ValueError):
             limit = math.inf
+        limit = min(limit, *map(_number_in, CONTROL_GROUP))
     return limit
+
+
+def _number_in(path: str) -> float:
+    """The number in a file; infinite where there is none, or no such file."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # `max` is no limit
+        return math.inf
 
 
 def over_seeds(function: Callable[..., Any], keys: Keys) -> Callable[..., Any]:

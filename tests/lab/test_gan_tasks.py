@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.runs import read
+from support.helpers import one_line
+from support.runs import read, write_run
 
 from experiments.dcgan import PRESETS, Args
 from experiments.lab import study as runner
@@ -24,10 +25,11 @@ from experiments.lab.samples import Looks
 from experiments.lab.walks import evenness
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
+from jaxgen.errors import SettingError
 from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.export import pytorch
 from jaxgen.learner import unlabelled
-from jaxgen.models import adversarial, dcgan
+from jaxgen.models import adversarial, dcgan, vae
 from jaxgen.models.adversarial import Nets, Player, State, rescaled
 
 SHAPE = (2, 2, 1)
@@ -390,3 +392,25 @@ def test_the_study_leaves_out_what_the_run_is(
     assert [row["name"] for row in rows] == ["as set", *list(dcgan_lab.VARIANTS)[:2]]
     assert "2 trainings follow, each takes about as long as the run: 5.1.2 two" in caplog.text
     assert len(dcgan_lab.variants(Args())) == len(dcgan_lab.VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("digest", "dataset", "words"),
+    [
+        ("d1", "digits", "found one of vae on digits with other images"),
+        ("d0", "mnist", "found one of vae on mnist;"),
+    ],
+)
+def test_a_vae_of_other_images_is_not_shown_beside(
+    digest: str, dataset: str, words: str, tmp_path: Path
+) -> None:
+    split = Split(np.zeros((200, 28, 28, 1), np.uint8), np.zeros(200, np.int32))
+    shown = tmp_path / "vae"
+    write_run(
+        shown, "vae", vae.Config(hidden_sizes=(2,), latent_size=1), (28, 28, 1), dataset=dataset
+    )
+    args = Args(vae=shown, batch_size=20)
+    with pytest.raises(SettingError) as error:
+        args.check(Dataset("digits", split, split, digest), tmp_path / "run")
+    assert words in one_line(error)
+    Args(vae=shown, batch_size=20).check(Dataset(dataset, split, split, "d0"), tmp_path / "run")

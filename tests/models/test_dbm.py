@@ -254,6 +254,14 @@ def test_bad_settings_and_layers_of_other_sizes_are_refused() -> None:
     with pytest.raises(SettingError) as error:
         dbm.learner(dbm.Config((H1, H2)), SHAPE, layers).init(jax.random.key(0))
     assert "--hidden-sizes 6 3, those of the given layers, found 4 3" in one_line(error)
+    standardised = {"pixel_mean": jnp.zeros(V), "pixel_std": jnp.ones(V)}
+    layers = (
+        float32(reference.small_rbm(V, H1)) | standardised,
+        float32(reference.small_rbm(H1, H2)),
+    )
+    with pytest.raises(SettingError) as error:
+        dbm.learner(dbm.Config((H1, H2)), SHAPE, layers).init(jax.random.key(0))
+    assert "--visible gaussian, those of the given layers, found binary" in one_line(error)
 
 
 @pytest.mark.slow

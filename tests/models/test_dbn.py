@@ -317,7 +317,7 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"centred": True, "num_classes": 2}, "--centred off beside label units"),
         ({"momentum": 1.0}, r"--momentum in \[0, 1\), found 1.0"),
         ({"weight_decay": -1.0}, "--weight-decay at least 0 and finite, found -1.0"),
-        ({"decay_steps": -1}, "--decay-steps at least 0 and finite, found -1"),
+        ({"decay_steps": -1}, "--decay-steps a whole number from 0 to 2,147,483,647, found -1"),
         ({"binarize": "no"}, "--binarize one of sample, threshold, none, found no; set --binarize"),
     ],
 )
@@ -333,6 +333,8 @@ def test_layers_of_other_sizes_are_refused() -> None:
     for module in (dbn, wake_sleep):
         with pytest.raises(SettingError, match="--hidden-sizes 4, those of the given layers"):
             module.init(module.Config((5, 3)), 6, first, jax.random.key(0))
+        with pytest.raises(SettingError, match=r"images of 6 visible units, .* found 9"):
+            module.init(module.Config((4, 3)), 9, first, jax.random.key(0))
 
 
 def test_layers_with_other_label_units_are_refused() -> None:

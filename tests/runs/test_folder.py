@@ -1,5 +1,6 @@
 """The run folder while it is used: what is removed is not made anew, what a kill left goes."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -52,6 +53,18 @@ def test_a_folder_that_was_removed_is_not_written(
             WRITERS[name](folder)
         assert f"{folder} to stay while it is used" in one_line(error)
     assert [path.name for path in tmp_path.rglob("*")] == (["run", ".lock"] if replaced else [])
+
+
+def test_a_file_system_without_locks_is_used_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", none)
+    with run_folder.opened(tmp_path / "run", "rbm", resume=False, overwrite=False):
+        assert (tmp_path / "run").is_dir()
+    assert "start no other run there" in caplog.text
 
 
 @pytest.mark.parametrize("when", ["training", "report"])

@@ -1,8 +1,10 @@
 """The environment that a run writes down: what its bits depend on, and nothing else."""
 
+import errno
 import json
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,28 @@ def test_variables_of_numbers_are_recorded(monkeypatch: pytest.MonkeyPatch) -> N
     assert manifest.environment()["flags"]["NVIDIA_TF32_OVERRIDE"] == "0"
     assert "HOME" in os.environ
     assert "HOME" not in manifest.environment()["flags"]
+
+
+def test_a_source_tree_that_is_not_installed_has_an_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(manifest.metadata, "version", none)
+    assert manifest.environment()["packages"]["jaxgen"] == "0+unknown"
+
+
+def test_a_record_that_fails_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that has a config.json is a run, which a second command would have to go on with."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(manifest, "environment", fails)
+    with pytest.raises(OSError, match="No space"):
+        manifest.record(tmp_path, {"experiment": "rbm"}, "d0", (0,))
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_a_folder_in_the_place_of_a_record_leaves_the_other_as_it_was(tmp_path: Path) -> None:

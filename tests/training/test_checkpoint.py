@@ -602,10 +602,10 @@ def test_too_little_space_is_seen_before_orbax_writes(
 ) -> None:
     folder, old, _ = two
 
-    def full(path: Path, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, f"No space left on device for {len(data)} bytes at {path}")
+    def full(handle: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, f"No space left on device for {size} bytes from {start}")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     monkeypatch.setattr(checkpoint, "_write", None)
     with pytest.raises(WriteError, match="No space left on device"):
         save(folder, 3, old, CONFIG)

@@ -16,7 +16,7 @@ from support.helpers import same
 from jaxgen.data import Split
 from jaxgen.learner import Batch, Learner
 from jaxgen.models import gan, rbm, vae
-from jaxgen.training import checkpoint, windows
+from jaxgen.training import checkpoint, epoch, windows
 from jaxgen.training.loop import Progress, Schedule, fit
 from jaxgen.training.program import begin
 from jaxgen.training.windows import Stream, Window, parts, stream_of, streamed
@@ -35,6 +35,16 @@ def mapped(images: np.ndarray, path: Path, mode: Any = "r") -> np.memmap:
     np.save(path, images)
     found: np.memmap = np.load(path, mmap_mode=mode)
     return found
+
+
+def test_a_container_has_the_memory_of_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, group = epoch.memory(), tmp_path / "memory.max"
+    monkeypatch.setattr(epoch, "CONTROL_GROUP", (str(group), str(tmp_path / "none")))
+    for text, found in (("max\n", whole), ("1048576\n", 2**20)):
+        group.write_text(text)
+        assert epoch.memory() == found
 
 
 @pytest.fixture

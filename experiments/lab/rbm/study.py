@@ -107,7 +107,7 @@ def drift(config: rbm.Config, params: rbm.Params, test: jax.Array) -> jax.Array:
 
 
 def chain_ends(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> Looks:
-    """The images E[v|h] at which the chains of `drift` end, beside test images."""
+    """The images E[v|h] at which chains as long as those of `drift` end, beside test images."""
     key_data, key_chain = jax.random.split(task_key("drift"))
     test = jnp.asarray(dataset.test.images[: samples.NUM_COMPARED])
     visible = tasks.to_visible(params, key_data, test, config.binarize)
