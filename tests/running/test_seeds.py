@@ -314,6 +314,24 @@ def test_several_seeds_fine_tune_a_dbn_that_is_given(
     assert not np.array_equal(three, five)
 
 
+@pytest.mark.parametrize("visible", ["binary", "gaussian"])
+def test_a_study_of_the_fine_tuning_is_none_of_its_dbn(
+    visible: Any, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReachedError(Exception):
+        """Ends the command where the DBN's training begins."""
+
+    def train(args: dbn.Args, session: Session) -> Result:
+        assert not args.study
+        raise ReachedError
+
+    monkeypatch.setattr(dbn, "train", train)
+    args = wake_sleep.Args(study=True, model=Config(hidden_sizes=(16, 12), visible=visible))
+    session = session_for("wake_sleep", args, data.load("digits", digits_root), tmp_path)
+    with pytest.raises(ReachedError):
+        wake_sleep.train(args, session)
+
+
 def test_a_run_of_several_seeds_is_no_dbn_to_fine_tune(
     run: Run, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
