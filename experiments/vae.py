@@ -111,7 +111,7 @@ EXPERIMENT = Experiment(
     band=Band("test_elbo", 0.02),
     benchmark=Benchmark(flops=flops.of_vae, baselines=DENSE, presets=("lab", "burda")),
     comparison=Comparison(
-        order=2,
+        order=3,
         summary_likelihoods={
             "test_elbo": "ELBO",
             "test_bound": "importance-weighted bound, {bound_samples:,} codes",

@@ -72,7 +72,8 @@ def net_monitors(
 
     Args:
         net: an RBM, a DBN or a fine-tuned DBN.
-        key: used once.
+        key: of all draws; the up passes of test and training images have the same numbers, which
+            makes the gap between them less noisy.
         train: training images, as many as test images or fewer.
         test: test images.
         binary: how grey pixels become input of binary units.

@@ -362,7 +362,7 @@ def evaluate(
         inception: for the FID; without it there is none.
     """
     part, most = subset(dataset), most_rows(dataset.image_shape)
-    num_samples, labels = min(num_samples, most), None
+    num_samples, labels = min(num_samples, NUM_FEATURES, most), None
     if model.num_classes:
         shares = sample_quality.class_frequencies(dataset.train.labels, model.num_classes)
         labels = draw_labels(key, num_samples, shares)

@@ -80,7 +80,7 @@ class Config:
     momentum: float = 0.0
     """Heavy-ball momentum, in every layer; 0 is plain gradient ascent."""
     weight_decay: float = 0.0
-    """L2 penalty on w (coefficient of w in the gradient), not on biases, in every layer."""
+    """L2 decay of W, in every layer; biases and label weights do not decay."""
     decay_steps: int = 0
     """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
     persistent: bool = False

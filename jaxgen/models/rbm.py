@@ -91,7 +91,7 @@ class Config:
     momentum: float = 0.0
     """Heavy-ball momentum; 0 is plain gradient ascent."""
     weight_decay: float = 0.0
-    """L2 decay of the weights (not of the biases), added to their gradient."""
+    """L2 decay of W, added to its gradient; biases and label weights do not decay."""
     persistent: bool = False
     """PCD: the negative chains go on from update to update instead of starting at the data."""
     num_chains: int = 100
