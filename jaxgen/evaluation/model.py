@@ -26,6 +26,8 @@ BLOCK = 500
 """Images computed at a time."""
 BLOCK_PIXELS = 1 << 21
 """Numbers of the images drawn at a time, at most: a generator has many times as many units."""
+PART_NUMBERS = 1 << 23
+"""Numbers of the images that draw with one key, at most: 10,000 of MNIST's go at once."""
 
 binarized = jax.jit(binarize, static_argnums=2)
 
@@ -202,6 +204,24 @@ def compute_in_blocks(
         found.append(np.asarray(function(jnp.asarray(padded)))[: len(block)])
         release(images)
     return np.concatenate(found)
+
+
+def compute_in_parts(
+    function: Callable[[PRNGKey, Array], Array], key: PRNGKey, rows: Array | np.ndarray
+) -> Array:
+    """``function(key, rows)``, a part of the rows at a time where they are many or large.
+
+    A net's layers take several times the memory of its images. A part has at most `PART_NUMBERS`
+    numbers; of several parts each has a key of its own.
+    """
+    size = max(1, PART_NUMBERS // max(1, math.prod(rows.shape[1:])))
+    if len(rows) <= size:
+        return function(key, jnp.asarray(rows))
+    parts = (
+        function(jax.random.fold_in(key, start), jnp.asarray(rows[start : start + size]))
+        for start in range(0, len(rows), size)
+    )
+    return jnp.concatenate([*parts])
 
 
 def compute_features(

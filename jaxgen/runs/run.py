@@ -35,6 +35,7 @@ from jaxgen.evaluation.model import (
     Likelihood,
     LikelihoodBudget,
     compute_in_blocks,
+    compute_in_parts,
 )
 from jaxgen.evaluation.probes import NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
@@ -534,7 +535,7 @@ class Run:
         return images
 
     def reconstruct(self, key: PRNGKey, images: RawImages) -> Images:
-        """The model's reconstruction of raw images, in [0, 1].
+        """The model's reconstruction of raw images, in [0, 1]; of many, a part at a time.
 
         Errors:
             SettingError: the model does not reconstruct.
@@ -547,8 +548,7 @@ class Run:
         if self.evaluated.reconstruct is None:
             self._cannot("reconstruct")
         _check_key(key)
-        found: Array = jax.jit(self.evaluated.reconstruct)(key, self._raw(images))
-        return found
+        return compute_in_parts(jax.jit(self.evaluated.reconstruct), key, self._raw(images))
 
     def classify(self, images: RawImages) -> Prediction:
         """The classes that the model finds raw images to be of, with their probabilities.

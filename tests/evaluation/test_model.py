@@ -19,6 +19,7 @@ from jaxgen.evaluation.model import (
     LikelihoodBudget,
     compute_features,
     compute_in_blocks,
+    compute_in_parts,
     draw_labels,
     draw_samples,
     in_size,
@@ -123,3 +124,21 @@ def test_images_computed_in_blocks_are_not_copied_whole() -> None:
     np.testing.assert_array_equal(found, images[:, 0, 0, 0])
     assert sizes == 7 * [BLOCK]
     assert most < images.nbytes / 2
+
+
+def test_parts_hold_few_numbers_and_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part of few images draws with the key itself, as it did before there were parts."""
+    rows, key, sizes = np.arange(20, dtype=np.float32).reshape(10, 2), jax.random.key(0), []
+
+    def noisy(key: jax.Array, part: jax.Array) -> jax.Array:
+        sizes.append(part.size)
+        return part[:, 0] + jax.random.uniform(key, (len(part),))
+
+    whole = compute_in_parts(noisy, key, rows)
+    np.testing.assert_array_equal(whole, noisy(key, jnp.asarray(rows)))
+    monkeypatch.setattr(model_module, "PART_NUMBERS", 7)
+    found = np.asarray(compute_in_parts(noisy, key, rows))
+    assert sizes[2:] == [6, 6, 6, 2]
+    noise = found - rows[:, 0]
+    assert ((noise >= 0) & (noise < 1)).all()
+    assert len({*noise.round(6).tolist()}) == len(noise)

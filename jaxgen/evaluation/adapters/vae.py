@@ -24,6 +24,7 @@ from jaxgen.evaluation.model import (
     Likelihood,
     LikelihoodBudget,
     binary_input,
+    compute_in_parts,
     feature_input,
     mean_likelihood,
     stream,
@@ -189,6 +190,6 @@ def _likelihoods(
         values = jax.nn.logsumexp(jnp.stack(each), axis=0) - math.log(num_classes)
         kind = f"{weighted} for each of {num_classes} classes"
         return [mean(values, kind)]
-    elbo = _elbo(nets, params, stream(key, "measure"), visible)
+    elbo = compute_in_parts(partial(_elbo, nets, params), stream(key, "measure"), visible)
     bound = weighted_bound(nets, params, key_bound, visible, num)
     return [mean(elbo, "ELBO"), mean(bound.log_mean_weight, weighted)]
