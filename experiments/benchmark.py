@@ -312,7 +312,7 @@ def measured_apart(args: Args) -> dict[str, Any]:
         if code < 0:
             write_error(f"{args.only[0]} ended by signal {-code}")
         if code:
-            raise SystemExit(abs(code))
+            raise SystemExit(code if code > 0 else 128 - code)
         row: dict[str, Any]
         (row,) = json.loads(path.read_text())
         return row

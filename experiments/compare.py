@@ -21,12 +21,18 @@ import tyro
 
 from experiments.comparison import page as compare_pages
 from experiments.comparison import published, ranking
-from experiments.comparison.measures import Settings, describe_classifier, evaluate
+from experiments.comparison.measures import (
+    Settings,
+    describe_classifier,
+    evaluate,
+    require_label_counts,
+)
 from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
+from experiments.running.args import in_small_batches, load_dataset
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code, parse, parse_flags, typed
 from experiments.running.compilation_cache import keep_programs
@@ -37,7 +43,7 @@ from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
 from jaxgen.data.dataset import renamed
-from jaxgen.errors import MAX_SIZE, CheckpointError, SettingError, require
+from jaxgen.errors import CheckpointError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import inception as inceptions
 from jaxgen.evaluation import sample_quality, suite
@@ -117,11 +123,11 @@ class Args:
         for name in ("ais_chains", "ais_temperatures", "bound_weights"):
             holds = 2 <= getattr(self, name) <= MAX_DRAWS
             require(self, name, holds, f"from 2 to {MAX_DRAWS:,}")
-        labels = bool(self.num_labels) and all(5 <= num <= MAX_SIZE for num in self.num_labels)
-        require(self, "num_labels", labels, f"of one or more numbers from 5 to {MAX_SIZE:,}")
+        require_label_counts(self)
         require(self, "seeds", bool(self.seeds), "of one seed or more")
         other = self.markdown is None or self.markdown.suffix != ".png"
         require(self, "markdown", other, "of another ending than .png, which its picture has")
+        require(self, "only", len({*self.only}) == len(self.only), "with each name once")
         if unknown := [name for name in self.only if name not in trained()]:
             expected = f"--only of {', '.join(trained())}"
             raise SettingError(expected=expected, found=unknown[0], remedy="set --only")
@@ -180,6 +186,10 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     if not typed("--preset", words):  # the images have decided
         words = [f"--preset={rebuild_args(run.settings, str(folder))[1].preset}", *words]
     wanted = parse(declared.presets, declared.quick, words)
+    dataset = load_dataset(wanted)
+    wanted = wanted.fitted(dataset)
+    if not typed("--batch-size", words):
+        wanted = in_small_batches(wanted, dataset)
     there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
     name = data.name_of(wanted.dataset, wanted.images)
     asked = [label(declared, wanted), name, *wanted.seeds]

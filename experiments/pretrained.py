@@ -21,6 +21,7 @@ import tyro
 
 import jaxgen
 from experiments.comparison.naming import label_of
+from experiments.running.artifacts import MEASURES, MEASURES_PAGE
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
 from experiments.running.experiment import find
@@ -30,7 +31,7 @@ from jaxgen.export import safetensors
 from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run
-from jaxgen.runs.folder import CONFIG
+from jaxgen.runs.folder import CONFIG, LOCK
 from jaxgen.runs.manifest import MANIFEST
 from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import FURTHER, LOGS, NAME, PARAMS, files_of
@@ -49,6 +50,8 @@ COLUMNS = (
     "parameters",
 )
 PAGE = "README.md"
+MEASURED_HERE = (MEASURES, MEASURES_PAGE)
+"""What a comparison leaves in a folder."""
 ROUNDED = "rounded_from"
 """The digest of the parameters as they were trained, in the manifest of those stored as float16."""
 FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn", "vae"})
@@ -150,8 +153,8 @@ def manifest_of(run: Run) -> dict[str, Any]:
 
 
 def is_collected(folder: Path) -> bool:
-    """Whether a folder has nothing but what this command puts there."""
-    own = {folder / name for name in (CONFIG, MANIFEST, NAME, PARAMS)}
+    """Whether a folder has nothing but what this command and a comparison put there."""
+    own = {folder / name for name in (CONFIG, MANIFEST, NAME, PARAMS, *MEASURED_HERE, LOCK)}
     logs = [log for each in (*LOGS, *FURTHER) for log in folder.glob(each)]
     own |= {path for log in logs for path in (log, *log.parents)}
     return folder.is_dir() and own >= {*folder.rglob("*")}
@@ -249,7 +252,8 @@ def collect(run: Run, out: Path, as_half: bool = False) -> Path:
         contents[Path(PARAMS)], summary["digest"] = half(run)
         manifest.setdefault(ROUNDED, run.digest)
     with writing(target):
-        (target / NAME).unlink(missing_ok=True)
+        for stale in (NAME, *MEASURED_HERE):
+            (target / stale).unlink(missing_ok=True)
     for path, content in contents.items():
         write_atomically(target / path, content)
     folders = dict.fromkeys(FOLDERS & config.keys())
@@ -263,7 +267,8 @@ def row(run: Run, manifest: Mapping[str, Any]) -> list[str]:
     """The row of a collected run."""
     shown = find(run.model).headline(run.summary["metrics"])
     numbers = ", ".join(f"{name} {number(value)}" for name, value in shown.items())
-    size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
+    files = [x for x in run.folder.rglob("*") if x.is_file() and x.name not in MEASURED_HERE]
+    size = sum(path.stat().st_size for path in files)
     rounded = manifest.get(ROUNDED)
     return [
         *(run.folder.name, run.dataset_name, f"{size / 1e6:.1f}"),

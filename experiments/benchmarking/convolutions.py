@@ -22,6 +22,7 @@ from experiments.benchmarking.flops import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
+from jaxgen.errors import require_above_zero, require_positive
 from jaxgen.files import write_atomically, write_json
 from jaxgen.nn import conv_winograd
 from jaxgen.nn.conv import ALGORITHMS, choose_algorithm
@@ -50,6 +51,10 @@ class Args:
     """File for the rows."""
     markdown: Path | None = None
     """File for the rows as a table, with the machine and the versions."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch_size", "repeats")
+        require_above_zero(self, "width")
 
 
 def in_direction(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 from experiments.benchmarking.page import Columns, Row, head, measures, name_of, table
 from jaxgen.report import figures
@@ -117,7 +118,9 @@ def section(group: Rows, path: str) -> str:
         ),
     }
     title = f"{name_of(first)}: {sweep.label}"
-    return f"## {title}\n\n![{title}]({path})\n\n{table(group, columns | measures(group))}"
+    return (
+        f"## {title}\n\n![{title}]({quote(str(path))})\n\n{table(group, columns | measures(group))}"
+    )
 
 
 def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:

@@ -13,7 +13,7 @@ from experiments.running.artifacts import MEASURES, MEASURES_PAGE
 from experiments.running.console import working
 from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
-from jaxgen.errors import CheckpointError, RunFolderError
+from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, require
 from jaxgen.evaluation import probes, suite
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.classifier import Classifier
@@ -47,6 +47,12 @@ NUM_SHOWN = 20
 
 Measures = dict[str, Any]
 """The numbers as JSON; ``of`` is what they depend on, for the rest see `as_json`."""
+
+
+def require_label_counts(settings: Any) -> None:
+    """Raises SettingError unless `num_labels` has numbers of labels that a probe can learn from."""
+    holds = bool(settings.num_labels) and all(5 <= num <= MAX_SIZE for num in settings.num_labels)
+    require(settings, "num_labels", holds, f"of one or more numbers from 5 to {MAX_SIZE:,}")
 
 
 class Settings(NamedTuple):

@@ -204,6 +204,8 @@ def _on_likelihoods(models: Sequence[Ranked]) -> str:
     nats = f"{value.mean:.2f} nats ({kind['kind']})"
     if len(models) == 1:
         return f"Likelihood: {best} has {nats}."
+    if len(ranked) == 1 and left:
+        return f"Likelihood: {best} has {nats}, the only one that can be ranked{out}."
     lead = lead_in_words(values, "higher")
     return f"Likelihood: {best} is best with {nats}, {lead}{out}."
 

@@ -32,6 +32,7 @@ from experiments.comparison.measures import (
     describe_classifier,
     identity,
     read,
+    require_label_counts,
 )
 from experiments.running.artifacts import NUM_SAMPLES
 from experiments.running.cli import exit_code, parse_flags
@@ -214,6 +215,9 @@ class Args:
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     num_labels: tuple[int, ...] = probes.NUM_LABELS
     """Numbers of labels that probes are given; more than there are mean all."""
+
+    def __post_init__(self) -> None:
+        require_label_counts(self)
 
 
 def main(args: Args) -> None:

@@ -148,7 +148,7 @@ def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) ->
     """The same run, killed and resumed; its checkpoints are close enough to be caught at one."""
     began, kills = time.monotonic(), []
     often = first.run.train_s / 20
-    if often < first.run.record.config["checkpoint_seconds"]:
+    if often < float(first.run.record.config["checkpoint_seconds"]):  # infinity is a text there
         words = [*words, f"--checkpoint-seconds={often:.3f}"]
     target, num_steps = folder / "killed", trained_steps(folder / "first")
     words, log = [*words, f"--out={target}", "--resume"], folder / "killed.log"

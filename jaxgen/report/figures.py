@@ -526,14 +526,17 @@ def scatter(
     x_values, y_values = np.asarray(points).T
     area = float(np.clip(12_000 / max(1, len(points)), 3.0, 24.0))  # in square points
     axes.scatter(x_values, y_values, s=area, c=[colours[label] for label in labels], linewidths=0)
-    for label, colour in colours.items():
-        axes.scatter([], [], s=30, color=colour, label=called[label])
+    dots = [axes.scatter([], [], s=30, color=colour) for colour in colours.values()]
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=y)
     groups = f" in {len(there)} colours: {', '.join(called.values())}" if rows else ""
     figure.set_label(f"{len(points)} points in the plane{groups}")
     if rows:
-        legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+        # Matplotlib leaves out names that begin with an underscore.
+        shown = [f"\u200b{name}" if name.startswith("_") else name for name in called.values()]
+        legend = figure.legend(
+            dots, shown, loc="outside lower center", ncols=columns, frameon=False
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure

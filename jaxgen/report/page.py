@@ -59,7 +59,7 @@ COLUMNS: Mapping[Width, int] = {"third": 2, "half": 3, "full": 6}
 SMALL = 400
 """Pixels; pictures of fewer across are enlarged pixel by pixel."""
 
-LARGE_BYTES, WEBP_QUALITY = 300_000, 90
+LARGE_BYTES, WEBP_QUALITY, WEBP_SIDE = 300_000, 90, 16_383
 """Bytes of a PNG that a page has as it is; larger ones, which are photographs, are a tenth then."""
 
 Part = Literal["pictures", "tasks", "provenance"]
@@ -140,7 +140,8 @@ def code(text: str) -> str:
 
 def number(value: float, digits: int = 4) -> str:
     """A number with `digits` significant digits, and without an exponent if it is large."""
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    large = abs(value) >= 10**digits - 0.5  # what rounds up to one digit more
+    return f"{value:,.0f}" if large else f"{value:.{digits}g}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -178,7 +179,7 @@ def prose(text: str) -> Markup:
 def embedded(path: Path) -> str:
     """A PNG file as a data URL; of a large one, such as of colour images, a WebP of its pixels."""
     content, kind = path.read_bytes(), "png"
-    if len(content) > LARGE_BYTES:
+    if len(content) > LARGE_BYTES and max(struct.unpack(">2I", content[16:24])) <= WEBP_SIDE:
         with Image.open(io.BytesIO(content)) as image, io.BytesIO() as buffer:
             image.convert("RGB").save(buffer, "webp", quality=WEBP_QUALITY)
             content, kind = buffer.getvalue(), "webp"

@@ -455,6 +455,7 @@ def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[s
         ("ais_temperatures", 2**70),
         ("bound_weights", 10**9),
         ("markdown", Path("a.png")),
+        ("only", ("rbm", "rbm")),
     ],
 )
 def test_settings_that_measure_nothing_or_never_end_are_refused(name: str, value: Any) -> None:

@@ -77,6 +77,15 @@ def test_a_likelihood_that_does_not_hold_is_struck_out_and_says_so(
     assert ("not ranked: high" in said) == bool(why)
 
 
+def test_the_only_likelihood_that_can_be_ranked_is_called_that() -> None:
+    rows = [seeds("high", -50.0, log_z_gap=7.6), seeds("b", -96.0)]
+    said = ranking.verdict(rows, [], 100, tables.probe_of)[0]
+    assert said.startswith(
+        "Likelihood: b has -96.00 nats (bound), the only one that can be ranked;"
+    )
+    assert "not ranked: high" in said
+
+
 def test_without_a_likelihood_features_or_distance_the_verdict_says_so() -> None:
     bare = {"likelihoods": [], "samples": {}, "class_frequencies": [], "probes": []}
     likely, samples, features = ranking.verdict([Ranked("a", [bare])], [], None, tables.probe_of)

@@ -37,6 +37,7 @@ VAES = {
         vae.Config(hidden_sizes=(6, 4), latent_size=4, activation="relu", architecture="dense"),
         COLOUR,
     ),
+    "line": (vae.Config(hidden_sizes=(6,), latent_size=1), SHAPE),
 }
 GANS = {
     "leaky": gan.Config(latent_size=4, generator_sizes=(9, 7), num_classes=2),
@@ -135,7 +136,10 @@ class Shown:
         room: int = ROOM,
     ) -> None:
         """Adds a decoder's part of the page, in half precision where it has little room."""
-        made = explorer.decoder(decoder, shape, HOSTILE, range(size), room)
+        known = None
+        if size < 3:  # a plane with dots, and a line without one
+            known = explorer.Codes(codes_of(size)[:2], [0, 1], random_images(shape))
+        made = explorer.decoder(decoder, shape, HOSTILE, range(size), room, known=known)
         assert made is not None
         assert made[1] == ("float32" if room == ROOM else "float16")
         widgets.append(made[0])

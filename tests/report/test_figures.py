@@ -256,6 +256,13 @@ def test_no_letter_is_cut_off_or_too_small(make: Any) -> None:
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 9
 
 
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend() -> None:
+    figure = figures.scatter(np.eye(2)[[0, 1]], [0, 1], "", "a", "b", ["_other", "cats"])
+    (legend,) = figure.legends
+    shown = [text.get_text().strip("\u200b") for text in legend.get_texts()]
+    assert shown == ["_other", "cats"]
+
+
 @pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
 def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, int]) -> None:
     """Panels of one figure are as long as each other along the examples."""

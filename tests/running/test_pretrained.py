@@ -116,6 +116,17 @@ def test_a_run_of_the_same_model_takes_the_place_of_the_other(run: Path, out: Pa
     assert len([*out.iterdir()]) == 2  # the model and the page
 
 
+def test_what_a_comparison_leaves_is_no_obstacle(run: Path, out: Path) -> None:
+    (folder,) = collect(run, out=out)
+    page = (out / "README.md").read_text()
+    for name in ("measures.json", "measures.html", ".lock"):
+        (folder / name).write_text("{}")
+    assert pretrained.is_collected(folder)  # so it stays a row of the page
+    collect(run, out=out)
+    assert not list(folder.glob("measures.*"))  # they may be of another model
+    assert (out / "README.md").read_text() == page
+
+
 def test_runs_beside_the_models_are_no_models(run: Path, tmp_path: Path) -> None:
     change(run / "manifest.json", git_commit=None)  # which a model cannot be without
     other = Path(shutil.copytree(FIXTURES / "old_run" / "rbm", tmp_path / "other"))

@@ -69,12 +69,14 @@ def iteration(
                 real_loss = cross_entropy(on_real, 1.0 - config.label_smoothing)
                 d_loss = real_loss + cross_entropy(on_fakes, 0.0)
             update(d_adam, d_loss)
+        discriminator.requires_grad_(False)  # its own gradients are not needed for G's update
         for index in range(config.g_steps):
             with mixed:
                 if config.fresh_noise or index > 0:
                     fakes = draw()
                 g_loss = generator_loss(discriminator(fakes), config.loss)
             update(g_adam, g_loss)
+        discriminator.requires_grad_(True)
 
     return step
 

@@ -22,7 +22,7 @@ def make_step(config: wake_sleep.Config, num_visible: int, compile_: Compile) ->
         wake = [torch.bernoulli(grey)]
         for layer in recognition:
             wake.append(torch.bernoulli(layer.up(wake[-1])))
-        labels = torch.zeros(len(grey), config.num_classes)
+        labels = grey.new_zeros(len(grey), config.num_classes)
         labels[:, :1] = 1.0
         last = top.learn(torch.cat((wake[-1], labels), 1), num_gibbs_steps, rate)
         dream = [last[:, : below[-1]]]

@@ -321,6 +321,7 @@ function exploreDecoder() {
     const { buttons } = thumbnails(spec.images, shape, index => {
       label = spec.conditional ? dots.labels[index] : 0;
       controls[0].show?.(label);
+      ends.forEach(end => end.show());
       set(points.subarray(index * size, (index + 1) * size));
     });
     controls.push(group("Codes of test images", ...buttons));
@@ -358,12 +359,13 @@ function exploreDecoder() {
     Object.assign(group("Latent variables", ...bottom), { className: "wide" }));
   ends.forEach(end => end.show());
   direct();
-  drawBackdrop();
+  if (size > 1) drawBackdrop();
   if (points) code = points.slice(0, size);
   if (points && spec.conditional) { label = dots.labels[0]; controls[0].show(label); ends.forEach(end => end.show()); }
   if (!points) code = directions[0].map(value => 2 * value);
   render();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawBackdrop(); drawPad(); });
+  if (size > 1)
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawBackdrop(); drawPad(); });
   return { decoder, player, picture, pad, code: () => code, set, arrays };
 }
 
