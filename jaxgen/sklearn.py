@@ -14,7 +14,7 @@ search; of both the larger is the better.
 import math
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,11 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxgen import models
-from jaxgen.errors import is_whole
+from jaxgen.errors import MAX_SIZE, SettingError, is_whole
 from jaxgen.evaluation.model import compute_in_blocks
 from jaxgen.images import DARK
 from jaxgen.learner import Learner, State
@@ -44,6 +44,10 @@ MAX_BYTES = 1 << 32
 """Of the rows that are drawn at a time."""
 
 
+_COUNT = Interval(Integral, 1, MAX_SIZE, closed="both")
+"""Of a parameter that is a whole number above 0."""
+
+
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What both share; `_config` and three functions of parameters and rows are a model's own."""
 
@@ -54,9 +58,10 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     verbose: int
     random_state: Any
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [_COUNT],
+        "batch_size": [_COUNT],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "binarize": [StrOptions({*get_args(Binarize)})],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -96,12 +101,16 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise _of_another_range(rows)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         images = np.rint(255 * rows).astype(np.uint8)[:, None, :, None]
-        config, shape = self._config(), images.shape[1:]
+        self._fitted, self._num_components = self._config(), int(self.n_components)
+        config, shape = self._fitted, images.shape[1:]
         learner = models.module(self._name).learner(config, shape)
         schedule = Schedule(self.n_iter, min(self.batch_size, len(rows)))
         seeds, bar = (self._seed,), bool(self.verbose)
-        start = self._start(learner, seeds, images)
-        result = fit(learner, images, schedule, seeds, state=start, progress=bar)
+        try:
+            start = self._start(learner, seeds, images)
+            result = fit(learner, images, schedule, seeds, state=start, progress=bar)
+        except SettingError as error:  # of sizes that no memory holds
+            raise ValueError(str(error)) from error
         self.params_ = jax.device_get(result.state.params)
         self.history_ = result.history
         return self
@@ -114,9 +123,9 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """The rows that components [n, n_components] stand for, in [0, 1]; nothing is drawn."""
         check_is_fitted(self)
         components = check_array(X, dtype=np.float32)
-        if components.shape[1] != self.n_components:
+        if components.shape[1] != self._num_components:
             found = f"X has {components.shape[1]} features"
-            raise ValueError(f"{found}, but {type(self).__name__} has {self.n_components}")
+            raise ValueError(f"{found}, but {type(self).__name__} has {self._num_components}")
         return compute_in_blocks(self._down, components[:, None, :, None])
 
     def score_samples(self, X: Matrix) -> Matrix:
@@ -141,7 +150,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"expected n_samples from 1 to {most:,}, found {n_samples!r}; draw in blocks"
             )
         key = jax.random.key(int(check_random_state(random_state).randint(2**31 - 1)))
-        config, shape = self._config(), (1, self.n_features_in_, 1)
+        config, shape = self._fitted, (1, self.n_features_in_, 1)
         module, params = models.module(self._name), jax.tree.map(jnp.asarray, self.params_)
         state = models.restore_state(module, config, shape, params)
         draw = jax.jit(module.learner(config, shape).sample, static_argnums=2)
@@ -150,7 +159,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     @property
     def _n_features_out(self) -> int:
         """Number of components, for `get_feature_names_out`."""
-        return self.n_components
+        return self._num_components
 
     def _images(self, X: Matrix) -> Matrix:
         """Rows of a fitted estimator in four dimensions, as images are."""
@@ -201,7 +210,8 @@ class RBM(_Estimator):
         n_components: hidden units.
         learning_rate: step size.
         batch_size: rows per update, and persistent chains.
-        n_iter: passes over the rows.
+        n_iter: passes over the rows, in an order of its own each; the rows that fill no batch at
+            the end of a pass are left out of it.
         persistent: whether chains go on from update to update; otherwise CD.
         n_gibbs_steps: Gibbs steps per update.
         n_sampling_steps: Gibbs steps of `sample`, from random hidden units.
@@ -224,6 +234,12 @@ class RBM(_Estimator):
     """
 
     _name = "rbm"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Estimator._parameter_constraints,
+        "persistent": ["boolean"],
+        "n_gibbs_steps": [_COUNT],
+        "n_sampling_steps": [_COUNT],
+    }
 
     def __init__(
         self,
@@ -304,10 +320,12 @@ class VAE(_Estimator):
 
     Args:
         n_components: latent variables.
-        hidden_layer_sizes: units of the encoder's hidden layers; the decoder has them in reverse.
+        hidden_layer_sizes: units of the encoder's hidden layers, or of its only one; the decoder
+            has them in reverse.
         learning_rate: Adam's step size.
         batch_size: rows per update.
-        n_iter: passes over the rows.
+        n_iter: passes over the rows, in an order of its own each; the rows that fill no batch at
+            the end of a pass are left out of it.
         n_draws: K of `score_samples`.
         binarize: how rows become binary in training: sample, threshold or none.
         verbose: whether a bar of progress is shown.
@@ -325,6 +343,11 @@ class VAE(_Estimator):
     """
 
     _name = "vae"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Estimator._parameter_constraints,
+        "hidden_layer_sizes": [_COUNT, "array-like"],
+        "n_draws": [_COUNT],
+    }
 
     def __init__(
         self,
@@ -350,8 +373,14 @@ class VAE(_Estimator):
         self.random_state = random_state
 
     def _config(self) -> vae.Config:
+        sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
+        if not sizes or not all(is_whole(size, 1) for size in sizes):
+            raise ValueError(
+                "The 'hidden_layer_sizes' parameter of VAE must be whole numbers above 0, got "
+                f"{self.hidden_layer_sizes!r} instead."
+            )
         return vae.Config(
-            hidden_sizes=tuple(self.hidden_layer_sizes),
+            hidden_sizes=sizes,
             latent_size=self.n_components,
             architecture="dense",
             likelihood="bernoulli",
@@ -361,7 +390,7 @@ class VAE(_Estimator):
 
     @property
     def _nets(self) -> vae.Nets:
-        return vae.nets(self._config(), (1, self.n_features_in_, 1))
+        return vae.nets(self._fitted, (1, self.n_features_in_, 1))
 
     def _up(self, rows: Array) -> Any:
         return _codes(self._nets, self.params_, rows)

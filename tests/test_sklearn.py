@@ -1,5 +1,6 @@
 """The estimators: scikit-learn's own checks, scores by enumeration and quadrature, a search."""
 
+import copy
 import itertools
 from typing import Any
 
@@ -164,11 +165,39 @@ def test_one_check() -> None:
         ("batch_size", 0),
         ("learning_rate", "x"),
         ("n_iter", -1),
+        ("n_gibbs_steps", 0),
+        ("n_sampling_steps", 0.5),
+        ("persistent", "x"),
+        ("binarize", "x"),
     ],
 )
 def test_an_impossible_parameter_is_named_as_it_was_typed(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"'{name}' parameter of RBM must be"):
         RBM(**{name: value}).fit(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_draws", 0),
+        ("hidden_layer_sizes", "x"),
+        ("hidden_layer_sizes", 0),
+        ("hidden_layer_sizes", (3, 0)),
+        ("hidden_layer_sizes", ()),
+        ("hidden_layer_sizes", (2.5,)),
+    ],
+)
+def test_an_impossible_parameter_of_a_vae_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' parameter of VAE must be"):
+        VAE(**{name: value}).fit(ROWS)
+
+
+def test_parameters_that_are_set_later_are_those_of_the_next_fit(rbm: RBM) -> None:
+    before, names = rbm.sample(2, random_state=0), rbm.get_feature_names_out()
+    changed = copy.deepcopy(rbm).set_params(n_components=rbm.n_components + 1)
+    np.testing.assert_array_equal(changed.sample(2, random_state=0), before)
+    np.testing.assert_array_equal(changed.transform(ROWS), rbm.transform(ROWS))
+    np.testing.assert_array_equal(changed.get_feature_names_out(), names)
 
 
 @pytest.mark.parametrize("num", [0, -1, 2.5, 10**12])
