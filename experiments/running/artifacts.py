@@ -15,6 +15,7 @@ from experiments.running.experiment import find
 from experiments.running.session import Session
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
+from jaxgen.jitted import jitted
 from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Headline, Link, Section, code, number
@@ -94,7 +95,7 @@ def write_samples(args: RunArgs, session: Session, learner: Learner, result: Res
     """Draws the first samples of the run's seed, and keeps them in `samples.npz`."""
     turn_to("samples")
     key = named_key(jax.random.key(args.seed), "sample")
-    images = jax.jit(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
+    images = jitted(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
     with appearing_whole(session.folder / "samples.npz") as file:
         np.savez_compressed(file, images=images)
     turn_to("figures")

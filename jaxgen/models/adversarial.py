@@ -247,9 +247,10 @@ def optimizer(config: Training) -> optax.GradientTransformation:
     return adam
 
 
-def init(config: Training, nets: Nets, image: Pixels, key: PRNGKey) -> State:
-    """The state before the first iteration; `image` [1, H, W, C] has the shape that D sees."""
-    keys, examples = jax.random.split(key), (jnp.zeros((1, config.latent_size)), image)
+def init(config: Training, nets: Nets, image_shape: tuple[int, int, int], key: PRNGKey) -> State:
+    """The state before the first iteration; `image_shape` [H, W, C] is of what D sees."""
+    keys, shapes = jax.random.split(key), ((config.latent_size,), image_shape)
+    examples = [jnp.zeros((1, *shape)) for shape in shapes]
     players, given = [], _given(jnp.zeros(1, jnp.int32) if config.num_classes else None)
     for net, key_net, example in zip(nets[:2], keys, examples, strict=True):
         made = net.init(key_net, example, train=False, **given)
@@ -471,7 +472,7 @@ def sample(
 def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Learner:
     """Any two nets as three pure functions; `image_shape` [H, W, C] is of what D sees."""
     return Learner(
-        init=partial(init, config, nets, jnp.zeros((1, *image_shape))),
+        init=partial(init, config, nets, image_shape),
         step=partial(step, config, nets),
         sample=partial(sample, config, nets),
         image_shape=image_shape,

@@ -43,6 +43,7 @@ from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import to_modules
 from jaxgen.files import make_folder
 from jaxgen.images import check_images
+from jaxgen.jitted import jitted
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
@@ -369,7 +370,7 @@ class Run:
     @cached_property
     def _sample(self) -> Any:
         stages.info("compiling the sampler of %s", self.model)
-        return jax.jit(self.learner.sample, static_argnums=2)
+        return jitted(self.learner.sample, static_argnums=2)
 
     def sample(
         self,

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Int32, Key
 
 from jaxgen.errors import SettingError, is_whole
+from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
 
@@ -77,7 +78,8 @@ def run_init(init: Callable[..., State], keys: Keys, *given: Any) -> State:
     start = over_seeds(init, keys)
     state = jax.eval_shape(start, keys, *given)
     require_memory(num_bytes(state), "a state", "choose smaller sizes of layers, or fewer seeds")
-    return jax.jit(start, compiler_options=RUN_ONCE)(keys, *given)
+    begun: State = jitted(start, compiler_options=RUN_ONCE)(keys, *given)
+    return begun
 
 
 def num_bytes(tree: Any) -> int:
@@ -120,7 +122,11 @@ def _number_in(path: str) -> float:
 
 def over_seeds(function: Callable[..., Any], keys: Keys) -> Callable[..., Any]:
     """`function` itself for one key, and vmapped over its arguments for several."""
-    return jax.vmap(function, spmd_axis_name=SEED) if keys.ndim else function
+    return partial(_vmapped, function) if keys.ndim else function
+
+
+def _vmapped(function: Callable[..., Any], *args: Any) -> Any:
+    return jax.vmap(function, spmd_axis_name=SEED)(*args)
 
 
 def epoch_order(key: PRNGKey, epoch: int | Array, num_examples: int) -> Int32[Array, " examples"]:
@@ -141,7 +147,12 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """
     if state is not None:
         return jax.tree.map(jnp.array, state)
-    return run_init(lambda key: learner.init(named_key(key, "init")), keys)
+    return run_init(partial(_begun, learner.init), keys)
+
+
+def _begun(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:
+    """The state that a learner begins with, from a seed's root key."""
+    return init(named_key(key, "init"))
 
 
 def initial_carry(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
 from jaxgen.images import check_images
+from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, RawImages, State
 from jaxgen.training import checkpoint
 from jaxgen.training.bar import progress_bar
@@ -352,7 +353,7 @@ def fit(
     length = steps_in_epoch(len(examples.images), schedule.batch_size, learner.num_batches)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.
-    learner = learner._replace(step=jax.jit(learner.step, inline=True))
+    learner = learner._replace(step=jitted(learner.step, inline=True))
     placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})

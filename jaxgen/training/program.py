@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from jaxgen.errors import SettingError, is_whole
+from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, State
 from jaxgen.training.epoch import (
     Carry,
@@ -137,20 +138,22 @@ class Program(NamedTuple):
     """Seconds for compiling that."""
 
 
+def _order(num_examples: int, keys: Keys, epoch: Array) -> Array:
+    """The order of an epoch for every seed."""
+    order: Array = over_seeds(lambda key: epoch_order(key, epoch, num_examples), keys)(keys)
+    return order
+
+
 def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
     began = time.perf_counter() - arrays.trace_s
     carry, data, keys, placed, *_ = arrays
     zero = np.int32(0)
 
-    def order_of(keys: Keys, epoch: Array) -> Array:
-        num = arrays.num_examples
-        order: Array = over_seeds(lambda key: epoch_order(key, epoch, num), keys)(keys)
-        return order
-
-    lowered_order = jax.jit(order_of, out_shardings=arrays.by_seed).lower(keys, zero)
+    order_of = jitted(partial(_order, arrays.num_examples), out_shardings=arrays.by_seed)
+    lowered_order = order_of.lower(keys, zero)
     in_turn = keys.ndim and placed.a_cpu_has_all_seeds
-    run = jax.jit(
+    run = jitted(
         partial(
             run_steps_in_turn if in_turn else run_steps,
             sharing_batches(learner, placed),

@@ -12,7 +12,8 @@ what depends on clocks and files, and sends it to the others.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -112,12 +113,18 @@ def layout(devices: Sequence[jax.Device], num_seeds: int, batch_size: int) -> La
 
 def sharing_batches(learner: Learner, placed: Layout) -> Learner:
     """The learner with every batch spread over the devices that share it."""
+    return learner._replace(step=partial(_spread_step, learner.step, placed.by_image))
 
-    def step(state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
-        spread = jax.lax.with_sharding_constraint(batch, placed.by_image)
-        return learner.step(state, spread, key)
 
-    return learner._replace(step=step)
+def _spread_step(
+    step: Callable[[State, Batch, PRNGKey], tuple[State, Metrics]],
+    by_image: NamedSharding,
+    state: State,
+    batch: Batch,
+    key: PRNGKey,
+) -> tuple[State, Metrics]:
+    """A step whose batch is spread over devices."""
+    return step(state, jax.lax.with_sharding_constraint(batch, by_image), key)
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:

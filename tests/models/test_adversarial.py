@@ -493,7 +493,7 @@ def test_the_best_discriminator(smoothing: float) -> None:
     three = np.float32(np.eye(3)).reshape(3, 1, 3, 1)
 
     nets = Nets(Table(), Table(), lambda images: images)
-    state = adversarial.init(config, nets, three[:1], jax.random.key(0))
+    state = adversarial.init(config, nets, three.shape[1:], jax.random.key(0))
     real, fake = three[[0, 0, 0, 1, 1, 2]], three[[0, 0, 2, 2, 2, 2]]
 
     @jax.jit

@@ -16,6 +16,7 @@ from support.helpers import one_line, same
 from support.reference_dbn import SHAPES, SIZES, float32, images
 
 from jaxgen.errors import SettingError
+from jaxgen.jitted import jitted
 from jaxgen.learner import unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.models.wake_sleep import Config
@@ -127,7 +128,7 @@ def in_the_names_of_the_appendix(state):
 def test_a_step_is_appendix_b(levels: int, k: int, prediction: str) -> None:
     config = Config(SIZES[levels], num_gibbs_steps=k, learning_rate=0.3, prediction=prediction)
     state = untied_state(Config(SIZES[levels], learning_rate=0.3), levels)
-    step = jax.jit(functools.partial(wake_sleep.step, config))
+    step = jitted(functools.partial(wake_sleep.step, config))
     new, metrics = step(state, unlabelled(images(levels)), jax.random.key(4))
 
     keys = step_keys(jax.random.key(4), levels, k, prediction == "samples")
@@ -152,7 +153,7 @@ def test_chains_have_the_length_of_their_part_of_the_training(done: int, k: int)
     batch = unlabelled(images(3))
 
     def after(config):
-        step = jax.jit(functools.partial(wake_sleep.step, config))
+        step = jitted(functools.partial(wake_sleep.step, config))
         return step(start, batch, jax.random.key(4))[0].params
 
     in_parts = after(Config(SIZES[3], gibbs_phases=(1, 3, 2), num_updates=15))
@@ -169,7 +170,7 @@ def test_the_rate_of_all_layers_falls_to_zero(done: int, share: float) -> None:
     batch = unlabelled(images(3))
 
     def moved(config):
-        step = jax.jit(functools.partial(wake_sleep.step, config))
+        step = jitted(functools.partial(wake_sleep.step, config))
         params = step(start, batch, jax.random.key(4))[0].params
         return jax.tree.map(
             lambda new, old: np.asarray(new) - np.asarray(old), params, start.params
@@ -199,7 +200,7 @@ def test_labels_enter_the_top_pair_alone() -> None:
     labels = {"w_labels": np.zeros((3, 3), np.float32), "b_labels": np.float32([0, 0, 99])}
     state = plain._replace(top=plain.top._replace(params=plain.top.params | labels))
     batch = unlabelled(images(3))._replace(labels=given)
-    one = jax.jit(functools.partial(wake_sleep.step, config))
+    one = jitted(functools.partial(wake_sleep.step, config))
     new, metrics = one(state, batch, jax.random.key(4))
     expected, _ = one(plain, batch, jax.random.key(4))
     found = in_the_names_of_the_appendix(new)

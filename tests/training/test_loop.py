@@ -55,36 +55,45 @@ def noise(key: Any) -> Any:
     return (jax.random.key_data(key) % 9973) / jnp.float32(9973)
 
 
-def spy(batch_size: int, bad: Callable[[Any], Any] = lambda _: False) -> Learner:
+def never(state: Spy) -> bool:
+    """A loss that is finite in every step."""
+    del state
+    return False
+
+
+def spy_init(batch_size: int, key: Any) -> Spy:
+    return Spy(
+        seen=jnp.full((MAX_STEPS, batch_size), -1),
+        keys=jnp.zeros((MAX_STEPS, 2), jnp.uint32),
+        losses=jnp.zeros(MAX_STEPS),
+        init_key=jax.random.key_data(key),
+        value=noise(key),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def spy_step(bad: Callable[[Any], Any], state: Spy, batch: Any, key: Any) -> tuple[Spy, Any]:
+    value = 0.9 * state.value + noise(key) + jnp.mean(batch.images / 255)
+    loss = jnp.where(bad(state), jnp.nan, jnp.sum(value**2))
+    new_state = Spy(
+        seen=state.seen.at[state.step].set(batch.images[:, 0, 0, 0].astype(int)),
+        keys=state.keys.at[state.step].set(jax.random.key_data(key)),
+        losses=state.losses.at[state.step].set(loss),
+        init_key=state.init_key,
+        value=value,
+        step=state.step + 1,
+    )
+    return new_state, {"loss": loss, "first": value[0]}
+
+
+def spy_sample(state: Spy, key: Any, num: int, labels: Any = None) -> Any:
+    raise AssertionError("training draws no samples")
+
+
+def spy(batch_size: int, bad: Callable[[Any], Any] = never) -> Learner:
     """A learner that writes down what it is given; its loss is NaN where ``bad(state)``."""
-
-    def init(key):
-        return Spy(
-            seen=jnp.full((MAX_STEPS, batch_size), -1),
-            keys=jnp.zeros((MAX_STEPS, 2), jnp.uint32),
-            losses=jnp.zeros(MAX_STEPS),
-            init_key=jax.random.key_data(key),
-            value=noise(key),
-            step=jnp.zeros((), jnp.int32),
-        )
-
-    def step(state, batch, key):
-        value = 0.9 * state.value + noise(key) + jnp.mean(batch.images / 255)
-        loss = jnp.where(bad(state), jnp.nan, jnp.sum(value**2))
-        new_state = Spy(
-            seen=state.seen.at[state.step].set(batch.images[:, 0, 0, 0].astype(int)),
-            keys=state.keys.at[state.step].set(jax.random.key_data(key)),
-            losses=state.losses.at[state.step].set(loss),
-            init_key=state.init_key,
-            value=value,
-            step=state.step + 1,
-        )
-        return new_state, {"loss": loss, "first": value[0]}
-
-    def sample(state, key, num, labels=None):
-        raise AssertionError("training draws no samples")
-
-    return Learner(init, step, sample)
+    init = functools.partial(spy_init, batch_size)
+    return Learner(init, functools.partial(spy_step, bad), spy_sample)
 
 
 def numbered(num: int) -> np.ndarray:

@@ -29,6 +29,7 @@ from jaxgen.evaluation.filters import core_sizes
 from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.evaluation.subset import some
 from jaxgen.files import make_folder
+from jaxgen.jitted import jitted
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
@@ -209,7 +210,7 @@ def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
     """Samples of each class, of a conditional game."""
     if not game.learner.num_classes:
         return []
-    sample = partial(jax.jit(game.learner.sample, static_argnums=2), trained.state)
+    sample = partial(jitted(game.learner.sample, static_argnums=2), trained.state)
     words = (
         "G is given the class beside the code, and D the class beside the image. Where this page "
         "names no classes, those of the images run through all in turn; a walk (5.4.4) keeps its "

@@ -33,6 +33,7 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.evaluation.monitors import rbm_monitors
+from jaxgen.jitted import jitted
 from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.report import figures
@@ -141,7 +142,7 @@ def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dic
     learners = [learner_for(each.args, session.dataset) for each in variants]
     args = variants[0].args
     key_init = named_key(jax.random.key(args.seed), "init")  # as `fit` does
-    states = [jax.jit(learner.init)(key_init) for learner in learners]
+    states = [jitted(learner.init)(key_init) for learner in learners]
     result = train_in_session(
         args,
         learners[0],
@@ -359,7 +360,7 @@ def write_page(session: Session, name: str, variant: TrainedRBM) -> Path:
     dataset = variant.drawing.dataset
     learner = learner_for(variant.args, dataset)
     state = learner.init(jax.random.key(0))._replace(params=variant.params)
-    draw = jax.jit(learner.sample, static_argnums=2)
+    draw = jitted(learner.sample, static_argnums=2)
     images = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
     looks = samples.measure(images, dataset)
     return report.write_page(

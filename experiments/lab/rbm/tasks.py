@@ -24,6 +24,7 @@ from experiments.lab.rbm.training import RBMArgs, hottest
 from experiments.lab.samples import Looks, measure
 from jaxgen.evaluation import filters as filter_kinds
 from jaxgen.evaluation.filters import Filters, Kind
+from jaxgen.jitted import jitted
 from jaxgen.learner import task_key
 from jaxgen.models import rbm, tempering
 from jaxgen.random import bernoulli
@@ -373,7 +374,7 @@ def plain_chains(trained: TrainedRBM, num: int) -> Section:
     key_plain, key_tempered = jax.random.split(task_key("tempering"))
     state = rbm.from_params(config, dataset.image_shape, trained.params)
     plain = rbm.learner(config, dataset.image_shape)
-    images = np.asarray(jax.jit(plain.sample, static_argnums=2)(state, key_plain, num))
+    images = np.asarray(jitted(plain.sample, static_argnums=2)(state, key_plain, num))
     tempered = jax.jit(tempering.parallel_tempering, static_argnums=(2, 3, 4))
     base = hottest(config, dataset)
     found = tempered(trained.params, key_tempered, NUM_TEMPERED, steps, temperatures, base)

@@ -18,6 +18,7 @@ from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import is_whole, require, require_above_zero, require_positive
 from jaxgen.evaluation.subset import some
+from jaxgen.jitted import jitted
 from jaxgen.learner import Learner, State, task_key
 from jaxgen.models import dbn, rbm, tempering, wake_sleep
 from jaxgen.random import Binarize
@@ -171,7 +172,7 @@ def drawing_by_sampler(args: RBMArgs, dataset: Dataset) -> Learner:
 
 def samples_so_far(learner: Learner) -> Callable[[State], np.ndarray]:
     """Returns ``state -> images``: `NUM_FIXED` samples, by chains whose keys stay the same."""
-    draw = jax.jit(learner.sample, static_argnums=2)
+    draw = jitted(learner.sample, static_argnums=2)
     return lambda state: np.asarray(draw(state, task_key("fixed noise"), NUM_FIXED))
 
 
