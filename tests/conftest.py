@@ -27,7 +27,10 @@ LONGEST = (
     "test_golden.py",
     "training/test_loop.py",
     "lab/test_dbn_page.py",
+    "test_own_images.py",
+    "lab/test_vae_page.py",
     "comparison/test_compare.py",
+    "test_new_model.py",
 )
 """Files that take half the time: they start first, and short ones fill the end of either worker."""
 

@@ -60,8 +60,7 @@ def found(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The answers of the copy with the two files."""
     root = tmp_path_factory.mktemp("copy")
     for package in ("jaxgen", "experiments"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, root / package, ignore=ignore)
+        shutil.copytree(ROOT / package, root / package)
     text = (ROOT / "CONTRIBUTING.md").read_text()
     files = dict(re.findall(r'^```python title="(.*?)"\n(.*?)^```$', text, re.M | re.S))
     assert sorted(files) == ["experiments/bernoulli.py", "jaxgen/models/bernoulli.py"]

@@ -100,11 +100,13 @@ def test_convolutions() -> None:
     images = RNG.normal(size=(4, 64, 64, 1)).astype(np.float32)
     units = np.array([3, 0, 1, 3])
     params, stats = variables["params"], variables["batch_stats"]["norm_1"]
-    _, sown = CONVOLUTIONAL.apply(variables, images, train=False, mutable=["features"])
+    apply = jax.jit(partial(CONVOLUTIONAL.apply, train=False, mutable=["features"]))
+    _, sown = apply(variables, images)
     first, second = (np.asarray(sown["features"][f"layer_{index}"][0]) for index in (0, 1))
     scale = params["norm_1"]["scale"] / np.sqrt(stats["var"] + 1e-5)
     features_of = saliency.guided_features(CONVOLUTIONAL, variables, "layer_1")
-    found = np.asarray(saliency.guided_gradients(features_of, images, jnp.asarray(units)))
+    gradients = jax.jit(partial(saliency.guided_gradients, features_of))
+    found = np.asarray(gradients(images, jnp.asarray(units)))
     for image, unit in enumerate(units):
         responses = second[image, :, :, unit]
         above = np.zeros(second.shape[1:])

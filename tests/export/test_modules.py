@@ -101,7 +101,8 @@ def test_pytorchs_weights_give_pytorchs_numbers(case: str, stored: Any) -> None:
     (config, shape), found = CONFIGS[case], stored[case]
     modules = {name: arrays for name, arrays in found.items() if name not in ("in", "out")}
     params = from_modules(config, shape, modules)
-    outputs = computed(config, shape, params, found["in"], stored["labels"][""][""])
+    compute = jax.jit(computed, static_argnums=(0, 1))
+    outputs = compute(config, shape, params, found["in"], stored["labels"][""][""])
     assert {*outputs} == {*found["out"]}
     for name, expected in found["out"].items():
         image = name in ("decoded", "pixels")

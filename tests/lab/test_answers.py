@@ -314,7 +314,7 @@ def test_whether_a_bound_still_rises(elbos: list[float], words: str) -> None:
 def test_why_a_test_bound_stands_above_that_of_training(blobs: Dataset) -> None:
     """Its images are easier, or the curve of training lags; only a measure alike tells which."""
     nets = vae.nets(vae.Config(hidden_sizes=(2,), latent_size=2), blobs.image_shape)
-    params = vae.learner(nets.config, blobs.image_shape).init(jax.random.key(0)).params
+    params = jax.jit(vae.learner(nets.config, blobs.image_shape).init)(jax.random.key(0)).params
     test, none = measured(nets, blobs), np.zeros(0)
 
     def said(found: float, last: float) -> list[str]:
