@@ -139,7 +139,8 @@ def require_positive(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         whole = isinstance(value, Integral) and not isinstance(value, bool)
-        require(settings, name, whole and value >= 1, "a whole number of at least 1")
+        require(settings, name, whole, "a whole number of at least 1")
+        require(settings, name, value >= 1, "of at least 1")
         require(settings, name, value <= MAX_SIZE, f"of at most {MAX_SIZE:,}")
 
 

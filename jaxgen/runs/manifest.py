@@ -191,7 +191,7 @@ def manifest(data_digest: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequence[int]) -> None:
-    """Writes `manifest.json`, then `config.json`, every setting of the run, which makes it one.
+    """Writes `config.json`, every setting of the run, and `manifest.json`; both or none of them.
 
     Errors:
         RunFolderError: one of them is a folder.
@@ -205,8 +205,14 @@ def record(folder: Path, config: dict[str, Any], data_digest: str, seeds: Sequen
                 remedy="move it elsewhere",
             )
     shown = {k: str(v) if isinstance(v, Path) else v for k, v in config.items()}
-    write_json(folder / MANIFEST, manifest(data_digest, seeds))
-    write_json(folder / CONFIG, shown)  # last, because a folder that has it is a run
+    found, begun = manifest(data_digest, seeds), (folder / CONFIG).exists()
+    write_json(folder / CONFIG, shown)
+    try:
+        write_json(folder / MANIFEST, found)
+    except BaseException:
+        if not begun:  # a folder that has it is a run
+            (folder / CONFIG).unlink(missing_ok=True)
+        raise
 
 
 def peak_memory() -> int:

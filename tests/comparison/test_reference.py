@@ -43,6 +43,5 @@ def test_the_command_prints_accuracy_measures_and_probes(
     assert f"{probes.NUM_DRAWS} draws" in linear
     assert mlp.startswith("pixels, MLP, 10 labels: ")
     for wrong in (("nothing", digits_root), ("digits", digits_root, (3,))):
-        args = reference.Args(*wrong)  # type: ignore[arg-type]
-        assert exit_code(lambda args=args: reference.main(args)) == 2
+        assert exit_code(lambda wrong=wrong: reference.main(reference.Args(*wrong))) == 2
         assert capsys.readouterr().err.startswith("error: expected ")

@@ -121,14 +121,20 @@ def test_a_source_tree_that_is_not_installed_has_an_environment(
 
 def test_a_record_that_fails_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that has a config.json is a run, which a second command would have to go on with."""
+    write = manifest.write_json
 
-    def fails(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fails(path: Path, content: Any) -> None:
+        if path.name == "manifest.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
 
-    monkeypatch.setattr(manifest, "environment", fails)
-    with pytest.raises(OSError, match="No space"):
-        manifest.record(tmp_path, {"experiment": "rbm"}, "d0", (0,))
-    assert not (tmp_path / "config.json").exists()
+    monkeypatch.setattr(manifest, "write_json", fails)
+    for begun in (False, True):
+        if begun:
+            (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(OSError, match="No space"):
+            manifest.record(tmp_path, {"experiment": "rbm"}, "d0", (0,))
+        assert (tmp_path / "config.json").exists() == begun
 
 
 def test_a_folder_in_the_place_of_a_record_leaves_the_other_as_it_was(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def _check_vae(folder: Path, dataset: Dataset, typed: str) -> None:
     if summary:
         seeds = ", of several seeds" if "digests" in summary else ""
         found = f"one of {summary['experiment']} on {summary.get('dataset')}{seeds}"
-        if summary.get("dataset") == name and summary.get("data_digest") != dataset.digest:
+        images = summary.get("data_digest", dataset.digest)  # older runs have none
+        if summary.get("dataset") == name and images != dataset.digest:
             found += " with other images"
     if found != f"one of vae on {name}":
         given = name if typed == "auto" else shlex.quote(typed)
