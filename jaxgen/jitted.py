@@ -1,7 +1,7 @@
 """`jax.jit` that knows a function again by what it is made of.
 
 JAX finds what it has traced, lowered and compiled by the identity of a function. A learner is made
-of `functools.partial`s, which are new ones in every learner: so a second training with the same
+of objects of `functools.partial`, new ones in every learner: so a second training with the same
 settings, or the samples of a run that was loaded, would be traced and compiled again.
 """
 
