@@ -10,8 +10,10 @@ import pytest
 from support.runs import call
 
 import jaxgen
+from experiments import compare
 from experiments.running import experiment
 from jaxgen import data
+from jaxgen.errors import SettingError
 
 pytestmark = pytest.mark.programs
 SHAPE = (10, 7, 3)
@@ -56,6 +58,18 @@ def test_trains_reports_and_reads_back(name: str, images: Path, tmp_path: Path) 
     assert sorted(os.listdir(images.parent)) == ["data", "my images.npz"]
     for figure in (tmp_path / "run").glob("figures/*.png"):
         assert figure.stat().st_size > 0
+
+
+def test_a_comparison_knows_its_runs_of_small_sets_again(images: Path, tmp_path: Path) -> None:
+    """Their batches are smaller than the preset's, as the data decide."""
+    folder = tmp_path / "run"
+    where = ("--dataset", str(images), "--data-dir", str(images.parent / "data"))
+    words = [*where, "--out", str(folder), "--epochs", "1", "--seeds", "0", *SMALL["rbm"]]
+    assert call(*words, experiment=module("rbm")) == 0
+    assert jaxgen.load(folder).settings["batch_size"] < 10
+    compare._check_is_of(folder, words)
+    with pytest.raises(SettingError, match="batch size"):
+        compare._check_is_of(folder, [*words, "--batch-size", "11"])
 
 
 def module(name: str) -> Any:
