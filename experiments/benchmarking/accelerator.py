@@ -16,8 +16,8 @@ from experiments.benchmarking.measure import NUM_IMAGES
 from experiments.benchmarking.page import (
     Columns,
     Row,
-    counted,
     head,
+    known,
     measures,
     megabytes,
     name_of,
@@ -291,7 +291,7 @@ def of_seeds(rows: Rows) -> str:
         "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
         "images/s": lambda row: number(row["images_per_s"], 3),
         "a seed's time, alone 1": cost,
-        "share of peak": lambda row: counted(row["share_of_peak"], 2),
+        "share of peak": lambda row: known(row["share_of_peak"], 2),
         "peak device MB": lambda row: megabytes(row["peak_device_bytes"]),
     }
     return table(rows, columns)
@@ -307,7 +307,7 @@ def of_largest(rows: Rows) -> str:
         "name": name_of,
         "batch": lambda row: f"{row['batch_size']:,}",
         "images/s": lambda row: number(row["images_per_s"], 3),
-        "share of peak": lambda row: counted(row["share_of_peak"], 2),
+        "share of peak": lambda row: known(row["share_of_peak"], 2),
         "peak device MB": lambda row: megabytes(row["peak_device_bytes"]),
         "of MB": lambda row: megabytes(row["limit_bytes"]),
         "tried": tried,
@@ -323,7 +323,7 @@ def of_dcgan(rows: Rows) -> str:
         "s/epoch (range)": lambda row: timing(row, "epoch_s", 1.0),
         f"s for {EPOCHS}": lambda row: number(EPOCHS * row["epoch_s"], 3),
         "images/s": lambda row: number(row["images_per_s"], 3),
-        "share of peak": lambda row: counted(row["share_of_peak"], 2),
+        "share of peak": lambda row: known(row["share_of_peak"], 2),
         "last means": lambda row: ", ".join(f"{k} {number(v)}" for k, v in row["metrics"].items()),
     }
     return table(rows, columns)

@@ -128,7 +128,7 @@ def ratios(rows: list[dict[str, Any]]) -> Columns:
     }
 
 
-def counted(value: float | None, digits: int) -> str:
+def known(value: float | None, digits: int) -> str:
     """A number, if it is known; operations are not counted everywhere, for example."""
     return "" if value is None else number(value, digits)
 
@@ -137,13 +137,13 @@ def measures(rows: list[dict[str, Any]]) -> Columns:
     """The columns of time, rate and memory."""
     shown: Columns = {
         "import s": lambda row: number(row["import_s"], 3),
-        "trace s": lambda row: counted(row["trace_s"], 3),
-        "compile s": lambda row: counted(row["compile_s"], 3),
+        "trace s": lambda row: known(row["trace_s"], 3),
+        "compile s": lambda row: known(row["compile_s"], 3),
         "first step s": lambda row: number(row["first_step_s"], 3),
         "ms/step (range)": lambda row: timing(row, "step_s", 1e3),
         "images/s": lambda row: number(row["images_per_s"], 3),
-        "GFLOP/s": lambda row: counted(row["gflops_per_s"], 3),
-        "share of peak": lambda row: counted(row["share_of_peak"], 2),
+        "GFLOP/s": lambda row: known(row["gflops_per_s"], 3),
+        "share of peak": lambda row: known(row["share_of_peak"], 2),
         "peak RSS MB": lambda row: megabytes(row["peak_rss_bytes"]),
     }
     if any(row["peak_device_bytes"] for row in rows):

@@ -200,11 +200,13 @@ ASKED = """(() => {
   press("Release all");
   press("Run");
   const runs = last.player.frame > 0;
+  const live = () => root.querySelector("output").getAttribute("aria-live");
+  const hushed = live();
   press("Pause");
   return {
     decoded: decoders.map(({decoder}, i) => given.codes[i].map((code, label) =>
       [...decoder.decode(row(code), label % 2)])),
-    chains, quiet, begins, asShown, byPointer, byKeys, kept, label, runs,
+    chains, quiet, begins, asShown, byPointer, byKeys, kept, label, runs, hushed, live: live(),
     paused: last.player.frame === 0,
     free: num(), steps: last.steps(),
     names: buttons.map(x => x.textContent),
@@ -334,6 +336,7 @@ def test_a_step_with_given_uniform_numbers(name: str, holds: bool, seen: Shown) 
 def test_nothing_moves_until_it_is_asked_to(seen: Shown) -> None:
     assert seen.asked["quiet"]
     assert seen.asked["runs"]
+    assert (seen.asked["hushed"], seen.asked["live"]) == ("off", "polite")
     assert seen.asked["paused"]
     assert seen.asked["steps"] == 3
 

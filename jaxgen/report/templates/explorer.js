@@ -91,13 +91,20 @@ class Player {
     };
     this.frame = requestAnimationFrame(next);
     this.button.textContent = this.words[1];
+    announce("off"); // a screen reader would have words for every frame
   }
 
   pause() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     this.button.textContent = this.words[0];
+    announce("polite");
   }
+}
+
+/** Whether changes of the model's words are read out: "polite" or "off". */
+function announce(how) {
+  root.querySelectorAll("output").forEach(words => words.setAttribute("aria-live", how));
 }
 
 /** The place of a pointer on a canvas, from 0 to 1 across and down. */
