@@ -136,9 +136,8 @@ class Config:
         require_positive(self, "latent_size", "num_samples")
         require_layer_sizes(self, "hidden_sizes", "channels")
         require_not_negative(self, "kl_weight")
-        require_counts(
-            self, "first_stage_steps", most=MAX_SIZE // 1093
-        )  # the last one begins after 1093
+        last = (3**7 - 1) // 2  # first stages until the last one begins, whose step is an int32
+        require_counts(self, "first_stage_steps", most=MAX_SIZE // last)
         require_counts(self, "kl_warmup_steps", "num_classes")
         require_above_zero(self, "learning_rate", "epsilon")
         require(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)")
