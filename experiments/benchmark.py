@@ -40,7 +40,13 @@ from experiments.running.args import RunArgs, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
-from experiments.running.signals import before_leaving, child, tell, temporary_folder
+from experiments.running.signals import (
+    before_leaving,
+    child,
+    shell_code,
+    tell,
+    temporary_folder,
+)
 from jaxgen.errors import (
     DataMissingError,
     SettingError,
@@ -312,7 +318,7 @@ def measured_apart(args: Args) -> dict[str, Any]:
         if code < 0:
             write_error(f"{args.only[0]} ended by signal {-code}")
         if code:
-            raise SystemExit(code if code > 0 else 128 - code)
+            raise SystemExit(shell_code(code))
         row: dict[str, Any]
         (row,) = json.loads(path.read_text())
         return row

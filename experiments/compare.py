@@ -32,9 +32,9 @@ from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import changed
-from experiments.running.args import in_small_batches, load_dataset
+from experiments.running.args import load_dataset
 from experiments.running.artifacts import NUM_SAMPLES
-from experiments.running.cli import exit_code, parse, parse_flags, typed
+from experiments.running.cli import exit_code, parse, parse_flags, suited, typed
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
@@ -186,10 +186,7 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     if not typed("--preset", words):  # the images have decided
         words = [f"--preset={rebuild_args(run.settings, str(folder))[1].preset}", *words]
     wanted = parse(declared.presets, declared.quick, words)
-    dataset = load_dataset(wanted)
-    wanted = wanted.fitted(dataset)
-    if not typed("--batch-size", words):
-        wanted = in_small_batches(wanted, dataset)
+    wanted = suited(wanted, load_dataset(wanted), words)
     there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
     name = data.name_of(wanted.dataset, wanted.images)
     asked = [label(declared, wanted), name, *wanted.seeds]

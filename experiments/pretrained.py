@@ -39,16 +39,7 @@ from jaxgen.runs.summary import FURTHER, LOGS, NAME, PARAMS, files_of
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
 }
-COLUMNS = (
-    "name",
-    "data",
-    "MB",
-    "stored as",
-    "numbers",
-    "command",
-    "commit",
-    "parameters",
-)
+COLUMNS = ("name", "data", "MB", "stored as", "numbers", "command", "commit", "parameters")
 PAGE = "README.md"
 MEASURED_HERE = (MEASURES, MEASURES_PAGE)
 """What a comparison leaves in a folder."""

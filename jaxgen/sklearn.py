@@ -30,6 +30,7 @@ from jaxgen import models
 from jaxgen.errors import MAX_SIZE, SettingError, is_whole
 from jaxgen.evaluation.model import compute_in_blocks
 from jaxgen.images import DARK
+from jaxgen.jitted import jitted
 from jaxgen.learner import Learner, State
 from jaxgen.models import rbm, vae
 from jaxgen.random import Binarize
@@ -42,7 +43,6 @@ AT_ONCE = 50
 """Rows whose scores are computed at a time, which takes memory."""
 MAX_BYTES = 1 << 32
 """Of the rows that are drawn at a time."""
-
 
 _COUNT = Interval(Integral, 1, MAX_SIZE, closed="both")
 """Of a parameter that is a whole number above 0."""
@@ -153,7 +153,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         config, shape = self._fitted, (1, self.n_features_in_, 1)
         module, params = models.module(self._name), jax.tree.map(jnp.asarray, self.params_)
         state = models.restore_state(module, config, shape, params)
-        draw = jax.jit(module.learner(config, shape).sample, static_argnums=2)
+        draw = jitted(module.learner(config, shape).sample, static_argnums=2)
         return np.asarray(draw(state, key, n_samples)).reshape(n_samples, -1)
 
     @property

@@ -299,7 +299,7 @@ def page(rows: Rows, picture: Path, page: Path | None) -> str:
         "images an epoch's; memory is what training added to what the process held, compilation "
         "included. An exponent is fitted by least squares on the logarithms of the upper half of "
         "the values. A knee is where a broken line fits: at least five values, a bend of at least "
-        f"{BEND}, at most {LEFT} of the squares left.\n\n![{alt}]({quote(str(path))})\n\n"
+        f"{BEND}, at most {LEFT} of the squares left.\n\n![{alt}]({quote(path)})\n\n"
         "Both over their first value; time solid, memory dashed, in proportion dotted, knees "
         "ringed, the exponent beside the end of each line.\n\n"
         f"## Exponents\n\n{table(lines, cells) if lines else ''}\n## Rows\n\n"

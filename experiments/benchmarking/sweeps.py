@@ -118,9 +118,8 @@ def section(group: Rows, path: str) -> str:
         ),
     }
     title = f"{name_of(first)}: {sweep.label}"
-    return (
-        f"## {title}\n\n![{title}]({quote(str(path))})\n\n{table(group, columns | measures(group))}"
-    )
+    picture = f"![{title}]({quote(path)})"
+    return f"## {title}\n\n{picture}\n\n{table(group, columns | measures(group))}"
 
 
 def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:

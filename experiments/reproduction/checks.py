@@ -26,6 +26,9 @@ SUMMED_UP = ("dataset", "preset", "epochs")
 SCHEDULED = {"burda": "first_stage_steps", "falling": "decay_steps"}
 """Settings of the model that a schedule sets from the data, by its name."""
 
+LEFT_OPEN = {"num_updates": 0}
+"""Settings of the model with the values in whose place the data or the run's length decide."""
+
 
 def require_whole(run: Path) -> None:
     """Raises ReproduceError if a file of a run, or of a run inside, is missing or another one."""
@@ -107,15 +110,19 @@ def _require_unchanged(run: Path, args: RunArgs) -> None:
 def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that the run's checkpoints or its summary have otherwise, one line each.
 
-    The checkpoints of one of several seeds are those of their program. They have what the data
-    decided where a setting is "auto".
+    The checkpoints of one of several seeds are those of their program. They have what was decided
+    where a setting is "auto", or as in `LEFT_OPEN`.
     """
     summary, above = read_json(run / "summary.json"), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
     model.pop(SCHEDULED.get(str(config.get("schedule")), ""), None)
     settings = {name: config[name] for name in SUMMED_UP} | {"dataset": dataset_name(config)}
     settings |= {"seeds": config["seeds"] or [config["seed"]], "batch_size": config["batch_size"]}
-    settings |= {f"model.{name}": value for name, value in model.items() if value != "auto"}
+    settings |= {
+        f"model.{name}": value
+        for name, value in model.items()
+        if value != LEFT_OPEN.get(name, "auto")
+    }
     trained = trained_with(run)
     if run.absolute() in seed_folders(above):
         trained = trained_with(above)

@@ -20,7 +20,7 @@ from experiments.reproduction.verdict import Run, read
 from experiments.running import console
 from experiments.running.args import RunArgs
 from experiments.running.console import show
-from experiments.running.signals import child
+from experiments.running.signals import child, shell_code
 from jaxgen.files import write_json
 from jaxgen.runs.manifest import fingerprint
 from jaxgen.runs.settings import to_json
@@ -73,7 +73,7 @@ def run(
                     return True
             time.sleep(POLL_SECONDS)
     if code := process.returncode:
-        raise Failed(code if code > 0 else 128 - code, log.read_text(errors="replace"))
+        raise Failed(shell_code(code), log.read_text(errors="replace"))
     return False
 
 

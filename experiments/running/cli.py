@@ -190,6 +190,14 @@ def typed(flag: str, words: Sequence[str]) -> bool:
     return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
 
 
+def suited(args: RunArgs, dataset: Dataset, words: Sequence[str] | None) -> RunArgs:
+    """The settings with what the data decide, where the command line leaves it open."""
+    args = args.fitted(dataset)
+    if words is None or typed("--batch-size", words):
+        return args
+    return in_small_batches(args, dataset)
+
+
 def chosen(
     experiment: Experiment[Any],
     args: RunArgs,
@@ -314,9 +322,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             folder = args.out or default_folder(experiment.name, args, dataset.name)
             if words is not None:
                 args = chosen(experiment, args, dataset, words, folder)
-            args = args.fitted(dataset)
-            if words is not None and not typed("--batch-size", words):
-                args = in_small_batches(args, dataset)
+            args = suited(args, dataset, words)
             if len(args.seeds) == 1:
                 args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
             _check_is_no_seed(folder)

@@ -37,6 +37,11 @@ _cleanups: list[Callable[[], None]] = []
 _leaving: list[int] = []
 
 
+def shell_code(code: int) -> int:
+    """The exit code that a shell gives a process which ended with `code`, -N for signal N."""
+    return code if code >= 0 else 128 - code
+
+
 class Stopped(Exception):  # noqa: N818 (a request, not an error)
     """A signal asked the run to stop; its state is saved."""
 

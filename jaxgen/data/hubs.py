@@ -7,7 +7,7 @@ extra `hf`. Of either the column of images is taken, and that of labels if there
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,6 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
     class_names = tuple(map(str, label.names)) if label is not None and named else ()
 
     def examples(split: str) -> Iterator[tuple[bytes, int]]:
-        """The pictures of a split with their classes, 0 where there are none."""
         try:
             for feature in records.read_examples(builder, split):
                 of = feature["label"].int64_list.value[0] if class_names else 0
@@ -60,25 +59,9 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
                 remedy=f"delete {builder.data_path} and run again",
             ) from error
 
-    has_test = "test" in splits
-    hidden = has_test and next(examples("test"), (b"", 0))[1] < 0
-    sides = {"train": TRAIN, "test": TEST} if has_test and not hidden else {"train": None}
-
-    def items() -> Iterator[Item]:
-        for split, place in sides.items():
-            for row, (content, of) in enumerate(examples(split)):
-                where = f"image {row} of {split}"
-                yield Item(where, content, _known(of, where, words), place)
-
+    sizes = {split: splits[split].num_examples for split in splits}
     changed = os.stat(Path(builder.data_path) / "dataset_info.json").st_mtime_ns
-    source = Source(
-        name=name,
-        words=words,
-        items=items,
-        num=sum(splits[split].num_examples for split in sides),
-        class_names=class_names,
-        notes=(HIDDEN,) if hidden else (),
-    )
+    source = _source(name, words, examples, "train", sizes, class_names)
     return source, ["tfds", builder.info.full_name, str(builder.data_path), changed]
 
 
@@ -129,19 +112,52 @@ def _tfds_builder(text: str, root: Path) -> Any:
     return builder
 
 
-def _known(label: Any, where: str, words: str) -> int:
-    """The class of an image in a data set that has classes.
+def _source(
+    name: str,
+    words: str,
+    examples: Callable[[str], Iterator[tuple[bytes | Path, int | None]]],
+    first: str,
+    sizes: Mapping[str, int],
+    class_names: tuple[str, ...],
+) -> Source:
+    """The images of the `first` split, and of one called test if its labels are there.
 
-    Raises:
-        DataError: the image has none.
+    Args:
+        name: of the data set.
+        words: the same for an error.
+        examples: the pictures of a split with their classes: 0 in a set without classes, and None
+            or -1 for an image without one.
+        first: the split with the training images.
+        sizes: the number of images in each split.
+        class_names: none in a set without classes.
     """
-    if label is None or label < 0:
-        raise DataError(
-            expected=f"a label for every image in {words}",
-            found=f"none for {where}",
-            remedy=f"name another, {CONVERTED}",
-        )
-    return int(label)
+
+    def is_hidden(label: int | None) -> bool:
+        return label is None or label < 0
+
+    has_test = "test" in sizes and first != "test"
+    hidden = has_test and is_hidden(next(examples("test"), (b"", 0))[1])
+    sides = {first: TRAIN, "test": TEST} if has_test and not hidden else {first: None}
+
+    def items() -> Iterator[Item]:
+        for split, place in sides.items():
+            for row, (content, label) in enumerate(examples(split)):
+                if label is None or is_hidden(label):
+                    raise DataError(
+                        expected=f"a label for every image in {words}",
+                        found=f"none for image {row} of {split}",
+                        remedy=f"name another, {CONVERTED}",
+                    )
+                yield Item(f"image {row} of {split}", content, int(label), place)
+
+    return Source(
+        name=name,
+        words=words,
+        items=items,
+        num=sum(sizes[split] for split in sides),
+        class_names=class_names,
+        notes=(HIDDEN,) if hidden else (),
+    )
 
 
 def _newest(folder: Path) -> Path | None:
@@ -198,8 +214,7 @@ def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
         )
     label = next((x for x in features if isinstance(features[x], datasets.ClassLabel)), None)
 
-    def examples(split: str) -> Iterator[tuple[bytes | Path, Any]]:
-        """The pictures of a split with their classes, 0 where there are none."""
+    def examples(split: str) -> Iterator[tuple[bytes | Path, int | None]]:
         try:
             for example in splits[split].cast_column(column, datasets.Image(decode=False)):
                 picture = example[column] or {"bytes": b"", "path": None}  # a row without one
@@ -212,23 +227,9 @@ def hub_source(text: str, name: str) -> tuple[Source, list[Any]]:
                 remedy="delete it from the library's cache and run again",
             ) from error
 
-    has_test = "test" in splits and first != "test"
-    hidden = has_test and next(examples("test"), (b"", 0))[1] in (None, -1)
-    sides = {first: TRAIN, "test": TEST} if has_test and not hidden else {first: None}
-
-    def items() -> Iterator[Item]:
-        for split, place in sides.items():
-            for row, (content, of) in enumerate(examples(split)):
-                where = f"image {row} of {split}"
-                yield Item(where, content, _known(of, where, words), place)
-
-    prints = [splits[split]._fingerprint for split in sides]
-    source = Source(
-        name=name,
-        words=words,
-        items=items,
-        num=sum(len(splits[split]) for split in sides),
-        class_names=tuple(features[label].names) if label else (),
-        notes=(HIDDEN,) if hidden else (),
-    )
-    return source, ["hf", path, config, *prints]
+    sizes = {split: len(splits[split]) for split in splits}
+    class_names = tuple(features[label].names) if label else ()
+    prints = [
+        splits[split]._fingerprint for split in dict.fromkeys((first, "test")) if split in splits
+    ]
+    return _source(name, words, examples, first, sizes, class_names), ["hf", path, config, *prints]

@@ -343,6 +343,21 @@ def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
     assert run.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, run.config.hidden_sizes[-1])
 
 
+def test_what_lasts_a_share_of_the_training_reads_back(
+    run: Run, stack: Path, tmp_path: Path
+) -> None:
+    """The number of updates follows from the run's length, and is not among its own settings."""
+    flags = ("--falling", "--gibbs-phases", "1", "2")
+    assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), *flags) == 0
+    found = assert_reads_back(tmp_path / "run")
+    assert (found.config.num_updates, found.config.gibbs_phases) == (0, (1, 2))
+    assert said_twice(tmp_path / "run") == []
+    config = read(tmp_path / "run" / "config.json")
+    config["model"]["num_updates"] = 7
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert said_twice(tmp_path / "run") == [f"model.num_updates: {LENGTH}, now 7"]
+
+
 @pytest.mark.programs
 def test_classes_are_asked_for(run: Run, digits_root: Path, tmp_path: Path) -> None:
     """A DBN with label units, and its fine-tuning."""

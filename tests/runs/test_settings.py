@@ -62,7 +62,9 @@ def test_a_run_of_every_preset_can_be_opened(name: str, preset: str) -> None:
     model = experiment.find(name).presets[preset].model
     shape = (28, 28, 1)
     wanted = models.params_shape(name, model, shape)
-    jax.eval_shape(partial(models.state_of, name, model, shape), wanted)
+    state = jax.eval_shape(partial(models.state_of, name, model, shape), wanted)
+    assert jax.tree.structure(state.params) == jax.tree.structure(wanted)
+    assert jax.tree.leaves(state.params) == jax.tree.leaves(wanted)
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)

@@ -25,6 +25,7 @@ from experiments.reproduction import verdict as reproduce_verdict
 from experiments.running import cli
 from jaxgen import models
 from jaxgen.export import safetensors
+from jaxgen.jitted import jitted
 from jaxgen.learner import named_key
 from jaxgen.models import dbn
 from jaxgen.runs import metrics_log
@@ -162,11 +163,8 @@ def trained_state(name: str, config: Any, shape: tuple[int, int, int]) -> Any:
 @functools.cache
 def drawn(name: str, config: Any, shape: tuple[int, int, int], seed: int) -> np.ndarray:
     """The samples that a run of such a state and seed has stored."""
-    learner, key = (
-        models.module(name).learner(config, shape),
-        named_key(jax.random.key(seed), "sample"),
-    )
-    sample = jax.jit(learner.sample, static_argnums=2)
+    sample = jitted(models.module(name).learner(config, shape).sample, static_argnums=2)
+    key = named_key(jax.random.key(seed), "sample")
     return np.asarray(sample(trained_state(name, config, shape), key, 4))
 
 

@@ -406,8 +406,8 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
     if not elbos or found <= elbos[-1]:
         return []
     dataset, num = trained.drawing.dataset, len(trained.test.visible)
-    alike_drawn = dataset._replace(test=some(dataset, "train", num))
-    _, visible, labels = measured(trained.nets, alike_drawn)
+    trained_on = dataset._replace(test=some(dataset, "train", num))
+    _, visible, labels = measured(trained.nets, trained_on)
     key = task_key("measure")
     alike = float(monitors(trained.params, trained.nets, key, visible, labels)["test_elbo"])
     of = f"{len(visible):,} training images, measured alike after the last update, have"
