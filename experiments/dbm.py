@@ -15,8 +15,10 @@ epoch on and not from the sixth; first weights of 0.01 in both RBMs, not 0.001 i
 a constant rate in the second RBM too, where that code has more steps and a smaller rate every 20
 epochs; no label units, no sparsity.
 
-`--preset centred` reaches for the same bound in fewer epochs: the centred gradient, a rate of 0.02
-that falls to 0 over the second half, and biases that start at the base rates.
+`--preset centred` reaches for the same bound in fewer epochs and without pretraining, as Montavon
+and Mueller ("Deep Boltzmann machines and the centering trick", 2012) have it: small weights, the
+centred gradient, a rate of 0.05 that falls to 0 over the second half, and visible biases that start
+at the base rates. `--pretraining-epochs 0` leaves pretraining out of any preset.
 
 The lab has no task about DBMs, so the page answers the lab's questions about RBMs and DBNs.
 """
@@ -51,7 +53,7 @@ from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
-from jaxgen.errors import require, require_positive
+from jaxgen.errors import require, require_counts
 from jaxgen.evaluation.monitors import dbm_monitors
 from jaxgen.learner import PRNGKey, task_key
 from jaxgen.models import dbm, dbn, rbm
@@ -77,7 +79,8 @@ class Args(RunArgs):
     epochs: int = 20
     """Passes over the training set of the whole machine."""
     pretraining_epochs: int = 10
-    """Passes over the training set before that, for each of the two RBMs."""
+    """Passes over the training set before that, for each of the two RBMs; 0: the machine starts at
+    small weights."""
     schedule: Literal["constant", "falling"] = "falling"
     """Learning rate of the machine: constant, or falling to 0 over the second half of its epochs;
     --decay is apart from it."""
@@ -87,7 +90,7 @@ class Args(RunArgs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "pretraining_epochs")
+        require_counts(self, "pretraining_epochs")
         if self.schedule == "falling":
             none = not self.model.decay_steps
             require(self.model, "decay_steps", none, "0 beside --schedule falling")
@@ -100,6 +103,8 @@ class Args(RunArgs):
     @property
     def epochs_in_words(self) -> str:
         """Those of pretraining and those of the machine."""
+        if not self.pretraining_epochs:
+            return counted(self.epochs, "epoch")
         before = counted(self.pretraining_epochs, "epoch")
         return f"{before} for each of two RBMs, then {self.epochs} of the machine"
 
@@ -112,7 +117,7 @@ _PUBLISHED = dbm.Config(
     weight_decay=2e-4,
     pretraining_weight_decay=1e-3,
 )
-_CENTRED = dbm.Config(hidden_sizes=(500, 1000), learning_rate=0.02, centred=True)
+_CENTRED = dbm.Config(hidden_sizes=(500, 1000), learning_rate=0.05, centred=True)
 PRESETS = {
     "small": Args(),
     "salakhutdinov": Args(
@@ -123,7 +128,7 @@ PRESETS = {
         base_rates=False,
         model=_PUBLISHED,
     ),
-    "centred": Args(preset="centred", epochs=200, model=_CENTRED),
+    "centred": Args(preset="centred", epochs=200, pretraining_epochs=0, model=_CENTRED),
 }
 QUICK = {
     "epochs": 30,
@@ -156,9 +161,8 @@ def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
         "epochs": args.pretraining_epochs,
         "lower": checkpoint.digest(lower),
     }
-    mean = None
-    if not lower and args.base_rates:
-        mean = rbm.mean_pixels(session.dataset.train.images, args.model.binarize)
+    mean = None if lower else base_rates(args, session)
+    if mean is not None:
         settings["base_rates"] = True
 
     def init(key: PRNGKey, below: Layers) -> dbn.State:
@@ -175,6 +179,13 @@ def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
     )
 
 
+def base_rates(args: Args, session: Session) -> np.ndarray | None:
+    """The mean training pixels where visible biases start at their log odds."""
+    if not args.base_rates:
+        return None
+    return rbm.mean_pixels(session.dataset.train.images, args.model.binarize)
+
+
 def with_decay(args: Args, session: Session) -> dbm.Config:
     """The model's settings with `--schedule falling` as a number of updates."""
     if args.schedule == "constant":
@@ -184,12 +195,24 @@ def with_decay(args: Args, session: Session) -> dbm.Config:
 
 
 def train(args: Args, session: Session) -> Result:
-    """Pretrains the two RBMs and trains the machine; steps and times are those of all three."""
-    first = pretrain(args, session)
-    second = pretrain(args, session, first.state.params)
-    layers: Layers = second.state.params
+    """Pretrains the two RBMs, if asked to, and trains the machine; steps and times are of all."""
+    before: list[Result] = []
+    layers: Layers = ()
+    if args.pretraining_epochs:
+        for _ in args.model.hidden_sizes:
+            before.append(pretrain(args, session, layers))
+            layers = before[-1].state.params
     config = with_decay(args, session)
     learner_from = partial(dbm.learner, config, session.image_shape)
+    settings = dataclasses.asdict(config) | {"layers": checkpoint.digest(layers)}
+    mean = None if layers else base_rates(args, session)
+    if mean is not None:
+        settings["base_rates"] = True
+
+    def init(key: PRNGKey, given: Layers) -> dbm.State:
+        state: dbm.State = learner_from(given or None).init(key)
+        return state if mean is None else dbm.at_base_rates(state, mean)
+
     monitors = partial(dbm_monitors, num_mean_field_steps=config.num_mean_field_steps)
     evaluate = make_evaluator(monitors, config.binarize, session.dataset)
     logger.info("machine: %s", shape_in_words(config, session))
@@ -197,12 +220,12 @@ def train(args: Args, session: Session) -> Result:
         args,
         learner_from(),
         session,
-        dataclasses.asdict(config) | {"layers": checkpoint.digest(layers)},
+        settings,
         lambda state: evaluate(state.params),
-        start_from(lambda key, given: learner_from(given).init(key), session.seeds, layers),
+        start_from(init, session.seeds, layers),
         shown=SHOWN,
     )
-    parts = (first, second, result)
+    parts = (*before, result)
     added = ("step", "first_step", "compile_s", "train_s", "trace_s")
     return result._replace(**{name: sum(getattr(each, name) for each in parts) for name in added})
 
@@ -246,7 +269,9 @@ def report(args: Args, session: Session, result: Result) -> Path:
     measures = make_evaluator(monitors, config.binarize, session.dataset)(params)
     error = measures["test_reconstruction_error"]
     own = int(result.state.step)
-    updates = f"{own:,} updates of the machine after {result.step - own:,} of pretraining"
+    updates = f"{own:,} updates of the machine"
+    if args.pretraining_epochs:
+        updates += f" after {result.step - own:,} of pretraining"
     show(f"{updates}: test_reconstruction_error {number(error)}; drawing the report")
     learner = dbm.learner(config, session.image_shape)
     samples = artifacts.write_samples(args, session, learner, result)

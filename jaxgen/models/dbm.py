@@ -50,6 +50,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -372,6 +373,20 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
         dbn.require_visible(layers, "binary")
         params = compose(layers)
     return State(**pair._replace(params=params)._asdict())
+
+
+def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visible"]) -> State:
+    """The state with visible biases, and centred means of v if there are any, of the mean pixels.
+
+    For a machine of small weights; a pretrained one has the biases of its first RBM. See
+    `rbm.at_base_rates`.
+    """
+    logits = rbm.base_rate_logits(mean_visible, rbm.BASE_RATE_SMOOTHING)
+    means = state.means
+    if means is not None:
+        both = jnp.concatenate([jnp.asarray(mean_visible), means[0][len(mean_visible) :]])
+        means = (both, means[1])
+    return state._replace(params=state.params | {"b_visible": logits}, means=means)
 
 
 def _share(config: Config, step: Array) -> Array:

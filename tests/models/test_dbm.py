@@ -264,8 +264,25 @@ def test_bad_settings_and_layers_of_other_sizes_are_refused() -> None:
     assert "--visible gaussian, those of the given layers, found binary" in one_line(error)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_small_weights_start_at_the_base_rates(centred: bool) -> None:
+    """Without weights every pixel is on as often as in the images, nearly; h2 stays as it was."""
+    mean = np.array([0.1, 0.9, 0.5, 0.0, 0.3], np.float32)
+    plain = dbm.init(dbm.Config((H1, H2), centred=centred), V, None, jax.random.key(0))
+    state = dbm.at_base_rates(plain, mean)
+    shown = jax.nn.sigmoid(state.params["b_visible"])
+    np.testing.assert_allclose(shown, (mean + 0.005) / 1.01, rtol=1e-5)
+    assert same(state.params | {"b_visible": plain.params["b_visible"]}, plain.params)
+    if not centred:
+        assert state.means is None
+        return
+    np.testing.assert_array_equal(state.means[0], [*mean, *np.full(H2, 0.5)])
+    np.testing.assert_array_equal(state.means[1], np.full(H1, 0.5))
+
+
 @pytest.mark.slow
-def test_a_trained_machine_is_better_than_independent_pixels() -> None:
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_trained_machine_is_better_than_independent_pixels(pretrained: bool) -> None:
     """Exact log likelihoods of three patterns with a pixel in ten turned over."""
     rng = np.random.default_rng(0)
     patterns = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 0, 0, 0, 1]])
@@ -274,10 +291,11 @@ def test_a_trained_machine_is_better_than_independent_pixels() -> None:
     images = (255 * pixels).astype(np.uint8).reshape(-1, *SHAPE)
     config = dbm.Config((H1, H2), learning_rate=0.05, centred=True)
     schedule, layers = Schedule(20, 20), ()
-    for _ in range(2):
+    for _ in range(2 if pretrained else 0):
         layers = fit(dbm.pretraining(config, SHAPE, layers), images, schedule, (0,)).state.params
-    start = dbm.compose(layers)
-    state = fit(dbm.learner(config, SHAPE, layers), images, Schedule(60, 20), (0,)).state
+    learner = dbm.learner(config, SHAPE, layers or None)
+    start = learner.init(jax.random.key(0)).params
+    state = fit(learner, images, Schedule(60 if pretrained else 200, 20), (0,)).state
     rows = state_numbers(pixels)
     before, after = (
         truth.log_likelihoods(jax.tree.map(np.float64, each))[rows].mean()
