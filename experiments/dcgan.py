@@ -10,9 +10,10 @@ digits. On fewer than 10,000 images of the user's own the preset is `few`.
 
 On an accelerator, or typed, the preset is `lab` (channels 64 to 512, batch 128, 20 epochs; Adam
 2e-4 with beta1 0.5, as in the DCGAN paper, because at the lab's 1e-3 D wins after some epochs:
-docs/results/gan.md). An epoch takes about 11 minutes on two cores (docs/results/speed.md); with
-`--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST: distance 4.62 after 6 epochs (test
-images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and 0.94.
+docs/results/gan.md). An epoch takes about 11 minutes on two cores
+(docs/results/speed-avx512.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST:
+distance 4.62 after 6 epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and
+41 minutes 4.59 and 0.94.
 
 Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into
 `progress/`. The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN`

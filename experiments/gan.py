@@ -9,11 +9,11 @@ both notebooks do. Every 100 batches it shows D's and G's
 loss, D(x) and D(G(z)), and draws 16 fixed codes into `progress/`; the page answers the notebooks'
 questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filters.
 
-An epoch of `deep` takes about 13 s on two cores, of `small` 2.5 s (docs/results/speed.md), so all
-200 take 43 and 8 minutes of training. Expected on MNIST with seed 0 and `--epochs 100
---no-fresh-noise`: mean distance of samples to the nearest training image 4.96 with `deep` and 4.05
-with `small` (test images 4.24), their spread 0.97 and 0.74 (docs/results/gan.md); 200 epochs, and
-new noise, are not measured.
+An epoch of `deep` takes about 13 s on two cores, of `small` 2.5 s
+(docs/results/speed-avx512.md), so all 200 take 43 and 8 minutes of training. Expected on MNIST with
+seed 0 and `--epochs 100 --no-fresh-noise`: mean distance of samples to the nearest training image
+4.96 with `deep` and 4.05 with `small` (test images 4.24), their spread 0.97 and 0.74
+(docs/results/gan.md); 200 epochs, and new noise, are not measured.
 """
 
 import math
