@@ -210,7 +210,7 @@ def train(args: Args, session: Session) -> Result:
         settings["base_rates"] = True
 
     def init(key: PRNGKey, given: Layers) -> dbm.State:
-        state: dbm.State = learner_from(given or None).init(key)
+        state: dbm.State = learner_from(given).init(key)
         return state if mean is None else dbm.at_base_rates(state, mean)
 
     monitors = partial(dbm_monitors, num_mean_field_steps=config.num_mean_field_steps)

@@ -33,7 +33,8 @@ with the same weights, and the second every hidden unit,
     p(h1=1|h2) = sigmoid(2 (b1" + W2 h2)),     p(h2=1|h1) = sigmoid(b2 + h1'W2).
 
 Put together (`compose`) with b1 = b1' + b1", the input of h1 is the mean of the two doubled inputs,
-neither counted twice: v'W1 + W2 h2 + b1.
+neither counted twice: v'W1 + W2 h2 + b1. A machine with the centred gradient learns from small
+weights too (Montavon and Mueller, "Deep Boltzmann machines and the centering trick", 2012).
 
 Salakhutdinov and Hinton, "Deep Boltzmann machines", AISTATS 2009, which leaves the biases of the
 doubled inputs out. That those of h1 are doubled, and how mean field starts, is in the authors'
@@ -358,7 +359,7 @@ def pair_config(config: Config) -> rbm.Config:
 
 
 def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) -> State:
-    """The state before the first update, from two pretrained RBMs, or from small weights.
+    """The state before the first update, from two pretrained RBMs, or else from small weights.
 
     Every unit of a chain is on with probability 1/2.
 
@@ -368,7 +369,7 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
     num_units = num_visible + config.hidden_sizes[1]
     pair = rbm.init(pair_config(config), num_units, key)
     params = from_rbm(pair.params, num_visible)
-    if layers is not None:
+    if layers:
         dbn.require_sizes(layers, num_visible, config.hidden_sizes)
         dbn.require_visible(layers, "binary")
         params = compose(layers)

@@ -293,7 +293,7 @@ def test_a_trained_machine_is_better_than_independent_pixels(pretrained: bool) -
     schedule, layers = Schedule(20, 20), ()
     for _ in range(2 if pretrained else 0):
         layers = fit(dbm.pretraining(config, SHAPE, layers), images, schedule, (0,)).state.params
-    learner = dbm.learner(config, SHAPE, layers or None)
+    learner = dbm.learner(config, SHAPE, layers)
     start = learner.init(jax.random.key(0)).params
     state = fit(learner, images, Schedule(60 if pretrained else 200, 20), (0,)).state
     rows = state_numbers(pixels)
