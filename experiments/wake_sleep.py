@@ -254,10 +254,13 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     parts = ", then ".join(map(str, config.gibbs_phases or (config.num_gibbs_steps,)))
     falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
+    share = config.persistent_share
+    then = "" if share in (0.0, 1.0) else f", PCD in the last {share:.0%} of the training"
+    rule = "PCD" if share == 1.0 else "CD"
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
-        f"{label_units}, CD-{parts} on top, rate {config.learning_rate}{falling}, predictions by "
-        f"{'probabilities' if config.prediction == 'probs' else 'samples'}"
+        f"{label_units}, {rule}-{parts} on top{then}, rate {config.learning_rate}{falling}, "
+        f"predictions by {'probabilities' if config.prediction == 'probs' else 'samples'}"
     )
 
 

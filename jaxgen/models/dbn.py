@@ -84,7 +84,7 @@ class Config:
     decay_steps: int = 0
     """T > 0: the rate falls to 0 as that of `rbm.Config` does, in every layer; 0: constant."""
     persistent: bool = False
-    """PCD in every layer: 100 negative chains go on from update to update. Without label units."""
+    """PCD in every layer: 100 negative chains go on from update to update."""
     centred: bool = False
     """Centred gradient in every layer, as that of `rbm.Config`. Without label units."""
     binarize: Binarize = "sample"
@@ -108,9 +108,8 @@ class Config:
         require_not_negative(self, "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
         require_counts(self, "decay_steps", "num_classes")
-        for name in ("persistent", "centred"):
-            off = not (self.num_classes and getattr(self, name))
-            require(self, name, off, "off beside label units (--conditional)")
+        centred = not (self.num_classes and self.centred)
+        require(self, "centred", centred, "off beside label units (--conditional)")
         alike = not (self.transposed_start and self.visible == "gaussian")
         require(self, "transposed_start", alike, "off beside --visible gaussian")
 

@@ -44,13 +44,21 @@ def num_classes(params: Params) -> int:
 
 
 def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGKey) -> rbm.State:
-    """The state before the first update with so many label units: U ~ N(0, init_scale^2), c = 0."""
+    """The state before the first update with so many label units: U ~ N(0, init_scale^2), c = 0.
+
+    Persistent chains begin with all labels as probable.
+    """
     if not num_classes:
         return state
     shape = (num_classes, config.num_hidden)
     weights = config.init_scale * jax.random.normal(named_key(key, "labels"), shape)
     params = state.params | {"w_labels": weights, "b_labels": jnp.zeros(num_classes)}
-    return state._replace(params=params, opt_state=rbm.optimizer(config).init(params))
+    state = state._replace(params=params, opt_state=rbm.optimizer(config).init(params))
+    if state.chains is None:
+        return state
+    key_chains = named_key(key, "labels of the chains")
+    drawn = jax.random.randint(key_chains, (len(state.chains),), 0, num_classes)
+    return state._replace(chain_labels=drawn)
 
 
 def given(params: Params, labels: Labels) -> rbm.Params:
@@ -130,21 +138,25 @@ def contrastive_divergence(
     key: PRNGKey,
     num_steps: int | Array | None = None,
 ) -> tuple[rbm.State, Metrics, Visible]:
-    """One update that lowers F of the data and raises F of the state after k Gibbs steps.
+    """One update that lowers F of the data and raises F of the model's state after k Gibbs steps.
 
-    K is `num_steps`, which a program may compute, or that of the settings where none is given.
-    With label units it is F(v, y) of both, and the chain draws its label again in each step. The
-    appendix of the paper passes p(y|h) on in the place of a draw, which is no state of the model.
+    The steps start at the data, or where the persistent chains are. K is `num_steps`, which a
+    program may compute, or that of the settings where none is given. With label units it is F(v, y)
+    of both, and the chain draws its label again in each step. The appendix of the paper passes
+    p(y|h) on in the place of a draw, which is no state of the model.
 
     Returns:
         The new state; the metrics of `rbm.learn`, and with label units label_change, the share of
-        labels that the chain ends elsewhere than it began; and the last visible units.
+        chains that end at another label than they began with; and the last visible units.
     """
     num_steps = config.num_gibbs_steps if num_steps is None else num_steps
     if not num_classes(state.params):
         model = rbm.negative_phase(state, data, key, num_steps)
         return *rbm.learn(config, state, data, model), model
-    model, drawn = gibbs(state.params, data, labels, key, num_steps)
+    begin, begin_labels = data, labels
+    if state.chains is not None and state.chain_labels is not None:
+        begin, begin_labels = state.chains, state.chain_labels
+    model, drawn = gibbs(state.params, begin, begin_labels, key, num_steps)
 
     def mean_energy(params: Params, visible: Visible, labels: Labels) -> Array:
         energy = rbm.free_energy(given(params, labels), visible)
@@ -159,9 +171,12 @@ def contrastive_divergence(
     metrics = {
         "free_energy_contrast": value,
         "hidden_mean": jnp.mean(hidden),
-        "pixel_change": jnp.mean(jnp.square(data - model)),
-        "label_change": jnp.mean(labels != drawn, dtype=jnp.float32),
+        "label_change": jnp.mean(begin_labels != drawn, dtype=jnp.float32),
     }
+    if state.chains is None:
+        metrics["pixel_change"] = jnp.mean(jnp.square(data - model))
+    else:
+        state = state._replace(chains=model, chain_labels=drawn)
     return rbm.descend(config, state, grads), metrics, model
 
 

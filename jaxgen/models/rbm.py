@@ -298,6 +298,8 @@ class State(NamedTuple):
     """Persistent chains [num_chains, V]; None for CD-k."""
     means: tuple[Visible, Hidden] | None
     """Running means of the visible units [V] and the hidden probabilities [H], if centred."""
+    chain_labels: Labels | None = None
+    """The label of each persistent chain [num_chains], where there are label units."""
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

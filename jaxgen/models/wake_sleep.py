@@ -5,7 +5,8 @@ start as the weights of the DBN. With h_0 = v, one step does
 
     wake    h_l ~ sigmoid(h_{l-1} R_l + b_l) up to h_{L-1}; the generative weights learn to predict
             each level from the one above: dW_l = rate <(h_{l-1} - p_{l-1}) h_l'>
-    top     CD-k of the RBM between h_{L-1} and h_L, starting at the h_{L-1} of the wake pass
+    top     CD-k of the RBM between h_{L-1} and h_L, starting at the h_{L-1} of the wake pass; or
+            PCD, whose chains go on from the step before
     sleep   from the chain's last h_{L-1} a dream down to v; the recognition weights learn to
             predict each level from the one below: dR_l = rate <h_{l-1} (h_l - q_l)'>
 
@@ -44,6 +45,7 @@ from jaxgen.images import check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
+from jaxgen.models.rbm import Hidden
 from jaxgen.random import Binarize
 
 
@@ -70,8 +72,12 @@ class Config:
     """Step size of all updates, at the beginning where it falls."""
     falling: bool = False
     """The rate falls linearly to 0 over the second half of the training, in all layers."""
+    persistent_share: float = 0.0
+    """Share of the training, at its end, with PCD in the top pair: 100 chains go on from update to
+    update, and dreams begin at them; 0 for none, 1 for all of it."""
     num_updates: int = 0
-    """Updates of the whole training, which gibbs_phases and falling divide; 0: those of the run."""
+    """Updates of the whole training, which gibbs_phases, falling and persistent_share divide; 0:
+    those of the run."""
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
     Gaussian units, or draws."""
@@ -93,6 +99,12 @@ class Config:
         require_above_zero(self, "learning_rate")
         require_not_negative(self, "init_scale")
         require_counts(self, "num_updates", "num_classes")
+        require(self, "persistent_share", 0.0 <= self.persistent_share <= 1.0, "in [0, 1]")
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether something lasts a share of the training, whose length then is a setting."""
+        return bool(self.gibbs_phases) or self.falling or 0.0 < self.persistent_share < 1.0
 
 
 class State(NamedTuple):
@@ -120,7 +132,16 @@ def top_config(config: Config) -> rbm.Config:
         num_gibbs_steps=config.num_gibbs_steps,
         learning_rate=config.learning_rate,
         decay_steps=config.num_updates if config.falling else 0,
+        persistent=config.persistent_share > 0.0,
     )
+
+
+def top_state(config: Config, params: rbm.Params, key: PRNGKey) -> rbm.State:
+    """The top RBM with these parameters, before its first update."""
+    top, num_below = top_config(config), len(params["b_visible"])
+    start = rbm.init(top, num_below, key)
+    start = label_units.add_units(top, start, label_units.num_classes(params), key)
+    return start._replace(params=params)
 
 
 def updates_of(config: Config) -> int:
@@ -129,7 +150,8 @@ def updates_of(config: Config) -> int:
     Errors:
         SettingError: they are not set, and something is to last a share of them.
     """
-    require(config, "num_updates", config.num_updates > 0, "above 0 for --gibbs-phases, --falling")
+    which = "--gibbs-phases, --falling, --persistent-share"
+    require(config, "num_updates", config.num_updates > 0, f"above 0 for {which}")
     return config.num_updates
 
 
@@ -140,6 +162,23 @@ def num_gibbs_steps(config: Config, step: Array) -> int | Array:
     num_parts = len(config.gibbs_phases)
     part = step // math.ceil(updates_of(config) / num_parts)
     return jnp.asarray(config.gibbs_phases, jnp.int32)[jnp.minimum(part, num_parts - 1)]
+
+
+def with_chains(config: Config, top: rbm.State, data: Hidden, labels: Labels) -> rbm.State:
+    """The top pair with the chains that the next update goes on with.
+
+    Before the persistent share of the training they start again at the data, which is CD; where
+    there are fewer data than chains, at each of the data more than once.
+    """
+    if top.chains is None or config.persistent_share == 1.0:
+        return top
+    at_data = top.step < round((1.0 - config.persistent_share) * updates_of(config))
+    rows = jnp.arange(len(top.chains)) % len(data)
+    top = top._replace(chains=jnp.where(at_data, data[rows], top.chains))
+    if top.chain_labels is None:
+        return top
+    chain_labels = jnp.where(at_data, jnp.asarray(labels)[rows], top.chain_labels)
+    return top._replace(chain_labels=chain_labels)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -179,11 +218,10 @@ def init(
     dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
-    num_below = layers[-1]["w"].shape[0]
     return State(
         recognition=recognition,
         generative=generative,
-        top=rbm.init(top_config(config), num_below, key)._replace(params=layers[-1]),
+        top=top_state(config, layers[-1], key),
         opt_state=optimizer(config).init((recognition, generative)),
     )
 
@@ -197,11 +235,10 @@ def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey)
 def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
     """The state with this net; the rest as before the first update."""
     del image_shape  # the layers have their sizes
-    key, num_below = jax.random.key(0), params.top["w"].shape[0]
     return State(
         recognition=params.recognition,
         generative=params.generative,
-        top=rbm.init(top_config(config), num_below, key)._replace(params=params.top),
+        top=top_state(config, params.top, jax.random.key(0)),
         opt_state=optimizer(config).init((params.recognition, params.generative)),
     )
 
@@ -249,7 +286,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     wake = dbn.up(state.recognition, key_up, visible)
     top, metrics, model = label_units.contrastive_divergence(
         top_config(config),
-        state.top,
+        with_chains(config, state.top, wake[-1], batch.labels),
         wake[-1],
         batch.labels,
         key_top,

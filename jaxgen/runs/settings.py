@@ -130,6 +130,7 @@ ADDED = {
     "gibbs_phases": (),
     "falling": False,
     "num_updates": 0,
+    "persistent_share": 0.0,
     "sampler": "gibbs",
     "num_temperatures": 20,
     "backprop_epochs": 0,

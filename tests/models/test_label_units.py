@@ -122,6 +122,8 @@ def test_reconstruction_draws_the_label_that_it_is_not_given() -> None:
 
 CELLS = np.array([0, 4, 4, 17, 21, 30, 38, 45])
 """Of the table of v and y, in the data."""
+CHAINS = np.array([3, 11, 40, 47])
+"""Where persistent chains are."""
 
 
 def mean_statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -138,20 +140,35 @@ def mean_statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("k", [1, 20])
-def test_an_update_is_the_difference_of_the_enumerated_statistics(k: int) -> None:
-    """Of data and of k steps from it; after many steps that is the gradient of log p(v, y)."""
+def of_cells(cells: np.ndarray) -> tuple[np.ndarray, jax.Array]:
+    """The v and y of cells of the table."""
+    return VISIBLE[cells // NUM_CLASSES], jnp.asarray(cells % NUM_CLASSES)
+
+
+@pytest.mark.parametrize(("k", "persistent"), [(1, False), (20, False), (1, True)])
+def test_an_update_is_the_difference_of_the_enumerated_statistics(k: int, persistent: bool) -> None:
+    """Of data and of k steps from it, or from the persistent chains.
+
+    After many steps that is the gradient of log p(v, y).
+    """
     num = 5_000
     config = rbm.Config(num_hidden=NUM_HIDDEN, num_gibbs_steps=k, learning_rate=1.0)
     state = rbm.init(config, NUM_VISIBLE, jax.random.key(0))._replace(params=float32(PARAMS))
-    cells = np.repeat(CELLS, num)
-    data, labels = VISIBLE[cells // NUM_CLASSES], jnp.asarray(cells % NUM_CLASSES)
+    cells, begin = np.repeat(CELLS, num), CHAINS if persistent else CELLS
+    if persistent:
+        chains, labels = of_cells(np.repeat(CHAINS, 2 * num))
+        state = state._replace(chains=jnp.asarray(chains), chain_labels=labels)
     step = jax.jit(partial(label_units.contrastive_divergence, config))
-    new, metrics, _ = step(state, data, labels, jax.random.key(5))
+    new, metrics, model = step(state, *of_cells(cells), jax.random.key(5))
     assert int(new.step) == 1
-    start = np.bincount(CELLS, minlength=48) / len(CELLS)
-    end = start @ np.linalg.matrix_power(gibbs_kernel(), k)
+    start, first = (np.bincount(each, minlength=48) / len(each) for each in (CELLS, begin))
+    end = first @ np.linalg.matrix_power(gibbs_kernel(), k)
     before, after, exact = map(mean_statistics, (start, end, JOINT.sum(axis=2).ravel()))
+    assert ("pixel_change" in metrics) == (not persistent)
+    if persistent:
+        np.testing.assert_array_equal(new.chains, model)
+        numbers = NUM_CLASSES * truth.state_numbers(model) + np.asarray(new.chain_labels)
+        truth.assert_drawn_from(numbers, end)
     for name, value in PARAMS.items():
         found = np.asarray(new.params[name], np.float64) - np.float32(value)
         atol = 5 * 0.5 / np.sqrt(len(cells))  # of a mean of numbers in [0, 1]
@@ -174,6 +191,14 @@ def test_new_label_units_leave_the_rest_of_the_state() -> None:
     assert np.std(params["w_labels"]) == pytest.approx(0.2, rel=0.1)
     assert np.isin(params["w_labels"], state.params["w"]).mean() < 0.01
     np.testing.assert_array_equal(params["b_labels"], np.zeros(4))
+
+
+def test_new_label_units_have_persistent_chains_of_every_label() -> None:
+    config = rbm.Config(num_hidden=5, persistent=True, num_chains=4_000)
+    state = rbm.init(config, 3, jax.random.key(0))
+    new = label_units.add_units(config, state, 4, jax.random.key(1))
+    np.testing.assert_array_equal(new.chains, state.chains)
+    truth.assert_drawn_from(np.asarray(new.chain_labels), np.full(4, 0.25))
 
 
 # ---- beside Gaussian visible units, as a DBN of one layer

@@ -20,6 +20,7 @@ from jaxgen.jitted import jitted
 from jaxgen.learner import unlabelled
 from jaxgen.models import dbn, rbm, wake_sleep
 from jaxgen.models.wake_sleep import Config
+from jaxgen.random import bernoulli
 from jaxgen.training.checkpoint import digest
 from jaxgen.training.loop import Schedule, fit
 
@@ -183,11 +184,14 @@ def test_the_rate_of_all_layers_falls_to_zero(done: int, share: float) -> None:
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(whole)) > 0.01
 
 
-@pytest.mark.parametrize("shares", [{"gibbs_phases": (1, 3)}, {"falling": True}])
+@pytest.mark.parametrize(
+    "shares", [{"gibbs_phases": (1, 3)}, {"falling": True}, {"persistent_share": 0.5}]
+)
 def test_shares_of_the_training_need_its_length(shares: dict[str, Any]) -> None:
-    start = untied_state(Config(SIZES[3]), 3)
+    config = Config(SIZES[3], **shares)
+    start = untied_state(config, 3)
     with pytest.raises(SettingError, match="num-updates"):
-        wake_sleep.step(Config(SIZES[3], **shares), start, unlabelled(images(3)), jax.random.key(4))
+        wake_sleep.step(config, start, unlabelled(images(3)), jax.random.key(4))
 
 
 def test_labels_enter_the_top_pair_alone() -> None:
@@ -209,6 +213,68 @@ def test_labels_enter_the_top_pair_alone() -> None:
     change = 0.3 * (np.eye(3)[given].mean(axis=0) - [0, 0, 1])
     np.testing.assert_allclose(new.top.params["b_labels"], labels["b_labels"] + change, rtol=1e-6)
     assert metrics["label_change"] == 5 / 8
+
+
+@pytest.mark.parametrize(
+    ("share", "done", "at_data"),
+    [(0.25, 0, True), (0.25, 5, True), (0.25, 6, False), (1.0, 0, False)],
+)
+def test_persistent_chains_go_on_in_the_last_share_of_the_training(
+    share: float, done: int, at_data: bool
+) -> None:
+    """Before it the step is that of CD, whatever the chains are; the wake pass has no chains."""
+    config = Config(SIZES[3], learning_rate=0.3)
+    plain, given = untied_state(config, 3), jnp.array([0, 0, 1, 2, 2, 2, 1, 0])
+    labels = {"w_labels": np.float32([[1, 2, -1], [0, 1, 1], [-1, 0, 2]]), "b_labels": np.ones(3)}
+    params = plain.top.params | float32(labels)
+    plain = plain._replace(top=plain.top._replace(params=params, step=jnp.asarray(done)))
+    batch = unlabelled(images(3))._replace(labels=given)
+    key = jax.random.key(4)
+    key_data, key_up, *_ = jax.random.split(key, 5)
+    visible = rbm.to_visible(plain.generative[0], key_data, batch.images, "sample")
+    woken = dbn.up(plain.recognition, key_up, visible)[-1]
+    expected, _ = jitted(functools.partial(wake_sleep.step, config))(plain, batch, key)
+    config = Config(SIZES[3], learning_rate=0.3, persistent_share=share, num_updates=8)
+    step = jitted(functools.partial(wake_sleep.step, config))
+
+    def from_chains(chains, chain_labels):
+        top = plain.top._replace(chains=chains, chain_labels=chain_labels)
+        return step(plain._replace(top=top), batch, key)
+
+    near = partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
+    new, metrics = from_chains(woken, given)
+    jax.tree.map(near, new.params, expected.params)
+    assert "pixel_change" not in metrics
+    elsewhere = bernoulli(jax.random.key(9), jnp.full(woken.shape, 0.5)), given[::-1]
+    other, _ = from_chains(*elsewhere)
+    jax.tree.map(near, other.generative, new.generative)
+    assert np.allclose(other.top.params["w"], new.top.params["w"], rtol=0, atol=1e-6) == at_data
+
+
+def test_more_chains_than_data_begin_at_each_more_than_once() -> None:
+    config = Config(SIZES[3], persistent_share=0.5, num_updates=8)
+    top = init(config, 6, float32(truth.layers(6, 4, 3)), jax.random.key(0)).top
+    data, labels = jnp.arange(12.0).reshape(3, 4), jnp.array([5, 6, 7])
+    top = top._replace(chain_labels=jnp.zeros(100, jnp.int32))
+    new = wake_sleep.with_chains(config, top, data, labels)
+    np.testing.assert_array_equal(new.chains, np.tile(data, (34, 1))[:100])
+    np.testing.assert_array_equal(new.chain_labels, np.tile(labels, 34)[:100])
+
+
+def test_dreams_begin_at_the_persistent_chains() -> None:
+    """The recognition weights learn from a down pass of their last states, as many as there are."""
+    config = Config(SIZES[3], learning_rate=0.3, persistent_share=1.0)
+    start = init(config, 6, float32(truth.layers(6, 4, 3)), jax.random.key(0))
+    assert start.top.chains.shape == (100, 4)
+    step = jitted(functools.partial(wake_sleep.step, config))
+    new, metrics = step(start, unlabelled(images(3)), jax.random.key(4))
+    key_down = jax.random.split(jax.random.key(4), 5)[3]
+    visible, hidden = dbn.down(start.generative, key_down, new.top.chains)
+    (layer,) = start.recognition
+    error = np.asarray(hidden) - jax.nn.sigmoid(rbm.hidden_logits(layer, visible))
+    moved = new.recognition[0]["w"] - layer["w"]
+    np.testing.assert_allclose(moved, 0.3 * np.asarray(visible).T @ error / 100, atol=1e-6)
+    assert metrics["sleep_error"] == pytest.approx(np.mean(np.square(error)), rel=1e-5)
 
 
 def test_drawn_predictions_keep_the_mean_of_the_update() -> None:

@@ -44,8 +44,7 @@ class TuningArgs(GenerationArgs):
     @property
     def fixed_lengths(self) -> tuple[str, ...]:
         """Those of what lasts a share of the training."""
-        shared = self.model.falling or self.model.gibbs_phases
-        return ("epochs",) if shared else ()
+        return ("epochs",) if self.model.in_parts else ()
 
     def fitted(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
@@ -58,7 +57,7 @@ A = TypeVar("A", bound=TuningArgs)
 def in_updates(args: A, dataset: Dataset) -> A:
     """The flags with the number of updates where something lasts a share of the training."""
     config = args.model
-    if config.num_updates or not (config.gibbs_phases or config.falling):
+    if config.num_updates or not config.in_parts:
         return args
     steps = args.num_updates(dataset)
     return dataclasses.replace(args, model=dataclasses.replace(config, num_updates=steps))
