@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import fcntl
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,11 @@ from jaxgen.report import figures
 
 # Before JAX looks at it. Bits as users get them: test_golden and test_reproduce.
 os.environ["XLA_FLAGS"] = f"{AS_USERS['XLA_FLAGS'] or ''} {UNOPTIMISED}".strip()
+# Most of the tests' time is tracing and lowering: places in the source, and garbage that is sought
+# among millions of JAX's objects, take a seventh of it.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+jax.config.update("jax_traceback_in_locations_limit", 0)
+gc.set_threshold(200_000, 20, 100)
 
 LONGEST = (
     "lab/test_gan_page.py",
@@ -39,11 +45,26 @@ COMMANDS = {"reproduced", "compared", "convolutional", "answers", "tuned", "cut"
 """Fixtures that are whole commands: tests that use one have the marker `programs`."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of whole commands, and puts the longest files first."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--programs-share",
+        metavar="I/N",
+        help="of the files that train with whole commands the I-th, the (I + N)-th and so on",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests of whole commands, leaves a share of them, and puts the longest first."""
     for item in items:
         if isinstance(item, pytest.Function) and COMMANDS & {*item.fixturenames}:
             item.add_marker("programs")
+    if share := config.getoption("--programs-share"):
+        index, number = map(int, share.split("/"))
+        programs = [item for item in items if item.get_closest_marker("programs")]
+        chosen = sorted({item.path for item in programs})[index % number :: number]
+        others = [item for item in programs if item.path not in chosen]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     assert all(path.is_file() for path in rank), rank
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
