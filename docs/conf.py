@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -86,6 +87,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_execution_excludepatterns = os.environ.get("EXCLUDED_NOTEBOOKS", "").split()  # for CI
 nb_output_stderr = "remove"  # XLA notes there that a compilation was slow
 nb_code_prompt_show = "Show a solution"
 nb_code_prompt_hide = "Hide the solution"

@@ -255,11 +255,11 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     share = config.persistent_share
-    then = "" if share in (0.0, 1.0) else f", PCD in the last {share:.0%} of the training"
+    last = "" if share in (0.0, 1.0) else f", PCD in the last {100 * share:g} % of the training"
     rule = "PCD" if share == 1.0 else "CD"
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
-        f"{label_units}, {rule}-{parts} on top{then}, rate {config.learning_rate}{falling}, "
+        f"{label_units}, {rule}-{parts} on top{last}, rate {config.learning_rate}{falling}, "
         f"predictions by {'probabilities' if config.prediction == 'probs' else 'samples'}"
     )
 

@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--programs-share",
         metavar="I/N",
-        help="of the files that train with whole commands the I-th, the (I + N)-th and so on",
+        help="of the files with tests of whole commands, counted from 0, the number I modulo N",
     )
 
 
@@ -60,10 +60,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("programs")
     if share := config.getoption("--programs-share"):
         index, number = map(int, share.split("/"))
-        programs = [item for item in items if item.get_closest_marker("programs")]
+        programs = {item for item in items if item.get_closest_marker("programs")}
         chosen = sorted({item.path for item in programs})[index % number :: number]
-        others = [item for item in programs if item.path not in chosen]
-        config.hook.pytest_deselected(items=others)
+        others = {item for item in programs if item.path not in chosen}
+        config.hook.pytest_deselected(items=[*others])
         items[:] = [item for item in items if item not in others]
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     assert all(path.is_file() for path in rank), rank

@@ -358,6 +358,12 @@ def pair_config(config: Config) -> rbm.Config:
     )
 
 
+def of_pair(pair: rbm.State, params: Params) -> State:
+    """The state of a machine whose two pairs of layers are learnt as this one RBM."""
+    assert pair.chains is not None  # as `pair_config` has it
+    return State(params, pair.opt_state, pair.step, pair.chains, pair.means)
+
+
 def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) -> State:
     """The state before the first update, from two pretrained RBMs, or else from small weights.
 
@@ -373,7 +379,7 @@ def init(config: Config, num_visible: int, layers: Layers | None, key: PRNGKey) 
         dbn.require_sizes(layers, num_visible, config.hidden_sizes)
         dbn.require_visible(layers, "binary")
         params = compose(layers)
-    return State(**pair._replace(params=params)._asdict())
+    return of_pair(pair, params)
 
 
 def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visible"]) -> State:
@@ -422,7 +428,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         "first_mean": jnp.mean(first),
         "second_mean": jnp.mean(second),
     }
-    return State(**learnt._replace(params=new)._asdict()), metrics
+    return of_pair(learnt, new), metrics
 
 
 def _sample_pair(

@@ -153,9 +153,8 @@ def contrastive_divergence(
     if not num_classes(state.params):
         model = rbm.negative_phase(state, data, key, num_steps)
         return *rbm.learn(config, state, data, model), model
-    begin, begin_labels = data, labels
-    if state.chains is not None and state.chain_labels is not None:
-        begin, begin_labels = state.chains, state.chain_labels
+    begin = data if state.chains is None else state.chains
+    begin_labels = labels if state.chain_labels is None else state.chain_labels
     model, drawn = gibbs(state.params, begin, begin_labels, key, num_steps)
 
     def mean_energy(params: Params, visible: Visible, labels: Labels) -> Array:

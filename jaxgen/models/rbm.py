@@ -295,7 +295,7 @@ class State(NamedTuple):
     opt_state: optax.OptState
     step: Array
     chains: Visible | None
-    """Persistent chains [num_chains, V]; None for CD-k."""
+    """Persistent chains [num_chains, V]; None without any."""
     means: tuple[Visible, Hidden] | None
     """Running means of the visible units [V] and the hidden probabilities [H], if centred."""
     chain_labels: Labels | None = None
@@ -422,7 +422,7 @@ def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[
     Metrics:
         free_energy_contrast: mean F(v_data) - mean F(v_model), nats; near 0 at equilibrium.
         hidden_mean: mean probability of a hidden unit being on, given the data.
-        pixel_change: mean (v_data - v_model)^2 after k steps; only for CD-k.
+        pixel_change: mean (v_data - v_model)^2 after k steps; not of persistent chains.
     """
 
     def contrast(params: Params) -> Array:

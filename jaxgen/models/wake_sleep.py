@@ -10,7 +10,8 @@ start as the weights of the DBN. With h_0 = v, one step does
     sleep   from the chain's last h_{L-1} a dream down to v; the recognition weights learn to
             predict each level from the one below: dR_l = rate <h_{l-1} (h_l - q_l)'>
 
-where p and q are the predictions, and <.> is the mean over the batch. Biases follow the same rule.
+where p and q are the predictions, and <.> is the mean over the batch, or over the dreams. Biases
+follow the same rule.
 Of Gaussian visible units, as in `jaxgen.models.rbm`, the prediction is the mean W_1 h_1 + a: the
 rule is the gradient of log N(v; W_1 h_1 + a, 1), and the dream ends in that mean.
 
@@ -64,17 +65,17 @@ class Config:
     visible: rbm.VisibleUnits = "binary"
     """Visible units, those of the DBN: binary, or gaussian for real-valued, standardised pixels."""
     num_gibbs_steps: int = 2
-    """k of CD-k in the top pair."""
+    """k of CD-k, or of PCD, in the top pair."""
     gibbs_phases: tuple[int, ...] = ()
-    """k of CD-k in equal parts of the training, in the place of num_gibbs_steps, such as 3 6 10:
-    the paper's chains grow longer as the model mixes more slowly."""
+    """k in equal parts of the training, in the place of num_gibbs_steps, such as 3 6 10: the
+    paper's chains grow longer as the model mixes more slowly."""
     learning_rate: float = 0.01
     """Step size of all updates, at the beginning where it falls."""
     falling: bool = False
     """The rate falls linearly to 0 over the second half of the training, in all layers."""
     persistent_share: float = 0.0
-    """Share of the training, at its end, with PCD in the top pair: 100 chains go on from update to
-    update, and dreams begin at them; 0 for none, 1 for all of it."""
+    """Share of the training, at its end, with PCD in the top pair: 100 chains, at which the dreams
+    begin, go on from update to update, and start at the batch before; 0 for CD, 1 for PCD alone."""
     num_updates: int = 0
     """Updates of the whole training, which gibbs_phases, falling and persistent_share divide; 0:
     those of the run."""
@@ -156,7 +157,7 @@ def updates_of(config: Config) -> int:
 
 
 def num_gibbs_steps(config: Config, step: Array) -> int | Array:
-    """K of CD-k in the top pair in update `step`; an array where it changes in the training."""
+    """K in the top pair in update `step`; an array where it changes in the training."""
     if not config.gibbs_phases:
         return config.num_gibbs_steps
     num_parts = len(config.gibbs_phases)
@@ -167,8 +168,8 @@ def num_gibbs_steps(config: Config, step: Array) -> int | Array:
 def with_chains(config: Config, top: rbm.State, data: Hidden, labels: Labels) -> rbm.State:
     """The top pair with the chains that the next update goes on with.
 
-    Before the persistent share of the training they start again at the data, which is CD; where
-    there are fewer data than chains, at each of the data more than once.
+    Before the persistent share of the training they start again at the data, which is CD: at the
+    first of more data than chains, and at each of fewer data more than once.
     """
     if top.chains is None or config.persistent_share == 1.0:
         return top

@@ -347,10 +347,11 @@ def test_what_lasts_a_share_of_the_training_reads_back(
     run: Run, stack: Path, tmp_path: Path
 ) -> None:
     """The number of updates follows from the run's length, and is not among its own settings."""
-    flags = ("--falling", "--gibbs-phases", "1", "2")
+    flags = ("--falling", "--gibbs-phases", "1", "2", "--persistent-share", "0.125")
     assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), *flags) == 0
     found = assert_reads_back(tmp_path / "run")
     assert (found.config.num_updates, found.config.gibbs_phases) == (0, (1, 2))
+    assert "PCD in the last 12.5 % of the training" in (tmp_path / "run/report.html").read_text()
     assert said_twice(tmp_path / "run") == []
     config = read(tmp_path / "run" / "config.json")
     config["model"]["num_updates"] = 7
