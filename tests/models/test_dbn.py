@@ -274,14 +274,15 @@ def test_classification_passes_probabilities_up() -> None:
     np.testing.assert_allclose(np.exp(found), probs / probs.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
-def test_a_trained_net_draws_and_recognises_the_class_that_is_asked_for() -> None:
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_trained_net_draws_and_recognises_the_class_that_is_asked_for(persistent: bool) -> None:
     """Three patterns, each of a class, with a pixel in ten turned over: the mean image of each."""
     rng = np.random.default_rng(0)
     patterns = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0]])
     labels = rng.integers(0, 3, 300).astype(np.int32)
     pixels = np.where(rng.uniform(size=(300, 6)) < 0.1, 1 - patterns[labels], patterns[labels])
     data = Split((255 * pixels).astype(np.uint8).reshape(-1, *SHAPES[3]), labels)
-    config = dbn.Config((8,), (5,), num_classes=3, num_sampling_steps=20)
+    config = dbn.Config((8,), (5,), persistent=persistent, num_classes=3, num_sampling_steps=20)
     learner = dbn.learner(config, SHAPES[3])
     state = fit(learner, data, Schedule(100, 20), (0,)).state
     found = jax.jit(dbn.classify)(dbn.tied(state.params), jnp.asarray(patterns, jnp.float32))
