@@ -2,7 +2,7 @@
 
     python -m experiments.compare runs/rbm-mnist-seed0 runs/vae-mnist-seeds0-1-2 --out runs/compare
 
-evaluates finished runs, one or several seeds each, by likelihood, by samples and by probes of
+evaluates runs, one or several seeds each, by likelihood, by samples and by probes of
 features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. The
 measures stay in the run's folder (`measures.json`, `measures.html`), so adding a run costs that run
 alone. The folders of `pretrained/` are runs too. `--train` makes the runs first: the lab's presets
@@ -61,7 +61,7 @@ from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
 EXAMPLES = {
-    "python -m experiments.compare RUN RUN": "finished runs side by side: minutes a run",
+    "python -m experiments.compare RUN RUN": "runs side by side: minutes a run",
     "python -m experiments.compare --train --quick": "trains all models, and compares: minutes",
 }
 """Of `--help`."""
@@ -78,10 +78,10 @@ def trained() -> dict[str, Comparison]:
 
 @dataclass(frozen=True)
 class Args:
-    """Evaluate finished runs and set them side by side."""
+    """Evaluate runs and set them side by side."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of finished runs, of one seed or of several."""
+    """Folders of runs, of one seed or of several."""
     out: Path = Path("runs/compare")
     """Folder for the comparison; an earlier one in it is replaced."""
     train: bool = False
@@ -141,7 +141,7 @@ class Args:
 
 @dataclass(frozen=True)
 class QuickArgs(Args):
-    """Evaluate finished runs and set them side by side: little of everything."""
+    """Evaluate runs and set them side by side: little of everything."""
 
     num_samples: int = 500
     num_labels: tuple[int, ...] = (100,)
@@ -180,7 +180,7 @@ def train(args: Args) -> list[Path]:
 
 
 def _check_is_of(folder: Path, words: Sequence[str]) -> None:
-    """Raises SettingError if a finished run has other settings than those of `words`."""
+    """Raises SettingError if a run that is there has other settings than those of `words`."""
     run = runs.load(folder)
     declared = find(run.model)
     if not typed("--preset", words):  # the images have decided

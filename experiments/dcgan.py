@@ -10,19 +10,19 @@ digits. On fewer than 10,000 images of the user's own the preset is `few`.
 
 On an accelerator, or typed, the preset is `lab` (channels 64 to 512, batch 128, 20 epochs; Adam
 2e-4 with beta1 0.5, as in the DCGAN paper, because at the lab's 1e-3 D wins after some epochs:
-docs/results/gan.md). An epoch takes about 11 minutes on two cores
-(docs/results/speed-avx512.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST:
-distance 4.62 after 6 epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and
-41 minutes 4.59 and 0.94.
+docs/results/gan.md). An epoch takes 11 to 17 minutes on two cores (docs/results/speed-avx512.md and
+speed.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST: distance 4.62 after 6
+epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
+0.94.
 
 Every 100 batches it shows D's and G's loss, D(x) and D(G(z)), and draws 16 fixed codes into
 `progress/`. The page answers the lab's tasks 5.1 and the notebooks' questions (5.4); `--vae RUN`
 shows a VAE's samples beside these, `--conditional` asks the nets for classes, `--study` trains with
 other D:G ratios, without batch normalisation, and at 1e-3, each about as long as the run.
-`--preset wide` is the notebook's version: 128 to 1024 channels, batch 100, 200 epochs. One thing
-differs from the code of either. In `lab` real images are in [-1, 1], the range of the generator's
-tanh, where the lab leaves them in [0, 1]. In `wide` the scales of batch normalisation start at
-N(1, 0.02^2), where the notebook draws them like weights, from N(0, 0.02^2).
+`--preset wide` is the notebook's version: 128 to 1024 channels, batch 100, 200 epochs. Besides
+the rate, one thing differs from the code of either. In `lab` real images are in [-1, 1], the range
+of the generator's tanh, where the lab leaves them in [0, 1]. In `wide` the scales of batch
+normalisation start at N(1, 0.02^2), where the notebook draws them like weights, from N(0, 0.02^2).
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.dcgan": "digits of MNIST: 8 minutes",
-    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 11 minutes an epoch",
+    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 11 to 17 minutes an epoch",
     "python -m experiments.dcgan --quick": "the whole path on small scans: a minute",
 }
 

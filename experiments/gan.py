@@ -9,11 +9,10 @@ both notebooks do. Every 100 batches it shows D's and G's
 loss, D(x) and D(G(z)), and draws 16 fixed codes into `progress/`; the page answers the notebooks'
 questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filters.
 
-An epoch of `deep` takes about 13 s on two cores, of `small` 2.5 s
-(docs/results/speed-avx512.md), so all 200 take 43 and 8 minutes of training. Expected on MNIST with
-seed 0 and `--epochs 100 --no-fresh-noise`: mean distance of samples to the nearest training image
-4.96 with `deep` and 4.05 with `small` (test images 4.24), their spread 0.97 and 0.74
-(docs/results/gan.md); 200 epochs, and new noise, are not measured.
+An epoch of `deep` takes 22 s on two cores without AVX-512, of `small` 5 s (docs/results/speed.md),
+so all 200 take 72 and 17 minutes of training. Expected on MNIST with seed 0 and `--epochs 100`:
+mean distance of samples to the nearest training image 5.07 with `deep` and 4.14 with `small` (test
+images 4.24; docs/results/gan.md); 200 epochs are not measured.
 """
 
 import math
@@ -74,8 +73,8 @@ QUICK = {
     },
 }
 EXAMPLES = {
-    "python -m experiments.gan": "a fully connected GAN on MNIST: 43 minutes",
-    "python -m experiments.gan --epochs 100": "half as long: 21 minutes",
+    "python -m experiments.gan": "a fully connected GAN on MNIST: 72 minutes",
+    "python -m experiments.gan --epochs 100": "half as long: 36 minutes",
     "python -m experiments.gan --preset small": "a smaller one: 10 minutes",
     "python -m experiments.gan --quick": "the whole path on small scans: half a minute",
 }

@@ -4,10 +4,9 @@
     python -m experiments.reproduce --verify runs/rbm-mnist-seed0
 
 Flags after the name are the experiment's; every run is a process of its own. `--verify` repeats a
-finished run from its own config.json, except for where the data sets lie, and says beforehand what
-differs in the environment. The classes A, B and C are explained in docs/reproducibility.md. Exit
-code 0 where the runs agree as promised, 8 where they do not, otherwise that of the run which
-failed.
+run from its own config.json, except for where the data sets lie, and lists beforehand what differs
+in the environment. The classes A, B and C are explained in docs/reproducibility.md. Exit code 0
+where the runs agree as promised, 8 where they do not, otherwise that of the run which failed.
 """
 
 import contextlib
@@ -50,7 +49,7 @@ from jaxgen.runs.loader import load
 
 EXAMPLES = {
     "python -m experiments.reproduce rbm --quick": "run, repeat, kill and resume: a minute or two",
-    "python -m experiments.reproduce --verify RUN": "repeats a finished run: as long as it took",
+    "python -m experiments.reproduce --verify RUN": "repeats a run: as long as it took",
 }
 """Of `--help`."""
 
@@ -66,7 +65,7 @@ class Args:
     overwrite: bool = False
     """Replace what an earlier call left there."""
     verify: Path | None = None
-    """Folder of a finished run to repeat, instead of an experiment and its flags."""
+    """Folder of a run to repeat, instead of an experiment and its flags."""
     data_dir: Path | None = None
     """Where prepared data sets lie; TFDS's own default where not given. The run's own is not used
     by --verify."""
@@ -184,7 +183,7 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
 
 
 def verify(run: Path, args: Args) -> None:
-    """Repeats a finished run from its own settings and compares the two."""
+    """Repeats a run from its own settings and compares the two."""
     out, stays = args.out and args.out.resolve(), run.resolve()
     if out and (out == stays or out in stays.parents or stays in out.parents):
         raise SettingError(
