@@ -41,7 +41,10 @@ LONGEST = (
 """Files that take half the time: they start first, and short ones fill the end of either worker."""
 
 
-COMMANDS = {"reproduced", "compared", "convolutional", "answers", "tuned", "cut", "undisturbed"}
+COMMANDS = {
+    *("reproduced", "compared", "answers", "cut", "undisturbed"),
+    *("trained_gan", "convolutional", "trained_vae", "stack", "tuned", "classified", "two_rbms"),
+}
 """Fixtures that are whole commands: tests that use one have the marker `programs`."""
 
 

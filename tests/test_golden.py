@@ -32,6 +32,7 @@ def test_every_model_has_one() -> None:
         assert entry["hash"] == run_manifest.fingerprint(entry["environment"])
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", LEARNERS)
 def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]) -> None:
     if name not in found["strayed"]:
@@ -42,6 +43,7 @@ def test_training_ends_in_the_golden_parameters(name: str, found: dict[str, Any]
         assert here["digests"][name] == known[here["hash"]]["digests"][name]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", golden.STREAMED)
 def test_a_streamed_set_ends_in_the_same_parameters(name: str, found: dict[str, Any]) -> None:
     assert found["streamed"][name] == found["here"]["digests"][name]

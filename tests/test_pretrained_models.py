@@ -55,6 +55,7 @@ def mnist(mnist_root: Path) -> data.Dataset:
     return data.load("mnist", mnist_root)
 
 
+@pytest.mark.programs
 @pytest.mark.data
 @pytest.mark.parametrize("folder", with_metric("test_reconstruction_error"), ids=names)
 def test_its_reconstruction_error_is_that_of_its_page(folder: Path, mnist: data.Dataset) -> None:
@@ -64,6 +65,7 @@ def test_its_reconstruction_error_is_that_of_its_page(folder: Path, mnist: data.
     assert error == pytest.approx(metrics(folder)["test_reconstruction_error"], rel=0.02)
 
 
+@pytest.mark.programs
 @pytest.mark.data
 @pytest.mark.parametrize("folder", with_metric("test_bound"), ids=names)
 def test_its_bound_lies_between_those_of_its_page(folder: Path, mnist: data.Dataset) -> None:
@@ -74,6 +76,7 @@ def test_its_bound_lies_between_those_of_its_page(folder: Path, mnist: data.Data
     assert metrics(folder)["test_elbo"] < found.value < metrics(folder)["test_bound"]
 
 
+@pytest.mark.programs
 @pytest.mark.data
 @pytest.mark.parametrize("folder", with_metric("sample_distance"), ids=names)
 def test_its_samples_are_as_near_as_on_its_page(folder: Path, mnist: data.Dataset) -> None:

@@ -191,6 +191,7 @@ def run(page: Path) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=name_of)
 def test_python_code_runs(
     page: Path, digits_root: Path, place: Path, monkeypatch: pytest.MonkeyPatch

@@ -107,6 +107,7 @@ def test_a_peak_is_known_if_more_is_held_than_before(
     assert benchmark.measured_here(args("rbm-lab"))["peak_rss_bytes"] == peak
 
 
+@pytest.mark.programs
 def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
     row = benchmark.measured_here(args("rbm-lab", against="flax", **changes))
@@ -127,6 +128,7 @@ def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     assert found["ratio_to_flax_range"] == [1.0, 2.0]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_streaming_is_timed_in_turn_with_the_resident_training(
     small: Any, monkeypatch: pytest.MonkeyPatch, num_seeds: int
@@ -151,6 +153,7 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
     assert "The resident program is ours with all images on the device." in text
 
 
+@pytest.mark.programs
 def test_a_conditional_learner_gets_labels(small: Any) -> None:
     changes = {"hidden_size": 5, "batch_size": 50}
     streamed = benchmark.measured_here(args("wake_sleep-labelled", stream=True, **changes))
@@ -274,6 +277,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
     assert benchmark_pages.name_of(shown) == "dcgan-lab, bfloat16"
 
 
+@pytest.mark.programs
 def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """With two updates of D a step has 20 real images: an epoch of 60,000 is 3,000 steps."""
     (case,) = benchmark_cases.cases(["gan-small"])
@@ -351,6 +355,7 @@ def test_a_dcgan_has_a_row_for_each_precision() -> None:
     assert changed.precision == "bfloat16"
 
 
+@pytest.mark.programs
 def test_sweeps_give_one_row_per_value_and_a_plot(small: Any, tmp_path: Path) -> None:
     page = tmp_path / "docs" / "sweeps.md"
     for sweep, key, values in (

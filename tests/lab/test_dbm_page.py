@@ -28,6 +28,7 @@ def run(digits_root: Path) -> Run:
     return start
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("before", [1, 0])
 def test_pretraining_can_be_left_out(run: Run, tmp_path: Path, before: int) -> None:
     """Then no folders of layers are left, the page counts no updates of it, and the run loads."""

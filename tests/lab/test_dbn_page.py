@@ -475,6 +475,7 @@ def test_a_run_keeps_the_epochs_of_its_classifiers(
     assert "backprop_greedy_error" not in read(folder / "summary.json")["metrics"]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("binarize", "expected"), [("sample", "none"), ("threshold", "threshold"), ("none", "none")]
 )

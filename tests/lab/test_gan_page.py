@@ -42,7 +42,7 @@ def where(digits_root: Path, folder: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_gan(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished GAN run; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("gan") / "run"
     assert call(*where(digits_root, folder), *TINY, *EPOCHS, experiment=gan) == 0
@@ -58,8 +58,8 @@ def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_log_line_tells_how_the_game_goes(finished: Path) -> None:
-    lines = lines_of(finished)
+def test_every_log_line_tells_how_the_game_goes(trained_gan: Path) -> None:
+    lines = lines_of(trained_gan)
     assert [line["step"] for line in lines] == list(range(10, 181, 10))
     for line in lines:
         assert 0 < line["d_real"] < 1
@@ -70,37 +70,37 @@ def test_every_log_line_tells_how_the_game_goes(finished: Path) -> None:
     assert measured == [1, 2, 3, 4, 5, 6]
 
 
-def test_fixed_codes_are_drawn_after_every_epoch(finished: Path) -> None:
-    names = [path.stem for path in sorted((finished / "progress").iterdir())]
+def test_fixed_codes_are_drawn_after_every_epoch(trained_gan: Path) -> None:
+    names = [path.stem for path in sorted((trained_gan / "progress").iterdir())]
     assert names == [*(f"epoch_{epoch:04}" for epoch in range(1, 7)), "latest"]
-    sheets = [np.asarray(Image.open(finished / "progress" / f"{name}.png")) for name in names]
+    sheets = [np.asarray(Image.open(trained_gan / "progress" / f"{name}.png")) for name in names]
     assert sheets[0].shape == (4 * 29 + 1, 4 * 29 + 1)  # 16 images of 28 with lines between them
     assert not np.array_equal(sheets[0], sheets[-1])
     np.testing.assert_array_equal(sheets[-2], sheets[-1])
 
 
-def test_both_nets_are_saved_and_the_summary_names_their_digest(finished: Path) -> None:
-    params = load_file(finished / "params.safetensors")
-    assert read(finished / "summary.json")["digest"] == checkpoint.digest(params)
-    assert said_twice(finished) == []
+def test_both_nets_are_saved_and_the_summary_names_their_digest(trained_gan: Path) -> None:
+    params = load_file(trained_gan / "params.safetensors")
+    assert read(trained_gan / "summary.json")["digest"] == checkpoint.digest(params)
+    assert said_twice(trained_gan) == []
     assert params["generator.params.Dense_0.dense.kernel"].shape == (5, 16)
     assert params["discriminator.params.Dense_3.dense.kernel"].shape == (8, 1)
 
 
-def test_report_answers_its_questions(finished: Path) -> None:
-    page = (finished / "report.html").read_text()
+def test_report_answers_its_questions(trained_gan: Path) -> None:
+    page = (trained_gan / "report.html").read_text()
     for question in QUESTIONS:
         assert re.search(rf"<h2[^>]*>(<span[^>]*>)?[^<]*{re.escape(question)}", page), question
-    metrics = read(finished / "summary.json")["metrics"]
+    metrics = read(trained_gan / "summary.json")["metrics"]
     assert metrics["test_distance"] > 0
-    assert metrics["sample_distance"] == lines_of(finished)[-1]["sample_distance"]
+    assert metrics["sample_distance"] == lines_of(trained_gan)[-1]["sample_distance"]
     assert "after epoch 1, 2, 5, 6" in page
     assert "A VAE&#39;s samples are set beside these with <code>--vae RUN</code>" in page
 
 
 @pytest.mark.programs
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    digits_root: Path, finished: Path, tmp_path: Path
+    digits_root: Path, trained_gan: Path, tmp_path: Path
 ) -> None:
     flags = (*where(digits_root, tmp_path / "run"), *TINY, *EPOCHS, "--resume")
     for step in (50, 120):
@@ -108,22 +108,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
             assert call(*flags, experiment=gan) == 143
         assert not (tmp_path / "run" / "summary.json").exists()
     assert call(*flags, experiment=gan) == 0
-    here, there = (read(folder / "summary.json") for folder in (tmp_path / "run", finished))
+    here, there = (read(folder / "summary.json") for folder in (tmp_path / "run", trained_gan))
     assert here["digest"] == there["digest"]
     assert here["metrics"] | {"s_per_iteration": 0} == there["metrics"] | {"s_per_iteration": 0}
-    assert without_times(lines_of(tmp_path / "run")) == without_times(lines_of(finished))
+    assert without_times(lines_of(tmp_path / "run")) == without_times(lines_of(trained_gan))
 
 
 @pytest.mark.parametrize("make", ["missing", "other", "damaged"])
 def test_a_vae_that_is_none_is_refused(
     make: str,
     digits_root: Path,
-    finished: Path,
+    trained_gan: Path,
     vae_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    vae = {"missing": tmp_path / "vae", "other": finished}.get(make, tmp_path / "damaged")
+    vae = {"missing": tmp_path / "vae", "other": trained_gan}.get(make, tmp_path / "damaged")
     if make == "damaged":
         shutil.copytree(vae_run, vae)
         (vae / "samples.npz").write_bytes((vae_run / "samples.npz").read_bytes()[:200])
@@ -341,8 +341,8 @@ def test_a_conditional_run_draws_the_classes_it_is_asked_for(
     assert np.abs(asked[0][1] - asked[1][1]).max() > 5e-6  # of nets that have learned little
 
 
-def test_a_gan_reads_back(finished: Path) -> None:
-    assert assert_reads_back(finished).features
+def test_a_gan_reads_back(trained_gan: Path) -> None:
+    assert assert_reads_back(trained_gan).features
 
 
 def test_a_dcgan_reads_back(convolutional: Path) -> None:

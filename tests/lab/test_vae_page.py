@@ -36,15 +36,15 @@ def run(digits_root: Path, folder: Path, *flags: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def finished(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_vae(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("vae") / "run"
     assert run(digits_root, folder) == 0
     return folder
 
 
-def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished: Path) -> None:
-    lines = lines_of(finished)
+def test_every_log_line_splits_the_objective_and_names_the_binarisation(trained_vae: Path) -> None:
+    lines = lines_of(trained_vae)
     assert [line["step"] for line in lines] == list(range(5, 61, 5))
     for line in lines:
         assert line["elbo"] == pytest.approx(line["reconstruction"] - line["kl"], rel=1e-5)
@@ -53,8 +53,8 @@ def test_every_log_line_splits_the_objective_and_names_the_binarisation(finished
     assert [line["epoch"] for line in lines if "test_elbo" in line] == [1, 2, 3, 4]
 
 
-def test_summary_states_both_bounds_with_their_errors(finished: Path) -> None:
-    summary = read(finished / "summary.json")
+def test_summary_states_both_bounds_with_their_errors(trained_vae: Path) -> None:
+    summary = read(trained_vae / "summary.json")
     found = summary["metrics"]
     assert found["test_elbo"] == pytest.approx(
         found["test_reconstruction"] - found["test_kl"], rel=1e-5
@@ -62,22 +62,22 @@ def test_summary_states_both_bounds_with_their_errors(finished: Path) -> None:
     slack = 4 * (found["test_elbo_error"] + found["test_bound_draws"])
     assert found["test_bound"] > found["test_elbo"] - slack
     assert 0 < found["test_bound_draws"] < found["test_bound_error"]
-    params = load_file(finished / "params.safetensors")
+    params = load_file(trained_vae / "params.safetensors")
     assert summary["digest"] == checkpoint.digest(params)
     assert "decoder.dense_1.kernel" in params
-    assert said_twice(finished) == []
+    assert said_twice(trained_vae) == []
 
 
-def test_report_answers_its_questions(finished: Path) -> None:
-    page = (finished / "report.html").read_text()
+def test_report_answers_its_questions(trained_vae: Path) -> None:
+    page = (trained_vae / "report.html").read_text()
     for question in ("4.1", "4.2", "4.3", "4.4", "likelihood"):
         assert re.search(rf"<h2[^>]*>(<span[^>]*>)?[^<]*{re.escape(question)}", page), question
-    assert page.count("data:image/png") == len(contents(finished / "figures")) == 13
+    assert page.count("data:image/png") == len(contents(trained_vae / "figures")) == 13
     assert "binarised by &#39;sample&#39;" in page
     assert "are active" in page
     assert "Published" not in page
     assert "Dead: " in page
-    with np.load(finished / "samples.npz") as file:
+    with np.load(trained_vae / "samples.npz") as file:
         assert file["images"].shape == (100, 28, 28, 1)
 
 
@@ -240,8 +240,8 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> N
         assert "4.4" in page.read_text()
 
 
-def test_it_reads_back(finished: Path) -> None:
-    assert assert_reads_back(finished).features == ("mean codes",)
+def test_it_reads_back(trained_vae: Path) -> None:
+    assert assert_reads_back(trained_vae).features == ("mean codes",)
 
 
 def test_images_of_the_same_codes_all_along() -> None:

@@ -365,6 +365,7 @@ def test_settings_changed_by_hand_are_found_before_anything_is_run(
         assert f"found class C (not comparable): {said};" in text
 
 
+@pytest.mark.programs
 def test_a_broken_promise_has_its_exit_code(
     finished: Path, digits_root: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
@@ -414,6 +415,7 @@ def test_verify_finds_another_digest(
     assert found["runs"]["then"]["digests"] != found["runs"]["now"]["digests"]
 
 
+@pytest.mark.programs
 def test_a_run_that_fails_passes_on_its_line_and_its_code(
     flags: list[str], tmp_path: Path, capsys: Any
 ) -> None:

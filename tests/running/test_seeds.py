@@ -56,7 +56,7 @@ def run(digits_root: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def pair(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_rbms(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two RBMs, where a run lies by itself; tests leave it as it is."""
     where = ("--dataset", "digits", "--data-dir", str(digits_root))
     with pytest.MonkeyPatch.context() as patch:
@@ -94,8 +94,8 @@ def members(folder: Path) -> list[Path]:
 # ---- what each seed has
 
 
-def test_a_seed_among_several_has_all_that_a_seed_alone_has(pair: Path, alone: Path) -> None:
-    for seed, member in zip((3, 5), members(pair), strict=True):
+def test_a_seed_among_several_has_all_that_a_seed_alone_has(two_rbms: Path, alone: Path) -> None:
+    for seed, member in zip((3, 5), members(two_rbms), strict=True):
         assert files_in(member) == files_in(alone)
         config = read(member / "config.json")
         assert (config["seed"], config["seeds"]) == (seed, [])
@@ -114,22 +114,22 @@ def test_a_single_seed_is_a_run_of_that_seed(alone: Path) -> None:
     assert not list(alone.glob("seed*"))
 
 
-def test_the_log_of_a_seed_is_its_part_of_the_log(pair: Path, alone: Path) -> None:
-    lines = lines_of(pair)
+def test_the_log_of_a_seed_is_its_part_of_the_log(two_rbms: Path, alone: Path) -> None:
+    lines = lines_of(two_rbms)
     assert [line["step"] for line in lines] == list(range(5, LENGTH + 1, 5))
-    for index, member in enumerate(members(pair)):
+    for index, member in enumerate(members(two_rbms)):
         for line, own in zip(lines, lines_of(member), strict=True):
             times = {name: line[name] for name in ("step", "epoch", "train_s")}
             measured = {name: x[index] for name, x in line.items() if name not in times}
             assert own == times | measured
-    assert [line.keys() for line in lines_of(members(pair)[0])] == [
+    assert [line.keys() for line in lines_of(members(two_rbms)[0])] == [
         line.keys() for line in lines_of(alone)
     ]
 
 
-def test_a_seed_has_the_bits_of_its_own_run(pair: Path, alone: Path) -> None:
+def test_a_seed_has_the_bits_of_its_own_run(two_rbms: Path, alone: Path) -> None:
     """On one CPU device, where the seeds of a program take turns."""
-    mine, other = members(pair)
+    mine, other = members(two_rbms)
     assert read(mine / "summary.json")["digest"] == read(alone / "summary.json")["digest"]
     assert read(other / "summary.json")["digest"] != read(alone / "summary.json")["digest"]
     assert without_times(lines_of(mine)) == without_times(lines_of(alone))
@@ -157,16 +157,16 @@ def assert_summed_up(folder: Path, parts: list[Path]) -> None:
         assert read(path / "summary.json")["digest"] in page
 
 
-def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
-    assert_summed_up(pair, members(pair))
-    summary = read(pair / "summary.json")
+def test_the_summary_has_mean_deviation_and_every_digest(two_rbms: Path) -> None:
+    assert_summed_up(two_rbms, members(two_rbms))
+    summary = read(two_rbms / "summary.json")
     expected = {"experiment": "rbm", "dataset": "digits", "preset": "lab", "epochs": 4}
     assert expected.items() <= summary.items()
     assert summary["steps"] == LENGTH
     assert summary["compile_s"] > 0
     assert summary["train_s"] > 0
-    page = (pair / "report.html").read_text()
-    assert page.count("data:image/png") == len(contents(pair / "figures")) == 5
+    page = (two_rbms / "report.html").read_text()
+    assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 5
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
     top = [name.replace("_", " ") for name in rbm.EXPERIMENT.headlines]
     assert re.findall(r"<dt>(.*?)</dt>", page) == top  # those of the last lines of the run
@@ -176,7 +176,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(pair: Path) -> None:
 
 
 @pytest.mark.programs
-def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Path) -> None:
+def test_stopped_and_resumed_to_the_same_bits(run: Run, two_rbms: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     flags = (*SMALL, *SEEDS, "--resume", "--checkpoint-seconds", "1000")
 
@@ -184,20 +184,20 @@ def test_stopped_and_resumed_to_the_same_bits(run: Run, pair: Path, tmp_path: Pa
         assert run(rbm, folder, *flags) == 143
     assert not (folder / "summary.json").exists()
     assert run(rbm, folder, *flags) == 0
-    found, expected = read(folder / "summary.json"), read(pair / "summary.json")
+    found, expected = read(folder / "summary.json"), read(two_rbms / "summary.json")
     assert 0 < found["first_step"] < LENGTH
     assert found["digests"] == expected["digests"]
     assert found["metrics"] == expected["metrics"]
     for part in (".", "seed3", "seed5"):
         lines = without_times(lines_of(folder / part))
-        assert lines == without_times(lines_of(pair / part))
+        assert lines == without_times(lines_of(two_rbms / part))
 
 
 def test_resume_leaves_the_pages_of_finished_seeds(
-    run: Run, pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, two_rbms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(pair, folder)
+    shutil.copytree(two_rbms, folder)
     before = [contents(member) for member in members(folder)]
     capsys.readouterr()
     assert run(rbm, folder, *SMALL, *SEEDS, "--resume") == 0
@@ -217,10 +217,10 @@ class Params(NamedTuple):
 
 
 def test_which_seeds_are_drawn_again(
-    pair: Path, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_rbms: Path, digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, drawn = tmp_path / "run", []
-    shutil.copytree(pair, folder)
+    shutil.copytree(two_rbms, folder)
     where = ["--dataset", "digits", "--data-dir", str(digits_root)]
     args = cli.parse(rbm.PRESETS, {}, [*where, *EPOCHS, *SMALL, *SEEDS])
     session = session_for("rbm", args, data.load("digits", digits_root), folder)
@@ -231,7 +231,7 @@ def test_which_seeds_are_drawn_again(
     def report_one(alone: rbm.Args, member: Session, _: Result) -> Path:
         assert not (member.folder / "summary.json").exists()  # or half a report would count
         drawn.append(alone.seed)
-        shutil.copy(pair / f"seed{alone.seed}" / "summary.json", member.folder)
+        shutil.copy(two_rbms / f"seed{alone.seed}" / "summary.json", member.folder)
         return member.folder / "report.html"
 
     def again(state: Params = state, **changes: Any) -> list[int]:
@@ -256,10 +256,10 @@ def test_which_seeds_are_drawn_again(
 
 
 def test_resume_with_other_seeds(
-    run: Run, pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, two_rbms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(pair, folder)
+    shutil.copytree(two_rbms, folder)
     before = contents(folder)
     capsys.readouterr()
     assert run(rbm, folder, *SMALL, "--resume", "--seeds", "3", "4") == 4

@@ -120,6 +120,7 @@ def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(
     assert [line["train_s"] for line in lines] == sorted(line["train_s"] for line in lines)
 
 
+@pytest.mark.programs
 def test_another_seed_and_two_runs_on_one_folder(
     finished: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_measurement_that_is_not_finite(
     assert list(tmp_path.glob("run/checkpoints/*")) == []
 
 
+@pytest.mark.programs
 def test_full_disk_leaves_the_earlier_checkpoints(
     command: Command,
     finished: Path,

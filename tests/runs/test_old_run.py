@@ -68,6 +68,7 @@ def test_a_setting_that_came_later_has_its_default(old: Path) -> None:
             checks.require_repeatable(old, verdict.read_record(old))
 
 
+@pytest.mark.programs
 def test_it_goes_on(old: Path, digits_root: Path) -> None:
     before = read(old / "summary.json")
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(old), "--resume")
