@@ -189,7 +189,10 @@ EXPERIMENT = Experiment(
         note="dbn-lab is the second layer, above a first one that stays as it is.",
     ),
     comparison=Comparison(order=None),  # wake_sleep trains it
-    headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
+    headlines=(
+        *("test_error", "test_reconstruction_error"),
+        *("nearest_training_distance", "free_energy_gap"),
+    ),
     successor=successor,
     examples=EXAMPLES,
 )

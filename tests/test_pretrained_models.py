@@ -67,6 +67,16 @@ def test_its_reconstruction_error_is_that_of_its_page(folder: Path, mnist: data.
 
 @pytest.mark.programs
 @pytest.mark.data
+@pytest.mark.parametrize("folder", with_metric("test_error"), ids=names)
+def test_its_test_error_is_that_of_its_page(folder: Path, mnist: data.Dataset) -> None:
+    """Rounding to float16 moves a few images from one class to another at most."""
+    labels, _ = jaxgen.load(folder).classify(mnist.test.images)
+    wrong = np.mean(labels != mnist.test.labels)
+    assert wrong == pytest.approx(metrics(folder)["test_error"], abs=0.0005)
+
+
+@pytest.mark.programs
+@pytest.mark.data
 @pytest.mark.parametrize("folder", with_metric("test_bound"), ids=names)
 def test_its_bound_lies_between_those_of_its_page(folder: Path, mnist: data.Dataset) -> None:
     """The bound of 50 codes is above the ELBO and below that of 5,000, of the same images."""

@@ -113,8 +113,8 @@ class Experiment(Generic[A]):
     benchmark: Benchmark[A] = field(default_factory=Benchmark)
     comparison: Comparison = field(default_factory=Comparison)
     headlines: tuple[str, ...] = ()
-    """Metrics of `summary.json` that the last lines of a run show, and the page of several seeds,
-    three of them; the first ones there where none is named."""
+    """Metrics of `summary.json` that the last lines of a run show, and the page of several seeds:
+    the first three that the run has; the first ones there where none is named."""
     successor: Callable[[A], tuple[str, ...]] = lambda _: ()
     """The module to run after one with these settings, and its flags, with the run's ``{folder}``;
     `compare` where none is named."""

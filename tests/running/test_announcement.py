@@ -136,7 +136,8 @@ def test_the_next_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", experiment.names())
 def test_headlines_and_examples_are_of_the_experiment(name: str) -> None:
     declared = experiment.find(name)
-    assert len(declared.headlines) in (0, 3)
+    always = {*declared.headlines} - {"test_error"}  # of a model of classes alone
+    assert len(always) in (0, 3)
     first, *others = declared.examples
     assert first == f"python -m experiments.{name}"
     assert all(other.startswith(f"{first} --") for other in others)
