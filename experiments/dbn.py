@@ -92,7 +92,6 @@ PRESETS = {
     "lab": Args(),
     # About 16 minutes a layer on two cores.
     "two500": Args(preset="two500", base_rates=True, schedule="falling", epochs=200, model=_TWO500),
-    # About 15 minutes on two idle cores.
     "labelled": Args(
         preset="labelled",
         epochs=50,
@@ -166,13 +165,16 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
 
 
 def successor(args: Args) -> tuple[str, ...]:
-    """The fine-tuning of this DBN, with the flags that name its net."""
-    sizes = map(str, args.model.hidden_sizes)
-    changed = args.model.hidden_sizes != PRESETS["lab"].model.hidden_sizes
+    """The fine-tuning of this DBN, with its preset or the flags that name its net."""
+    preset = "labelled" if args.preset == "labelled" else "lab"
+    there = PRESETS[preset]
+    changed = args.model.hidden_sizes != there.model.hidden_sizes
     return (
-        *("experiments.wake_sleep", "--dbn", "{folder}"),
-        *(("--hidden-sizes", *sizes) if changed else ()),
-        *(("--conditional",) if args.conditional else ()),
+        "experiments.wake_sleep",
+        *(("--preset", preset) if preset == "labelled" else ()),
+        *("--dbn", "{folder}"),
+        *(("--hidden-sizes", *map(str, args.model.hidden_sizes)) if changed else ()),
+        *(("--conditional",) if args.conditional and not there.conditional else ()),
         *(("--visible", "gaussian") if args.model.visible == "gaussian" else ()),
     )
 

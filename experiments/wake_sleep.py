@@ -256,7 +256,8 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     share = config.persistent_share
-    last = "" if share in (0.0, 1.0) else f", PCD in the last {100 * share:g} % of the training"
+    first = round((1.0 - share) * config.num_updates)
+    last = "" if share in (0.0, 1.0) else f", PCD after {first:,} updates"
     rule = "PCD" if share == 1.0 else "CD"
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"

@@ -124,7 +124,8 @@ def require(settings: object, name: str, holds: bool, wanted: str) -> None:
     if not holds:
         flag, value = f"--{name.replace('_', '-')}", getattr(settings, name)
         found = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
-        raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=f"set {flag}")
+        remedy = f"leave out {flag}" if wanted.startswith("off") else f"set {flag}"
+        raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=remedy)
 
 
 def require_whole(name: str, value: object, least: int, most: int = MAX_SIZE) -> None:

@@ -15,7 +15,7 @@ from experiments.running.stored import rebuild_args
 from jaxgen.data import Dataset
 from jaxgen.errors import MAX_SIZE, CheckpointError, RunFolderError, require
 from jaxgen.evaluation import probes, suite
-from jaxgen.evaluation.ais import LEAST_EFFECTIVE
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
 from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.inception import Inception
 from jaxgen.evaluation.model import Likelihood, LikelihoodBudget
@@ -40,8 +40,6 @@ PROBED = (
 )
 """A description of the probes."""
 
-MEET = 1.0
-"""Nats; AIS and reverse AIS whose log Z lie farther apart do not meet."""
 NUM_SHOWN = 20
 """Classes in a table; files have all of them."""
 

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import MEET, Measures
+from experiments.comparison.measures import Measures
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
+from jaxgen.evaluation.model import doubt
 from jaxgen.report.page import number
 
 WEAK = 0.97
@@ -92,10 +93,9 @@ def unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> str:
     if not best:
         return ""
     gap = max(found["log_z_gap"] for found in best)
-    if gap > MEET:
-        return f"the two sides of AIS are {gap:.1f} nats apart"
-    if any(map(few_chains, best)):
-        return "too few chains carry log Z"
+    effective = [found["effective_chains"] for found in best]
+    if why := doubt(gap, min((each for each in effective if each is not None), default=None)):
+        return why
     if best[0]["binary"] == "none":
         return "of pixels as they are, which may be densities"
     if others and best[0]["binary"] not in others:

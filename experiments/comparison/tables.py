@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.measures import MEET, NUM_SHOWN, PIXELS, Measures, interval
+from experiments.comparison.measures import NUM_SHOWN, PIXELS, Measures, interval
 from experiments.comparison.published import Published
 from experiments.comparison.ranking import (
     ARROWS,
@@ -24,7 +24,7 @@ from experiments.comparison.ranking import (
     unranked,
     value_of,
 )
-from jaxgen.evaluation.ais import LEAST_EFFECTIVE
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number
 from jaxgen.runs import Run

@@ -110,6 +110,7 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
     given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
     if args.quick:
         words = [f"experiments.{experiment.name}"]
+        words += ["--conditional"] if getattr(args, "conditional", False) else []
     elif not (successor := experiment.successor(args)) or len(session.seeds) > 1:
         return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
     else:

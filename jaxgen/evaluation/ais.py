@@ -58,6 +58,8 @@ MAX_DRAWS = 1_000_000
 LEAST_EFFECTIVE = 10
 """Effective chains below which an estimate has no standard error: a few weights carry the mean, and
 how much larger others would be is not seen in them."""
+MEET = 1.0
+"""Nats; AIS and reverse AIS whose log Z lie farther apart do not meet."""
 
 
 class LogZEstimate(NamedTuple):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from jaxgen.data import Dataset
 from jaxgen.errors import require_whole
-from jaxgen.evaluation.ais import MAX_DRAWS, NUM_TEMPERATURES
+from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MAX_DRAWS, MEET, NUM_TEMPERATURES
 from jaxgen.images import release
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.random import Binarize, binarize
@@ -77,6 +77,20 @@ class Likelihood(NamedTuple):
     of a density; likelihoods of other pixels are of other data."""
     note: str = ""
     """The estimate of log Z and its uncertainty, where there is one."""
+
+    @property
+    def doubt(self) -> str:
+        """Why the value is no likelihood and no bound to rely on; empty where nothing is known."""
+        return doubt(self.log_z_gap, self.effective_chains)
+
+
+def doubt(log_z_gap: float, effective_chains: float | None) -> str:
+    """Why log Z by AIS is not to be relied on: its sides do not meet, or few chains carry it."""
+    if log_z_gap > MEET:
+        return f"the two sides of AIS are {log_z_gap:.1f} nats apart"
+    if effective_chains is not None and effective_chains < LEAST_EFFECTIVE:
+        return "too few chains carry log Z"
+    return ""
 
 
 class Likelihoods(Protocol):

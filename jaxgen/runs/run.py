@@ -578,7 +578,8 @@ class Run:
 
         The result's `kind` is exact, an estimate or a bound, and by what. Its `standard_error` is
         None where log Z rests on too few effective chains for one: then `num_chains`,
-        `effective_chains` and `log_z_gap` are what is known of it.
+        `effective_chains` and `log_z_gap` are what is known of it. Where its `doubt` is not empty,
+        AIS has missed a part of Z, and the value may lie far above the likelihood, even above 0.
 
         Args:
             key: of all draws.

@@ -251,10 +251,10 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
     """Refuses another format, other settings or other leaves; names the first difference."""
 
     def require_same(
-        kind: str, expected: Mapping[str, str], found: Mapping[str, str], remedy: str
+        kind: str, expected: Mapping[str, str], found: Mapping[str, str], remedy: str, left: str
     ) -> None:
         for name in [*expected, *(name for name in found if name not in expected)]:
-            wanted, there = expected.get(name, "absent"), found.get(name, "absent")
+            wanted, there = expected.get(name, left), found.get(name, left)
             if wanted != there:
                 raise CheckpointError(
                     expected=f"the {kind}'{name}' of {path} to be {wanted}",
@@ -284,10 +284,11 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
         )
     version, flags = "use the code version that wrote it", "type the flags of the original run"
     form = {"format": str(manifest.get("format"))}
-    require_same("", {"format": str(_FORMAT)}, form, version)
-    require_same("setting ", settings, there, flags)
+    require_same("", {"format": str(_FORMAT)}, form, version, "absent")
+    require_same("setting ", settings, there, flags, "at its default")
     leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
-    require_same("array ", {name: _type(leaf) for name, leaf in like.items()}, leaves, version)
+    types = {name: _type(leaf) for name, leaf in like.items()}
+    require_same("array ", types, leaves, version, "absent")
 
 
 def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:

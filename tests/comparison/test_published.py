@@ -9,6 +9,7 @@ import pytest
 from experiments.comparison import measures as compare_measures
 from experiments.comparison import page as compare_pages
 from experiments.comparison import published
+from experiments.comparison import ranking as compare_ranking
 from experiments.comparison import tables as compare_tables
 from experiments.comparison.tables import Row
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
@@ -129,6 +130,21 @@ def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
         assert section.table is not None
         wanted = "0.3" if effective >= LEAST_EFFECTIVE else "too few effective chains"
         assert section.table.rows[0][2] == wanted
+
+
+@pytest.mark.parametrize(
+    ("effective", "gap", "why"),
+    [
+        (25.3, 1.0, ""),
+        (9.9, 1.0, "too few chains carry log Z"),
+        (25.3, 470.0, "the two sides of AIS are 470.0 nats apart"),
+    ],
+)
+def test_a_likelihood_knows_why_it_is_not_ranked(effective: float, gap: float, why: str) -> None:
+    found = annealed(166.98, effective, gap)
+    assert found.doubt == why
+    assert compare_ranking.unranked([{"likelihoods": [found._asdict()]}]) == why
+    assert Likelihood("exact", -84.0, 0.3).doubt == ""
 
 
 @pytest.mark.parametrize(

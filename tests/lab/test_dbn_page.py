@@ -351,7 +351,7 @@ def test_what_lasts_a_share_of_the_training_reads_back(
     assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), *flags) == 0
     found = assert_reads_back(tmp_path / "run")
     assert (found.config.num_updates, found.config.gibbs_phases) == (0, (1, 2))
-    assert "PCD in the last 12.5 % of the training" in (tmp_path / "run/report.html").read_text()
+    assert "CD-1, then 2 on top, PCD after 79 updates" in (tmp_path / "run/report.html").read_text()
     assert said_twice(tmp_path / "run") == []
     config = read(tmp_path / "run" / "config.json")
     config["model"]["num_updates"] = 7
@@ -547,3 +547,10 @@ def test_the_next_command_has_the_flags_of_the_net(flags: tuple[str, ...]) -> No
     assert words[:5] == ("experiments.wake_sleep", "--dbn", "{folder}", "--hidden-sizes", "16")
     assert words[6:] == flags
     assert dbn.successor(dbn.PRESETS["lab"]) == words[:3]
+
+
+def test_the_preset_with_labels_goes_on_with_its_namesake() -> None:
+    words = dbn.successor(dbn.PRESETS["labelled"])
+    assert words == ("experiments.wake_sleep", "--preset", "labelled", "--dbn", "{folder}")
+    small = cli.parse(dbn.PRESETS, dbn.QUICK, ["--preset", "labelled", "--hidden-sizes", "8", "9"])
+    assert dbn.successor(small) == (*words, "--hidden-sizes", "8", "9")

@@ -314,7 +314,10 @@ def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
         ({"num_gibbs_steps": (0,)}, "--num-gibbs-steps of 1 or more numbers.*found 0"),
         ({"num_sampling_steps": 0}, "--num-sampling-steps"),
         ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
-        ({"centred": True, "num_classes": 2}, "--centred off beside label units"),
+        (
+            {"centred": True, "num_classes": 2},
+            r"--centred off beside label units \(--conditional\), found True; leave out --centred",
+        ),
         ({"momentum": 1.0}, r"--momentum in \[0, 1\), found 1.0"),
         ({"weight_decay": -1.0}, "--weight-decay at least 0 and finite, found -1.0"),
         ({"decay_steps": -1}, "--decay-steps a whole number from 0 to 2,147,483,647, found -1"),

@@ -124,6 +124,9 @@ def test_the_next_command(tmp_path: Path) -> None:
         return announcement.next_command(module.EXPERIMENT, args, where)  # type: ignore[attr-defined, arg-type]
 
     assert found(rbm, rbm.Args(quick=True)) == "python -m experiments.rbm"
+    assert found(dbn, dbn.Args(quick=True, conditional=True)) == (
+        "python -m experiments.dbn --conditional"
+    )
     assert found(rbm, rbm.Args(manual_dir=Path("a b"))) == (
         "python -m experiments.dbn --manual-dir 'a b'"
     )

@@ -291,6 +291,22 @@ def test_a_run_that_fell_back_overtakes_the_damaged_ones(two: tuple[Path, State,
 # --- another configuration, another structure
 
 
+@pytest.mark.parametrize(
+    ("saved", "asked", "said"),
+    [
+        (CONFIG | {"model.share": "0.5"}, CONFIG, "to be at its default, found it to be 0.5"),
+        (CONFIG, CONFIG | {"model.share": "0.5"}, "to be 0.5, found it to be at its default"),
+    ],
+)
+def test_a_setting_at_its_default_is_not_in_the_manifest(
+    two: tuple[Path, State, State], saved: dict[str, str], asked: dict[str, str], said: str
+) -> None:
+    folder, old, new = two
+    save(folder, 3, new, saved)
+    with pytest.raises(CheckpointError, match=f"'model.share' of .* {said}; type the flags"):
+        restore(folder, old, asked)
+
+
 def test_another_configuration_is_refused_and_never_an_older_one(
     two: tuple[Path, State, State],
 ) -> None:
