@@ -25,7 +25,7 @@ import jax
 
 from experiments.benchmarking import flops
 from experiments.benchmarking.baselines import DENSE
-from experiments.comparison import readme_picture
+from experiments.comparison import cut_picture
 from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import Drawing, error_curve
@@ -156,7 +156,7 @@ def kept_samples(session: Session) -> list[Figure]:
         "presets": "RBM with 500 units by CD-25 and by centred PCD",
     }.items():
         with contextlib.suppress(DataError, OSError):  # a picture of another layout
-            path = readme_picture.write(results / f"{name}.png", folder / f"beside_{name}.png", 2)
+            path = cut_picture.write(results / f"{name}.png", folder / f"beside_{name}.png", 2)
             caption = f"{words} on MNIST, ten samples each; from docs/results/{name}.md"
             shown.append(Figure(path, caption, f"Rows of samples: {words}"))
     return shown

@@ -1,101 +1,56 @@
-"""Cuts the README's picture from the picture of the comparison: the first samples of each model.
+"""Draws the README's picture: samples of a pretrained model of each kind.
 
     python -m experiments.comparison.readme_picture
 
-reads docs/results/compare.png, with its rows named in docs/results/compare.md, and writes
-docs/samples.png: of the rows, those of trained models; of their samples, the first ten.
+draws ten samples of each of `MODELS` with the key of seed 0, shows all of them in the order drawn,
+and writes docs/samples.png. A model with label units is asked for the classes in their order.
 """
 
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
-from jaxtyping import Bool, UInt8
-from PIL import Image
 
-from experiments.comparison.readme_tables import table_of
+import jaxgen
 from experiments.running.cli import exit_code, parse_flags
-from jaxgen.errors import DataError
-from jaxgen.files import write_atomically
-from jaxgen.report.figures import PAPER
+from jaxgen.report import figures
 
+MODELS = (
+    "rbm-pcd500",
+    "dbn-two500",
+    "wake_sleep-labelled",
+    "dbm-centred",
+    "vae-lab",
+    "gan-small-epochs-100",
+    "dcgan-fast",
+)
+"""Folders in `pretrained`, one for each kind of model."""
 NUM_SHOWN = 10
 """Samples of each model."""
-MARGIN = 8
-"""White pixels around what is cut out."""
-TOLERANCE = 40
-"""Largest difference of a colour channel between the lines and `PAPER`, as they are scaled."""
 
 
 @dataclass(frozen=True)
 class Args:
-    """Cut the README's picture from the picture of the comparison."""
+    """Draw the README's picture from the pretrained models."""
 
     root: Path = Path()
-    """The folder with docs."""
+    """The folder with docs and pretrained."""
 
 
-def num_models(page: str) -> int:
-    """The number of trained models in a comparison: the rows of its table with seeds."""
-    titles, rows = table_of(page)
-    return sum(bool(row[titles.index("seeds")]) for row in rows)
-
-
-def runs_of(flags: Bool[np.ndarray, " num"]) -> list[tuple[int, int]]:
-    """First and last index of each run of True."""
-    edges = np.flatnonzero(np.diff(np.pad(flags.astype(int), 1)))
-    return [(int(first), int(end) - 1) for first, end in edges.reshape(-1, 2)]
-
-
-def cut(picture: UInt8[np.ndarray, "height width 3"], num: int) -> UInt8[np.ndarray, "..."]:
-    """The first `num` rows with their names, and the first `NUM_SHOWN` samples of each.
-
-    The lines between the panels give the places: each row of panels has one above and one below,
-    and a line stands left and right of each panel. Names stand left of their rows, or above.
-
-    Errors:
-        DataError: the picture has fewer rows or samples.
-    """
-    paper = [int(PAPER["gray"][i : i + 2], 16) for i in (1, 3, 5)]
-    line = np.abs(picture.astype(int) - paper).max(axis=-1) < TOLERANCE
-    across, down = (runs_of(line.mean(axis=axis) > 0.5) for axis in (1, 0))
-    if len(across) < 2 * num or len(down) <= NUM_SHOWN:
-        raise DataError(
-            expected=f"{num} rows of {NUM_SHOWN} samples or more in the picture of the comparison",
-            found=f"{len(across) // 2} rows of {max(len(down) - 1, 0)}",
-            remedy="write it again with python -m experiments.compare",
-        )
-    top, bottom, right = across[0][0], across[2 * num - 1][1], down[NUM_SHOWN][1]
-    between = slice(across[1][1] + 1, across[2][0]) if len(across) > 2 else slice(0, top)
-    if (picture[between] < 255).any():  # names of rows stand above them
-        top = max(0, top - (between.stop - between.start))
-    inked = (picture[top : bottom + 1] < 255).any(axis=(0, 2))
-    left = int(np.argmax(inked))
-    found = picture[top : bottom + 1, left : right + 1]
-    return np.pad(found, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
-
-
-def write(source: Path, path: Path, num: int) -> Path:
-    """Writes what `cut` cuts from a picture.
-
-    Errors:
-        DataError: as `cut`.
-    """
-    with Image.open(source) as image:
-        picture = np.asarray(image.convert("RGB"))
-    buffer = io.BytesIO()
-    Image.fromarray(cut(picture, num)).save(buffer, format="png", optimize=True)
-    write_atomically(path, buffer.getvalue())
-    return path
+def samples_of(folder: Path) -> np.ndarray:
+    """The first samples of a run [10, H, W, C] in [0, 1], of classes 0 to 9 where it is asked."""
+    run = jaxgen.load(folder)
+    num_classes = run.learner.num_classes
+    labels = np.arange(NUM_SHOWN) % num_classes if num_classes else None
+    return np.asarray(run.sample(jax.random.key(0), NUM_SHOWN, labels=labels))
 
 
 def main(args: Args) -> None:
     """Writes the picture."""
-    results = args.root / "docs" / "results"
-    num = num_models((results / "compare.md").read_text())
-    write(results / "compare.png", args.root / "docs" / "samples.png", num)
+    rows = {name: samples_of(args.root / "pretrained" / name) for name in MODELS}
+    figures.save(figures.rows_of(rows), args.root / "docs" / "samples.png")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The tables and the picture of the README are those of the pages that commands wrote."""
+"""The tables of the README are those of pages that commands wrote, its picture that of models."""
 
-import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +9,16 @@ from PIL import Image
 from support.helpers import ROOT
 from support.runs import only_line
 
+import jaxgen
 from experiments.comparison import readme_picture, readme_tables
 from experiments.comparison.readme_tables import CUTS
 from experiments.running.cli import exit_code
+from jaxgen import models
 from jaxgen.errors import DataError
 from jaxgen.report import figures
+
+DPI = figures.DPI
+"""As users have it: other tests draw coarser figures."""
 
 
 @pytest.mark.parametrize("mark", CUTS)
@@ -117,41 +122,42 @@ def test_columns_and_rows_that_are_not_there_are_an_error(
     assert (root / "README.md").read_text() == before
 
 
-def pixels(path: Path) -> np.ndarray:
-    """The pixels of a picture."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+def test_the_picture_has_a_model_of_each_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those in the repository, as large as the picture there."""
+    assert sorted(name.partition("-")[0] for name in readme_picture.MODELS) == sorted(
+        models.names()
+    )
+    assert all((ROOT / "pretrained" / name).is_dir() for name in readme_picture.MODELS)
+    asked = []
 
+    def samples_of(folder: Path) -> np.ndarray:
+        asked.append(folder)
+        return np.full((10, 64, 64, 1) if "dcgan" in folder.name else (10, 28, 28, 1), 0.5)
 
-def test_the_picture_is_cut_from_that_of_the_comparison(tmp_path: Path) -> None:
-    results = tmp_path / "docs" / "results"
-    results.mkdir(parents=True)
-    for name in ("compare.md", "compare.png"):
-        (results / name).write_bytes((ROOT / "docs" / "results" / name).read_bytes())
+    monkeypatch.setattr(readme_picture, "samples_of", samples_of)
+    monkeypatch.setattr(figures, "DPI", DPI)
+    (tmp_path / "docs").mkdir()
     readme_picture.main(readme_picture.Args(root=tmp_path))
-    found = pixels(tmp_path / "docs" / "samples.png")
-    np.testing.assert_array_equal(found, pixels(ROOT / "docs" / "samples.png"))
-    assert readme_picture.num_models((results / "compare.md").read_text()) == 8
-    gap = readme_picture.MARGIN
-    assert (found[:gap] == 255).all()
-    assert (found[gap : gap + 2, -gap - 1] != 255).all()  # the end of the first line
+    assert asked == [tmp_path / "pretrained" / name for name in readme_picture.MODELS]
+    with (
+        Image.open(tmp_path / "docs" / "samples.png") as found,
+        Image.open(ROOT / "docs" / "samples.png") as there,
+    ):
+        assert found.size == pytest.approx(there.size, abs=2)  # labels are fitted to a pixel
 
 
-def test_names_above_the_rows_are_cut_out_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "DPI", 100)
-    strips = {f"a name that is too long to stand left, {i}": np.zeros((20, 8, 8)) for i in range(3)}
-    with Image.open(io.BytesIO(figures.as_png(figures.rows_of(strips)))) as image:
-        picture = np.asarray(image.convert("RGB"))
-    gap = readme_picture.MARGIN
-    heights = []
-    for num in (1, 2):
-        found = readme_picture.cut(picture, num)
-        dark = (found[gap:-gap] < 64).any(axis=2).mean(axis=1)
-        assert dark[: int(np.argmax(dark > 0.5))].sum() > 0  # letters, above the first panel
-        heights.append(len(found) - 2 * gap)
-    assert heights[1] == pytest.approx(2 * heights[0], abs=3)
+@pytest.mark.parametrize(("num_classes", "asked"), [(0, None), (10, [*range(10)]), (4, [0, 1])])
+def test_classes_are_asked_for_in_their_order(
+    num_classes: int, asked: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sample(key: object, num: int, labels: np.ndarray | None = None) -> np.ndarray:
+        assert num == readme_picture.NUM_SHOWN
+        shown = labels if labels is None else labels[: len(asked or ())].tolist()
+        assert shown == asked
+        return np.zeros((num, 2, 2, 1))
 
-
-def test_a_picture_without_enough_rows_is_an_error() -> None:
-    with pytest.raises(DataError, match="found 0 rows of 0"):
-        readme_picture.cut(np.full((20, 20, 3), 255, np.uint8), 1)
+    run = SimpleNamespace(learner=SimpleNamespace(num_classes=num_classes), sample=sample)
+    monkeypatch.setattr(jaxgen, "load", lambda _: run)
+    assert readme_picture.samples_of(Path("run")).shape == (10, 2, 2, 1)
