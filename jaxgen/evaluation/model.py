@@ -80,7 +80,7 @@ class Likelihood(NamedTuple):
 
     @property
     def doubt(self) -> str:
-        """Why the value is no likelihood and no bound to rely on; empty where nothing is known."""
+        """Why the value is no likelihood and no bound to rely on; empty where it is one."""
         return doubt(self.log_z_gap, self.effective_chains)
 
 
