@@ -30,6 +30,9 @@ LONG_SECONDS = 1800.0
 """A run that takes longer is announced as soon as its time is known."""
 EARLY_EPOCHS = (1, 5)
 """Epochs after which a state is measured in any case: each example seen once, and a few times."""
+LAST_EPOCHS = 5
+"""At the end a state is measured after each of so many, because the mean of a noisy measure over
+the last epochs is worth more than its last value, and no epoch can be chosen."""
 FIRST_LOOK_S, LOOK_GROWTH = 60.0, 1.5
 """When pictures and page are first drawn besides the ends of intervals, and by what factor the time
 grows until they are drawn again: so they take a part of the time that falls."""
@@ -43,7 +46,8 @@ class Watch(NamedTuple):
     """Measures and pictures of a run in training, and where they go."""
 
     evaluate: Evaluate = lambda _: {}
-    """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and the last."""
+    """Measures of the state, taken after `EARLY_EPOCHS`, every `every_epochs` and each of the
+    `LAST_EPOCHS`."""
     every_epochs: int = 1
     pictures: Callable[[State], Mapping[Path, np.ndarray]] | None = None
     """Images of the state, [N, H, W, C] in [0, 1], by the folder they go to: after every log
@@ -265,8 +269,9 @@ def watching(
         display.update(progress)
         values: dict[str, Any] = dict(progress.metrics or {})
         epoch, rest = divmod(progress.step, progress.steps_per_epoch)
-        due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0
-        if rest == 0 and (due or progress.step == progress.num_steps):
+        left = progress.num_steps // progress.steps_per_epoch - epoch
+        due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0 or left < LAST_EPOCHS
+        if rest == 0 and due:
             measures = watch.evaluate(progress.state)
             display.measured(measures)
             values |= measures

@@ -182,6 +182,21 @@ def test_pictures_in_the_middle_of_an_epoch(
     assert pages == [7, 468]
 
 
+def test_the_epochs_after_which_a_state_is_measured(tmp_path: Path) -> None:
+    """The first and the fifth, every so many, and each of the last five; never inside an epoch."""
+    measured: list[float] = []
+
+    def evaluate(state: float) -> dict[str, float]:
+        measured.append(state)
+        return {}
+
+    watch = Watch(evaluate=evaluate, every_epochs=4)
+    with watching(tmp_path, watch, metrics_log.Log(tmp_path / metrics_log.NAME, {})) as hook:
+        for step in range(234, 9360 + 1, 234):
+            hook(at(step)._replace(state=step / 468))
+    assert measured == [1, 4, 5, 8, 12, 16, 17, 18, 19, 20]
+
+
 @pytest.mark.programs
 @pytest.mark.parametrize("seeds", [("--seed", "0"), ("--seeds", "0", "1")])
 def test_a_stopped_run_has_a_page_until_it_is_finished(

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.running.progress import LAST_EPOCHS
 from experiments.running.seeds_page import series
 from jaxgen.runs import metrics_log
 
 METRIC = "test_error"
-NUM_LAST = 5
-"""Evaluations at the end, of about twenty, whose mean is the error of a training."""
 
 
 class ErrorOverEpochs(NamedTuple):
@@ -21,8 +20,8 @@ class ErrorOverEpochs(NamedTuple):
 
     @property
     def last(self) -> list[float]:
-        """The errors whose mean counts: of the second half of the training at most."""
-        return self.errors[-min(NUM_LAST, max(1, len(self.errors) // 2)) :]
+        """The errors whose mean counts: after the last epochs; of few, the second half."""
+        return self.errors[-min(LAST_EPOCHS, max(1, len(self.errors) // 2)) :]
 
     @property
     def mean(self) -> float:
