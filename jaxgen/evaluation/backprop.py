@@ -68,8 +68,8 @@ class Config:
             require(self, name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
 
 
-class Classifier(NamedTuple):
-    """The parameters."""
+class Params(NamedTuple):
+    """The parameters of a classifier."""
 
     layers: Layers
     """W [below, above] and b_hidden of each layer, and what Gaussian visible units have."""
@@ -80,11 +80,11 @@ class Classifier(NamedTuple):
 class State(NamedTuple):
     """What the next step needs."""
 
-    params: Classifier
+    params: Params
     opt_state: optax.OptState
 
 
-def from_layers(config: Config, layers: Layers) -> Classifier:
+def from_layers(config: Config, layers: Layers) -> Params:
     """The classifier as the layers of a DBN begin it.
 
     Label units of its top pair become the softmax, as p(y|h) has them, and hidden units of that
@@ -110,7 +110,7 @@ def from_layers(config: Config, layers: Layers) -> Classifier:
         readout = {"w": top["w_labels"].T, "b": top["b_labels"]}
     kept = [{n: p[n] for n in p if n != "b_visible" and "labels" not in n} for p in layers]
     kept[-1] = kept[-1] | {"b_hidden": bias}
-    return Classifier(tuple(kept), readout)
+    return Params(tuple(kept), readout)
 
 
 def random_layers(
@@ -143,7 +143,7 @@ def dropped(config: Config, key: PRNGKey, layer: int, units: Array) -> Array:
 
 
 def logits_of(
-    params: Classifier,
+    params: Params,
     visible: Visible,
     dropout: Callable[[int, Array], Array] = lambda _, units: units,
 ) -> Float[Array, "batch classes"]:
@@ -175,7 +175,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     key_data, key_drop = jax.random.split(key)
     visible = rbm.to_visible(state.params.layers[0], key_data, batch.images, config.binarize)
 
-    def loss_of(params: Classifier) -> tuple[Array, Array]:
+    def loss_of(params: Params) -> tuple[Array, Array]:
         logits = logits_of(params, visible, partial(dropped, config, key_drop))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses), jnp.mean(logits.argmax(axis=-1) != batch.labels, dtype=jnp.float32)

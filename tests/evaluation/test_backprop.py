@@ -31,12 +31,12 @@ def a_stack() -> tuple[dict[str, np.ndarray], ...]:
     return reference.small_rbm(), reference.labelled_rbm(num_visible=4)
 
 
-def a_classifier() -> backprop.Classifier:
+def a_classifier() -> backprop.Params:
     """Its layers and a softmax, none of them special."""
     rng = np.random.default_rng(0)
     started = backprop.from_layers(CONFIG, tuple(map(float32, a_stack())))
     readout = {"w": rng.normal(size=started.readout["w"].shape), "b": rng.normal(size=3)}
-    return backprop.Classifier(started.layers, float32(readout))
+    return backprop.Params(started.layers, float32(readout))
 
 
 def reference_logits(params: Any, visible: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def a_batch(num: int = 20) -> Batch:
 
 
 def logits_with(
-    params: backprop.Classifier, visible: Any, config: backprop.Config, seed: int
+    params: backprop.Params, visible: Any, config: backprop.Config, seed: int
 ) -> jax.Array:
     """Logits of units with dropout."""
     dropout = partial(backprop.dropped, config, jax.random.key(seed))
@@ -131,7 +131,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     """Of a net whose hidden units do not depend on their input, so that it is linear in them."""
     layers = ({"w": np.zeros((5, 400)), "b_hidden": np.full(400, 0.7)},)
     readout = {"w": np.eye(400), "b": np.zeros(400)}
-    params = backprop.Classifier((float32(layers[0]),), float32(readout))
+    params = backprop.Params((float32(layers[0]),), float32(readout))
     config = backprop.Config(num_classes=400, num_updates=1, dropout=0.25)
     logits = np.asarray(logits_with(params, jnp.ones((500, 5)), config, 3))
     unit, num = special.expit(0.7), logits.size
@@ -141,7 +141,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
 
 
 def test_input_is_dropped_at_its_own_rate() -> None:
-    params = backprop.Classifier(
+    params = backprop.Params(
         (float32({"w": 50.0 * np.eye(300), "b_hidden": np.full(300, -25.0)}),),
         float32({"w": np.eye(300), "b": np.zeros(300)}),
     )

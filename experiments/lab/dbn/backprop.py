@@ -98,12 +98,12 @@ def train(args: DBNArgs, num_epochs: int, session: Session, layers: Layers) -> N
 
 
 @jax.jit
-def _classes(params: backprop.Classifier, pixels: Array) -> Array:
+def _classes(params: backprop.Params, pixels: Array) -> Array:
     visible = rbm.standardise(params.layers[0], pixels)
     return backprop.logits_of(params, visible).argmax(axis=-1)
 
 
-def test_error(params: backprop.Classifier, session: Session, binary: Binarize) -> float:
+def test_error(params: backprop.Params, session: Session, binary: Binarize) -> float:
     """Share of the test images whose most probable class is not theirs."""
     test = session.dataset.test
     method: Binarize = "none" if rbm.is_gaussian(params.layers[0]) else binary
