@@ -39,7 +39,8 @@ from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli, seeds
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
-from experiments.running.session import Session, session_for
+from experiments.running.places import require_kept
+from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError, require_positive
@@ -83,12 +84,8 @@ class Args(TuningArgs):
         """Also refuses a DBN that cannot be fine-tuned, or that --overwrite would remove."""
         super().check(dataset, folder)
         if self.dbn:
-            if self.overwrite and folder.resolve() in self.dbn.resolve().parents:
-                raise SettingError(
-                    expected="--dbn outside the run folder that --overwrite empties",
-                    found=f"{self.dbn} in {folder}",
-                    remedy="set --out to another folder",
-                )
+            if self.overwrite:
+                require_kept("--dbn", self.dbn, folder)
             stack = layers.load(self.dbn, dataset)
             num_visible, sizes = math.prod(dataset.image_shape), self.model.hidden_sizes
             dbn_model.require_sizes(stack, num_visible, sizes, self.model.num_classes)
@@ -150,7 +147,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
         num_classes=args.model.num_classes,
     )
     inner = dataclasses.replace(preset, model=model, **shared)
-    alone = session_for("dbn", inner, session.dataset, session.root, part.part)
+    alone = part._replace(experiment=dbn.EXPERIMENT.name).for_run(inner)
 
     def record() -> None:
         if not run_folder.read_config(session.folder):  # makes it a run that can be resumed

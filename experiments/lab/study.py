@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from experiments.running.args import RunArgs
 from experiments.running.artifacts import QUICK
-from experiments.running.session import Session, session_for
+from experiments.running.session import Session
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Link, Section, Table, escape, number
@@ -153,7 +153,7 @@ def as_own_run(
 
     def train_variant(variants: Sequence[Variant[A]], place: Session) -> dict[str, M]:
         (variant,) = variants
-        own = session_for(place.experiment, variant.args, place.dataset, place.root, place.part)
+        own = place.for_run(variant.args)
         return {variant.name: write(variant.args, own, train(variant.args, own))}
 
     return train_variant

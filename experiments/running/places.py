@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jaxgen import data
-from jaxgen.errors import RunFolderError
+from jaxgen.errors import RunFolderError, SettingError
 from jaxgen.runs.summary import read_summary
 
 
@@ -16,6 +16,16 @@ def require_outside_runs(folder: Path) -> None:
             expected="--out outside a run",
             found=f"{folder} in {run}",
             remedy="choose another --out",
+        )
+
+
+def require_kept(flag: str, run: Path, emptied: Path) -> None:
+    """Raises SettingError if a run that a flag gives would be emptied by --overwrite."""
+    if emptied.resolve() in (run.resolve(), *run.resolve().parents):
+        raise SettingError(
+            expected=f"{flag} outside the run folder that --overwrite empties",
+            found=f"{run} in {emptied}",
+            remedy="set --out to another folder",
         )
 
 

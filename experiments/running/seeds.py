@@ -17,7 +17,7 @@ from experiments.running import progress, seeds_page
 from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.experiment import Experiment
-from experiments.running.session import Session, seed_root, session_for
+from experiments.running.session import Session, seed_root
 from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
@@ -80,8 +80,7 @@ def report(experiment: Experiment[Any], args: RunArgs, session: Session, result:
     states = unstack_seeds(result.state, len(session.seeds))
     for seed, folder, state in zip(session.seeds, session.seed_folders, states, strict=True):
         alone = dataclasses.replace(args, seed=seed, seeds=(), out=folder)
-        root = seed_root(session.root, seed)
-        own = session_for(session.experiment, alone, session.dataset, root, session.part)
+        own = session._replace(root=seed_root(session.root, seed)).for_run(alone)
         if _already_reported(alone, own, state):
             note = "finished, left as it is; remove its summary.json to have it drawn again"
             show(f"seed {seed}, in {folder}: {note}")

@@ -61,26 +61,31 @@ class Session(NamedTuple):
         """The session of a part of this part."""
         return self._replace(part=str(Path(self.part, name)))
 
+    def for_run(self, args: RunArgs) -> "Session":
+        """The session of a run with these settings, on the same images and in the same folder.
+
+        Its record is the `config.json` and the `manifest.json` of that folder.
+        """
+        auto, own = args.dataset == "auto", self.dataset
+        name = own.name if auto else place_of(args.dataset).text  # a path means the same anywhere
+        config = to_json(args) | {"dataset": name, "experiment": self.experiment}
+        seeds = args.seeds or (args.seed,)
+        record = partial(run_manifest.record, self.folder, config, own.digest, seeds)
+        return self._replace(seeds=seeds, record=record)
+
 
 def seed_root(root: Path, seed: int) -> Path:
     """The run folder of one of several seeds."""
     return root / f"seed{seed}"
 
 
-def session_for(
-    experiment: str, args: RunArgs, dataset: Dataset, root: Path, part: str = ""
-) -> Session:
-    """A session whose record is the `config.json` and the `manifest.json` of the part's folder.
+def session_for(experiment: str, args: RunArgs, dataset: Dataset, root: Path) -> Session:
+    """The session of a run on a data set, in the folder `root`.
 
     Of a large data set 10,000 test images are measured, or as many as fit into a quarter of
     `jaxgen.evaluation.subset.MAX_BYTES`, because a monitor holds them several times over. They are
     drawn, as there, so the first ones, which figures show, are of all classes.
     """
-    auto = args.dataset == "auto"
-    name = dataset.name if auto else place_of(args.dataset).text  # a path means the same anywhere
-    config = to_json(args) | {"dataset": name, "experiment": experiment}
-    seeds = args.seeds or (args.seed,)
-    record = partial(run_manifest.record, root / part, config, dataset.digest, seeds)
     num = min(NUM_TEST, max(1, most_rows(dataset.image_shape) // 4))
     dataset = dataset._replace(test=some(dataset, "test", num))
-    return Session(experiment, dataset, root, seeds, record, part)
+    return Session(experiment, dataset, root, (), lambda: None).for_run(args)

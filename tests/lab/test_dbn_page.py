@@ -268,15 +268,16 @@ def test_dbn_that_cannot_be_fine_tuned(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("given", ["dbn", "."])
 def test_overwrite_does_not_remove_the_dbn_that_is_to_be_fine_tuned(
-    run: Run, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: str, run: Run, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(stack, folder)
     shutil.copytree(stack, folder / "dbn")
     before = contents(folder)
     capsys.readouterr()
-    assert run(wake_sleep, folder, "--dbn", str(folder / "dbn"), "--overwrite") == 2
+    assert run(wake_sleep, folder, "--dbn", str(folder / given), "--overwrite") == 2
     assert "--out to another folder" in only_line(capsys.readouterr().err)
     assert contents(folder) == before
 

@@ -22,6 +22,7 @@ from jaxgen.errors import SettingError
 from jaxgen.files import write_json
 from jaxgen.models import dbn as dbn_model
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.folder import read_config
 
 
 @pytest.mark.parametrize(
@@ -193,6 +194,20 @@ def test_a_session_has_the_test_images_that_are_measured(tmp_path: Path) -> None
     wide = Split(np.broadcast_to(np.uint8(0), (6000, 64, 64, 3)), split.labels[:6000])
     session = session_for("rbm", rbm.Args(), Dataset("wide", wide, wide, "0"), tmp_path)
     assert len(session.dataset.test.images) == 2**28 // (4 * 64 * 64 * 3)
+
+
+@pytest.mark.parametrize("name", ["own", "digits"])
+def test_a_run_within_a_run_has_its_test_images_in_the_same_order(
+    name: str, tmp_path: Path
+) -> None:
+    """Those of a seed of several, of a study's variant and of a DBN that is trained first."""
+    split = Split(np.zeros((50, 1, 2, 1), np.uint8), np.arange(50, dtype=np.int32))
+    session = session_for("rbm", rbm.Args(), Dataset(name, split, split, "0"), tmp_path)
+    inner = session.within("dbn").for_run(rbm.Args(seeds=(3, 4)))
+    np.testing.assert_array_equal(inner.dataset.test.labels, session.dataset.test.labels)
+    assert (inner.folder, inner.seeds, session.seeds) == (tmp_path / "dbn", (3, 4), (0,))
+    inner.record()
+    assert read_config(inner.folder)["seeds"] == [3, 4]
 
 
 def test_batches_follow_the_users_own_set(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from experiments.lab.drawing import Drawing
 from experiments.running.args import RunArgs, conditioned
+from experiments.running.places import require_kept
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
@@ -71,12 +72,8 @@ class GANArgs(RunArgs):
         if not self.vae:
             return
         _check_vae(self.vae, dataset, self.dataset)
-        if self.overwrite and folder.resolve() in (self.vae.resolve(), *self.vae.resolve().parents):
-            raise SettingError(
-                expected="--vae outside the run folder that --overwrite empties",
-                found=f"{self.vae} in {folder}",
-                remedy="set --out to another folder",
-            )
+        if self.overwrite:
+            require_kept("--vae", self.vae, folder)
 
 
 def _check_vae(folder: Path, dataset: Dataset, typed: str) -> None:
