@@ -1,6 +1,6 @@
 """The files of every run: samples, parameters, a page and, last, a summary."""
 
-import json
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from experiments.running.args import RunArgs
 from experiments.running.console import turn_to
 from experiments.running.experiment import find
 from experiments.running.session import Session
+from jaxgen.errors import JaxgenError
 from jaxgen.export import safetensors
 from jaxgen.files import appearing_whole, write_json
 from jaxgen.jitted import jitted
@@ -20,6 +21,7 @@ from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
@@ -104,10 +106,9 @@ def write_samples(args: RunArgs, session: Session, learner: Learner, result: Res
 
 def measures_fact(folder: Path, digest: str) -> str | Link:
     """A link to the page of `experiments.compare`, if it is of these parameters, or its command."""
-    try:
-        measured = json.loads((folder / MEASURES).read_bytes())["of"]["parameters"]
-    except (OSError, ValueError, KeyError, TypeError):
-        measured = None
+    measured = None
+    with contextlib.suppress(JaxgenError, KeyError, TypeError):  # a folder of a stranger's
+        measured = read_json(folder / MEASURES)["of"]["parameters"]
     if measured == digest and (folder / MEASURES_PAGE).exists():
         return Link("likelihood, samples and features in numbers", MEASURES_PAGE)
     command = f"python -m experiments.compare {shlex.quote(str(folder))}"

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,17 +50,19 @@ class Stopped(Exception):  # noqa: N818 (a request, not an error)
         self.signum = signum
 
 
+def _handlers_of(*signals: signal.Signals) -> dict[int, Any]:
+    """What handles each of the signals now."""
+    return {number: signal.getsignal(number) for number in signals}
+
+
 @contextlib.contextmanager
-def _handled(
-    handler: Callable[[int, Any], None], *more: signal.Signals
-) -> Iterator[dict[int, Any]]:
-    """Handles the signals so inside the `with` block; yields the handlers of before."""
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (*SIGNALS, *more)}
+def _handled(handler: Callable[[int, Any], None], before: Mapping[int, Any]) -> Iterator[None]:
+    """Handles signals so inside the `with` block; `before` are their handlers until then."""
     for number in before:
         signal.signal(number, handler)
     _handlers.append(handler)
     try:
-        yield before
+        yield
     finally:
         _handlers.pop()
         for number, previous in before.items():
@@ -98,7 +100,7 @@ def leaving_at_once(advice: str) -> Iterator[None]:
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     if PARENT in os.environ:
         threading.Thread(target=_leave_with_parent, daemon=True).start()
-    with _handled(leave, *(() if ignored else (signal.SIGHUP,))):
+    with _handled(leave, _handlers_of(*SIGNALS, *(() if ignored else (signal.SIGHUP,)))):
         yield
 
 
@@ -115,7 +117,7 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
 
     One right behind the first is the same request: `timeout` signals a process and its group.
     """
-    received: list[int] = []
+    before, received = _handlers_of(*SIGNALS), list[int]()
     asked: list[float] = []
 
     def note(signum: int, _: Any) -> None:
@@ -129,7 +131,7 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
             signal.signal(signum, before[signum])
             signal.raise_signal(signum)
 
-    with _handled(note) as before:
+    with _handled(note, before):
         yield lambda: received[0] if received else None
 
 

@@ -235,7 +235,7 @@ def find(root: Path, digest: str, name: str, class_names: Sequence[str] | None) 
     """
     others = None
     for path in sorted(folder_of(root).glob(f"*/{FOUND}")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             found = json.loads(read_file(path, MAX_FOUND))
             same_classes = class_names is None or found["class_names"] == [*class_names]
             if found["digest"] == digest and same_classes:

@@ -49,7 +49,14 @@ from jaxgen.learner import Labels, PRNGKey, named_key
 from jaxgen.losses import LOG_TWO_PI, softplus
 from jaxgen.models import label_units
 from jaxgen.models.rbm import Params, Visible, draw_visible, is_gaussian
-from jaxgen.models.tempering import Below, gibbs_step, linear_of, logits_of, mean_of
+from jaxgen.models.tempering import (
+    Below,
+    base_logits_of,
+    gibbs_step,
+    linear_of,
+    logits_of,
+    mean_of,
+)
 
 NUM_TEMPERATURES = 14_500
 """Steps of the published schedule."""
@@ -182,9 +189,11 @@ def ais(
         num_temperatures: see `inverse_temperatures`.
 
     Errors:
-        SettingError: chains or temperatures that are no whole number from 1 to `MAX_DRAWS`.
+        SettingError: chains or temperatures that are no whole number from 1 to `MAX_DRAWS`, or base
+            logits that are not one for each visible unit.
     """
     require_whole("num_chains", num_chains, 1, MAX_DRAWS)
+    base_logits = base_logits_of(params, base_logits)
     mean = jnp.broadcast_to(mean_of(params, base_logits), (num_chains, len(base_logits)))
     start = draw_visible(params, named_key(key, "start"), mean)
     betas = inverse_temperatures(num_temperatures)
@@ -221,7 +230,11 @@ def reverse_ais(
         visible: start of each chain [chains, V].
         labels: of each chain [chains], drawn with `visible`; of an RBM with label units.
         num_temperatures: see `inverse_temperatures`; walked through from 1 to 0.
+
+    Errors:
+        SettingError: as `ais`.
     """
+    base_logits = base_logits_of(params, base_logits)
     betas = inverse_temperatures(num_temperatures)[::-1]
     key = named_key(key, "reverse anneal")
     total = _anneal(params, base_logits, key, visible, labels, betas)

@@ -364,7 +364,7 @@ def load(
 
     Args:
         dataset: its train split is learned; its test split gives the accuracy. Of a large one the
-            part that `measured` takes.
+            part that `subset` gives.
         data_dir: the folder of the data, as for `data.load`.
         config: of the net; None is that of `config_for`.
     """

@@ -83,11 +83,14 @@ def class_means(
     return members @ codes / jnp.sum(members, axis=1, keepdims=True)
 
 
-def analogy(
-    means: Float[Array, "classes latent"], first: int, minus: int, plus: int
-) -> Float[Array, " latent"]:
-    """Arithmetic on mean codes: means[first] - means[minus] + means[plus]."""
-    return means[first] - means[minus] + means[plus]
+def analogies(
+    means: Float[Array, "classes latent"], plus: int, minus: int
+) -> Float[Array, "classes latent"]:
+    """The mean code of each class, with the difference of two of them added.
+
+    z_k + z_plus - z_minus for every class k: what makes `minus` into `plus`, tried on k.
+    """
+    return means[plus] - means[minus] + means
 
 
 class LatentUse(NamedTuple):

@@ -56,6 +56,7 @@ LEAST_IMAGES = {
     "density": 12,
     "coverage": 12,
     "class_kl": 4,
+    "fid": 4,
 }
 """Samples, and real images, that a measure needs: half of them must have so many neighbours."""
 FID_RESAMPLES = 5
@@ -167,13 +168,13 @@ def applicable(
 
 def describe_left_out(classifier: Classifier, dataset: Dataset, num_samples: int) -> list[str]:
     """Sentences on the measures that do not hold on a data set, and why."""
-    found, told = applicable(classifier, dataset, num_samples), []
+    found, left_out = applicable(classifier, dataset, num_samples, fid=True), []
     num = min(num_samples, most_rows(dataset.image_shape), len(classifier.test.features))
     if few := [TITLES[x] for x, least in LEAST_IMAGES.items() if x not in found and num < least]:
-        told.append(f"With {num} images to compare there is no {', no '.join(few)}.")
+        left_out.append(f"With {num} images to compare there is no {', no '.join(few)}.")
     if classifier.num_classes and num >= LEAST_IMAGES["class_kl"] and "class_kl" not in found:
-        told.append(f"Training images lack a class, so there is no {TITLES['class_kl']}.")
-    return told
+        left_out.append(f"Training images lack a class, so there is no {TITLES['class_kl']}.")
+    return left_out
 
 
 def _measure_features(
@@ -298,7 +299,7 @@ def evaluate_samples(
     if labels is not None and "class_accuracy" in names:
         correct = np.argmax(probs, axis=1) == labels[: len(inputs)]
         estimates["class_accuracy"] = bootstrap(_mean, [correct], rng)
-    if inception is not None:
+    if inception is not None and "fid" in names:
         estimates["fid"] = _fid(inputs, inception)
     return SampleMeasures(estimates, _class_frequencies(classifier, probs))
 
@@ -314,12 +315,13 @@ def evaluate_test_images(
     features, probs = test.features[:NUM_FEATURES], test.probs[:NUM_FEATURES]
     part = subset(dataset)
     train, _ = classifier(part.train.images[: len(features)])
-    names = applicable(classifier, dataset, min(len(features), len(train)))
+    num = min(len(features), len(train))
+    names = applicable(classifier, dataset, num, fid=inception is not None)
     estimates = {
         **_measure_features(features, train, names, rng),
         **_measure_classes(probs, dataset, names, rng),
     }
-    if inception is not None:
+    if inception is not None and "fid" in names:
         estimates["fid"] = _fid(part.test.images[:NUM_FEATURES], inception)
     return SampleMeasures(estimates, _class_frequencies(classifier, probs))
 

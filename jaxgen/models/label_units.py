@@ -18,8 +18,8 @@ Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neur
 2006, section 5, and section 6.2 for p(y|v).
 
 The weights of the label units are arrays of their own, so an RBM that has none is that of `rbm`,
-name by name and bit by bit, and w keeps the size of the layer below. Every function but `given`
-and those of the labels alone also takes such an RBM, and then does what `rbm` does.
+name by name and bit by bit, and w keeps the size of the layer below. Every function but `given`,
+`gibbs` and those of the labels alone also takes such an RBM, and then does what `rbm` does.
 """
 
 from typing import TypeAlias

@@ -126,7 +126,7 @@ class Pixels(NamedTuple):
 def pixel_statistics(images: UInt8[np.ndarray, "examples *shape"]) -> Pixels:
     """What Gaussian visible units standardise pixels by, from the training images.
 
-    The sums are exact, and a thousand images are in memory as whole numbers at a time.
+    The sums are exact.
 
     Errors:
         SettingError: the images are no uint8 from 0 to 255.
@@ -134,10 +134,10 @@ def pixel_statistics(images: UInt8[np.ndarray, "examples *shape"]) -> Pixels:
     images = check_images(images)
     first = np.zeros(math.prod(images.shape[1:]), np.int64)
     second = np.zeros_like(first)
-    for start in range(0, len(images), 1000):
-        block = np.asarray(images[start : start + 1000]).reshape(-1, len(first)).astype(np.int64)
-        first += block.sum(axis=0)
-        second += np.square(block).sum(axis=0)
+    for block in blocks(images):
+        pixels = block.reshape(len(block), -1)
+        first += pixels.sum(axis=0, dtype=np.int64)
+        second += np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.int64)  # 255^2 fits
     mean, square = first / len(images), second / len(images)
     std = np.sqrt(np.maximum(square - np.square(mean), 0.0))
     floor = np.maximum(std / 255.0, LEAST_STD)

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import require_whole
+from jaxgen.errors import SettingError, require_whole
 from jaxgen.learner import Images, Labels, PRNGKey, named_key
 from jaxgen.losses import sigmoid, softplus
 from jaxgen.models import label_units
@@ -58,6 +58,24 @@ class Below(NamedTuple):
     visible: Visible
     labels: Labels | None
     """Of an RBM with label units."""
+
+
+def base_logits_of(params: Params, base_logits: Array | None) -> Array:
+    """The given base logits c, or zeros.
+
+    Errors:
+        SettingError: there is not one for each visible unit.
+    """
+    if base_logits is None:
+        return jnp.zeros_like(params["b_visible"])
+    base_logits = jnp.asarray(base_logits)
+    if base_logits.shape != jnp.shape(params["b_visible"]):
+        raise SettingError(
+            expected=f"base_logits {[*jnp.shape(params['b_visible'])]}, one for each visible unit",
+            found=str([*base_logits.shape]),
+            remedy="take those of the same images, by rbm.base_rate_logits",
+        )
+    return base_logits
 
 
 def mean_of(params: Params, logits: Visible) -> Visible:
@@ -133,15 +151,15 @@ def parallel_tempering(
             whole energy. The target's own biases may make improbable what its weights do not.
 
     Errors:
-        SettingError: temperatures that are no whole number from 2 to `MAX_TEMPERATURES`, or other
-            numbers that are not whole.
+        SettingError: temperatures that are no whole number from 2 to `MAX_TEMPERATURES`, other
+            numbers that are not whole, or base logits that are not one for each visible unit.
     """
     require_whole("num", num, 1)
     require_whole("num_steps", num_steps, 0)
     require_whole("num_temperatures", num_temperatures, 2, MAX_TEMPERATURES)
     params = jax.tree.map(jnp.asarray, params)
     betas = jnp.linspace(0.0, 1.0, num_temperatures)
-    base = jnp.zeros_like(params["b_visible"]) if base_logits is None else base_logits
+    base = base_logits_of(params, base_logits)
     classes, places = label_units.num_classes(params), jnp.arange(num_temperatures)
     shape = (num_temperatures, num)
     mean = jnp.broadcast_to(mean_of(params, base), (*shape, len(base)))

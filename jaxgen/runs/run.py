@@ -37,7 +37,7 @@ from jaxgen.evaluation.model import (
     compute_in_blocks,
     compute_in_parts,
 )
-from jaxgen.evaluation.probes import NUM_LABELS
+from jaxgen.evaluation.probes import LEAST_LABELS, NUM_LABELS
 from jaxgen.evaluation.suite import Evaluation
 from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import to_modules
@@ -380,7 +380,8 @@ class Run:
     ) -> Images:
         """Draws `num` images of the model's own size, in [0, 1].
 
-        The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``.
+        The images in samples.npz are those of ``named_key(jax.random.key(run.seed), "sample")``,
+        but for an RBM's with ``--sampler pt``: here its samples are the ends of plain Gibbs chains.
 
         Args:
             key: of all draws.
@@ -614,20 +615,26 @@ class Run:
         budget: LikelihoodBudget = DEFAULT_BUDGET,
         likelihoods: list[Likelihood] | None = None,
         inception: Inception | None = None,
+        data_dir: Path | None = None,
     ) -> Evaluation:
         """The measures of the comparison; of the same budget, the same numbers.
 
         Args:
             dataset: the one that the run was trained on, loaded where not given.
-            classifier: of that data set; trained or read beside it where not given.
+            classifier: of that data set; where not given, the one in `data_dir`, which is trained
+                and kept there first where there is none.
             num_samples: how many are drawn and measured.
             num_labels: numbers of labels that probes are given; more than there are mean all.
             budget: how much is computed for likelihoods.
             likelihoods: those that are known already, in the place of computed ones.
-            inception: for the FID, see `jaxgen.evaluation.inception.load`; else there is none.
+            inception: for the FID, see `jaxgen.evaluation.inception.load`; else there is none, and
+                none of fewer than 4 samples.
+            data_dir: where prepared data sets and their classifiers lie; TFDS's own default where
+                not given.
 
         Errors:
-            SettingError: the run has several seeds, or the data set is another one.
+            SettingError: the run has several seeds, the data set is another one, or the number of
+                samples or of labels is none that can be measured.
 
         Example:
             >>> run = jaxgen.load("runs/rbm-digits-seed0")
@@ -641,12 +648,14 @@ class Run:
                 found=str(num_samples),
                 remedy="set num_samples",
             )
+        for each in num_labels:
+            require_whole("num_labels", each, LEAST_LABELS)
         key = named_key(jax.random.key(self.seed), "yardstick")  # another name draws others
-        dataset = self.dataset() if dataset is None else dataset
+        dataset = self.dataset(data_dir) if dataset is None else dataset
         return suite.evaluate(
             self.evaluated,
             self._checked(dataset),
-            classifier or classifiers.load(dataset),
+            classifier or classifiers.load(dataset, data_dir),
             key,
             num_samples=num_samples,
             num_labels=num_labels,

@@ -34,6 +34,8 @@ from jaxgen.training.storage import check_space, reason
 
 __all__ = ["Checkpoint", "digest", "leaf_digests", "restore", "save"]
 
+logger = logging.getLogger("jaxgen")
+
 _FORMAT = 1
 _LOG = "log.jsonl"
 _MAX_MANIFEST = 1 << 24
@@ -139,7 +141,7 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
             arrays = _read_arrays(entry.path, manifest, wanted)
             log = (entry.path / _LOG).read_bytes() if "log" in manifest else None
         except _DamagedError as error:
-            logging.warning("checkpoint skipped: %s", error)
+            logger.warning("checkpoint skipped: %s", error)
         except PermissionError as error:
             found, remedy = reason(error), "make it readable, and type the command again"
             raise CheckpointError(

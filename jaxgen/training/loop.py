@@ -298,7 +298,7 @@ def fit(
     seeds: Sequence[int],
     *,
     state: State = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     settings: checkpoint.Settings = MappingProxyType({}),
     devices: Sequence[jax.Device] = (),
     stream: bool = False,
@@ -350,6 +350,7 @@ def fit(
     """
     examples = training_set(learner, data)
     check_seeds(seeds)
+    own = Path(folder) if folder is not None and jax.process_index() == 0 else None
     length = steps_in_epoch(len(examples.images), schedule.batch_size, learner.num_batches)
     num_steps = schedule.num_epochs * length
     # Traced once, where its metrics are asked for; the epoch takes what was traced.
@@ -358,8 +359,7 @@ def fit(
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})
     arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices, stream)
-    folder = folder if jax.process_index() == 0 else None
-    arrays, first_step, kept_log = _resumed(arrays, folder, settings, num_steps)
+    arrays, first_step, kept_log = _resumed(arrays, own, settings, num_steps)
     on_start(Start(first_step, length, kept_log))
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
@@ -385,9 +385,9 @@ def fit(
             hook(Progress(shown, *steps, metrics, train_s, saved_step, chunk.running))
             stopped = arrays.placed.any_process(should_stop())
             due = time.monotonic() - saved_at > schedule.checkpoint_seconds
-            if folder and (due or stopped or step == num_steps):
+            if own and (due or stopped or step == num_steps):
                 kept_log = log() if log else None
-                checkpoint.save(folder, step, jax.device_get(local(carry)), settings, log=kept_log)
+                checkpoint.save(own, step, jax.device_get(local(carry)), settings, log=kept_log)
                 saved_at, saved_step = time.monotonic(), step
             if stopped:
                 break

@@ -17,7 +17,7 @@ from jaxgen.errors import SettingError
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, ais, inverse_temperatures, reverse_ais
 from jaxgen.evaluation.likelihood import rbm_log_z
 from jaxgen.learner import unlabelled
-from jaxgen.models import rbm
+from jaxgen.models import rbm, tempering
 
 # ---- schedule and start
 
@@ -42,6 +42,17 @@ def test_chains_and_temperatures_are_whole_numbers(number: Any) -> None:
         with pytest.raises(SettingError, match=f"from 1 to 1,000,000 for {name}") as error:
             ais(params, jax.random.key(0), jnp.zeros(3), **{name: number})
         one_line(error)
+
+
+def test_base_logits_are_one_for_each_visible_unit() -> None:
+    params = {"w": jnp.zeros((3, 2)), "b_visible": jnp.zeros(3), "b_hidden": jnp.zeros(2)}
+    with pytest.raises(SettingError, match=r"base_logits \[3\].*found \[4\]") as error:
+        ais(params, jax.random.key(0), jnp.zeros(4))
+    one_line(error)
+    with pytest.raises(SettingError, match=r"base_logits \[3\].*found \[1\]"):
+        reverse_ais(params, jax.random.key(0), jnp.zeros(1), jnp.zeros((2, 3)))
+    with pytest.raises(SettingError, match=r"base_logits \[3\].*found \[\]"):
+        tempering.parallel_tempering(params, jax.random.key(0), 1, 1, base_logits=jnp.zeros(()))
 
 
 # ---- the truth

@@ -70,7 +70,7 @@ def test_class_means_and_arithmetic() -> None:
     for label in range(4):
         np.testing.assert_allclose(means[label], codes[labels == label].mean(axis=0), atol=1e-5)
     assert np.isnan(means[4]).all()
-    found = latent.analogy(jnp.asarray(means), 2, 0, 3)
+    found = latent.analogies(jnp.asarray(means), plus=3, minus=0)[2]
     np.testing.assert_allclose(found, means[2] - means[0] + means[3], atol=1e-6)
 
 

@@ -416,6 +416,7 @@ def test_a_damaged_checkpoint_is_named_in_one_line(
     assert found is not None
     assert (found.step, same(found.tree, old)) == (1, True)
     (record,) = caplog.records
+    assert record.name == "jaxgen"  # by which a program quiets the library
     assert str(victim) in record.getMessage()
     assert "expected sha256" in record.getMessage()
     assert "\n" not in record.getMessage()

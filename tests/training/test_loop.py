@@ -306,6 +306,12 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert same(ends[0].state, jax.device_get(whole.state))
 
 
+def test_the_folder_may_be_text(tmp_path: Path) -> None:
+    run = functools.partial(fit, spy(3), grey(6), Schedule(1, 3), (0,))
+    run(folder=str(tmp_path / "text"))
+    assert run(folder=tmp_path / "text").first_step == 2
+
+
 def test_stopped_after_every_chunk(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), grey(6), Schedule(2, 3, log_every=1), (0,))
     first_steps = []

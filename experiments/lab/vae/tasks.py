@@ -360,7 +360,9 @@ def _arithmetic(trained: TrainedVAE) -> "Drawn":
     strips = {"mean": trained.images(means)}
     for a, b in pairs:
         if a < len(there):
-            strips[f"{names[a]} - {names[b]} + mean"] = trained.images(means[a] - means[b] + means)
+            strips[f"{names[a]} - {names[b]} + mean"] = trained.images(
+                latent.analogies(means, a, b)
+            )
     return figures.rows_of(strips, heads=names)
 
 
