@@ -158,6 +158,8 @@ def test_a_tiny_set_of_colours_without_labels_has_the_measures_that_hold(
     of_classes = {"class_kl", "inception_score", "class_accuracy", "fid"}
     assert {*found.samples.estimates} == {*suite.TITLES} - missing - of_classes
     assert found.samples.class_frequencies == found.probes == []
+    with_fid = suite.applicable(random, dataset, 100, fid=True)
+    assert ("fid" in with_fid) == ("frechet_distance" in with_fid)  # half of them need a covariance
     assert all(np.isfinite(each.value) for each in found.samples.estimates.values())
     real = suite.evaluate_test_images(random, dataset)
     assert {*real.estimates} == {*found.samples.estimates} - {"memorisation", "parzen"}

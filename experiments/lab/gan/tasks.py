@@ -401,7 +401,7 @@ def arithmetic(trained: TrainedGAN) -> tuple[Section, list[Headline]]:
     means = jnp.where(jnp.isnan(means), 0.0, means)
     strips = {"mean": trained.images(_lengthened(means))}
     for a, b in differences(len(names)):
-        sums = _lengthened(latent.analogies(means, a, b))
+        sums = _lengthened(latent.analogies(means, plus=a, minus=b))
         strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
     caption = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
     bars = figures.bars(counts[: len(names)], label="generated images", x="class", names=names)

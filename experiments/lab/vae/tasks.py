@@ -360,9 +360,8 @@ def _arithmetic(trained: TrainedVAE) -> "Drawn":
     strips = {"mean": trained.images(means)}
     for a, b in pairs:
         if a < len(there):
-            strips[f"{names[a]} - {names[b]} + mean"] = trained.images(
-                latent.analogies(means, a, b)
-            )
+            sums = latent.analogies(means, plus=a, minus=b)
+            strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
     return figures.rows_of(strips, heads=names)
 
 
