@@ -37,7 +37,7 @@ import numpy as np
 
 from experiments.benchmarking import flops
 from experiments.lab import samples as lab_samples
-from experiments.lab.dbn import tasks
+from experiments.lab.dbn import layers, tasks
 from experiments.lab.drawing import (
     NUM_SHOWN,
     Drawing,
@@ -50,13 +50,13 @@ from experiments.lab.rbm.training import RBMArgs, make_evaluator
 from experiments.running import artifacts, cli
 from experiments.running.args import RunArgs
 from experiments.running.console import show
-from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
-from experiments.running.train import train_in_session
+from experiments.running.train import summed, train_in_session
 from jaxgen.errors import require, require_counts
 from jaxgen.evaluation.monitors import dbm_monitors
 from jaxgen.learner import PRNGKey, task_key
-from jaxgen.models import dbm, dbn, rbm
+from jaxgen.models import dbm, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import binarize
 from jaxgen.report import figures
@@ -150,31 +150,16 @@ SHOWN = {
 
 
 def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
-    """Trains the RBM above `lower` in a folder of its own, or finds it trained.
-
-    Its number of epochs is one of its settings, because what follows stands on its last state.
-    """
+    """Trains the RBM above `lower` in a folder of its own, or finds it trained."""
     sizes = (prod(session.image_shape), *args.model.hidden_sizes)
     logger.info("layer %d: an RBM of %d-%d", len(lower) + 1, *sizes[len(lower) :][:2])
-    learner_above = partial(dbm.pretraining, args.model, session.image_shape)
-    settings = dataclasses.asdict(args.model) | {
-        "epochs": args.pretraining_epochs,
-        "lower": checkpoint.digest(lower),
-    }
-    mean = None if lower else base_rates(args, session)
-    if mean is not None:
-        settings["base_rates"] = True
-
-    def init(key: PRNGKey, below: Layers) -> dbn.State:
-        state: dbn.State = learner_above(below).init(key)
-        return state if mean is None else state._replace(top=rbm.at_base_rates(state.top, mean))
-
-    return train_in_session(
+    return layers.train_above(
         dataclasses.replace(args, epochs=args.pretraining_epochs),
-        learner_above(),
-        session.within(f"layer{len(lower) + 1}"),
-        settings,
-        state=start_from(init, session.seeds, lower),
+        session,
+        partial(dbm.pretraining, args.model, session.image_shape),
+        lower,
+        dataclasses.asdict(args.model),
+        None if lower else base_rates(args, session),
         shown={"free_energy_contrast": "contrast", "pixel_change": "pixel change"},
     )
 
@@ -197,15 +182,15 @@ def with_decay(args: Args, session: Session) -> dbm.Config:
 def train(args: Args, session: Session) -> Result:
     """Pretrains the two RBMs, if asked to, and trains the machine; steps and times are of all."""
     before: list[Result] = []
-    layers: Layers = ()
+    stack: Layers = ()
     if args.pretraining_epochs:
         for _ in args.model.hidden_sizes:
-            before.append(pretrain(args, session, layers))
-            layers = before[-1].state.params
+            before.append(pretrain(args, session, stack))
+            stack = before[-1].state.params
     config = with_decay(args, session)
     learner_from = partial(dbm.learner, config, session.image_shape)
-    settings = dataclasses.asdict(config) | {"layers": checkpoint.digest(layers)}
-    mean = None if layers else base_rates(args, session)
+    settings = dataclasses.asdict(config) | {"layers": checkpoint.digest(stack)}
+    mean = None if stack else base_rates(args, session)
     if mean is not None:
         settings["base_rates"] = True
 
@@ -222,12 +207,10 @@ def train(args: Args, session: Session) -> Result:
         session,
         settings,
         lambda state: evaluate(state.params),
-        start_from(init, session.seeds, layers),
+        start_from(init, session.seeds, stack),
         shown=SHOWN,
     )
-    parts = (*before, result)
-    added = ("step", "first_step", "compile_s", "train_s", "trace_s")
-    return result._replace(**{name: sum(getattr(each, name) for each in parts) for name in added})
+    return summed([*before, result])
 
 
 def shape_in_words(config: dbm.Config, session: Session) -> str:
@@ -299,25 +282,12 @@ def report(args: Args, session: Session, result: Result) -> Path:
     return artifacts.write(args, session, result, measures, title, model, sections, numbers)
 
 
-def of_dbm(config: dbm.Config, batch: int, image_shape: ImageShape) -> int:
-    """Multiplications and additions of one update of the machine, as `benchmarking.flops` counts.
-
-    Mean field: v'W1 once, and W2 twice an update, in the bottom-up pass and at its end. Chains:
-    both matrices twice a step. The gradient: both forward and both outer products, of the data and
-    of the chains.
-    """
-    first, second = config.hidden_sizes
-    lower = flops.product(1, prod(image_shape), first)
-    upper = flops.product(1, first, second)
-    field = lower + (2 * config.num_mean_field_steps + 3) * upper
-    chains = (2 * config.num_gibbs_steps + 2) * (lower + upper)
-    return batch * (field + 2 * (lower + upper)) + config.num_chains * chains
-
-
 EXPERIMENT = Experiment(
     *("dbm", PRESETS, QUICK, train, report),
     band=Band("test_reconstruction_error", 0.06),
-    benchmark=Benchmark(flops=of_dbm, presets=("small",), note="dbm-small is the whole machine."),
+    benchmark=Benchmark(
+        flops=flops.of_dbm, presets=("small",), note="dbm-small is the whole machine."
+    ),
     comparison=Comparison(order=2),
     headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),
     examples=EXAMPLES,

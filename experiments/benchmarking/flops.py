@@ -5,7 +5,7 @@ from itertools import pairwise
 from math import prod
 
 from experiments.running.experiment import ImageShape
-from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.models import adversarial, dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 
 
 def product(batch: int, rows: int, columns: int) -> int:
@@ -53,6 +53,21 @@ def of_wake_sleep(config: wake_sleep.Config, batch: int, image_shape: ImageShape
     (num_gibbs_steps,) = config.gibbs_phases or (config.num_gibbs_steps,)
     top = contrastive_divergence(batch, sizes[-2] + config.num_classes, sizes[-1], num_gibbs_steps)
     return 6 * sum(layers(batch, *sizes[:-1])) + top
+
+
+def of_dbm(config: dbm.Config, batch: int, image_shape: ImageShape) -> int:
+    """Multiplications and additions of one update of the machine.
+
+    Mean field: v'W1 once, and W2 twice an update, in the bottom-up pass and at its end. Chains:
+    both matrices twice a step. The gradient: both forward and both outer products, of the data and
+    of the chains.
+    """
+    first, second = config.hidden_sizes
+    lower = product(1, prod(image_shape), first)
+    upper = product(1, first, second)
+    field = lower + (2 * config.num_mean_field_steps + 3) * upper
+    chains = (2 * config.num_gibbs_steps + 2) * (lower + upper)
+    return batch * (field + 2 * (lower + upper)) + config.num_chains * chains
 
 
 def of_vae(config: vae.Config, batch: int, image_shape: ImageShape) -> int:

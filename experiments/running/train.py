@@ -29,6 +29,13 @@ from jaxgen.training import Progress, Result, Schedule, Start, fit
 logger = logging.getLogger("jaxgen")
 
 
+def summed(results: Sequence[Result]) -> Result:
+    """The last of several trainings of one run, with the steps and the times of all."""
+    added = ("step", "first_step", "compile_s", "train_s", "trace_s")
+    sums = {name: sum(getattr(result, name) for result in results) for name in added}
+    return results[-1]._replace(**sums)
+
+
 def train_in_session(
     args: RunArgs,
     learner: Learner,

@@ -15,7 +15,7 @@ import tyro
 from support.helpers import one_line
 from support.runs import only_line, read
 
-from experiments import benchmark, dbm, dcgan
+from experiments import benchmark, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
 from experiments.benchmarking import baselines, flops, machine, make_images
 from experiments.benchmarking import cases as benchmark_cases
@@ -489,7 +489,7 @@ def test_flops_of_a_small_dbm() -> None:
     lower, upper = 5 * 4, 4 * 3
     mean_field = lower + upper + 2 * upper + upper + upper  # pass, turns, last mu1, residual
     of_image, of_chain = mean_field + 2 * (lower + upper), (2 + 2) * (lower + upper)
-    assert dbm.of_dbm(config, 2, (5, 1, 1)) == 2 * (2 * of_image + 7 * of_chain)
+    assert flops.of_dbm(config, 2, (5, 1, 1)) == 2 * (2 * of_image + 7 * of_chain)
 
 
 def test_flops_of_a_small_gan() -> None:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from experiments.lab.dbn import labels, tasks
 from experiments.lab.drawing import Drawing, error_curve
@@ -18,15 +21,15 @@ from experiments.lab.rbm.training import (
     rate,
     samples_so_far,
 )
-from experiments.running.args import conditioned
+from experiments.running.args import RunArgs, conditioned
 from experiments.running.session import Session
-from experiments.running.train import train_in_session
+from experiments.running.train import summed, train_in_session
 from jaxgen import runs
 from jaxgen.data import Dataset
 from jaxgen.data.dataset import renamed
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.evaluation.monitors import net_monitors
-from jaxgen.learner import PRNGKey
+from jaxgen.learner import Learner, PRNGKey
 from jaxgen.models import dbn, rbm
 from jaxgen.models.dbn import Layers
 from jaxgen.report.page import Section, counted
@@ -84,12 +87,51 @@ def name_of(layer: int) -> str:
     return f"layer{layer + 1}"
 
 
-def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
-    """Trains the layer above `lower`, or finds it trained.
+def train_above(
+    args: RunArgs,
+    session: Session,
+    learner_above: Callable[..., Learner],
+    lower: Layers,
+    settings: Mapping[str, Any],
+    mean_pixels: np.ndarray | None = None,
+    **watch: Any,
+) -> Result:
+    """Trains the layer above `lower` in a folder of its own, or finds it trained.
 
     The number of epochs is one of its settings, because the layers above stand on its last state.
     Of several seeds each stands on its own layers, along a leading axis [num_seeds] of `lower`.
+
+    Args:
+        args: the flags of this training.
+        session: the run, or the part of it, that the layer is part of.
+        learner_above: ``lower -> learner`` of a `dbn.State`, in which its steps find `lower`.
+        lower: layers that are trained.
+        settings: of the model; with epochs and `lower` they name the checkpoints.
+        mean_pixels: those at whose log odds the visible biases start; None leaves them at 0.
+        watch: more arguments of `train_in_session`.
     """
+
+    def init(key: PRNGKey, below: Layers) -> dbn.State:
+        state: dbn.State = learner_above(below).init(key)
+        if mean_pixels is None:
+            return state
+        return state._replace(top=rbm.at_base_rates(state.top, mean_pixels))
+
+    named = {**settings, "epochs": args.epochs, "lower": checkpoint.digest(lower)}
+    if mean_pixels is not None:
+        named["base_rates"] = True
+    return train_in_session(
+        args,
+        learner_above(),
+        session.within(name_of(len(lower))),
+        named,
+        state=start_from(init, session.seeds, lower),
+        **watch,
+    )
+
+
+def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
+    """Trains the layer of a DBN above `lower`, or finds it trained; see `train_above`."""
     config = args.model
     logger.info("layer %d of %s", len(lower) + 1, described(config, session))
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
@@ -97,7 +139,6 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     learner_above = partial(dbn.learner, config, session.image_shape, pixels=pixels)
     named = dataclasses.asdict(config)
     settings = {name: x for name, x in named.items() if x or name not in NEW_TO_DBNS}
-    settings |= {"epochs": args.epochs, "lower": checkpoint.digest(lower)}
 
     def measure(state: dbn.State) -> dict[str, float]:
         net = dbn.tied(state.params)
@@ -107,17 +148,14 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     images = session.dataset.train.images
     mean = rbm.mean_pixels(images, config.binarize) if at_rates else None
 
-    def init(key: PRNGKey, below: Layers) -> dbn.State:
-        state: dbn.State = learner_above(below).init(key)
-        return state if mean is None else state._replace(top=rbm.at_base_rates(state.top, mean))
-
-    return train_in_session(
+    return train_above(
         args,
-        learner_above(),
-        session.within(name_of(len(lower))),
-        settings | ({"base_rates": True} if at_rates else {}),
-        measure,
-        start_from(init, session.seeds, lower),
+        session,
+        learner_above,
+        lower,
+        settings,
+        mean,
+        evaluate=measure,
         pictures=samples_so_far(learner_above()),
         at_intervals=False,
         shown=SHOWN,
@@ -130,9 +168,7 @@ def train_layers(args: DBNArgs, session: Session, lower: Layers = ()) -> Result:
     while len(lower) < len(args.model.hidden_sizes):
         results.append(train_layer(args, session, lower))
         lower = results[-1].state.params
-    added = ("step", "first_step", "compile_s", "train_s", "trace_s")
-    sums = {name: sum(getattr(result, name) for result in results) for name in added}
-    return results[-1]._replace(**sums)
+    return summed(results)
 
 
 def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
