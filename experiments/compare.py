@@ -55,8 +55,9 @@ from jaxgen.evaluation.subset import most_rows
 from jaxgen.files import check_writable, write_json, writing
 from jaxgen.learner import named_key
 from jaxgen.report.page import number
-from jaxgen.runs import Run, samples
+from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
+from jaxgen.runs.files import CONFIG, SAMPLES
 from jaxgen.runs.settings import shown, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
@@ -211,7 +212,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
         _, settings = rebuild_args(run.settings, str(run.folder))
         if wrong := [*changed(run.folder, to_json(settings))]:
             raise CheckpointError(
-                expected=f"{run.folder / run_folder.CONFIG} to say what the run was trained with",
+                expected=f"{run.folder / CONFIG} to say what the run was trained with",
                 found="; ".join(wrong),
                 remedy="put the settings back",
             )
@@ -241,7 +242,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
 
 def first_samples(run: Run) -> np.ndarray:
     """The images that the run drew, drawn again where its folder has none, as in `pretrained/`."""
-    if (run.folder / samples.NAME).exists():
+    if (run.folder / SAMPLES).exists():
         return run.stored_samples()
     key = named_key(jax.random.key(run.seed), "sample")
     return np.asarray(run.sample(key, NUM_SAMPLES))
@@ -310,7 +311,7 @@ def main(args: Args) -> None:
     with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
         settings = {"experiment": "compare", "settings": str(args)}
-        write_json(args.out / run_folder.CONFIG, settings)
+        write_json(args.out / CONFIG, settings)
         show(f"page: {compare(args, *(read or read_all(train(args), args)))}")
 
 

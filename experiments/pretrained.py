@@ -31,10 +31,10 @@ from jaxgen.export import safetensors
 from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run
-from jaxgen.runs.folder import CONFIG, LOCK
-from jaxgen.runs.manifest import MANIFEST
+from jaxgen.runs.files import CONFIG, MANIFEST, PARAMS, SUMMARY
+from jaxgen.runs.folder import LOCK
 from jaxgen.runs.settings import read_json
-from jaxgen.runs.summary import FURTHER, LOGS, NAME, PARAMS, files_of
+from jaxgen.runs.summary import FURTHER, LOGS, files_of
 
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
@@ -145,7 +145,7 @@ def manifest_of(run: Run) -> dict[str, Any]:
 
 def is_collected(folder: Path) -> bool:
     """Whether a folder has nothing but what this command and a comparison put there."""
-    own = {folder / name for name in (CONFIG, MANIFEST, NAME, PARAMS, *MEASURED_HERE, LOCK)}
+    own = {folder / name for name in (CONFIG, MANIFEST, SUMMARY, PARAMS, *MEASURED_HERE, LOCK)}
     logs = [log for each in (*LOGS, *FURTHER) for log in folder.glob(each)]
     own |= {path for log in logs for path in (log, *log.parents)}
     return folder.is_dir() and own >= {*folder.rglob("*")}
@@ -159,8 +159,8 @@ def require_own(target: Path, run: Run) -> None:
             found="something else" if target.is_dir() else "a file",
             remedy="choose another --out",
         )
-    if (target / NAME).is_file():
-        earlier = read_json(target / NAME)
+    if (target / SUMMARY).is_file():
+        earlier = read_json(target / SUMMARY)
         names = ("dataset", "data_digest", "seed")
         if other := [x for x in names if earlier.get(x) != run.summary.get(x)]:
             raise RunFolderError(
@@ -243,14 +243,14 @@ def collect(run: Run, out: Path, as_half: bool = False) -> Path:
         contents[Path(PARAMS)], summary["digest"] = half(run)
         manifest.setdefault(ROUNDED, run.digest)
     with writing(target):
-        for stale in (NAME, *MEASURED_HERE):
+        for stale in (SUMMARY, *MEASURED_HERE):
             (target / stale).unlink(missing_ok=True)
     for path, content in contents.items():
         write_atomically(target / path, content)
     folders = dict.fromkeys(FOLDERS & config.keys())
     write_json(target / CONFIG, config | folders | {"dataset": name})
     write_json(target / MANIFEST, manifest)
-    write_json(target / NAME, summary | {"files": files_of(target)})
+    write_json(target / SUMMARY, summary | {"files": files_of(target)})
     return target
 
 
@@ -279,7 +279,7 @@ def main(args: Args) -> int:
     for run in runs:
         show(f"{collect(run, args.out, args.half)}")
     remove_leftovers(args.out)
-    there = sorted(path.parent for path in args.out.glob(f"*/{NAME}"))
+    there = sorted(path.parent for path in args.out.glob(f"*/{SUMMARY}"))
     models = [jaxgen.load(folder) for folder in there if is_collected(folder)]
     rows = [row(model, manifest_of(model)) for model in models]
     folder = f"{args.out.resolve().name}/{rows[0][0]}"

@@ -55,6 +55,7 @@ from jaxgen.files import make_folder
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import Figure, number
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.training.loop import Result
 
 
@@ -174,7 +175,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     learner = drawing_by_sampler(args, session.dataset)
     samples = artifacts.write_samples(args, session, learner, result)
     looks = lab_samples.measure(samples, session.dataset)
-    log = metrics_log.read_lines(folder / metrics_log.NAME, result.step)
+    log = metrics_log.read_lines(folder / LOG, result.step)
     short = tasks.too_short(trained, *series(log, "test_reconstruction_error"))
     others = beside.beside(args, session, samples, kept_samples(session))
     further, absent = elsewhere(args, study.tasks_of(config))

@@ -45,6 +45,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.report.page import Table, escape, markdown, number
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.files import CONFIG, MANIFEST
 from jaxgen.runs.loader import load
 
 EXAMPLES = {
@@ -89,21 +90,21 @@ class Args:
 @contextlib.contextmanager
 def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
     """A folder for the runs, with a config.json that makes it one `--overwrite` may replace."""
-    if (folder / run_folder.CONFIG).exists() and not overwrite:
+    if (folder / CONFIG).exists() and not overwrite:
         raise RunFolderError(
             expected=f"{folder} to be new or empty",
             found="the runs of an earlier call",
             remedy="add --overwrite to replace them, or --out for another folder",
         )
     with run_folder.opened(folder, "reproduce", resume=False, overwrite=overwrite):
-        write_json(folder / run_folder.CONFIG, {"experiment": "reproduce", **content})
+        write_json(folder / CONFIG, {"experiment": "reproduce", **content})
         yield folder
 
 
 def _clear(folder: Path) -> None:
     """Removes what a first run that never began left, so that the next call needs no flag."""
     shutil.rmtree(folder / "first", ignore_errors=True)
-    for name in ("first.log", run_folder.CONFIG):
+    for name in ("first.log", CONFIG):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -173,7 +174,7 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
         try:
             first = reproduce_runs.once("first", experiment, flags, folder)
         except reproduce_runs.Failed:
-            if not (folder / "first" / run_folder.CONFIG).exists():  # a flag or the data was wrong
+            if not (folder / "first" / CONFIG).exists():  # a flag or the data was wrong
                 _clear(folder)
             raise
         again = reproduce_runs.once("again", experiment, flags, folder)
@@ -220,7 +221,7 @@ def verify(run: Path, args: Args) -> None:
 
         def compare() -> bool:
             """As soon as the new run has written down where it runs: what can be promised."""
-            if not foreseen and (folder / "now" / "manifest.json").exists():
+            if not foreseen and (folder / "now" / MANIFEST).exists():
                 foreseen.extend(_foreseen(stored.record, read_record(folder / "now")))
                 show("\n" + "\n".join(foreseen))
             return False

@@ -32,6 +32,7 @@ from experiments.running.session import Session
 from experiments.running.train import train_in_session
 from jaxgen.data import Dataset
 from jaxgen.models import vae
+from jaxgen.runs.files import PAGE
 from jaxgen.training.loop import Result
 
 
@@ -102,7 +103,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     trained = tasks.write(args, session, result)
     if args.study:
         return study.compare(args, session, trained, train)
-    return session.folder / "report.html"
+    return session.folder / PAGE
 
 
 EXPERIMENT = Experiment(

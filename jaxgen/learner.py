@@ -76,10 +76,10 @@ class Learner(NamedTuple):
 
 
 def named_key(key: PRNGKey, name: str) -> PRNGKey:
-    """Derives the key of the stream called `name`, for example ``named_key(key, "order")``.
+    """Derives the key called `name`, for example ``named_key(key, "order")``.
 
-    Two names never share a stream (up to a 32-bit checksum collision), so adding a stream to a
-    program leaves the others as they were.
+    Two names never have one key (up to a 32-bit checksum collision), so another key in a program
+    leaves the draws of the others as they were.
     """
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 

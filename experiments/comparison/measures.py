@@ -27,6 +27,7 @@ from jaxgen.report.page import Link, Section, Table, number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.files import PAGE
 from jaxgen.runs.settings import fits, read_json
 
 logger = logging.getLogger("jaxgen")
@@ -321,7 +322,7 @@ def write_page(run: Run, found: Measures, classifier: Classifier, dataset: Datas
     return report.write_page(run.folder / MEASURES_PAGE, title, facts=facts, sections=shown)
 
 
-RUN = Section("run", "The run", [], links=[Link("The page of the run", "report.html")])
+RUN = Section("run", "The run", [], links=[Link("The page of the run", PAGE)])
 """The way back."""
 
 

@@ -18,6 +18,7 @@ from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
 from jaxgen.report.page import Figure, Headline, Section, Width, number
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -209,7 +210,7 @@ def error_curve(
     """
     curves = {}
     for name, folder in folders.items():
-        lines = metrics_log.read_lines(folder / metrics_log.NAME, last_step)
+        lines = metrics_log.read_lines(folder / LOG, last_step)
         curves[name] = series(lines, "test_reconstruction_error")
     known = {name: curve for name, curve in curves.items() if curve[0]}
     title = "Test reconstruction error"

@@ -19,6 +19,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.files import PAGE
 from jaxgen.training.loop import Result
 
 logger = logging.getLogger("jaxgen")
@@ -121,7 +122,7 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
     return report.write_page(
         page,
         study.title,
-        facts={**facts, "run": Link("the page of the run", "report.html")},
+        facts={**facts, "run": Link("the page of the run", PAGE)},
         sections=study.sections(rows, table),
         lead=[
             "Each variant changes the run in one thing and is trained from the same seed.",

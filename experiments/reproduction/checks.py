@@ -11,7 +11,7 @@ from experiments.running.args import RunArgs
 from experiments.running.experiment import find
 from experiments.running.stored import rebuild_args
 from jaxgen.errors import ReproduceError, SettingError
-from jaxgen.runs.folder import CONFIG
+from jaxgen.runs.files import CONFIG, SUMMARY
 from jaxgen.runs.loader import load
 from jaxgen.runs.settings import dataset_name, printable, read_json, to_json, unlike
 from jaxgen.runs.summary import damages, seed_folders
@@ -34,7 +34,7 @@ def require_whole(run: Path) -> None:
     """Raises ReproduceError if a file of a run, or of a run inside, is missing or another one."""
     wrong = [
         f"{each} in {path.parent}"
-        for path in sorted(run.rglob("summary.json"))
+        for path in sorted(run.rglob(SUMMARY))
         for each in damages(path.parent, read_json(path))
     ]
     if wrong:
@@ -113,7 +113,7 @@ def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     The checkpoints of one of several seeds are those of their program. They have what was decided
     where a setting is "auto", or as in `LEFT_OPEN`.
     """
-    summary, above = read_json(run / "summary.json"), run.absolute().parent
+    summary, above = read_json(run / SUMMARY), run.absolute().parent
     model = flatten_dict(config["model"], sep=".")
     model.pop(SCHEDULED.get(str(config.get("schedule")), ""), None)
     settings = {name: config[name] for name in SUMMED_UP} | {"dataset": dataset_name(config)}
@@ -156,7 +156,7 @@ def _require_inputs(run: Path, record: Record, args: RunArgs) -> None:
     settings = {} if args.seeds else trained_with(run)
     for name in [name for name in ("dbn", "vae") if record.config.get(name)]:
         source = Path(record.config[name])
-        found = printable(str(read_json(source / "summary.json").get("digest")))
+        found = printable(str(read_json(source / SUMMARY).get("digest")))
         if (wanted := settings.get(f"model.{name}", found)) != found:
             raise ReproduceError(
                 expected=f"{source}, from which {run} started, to have the digest {wanted}",

@@ -20,6 +20,7 @@ from flax.traverse_util import flatten_dict
 
 from experiments.running.experiment import Band, find
 from jaxgen.errors import CheckpointError, RunFolderError
+from jaxgen.runs.files import CONFIG, LOG, MANIFEST, SAMPLES, SUMMARY
 from jaxgen.runs.folder import read_config
 from jaxgen.runs.manifest import PLACE, fingerprint
 from jaxgen.runs.metrics_log import read_lines
@@ -98,8 +99,8 @@ def read_record(folder: Path) -> Record:
     A run that is one of several seeds was made by their common program. Where that batches their
     products, XLA may round in another way than for one seed: it counts as part of the environment.
     """
-    manifest, config = (read_json(folder / name) for name in ("manifest.json", "config.json"))
-    environment = mapping(manifest, "environment", folder / "manifest.json")
+    manifest, config = (read_json(folder / name) for name in (MANIFEST, CONFIG))
+    environment = mapping(manifest, "environment", folder / MANIFEST)
     if not _is_json(manifest):
         raise RunFolderError(
             expected=f"finite numbers in {folder / 'manifest.json'}",
@@ -118,7 +119,7 @@ def read(folder: Path) -> Run:
     Errors:
         RunFolderError: one of its files is missing or damaged.
     """
-    record, whole = read_record(folder), read_json(folder / "summary.json")
+    record, whole = read_record(folder), read_json(folder / SUMMARY)
     try:
         digests, metrics = dict(_file_digests(folder)), dict[str, float]()
     except CheckpointError as error:
@@ -133,7 +134,7 @@ def read(folder: Path) -> Run:
             found=str(error).partition("\n")[0],
             remedy="name the folder of another run",
         ) from error
-    for path in sorted(folder.rglob("summary.json")):
+    for path in sorted(folder.rglob(SUMMARY)):
         summary, where = read_json(path), _where(path, folder)
         of_seeds = mapping(summary, "digests", path) or {"": summary.get("digest")}
         digests |= {f"{where}parameters {seed}".strip(): str(d) for seed, d in of_seeds.items()}
@@ -171,9 +172,9 @@ def _where(path: Path, folder: Path) -> str:
 
 def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
     """Name and sha256 of the samples and of the logs, the latter without their times."""
-    for path in sorted(folder.rglob("samples.npz")):
+    for path in sorted(folder.rglob(SAMPLES)):
         yield f"{_where(path, folder)}samples", digest(read_arrays(path))
-    for path in sorted(folder.rglob("metrics.jsonl")):
+    for path in sorted(folder.rglob(LOG)):
         lines = read_lines(path)
         if len(lines) < len(path.read_bytes().splitlines()):
             raise ValueError(f"a last line in {path} that was cut")

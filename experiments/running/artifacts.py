@@ -21,6 +21,7 @@ from jaxgen.learner import Learner, named_key
 from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.runs.files import PAGE, PARAMS, SAMPLES, SUMMARY
 from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import files_of
 from jaxgen.training import checkpoint
@@ -98,7 +99,7 @@ def write_samples(args: RunArgs, session: Session, learner: Learner, result: Res
     turn_to("samples")
     key = named_key(jax.random.key(args.seed), "sample")
     images = jitted(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
-    with appearing_whole(session.folder / "samples.npz") as file:
+    with appearing_whole(session.folder / SAMPLES) as file:
         np.savez_compressed(file, images=images)
     turn_to("figures")
     return np.asarray(images)
@@ -135,13 +136,13 @@ def write(
     turn_to("page")
     folder, params = session.folder, jax.device_get(result.state.params)
     metadata = {"experiment": session.experiment}
-    safetensors.save_params(folder / "params.safetensors", safetensors.flatten(params), metadata)
+    safetensors.save_params(folder / PARAMS, safetensors.flatten(params), metadata)
     head = facts(session, result)
     if not numbers:
         shown = find(session.experiment).headline(metrics)
         numbers = [Headline(in_words(name), number(value)) for name, value in shown.items()]
     page = report.write_page(
-        folder / "report.html",
+        folder / PAGE,
         title,
         facts=head,
         sections=sections,
@@ -151,5 +152,5 @@ def write(
     )
     found = summary(args, session, result, metrics) | {"files": files_of(folder)}
     found |= {"alike": alike}
-    write_json(folder / "summary.json", found)
+    write_json(folder / SUMMARY, found)
     return page

@@ -15,6 +15,7 @@ from jaxgen.report import page as report
 from jaxgen.report.page import Figure, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG, PAGE, SUMMARY
 from jaxgen.training.loop import Progress
 
 NUM_CURVES = 4
@@ -32,7 +33,7 @@ FOLLOWS: Mapping[Phase, str] = {
 def is_there(session: Session) -> bool:
     """Whether a run in training has a page that is to be kept up to date."""
     root = session.root
-    return (root / "report.html").exists() and not (root / "summary.json").exists()
+    return (root / PAGE).exists() and not (root / SUMMARY).exists()
 
 
 def write(
@@ -54,8 +55,8 @@ def write(
         shown: metrics that are drawn before the others, and what they are called.
         phase: whether the training goes on, was stopped before its last step, or has ended.
     """
-    page = session.root / "report.html"
-    if (session.root / "summary.json").exists():
+    page = session.root / PAGE
+    if (session.root / SUMMARY).exists():
         return None
     epochs = progress.num_steps // progress.steps_per_epoch
     where = f"epoch {progress.step / progress.steps_per_epoch:.1f} of {epochs}"
@@ -73,7 +74,7 @@ def write(
         "command": run_manifest.command(),
     }
     title = f"{session.title}{part}, {phase}: {where}"
-    lines = metrics_log.read_lines(session.folder / metrics_log.NAME, progress.step)
+    lines = metrics_log.read_lines(session.folder / LOG, progress.step)
     with temporary_folder() as folder:  # the page has the curves in it
         sections = [*_pictures(session), _curves(session, lines, progress, shown, folder)]
         return report.write_page(page, title, facts=facts, sections=sections)

@@ -17,11 +17,12 @@ from experiments.running import progress, seeds_page
 from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.experiment import Experiment
-from experiments.running.session import Session, seed_root
+from experiments.running.session import Session
 from jaxgen.learner import State
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
-from jaxgen.runs.summary import damages, read_summary
+from jaxgen.runs.files import LOG, SUMMARY
+from jaxgen.runs.summary import damages, read_summary, seed_folder
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import unstack_seeds
@@ -59,13 +60,13 @@ def split_log(session: Session, last_step: int) -> None:
     """Writes the log of each of several seeds, with its own numbers and the times of all."""
     if len(session.seeds) == 1:
         return
-    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", last_step)
+    lines = metrics_log.read_lines(session.folder / LOG, last_step)
     for index, folder in enumerate(session.seed_folders):
         own = [
             {name: value[index] if isinstance(value, list) else value for name, value in x.items()}
             for x in lines
         ]
-        metrics_log.write_lines(folder / "metrics.jsonl", own)
+        metrics_log.write_lines(folder / LOG, own)
 
 
 # ---- when they are trained
@@ -80,7 +81,7 @@ def report(experiment: Experiment[Any], args: RunArgs, session: Session, result:
     states = unstack_seeds(result.state, len(session.seeds))
     for seed, folder, state in zip(session.seeds, session.seed_folders, states, strict=True):
         alone = dataclasses.replace(args, seed=seed, seeds=(), out=folder)
-        own = session._replace(root=seed_root(session.root, seed)).for_run(alone)
+        own = session._replace(root=seed_folder(session.root, seed)).for_run(alone)
         if _already_reported(alone, own, state):
             note = "finished, left as it is; remove its summary.json to have it drawn again"
             show(f"seed {seed}, in {folder}: {note}")
@@ -105,7 +106,7 @@ def _already_reported(args: RunArgs, session: Session, state: State) -> bool:
     same = not further and before == run_manifest.read_record(folder)
     if same and digest == checkpoint.digest(state.params):
         return True
-    (folder / "summary.json").unlink(missing_ok=True)  # or half a report would count as whole
+    (folder / SUMMARY).unlink(missing_ok=True)  # or half a report would count as whole
     return False
 
 

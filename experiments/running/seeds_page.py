@@ -20,6 +20,7 @@ from jaxgen.report import page as report
 from jaxgen.report.page import Figure, Headline, Link, Section, Table, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG, PAGE, SUMMARY
 from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
 
@@ -38,7 +39,7 @@ def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
     """The content of the root's `summary.json`; times are of this process, for all seeds."""
-    found = [json.loads((f / "summary.json").read_bytes()) for f in session.seed_folders]
+    found = [json.loads((f / SUMMARY).read_bytes()) for f in session.seed_folders]
     return {
         "experiment": session.experiment,
         "dataset": session.dataset.name,
@@ -83,14 +84,14 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         for name, x in experiment.headline(metrics).items()
     ]
     page = report.write_page(
-        session.folder / "report.html",
+        session.folder / PAGE,
         title,
         facts=facts,
         sections=sections,
         lead=artifacts.lead(args, session, result.step),
         headline=headline,
     )
-    write_json(session.folder / "summary.json", found)
+    write_json(session.folder / SUMMARY, found)
     means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
     return page
@@ -126,7 +127,7 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
 def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
     """Each measure that is in a log as well over the epochs, one curve per seed."""
     first, *_ = session.seed_folders
-    logs = sorted(first.glob("metrics.jsonl")) or sorted(first.glob("layer*/metrics.jsonl"))
+    logs = sorted(first.glob(LOG)) or sorted(first.glob("layer*/metrics.jsonl"))
     folder, shown = session.folder / "figures", []
     make_folder(folder)
     for log in (log.relative_to(first) for log in logs):

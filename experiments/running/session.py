@@ -10,6 +10,7 @@ from jaxgen.data import Dataset, place_of
 from jaxgen.evaluation.subset import NUM_TEST, most_rows, some
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
+from jaxgen.runs.summary import seed_folder
 
 MOST_INITIALS = 5
 """Letters of an experiment's name that is an abbreviation, as dcgan is."""
@@ -55,7 +56,7 @@ class Session(NamedTuple):
         """The folder of the part of each seed."""
         if len(self.seeds) == 1:
             return [self.folder]
-        return [seed_root(self.root, seed) / self.part for seed in self.seeds]
+        return [seed_folder(self.root, seed) / self.part for seed in self.seeds]
 
     def within(self, name: str) -> "Session":
         """The session of a part of this part."""
@@ -72,11 +73,6 @@ class Session(NamedTuple):
         seeds = args.seeds or (args.seed,)
         record = partial(run_manifest.record, self.folder, config, own.digest, seeds)
         return self._replace(seeds=seeds, record=record)
-
-
-def seed_root(root: Path, seed: int) -> Path:
-    """The run folder of one of several seeds."""
-    return root / f"seed{seed}"
 
 
 def session_for(experiment: str, args: RunArgs, dataset: Dataset, root: Path) -> Session:

@@ -23,6 +23,7 @@ from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
 from jaxgen.nn.augment import flipped
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.runs.settings import as_before
 from jaxgen.training import Progress, Result, Schedule, Start, fit
 
@@ -85,7 +86,7 @@ def train_in_session(
     named = flatten_dict(identity, sep=".")
     settings = {name: str(value) for name, value in named.items() if not as_before(name, value)}
     first = args.cluster.first
-    log = metrics_log.Log(session.folder / metrics_log.NAME, notes, len(seeds))
+    log = metrics_log.Log(session.folder / LOG, notes, len(seeds))
 
     def on_start(start: Start) -> None:
         if first:

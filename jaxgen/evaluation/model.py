@@ -19,7 +19,7 @@ from jaxgen.data import Dataset
 from jaxgen.errors import require_whole
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MAX_DRAWS, MEET, NUM_TEMPERATURES
 from jaxgen.images import release
-from jaxgen.learner import Images, PRNGKey, RawImages, named_key
+from jaxgen.learner import Images, PRNGKey, RawImages, named_key, task_key
 from jaxgen.random import Binarize, binarize
 
 BLOCK = 500
@@ -136,23 +136,23 @@ class EvaluatedModel(NamedTuple):
     """Raw images -> log p(label | image), each row of which sums to 1 when exponentiated."""
 
 
-def stream(key: PRNGKey | None, name: str) -> PRNGKey:
-    """Derives the key called `name`; without a key it is that of `jaxgen.learner.task_key`."""
-    return named_key(jax.random.key(0) if key is None else key, name)
+def key_of(name: str, key: PRNGKey | None) -> PRNGKey:
+    """The key called `name`, derived from `key`; without one that of `jaxgen.learner.task_key`."""
+    return task_key(name) if key is None else named_key(key, name)
 
 
 def binary_input(
     images: RawImages, binary: Binarize, key: PRNGKey | None = None
 ) -> Float[Array, "examples visible"]:
     """Binarises images once: the same bits for every model and every measure."""
-    found: Array = binarized(stream(key, "test input"), jnp.asarray(images), binary)
+    found: Array = binarized(key_of("test input", key), jnp.asarray(images), binary)
     return found
 
 
 def feature_input(images: RawImages, binary: Binarize) -> Float[Array, "batch visible"]:
     """Images as features are made of them: grey, or with the threshold of the model's input."""
     method: Binarize = "threshold" if binary == "threshold" else "none"
-    return binarize(stream(None, "features"), jnp.asarray(images), method)
+    return binarize(task_key("features"), jnp.asarray(images), method)
 
 
 @partial(jax.jit, static_argnums=1)

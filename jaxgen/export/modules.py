@@ -217,14 +217,14 @@ def _(config: gan.Config, image_shape: ImageShape, shapes: Any) -> dict[str, lis
     for index in range(last + 1):
         image = image_shape if index == last else ()
         drawn += _linear(f"{generator}Dense_{index}.dense", f"main.{2 * index}", outputs=image)
-    told: list[Entry] = []
+    read: list[Entry] = []
     for index in range(len(config.discriminator_sizes) + 1):
         pixels = SAME if index else _channels_first(image_shape, 0)
-        told += _linear(f"{discriminator}Dense_{index}.dense", f"main.{3 * index}", pixels)
+        read += _linear(f"{discriminator}Dense_{index}.dense", f"main.{3 * index}", pixels)
     if config.num_classes:
         drawn.append(Entry(f"{generator}embedding.embedding", "embedding.weight", SAME))
-        told.append(Entry(f"{discriminator}projection.embedding", "projection.weight", SAME))
-    return {"generator": drawn, "discriminator": told}
+        read.append(Entry(f"{discriminator}projection.embedding", "projection.weight", SAME))
+    return {"generator": drawn, "discriminator": read}
 
 
 def to_modules(config: Any, image_shape: ImageShape, params: Any) -> Modules:

@@ -429,17 +429,17 @@ def step(
         labels = classes[:, turn] if config.num_classes else None
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_d, turn))
         state, fakes = _generate(config, nets, state, num, key_fakes, labels)
-        discriminator, told = discriminator_update(
+        discriminator, measured = discriminator_update(
             config, nets, state.discriminator, real, fakes.pixels, key_turn, labels=labels
         )
         state = state._replace(discriminator=discriminator)
-        metrics |= told
+        metrics |= measured
     for turn in range(config.g_steps):
         key_fakes, key_turn = jax.random.split(jax.random.fold_in(key_g, turn))
         if turn > 0 or config.fresh_noise:
             state, fakes = _generate(config, nets, state, num, key_fakes, labels)
-        state, told = generator_update(config, nets, state, fakes, key_turn, labels=labels)
-        metrics |= told
+        state, measured = generator_update(config, nets, state, fakes, key_turn, labels=labels)
+        metrics |= measured
     metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)
     average = state.average
     if average is not None:

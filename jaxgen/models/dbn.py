@@ -247,7 +247,7 @@ class State(NamedTuple):
         return (*self.lower, self.top.params)
 
 
-def _stream(key: PRNGKey, lower: Layers) -> PRNGKey:
+def _layer_key(key: PRNGKey, lower: Layers) -> PRNGKey:
     """A key of its own for each layer; the first layer's numbers are those of the RBM alone."""
     return named_key(key, f"layer {len(lower)}") if lower else key
 
@@ -330,7 +330,7 @@ def init(
     if config.transposed_start:
         require_turnable((num_visible, *config.hidden_sizes))
     num_below = lower[-1]["w"].shape[1] if lower else num_visible
-    layer, key = rbm_config(config, len(lower)), _stream(key, lower)
+    layer, key = rbm_config(config, len(lower)), _layer_key(key, lower)
     top = rbm.init(layer, num_below, key, pixels)
     if len(lower) + 1 == len(config.hidden_sizes):
         top = label_units.add_units(layer, top, config.num_classes, key)
@@ -370,7 +370,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     The layer's data are drawn again at every visit: v from the image, then an up pass.
     """
     layer = rbm_config(config, len(state.lower))
-    key_data, key_gibbs = jax.random.split(_stream(key, state.lower))
+    key_data, key_gibbs = jax.random.split(_layer_key(key, state.lower))
     bottom = state.params[0]
     visible = rbm.to_visible(bottom, key_data, batch.images, config.binarize)
     data = up(state.lower, named_key(key_data, "up"), visible)[-1]

@@ -11,13 +11,13 @@ from typing import Any
 
 from jaxgen.errors import RunFolderError
 from jaxgen.files import owning, remove_leftovers, writing
+from jaxgen.runs.files import CONFIG
 from jaxgen.runs.settings import read_json, shown
 
 logger = logging.getLogger("jaxgen")
 
 LOCK = ".lock"
 """Hidden, as unfinished files are: hidden files make no run."""
-CONFIG = "config.json"
 
 
 @contextlib.contextmanager

@@ -22,12 +22,11 @@ from jaxgen.errors import CheckpointError, JaxgenError, SettingError
 from jaxgen.export import safetensors
 from jaxgen.models import ImageShape
 from jaxgen.runs import settings
-from jaxgen.runs.folder import CONFIG, read_config
+from jaxgen.runs.files import CONFIG, PARAMS, SUMMARY
+from jaxgen.runs.folder import read_config
 from jaxgen.runs.run import Run
 from jaxgen.runs.settings import printable, shown
 from jaxgen.runs.summary import (
-    NAME,
-    PARAMS,
     damages,
     is_seed,
     read_logs,
@@ -94,7 +93,7 @@ def load(folder: Path | str) -> Run:
         if mine is not None and setting == "dataset":
             mine = settings.dataset_name(stored)
         if mine is not None and found.get(setting, mine) != mine:
-            raise _misfit(folder, f"the same {setting} in {CONFIG} and {NAME}", "another")
+            raise _misfit(folder, f"the same {setting} in {CONFIG} and {SUMMARY}", "another")
     config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
     _check_class_names(folder, found, config)
@@ -132,7 +131,7 @@ def _unfinished(folder: Path) -> CheckpointError:
         found = "no run"
     if config := read_config(folder):
         there = (
-            "whose summary.json is damaged" if (folder / NAME).exists() else "that has not ended"
+            "whose summary.json is damaged" if (folder / SUMMARY).exists() else "that has not ended"
         )
         found = f"a run of {printable(str(config['experiment']), 60)} {there}"
         remedy = "type its command again with --resume"
@@ -151,7 +150,7 @@ def _check_text(folder: Path, found: Mapping[str, Any], *names: str) -> None:
     """Raises CheckpointError where one of the names has no text in a summary."""
     for name in names:
         if not isinstance(found.get(name), str):
-            raise _misfit(folder, f"a text for {name} in {NAME}", shown(found.get(name)))
+            raise _misfit(folder, f"a text for {name} in {SUMMARY}", shown(found.get(name)))
 
 
 def _check_settings(folder: Path, stored: Mapping[str, Any]) -> None:
@@ -169,16 +168,16 @@ def _check_class_names(folder: Path, found: Mapping[str, Any], config: Any) -> N
     names = found.get("class_names", [])
     num = getattr(config, "num_classes", 0) or len(names if isinstance(names, list) else ())
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _misfit(folder, f"a list of texts for class_names in {NAME}", shown(names))
+        raise _misfit(folder, f"a list of texts for class_names in {SUMMARY}", shown(names))
     if names and len(names) != num:
-        raise _misfit(folder, f"{num} names of classes in {NAME}", str(len(names)))
+        raise _misfit(folder, f"{num} names of classes in {SUMMARY}", str(len(names)))
 
 
 def _check_metrics(folder: Path, found: Mapping[str, Any]) -> None:
     """Raises CheckpointError unless the final metrics of one seed are finite numbers."""
     metrics = found.get("metrics")
     if not isinstance(metrics, Mapping) or not all(map(_is_number, metrics.values())):
-        raise _misfit(folder, f"finite numbers for metrics in {NAME}", shown(metrics))
+        raise _misfit(folder, f"finite numbers for metrics in {SUMMARY}", shown(metrics))
 
 
 def _check_files(folder: Path, found: Mapping[str, Any]) -> None:
@@ -236,7 +235,7 @@ def _image_shape(folder: Path, found: Mapping[str, Any]) -> ImageShape:
         or len(shape) != 3
         or not all(type(size) is int and 1 <= size <= MAX_SIDE for size in shape)
     ):
-        raise _misfit(folder, f"an image's height, width and channels in {NAME}", shown(shape))
+        raise _misfit(folder, f"an image's height, width and channels in {SUMMARY}", shown(shape))
     height, width, num_channels = shape
     return height, width, num_channels
 

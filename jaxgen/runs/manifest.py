@@ -17,10 +17,9 @@ from typing import Any
 
 from jaxgen.errors import RunFolderError
 from jaxgen.files import write_json
-from jaxgen.runs.folder import CONFIG
+from jaxgen.runs.files import CONFIG, MANIFEST
 from jaxgen.runs.settings import read_json
 
-MANIFEST = "manifest.json"
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """What computes or stores numbers; their versions are part of the environment."""
 FLAGS = ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", "NVIDIA_TF32_OVERRIDE")

@@ -22,7 +22,6 @@ from jaxgen.training.loop import Progress, Start
 
 logger = logging.getLogger("jaxgen")
 
-NAME = "metrics.jsonl"
 MAX_BYTES = 1 << 28
 """Of a log that is read; a larger one is none of ours."""
 

@@ -47,6 +47,7 @@ from jaxgen.jitted import jitted
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples
+from jaxgen.runs.files import SAMPLES
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
 from jaxgen.runs.settings import image_options, printable, shown
@@ -462,7 +463,7 @@ class Run:
         drawn = jax.eval_shape(lambda state: self.learner.sample(state, key, 1), self.state)
         if images.shape[1:] != drawn.shape[1:]:
             raise CheckpointError(
-                expected=f"images of {drawn.shape[1:]} in {self.folder / samples.NAME}",
+                expected=f"images of {drawn.shape[1:]} in {self.folder / SAMPLES}",
                 found=str(images.shape[1:]),
                 remedy="type the run's command again with --resume",
             )

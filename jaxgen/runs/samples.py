@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxgen.errors import CheckpointError
+from jaxgen.runs.files import SAMPLES
 
-NAME = "samples.npz"
 MAX_BYTES = 1 << 28
 """Of all arrays in a file together, unpacked."""
 
@@ -34,7 +34,7 @@ def read_samples(folder: Path) -> NumpyArray:
     Errors:
         CheckpointError: there are none, or their file is damaged or holds something else.
     """
-    path = folder / NAME
+    path = folder / SAMPLES
     images = read_arrays(path).get("images")
     if images is None or images.dtype != np.float32 or images.ndim != 4 or not len(images):
         raise _unreadable(path, "no images in it")

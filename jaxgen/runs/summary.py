@@ -7,26 +7,23 @@ from typing import Any
 
 from jaxgen.errors import RunFolderError
 from jaxgen.files import file_digest, require_file
-from jaxgen.runs import metrics_log, samples
+from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG, PARAMS, SAMPLES, SUMMARY
 from jaxgen.runs.settings import printable, read_json
 
-NAME = "summary.json"
-PARAMS = "params.safetensors"
-LOGS = (metrics_log.NAME, f"layer*/{metrics_log.NAME}")
+LOGS = (LOG, f"layer*/{LOG}")
 """The logs of a run: its own, or those of a DBN's layers."""
-FURTHER = (f"backprop/*/{metrics_log.NAME}",)
+FURTHER = (f"backprop/*/{LOG}",)
 """Logs of what was trained beside the model, whose time is not the model's."""
 MAX_BYTES = 1 << 31
 """Of a file of a run; a larger one is none of ours."""
-_KEPT = re.compile(
-    rf"[\w-]+\.safetensors|{samples.NAME}|(layer\d+/|backprop/\w+/)?{metrics_log.NAME}"
-)
+_KEPT = re.compile(rf"[\w-]+\.safetensors|{SAMPLES}|(layer\d+/|backprop/\w+/)?{LOG}")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary of a finished run; empty where there is none."""
     try:
-        found = read_json(folder / NAME)
+        found = read_json(folder / SUMMARY)
     except RunFolderError:
         return {}
     return found if isinstance(found.get("experiment"), str) else {}
@@ -63,7 +60,7 @@ def program_folder(folder: Path) -> Path:
 
 def files_of(folder: Path) -> dict[str, dict[str, Any]]:
     """Bytes and sha256 of a run's parameters, samples and logs, as its summary keeps them."""
-    kept = ("*.safetensors", samples.NAME, *LOGS, *FURTHER)
+    kept = ("*.safetensors", SAMPLES, *LOGS, *FURTHER)
     paths = [path for each in kept for path in folder.glob(each)]
     return {
         path.relative_to(folder).as_posix(): {
@@ -86,9 +83,9 @@ def damages(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     found = [_damage(folder, name, there) for name, there in kept.items()]
     needed = [] if "seeds" in summary else [PARAMS]
     if needed and "files" not in summary:
-        needed.append(samples.NAME)
+        needed.append(SAMPLES)
     if not any(path.is_file() for each in LOGS for path in folder.glob(each)):
-        needed.append(metrics_log.NAME)
+        needed.append(LOG)
     found += [f"no {x}" for x in needed if x not in kept and not (folder / x).is_file()]
     return [each for each in found if each]
 

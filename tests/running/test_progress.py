@@ -17,6 +17,7 @@ from experiments.running import progress, progress_page
 from experiments.running.console import Handler
 from experiments.running.progress import FIRST_LOOK_S, Looks, Watch, bar_line, watching
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.training.loop import Progress
 
 HEADER, FOOTER = 12, 4
@@ -51,7 +52,7 @@ def shown(folder: Path) -> list[int]:
 
 def train(folder: Path, first_step: int, last_step: int) -> None:
     """Shows the steps after `first_step`."""
-    log = metrics_log.Log(folder / metrics_log.NAME, {})
+    log = metrics_log.Log(folder / LOG, {})
     with watching(folder, Watch(loggers=("tensorboard",)), log) as hook:
         for step in range(first_step + 1, last_step + 1):
             metrics = {"error": np.float32(1 / step)}
@@ -117,7 +118,7 @@ def test_lines_of_a_run_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monkey
     """A clock while it compiles, losses from the first step on, and warnings on their own lines."""
     terminal = Terminal(monkeypatch)
     monkeypatch.setattr(logging.getLogger("jaxgen"), "handlers", [Handler()])
-    log = metrics_log.Log(tmp_path / metrics_log.NAME, {})
+    log = metrics_log.Log(tmp_path / LOG, {})
     with watching(tmp_path, Watch(shown=SHOWN), log) as hook:
         assert terminal.lines == ["compiling  0 s"]
         hook(at(1, g_loss=0.7, d_loss=1.4))
@@ -140,7 +141,7 @@ def test_lines_of_a_run_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_plain_lines_where_there_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = metrics_log.Log(tmp_path / metrics_log.NAME, {})
+    log = metrics_log.Log(tmp_path / LOG, {})
     with watching(tmp_path, Watch(), log) as hook:
         hook(at(1, d_loss=1.4))
         hook(at(2, d_loss=1.3))  # within ten seconds
@@ -171,7 +172,7 @@ def test_pictures_in_the_middle_of_an_epoch(
         pictures=lambda state: {tmp_path: np.full((4, 2, 2, 1), state)},
         page=lambda progress: pages.append(progress.step),
     )
-    with watching(tmp_path, watch, metrics_log.Log(tmp_path / metrics_log.NAME, {})) as hook:
+    with watching(tmp_path, watch, metrics_log.Log(tmp_path / LOG, {})) as hook:
         hook(at(7)._replace(state=0.0))
         hook(at(468)._replace(state=1.0))
     names = {path.name for path in (tmp_path / "progress").iterdir()}
@@ -191,7 +192,7 @@ def test_the_epochs_after_which_a_state_is_measured(tmp_path: Path) -> None:
         return {}
 
     watch = Watch(evaluate=evaluate, every_epochs=4)
-    with watching(tmp_path, watch, metrics_log.Log(tmp_path / metrics_log.NAME, {})) as hook:
+    with watching(tmp_path, watch, metrics_log.Log(tmp_path / LOG, {})) as hook:
         for step in range(234, 9360 + 1, 234):
             hook(at(step)._replace(state=step / 468))
     assert measured == [1, 4, 5, 8, 12, 16, 17, 18, 19, 20]

@@ -20,6 +20,7 @@ from jaxgen.errors import RunFolderError
 from jaxgen.files import appearing_whole, make_folder, write_json
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.training import Progress, checkpoint
 
 WRITERS: dict[str, Callable[[Path], Any]] = {
@@ -125,7 +126,7 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
 
 def test_an_error_that_is_not_in_a_log_has_no_curve(digits_root: Path, tmp_path: Path) -> None:
     drawing = Drawing(data.load("digits", digits_root), tmp_path)
-    (tmp_path / metrics_log.NAME).write_text('{"step": 1, "epoch": 1.0, "train_s": 0.5}\n')
+    (tmp_path / LOG).write_text('{"step": 1, "epoch": 1.0, "train_s": 0.5}\n')
     section = error_curve(drawing, {"test": tmp_path}, "how far off")
     assert "The error is not in the log." in section.answer
     assert not any("epoch" in words for words in section.answer)

@@ -10,6 +10,7 @@ from support.helpers import one_line
 
 from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.training import Progress, Start
 
 FIRST = {"step": 100, "epoch": 1.0, "free_energy_contrast": -1.5, "train_s": 0.5}
@@ -21,7 +22,7 @@ def text_of(*lines: object) -> bytes:
 
 
 def log_with(content: bytes, folder: Path) -> Path:
-    path = folder / metrics_log.NAME
+    path = folder / LOG
     path.write_bytes(content)
     return path
 
@@ -109,7 +110,7 @@ def progress(step: int) -> Progress:
 
 @pytest.mark.parametrize("damage", [*EVERY_DAMAGE, "no file"])
 def test_a_run_that_goes_on_has_its_log_from_its_checkpoint(damage: str, tmp_path: Path) -> None:
-    path, whole = tmp_path / metrics_log.NAME, text_of(FIRST, SECOND)
+    path, whole = tmp_path / LOG, text_of(FIRST, SECOND)
     if damage != "no file":
         path.write_bytes(EVERY_DAMAGE[damage])
     log = written(path, Start(200, 100, whole))
@@ -123,7 +124,7 @@ def test_a_run_that_goes_on_has_its_log_from_its_checkpoint(damage: str, tmp_pat
 def test_a_log_that_is_damaged_during_training_is_whole_at_the_next_checkpoint(
     damage: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / metrics_log.NAME
+    path = tmp_path / LOG
     path.write_bytes(b"of a run that was killed before its first checkpoint")
     log = written(path, Start(0, 100, None))
     assert path.read_bytes() == b""
@@ -139,7 +140,7 @@ def test_a_log_that_is_damaged_during_training_is_whole_at_the_next_checkpoint(
 @pytest.mark.parametrize("damage", [*EVERY_DAMAGE, "no file"])
 def test_a_checkpoint_without_a_log_needs_the_whole_file(damage: str, tmp_path: Path) -> None:
     """An older version kept none: every end of an epoch must have its line."""
-    path, start = tmp_path / metrics_log.NAME, Start(200, 100, None)
+    path, start = tmp_path / LOG, Start(200, 100, None)
     path.write_bytes(text_of(FIRST, SECOND, SECOND | {"step": 300}))
     written(path, start)
     assert metrics_log.read_lines(path) == [FIRST, SECOND]
@@ -180,7 +181,7 @@ def test_a_log_that_does_not_reach_its_step_for_each_seed_is_refused(
     damage: str, source: str, tmp_path: Path
 ) -> None:
     """Whoever wrote it: one check for the log of a checkpoint and for the file of an old run."""
-    path, notes = tmp_path / metrics_log.NAME, {"binarisation": "sample"}
+    path, notes = tmp_path / LOG, {"binarisation": "sample"}
     whole = text_of(of_seeds(FIRST, 0.5, 0.25), of_seeds(SECOND, 0.5, 0.25))
     start = Start(200, 100, None)
     for content in (whole, FORGED[damage]):

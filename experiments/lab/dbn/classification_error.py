@@ -8,6 +8,7 @@ import numpy as np
 from experiments.running.progress import LAST_EPOCHS
 from experiments.running.seeds_page import series
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 
 METRIC = "test_error"
 
@@ -36,7 +37,7 @@ class ErrorOverEpochs(NamedTuple):
 
 def read(folder: Path) -> ErrorOverEpochs:
     """The evaluations in the metrics log of a run folder; empty without any."""
-    log = folder / metrics_log.NAME
+    log = folder / LOG
     lines = metrics_log.read_lines(log, None) if log.is_file() else []
     return ErrorOverEpochs(*map(list, series(lines, METRIC)))
 

@@ -188,7 +188,8 @@ def set_states(num_units: int) -> tuple[Array, Array]:
     half = NUM_SHOWN // 2
     tenth = bernoulli(task_key("top states"), jnp.full((half, num_units), 0.1))
     single = jnp.eye(num_units)[np.linspace(0, num_units - 1, half).astype(int)]
-    measured = bernoulli(task_key("judged states"), jnp.full((NUM_MEASURED, num_units), 0.1))
+    key = task_key("judged states")  # another name draws others
+    measured = bernoulli(key, jnp.full((NUM_MEASURED, num_units), 0.1))
     return jnp.concatenate([tenth, single]), measured
 
 

@@ -35,6 +35,7 @@ from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
 from jaxgen.report.page import Absent, Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
 
@@ -509,7 +510,7 @@ def write(
     config = args.model
     trained = TrainedGAN(game.nets, state, drawing, config.latent_size, config.num_classes)
     images = artifacts.write_samples(args, session, game.learner, result)
-    log = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
+    log = metrics_log.read_lines(session.folder / LOG, result.step)
     smoothing = args.model.label_smoothing
     failures = gan_diagnostics.diagnose(log, smoothing)
     nearest, measures, looks = neighbours(trained, log)

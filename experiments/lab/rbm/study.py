@@ -39,6 +39,7 @@ from jaxgen.models import rbm
 from jaxgen.report import figures
 from jaxgen.report import page as report
 from jaxgen.report.page import Figure, Link, Section, Table, number
+from jaxgen.runs.files import PAGE
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, unstack_seeds
 
@@ -364,7 +365,7 @@ def write_page(session: Session, name: str, variant: TrainedRBM) -> Path:
     images = np.asarray(draw(state, task_key("sample"), NUM_SAMPLES))
     looks = samples.measure(images, dataset)
     return report.write_page(
-        variant.drawing.folder / "report.html",
+        variant.drawing.folder / PAGE,
         f"RBM with {name} units on {dataset.name}",
         facts={"study": Link("the comparison of all sizes", f"../../{STUDY_PAGE}")},
         sections=[*tasks.drawn_samples(variant, images, looks), *tasks.tasks(variant)],

@@ -45,6 +45,7 @@ from jaxgen.models import vae
 from jaxgen.report import figures
 from jaxgen.report.page import Figure, Headline, Section, Table, counted, number
 from jaxgen.runs import metrics_log
+from jaxgen.runs.files import LOG
 from jaxgen.training.loop import Result
 
 if TYPE_CHECKING:
@@ -532,7 +533,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     show(f"step {result.step}: {numbers}; drawing the report")
     learner = vae.learner(nets.config, session.image_shape)
     images = artifacts.write_samples(args, session, learner, result)
-    lines = metrics_log.read_lines(session.folder / "metrics.jsonl", result.step)
+    lines = metrics_log.read_lines(session.folder / LOG, result.step)
     looks = lab_samples.measure(images, session.dataset)
     drawn = "E[x|z] for codes drawn from the prior N(0, I)."
     classes = []

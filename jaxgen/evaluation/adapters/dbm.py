@@ -17,8 +17,8 @@ from jaxgen.evaluation.model import (
     LikelihoodBudget,
     binary_input,
     feature_input,
+    key_of,
     mean_likelihood,
-    stream,
 )
 from jaxgen.learner import Images, PRNGKey, RawImages
 from jaxgen.losses import sigmoid
@@ -107,7 +107,7 @@ def _likelihoods(
 ) -> list[Likelihood]:
     """Variational bounds with log Z from either side, then the importance-weighted one."""
     visible, pair = binary_input(images, binary, key), dbm.as_rbm(params)
-    bounds = partial(_bounds, params, key=stream(key, "bound"), visible=visible)
+    bounds = partial(_bounds, params, key=key_of("bound", key), visible=visible)
     weighted = f"importance-weighted bound, {budget.num_weights:,} draws"
     found: dict[str, tuple[Array, dict[str, Any]]] = {}
     if enumerable(pair):

@@ -26,8 +26,8 @@ from jaxgen.evaluation.model import (
     LikelihoodBudget,
     binary_input,
     feature_input,
+    key_of,
     mean_likelihood,
-    stream,
 )
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, label_units, rbm, wake_sleep
@@ -200,11 +200,11 @@ def anneal(
     """Log Z of the top by AIS, and by reverse AIS from the ends of long Gibbs chains."""
     words = "log Z by annealed importance sampling, %d chains of %d temperatures"
     stages.info(words, budget.num_chains, budget.num_temperatures)
-    params, base = net.top, top_base_logits(net, stream(key, "top input"), train)
+    params, base = net.top, top_base_logits(net, key_of("top input", key), train)
     chains = {"num_temperatures": budget.num_temperatures}
-    forward = ais.ais(params, stream(key, "ais"), base, num_chains=budget.num_chains, **chains)
-    start = _mixed(params, stream(key, "reverse start"), stream(key, "mix"), budget.num_chains)
-    backward = ais.reverse_ais(params, stream(key, "reverse ais"), base, *start, **chains)
+    forward = ais.ais(params, key_of("ais", key), base, num_chains=budget.num_chains, **chains)
+    start = _mixed(params, key_of("reverse start", key), key_of("mix", key), budget.num_chains)
+    backward = ais.reverse_ais(params, key_of("reverse ais", key), base, *start, **chains)
     return forward, backward
 
 
@@ -245,7 +245,7 @@ def _of_deep(
     else:
         forward, backward = anneal(net, train, budget, key)
         log_z, errors, how = forward.log_z, uncertainty(forward, backward), "AIS on top"
-    one, many = _bounds(net, log_z, stream(key, "bound"), visible, budget.num_weights)
+    one, many = _bounds(net, log_z, key_of("bound", key), visible, budget.num_weights)
     weighted = f"importance-weighted bound, {budget.num_weights:,} draws, {how}"
     return [
         mean_likelihood(one, f"variational bound, {how}", **errors),

@@ -26,10 +26,10 @@ from jaxgen.evaluation.model import (
     binary_input,
     compute_in_parts,
     feature_input,
+    key_of,
     mean_likelihood,
-    stream,
 )
-from jaxgen.learner import Images, Labels, PRNGKey, RawImages
+from jaxgen.learner import Images, Labels, PRNGKey, RawImages, task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.random import binarize
@@ -94,7 +94,7 @@ def _class_bounds(
     nets: vae.Nets, params: vae.Params, visible: Array
 ) -> Float[Array, "batch classes"]:
     """The bound of log p(x|y) for every class y, from `NUM_CODES` codes of each."""
-    key, num = stream(None, "classify"), len(visible)
+    key, num = task_key("classify"), len(visible)
 
     def of_code(total: Array, index: Array) -> tuple[Array, None]:
         def of_class(label: Array) -> Array:
@@ -178,7 +178,7 @@ def _likelihoods(
         return found._replace(note=f"a probability of bytes, {bits:.4g} bits per dimension")
 
     visible = binary_input(images, binary, key)
-    key_bound, num = stream(key, "bound"), budget.num_weights
+    key_bound, num = key_of("bound", key), budget.num_weights
     weighted = f"importance-weighted bound, {num:,} codes"
     if num_classes:
         each = []
@@ -190,6 +190,6 @@ def _likelihoods(
         values = jax.nn.logsumexp(jnp.stack(each), axis=0) - math.log(num_classes)
         kind = f"{weighted} for each of {num_classes} classes"
         return [mean(values, kind)]
-    elbo = compute_in_parts(partial(_elbo, nets, params), stream(key, "measure"), visible)
+    elbo = compute_in_parts(partial(_elbo, nets, params), key_of("measure", key), visible)
     bound = weighted_bound(nets, params, key_bound, visible, num)
     return [mean(elbo, "ELBO"), mean(bound.log_mean_weight, weighted)]

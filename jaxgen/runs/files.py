@@ -1,0 +1,13 @@
+"""The files of a run folder, by their names."""
+
+CONFIG = "config.json"
+"""Every setting."""
+MANIFEST = "manifest.json"
+"""Data, code, environment and command."""
+LOG = "metrics.jsonl"
+"""The metrics of the training, a line each time; of a DBN in the folder of each layer."""
+PARAMS = "params.safetensors"
+SAMPLES = "samples.npz"
+PAGE = "report.html"
+SUMMARY = "summary.json"
+"""The results; written last, so with it the run is whole."""
