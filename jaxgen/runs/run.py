@@ -10,7 +10,7 @@
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxgen import data, models, notebook
+from jaxgen import data, models
 from jaxgen.data.dataset import renamed
 from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
@@ -46,11 +46,12 @@ from jaxgen.images import check_images
 from jaxgen.jitted import jitted
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
 from jaxgen.models import ImageShape
-from jaxgen.runs import metrics_log, samples
+from jaxgen.runs import metrics_log, samples, view
+from jaxgen.runs.classes import as_array, labels_of
 from jaxgen.runs.files import SAMPLES
 from jaxgen.runs.metrics_log import Series
 from jaxgen.runs.samples import NumpyArray
-from jaxgen.runs.settings import image_options, printable, shown
+from jaxgen.runs.settings import image_options, shown
 from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
 
@@ -58,12 +59,6 @@ stages = logging.getLogger("jaxgen.stages")
 """What is computed now, for whoever waits."""
 
 LIKELIHOODS = "log_likelihood"
-MOST_NAMED = 10
-"""Classes that an error names."""
-LONG_PATH = 40
-"""Letters of a path of which a line shows the end alone."""
-MOST_NUMBERS = 12
-"""Metrics that a notebook shows."""
 
 
 class Prediction(NamedTuple):
@@ -109,32 +104,12 @@ class Run:
 
     def __repr__(self) -> str:
         """The run in a short line, without its arrays; of a long path the folder's own name."""
-        seeds = ", ".join(str(run.seed) for run in self.seeds)
-        which = f"seeds {seeds}" if self.seeds else f"seed {self.seed}"
-        if isinstance(epochs := self.settings.get("epochs"), int):
-            which += f", {_passes(epochs)}"
-        name, folder = printable(self.dataset_name, 40), str(self.folder)
-        if len(folder) > LONG_PATH:
-            folder = f".../{self.folder.name[-LONG_PATH:]}"
-        return f"<Run of {self.model} on {name}, {which}, in {folder}>"
+        return view.line(self)
 
     def _repr_html_(self) -> str | None:
         """The run as a notebook shows it: what was trained, its numbers, and its first samples."""
         with contextlib.suppress(Exception):  # then the line of __repr__ is shown
-            first = self.seeds[0] if self.seeds else self
-            epochs, batch = (self.settings.get(x) for x in ("epochs", "batch_size"))
-            facts: dict[str, Any] = {
-                "trained": f"{_passes(epochs)} in batches of {batch}, {self.train_seconds:,.0f} s",
-                "seed": ", ".join(str(run.seed) for run in self.seeds or (self,)),
-                "settings": _changed(self.config) or "those of the lab",
-                "folder": self.folder,
-            }
-            for name, value in [*self.summary["metrics"].items()][:MOST_NUMBERS]:
-                facts[name.replace("_", " ")] = _number(value)
-            title, images = f"{self.model} on {self.dataset_name}", []
-            with contextlib.suppress(CheckpointError):  # a run without them is a run
-                images = [*samples.read_samples(first.folder)[: notebook.NUM_THUMBNAILS]]
-            return notebook.card(title, facts, images, f"the first samples of {title}")
+            return view.card(self)
         return None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -424,27 +399,7 @@ class Run:
                 remedy="leave labels out, or take the run of "
                 f"a {self.model if able else 'model'} that was trained with --conditional",
             )
-        rows = _array(None if np.ma.is_masked(labels) else labels)
-        rows = np.broadcast_to(rows, num) if rows.ndim == 0 else rows
-        found = _numbers_of(rows, names, num_classes) if rows.dtype.kind in "UO" else rows
-        if not rows.size:
-            what = "none"
-        elif found.ndim != 1 or found.dtype.kind not in "iu":
-            what = f"{rows.dtype} {[*rows.shape]}"
-        elif len(found) != num:
-            what = f"{len(found)} for {num} images"
-        elif (wrong := (found < 0) | (found >= num_classes)).any():
-            what = shown(rows[wrong].tolist()[0])
-        else:
-            return found.astype(np.int32)
-        named = ", ".join(printable(str(name), 40) for name in names[:MOST_NAMED])
-        named += ", ..." if len(names) > MOST_NAMED else ""
-        numbers = f"{named}, or their numbers" if names else "numbers"
-        raise SettingError(
-            expected=f"labels of {num_classes} classes: {numbers} from 0 to {num_classes - 1}",
-            found=what,
-            remedy=f"give one for each of the {num} images, or one for all",
-        )
+        return labels_of(labels, num, num_classes, names)
 
     def stored_samples(self) -> NumpyArray:
         """The images that the run drew itself, [num, height, width, channels].
@@ -524,7 +479,7 @@ class Run:
         if self.evaluated.decode is None:
             self._cannot("decode")
         size = self.evaluated.code_size
-        rows = _array(codes)
+        rows = as_array(codes)
         numbers = rows.dtype.kind in "biuf" and rows.ndim == 2 and rows.shape[1] == size
         with np.errstate(over="ignore"):  # beyond float32 is infinity
             finite = numbers and np.all(np.isfinite(rows.astype(np.float32)))
@@ -764,49 +719,6 @@ class Run:
             found=f"a {name} which has {', '.join(each for each in there if there[each])}",
             remedy="take one of these, or the run of another model",
         )
-
-
-def _array(value: Any) -> NumpyArray:
-    """A value as NumPy has it; of rows of several lengths, an array of no numbers."""
-    try:
-        return np.asarray(value)
-    except ValueError:
-        return np.empty(0, np.object_)
-
-
-def _changed(config: Any) -> str:
-    """The settings of a model that are not its class's defaults, in a line.
-
-    Sizes of layers are always there, but not of a VAE, whose convolutions have none.
-    """
-    values = [(field.name, getattr(config, field.name), field.default) for field in fields(config)]
-    sizes = () if hasattr(config, "architecture") else ("num_hidden", "hidden_sizes")
-    return ", ".join(
-        f"{name} {value}" for name, value, default in values if value != default or name in sizes
-    )
-
-
-def _passes(epochs: Any) -> str:
-    """Passes over the training set, as a setting has them."""
-    return f"{shown(epochs)} epoch{'s' * (epochs != 1)}"
-
-
-def _number(value: Any) -> str:
-    """A metric as text: a number, or of several seeds their mean and standard deviation."""
-    if isinstance(value, Mapping):
-        return f"{value['mean']:.4g} ± {value['std']:.2g}"
-    return f"{value:.4g}"
-
-
-def _numbers_of(labels: NumpyArray, names: Sequence[str], num_classes: int) -> NumpyArray:
-    """Names of classes, or their numbers among them, as numbers; -1 for what is no class."""
-    numbers: dict[str | int, int] = {name: number for number, name in enumerate(names)}
-    numbers |= {number: number for number in range(num_classes)}
-    found = [
-        numbers.get(label, -1) if isinstance(label, str | int) else -1
-        for label in labels.ravel().tolist()
-    ]
-    return np.array(found, np.int64).reshape(labels.shape)
 
 
 def _check_key(key: Any) -> None:
