@@ -195,6 +195,16 @@ def sample(*_: Any) -> NoReturn:
     raise TypeError("a classifier has no samples")
 
 
+def _init_at_random(
+    config: Config,
+    hidden_sizes: tuple[int, ...],
+    num_visible: int,
+    pixels: rbm.Pixels | None,
+    key: PRNGKey,
+) -> State:
+    return init(config, random_layers(hidden_sizes, num_visible, key, pixels))
+
+
 def learner(
     config: Config,
     image_shape: tuple[int, int, int],
@@ -223,7 +233,7 @@ def learner(
         require_whole("hidden_sizes", size, 1)
     num_visible = math.prod(check_shape(image_shape))
     return Learner(
-        init=lambda key: init(config, random_layers(hidden_sizes, num_visible, key, pixels)),
+        init=partial(_init_at_random, config, tuple(hidden_sizes), num_visible, pixels),
         step=partial(step, config),
         sample=sample,
         image_shape=image_shape,

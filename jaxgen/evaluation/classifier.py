@@ -48,7 +48,7 @@ from jaxgen.export import safetensors
 from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import ConvSpec
-from jaxgen.nn.layers import Conv
+from jaxgen.nn.layers import Conv, max_pooled
 
 logger = logging.getLogger("jaxgen")
 
@@ -101,13 +101,6 @@ class Classification(NamedTuple):
     """p(label | image); each row sums to 1."""
 
 
-def pooled(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch h w channels"]:
-    """Maxima of 2x2 blocks; an odd last row or column is left out."""
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
-
-
 def layer_channels(config: Config, side: int) -> list[int]:
     """Channels of the convolutions for images whose shorter side has so many pixels.
 
@@ -136,7 +129,7 @@ class LeNet(nn.Module):
         init = nn.initializers.he_normal()
         for features in layer_channels(self.config, min(images.shape[1:3])):
             x = Conv(features, ConvSpec((5, 5), 1, 0), init)(x)
-            x = nn.relu(pooled(x))
+            x = nn.relu(max_pooled(x))
         x = x.reshape(len(x), -1)
         for features in (self.config.num_hidden, self.config.num_features):
             x = nn.relu(nn.Dense(features, kernel_init=init)(x))

@@ -190,3 +190,12 @@ class BatchNorm(nn.Module):
             unbiased = var * (num / max(num - 1, 1))
             running_var.value += self.momentum * (unbiased - running_var.value)
         return y
+
+
+def max_pooled(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch h w channels"]:
+    """Maxima of 2x2 blocks; an odd last row or column is left out."""
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))

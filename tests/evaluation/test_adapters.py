@@ -412,6 +412,10 @@ def test_pooling_takes_the_largest_of_each_patch_until_few_are_left() -> None:
     patches = [maps[:, i : i + 2, j : j + 2].max(axis=(1, 2)) for i in (0, 2) for j in (0, 2)]
     np.testing.assert_array_equal(rows, np.concatenate(patches, axis=1))
     assert math.prod(rows.shape[1:]) <= adversarial_adapter.MAX_FEATURES
+    odd = adversarial_adapter.pooled(jnp.tile(maps[:, :3, :1], (1, 1, 2, 4)))
+    np.testing.assert_array_equal(odd, np.tile(maps[:, :2, 0].max(axis=1), 4))
+    column = jnp.tile(maps[:, :, :1], (1, 1, 1, 4))
+    assert adversarial_adapter.pooled(column).shape == (2, 4 * 800)  # no block fits
     small = jnp.asarray(maps[..., :5])
     np.testing.assert_array_equal(adversarial_adapter.pooled(small), small.reshape(2, -1))
 

@@ -15,6 +15,7 @@ from jaxgen.evaluation.model import EvaluatedModel
 from jaxgen.learner import Images, Labels
 from jaxgen.models import adversarial, dcgan, gan
 from jaxgen.models.adversarial import Codes, Game, Nets, Player, State, Training
+from jaxgen.nn.layers import max_pooled
 
 MAX_FEATURES = 1024
 """Features that a probe is given, at most; a layer with more is pooled."""
@@ -40,12 +41,10 @@ def state_of(params: Mapping[str, Any]) -> State:
 def pooled(features: Float[Array, "batch *shape"]) -> Float[Array, "batch units"]:
     """A layer as rows; one of maps [B, H, W, C] has the largest value of each of its patches.
 
-    H and W are halved until at most `MAX_FEATURES` are left.
+    H and W are halved until at most `MAX_FEATURES` are left; of odd sides the last row is left out.
     """
-    while features.ndim == 4 and features[0].size > MAX_FEATURES and features.shape[1] > 1:
-        batch, height, width, num_channels = features.shape
-        patches = features.reshape(batch, height // 2, 2, width // 2, 2, num_channels)
-        features = jnp.max(patches, axis=(2, 4))
+    while features.ndim == 4 and features[0].size > MAX_FEATURES and min(features.shape[1:3]) > 1:
+        features = max_pooled(features)
     return features.reshape(len(features), -1)
 
 
