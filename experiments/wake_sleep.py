@@ -253,12 +253,15 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
     share = config.persistent_share
-    first = round((1.0 - share) * config.num_updates)
-    last = "" if share in (0.0, 1.0) else f", PCD after {first:,} updates"
-    rule = "PCD" if share == 1.0 else "CD"
+    rule, last, mean = "PCD" if share == 1.0 else "CD", "", ""
+    if 0.0 < share < 1.0:
+        last = f", PCD after {wake_sleep.first_of(config, share):,} updates"
+    if config.averaged_share:
+        first = wake_sleep.first_of(config, config.averaged_share)
+        mean = f", parameters averaged after {first:,} updates"
     return (
         f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
-        f"{label_units}, {rule}-{parts} on top{last}, rate {config.learning_rate}{falling}, "
+        f"{label_units}, {rule}-{parts} on top{last}, rate {config.learning_rate}{falling}{mean}, "
         f"predictions by {'probabilities' if config.prediction == 'probs' else 'samples'}"
     )
 
@@ -271,6 +274,7 @@ def timed(args: Args) -> Args:
         num_classes=10 if args.conditional else 0,
         gibbs_phases=phases[len(phases) // 2 : len(phases) // 2 + 1],
         persistent_share=0.0,
+        averaged_share=0.0,
         num_updates=args.epochs * 60_000 // args.batch_size,
     )
     return dataclasses.replace(args, model=model)

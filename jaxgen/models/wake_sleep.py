@@ -20,6 +20,11 @@ Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neur
 statistics of the top RBM use p(h_L=1|h_{L-1}) where the appendix uses a draw from it, as
 `jaxgen.models.rbm` does everywhere, which leaves the expected update as it is; and the chain of the
 top pair draws the label where the appendix passes on its probabilities.
+
+Parameters that follow persistent chains never come to rest. Their mean over the last updates is
+nearer to where they tend: Polyak and Juditsky, "Acceleration of stochastic approximation by
+averaging", 1992; Swersky, Chen, Marlin and de Freitas, "A tutorial on stochastic approximation
+algorithms for training restricted Boltzmann machines and deep belief nets", 2010.
 """
 
 import math
@@ -76,9 +81,12 @@ class Config:
     persistent_share: float = 0.0
     """Share of the training, at its end, with PCD in the top pair: 100 chains, at which the dreams
     begin, go on from update to update, and start at the batch before; 0 for CD, 1 for PCD alone."""
+    averaged_share: float = 0.0
+    """Share of the training, at its end, over whose updates the parameters are averaged: with this
+    mean the net classifies and draws. 0 for the last ones."""
     num_updates: int = 0
-    """Updates of the whole training, which gibbs_phases, falling and persistent_share divide; 0:
-    those of the run."""
+    """Updates of the whole training, which gibbs_phases, falling and both shares divide; 0: those
+    of the run."""
     prediction: Literal["probs", "samples"] = "probs"
     """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
     Gaussian units, or draws."""
@@ -100,12 +108,14 @@ class Config:
         require_above_zero(self, "learning_rate")
         require_not_negative(self, "init_scale")
         require_counts(self, "num_updates", "num_classes")
-        require(self, "persistent_share", 0.0 <= self.persistent_share <= 1.0, "in [0, 1]")
+        for name in ("persistent_share", "averaged_share"):
+            require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
 
     @property
     def in_parts(self) -> bool:
         """Whether something lasts a share of the training, whose length then is a setting."""
-        return bool(self.gibbs_phases) or self.falling or 0.0 < self.persistent_share < 1.0
+        shares = (self.persistent_share, self.averaged_share)
+        return bool(self.gibbs_phases) or self.falling or any(0.0 < x < 1.0 for x in shares)
 
 
 class State(NamedTuple):
@@ -119,11 +129,19 @@ class State(NamedTuple):
     top: rbm.State
     opt_state: optax.OptState
     """Of the directed layers."""
+    average: dbn.Net | None = None
+    """The mean of the nets after the updates of the averaged share so far, and before it the net
+    after the last one; None without such a share."""
+
+    @property
+    def last(self) -> dbn.Net:
+        """The net after the last update."""
+        return dbn.Net(self.recognition, self.generative, self.top.params)
 
     @property
     def params(self) -> dbn.Net:
-        """The net that infers and generates."""
-        return dbn.Net(self.recognition, self.generative, self.top.params)
+        """The net that infers and generates: the mean if there is one."""
+        return self.last if self.average is None else self.average
 
 
 def top_config(config: Config) -> rbm.Config:
@@ -151,7 +169,7 @@ def updates_of(config: Config) -> int:
     Errors:
         SettingError: they are not set, and something is to last a share of them.
     """
-    which = "--gibbs-phases, --falling, --persistent-share"
+    which = "--gibbs-phases, --falling, --persistent-share, --averaged-share"
     require(config, "num_updates", config.num_updates > 0, f"above 0 for {which}")
     return config.num_updates
 
@@ -173,13 +191,27 @@ def with_chains(config: Config, top: rbm.State, data: Hidden, labels: Labels) ->
     """
     if top.chains is None or config.persistent_share == 1.0:
         return top
-    at_data = top.step < round((1.0 - config.persistent_share) * updates_of(config))
+    at_data = top.step < first_of(config, config.persistent_share)
     rows = jnp.arange(len(top.chains)) % len(data)
     top = top._replace(chains=jnp.where(at_data, data[rows], top.chains))
     if top.chain_labels is None:
         return top
     chain_labels = jnp.where(at_data, jnp.asarray(labels)[rows], top.chain_labels)
     return top._replace(chain_labels=chain_labels)
+
+
+def first_of(config: Config, share: float) -> int:
+    """The update with which a share of the training begins that lasts until its end."""
+    return 0 if share == 1.0 else round((1.0 - share) * updates_of(config))
+
+
+def averaged(config: Config, state: State) -> State:
+    """The state after an update, with its net in the mean."""
+    if state.average is None:
+        return state
+    num = state.top.step - first_of(config, config.averaged_share)
+    weight = 1.0 / jnp.maximum(num, 1)
+    return state._replace(average=optax.incremental_update(state.last, state.average, weight))
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -219,12 +251,19 @@ def init(
     dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
-    return State(
-        recognition=recognition,
-        generative=generative,
-        top=top_state(config, layers[-1], key),
-        opt_state=optimizer(config).init((recognition, generative)),
+    return _started(config, dbn.Net(recognition, generative, layers[-1]), key)
+
+
+def _started(config: Config, net: dbn.Net, key: PRNGKey) -> State:
+    """The state with this net before the first update."""
+    state = State(
+        recognition=net.recognition,
+        generative=net.generative,
+        top=top_state(config, net.top, key),
+        opt_state=optimizer(config).init((net.recognition, net.generative)),
     )
+    average = jax.tree.map(jnp.array, state.last) if config.averaged_share else None
+    return state._replace(average=average)
 
 
 def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> dbn.Net:
@@ -236,12 +275,7 @@ def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey)
 def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
     """The state with this net; the rest as before the first update."""
     del image_shape  # the layers have their sizes
-    return State(
-        recognition=params.recognition,
-        generative=params.generative,
-        top=top_state(config, params.top, jax.random.key(0)),
-        opt_state=optimizer(config).init((params.recognition, params.generative)),
-    )
+    return _started(config, params, jax.random.key(0))
 
 
 def delta_rule(
@@ -310,7 +344,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
         updates = rbm.decayed(updates, state.top.step, updates_of(config))
     recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
     metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
-    return State(recognition, generative, top, opt_state), metrics
+    return averaged(config, State(recognition, generative, top, opt_state, state.average)), metrics
 
 
 def sample(

@@ -131,6 +131,7 @@ ADDED = {
     "falling": False,
     "num_updates": 0,
     "persistent_share": 0.0,
+    "averaged_share": 0.0,
     "sampler": "gibbs",
     "num_temperatures": 20,
     "backprop_epochs": 0,

@@ -349,10 +349,13 @@ def test_what_lasts_a_share_of_the_training_reads_back(
 ) -> None:
     """The number of updates follows from the run's length, and is not among its own settings."""
     flags = ("--falling", "--gibbs-phases", "1", "2", "--persistent-share", "0.125")
+    flags += ("--averaged-share", "0.25")
     assert run(wake_sleep, tmp_path / "run", "--dbn", str(stack), *flags) == 0
     found = assert_reads_back(tmp_path / "run")
     assert (found.config.num_updates, found.config.gibbs_phases) == (0, (1, 2))
-    assert "CD-1, then 2 on top, PCD after 79 updates" in (tmp_path / "run/report.html").read_text()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "CD-1, then 2 on top, PCD after 79 updates" in page
+    assert "falling to 0, parameters averaged after 68 updates" in page
     assert said_twice(tmp_path / "run") == []
     config = read(tmp_path / "run" / "config.json")
     config["model"]["num_updates"] = 7

@@ -186,7 +186,13 @@ def test_the_rate_of_all_layers_falls_to_zero(done: int, share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "shares", [{"gibbs_phases": (1, 3)}, {"falling": True}, {"persistent_share": 0.5}]
+    "shares",
+    [
+        {"gibbs_phases": (1, 3)},
+        {"falling": True},
+        {"persistent_share": 0.5},
+        {"averaged_share": 0.5},
+    ],
 )
 def test_shares_of_the_training_need_its_length(shares: dict[str, Any]) -> None:
     config = Config(SIZES[3], **shares)
@@ -263,6 +269,27 @@ def test_more_chains_than_data_begin_at_each_more_than_once() -> None:
     new = wake_sleep.with_chains(config, top, data, labels)
     np.testing.assert_array_equal(new.chains, np.tile(data, (34, 1))[:100])
     np.testing.assert_array_equal(new.chain_labels, np.tile(labels, 34)[:100])
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.375, 5), (1.0, 0)])
+def test_parameters_are_averaged_over_the_last_share(share: float, first: int) -> None:
+    """The training itself goes on from the last ones, as without the mean."""
+    plain = Config(SIZES[3], learning_rate=0.5)
+    config = dataclasses.replace(plain, averaged_share=share, num_updates=8)
+    steps = [jitted(functools.partial(wake_sleep.step, each)) for each in (plain, config)]
+    start = float32(truth.layers(6, 4, 3))
+    states = [init(each, 6, start, jax.random.key(0)) for each in (plain, config)]
+    nets: list[dbn.Net] = []
+    assert same(states[1].params, states[0].params)
+    for update in range(8):
+        key, batch = jax.random.key(update), unlabelled(images(3))
+        states = [step(state, batch, key)[0] for step, state in zip(steps, states, strict=True)]
+        nets.append(jax.device_get(states[0].params))
+        assert same(states[1].last, nets[-1])
+        wanted = jax.tree.map(lambda *each: np.mean(each, axis=0), *nets[min(first, update) :])
+        near = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+        jax.tree.map(near, states[1].params, wanted)
+    assert not np.allclose(nets[-1].top["w"], nets[first].top["w"], atol=1e-3)
 
 
 def test_dreams_begin_at_the_persistent_chains() -> None:
