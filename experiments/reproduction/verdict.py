@@ -195,7 +195,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def unpromised(environment: Mapping[str, Any]) -> list[str]:
     """Why nothing bitwise is promised in an environment; empty where it is."""
     if environment.get("device") == "cpu":
-        return [] if environment.get("several_cores") else ["one core alone is not measured"]
+        return []
     flags = environment.get("flags", {}).get("XLA_FLAGS", "")
     strict = environment.get("matmul_precision") == "highest"
     if strict and "--xla_gpu_deterministic_ops=true" in flags:

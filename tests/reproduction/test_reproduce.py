@@ -83,8 +83,13 @@ CASES = {
     ),
     "accelerator": ({"manifest": {"environment": GPU}},) * 2 + ("BA", "--deterministic"),
     "deterministic accelerator": ({"manifest": {"environment": STRICT}},) * 2 + ("AA", ""),
-    "one core": ({"manifest": {"environment": CPU | {"several_cores": False}}},) * 2
-    + ("BA", "one core"),
+    "one core": ({"manifest": {"environment": CPU | {"several_cores": False}}},) * 2 + ("AA", ""),
+    "one core and several": (
+        {"manifest": {"environment": CPU | {"several_cores": False}}},
+        {"manifest": {"environment": CPU}, "summary": OTHER_BITS},
+        "BB",
+        "several_cores: False, now True",
+    ),
     "one of several seeds": (
         {"summary": {"digests": {"0": "p0", "3": "p3"}}},
         {"summary": {"digests": {"0": "p0", "3": "p4"}}},
