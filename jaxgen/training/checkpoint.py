@@ -12,6 +12,7 @@ print a page of tracebacks for each bad byte) and the leaves afterwards. Nothing
 In a job of several processes process 0 saves; arrays split over processes are not supported.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -137,7 +138,8 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
     for entry in entries:
         try:
             manifest = _read_manifest(entry)
-            _check_fit(entry.path, manifest, settings, wanted)
+            _require_settings(entry.path, manifest, settings)
+            _require_leaves(entry.path, manifest, wanted)
             arrays = _read_arrays(entry.path, manifest, wanted)
             log = (entry.path / _LOG).read_bytes() if "log" in manifest else None
         except _DamagedError as error:
@@ -157,6 +159,20 @@ def restore(folder: Path, like: Any, settings: Settings) -> Checkpoint | None:
             expected=f"a whole checkpoint in {folder}", found=found, remedy=remedy
         )
     return None
+
+
+def require_settings(folder: Path, settings: Settings) -> None:
+    """Refuses settings that are not those of the newest checkpoint, without reading its arrays.
+
+    So nobody waits until a state is compiled for what `restore` would refuse. What cannot be read
+    here is left to it.
+
+    Raises:
+        CheckpointError: the checkpoint belongs to another configuration.
+    """
+    with contextlib.suppress(OSError, _DamagedError):
+        for entry in _entries(folder.absolute())[:1]:
+            _require_settings(entry.path, _read_manifest(entry), settings)
 
 
 def _save(
@@ -249,21 +265,39 @@ def _is_manifest(manifest: _Manifest) -> bool:
     return inside and ("log" in manifest) == (_LOG in manifest["files"])
 
 
-def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[str, Any]) -> None:
-    """Refuses another format, other settings or other leaves; names the first difference."""
+def _require_same(
+    path: Path,
+    kind: str,
+    expected: Mapping[str, str],
+    found: Mapping[str, str],
+    remedy: str,
+    absent: str = "absent",
+) -> None:
+    """Names the first difference; `absent` stands for what one of the two lacks."""
+    for name in [*expected, *(name for name in found if name not in expected)]:
+        wanted, there = expected.get(name, absent), found.get(name, absent)
+        if wanted != there:
+            raise CheckpointError(
+                expected=f"the {kind}'{name}' of {path} to be {wanted}",
+                found=f"it to be {there}",
+                remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
+            )
 
-    def require_same(
-        kind: str, expected: Mapping[str, str], found: Mapping[str, str], remedy: str, left: str
-    ) -> None:
-        for name in [*expected, *(name for name in found if name not in expected)]:
-            wanted, there = expected.get(name, left), found.get(name, left)
-            if wanted != there:
-                raise CheckpointError(
-                    expected=f"the {kind}'{name}' of {path} to be {wanted}",
-                    found=f"it to be {there}",
-                    remedy=f"{remedy}, or choose another --out, or start again with --overwrite",
-                )
 
+_VERSION = "use the code version that wrote it"
+
+
+def _require_leaves(path: Path, manifest: _Manifest, like: dict[str, Any]) -> None:
+    """Refuses other leaves."""
+    leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
+    types = {name: _type(leaf) for name, leaf in like.items()}
+    _require_same(path, "array ", types, leaves, _VERSION)
+
+
+def _require_settings(path: Path, manifest: _Manifest, settings: Settings) -> None:
+    """Refuses another format or other settings."""
+    form = {"format": str(manifest.get("format"))}
+    _require_same(path, "", {"format": str(_FORMAT)}, form, _VERSION)
     there = manifest["settings"]
     if "classes" not in there:  # an older version did not name them
         settings = {name: text for name, text in settings.items() if name != "classes"}
@@ -284,13 +318,8 @@ def _check_fit(path: Path, manifest: _Manifest, settings: Settings, like: dict[s
             remedy="name them as they were, or choose another --out, or start again with "
             "--overwrite",
         )
-    version, flags = "use the code version that wrote it", "type the flags of the original run"
-    form = {"format": str(manifest.get("format"))}
-    require_same("", {"format": str(_FORMAT)}, form, version, "absent")
-    require_same("setting ", settings, there, flags, "at its default")
-    leaves = {name: leaf["type"] for name, leaf in manifest["leaves"].items()}
-    types = {name: _type(leaf) for name, leaf in like.items()}
-    require_same("array ", types, leaves, version, "absent")
+    flags = "type the flags of the original run"
+    _require_same(path, "setting ", settings, there, flags, "at its default")
 
 
 def _read_arrays(path: Path, manifest: _Manifest, like: dict[str, Any]) -> dict[str, NumpyArray]:

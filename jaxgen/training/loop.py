@@ -358,6 +358,8 @@ def fit(
     placed = layout(devices or jax.devices()[:1], len(seeds), schedule.batch_size)
     # Before any array is spread: workers that differ would wait for each other's in other programs.
     placed.require_same({**settings, **_alike(schedule)})
+    if own:
+        checkpoint.require_settings(own, settings)
     arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices, stream)
     arrays, first_step, kept_log = _resumed(arrays, own, settings, num_steps)
     on_start(Start(first_step, length, kept_log))

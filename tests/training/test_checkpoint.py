@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from jaxgen.errors import CheckpointError, SettingError, WriteError
 from jaxgen.training import checkpoint
-from jaxgen.training.checkpoint import digest, leaf_digests, restore, save
+from jaxgen.training.checkpoint import digest, leaf_digests, require_settings, restore, save
 
 DTYPES = ["bfloat16", "float16", "float32", "float64", "uint8", "int8", "int32", "uint32"]
 DTYPES += ["int64", "bool", "complex64", "float8_e4m3fn"]
@@ -200,7 +200,7 @@ def test_saving_and_restoring_are_silent(tmp_path: Path) -> None:
     code = """if True:
         import sys, numpy as np
         from pathlib import Path
-        from jaxgen.training.checkpoint import restore, save
+        from jaxgen.training.checkpoint import require_settings, restore, save
         for step in range(3):
             save(Path(sys.argv[1]), step, {"a": np.ones(3)}, {"rate": "config"}, keep=1)
             restore(Path(sys.argv[1]), {"a": np.ones(3)}, {"rate": "config"})"""
@@ -485,6 +485,21 @@ def test_a_forged_manifest_is_damaged(
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
+def test_a_manifest_of_another_format_may_have_nothing_else(two: tuple[Path, State, State]) -> None:
+    folder, old, _ = two
+    body = {"format": 2}
+    manifest = body | {"sha256": checkpoint._body_digest(body)}
+    (folder / "step_00000003").mkdir()
+    (folder / "step_00000003" / "manifest.json").write_text(json.dumps(manifest | {"step": 3}))
+    assert restore(folder, old, CONFIG).step == 2  # its sha256 is another one now
+    body |= {"step": 3}
+    manifest = body | {"sha256": checkpoint._body_digest(body)}
+    (folder / "step_00000003" / "manifest.json").write_text(json.dumps(manifest))
+    for act in (lambda: restore(folder, old, CONFIG), lambda: require_settings(folder, CONFIG)):
+        with pytest.raises(CheckpointError, match=r"the 'format' of .* to be 1, found it to be 2"):
+            act()
+
+
 @pytest.mark.parametrize(
     "content", [b"[]", b"12", b"\xff", b'{"a":' * 20_000 + b"1" + b"}" * 20_000]
 )
@@ -556,7 +571,7 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
 SAVE_LOOP = """if True:
     import sys, numpy as np
     from pathlib import Path
-    from jaxgen.training.checkpoint import save
+    from jaxgen.training.checkpoint import require_settings, save
     for step in range(100_000):
         tree = {"step": np.int32(step), "w": np.full((300, 300), step, np.float32)}
         save(Path(sys.argv[1]), step, tree, {"rate": "config"}, keep=2)
@@ -635,7 +650,7 @@ def test_a_disk_that_fills_inside_orbax_is_a_write_error(tmp_path: Path) -> None
     code = """if True:
         import resource, signal, sys, numpy as np
         from pathlib import Path
-        from jaxgen.training.checkpoint import restore, save
+        from jaxgen.training.checkpoint import require_settings, restore, save
         from jaxgen.errors import WriteError
         folder, tree = Path(sys.argv[1]), {f"a{i}": np.full(5000, 1.0) for i in range(8)}
         save(folder, 1, tree, {"rate": "config"})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -310,6 +310,16 @@ def test_the_folder_may_be_text(tmp_path: Path) -> None:
     run = functools.partial(fit, spy(3), grey(6), Schedule(1, 3), (0,))
     run(folder=str(tmp_path / "text"))
     assert run(folder=tmp_path / "text").first_step == 2
+
+
+def test_other_settings_are_refused_before_anything_is_compiled(tmp_path: Path) -> None:
+    def never(_: Any) -> NoReturn:
+        raise AssertionError("compiled")
+
+    run = functools.partial(fit, data=grey(6), schedule=Schedule(1, 3), seeds=(0,), folder=tmp_path)
+    run(spy(3), settings={"rate": "0.1"})
+    with pytest.raises(CheckpointError, match=r"'rate' of .* to be 0\.2, found it to be 0\.1"):
+        run(spy(3)._replace(init=never), settings={"rate": "0.2"})
 
 
 def test_stopped_after_every_chunk(tmp_path: Path) -> None:
