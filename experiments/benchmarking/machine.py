@@ -17,7 +17,7 @@ from typing import NamedTuple
 STAT, CPUINFO = Path("/proc/stat"), Path("/proc/cpuinfo")
 BUSY = 0.05
 """Share of all cores above which others disturb a turn."""
-SPREAD = 1.3
+UNEVEN = 1.3
 """Slowest turn over the fastest one above which something disturbed them."""
 LEAST_S = 0.5
 """Seconds over which a share is taken: the system counts in hundredths of a second."""
@@ -86,6 +86,6 @@ def disturbance(seconds: Sequence[float], shares: Sequence[float | None]) -> str
     most = max((share for share in shares if share is not None), default=0.0)
     if most > BUSY:
         return f"others had {most:.2f} of the cores"
-    if (spread := max(seconds, default=1.0) / min(seconds, default=1.0)) > SPREAD:
-        return f"the slowest turn took {spread:.2f} times the fastest"
+    if (ratio := max(seconds, default=1.0) / min(seconds, default=1.0)) > UNEVEN:
+        return f"the slowest turn took {ratio:.2f} times the fastest"
     return ""

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from experiments.benchmarking.baseline import TITLES
-from experiments.benchmarking.machine import BUSY, SPREAD
+from experiments.benchmarking.machine import BUSY, UNEVEN
 from experiments.benchmarking.measure import NUM_IMAGES
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import manifest as run_manifest
@@ -68,7 +68,7 @@ def quiet_said(rows: list[dict[str, Any]]) -> str:
     marked = f"; {busy} of {len(rows)} rows stayed so, and are marked" if busy else ""
     return (
         f"Turns begin again if others had more than {BUSY} of the cores{found}{before}{clock}, "
-        f"or if the slowest took more than {SPREAD} times the fastest{marked}."
+        f"or if the slowest took more than {UNEVEN} times the fastest{marked}."
     )
 
 

@@ -25,7 +25,7 @@ from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
 
 
-def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def mean_and_std(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Mean, sample standard deviation (n - 1 in the denominator) and values of each metric."""
     values = {
         name: [summary["metrics"][name] for summary in summaries]
@@ -55,7 +55,7 @@ def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
         "compile_s": round(result.compile_s, 4),
         "train_s": round(result.train_s, 4),
         "peak_rss_bytes": run_manifest.peak_memory(),
-        "metrics": spread(found),
+        "metrics": mean_and_std(found),
         "files": files_of(session.folder),
     }
 
@@ -109,7 +109,7 @@ def measures(session: Session, metrics: Mapping[str, Mapping[str, Any]]) -> Sect
         f"mean is smaller by the root of n = {len(session.seeds)}. All seeds are measured on the "
         "same images with the same noise. Times are those of the program that trains all."
     )
-    return Section("seeds", "Mean and spread", [answer], (), Table(columns, rows))
+    return Section("seeds", "Mean and standard deviation", [answer], (), Table(columns, rows))
 
 
 def pages(session: Session, digests: Mapping[str, str]) -> Section:

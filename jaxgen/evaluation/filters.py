@@ -7,7 +7,7 @@ e = sum_c u^2 at each pixel. Its core are the pixels of most energy that togethe
 - **dead**: the norm of u is below `DEAD` of the layer's 90th percentile. Or it is noise: a core as
   of a global filter, and |sum of u u' over neighbouring pixels| within three standard errors of
   independent weights.
-- **global**: the core has more than `SPREAD` of the pixels that independent weights would need.
+- **global**: the core has more than `GLOBAL` of the pixels that independent weights would need.
 - **several**: the core is in pieces, and none holds `ONE` of its energy. Pixels of one piece hang
   together, at sides or corners, by pixels of at least `LINK` of the core's least energy, so that
   an even stroke is one piece though its core is every other pixel of it.
@@ -27,7 +27,7 @@ Kind = Literal["stroke", "blob", "several", "global", "dead"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEAD = 0.1
-SPREAD = 0.5
+GLOBAL = 0.5
 ONE = 0.5
 LINK = 0.5
 LONG = 2.0
@@ -86,15 +86,15 @@ def classify(
     draws = np.random.default_rng(0).normal(size=(_DRAWS, *std.shape)) * std
     noise = np.square(draws).sum(axis=3).reshape(_DRAWS, -1)
     core, core_of_noise = core_sizes(energy), round(float(core_sizes(noise).mean()))
-    norms, spread = np.sqrt(energy.sum(axis=1)), core > SPREAD * core_of_noise
-    dead = (norms <= DEAD * np.quantile(norms, 0.9)) | (spread & _is_noise(used, std))
+    norms, everywhere = np.sqrt(energy.sum(axis=1)), core > GLOBAL * core_of_noise
+    dead = (norms <= DEAD * np.quantile(norms, 0.9)) | (everywhere & _is_noise(used, std))
     kinds: list[Kind] = []
     excites = np.zeros(num, bool)
     for i in range(num):
         mask = np.zeros(energy.shape[1], bool)
         mask[np.argsort(-energy[i], kind="stable")[: core[i]]] = True
         excites[i] = used[i].sum(axis=2).ravel()[mask].sum() > 0
-        if dead[i] or spread[i]:
+        if dead[i] or everywhere[i]:
             kinds.append("dead" if dead[i] else "global")
         else:
             shape = std.shape[:2]

@@ -296,10 +296,10 @@ def importance_bound(
         nothing = _Sums(jnp.full((), -jnp.inf), jnp.zeros(()), jnp.zeros(()))
         starts = jnp.arange(0, num_samples, samples_at_once)
         sums, _ = jax.lax.scan(add_block, nothing, starts)
-        spread = num_samples * sums.second / jnp.square(sums.first) - 1.0
+        variance = num_samples * sums.second / jnp.square(sums.first) - 1.0
         return ImportanceBound(
             log_mean_weight=sums.maximum + jnp.log(sums.first / num_samples),
-            standard_error=jnp.sqrt(jnp.maximum(spread, 0.0) / (num_samples - 1)),
+            standard_error=jnp.sqrt(jnp.maximum(variance, 0.0) / (num_samples - 1)),
         )
 
     num_examples = len(jax.tree.leaves(examples)[0])

@@ -396,7 +396,7 @@ def _generate(
     return state._replace(generator=generator), fakes
 
 
-def _spread(images: Pixels) -> Float[Array, ""]:
+def _pixel_variance(images: Pixels) -> Float[Array, ""]:
     """The variance of a pixel over the images, averaged over the pixels."""
     return jnp.mean(jnp.var(images, axis=0))
 
@@ -440,7 +440,7 @@ def step(
             state, fakes = _generate(config, nets, state, num, key_fakes, labels)
         state, measured = generator_update(config, nets, state, fakes, key_turn, labels=labels)
         metrics |= measured
-    metrics["spread"] = _spread(fakes.pixels) / jnp.maximum(_spread(real), 1e-12)
+    metrics["spread"] = _pixel_variance(fakes.pixels) / jnp.maximum(_pixel_variance(real), 1e-12)
     average = state.average
     if average is not None:
         weight: float | Array = 1.0 - config.ema_decay

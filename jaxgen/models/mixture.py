@@ -124,8 +124,8 @@ def estimate(prior_count: float, counts: Counts) -> Params:
 
 def log_prior(prior_count: float, params: Params) -> Float[Array, ""]:
     """The log prior of the parameters up to a constant, in nats; the terms with c of the module."""
-    spread = jax.nn.log_sigmoid(params.logits) + jax.nn.log_sigmoid(-params.logits)
-    return prior_count * (jnp.sum(params.log_weights) + jnp.sum(spread))
+    log_variances = jax.nn.log_sigmoid(params.logits) + jax.nn.log_sigmoid(-params.logits)
+    return prior_count * (jnp.sum(params.log_weights) + jnp.sum(log_variances))
 
 
 def init(config: Config, images: UInt8[Array, "examples ..."], key: PRNGKey) -> Params:

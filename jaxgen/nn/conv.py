@@ -72,8 +72,8 @@ def _compute(
     def by(chosen: ConvAlgorithm) -> Any:
         return lambda a, b: getattr(chosen, direction)(a, b, spec, *extra)
 
-    spread = sum_over_own_images if direction == "kernel_gradient" else on_own_images
-    ours = spread(by(ALGORITHMS[choose_algorithm(spec, size, channels)]))
+    over_devices = sum_over_own_images if direction == "kernel_gradient" else on_own_images
+    ours = over_devices(by(ALGORITHMS[choose_algorithm(spec, size, channels)]))
     return lax.platform_dependent(a, b, cpu=ours, default=by(NATIVE))  # type: ignore[no-any-return]
 
 

@@ -113,10 +113,10 @@ def layout(devices: Sequence[jax.Device], num_seeds: int, batch_size: int) -> La
 
 def sharing_batches(learner: Learner, placed: Layout) -> Learner:
     """The learner with every batch spread over the devices that share it."""
-    return learner._replace(step=partial(_spread_step, learner.step, placed.by_image))
+    return learner._replace(step=partial(_sharing_step, learner.step, placed.by_image))
 
 
-def _spread_step(
+def _sharing_step(
     step: Callable[[State, Batch, PRNGKey], tuple[State, Metrics]],
     by_image: NamedSharding,
     state: State,

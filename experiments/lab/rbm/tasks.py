@@ -123,7 +123,7 @@ KIND_NAMES: Mapping[Kind, tuple[str, str, str]] = {
     "global": (
         "global",
         "global",
-        f"half of the squared weight on more than {filter_kinds.SPREAD:.0%} of the pixels that "
+        f"half of the squared weight on more than {filter_kinds.GLOBAL:.0%} of the pixels that "
         "independent weights would need",
     ),
     "dead": (
