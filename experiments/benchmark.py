@@ -31,9 +31,9 @@ from experiments import STARTED
 from experiments.benchmarking import accelerator, growth
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
-from experiments.benchmarking.cases import Patience, Precision, cases, changed, require_rounding
+from experiments.benchmarking.cases import Patience, Precision, cases, require_rounding, with_values
 from experiments.benchmarking.largest import largest_batch
-from experiments.benchmarking.make_images import repeated, write_repeated
+from experiments.benchmarking.make_images import repeat, write_repeated
 from experiments.benchmarking.measure import NUM_IMAGES, measure
 from experiments.benchmarking.sweeps import SWEEPS, SweepName, plot, sweep_page
 from experiments.running.args import RunArgs, load_dataset
@@ -240,7 +240,7 @@ def measured_here(
     use_devices(args.devices)
     (case,) = cases(args.only)
     precision = args.precision[0] if args.precision else None
-    case = changed(case, args.batch_size, args.hidden_size, precision, args.latent_size)
+    case = with_values(case, args.batch_size, args.hidden_size, precision, args.latent_size)
     require_rounding(case)
     with working("loading the images"):
         name, images = load_images(args)
@@ -254,7 +254,7 @@ def measured_here(
             write_repeated(folder / "images.npy", images, num, *shape)
             found = np.load(folder / "images.npy", mmap_mode="r")
         else:
-            found = repeated(images, range(num), *shape)
+            found = repeat(images, range(num), *shape)
         origin |= {"image_size": found.shape[1], "channels": found.shape[3]}
         patience = Patience(args.repeats, args.retries, until)
         if args.largest_batch:
@@ -368,7 +368,7 @@ def run_accelerator(args: Args) -> str:
         write_json(paths[0], found.document())
         write_atomically(paths[1], accelerator.page(found).encode())
 
-    found = accelerator.measured(plan, in_time, 60 * args.minutes, write)
+    found = accelerator.measure_parts(plan, in_time, 60 * args.minutes, write)
     return accelerator.page(found)
 
 
@@ -378,7 +378,7 @@ def run_growth(args: Args) -> str:
     path = args.json or folder / "growth.json"
     plain = replace(args, growth=False, quick=False, sweep=(), json=None, markdown=None, plots=None)
     rows: list[dict[str, Any]] = []
-    lines = growth.chosen(args.only, args.sweep, args.quick)
+    lines = growth.choose_lines(args.only, args.sweep, args.quick)
     points = [(line, value) for line in lines for value in line.values]
     with before_leaving(lambda: tell(growth.kept_in_words(len(rows), len(points), path))):
         for number, (line, value) in enumerate(points, start=1):

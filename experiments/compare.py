@@ -31,10 +31,10 @@ from experiments.comparison.naming import group, label, label_of
 from experiments.comparison.reference import reference_rows
 from experiments.comparison.tables import Row
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction.checks import changed
+from experiments.reproduction.checks import find_changes
 from experiments.running.args import load_dataset
 from experiments.running.artifacts import NUM_SAMPLES
-from experiments.running.cli import exit_code, parse, parse_flags, suited, typed
+from experiments.running.cli import exit_code, is_typed, parse, parse_flags, suit_to_data
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
@@ -42,7 +42,7 @@ from experiments.running.places import require_outside_images, require_outside_r
 from experiments.running.stored import rebuild_args
 from jaxgen import data, runs
 from jaxgen.data import Dataset
-from jaxgen.data.dataset import renamed
+from jaxgen.data.dataset import find_renamed
 from jaxgen.errors import CheckpointError, SettingError, require
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import inception as inceptions
@@ -70,7 +70,7 @@ MARKDOWN = "compare.md"
 """In --out."""
 
 
-def trained() -> dict[str, Comparison]:
+def experiments_to_train() -> dict[str, Comparison]:
     """The experiments that `--train` runs, in the order of the comparison."""
     declared = {name: find(name).comparison for name in names()}
     ordered = {name: x for name, x in declared.items() if x.order is not None}
@@ -129,8 +129,8 @@ class Args:
         other = self.markdown is None or self.markdown.suffix != ".png"
         require(self, "markdown", other, "of another ending than .png, which its picture has")
         require(self, "only", len({*self.only}) == len(self.only), "with each name once")
-        if unknown := [name for name in self.only if name not in trained()]:
-            expected = f"--only of {', '.join(trained())}"
+        if unknown := [name for name in self.only if name not in experiments_to_train()]:
+            expected = f"--only of {', '.join(experiments_to_train())}"
             raise SettingError(expected=expected, found=unknown[0], remedy="set --only")
         if bool(self.runs) == self.train:
             raise SettingError(
@@ -156,13 +156,13 @@ def train(args: Args) -> list[Path]:
     folders = []
     with writing(args.out):
         (args.out / "runs").mkdir(exist_ok=True)
-    for name in args.only or trained():
-        declared = trained()[name]
+    for name in args.only or experiments_to_train():
+        declared = experiments_to_train()[name]
         folder = args.out / "runs" / name
         dataset = args.dataset or ("digits" if args.quick else "mnist")
         words = [f"--dataset={dataset}", f"--out={folder}"]
         words += ["--quick"] if args.quick else declared.flags
-        if dataset in data.NAMES and not typed("--preset", words):  # not what suits the device
+        if dataset in data.NAMES and not is_typed("--preset", words):  # not what suits the device
             words.append(f"--preset={find(name).default.preset}")
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
@@ -184,10 +184,10 @@ def _check_is_of(folder: Path, words: Sequence[str]) -> None:
     """Raises SettingError if a run that is there has other settings than those of `words`."""
     run = runs.load(folder)
     declared = find(run.model)
-    if not typed("--preset", words):  # the images have decided
+    if not is_typed("--preset", words):  # the images have decided
         words = [f"--preset={rebuild_args(run.settings, str(folder))[1].preset}", *words]
     wanted = parse(declared.presets, declared.quick, words)
-    wanted = suited(wanted, load_dataset(wanted), words)
+    wanted = suit_to_data(wanted, load_dataset(wanted), words)
     there = [label_of(run), run.dataset_name, *(one.seed for one in run.seeds or (run,))]
     name = data.name_of(wanted.dataset, wanted.images)
     asked = [label(declared, wanted), name, *wanted.seeds]
@@ -210,7 +210,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     read = [one for run in map(runs.load, folders) for one in run.seeds or (run,)]
     for run in read:
         _, settings = rebuild_args(run.settings, str(run.folder))
-        if wrong := [*changed(run.folder, to_json(settings))]:
+        if wrong := [*find_changes(run.folder, to_json(settings))]:
             raise CheckpointError(
                 expected=f"{run.folder / CONFIG} to say what the run was trained with",
                 found="; ".join(wrong),
@@ -225,7 +225,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
                 remedy="compare the runs of one data set",
             )
         named = run.summary.get("class_names", dataset.class_names)
-        if other := renamed(dataset.class_names, named):
+        if other := find_renamed(dataset.class_names, named):
             raise SettingError(
                 expected=f"runs on {dataset.name} with the class {other[0]}",
                 found=f"{run.folder} with {other[1]} in its place",
@@ -308,7 +308,7 @@ def main(args: Args) -> None:
     keep_programs()
     read = None if args.train else read_all(args.runs, args)  # before a folder is made
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default
-    with run_folder.opened(args.out, "compare", resume=True, overwrite=False), whole:
+    with run_folder.open_folder(args.out, "compare", resume=True, overwrite=False), whole:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / CONFIG, settings)

@@ -52,7 +52,7 @@ from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
-from experiments.running.train import summed, train_in_session
+from experiments.running.train import sum_results, train_in_session
 from jaxgen.errors import require, require_counts
 from jaxgen.evaluation.monitors import dbm_monitors
 from jaxgen.learner import PRNGKey, task_key
@@ -210,7 +210,7 @@ def train(args: Args, session: Session) -> Result:
         start_from(init, session.seeds, stack),
         shown=SHOWN,
     )
-    return summed([*before, result])
+    return sum_results([*before, result])
 
 
 def shape_in_words(config: dbm.Config, session: Session) -> str:

@@ -128,7 +128,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     args = with_decay(args, session.dataset)
     config, drawing = args.model, Drawing(session.dataset, session.folder)
     params = jax.device_get(result.state.params)
-    stages = {"RBM": dbn.tied(params[:1]), "DBN": dbn.tied(params)}
+    stages = {"RBM": dbn.tie(params[:1]), "DBN": dbn.tie(params)}
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
     measures = nets["DBN"].measures
     measures |= labels.test_error(stages["DBN"], session.dataset, config.binarize)
@@ -152,7 +152,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         layers.layer_curves(drawing, len(params), result.step),
     ]
     sections.insert(0, explore.of_net(stages["DBN"], drawing, config.binarize, sections))
-    title, model = f"DBN on {session.dataset.name}", layers.described(config, session)
+    title, model = f"DBN on {session.dataset.name}", layers.describe(config, session)
     numbers = tasks.headline(session.dataset, measures, looks)
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     return study.compare(args, session, params[0]) if args.study else page

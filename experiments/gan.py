@@ -80,14 +80,14 @@ EXAMPLES = {
 }
 
 
-def described(config: gan.Config, num_pixels: int) -> str:
+def describe(config: gan.Config, num_pixels: int) -> str:
     """The model in a line."""
     generator = (config.latent_size, *config.generator_sizes, num_pixels)
     discriminator = (num_pixels, *config.discriminator_sizes, 1)
     nets = f"G {'-'.join(map(str, generator))} ({config.generator_activation}), "
     nets += f"D {'-'.join(map(str, discriminator))} (dropout {config.dropout:g})"
     nets += ", start by outputs" if config.init_fan == "out" else ""
-    return training.described(config, nets)
+    return training.describe(config, nets)
 
 
 def train(args: Args, session: Session) -> Result:
@@ -99,7 +99,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     """Answers the notebooks' questions about one trained GAN, returns the page."""
     game = gan.game(args.model, session.image_shape)
     title = f"GAN ({args.preset}) on {session.dataset.name}"
-    model = described(args.model, math.prod(session.image_shape))
+    model = describe(args.model, math.prod(session.image_shape))
     return tasks.write(args, session, result, game, title, model).page
 
 

@@ -48,18 +48,18 @@ class Config:
     images: tyro.conf.OmitArgPrefixes[data.ImageOptions] = field(default_factory=data.ImageOptions)
 
 
-def unfinished(data_dir: Path | None) -> set[Path]:
+def find_unfinished(data_dir: Path | None) -> set[Path]:
     """Folders that TFDS is filling; each gets its own name when it is whole."""
     return set(data.data_root(data_dir).glob("jaxgen/*/incomplete.*"))
 
 
 def main(config: Config) -> int:
     """Prepares what `config` names; returns the exit code of the last error, or 0."""
-    code, others = 0, unfinished(config.data_dir)
+    code, others = 0, find_unfinished(config.data_dir)
 
     def remove_half() -> None:
         data.remove_unfinished()
-        for folder in unfinished(config.data_dir) - others:
+        for folder in find_unfinished(config.data_dir) - others:
             shutil.rmtree(folder, ignore_errors=True)
 
     for name in data.NAMES if config.dataset == "all" else (config.dataset,):

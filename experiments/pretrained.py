@@ -216,14 +216,14 @@ def half(run: Run) -> tuple[bytes, str]:
     """
     arrays = safetensors.host_arrays(run.params)
     try:
-        rounded = safetensors.halved(arrays)
+        rounded = safetensors.halve(arrays)
     except ValueError as error:
         raise SettingError(
             expected="parameters that float16 holds with --half",
             found=str(error),
             remedy="collect the run without --half",
         ) from error
-    return safetensors.file_content(rounded, {}), safetensors.digest(safetensors.widened(rounded))
+    return safetensors.file_content(rounded, {}), safetensors.digest(safetensors.widen(rounded))
 
 
 def collect(run: Run, out: Path, as_half: bool = False) -> Path:

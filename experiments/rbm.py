@@ -185,7 +185,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         *further,
         error_curve(drawing, {"test": folder}, tasks.ERROR, last_step=result.step),
     ]
-    net = dbn.tied((params,))
+    net = dbn.tie((params,))
     sections.insert(0, explore.of_net(net, drawing, config.binarize, sections))
     rule = f"{'PCD' if config.persistent else 'CD'}-{config.num_gibbs_steps}"
     rule = f"centred {rule}" if config.centred else rule

@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from experiments.reproduction import runs as reproduce_runs
-from experiments.reproduction.checks import completed, require_repeatable, require_whole
+from experiments.reproduction.checks import complete, require_repeatable, require_whole
 from experiments.reproduction.runs import Timed, short
 from experiments.reproduction.verdict import (
     MEANING,
@@ -88,7 +88,7 @@ class Args:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
+def _open(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
     """A folder for the runs, with a config.json that makes it one `--overwrite` may replace."""
     if (folder / CONFIG).exists() and not overwrite:
         raise RunFolderError(
@@ -96,7 +96,7 @@ def _opened(folder: Path, content: Mapping[str, Any], overwrite: bool) -> Iterat
             found="the runs of an earlier call",
             remedy="add --overwrite to replace them, or --out for another folder",
         )
-    with run_folder.opened(folder, "reproduce", resume=False, overwrite=overwrite):
+    with run_folder.open_folder(folder, "reproduce", resume=False, overwrite=overwrite):
         write_json(folder / CONFIG, {"experiment": "reproduce", **content})
         yield folder
 
@@ -170,7 +170,7 @@ def _lines(verdict: Verdict) -> list[str]:
 def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
     """Runs an experiment, runs it again, runs it with kills, and compares the three."""
     out = args.out or Path("runs") / f"reproduce-{experiment}"
-    with _opened(out, {"of": experiment, "flags": list(flags)}, args.overwrite) as folder:
+    with _open(out, {"of": experiment, "flags": list(flags)}, args.overwrite) as folder:
         try:
             first = reproduce_runs.once("first", experiment, flags, folder)
         except reproduce_runs.Failed:
@@ -178,7 +178,7 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
                 _clear(folder)
             raise
         again = reproduce_runs.once("again", experiment, flags, folder)
-        killed = reproduce_runs.killed(experiment, flags, folder, first)
+        killed = reproduce_runs.kill_and_resume(experiment, flags, folder, first)
         missed = [] if killed.kills else ["no kill and resume: the run is over too soon to be hit"]
         _conclude({"first": first, "again": again, "killed": killed}, folder, missed)
 
@@ -195,7 +195,7 @@ def verify(run: Path, args: Args) -> None:
     require_whole(run)
     stored = read(run)
     experiment, settings = require_repeatable(run, stored.record)
-    stored = stored._replace(record=completed(stored.record, settings))
+    stored = stored._replace(record=complete(stored.record, settings))
     finished = load(run)
     if args.out:
         data.check_outside(args.dataset or settings.dataset, args.out, "--out")
@@ -216,7 +216,7 @@ def verify(run: Path, args: Args) -> None:
     )
     with contextlib.ExitStack() as stack:
         place = args.out or stack.enter_context(temporary_folder())
-        folder = stack.enter_context(_opened(place, {"of": str(run)}, args.overwrite))
+        folder = stack.enter_context(_open(place, {"of": str(run)}, args.overwrite))
         foreseen: list[str] = []
 
         def compare() -> bool:

@@ -24,7 +24,7 @@ from experiments.lab.vae.training import (
     identity,
     make_evaluator,
     prior_means,
-    scheduled,
+    schedule_rate,
 )
 from experiments.running import cli
 from experiments.running.experiment import Band, Benchmark, Choice, Comparison, Experiment
@@ -77,13 +77,13 @@ EXAMPLES = {
 
 def for_images(args: Args, dataset: Dataset) -> Choice | None:
     """The preset `conv` where the images are for convolutions."""
-    conv = vae.decided(args.model, dataset.image_shape).architecture == "conv"
+    conv = vae.decide(args.model, dataset.image_shape).architecture == "conv"
     return Choice("conv", "the images are large or in colour") if conv else None
 
 
 def train(args: Args, session: Session) -> Result:
     """Trains the VAE."""
-    config = scheduled(args, session.dataset)
+    config = schedule_rate(args, session.dataset)
     nets = vae.nets(config, session.image_shape)
     return train_in_session(
         args,

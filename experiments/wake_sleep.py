@@ -210,8 +210,8 @@ def report(args: Args, session: Session, result: Result) -> Path:
     stack = layers.load(folder, session.dataset)
     fine_tuned = jax.device_get(result.state.params)
     stages = {
-        "RBM": dbn_model.tied(stack[:1]),
-        "DBN": dbn_model.tied(stack),
+        "RBM": dbn_model.tie(stack[:1]),
+        "DBN": dbn_model.tie(stack),
         "fine-tuned DBN": fine_tuned,
     }
     nets = tasks.trained_nets(args, drawing, config.binarize, stages)
@@ -238,7 +238,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     ]
     sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
     title = f"Up-down fine-tuning on {session.dataset.name}"
-    model = f"{described(config, folder)}; {input_in_words(config, session.image_shape)}"
+    model = f"{describe(config, folder)}; {input_in_words(config, session.image_shape)}"
     numbers = tasks.headline(session.dataset, measures, looks)
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     if not args.study:
@@ -247,7 +247,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     return fine_tuning.compare(args, session, before, after, partial(fine_tune, stack))
 
 
-def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
+def describe(config: wake_sleep.Config, dbn_folder: Path) -> str:
     """The model in a line."""
     parts = ", then ".join(map(str, config.gibbs_phases or (config.num_gibbs_steps,)))
     falling = " falling to 0" if config.falling else ""
@@ -266,7 +266,7 @@ def described(config: wake_sleep.Config, dbn_folder: Path) -> str:
     )
 
 
-def timed(args: Args) -> Args:
+def settings_to_time(args: Args) -> Args:
     """What the benchmark times: MNIST's classes, CD, and of several k the one in the middle."""
     phases = args.model.gibbs_phases
     model = dataclasses.replace(
@@ -286,7 +286,7 @@ EXPERIMENT = Experiment(
     benchmark=Benchmark(
         flops=flops.of_wake_sleep,
         baselines=DENSE,
-        settings=timed,
+        settings=settings_to_time,
     ),
     comparison=Comparison(order=1, inner_runs=("dbn",)),
     headlines=(

@@ -50,10 +50,10 @@ class JaxgenError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The error as a copy or another process has it, by its class and its text."""
-        return restored, (type(self), str(self))
+        return restore_error, (type(self), str(self))
 
 
-def restored(kind: type[JaxgenError], text: str) -> JaxgenError:
+def restore_error(kind: type[JaxgenError], text: str) -> JaxgenError:
     """An error of this class with the text of another."""
     error = kind.__new__(kind)
     Exception.__init__(error, text)

@@ -130,7 +130,7 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def normalised(path: Path) -> Path:
+def normalise_path(path: Path) -> Path:
     """The absolute path, without ``..`` where leaving it out leads to the same place.
 
     Behind a link to a folder it may not; links stay as they are.
@@ -143,7 +143,7 @@ def normalised(path: Path) -> Path:
     return whole
 
 
-def expanded(path: Path) -> Path:
+def expand_user(path: Path) -> Path:
     """The path with a leading ``~`` or ``~user`` replaced by that home folder.
 
     Errors:

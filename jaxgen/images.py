@@ -163,7 +163,7 @@ def in_unit_range(images: Any) -> Float[np.ndarray, "num *shape"]:
     ):
         raise SettingError(
             expected="images in [0, 1], or raw ones, uint8 from 0 to 255",
-            found=_described(found),
+            found=_describe(found),
             remedy=_conversion(found),
         )
     return np.asarray(found, np.float32)
@@ -231,7 +231,7 @@ def _is_traced(images: Any) -> bool:
 
 
 def _refusal(images: Any, remedy: str, expected: str = RAW) -> SettingError:
-    found = f"{images.dtype} {_listed(images.shape)}" if _is_traced(images) else _described(images)
+    found = f"{images.dtype} {_listed(images.shape)}" if _is_traced(images) else _describe(images)
     return SettingError(
         expected=expected, found=found, remedy=remedy or "give an array of that kind"
     )
@@ -241,7 +241,7 @@ def _listed(shape: Any) -> str:
     return str([*map(int, shape)])
 
 
-def _described(images: Any) -> str:
+def _describe(images: Any) -> str:
     """Dtype, shape and range."""
     kind = f"{images.dtype} {_listed(images.shape)}"
     array = np.asarray(images)

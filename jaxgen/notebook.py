@@ -22,7 +22,7 @@ SIDE = 64
 """Pixels of the larger side of a thumbnail that is shown; smaller images are enlarged to it."""
 
 
-def shortened(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value as text for HTML: at most `MOST_TEXT` letters, all printable, and escaped."""
     text = str(value)
     text = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 3]}..."
@@ -34,12 +34,12 @@ def card(
 ) -> str:
     """HTML of a title, a table of facts and a row of images; `alt` is the text in their place."""
     rows = "".join(
-        f'<tr><th style="text-align:left">{shortened(name)}</th>'
-        f'<td style="text-align:left">{shortened(value)}</td></tr>'
+        f'<tr><th style="text-align:left">{shorten(name)}</th>'
+        f'<td style="text-align:left">{shorten(value)}</td></tr>'
         for name, value in facts.items()
     )
     picture = f"<div>{thumbnails(images, alt)}</div>" if len(images) else ""
-    return f"<div><strong>{shortened(title)}</strong><table>{rows}</table>{picture}</div>"
+    return f"<div><strong>{shorten(title)}</strong><table>{rows}</table>{picture}</div>"
 
 
 def thumbnails(images: Sequence[Any] | NDArray[Any], alt: str) -> str:
@@ -64,4 +64,4 @@ def thumbnails(images: Sequence[Any] | NDArray[Any], alt: str) -> str:
     shown = picture.height * max(1, SIDE // larger)
     data = base64.b64encode(content.getvalue()).decode()
     style = f"height:{shown}px;max-width:100%;image-rendering:pixelated"
-    return f'<img alt="{shortened(alt)}" style="{style}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{shorten(alt)}" style="{style}" src="data:image/png;base64,{data}">'

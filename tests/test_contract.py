@@ -217,7 +217,7 @@ def test_experiment(name: str) -> None:
         assert type(args) is module.Args
         assert isinstance(args, RunArgs)
         assert args.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        assert cli.quickened(args, declared.quick).dataset == "digits"
+        assert cli.quicken(args, declared.quick).dataset == "digits"
     assert f"python -m experiments.{name}" in (module.__doc__ or "")
     assert list(inspect.signature(declared.train).parameters) == ["args", "session"]
     assert list(inspect.signature(declared.report).parameters) == ["args", "session", "result"]

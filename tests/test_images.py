@@ -148,7 +148,7 @@ MIXTURE = mixture.init(mixture.Config(2, 1), jnp.asarray(RAW), KEY)
 DOORS: dict[str, Callable[[Any], Any]] = {
     "binarize": lambda x: binarize(KEY, x, "sample"),
     "binarize in a program": lambda x: jax.jit(lambda x: binarize(KEY, x, "none"))(x),
-    "rescaled": adversarial.rescaled,
+    "rescaled": adversarial.rescale,
     "mean pixels": lambda x: rbm.mean_pixels(x, "none"),
     "start of a mixture": lambda x: mixture.init(mixture.Config(2, 1), x, KEY),
     "EM": lambda x: mixture.update(mixture.Config(2, 1), MIXTURE, x, KEY),

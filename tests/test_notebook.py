@@ -85,7 +85,7 @@ def test_a_name_is_text() -> None:
     found = Parser(dataset(name=MARKUP)._repr_html_())
     assert "script" not in found.tags
     assert '<script>alert("1")</script>?[2J' in found.text
-    assert len(notebook.shortened("&" * 10_000)) <= 5 * notebook.MOST_TEXT
+    assert len(notebook.shorten("&" * 10_000)) <= 5 * notebook.MOST_TEXT
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jaxgen.errors import SettingError
-from jaxgen.models.adversarial import rescaled
+from jaxgen.models.adversarial import rescale
 from jaxgen.random import (
     RESOLUTION,
     asked_or_drawn,
@@ -134,7 +134,7 @@ def test_binarize() -> None:
 
 @pytest.mark.parametrize("level", [0, 3])
 def test_a_white_pixel_is_one_in_a_compiled_program(level: int) -> None:
-    """Optimised and not; the difference of `rescaled` may be joined with its product."""
+    """Optimised and not; the difference of `rescale` may be joined with its product."""
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     options = {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": True}
 
@@ -145,7 +145,7 @@ def test_a_white_pixel_is_one_in_a_compiled_program(level: int) -> None:
     assert float(units[0, 255]) == 1.0
     assert float(units[0, 0]) == 0.0
     np.testing.assert_allclose(units[0], np.arange(256) / 255.0, rtol=1.2e-7)
-    pixels = compiled(rescaled, images).reshape(-1)
+    pixels = compiled(rescale, images).reshape(-1)
     assert float(pixels[0]) == -1.0
     assert 1.0 <= float(pixels[255]) <= 1.0 + 2**-23
 

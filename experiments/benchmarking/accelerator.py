@@ -176,7 +176,7 @@ def plan(only: Sequence[str], quick: bool, has_torch: bool) -> list[Part]:
     return [part for part in parts if part.settings]
 
 
-def measured(
+def measure_parts(
     parts: Sequence[Part], in_time: InTime, budget_s: float, write: Callable[[Found], None]
 ) -> Found:
     """Measures the parts one after the other, in at most `budget_s` seconds.

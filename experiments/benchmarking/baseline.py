@@ -21,7 +21,7 @@ from jaxgen.data.dataset import Split
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner
 from jaxgen.training.loop import Schedule, chunks, steps_in_epoch, training_set
-from jaxgen.training.program import begin, compiled
+from jaxgen.training.program import begin, compile_program
 
 logger = logging.getLogger("jaxgen")
 
@@ -38,7 +38,7 @@ BASELINE_S = 120.0
 LEAST_REPEATS = 3
 
 
-def timed(function: Callable[[], Any]) -> float:
+def time_call(function: Callable[[], Any]) -> float:
     """Seconds that one call takes."""
     began = time.perf_counter()
     function()
@@ -69,7 +69,7 @@ def take_turn(baseline: Baseline) -> None:
     spent = sum(baseline.step_s) * baseline.num_steps
     if len(baseline.step_s) < LEAST_REPEATS or spent < BASELINE_S:
         baseline.step_s.append(
-            timed(lambda: baseline.epoch(baseline.num_steps)) / baseline.num_steps
+            time_call(lambda: baseline.epoch(baseline.num_steps)) / baseline.num_steps
         )
 
 
@@ -131,7 +131,7 @@ def runner(
     return epoch
 
 
-def started(
+def start_baselines(
     case: Case,
     libraries: Collection[str],
     images: np.ndarray,
@@ -166,7 +166,7 @@ def started(
             absent[TITLES[name]] = reason
             logger.warning("%s goes on without %s: %s", case.name, TITLES[name], reason)
             continue
-        affordable = int(BASELINE_S / patience.repeats / timed(partial(epoch, 1)))
+        affordable = int(BASELINE_S / patience.repeats / time_call(partial(epoch, 1)))
         num_steps = len(images) // case.images_per_step(images.shape[1:])
         num_steps = max(1, min(num_steps, affordable))
         if num_steps > 1:
@@ -200,7 +200,7 @@ def resident(
     length = steps_in_epoch(len(images), batch_size, learner.num_batches)
     batch = training_set(learner, in_classes(learner, images))
     arrays = begin(learner, batch, batch_size, seeds, devices=devices)
-    program = compiled(learner, batch_size, arrays)
+    program = compile_program(learner, batch_size, arrays)
     every = Schedule(1, batch_size).log_every
     trained = chunks(program, arrays, range((turns + 1) * length), length, every)
 

@@ -119,7 +119,7 @@ def nearest(name: str, known: Sequence[str]) -> list[str]:
     return presets or difflib.get_close_matches(name, known)
 
 
-def resized(model: Any, size: int) -> Any:
+def resize(model: Any, size: int) -> Any:
     """The settings with `size` units in every hidden layer; of a DCGAN, with that base width."""
     names = {field.name for field in fields(model)}
     values: dict[str, Any] = dict.fromkeys({"num_hidden", "base_width"} & names, size)
@@ -143,7 +143,7 @@ def with_latent_size(model: Any, size: int) -> Any:
     return replace(model, latent_size=size)
 
 
-def changed(
+def with_values(
     case: Case,
     batch_size: int | None = None,
     hidden_size: int | None = None,
@@ -156,7 +156,7 @@ def changed(
     """
     args, model = case.args, case.args.model
     if hidden_size is not None:
-        model = resized(model, hidden_size)
+        model = resize(model, hidden_size)
     if latent_size is not None:
         model = with_latent_size(model, latent_size)
     if precision not in (None, case.precision):

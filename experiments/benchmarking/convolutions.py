@@ -17,7 +17,7 @@ from typing import Any, Literal
 import jax
 from jaxtyping import Array
 
-from experiments.benchmarking.baseline import timed
+from experiments.benchmarking.baseline import time_call
 from experiments.benchmarking.flops import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code, parse_flags
@@ -71,11 +71,11 @@ def in_direction(
 def median_seconds(function: Callable[..., Array], arrays: Sequence[Array], repeats: int) -> float:
     """What a call of the compiled function takes, after one that warms up."""
     run = jax.jit(function)
-    times = [timed(lambda: run(*arrays).block_until_ready()) for _ in range(repeats + 2)]
+    times = [time_call(lambda: run(*arrays).block_until_ready()) for _ in range(repeats + 2)]
     return statistics.median(times[2:])
 
 
-def measured(args: Args) -> Iterator[dict[str, Any]]:
+def measure_all(args: Args) -> Iterator[dict[str, Any]]:
     """One row for each layer, direction and algorithm that applies."""
     spec = ConvSpec((4, 4), stride=2, padding=1, dtype=args.precision)
     for size, inputs, outputs in LAYERS:
@@ -131,7 +131,7 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
 
 def main(args: Args) -> None:
     """Measures, prints and keeps what was asked for."""
-    rows = list(measured(args))
+    rows = list(measure_all(args))
     text = page(args, rows)
     show(text)
     if args.json:

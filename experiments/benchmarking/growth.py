@@ -86,7 +86,7 @@ COLOURS = ("#4878a8", "#c44e52", "#55a868")
 """Of the learners, in the order in which they come."""
 
 
-def chosen(only: Sequence[str], sweeps: Sequence[str], quick: bool) -> list[Line]:
+def choose_lines(only: Sequence[str], sweeps: Sequence[str], quick: bool) -> list[Line]:
     """The lines of these learners and settings, all where none is named; of `quick` few values.
 
     Errors:
@@ -146,7 +146,7 @@ class Fit(NamedTuple):
     """None where there is none, or too few values to find one."""
 
 
-def fitted(values: Sequence[float], found: Sequence[float]) -> Fit:
+def fit_exponent(values: Sequence[float], found: Sequence[float]) -> Fit:
     """The exponent over the upper half of the values, in rising order, and the knee over all."""
     x, y = np.log(values), np.log(found)
     upper = slice(-max(2, -(-len(x) // 2)), None)
@@ -170,7 +170,7 @@ def _knee(x: np.ndarray, y: np.ndarray) -> float | None:
     return float(np.exp(k)) if is_knee else None
 
 
-def grouped(rows: Rows) -> list[Rows]:
+def group_rows(rows: Rows) -> list[Rows]:
     """The rows of each line, in the order in which they were measured."""
     return [
         list(group) for _, group in itertools.groupby(rows, lambda row: (row["sweep"], row["name"]))
@@ -197,7 +197,7 @@ def draw(rows: Rows, path: Path) -> Path:
     """One panel a setting: time and memory over its values, each over its own first value."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    groups = grouped(rows)
+    groups = group_rows(rows)
     sweeps = [name for name in SWEEPS if any(group[0]["sweep"] == name for group in groups)]
     names = [*dict.fromkeys(group[0]["name"] for group in groups)]
     colours = dict(zip(names, itertools.cycle(COLOURS), strict=False))
@@ -238,7 +238,7 @@ def _panel(axes: "Axes", group: Rows, colour: str) -> "dict[Line2D, float]":
     exponents = {}
     for measure, style in zip(MEASURES, ("-", "--"), strict=True):
         found = [measure.of(row) for row in group]
-        fit = fitted(values, found) if len(values) > 1 else None
+        fit = fit_exponent(values, found) if len(values) > 1 else None
         label = f"{name} {measure.name}"
         (drawn,) = axes.plot(values, np.divide(found, found[0]), style, color=colour, label=label)
         drawn.set(linewidth=1.4, marker="o", markersize=3.5)
@@ -281,7 +281,7 @@ def _short(value: int) -> str:
 def page(rows: Rows, picture: Path, page: Path | None) -> str:
     """The page: figure, exponents and knees, and every row; the figure as seen from the page."""
     path = os.path.relpath(picture, page.parent if page else Path())
-    lines = [_line(group) for group in grouped(rows) if len(group) > 1]
+    lines = [_line(group) for group in group_rows(rows) if len(group) > 1]
     cells: Columns = {title: itemgetter(title) for title in (lines[0] if lines else {})}
     columns: Columns = {
         "setting": lambda row: SWEEPS[row["sweep"]].label,
@@ -316,7 +316,7 @@ def _line(group: Rows) -> dict[str, Any]:
         "values": f"{values[0]:,} to {values[-1]:,}",
     }
     for measure in MEASURES:
-        fit = fitted(values, [measure.of(each) for each in group])
+        fit = fit_exponent(values, [measure.of(each) for each in group])
         row[f"exponent of {measure.name}"] = f"{fit.exponent:.2f}"
         row[f"knee of {measure.name}"] = "" if fit.knee is None else f"{fit.knee:,.0f}"
     return row

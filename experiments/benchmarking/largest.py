@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarking.cases import Case, Patience, changed
-from experiments.benchmarking.make_images import repeated
+from experiments.benchmarking.cases import Case, Patience, with_values
+from experiments.benchmarking.make_images import repeat
 from experiments.benchmarking.measure import measure
 
 logger = logging.getLogger("jaxgen")
@@ -37,10 +37,10 @@ def largest_batch(case: Case, images: np.ndarray, patience: Patience) -> dict[st
     tried: list[tuple[int, bool]] = []
 
     def attempt(batch_size: int) -> dict[str, Any] | None:
-        changed_case = changed(case, batch_size)
+        changed_case = with_values(case, batch_size)
         num = changed_case.images_per_step(images.shape[1:])
         try:
-            row = measure(changed_case, repeated(images, range(2 * num)), patience)
+            row = measure(changed_case, repeat(images, range(2 * num)), patience)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and not is_out_of_memory(error):
                 raise

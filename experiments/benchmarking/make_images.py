@@ -54,7 +54,7 @@ def write_images(args: Args) -> None:
     show(f"{args.out}: {args.num:,} images of {args.size}x{args.size}x3")
 
 
-def repeated(
+def repeat(
     images: np.ndarray, rows: range, size: int | None = None, channels: int | None = None
 ) -> np.ndarray:
     """Some rows of a set that is repeated without end; of another size, the nearest pixels.
@@ -71,13 +71,13 @@ def repeated(
 def write_repeated(
     path: Path, images: np.ndarray, num: int, size: int | None = None, channels: int | None = None
 ) -> None:
-    """Writes `num` of them as one .npy file, few at a time; otherwise as `repeated`."""
-    shape = (num, *repeated(images, range(1), size, channels).shape[1:])
+    """Writes `num` of them as one .npy file, few at a time; otherwise as `repeat`."""
+    shape = (num, *repeat(images, range(1), size, channels).shape[1:])
     with appearing_whole(path) as file:
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, num, BLOCK):
             rows = range(start, min(start + BLOCK, num))
-            file.write(repeated(images, rows, size, channels).tobytes())
+            file.write(repeat(images, rows, size, channels).tobytes())
 
 
 def main() -> int:

@@ -27,9 +27,9 @@ from experiments.benchmarking.baseline import (
     matmul_precision,
     release,
     resident,
-    started,
+    start_baselines,
     take_turn,
-    timed,
+    time_call,
 )
 from experiments.benchmarking.cases import Case, Patience, Precision
 from experiments.running.cluster import Cluster, chosen_devices
@@ -69,7 +69,7 @@ def _matmul_peak(dtype: Precision, size: int) -> float:
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     product = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
     product(a, a).block_until_ready()
-    best = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(10))
+    best = min(time_call(lambda: product(a, a).block_until_ready()) for _ in range(10))
     return 2 * size**3 / best
 
 
@@ -127,7 +127,7 @@ def measure(
     def begin(*compiled: bool) -> None:
         stages.info("compiling the other programs")
         held = np.array(images) if stream else images
-        baselines.extend(started(case, libraries, held, patience, absent, compiled))
+        baselines.extend(start_baselines(case, libraries, held, patience, absent, compiled))
         if stream and "resident" in libraries and False in compiled:
             baselines.append(resident(learner, held, batch_size, most, seeds, devices))
 

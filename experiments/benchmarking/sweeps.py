@@ -73,7 +73,7 @@ SWEEPS: dict[str, Sweep] = {
 }
 
 
-def grouped(rows: Rows) -> list[Rows]:
+def group_rows(rows: Rows) -> list[Rows]:
     """The rows of each sweep of each case, in the order of the sweeps."""
     order = list(SWEEPS)
     rows = sorted(rows, key=lambda row: order.index(row["sweep"]))  # keeps the order of cases
@@ -84,7 +84,7 @@ def grouped(rows: Rows) -> list[Rows]:
 def plot(rows: Rows, folder: Path) -> list[Path]:
     """Draws images/s over the values, one file per sweep and case."""
     paths = []
-    for group in grouped(rows):
+    for group in group_rows(rows):
         first, sweep = group[0], SWEEPS[group[0]["sweep"]]
         values = [row[sweep.key] for row in group]
         ideal = [sweep.ideal_rate(row, first) for row in group]
@@ -126,7 +126,7 @@ def sweep_page(rows: Rows, plots: list[Path], page: Path | None) -> str:
     """The page of all sweeps; plots are named as seen from the page, or from here without one."""
     seen_from = page.parent if page else Path()
     names = [os.path.relpath(path, seen_from) for path in plots]
-    sections = [section(*pair) for pair in zip(grouped(rows), names, strict=True)]
+    sections = [section(*pair) for pair in zip(group_rows(rows), names, strict=True)]
     return (
         f"{head('Sweeps', rows)}\n\nOne setting changes at a time; the others are the preset's. "
         "images/s counts those of all seeds together, so that an image's time is, over seeds, the "

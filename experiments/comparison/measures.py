@@ -288,7 +288,7 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
         WriteError: its folder may not be written.
     """
     of = identity(classifier, dataset, settings, run.digest)
-    with run_folder.opened(run.folder, run.model, resume=True, overwrite=False):
+    with run_folder.open_folder(run.folder, run.model, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
         if found is None or not has_parts_of(run, found, classifier, dataset, settings):
             logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)

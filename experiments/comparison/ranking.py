@@ -82,7 +82,7 @@ def few_chains(likelihood: Mapping[str, Any]) -> bool:
     return effective is not None and effective < LEAST_EFFECTIVE
 
 
-def unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> str:
+def why_unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> str:
     """Why the likelihood of a row is left out of the ranking; empty if it is not.
 
     Args:
@@ -155,7 +155,7 @@ def likelihoods(rows: Sequence[Ranked]) -> dict[str, Value | None]:
     pixels = ranked_pixels([row.measures for row in rows])
     return {
         row.name: None
-        if unranked(row.measures, pixels)
+        if why_unranked(row.measures, pixels)
         else value_of([headline(each) for each in row.measures])
         for row in rows
     }
@@ -192,7 +192,7 @@ def verdict(
 def _on_likelihoods(models: Sequence[Ranked]) -> str:
     values = likelihoods(models)
     pixels = ranked_pixels([row.measures for row in models])
-    left = [f"{row.name} ({why})" for row in models if (why := unranked(row.measures, pixels))]
+    left = [f"{row.name} ({why})" for row in models if (why := why_unranked(row.measures, pixels))]
     out = f"; not ranked: {', '.join(left)}" if left else ""
     ranked = best_of(values, "higher")
     if not ranked:

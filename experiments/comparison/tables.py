@@ -21,8 +21,8 @@ from experiments.comparison.ranking import (
     of_probes,
     of_samples,
     ranked_pixels,
-    unranked,
     value_of,
+    why_unranked,
 )
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
 from jaxgen.evaluation.suite import TITLES
@@ -100,7 +100,7 @@ def likelihood_cell(found: Sequence[Mapping[str, Any] | None]) -> str:
 
 def ranked_cell(measures: Sequence[Measures], pixels: Sequence[str]) -> str:
     """The best likelihood, and why it is left out of the ranking, if it is."""
-    why = unranked(measures, pixels)
+    why = why_unranked(measures, pixels)
     return likelihood_cell([headline(each) for each in measures]) + (
         f"; not ranked: {why}" if why else ""
     )

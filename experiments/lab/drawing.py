@@ -60,7 +60,7 @@ def file_name(title: str) -> str:
     return re.sub(r"\W+", "_", title)
 
 
-def listed(words: Sequence[str]) -> str:
+def list_in_words(words: Sequence[str]) -> str:
     """Words in a row, as a sentence has them."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last

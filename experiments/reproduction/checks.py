@@ -92,14 +92,14 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
     return declared.name, args
 
 
-def completed(record: Record, args: RunArgs) -> Record:
+def complete(record: Record, args: RunArgs) -> Record:
     """What a run wrote down, with the settings that came later: they have their defaults."""
     return record._replace(config=to_json(args) | {"experiment": record.config["experiment"]})
 
 
 def _require_unchanged(run: Path, args: RunArgs) -> None:
     """The settings must be those that the run was trained with, as far as it holds them twice."""
-    if wrong := [*changed(run, to_json(args))]:
+    if wrong := [*find_changes(run, to_json(args))]:
         raise ReproduceError(
             expected=f"{run / CONFIG} to say what the run was trained with",
             found=f"class C (not comparable): {'; '.join(wrong)}",
@@ -107,7 +107,7 @@ def _require_unchanged(run: Path, args: RunArgs) -> None:
         )
 
 
-def changed(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def find_changes(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that the run's checkpoints or its summary have otherwise, one line each.
 
     The checkpoints of one of several seeds are those of their program. They have what was decided

@@ -50,7 +50,7 @@ class Timed(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(program: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def start(program: str, words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process that does not outlive the `with` block."""
     command = [sys.executable, "-m", f"experiments.{program}", *words]
     with log.open("ab") as file, child(command, stdout=subprocess.DEVNULL, stderr=file) as process:
@@ -65,7 +65,7 @@ def run(
     Errors:
         Failed: it ended with another exit code than 0.
     """
-    with started(program, words, log) as process:
+    with start(program, words, log) as process:
         while process.poll() is None:
             if until():
                 process.kill()
@@ -144,7 +144,7 @@ def _told(name: str, timed: Timed) -> Timed:
     return timed
 
 
-def killed(experiment: str, words: Sequence[str], folder: Path, first: Timed) -> Timed:
+def kill_and_resume(experiment: str, words: Sequence[str], folder: Path, first: Timed) -> Timed:
     """The same run, killed and resumed; its checkpoints are close enough to be caught at one."""
     began, kills = time.monotonic(), []
     often = first.run.train_s / 20

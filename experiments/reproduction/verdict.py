@@ -192,7 +192,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def unpromised(environment: Mapping[str, Any]) -> list[str]:
+def why_not_bitwise(environment: Mapping[str, Any]) -> list[str]:
     """Why nothing bitwise is promised in an environment; empty where it is."""
     if environment.get("device") == "cpu":
         return []
@@ -217,7 +217,7 @@ def promise(then: Record, now: Record) -> tuple[str, list[str]]:
     unequal = differences(*environments)
     if other:
         return "C", other + unequal
-    if reasons := unequal + unpromised(environments[1]):
+    if reasons := unequal + why_not_bitwise(environments[1]):
         return "B", reasons
     reasons = ["equal settings, data, code and environment"]
     if str(now.manifest.get("git_commit")).endswith("-dirty"):

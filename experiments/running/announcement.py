@@ -10,7 +10,7 @@ from experiments.running.cluster import chosen_devices
 from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
-from jaxgen.files import normalised
+from jaxgen.files import normalise_path
 from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary, seed_folders
@@ -20,7 +20,7 @@ LONGER = 10
 ALIKE = "the samples are alike: too few updates? --epochs trains longer"
 
 
-def aligned(rows: Mapping[str, str]) -> str:
+def align(rows: Mapping[str, str]) -> str:
     """Names and texts in two columns, a row a line."""
     width = max(map(len, rows), default=0)
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
@@ -38,7 +38,7 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     preset = experiment.presets[args.preset]
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
     others = [] if args.quick else [f"{name} {value}" for name, value in changed.items()]
-    return aligned(
+    return align(
         {
             "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),
             "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
@@ -73,11 +73,11 @@ def outcome(
     following = longer(args) if alike else next_command(experiment, args, session)
     rows = {name: _value(found) for name, found in metrics.items()}
     lines = [
-        aligned(rows),
+        align(rows),
         ALIKE if alike else "",
         f"time: {', '.join(f'{name} {clock(seconds)}' for name, seconds in times.items())}",
         f"next: {following}",
-        f"open: {normalised(page).as_uri()}",
+        f"open: {normalise_path(page).as_uri()}",
         f"report: {page}",
     ]
     return "\n".join(filter(None, lines))
@@ -117,10 +117,12 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
         words = [word.format(folder=session.root) for word in successor]
         if args.dataset != "auto":
             given["--dataset"] = args.dataset
-    flags = [word for flag, value in given.items() if value for word in _typed(flag, str(value))]
+    flags = [
+        word for flag, value in given.items() if value for word in _type_command(flag, str(value))
+    ]
     return shlex.join(["python", "-m", *words, *flags])
 
 
-def _typed(flag: str, value: str) -> list[str]:
+def _type_command(flag: str, value: str) -> list[str]:
     """A flag and its value as people type them; a value that looks like a flag needs `=`."""
     return [f"{flag}={value}"] if value.startswith("-") else [flag, value]

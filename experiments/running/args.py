@@ -113,7 +113,7 @@ class RunArgs:
         """Of all epochs, with one mini-batch each."""
         return self.epochs * steps_in_epoch(len(dataset.train.images), self.batch_size)
 
-    def fitted(self, dataset: data.Dataset) -> Self:
+    def fit_to(self, dataset: data.Dataset) -> Self:
         """The settings with those that the data set decides, before `check`."""
         del dataset
         return self
@@ -150,7 +150,7 @@ def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:
     return dataclasses.replace(args, **changes)
 
 
-def conditioned(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyArgs:
+def condition_on_classes(args: AnyArgs, conditional: bool, dataset: data.Dataset) -> AnyArgs:
     """The settings whose model has the classes of the data set if it is to be conditional.
 
     Errors:

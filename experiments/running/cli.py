@@ -25,7 +25,7 @@ from flax.traverse_util import flatten_dict
 from experiments.running import announcement, refusals, seeds
 from experiments.running import help as help_text
 from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
-from experiments.running.cluster import joined
+from experiments.running.cluster import join_workers
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import (
     Handler,
@@ -41,7 +41,7 @@ from experiments.running.signals import Stopped, leaving_at_once
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError, WriteError
-from jaxgen.files import expanded
+from jaxgen.files import expand_user
 from jaxgen.nn.augment import TRANSFORMS, Policy
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
@@ -56,7 +56,7 @@ logger = logging.getLogger("jaxgen")
 AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
 
 
-def quickened(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
+def quicken(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
     """The settings with the values of `quick`; a mapping replaces single fields of a part."""
     values = {
         name: dataclasses.replace(getattr(args, name), **value)
@@ -116,7 +116,7 @@ def _readable(word: str) -> Path:
             found=word,
             remedy="rename it, or choose another",
         ) from error
-    return expanded(Path(word))
+    return expand_user(Path(word))
 
 
 def parse_flags(
@@ -132,7 +132,7 @@ def parse_flags(
     Errors:
         SettingError: a flag is unknown, lacks its value, or has one of another type.
     """
-    words = {"description": help_text.described(kind, examples), **options}
+    words = {"description": help_text.describe(kind, examples), **options}
     if "args" not in options and asks_for_help(sys.argv[1:]):
         kind = help_text.flat(kind)
     program = run_manifest.program()
@@ -153,7 +153,7 @@ def parse(
     """
     name = choice.preset if choice else next(iter(presets))
     for index, flag in enumerate(argv):
-        if typed("--preset", [flag]):
+        if is_typed("--preset", [flag]):
             choice = None
             name = flag.partition("=")[2] if "=" in flag else "".join(argv[index + 1 : index + 2])
         elif flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
@@ -169,13 +169,15 @@ def parse(
             found=repr(name),
             remedy="set --preset to one of them",
         )
-    default = quickened(presets[name], quick) if "--quick" in argv else presets[name]
+    default = quicken(presets[name], quick) if "--quick" in argv else presets[name]
     omit = (tyro.conf.OmitArgPrefixes,)
     if asks_for_help(argv):
         of = f"the preset {name}{' with --quick' if '--quick' in argv else ''}"
         note = f"Defaults are those of {of}{choice.in_words() if choice else ''}."
-        words = help_text.described(type(default), examples, note)
-        parse_flags(help_text.grouped(default), args=["--help"], config=omit, description=words)
+        words = help_text.describe(type(default), examples, note)
+        parse_flags(
+            help_text.group_settings(default), args=["--help"], config=omit, description=words
+        )
     args: AnyArgs = parse_flags(type(default), default=default, args=list(argv), config=omit)
     return args
 
@@ -185,20 +187,20 @@ def asks_for_help(words: Sequence[str]) -> bool:
     return bool({"-h", "--help"} & {*words})
 
 
-def typed(flag: str, words: Sequence[str]) -> bool:
+def is_typed(flag: str, words: Sequence[str]) -> bool:
     """Whether a command line has a flag; `_` is `-` there."""
     return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
 
 
-def suited(args: RunArgs, dataset: Dataset, words: Sequence[str] | None) -> RunArgs:
+def suit_to_data(args: RunArgs, dataset: Dataset, words: Sequence[str] | None) -> RunArgs:
     """The settings with what the data decide, where the command line leaves it open."""
-    args = args.fitted(dataset)
-    if words is None or typed("--batch-size", words):
+    args = args.fit_to(dataset)
+    if words is None or is_typed("--batch-size", words):
         return args
     return in_small_batches(args, dataset)
 
 
-def chosen(
+def choose_preset(
     experiment: Experiment[Any],
     args: RunArgs,
     dataset: Dataset,
@@ -210,7 +212,7 @@ def chosen(
     A run that goes on in `folder` has the one it began with. The words of the command line are
     parsed again, over that preset, so all that was typed stays.
     """
-    if typed("--preset", words):
+    if is_typed("--preset", words):
         return args
     choice = experiment.choose(args, dataset)
     earlier = run_folder.read_config(folder).get("preset") if args.resume else None
@@ -248,7 +250,7 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
             if changed := run_manifest.compute_as_jax_does():
                 names = ", ".join(map(str.upper, changed))
                 logger.warning("%s not used: runs compute as JAX does by default", names)
-            return _flushed(act) or 0
+            return _flush(act) or 0
         except JaxgenError as error:
             write_error(error)
             return error.exit_code
@@ -273,7 +275,7 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
             return missing.exit_code
 
 
-def _flushed(act: Callable[[], int | None]) -> int | None:
+def _flush(act: Callable[[], int | None]) -> int | None:
     """Runs `act`, and writes what it has printed by itself, such as `--help`."""
     try:
         return act()
@@ -314,15 +316,15 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
         make_deterministic()
     keep_programs()
     with contextlib.ExitStack() as owned:
-        with joined(args.cluster, _alike(experiment, args)):
+        with join_workers(args.cluster, _alike(experiment, args)):
             check_places(args)
             # The user's own pictures have a bar of their own.
             with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
                 dataset = load_dataset(args)
             folder = args.out or default_folder(experiment.name, args, dataset.name)
             if words is not None:
-                args = chosen(experiment, args, dataset, words, folder)
-            args = suited(args, dataset, words)
+                args = choose_preset(experiment, args, dataset, words, folder)
+            args = suit_to_data(args, dataset, words)
             if len(args.seeds) == 1:
                 args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
             _check_is_no_seed(folder)
@@ -330,7 +332,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
                 _check_lengths(experiment.name, args, folder)
             args.check(dataset, folder)
             if args.cluster.first:
-                opened = run_folder.opened(
+                opened = run_folder.open_folder(
                     folder, experiment.name, resume=args.resume, overwrite=args.overwrite
                 )
                 owned.enter_context(opened)

@@ -312,7 +312,7 @@ def watch(
 
 
 @contextlib.contextmanager
-def _watched(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[threading.Thread]:
+def _watch(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[threading.Thread]:
     """Inside the `with` block a thread ends this process, in one line, if another is lost."""
 
     def end(found: str) -> None:
@@ -347,7 +347,7 @@ def _watched(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[threadin
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[None]:
+def join_workers(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[None]:
     """Inside the `with` block the devices of all workers are JAX's; after it only our own.
 
     Args:
@@ -362,7 +362,7 @@ def joined(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[None]:
     if not cluster.several:
         yield
         return
-    with _watched(cluster, settings) as watching:
+    with _watch(cluster, settings) as watching:
         try:
             jax.distributed.initialize(
                 cluster.coordinator,

@@ -187,18 +187,18 @@ class Stage:
         room = width - len(behind)
         words, room_for_whole = self._part or self._whole, room - len(self._part) - 2
         if self._whole and self._part and room_for_whole >= LEAST_WHOLE:
-            words = f"{fitted(self._whole, room_for_whole)}: {self._part}"
-        return f"{fitted(words, room)}{behind}"
+            words = f"{fit_width(self._whole, room_for_whole)}: {self._part}"
+        return f"{fit_width(words, room)}{behind}"
 
 
-def fitted(text: str, width: int) -> str:
+def fit_width(text: str, width: int) -> str:
     """A text that is at most so wide, if need be without its last words."""
     if len(text) <= width:
         return text
     return f"{text[: width - 3].rpartition(' ')[0] or text[: width - 3]}..."
 
 
-def shortened(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """A text that is at most so wide, if need be without its middle, as a path is."""
     if len(text) <= width:
         return text
@@ -208,10 +208,10 @@ def shortened(text: str, width: int) -> str:
 
 def fitting(path: str, behind: int) -> str:
     """A path as a line of a terminal holds it behind so many columns; whole in a file or a pipe."""
-    return shortened(path, columns() - behind) if sys.stdout.isatty() else path
+    return shorten(path, columns() - behind) if sys.stdout.isatty() else path
 
 
-def wrapped(text: str) -> str:
+def wrap(text: str) -> str:
     """A text whose lines break between words where a terminal would break them anywhere."""
     if not is_terminal():
         return text
@@ -249,7 +249,7 @@ class Handler(logging.Handler):
         if record.name == STAGES and _stages and is_terminal():
             turn_to(record.getMessage())
         else:
-            write_line(wrapped(self.format(record)))
+            write_line(wrap(self.format(record)))
 
 
 # ---- lines

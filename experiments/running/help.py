@@ -38,7 +38,7 @@ def examples_in_words(examples: Mapping[str, str]) -> str:
     return "\n".join(["Examples, with their time on two cores:", *lines])
 
 
-def described(kind: type, examples: Mapping[str, str], note: str = "") -> str:
+def describe(kind: type, examples: Mapping[str, str], note: str = "") -> str:
     """The first paragraph of a dataclass's docstring, examples, and a note on what follows."""
     text = inspect.getdoc(kind) or ""
     # Tyro joins lines that begin with a letter.
@@ -107,7 +107,7 @@ def flat(kind: type) -> type:
     return dataclasses.make_dataclass(kind.__name__, _flat(_fields(settings)))
 
 
-def grouped(settings: Any) -> type:
+def group_settings(settings: Any) -> type:
     """A dataclass of dataclasses, one a group, whose flags and defaults are those of settings.
 
     Args:

@@ -198,7 +198,7 @@ class Display:
         elif progress.running and time.monotonic() - self._shown_at > LINE_SECONDS:
             self._print_line(progress)
 
-    def measured(self, values: Mapping[str, Any]) -> None:
+    def add_measures(self, values: Mapping[str, Any]) -> None:
         """Shows measures of the state as well, from now on."""
         self._values = {**self._values, **values}
 
@@ -273,7 +273,7 @@ def watching(
         due = epoch in EARLY_EPOCHS or epoch % watch.every_epochs == 0 or left < LAST_EPOCHS
         if rest == 0 and due:
             measures = watch.evaluate(progress.state)
-            display.measured(measures)
+            display.add_measures(measures)
             values |= measures
         _check_finite(values, progress)
         if values:

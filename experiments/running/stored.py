@@ -36,15 +36,15 @@ def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experime
             found="; ".join(unknown[:5]),
             remedy="use the version of jaxgen that made the run",
         )
-    return experiment, rebuild(kind, _merged(to_json(default), given))
+    return experiment, rebuild(kind, _merge(to_json(default), given))
 
 
-def _merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings over others, part by part."""
     older = given.keys() - {"preset"}  # a preset alone is that of this version
     earlier = {name: value for name, value in before(given).items() if older and name in default}
     merged = {**default, **earlier, **given}
     for name, value in default.items():
         if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
-            merged[name] = _merged(value, given[name])
+            merged[name] = _merge(value, given[name])
     return merged

@@ -21,7 +21,7 @@ from experiments.running.signals import Stopped, stop_signals
 from jaxgen.errors import JaxgenError
 from jaxgen.files import make_folder
 from jaxgen.learner import Learner, State
-from jaxgen.nn.augment import flipped
+from jaxgen.nn.augment import flip_batches
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import LOG
 from jaxgen.runs.settings import as_before
@@ -30,7 +30,7 @@ from jaxgen.training import Progress, Result, Schedule, Start, fit
 logger = logging.getLogger("jaxgen")
 
 
-def summed(results: Sequence[Result]) -> Result:
+def sum_results(results: Sequence[Result]) -> Result:
     """The last of several trainings of one run, with the steps and the times of all."""
     added = ("step", "first_step", "compile_s", "train_s", "trace_s")
     sums = {name: sum(getattr(result, name) for result in results) for name in added}
@@ -79,7 +79,7 @@ def train_in_session(
         "model": model,
     }
     if args.flip:
-        learner, identity["flip"] = flipped(learner), True
+        learner, identity["flip"] = flip_batches(learner), True
     devices = chosen_devices(args.cluster)
     if len(devices) > 1:  # sums over several devices end in other last bits
         identity["devices"] = len(devices)

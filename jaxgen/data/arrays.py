@@ -34,7 +34,7 @@ from jaxgen.data.prepared import (
     tenth_aside,
 )
 from jaxgen.data.sources import one_line
-from jaxgen.errors import DataError, JaxgenError, SettingError, restored
+from jaxgen.errors import DataError, JaxgenError, SettingError, restore_error
 from jaxgen.images import DARK, as_array, conversion, guessed_range, to_uint8
 
 BLOCK_BYTES = 1 << 24
@@ -193,7 +193,7 @@ def classes_of(
     Errors:
         SettingError: they are not one whole number or text for each image, or have no name.
     """
-    given = [_decoded(np.asarray(each)) for each in labels]
+    given = [_decode(np.asarray(each)) for each in labels]
     for each, num in zip(given, nums, strict=True):
         whole = each.dtype.kind in "iuUb" or (
             each.dtype.kind == "f"
@@ -234,7 +234,7 @@ def classes_of(
     return split, names
 
 
-def _decoded(labels: np.ndarray) -> np.ndarray:
+def _decode(labels: np.ndarray) -> np.ndarray:
     """Labels as texts where they are bytes, as HDF5 and C programs have them."""
     if labels.dtype.kind != "S":
         return labels
@@ -348,7 +348,7 @@ def array_source(path: Path, name: str) -> Source:
     """
     words = f"the file {as_text(str(path))}"
     try:
-        arrays = _opened(path)
+        arrays = _open(path)
         images, labels, test_images, test_labels = (
             next((arrays[each] for each in names if each in arrays), None)
             for names in (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
@@ -371,7 +371,7 @@ def array_source(path: Path, name: str) -> Source:
             given = [labels] if test_images is None else [labels, test_labels]
             classes, names = classes_of(given, nums, None)
     except SettingError as error:
-        raise restored(DataError, str(error)) from error
+        raise restore_error(DataError, str(error)) from error
     except JaxgenError:
         raise
     except Exception as error:  # a damaged file makes NumPy and what unpacks it raise anything
@@ -404,7 +404,7 @@ def array_source(path: Path, name: str) -> Source:
     )
 
 
-def _opened(path: Path) -> dict[str, Any]:
+def _open(path: Path) -> dict[str, Any]:
     """The arrays of a file by their names in small letters; large ones are read bit by bit."""
     names = ["images"]
     if path.suffix.lower() == ".npz":

@@ -109,7 +109,7 @@ def _examples(labels: Int32[np.ndarray, " num"]) -> list[int]:
     return [*first, *others][: notebook.NUM_THUMBNAILS]
 
 
-def renamed(theirs: Iterable[str], ours: Iterable[str]) -> tuple[str, str] | None:
+def find_renamed(theirs: Iterable[str], ours: Iterable[str]) -> tuple[str, str] | None:
     """The first class that two lists of names call otherwise, in the words of an error.
 
     None where they are the same. The digest of a data set is not of its names.

@@ -35,7 +35,13 @@ from jaxgen.data.options import ImageOptions
 from jaxgen.data.prepared import KEY_LENGTH
 from jaxgen.data.sources import command, find_originals, one_line, quiet_tfds
 from jaxgen.errors import DataError, DataMissingError, JaxgenError, SettingError, WriteError
-from jaxgen.files import appearing_whole, expanded, normalised, remove_leftovers, require_file
+from jaxgen.files import (
+    appearing_whole,
+    expand_user,
+    normalise_path,
+    remove_leftovers,
+    require_file,
+)
 
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "digits": "1.0.0"}
 MAX_PREPARED = 1 << 30
@@ -119,7 +125,7 @@ def place_of(dataset: str | Path) -> Place:
                 return Place(prefix, text)
     found, remedy = "an empty text", "choose one of these"
     if text:
-        path = normalised(expanded(Path(text)))
+        path = normalise_path(expand_user(Path(text)))
         try:
             str(path).encode()
             mode = os.stat(path).st_mode
@@ -283,7 +289,7 @@ def from_folder(
     """
     sides = () if image_size is None else (*np.ravel(image_size),) or (0,)  # which is refused
     options = ImageOptions(sides, grey, colour, crop, background)
-    if not os.path.isdir(expanded(Path(path))):
+    if not os.path.isdir(expand_user(Path(path))):
         raise SettingError(
             expected="a folder of pictures",
             found=f"{prepared.as_text(str(path))[:100]!r}, which is none",
@@ -377,7 +383,7 @@ def data_root(data_dir: Path | None) -> Path:
         'sets'
     """
     default = os.environ.get("TFDS_DATA_DIR") or Path("~") / "tensorflow_datasets"
-    return expanded(Path(default if data_dir is None else data_dir)).absolute()
+    return expand_user(Path(default if data_dir is None else data_dir)).absolute()
 
 
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:

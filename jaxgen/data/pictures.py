@@ -80,7 +80,7 @@ def _in_rgb(image: Image.Image, options: ImageOptions) -> Image.Image:
     return image.convert("RGB")
 
 
-def fitted(
+def fit_picture(
     picture: Picture, size: tuple[int, int], options: ImageOptions
 ) -> UInt8[np.ndarray, "..."]:
     """The picture as an image of this height and width, [H, W, 3], resampled by Lanczos."""

@@ -245,7 +245,7 @@ def find(root: Path, digest: str, name: str, class_names: Sequence[str] | None) 
     return others
 
 
-def _locked(folder: Path) -> int | None:
+def _lock(folder: Path) -> int | None:
     """An open folder, made where it is missing, and locked; None if it is not there any more."""
     make_folder(folder)
     try:
@@ -264,7 +264,7 @@ def _locked(folder: Path) -> int | None:
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Owns a folder, made where it is missing; waits for another owner to end."""
-    while (handle := _locked(folder)) is None:
+    while (handle := _lock(folder)) is None:
         pass  # the owner of before has removed it
     try:
         yield
@@ -378,7 +378,7 @@ def _decode(item: Item, plan: Plan | None, options: ImageOptions) -> _Decoded | 
                 return _Decoded(content, plan.size, "", place)
         wanted = None if plan is None or plan.theirs else plan.size
         picture = pictures.read_picture(content, options, wanted)
-        image = pictures.fitted(picture, wanted or picture.size, options)
+        image = pictures.fit_picture(picture, wanted or picture.size, options)
         if plan is not None and not plan.colour:
             grey = pictures.in_grey(image)
             image = grey if options.grey or np.all(image == grey) else image
@@ -451,7 +451,7 @@ def _write_arrays(
         )
         stack.callback(test.abandon)
         stack.callback(train.abandon)
-        for item, decoded in _decoded(source, options, plan, pool):
+        for item, decoded in _decode_all(source, options, plan, pool):
             if isinstance(decoded, str):
                 survey.skip(item.name, decoded)
                 continue
@@ -483,7 +483,7 @@ def _write_arrays(
     return None
 
 
-def _decoded(
+def _decode_all(
     source: Source, options: ImageOptions, plan: Plan, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Item, _Decoded | str]]:
     """All pictures, decoded a block at a time by several threads; with a bar on a terminal."""
@@ -532,13 +532,13 @@ def line(
     made = f"{height}x{width}x{3 if plan.colour else 1}"
     words = [f"{source.name}: {survey.num:,} images from {source.words}"]
     if any(survey.modes):
-        sizes, modes = (_counted(counts) for counts in (survey.sizes, survey.modes))
+        sizes, modes = (_count(counts) for counts in (survey.sizes, survey.modes))
         words.append(f"width x height {sizes}; mode {modes}")
     if source.class_names:
         counts: Counter[str] = Counter()
         for label, name in enumerate(source.class_names):
             counts[printable(name, 30)] += survey.labels[label]
-        words.append(f"{len(source.class_names):,} classes: {_counted(counts)}")
+        words.append(f"{len(source.class_names):,} classes: {_count(counts)}")
         trained = {*np.unique(train_labels).tolist()}
         without = [name for i, name in enumerate(source.class_names) if i not in trained]
         if without:
@@ -552,7 +552,7 @@ def line(
     return "; ".join([*words, *source.notes])
 
 
-def _counted(counts: Counter[str]) -> str:
+def _count(counts: Counter[str]) -> str:
     """Names with their numbers, the first ten of them by number; or the only one."""
     if len(counts) == 1:
         return next(iter(counts))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxgen.errors import DataError, DataMissingError
-from jaxgen.files import expanded, read_file
+from jaxgen.files import expand_user, read_file
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 """The data sets that are downloaded, and the folder in which torchvision has each."""
@@ -91,7 +91,7 @@ def find_originals(name: str, root: Path, manual_dir: Path | None) -> dict[str, 
             remedy=f"type `{command(name)}` with the four original files in FOLDER, "
             "or use `--dataset digits`, which needs none",
         )
-    folder = expanded(manual_dir)
+    folder = expand_user(manual_dir)
     found = {file.name: [*_candidates(name, folder, file.name)] for file in files}
     if missing := [file for file, paths in found.items() if not paths]:
         raise DataMissingError(
@@ -128,7 +128,7 @@ def _read_original(name: str, paths: list[Path], file: RegisteredFile) -> Origin
             wrong = wrong or f"{path} ({error.strerror})"
             remedy = "make it readable" if isinstance(error, PermissionError) else remedy
             continue
-        unpacked = _unpacked(content)
+        unpacked = _unpack(content)
         outside, inside = (hashlib.sha256(each).hexdigest() for each in (content, unpacked))
         if outside == file.sha256 or inside == UNPACKED.get(name, {}).get(file.name):
             return Original(path, unpacked)
@@ -150,7 +150,7 @@ def _owner(*digests: str) -> str:
     return ""
 
 
-def _unpacked(content: bytes) -> bytes:
+def _unpack(content: bytes) -> bytes:
     """What a gzip file unpacks to; any other content, and a damaged or huge one, as it is."""
     if content[:2] != b"\x1f\x8b":
         return content

@@ -133,7 +133,7 @@ def random_layers(
     return tuple(layers)
 
 
-def dropped(config: Config, key: PRNGKey, layer: int, units: Array) -> Array:
+def drop_units(config: Config, key: PRNGKey, layer: int, units: Array) -> Array:
     """The units of a layer with dropout; layer 0 are the visible ones."""
     rate = config.dropout if layer else config.input_dropout
     if not rate:
@@ -176,7 +176,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     visible = rbm.to_visible(state.params.layers[0], key_data, batch.images, config.binarize)
 
     def loss_of(params: Params) -> tuple[Array, Array]:
-        logits = logits_of(params, visible, partial(dropped, config, key_drop))
+        logits = logits_of(params, visible, partial(drop_units, config, key_drop))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses), jnp.mean(logits.argmax(axis=-1) != batch.labels, dtype=jnp.float32)
 

@@ -48,7 +48,7 @@ from jaxgen.export import safetensors
 from jaxgen.images import check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import ConvSpec
-from jaxgen.nn.layers import Conv, max_pooled
+from jaxgen.nn.layers import Conv, max_pool
 
 logger = logging.getLogger("jaxgen")
 
@@ -129,7 +129,7 @@ class LeNet(nn.Module):
         init = nn.initializers.he_normal()
         for features in layer_channels(self.config, min(images.shape[1:3])):
             x = Conv(features, ConvSpec((5, 5), 1, 0), init)(x)
-            x = nn.relu(max_pooled(x))
+            x = nn.relu(max_pool(x))
         x = x.reshape(len(x), -1)
         for features in (self.config.num_hidden, self.config.num_features):
             x = nn.relu(nn.Dense(features, kernel_init=init)(x))

@@ -112,7 +112,7 @@ def variational_bound(
     The draws of an example follow from `key` and its number, not from what is computed at once.
 
     Args:
-        net: recognition layers, generative layers, top RBM; `dbn.tied` for one before up-down.
+        net: recognition layers, generative layers, top RBM; `dbn.tie` for one before up-down.
         log_z: of the top RBM.
         key: used once.
         visible: units of the net; a binarisation is the caller's, made once.

@@ -1,6 +1,6 @@
 """Walks, planes and arithmetic in a space of codes, for any decoder; and which codes are in use.
 
-The functions make codes; `decoded` turns codes in any arrangement into images in the same one.
+The functions make codes; `decode_grid` turns codes in any arrangement into images in the same one.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Decoder: TypeAlias = Callable[[Float[Array, "num latent"]], Float[Array, "num *i
 """Codes to images, or to whatever else has one row for each code."""
 
 
-def decoded(decoder: Decoder, codes: Float[Array, "*grid latent"]) -> Float[Array, "..."]:
+def decode_grid(decoder: Decoder, codes: Float[Array, "*grid latent"]) -> Float[Array, "..."]:
     """The images [*grid, ...] of codes [*grid, L], decoded in one call."""
     images = decoder(codes.reshape(-1, codes.shape[-1]))
     return images.reshape(*codes.shape[:-1], *images.shape[1:])

@@ -73,7 +73,7 @@ def rbm_log_z(params: Params) -> Float[Array, ""]:
     if num_classes := label_units.num_classes(params):
 
         def log_z_given(label: Array) -> Any:
-            return rbm_log_z(label_units.given(params, label))
+            return rbm_log_z(label_units.condition(params, label))
 
         log_z = jax.lax.map(log_z_given, jnp.arange(num_classes))
         return jax.nn.logsumexp(params["b_labels"] + log_z)

@@ -156,7 +156,7 @@ def fit_probe(
     penalties = np.atleast_1d(as_numbers(l2).astype(np.float32))
     if len(penalties) == 0 or not np.all((penalties > 0) & (penalties < np.inf)):
         raise SettingError(expected="penalties above 0", found=str(l2), remedy="set l2")
-    features, labels = _checked(features, labels, num_classes)
+    features, labels = _check(features, labels, num_classes)
     mean, scale = _standards(features)
     rows = jnp.asarray((features - mean) / scale, jnp.float32)
     # Picking by index instead would be a scatter in the gradient, which XLA is slow to compile.
@@ -179,18 +179,18 @@ def fit_probe(
 def correct(probe: Probe, features: Features, labels: Labels) -> Bool[np.ndarray, " num"]:
     """Whether the most probable class of each row is its label; of equal ones, the first."""
     check_features(probe.mean[None], features)
-    features, labels = _checked(features, labels, len(probe.b))
+    features, labels = _check(features, labels, len(probe.b))
     logits = (features - probe.mean) / probe.scale @ probe.w + probe.b
     return np.asarray(np.argmax(logits, axis=1) == labels)
 
 
-def _checked(features: Features, labels: Labels, num_classes: int) -> tuple[Features, Labels]:
+def _check(features: Features, labels: Labels, num_classes: int) -> tuple[Features, Labels]:
     """Raises SettingError unless features are finite, with a label in range for each row."""
     (found,) = check_features(features)
     return found, check_labels(labels, num_classes, len(found))
 
 
-def _given(
+def _choose_examples(
     train: tuple[Features, Labels],
     test: tuple[Features, Labels],
     num_labels: int,
@@ -199,8 +199,8 @@ def _given(
 ) -> tuple[Features, Labels]:
     """So many training examples, drawn without replacement; the test examples are checked too."""
     check_features(train[0], test[0])
-    _checked(*test, num_classes)
-    features, labels = _checked(*train, num_classes)
+    _check(*test, num_classes)
+    features, labels = _check(*train, num_classes)
     if not is_whole(num_labels, LEAST_LABELS, len(labels)):
         raise SettingError(
             expected=f"{LEAST_LABELS} to {len(labels)} labels",
@@ -230,7 +230,7 @@ def linear_probe(
         SettingError: fewer than 5 labels, or more than there are; one that is not from 0 to
             num_classes - 1; or features that are not finite, or not the same for both.
     """
-    rows, targets = _given(train, test, num_labels, rng, num_classes)
+    rows, targets = _choose_examples(train, test, num_labels, rng, num_classes)
     held = np.arange(num_labels) < min(num_labels // 5, 5000)
     penalties = sorted(l2, reverse=True)
     probes = fit_probe(rows, targets, penalties, kept=~held, num_classes=num_classes)
@@ -259,7 +259,7 @@ def mlp_probe(
     from sklearn.exceptions import ConvergenceWarning  # half a second, of commands without probes
     from sklearn.neural_network import MLPClassifier
 
-    rows, targets = _given(train, test, num_labels, rng, MAX_SIZE)
+    rows, targets = _choose_examples(train, test, num_labels, rng, MAX_SIZE)
     mean, scale = _standards(rows)
     mlp = MLPClassifier(
         (MLP_HIDDEN,),

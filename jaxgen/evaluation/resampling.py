@@ -33,7 +33,7 @@ def bootstrap(
     Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 13.3. It is for means
     and what is made of a few of them. A set drawn so holds copies, which makes every distance
     between samples too small, and a divergence that is nearly 0 can only grow: for those see
-    `half_sampled`.
+    `resample_halves`.
 
     Errors:
         SettingError: a set without samples, or fewer than 2 resamples.
@@ -64,7 +64,7 @@ def _check_numbers(samples: Sequence[np.ndarray], least: int, num_resamples: int
         )
 
 
-def half_sampled(
+def resample_halves(
     statistic: Statistic,
     samples: Sequence[np.ndarray],
     rng: np.random.Generator,

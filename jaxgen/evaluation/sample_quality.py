@@ -234,7 +234,7 @@ def frechet_distance(samples: Features, real: Features) -> float:
     of a square root of eigenvalues. With Inception's features the number is the FID; with others it
     is not, and cannot be compared to one. It is biased upward, in proportion to 1 / m + 1 / n for
     m and n samples: where both are standard normal in d dimensions, by (d + d (d + 1) / 4) times
-    that. `jaxgen.evaluation.resampling.half_sampled` extrapolates to infinitely many.
+    that. `jaxgen.evaluation.resampling.resample_halves` extrapolates to infinitely many.
 
     Errors:
         SettingError: a set of fewer than 2 samples, or a feature is not finite.

@@ -32,7 +32,7 @@ from jaxgen.evaluation.model import (
 )
 from jaxgen.evaluation.parzen import CAVEAT, parzen
 from jaxgen.evaluation.probes import ProbeRow
-from jaxgen.evaluation.resampling import Estimate, bootstrap, half_sampled
+from jaxgen.evaluation.resampling import Estimate, bootstrap, resample_halves
 from jaxgen.evaluation.subset import most_rows, subset
 from jaxgen.learner import PRNGKey
 
@@ -192,15 +192,15 @@ def _measure_features(
     def coverage(a: np.ndarray, b: np.ndarray) -> float:
         return precision_recall.density_coverage(a, b)[1]
 
-    frechet = partial(half_sampled, sample_quality.frechet_distance, [found, real])
+    frechet = partial(resample_halves, sample_quality.frechet_distance, [found, real])
     measures: dict[str, Callable[[], Estimate]] = {
         "frechet_distance": lambda: frechet(rng, within=POSITIVE),
         "frechet_extrapolated": lambda: frechet(rng.spawn(1)[0], extrapolate=True),
-        "squared_mmd": lambda: half_sampled(sample_quality.squared_mmd, pair, rng, 20),
-        "precision": lambda: half_sampled(precision_recall.precision, pair, rng, 20, SHARE),
-        "recall": lambda: half_sampled(recall, pair, rng, 20, SHARE),
-        "density": lambda: half_sampled(density, pair, rng, 20, POSITIVE),
-        "coverage": lambda: half_sampled(coverage, pair, rng, 20, SHARE),
+        "squared_mmd": lambda: resample_halves(sample_quality.squared_mmd, pair, rng, 20),
+        "precision": lambda: resample_halves(precision_recall.precision, pair, rng, 20, SHARE),
+        "recall": lambda: resample_halves(recall, pair, rng, 20, SHARE),
+        "density": lambda: resample_halves(density, pair, rng, 20, POSITIVE),
+        "coverage": lambda: resample_halves(coverage, pair, rng, 20, SHARE),
     }
     estimates: Estimates = {}
     for name in (name for name in measures if name in names):
@@ -222,7 +222,7 @@ def _measure_classes(
     if "class_kl" in names:
         shares = frequencies(dataset.train.labels)
         read = [np.argmax(probs, axis=1)]
-        found["class_kl"] = half_sampled(divergence, read, rng, within=POSITIVE)
+        found["class_kl"] = resample_halves(divergence, read, rng, within=POSITIVE)
     if "inception_score" in names:
         found["inception_score"] = bootstrap(sample_quality.inception_score, [probs], rng)
     return found
@@ -255,7 +255,7 @@ def _fid(images: np.ndarray, inception: Inception) -> Estimate:
     stages.info("FID of %d samples", len(images))
     pair, rng = [inception.extract(images), inception.real], np.random.default_rng(0)
     frechet = sample_quality.frechet_distance
-    return half_sampled(frechet, pair, rng, FID_RESAMPLES, POSITIVE)
+    return resample_halves(frechet, pair, rng, FID_RESAMPLES, POSITIVE)
 
 
 def _class_frequencies(classifier: Classifier, probs: np.ndarray) -> list[float]:

@@ -116,7 +116,7 @@ def load_params(path: Path) -> dict[str, NumpyArray]:
     return arrays
 
 
-def halved(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
+def halve(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
     """The same arrays with float16 in the place of float32, rounded to the nearest.
 
     Of numbers from 6.1e-5 to 65,504 the relative error is at most 2^-11, below 0.05 %; smaller ones
@@ -137,7 +137,7 @@ def halved(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
     return found
 
 
-def widened(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
+def widen(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
     """The same arrays with float32 in the place of float16, which holds its numbers exactly."""
     return {
         name: array.astype(np.float32) if array.dtype == np.float16 else array

@@ -40,7 +40,7 @@ from jaxgen.errors import (
 )
 from jaxgen.images import check_images
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
-from jaxgen.nn.augment import Policy, augmented
+from jaxgen.nn.augment import Policy, augment
 from jaxgen.random import asked_or_drawn, normal
 
 Codes: TypeAlias = Float[Array, "batch latent"]
@@ -99,7 +99,7 @@ class Game(NamedTuple):
     nets: Nets
 
 
-def rescaled(images: RawImages) -> Pixels:
+def rescale(images: RawImages) -> Pixels:
     """Raw images, 0 to 255, in [-1, 1].
 
     Where a compiler joins the product and the difference, 255 becomes 1 + 2^-23: the product by
@@ -275,7 +275,7 @@ def from_params(
     return State(generator, discriminator, params.get("average"), step=jnp.int32(0))
 
 
-def _updated(config: Training, player: Player, grads: Any, stats: Variables) -> Player:
+def _update(config: Training, player: Player, grads: Any, stats: Variables) -> Player:
     """A player after one Adam update, with the given batch statistics."""
     params = player.variables["params"]
     updates, opt_state = optimizer(config).update(grads, player.opt_state, params)
@@ -319,7 +319,7 @@ def logits_in_training(
     labels: Labels | None = None,
 ) -> tuple[Float[Array, " batch"], Variables]:
     """D's logits of images, transformed where that is asked for, and its updated statistics."""
-    shown = augmented(config.augment, key, pixels)
+    shown = augment(config.augment, key, pixels)
     return apply(nets.discriminator, variables, shown, key, labels)
 
 
@@ -355,7 +355,7 @@ def discriminator_update(
         "d_real": jnp.mean(losses.sigmoid(real_logits)),
         "d_fake": jnp.mean(losses.sigmoid(fake_logits)),
     }
-    return _updated(config, player, grads, stats), metrics
+    return _update(config, player, grads, stats), metrics
 
 
 def generator_update(
@@ -381,7 +381,7 @@ def generator_update(
     (value, stats), cotangent = jax.value_and_grad(loss, has_aux=True)(fakes.pixels)
     (grads,) = fakes.pullback(cotangent)
     state = state._replace(
-        generator=_updated(config, generator, grads, fakes.stats),
+        generator=_update(config, generator, grads, fakes.stats),
         discriminator=discriminator._replace(variables=discriminator.variables | stats),
     )
     return state, {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}

@@ -152,7 +152,7 @@ class Net(NamedTuple):
         return self.generative[0] if self.generative else self.top
 
 
-def tied(layers: Layers) -> Net:
+def tie(layers: Layers) -> Net:
     """The net of a stack of RBMs, with the same weights in both directions."""
     return Net(recognition=layers[:-1], generative=layers[:-1], top=layers[-1])
 
@@ -409,7 +409,7 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the layers so far; see `sample_net`."""
-    net = tied(state.params)
+    net = tie(state.params)
     return sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
 
 

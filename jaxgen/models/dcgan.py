@@ -46,7 +46,7 @@ from jaxgen.models.adversarial import (
     Pixels,
     beside_class,
     projection,
-    rescaled,
+    rescale,
 )
 from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import ACTIVATIONS, BatchNorm, Conv, ConvTranspose, Dense
@@ -143,7 +143,7 @@ def widths(config: Config, size: int) -> tuple[int, ...]:
     return tuple(channels(config, min(2**index, WIDEST)) for index in range(num_layers))
 
 
-def scattered(centre: float) -> nn.initializers.Initializer:
+def scatter(centre: float) -> nn.initializers.Initializer:
     """N(centre, SCALE^2) for every weight."""
 
     def draw(key: PRNGKey, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
@@ -163,14 +163,14 @@ def _whole(config: Config) -> ConvSpec:
     return ConvSpec((4, 4), stride=1, padding=0, dtype=config.precision)
 
 
-def _normalised(
+def _normalise(
     config: Config, x: Array, train: bool, index: int, labels: Labels | None = None
 ) -> Array:
     """Batch normalisation, where the net has it; conditional where there are labels."""
     if not config.batch_norm:
         return x
     num_classes = 0 if labels is None else config.num_classes
-    norm = BatchNorm(scattered(1.0), num_classes=num_classes, name=f"norm_{index}")
+    norm = BatchNorm(scatter(1.0), num_classes=num_classes, name=f"norm_{index}")
     return norm(x, train, labels)
 
 
@@ -185,7 +185,7 @@ class Generator(nn.Module):
     def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
         """The images; in training normalised by their own batch."""
         config, activation = self.config, ACTIVATIONS[self.config.generator_activation]
-        layer = partial(ConvTranspose, kernel_init=scattered(0.0), use_bias=config.use_bias)
+        layer = partial(ConvTranspose, kernel_init=scatter(0.0), use_bias=config.use_bias)
         size, _, num_channels = self.image_shape
         innermost, *others = reversed(widths(config, size))
         if config.class_code == "learned":
@@ -197,10 +197,10 @@ class Generator(nn.Module):
             x = Dense(16 * innermost, name="stem")(codes).reshape(-1, 4, 4, innermost)
         else:
             x = layer(innermost, _whole(config), name="conv_0")(codes[:, None, None])
-            x = activation(_normalised(config, x, train, 0, labels))
+            x = activation(_normalise(config, x, train, 0, labels))
         for index, num in enumerate(others, start=1):
             x = layer(num, _halving(config), name=f"conv_{index}")(x)
-            x = activation(_normalised(config, x, train, index, labels))
+            x = activation(_normalise(config, x, train, index, labels))
         last = layer(num_channels, _halving(config, size), name=f"conv_{len(others) + 1}")
         return jnp.tanh(last(x))
 
@@ -218,12 +218,12 @@ class Discriminator(nn.Module):
     ) -> Float[Array, " batch"]:
         """The logit of each image being real; in training normalised by their own batch."""
         config, x = self.config, pixels
-        layer = partial(Conv, kernel_init=scattered(0.0), use_bias=config.use_bias)
+        layer = partial(Conv, kernel_init=scatter(0.0), use_bias=config.use_bias)
         hidden = widths(config, pixels.shape[1])
         for index, num in enumerate(hidden):
             spec = _halving(config, pixels.shape[1] if index == 0 else 0)
             x = layer(num, spec, name=f"conv_{index}")(x)
-            x = x if index == 0 else _normalised(config, x, train, index)
+            x = x if index == 0 else _normalise(config, x, train, index)
             x = self.activation(x)
             self.sow("features", f"layer_{index}", x)
         if config.stem == "dense":
@@ -233,10 +233,10 @@ class Discriminator(nn.Module):
         if labels is None:
             return logits
         pooled = jnp.sum(x, axis=(1, 2))
-        return logits + projection(config.num_classes, pooled, labels, scattered(0.0))
+        return logits + projection(config.num_classes, pooled, labels, scatter(0.0))
 
 
-def resized(images: RawImages, native: bool = False) -> Pixels:
+def resize(images: RawImages, native: bool = False) -> Pixels:
     """Raw images [B, H, W, C], 0 to 255, of the size that the nets are for, in [-1, 1].
 
     Between pixel centres the interpolation is linear, outside the outermost it is constant; so does
@@ -245,14 +245,14 @@ def resized(images: RawImages, native: bool = False) -> Pixels:
     """
     _, height, width, num_channels = images.shape
     shape = (len(images), *net_shape((height, width, num_channels), native))
-    found: Array = jax.image.resize(rescaled(images), shape, "bilinear")
+    found: Array = jax.image.resize(rescale(images), shape, "bilinear")
     return found
 
 
 @cache
 def _resizer(native: bool) -> Callable[[RawImages], Pixels]:
-    """`resized`, the same function for equal nets, whose programs are then compiled once."""
-    return partial(resized, native=native)
+    """`resize`, the same function for equal nets, whose programs are then compiled once."""
+    return partial(resize, native=native)
 
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:

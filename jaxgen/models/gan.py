@@ -27,7 +27,7 @@ from jaxgen.models.adversarial import (
     Pixels,
     beside_class,
     projection,
-    rescaled,
+    rescale,
 )
 from jaxgen.nn.layers import ACTIVATIONS, Dense, Fan
 
@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
 
 def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
     """Both nets for images [H, W, C]."""
-    return Nets(Generator(config, image_shape), Discriminator(config), rescaled)
+    return Nets(Generator(config, image_shape), Discriminator(config), rescale)
 
 
 def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:

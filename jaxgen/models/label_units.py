@@ -6,7 +6,8 @@ Energy of visible units v in {0,1}^V, hidden units h in {0,1}^H and a label y, o
     E(v, h, y) = -v'Wh - a'v - b'h - U_y h - c_y,
 
 with sum_i (v_i - a_i)^2 / 2 in the place of -a'v, here and below, where v are Gaussian (`rbm`).
-Given its label, this is an RBM with the hidden biases b + U_y (`given`). So all of `rbm` serves it:
+Given its label, this is an RBM with the hidden biases b + U_y (`condition`), so all of `rbm` serves
+it:
 
     F(v, y)      = -c_y - a'v - sum_j softplus(b_j + v'W_j + U_yj)
     p(y|v)       = exp(-F(v, y)) / sum_k exp(-F(v, k))
@@ -18,8 +19,9 @@ Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neur
 2006, section 5, and section 6.2 for p(y|v).
 
 The weights of the label units are arrays of their own, so an RBM that has none is that of `rbm`,
-name by name and bit by bit, and w keeps the size of the layer below. Every function but `given`,
-`gibbs` and those of the labels alone also takes such an RBM, and then does what `rbm` does.
+name by name and bit by bit, and w keeps the size of the layer below. Every function but
+`condition`, `gibbs` and those of the labels alone also takes such an RBM, and then does what `rbm`
+does.
 """
 
 from typing import TypeAlias
@@ -61,7 +63,7 @@ def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGK
     return state._replace(chain_labels=drawn)
 
 
-def given(params: Params, labels: Labels) -> rbm.Params:
+def condition(params: Params, labels: Labels) -> rbm.Params:
     """The RBM that is left given the label: its hidden biases are b + U_y, one row per label."""
     one_hot = jax.nn.one_hot(labels, num_classes(params))
     rest = {name: value for name, value in params.items() if not name.endswith("_labels")}
@@ -120,7 +122,7 @@ def gibbs(
     def gibbs_step(index: Array, below: tuple[Visible, Array]) -> tuple[Visible, Array]:
         key_hidden, key_below = jax.random.split(jax.random.fold_in(key, index))
         visible, labels = below
-        logits = rbm.hidden_logits(given(params, labels), visible)
+        logits = rbm.hidden_logits(condition(params, labels), visible)
         return _draw_below(params, key_below, bernoulli(key_hidden, jax.nn.sigmoid(logits)))
 
     start = (visible, jnp.asarray(labels))
@@ -158,7 +160,7 @@ def contrastive_divergence(
     model, drawn = gibbs(state.params, begin, begin_labels, key, num_steps)
 
     def mean_energy(params: Params, visible: Visible, labels: Labels) -> Array:
-        energy = rbm.free_energy(given(params, labels), visible)
+        energy = rbm.free_energy(condition(params, labels), visible)
         one_hot = jax.nn.one_hot(labels, num_classes(params))
         return jnp.mean(energy - one_hot @ params["b_labels"])
 
@@ -166,7 +168,7 @@ def contrastive_divergence(
         return mean_energy(params, data, labels) - mean_energy(params, model, drawn)
 
     value, grads = jax.value_and_grad(contrast)(state.params)
-    hidden = jax.nn.sigmoid(rbm.hidden_logits(given(state.params, labels), data))
+    hidden = jax.nn.sigmoid(rbm.hidden_logits(condition(state.params, labels), data))
     metrics = {
         "free_energy_contrast": value,
         "hidden_mean": jnp.mean(hidden),
@@ -183,7 +185,7 @@ def reconstruct(params: Params, key: PRNGKey, visible: Visible) -> tuple[Hidden,
     """`rbm.reconstruct`, with y ~ p(y|v) drawn first where there are labels; h is of that label."""
     if num_classes(params):
         drawn = jax.random.categorical(named_key(key, "labels"), log_posterior(params, visible))
-        params = given(params, drawn)
+        params = condition(params, drawn)
     return rbm.reconstruct(params, key, visible)
 
 
@@ -203,8 +205,8 @@ def generate(
     if not num_classes(params):
         return rbm.generate(params, key, hidden, num_steps, gain)
     if labels is not None:
-        return rbm.generate(given(params, labels), key, hidden, num_steps, gain)
+        return rbm.generate(condition(params, labels), key, hidden, num_steps, gain)
     key_down, key_up, key_gibbs = jax.random.split(key, 3)
     below = _draw_below(params, key_down, gain * hidden)
     visible, drawn = gibbs(params, *below, key_gibbs, num_steps - 1)
-    return rbm.reconstruct(given(params, drawn), key_up, visible)
+    return rbm.reconstruct(condition(params, drawn), key_up, visible)

@@ -446,12 +446,12 @@ def descend(config: Config, state: State, grads: Params) -> State:
     """The state after one step along a gradient, at the rate of this update."""
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params)
     if config.decay_steps:
-        updates = decayed(updates, state.step, config.decay_steps)
+        updates = decay(updates, state.step, config.decay_steps)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1)
 
 
-def decayed(updates: Any, step: Array, decay_steps: int) -> Any:
+def decay(updates: Any, step: Array, decay_steps: int) -> Any:
     """Updates at the falling rate of update `step`; see `Config.decay_steps`."""
     share = jnp.clip(2.0 - 2.0 * step / decay_steps, 0.0, 1.0)
     return jax.tree.map(lambda update: share * update, updates)

@@ -85,7 +85,7 @@ def mean_of(params: Params, logits: Visible) -> Visible:
 
 def logits_of(params: Params, below: Below) -> Hidden:
     """B + v'W, and U_y of a label: the logits of hidden units at beta = 1."""
-    given = params if below.labels is None else label_units.given(params, below.labels)
+    given = params if below.labels is None else label_units.condition(params, below.labels)
     return hidden_logits(given, below.visible)
 
 

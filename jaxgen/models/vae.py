@@ -150,7 +150,7 @@ class Config:
             require(self, "kl_warmup_steps", self.kl_warmup_steps == 0, "0 for the IWAE objective")
 
 
-def decided(config: Config, image_shape: ImageShape) -> Config:
+def decide(config: Config, image_shape: ImageShape) -> Config:
     """The settings for images [H, W, C]: none is "auto", and pixels are binary for Bernoulli alone.
 
     Errors:
@@ -174,7 +174,7 @@ class Nets(NamedTuple):
     """A VAE for images of one shape, without its parameters."""
 
     config: Config
-    """`decided`."""
+    """`decide`."""
     image_shape: ImageShape
 
     @property
@@ -191,8 +191,8 @@ class Nets(NamedTuple):
 
 
 def nets(config: Config, image_shape: ImageShape) -> Nets:
-    """A VAE with these settings for images [H, W, C]; errors as `decided`."""
-    return Nets(decided(config, image_shape), image_shape)
+    """A VAE with these settings for images [H, W, C]; errors as `decide`."""
+    return Nets(decide(config, image_shape), image_shape)
 
 
 def _dense(size: int, name: str) -> nn.Dense:

@@ -205,7 +205,7 @@ def first_of(config: Config, share: float) -> int:
     return 0 if share == 1.0 else round((1.0 - share) * updates_of(config))
 
 
-def averaged(config: Config, state: State) -> State:
+def add_to_average(config: Config, state: State) -> State:
     """The state after an update, with its net in the mean."""
     if state.average is None:
         return state
@@ -251,10 +251,10 @@ def init(
     dbn.require_visible(layers, config.visible)
     recognition = tuple({"w": p["w"], "b_hidden": p["b_hidden"]} for p in layers[:-1])
     generative = tuple({n: p[n] for n in p if n != "b_hidden"} for p in layers[:-1])
-    return _started(config, dbn.Net(recognition, generative, layers[-1]), key)
+    return _start(config, dbn.Net(recognition, generative, layers[-1]), key)
 
 
-def _started(config: Config, net: dbn.Net, key: PRNGKey) -> State:
+def _start(config: Config, net: dbn.Net, key: PRNGKey) -> State:
     """The state with this net before the first update."""
     state = State(
         recognition=net.recognition,
@@ -275,7 +275,7 @@ def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey)
 def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
     """The state with this net; the rest as before the first update."""
     del image_shape  # the layers have their sizes
-    return _started(config, params, jax.random.key(0))
+    return _start(config, params, jax.random.key(0))
 
 
 def delta_rule(
@@ -341,10 +341,12 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     )
     updates, opt_state = optimizer(config).update((recognition, generative), state.opt_state)
     if config.falling:
-        updates = rbm.decayed(updates, state.top.step, updates_of(config))
+        updates = rbm.decay(updates, state.top.step, updates_of(config))
     recognition, generative = optax.apply_updates((state.recognition, state.generative), updates)
     metrics |= {"wake_error": wake_error, "sleep_error": sleep_error}
-    return averaged(config, State(recognition, generative, top, opt_state, state.average)), metrics
+    return add_to_average(
+        config, State(recognition, generative, top, opt_state, state.average)
+    ), metrics
 
 
 def sample(

@@ -28,7 +28,7 @@ CUTOUT = 1 / 2
 """Sides of the part that is cut out, as a part of the image's."""
 
 
-def flipped(learner: Learner) -> Learner:
+def flip_batches(learner: Learner) -> Learner:
     """The learner with every image mirrored left to right with probability 1/2 at every visit.
 
     Its step has the key that it had, and the flips a stream of their own.
@@ -104,7 +104,7 @@ TRANSFORMS: dict[Policy, Callable[[PRNGKey, Pixels], Pixels]] = {
 }
 
 
-def augmented(policies: tuple[Policy, ...], key: PRNGKey, pixels: Pixels) -> Pixels:
+def augment(policies: tuple[Policy, ...], key: PRNGKey, pixels: Pixels) -> Pixels:
     """The images after transforms, one after the other; as they are without any."""
     for policy in policies:
         pixels = TRANSFORMS[policy](named_key(key, policy), pixels)

@@ -192,7 +192,7 @@ class BatchNorm(nn.Module):
         return y
 
 
-def max_pooled(
+def max_pool(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch h w channels"]:
     """Maxima of 2x2 blocks; an odd last row or column is left out."""

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from jaxgen.report.page import Widget, embedded
+from jaxgen.report.page import Widget, embed
 
 ImageShape = tuple[int, int, int]
 """[H, W, C], C one or three."""
@@ -84,7 +84,7 @@ class Packed(NamedTuple):
 
 def room(figures: Iterable[Path]) -> int:
     """Characters that a page with these figures has left for a model."""
-    return PAGE_BYTES - TEXT_BYTES - sum(len(embedded(path)) for path in figures)
+    return PAGE_BYTES - TEXT_BYTES - sum(len(embed(path)) for path in figures)
 
 
 def pack(arrays: Sequence[Any], room: int) -> Packed | None:
@@ -122,17 +122,17 @@ def decoder(
     """
     arrays: list[Any] = []
     layers = [
-        [_placed(arrays, layer.kernel), _placed(arrays, layer.bias), layer.activation]
+        [_place(arrays, layer.kernel), _place(arrays, layer.bias), layer.activation]
         for layer in net.layers
     ]
     spec: dict[str, Any] = {"kind": "decoder", "shape": image_shape, "classes": [*class_names]}
     spec |= {"layers": layers, "output": net.output, "least": net.least, "arc": arc}
     spec |= {"order": [int(index) for index in order], "conditional": net.labels is not None}
     if net.labels is not None:
-        spec["labels"] = _placed(arrays, net.labels)
+        spec["labels"] = _place(arrays, net.labels)
     if known is not None:
         labels = [int(label) for label in known.labels]
-        spec["dots"] = {"array": _placed(arrays, known.codes), "labels": labels}
+        spec["dots"] = {"array": _place(arrays, known.codes), "labels": labels}
         spec["images"] = thumbnails(known.images)
     return _widget(spec, arrays, room)
 
@@ -160,15 +160,15 @@ def net(
     for direction, bias in (("recognition", "b_hidden"), ("generative", "b_visible")):
         layers = getattr(net, direction)
         spec[direction] = [
-            [_placed(arrays, layer[name]) for name in ("w", bias)] for layer in layers
+            [_place(arrays, layer[name]) for name in ("w", bias)] for layer in layers
         ]
     names = ["w", "b_visible", "b_hidden"]
     names += ["w_labels", "b_labels"] if "b_labels" in net.top else []
-    spec["top"] = [_placed(arrays, net.top[name]) for name in names]
+    spec["top"] = [_place(arrays, net.top[name]) for name in names]
     bottom = net.generative[0] if net.generative else net.top
     if "pixel_std" in bottom:
-        spec["mean"] = _placed(arrays, bottom["pixel_mean"])
-        spec["std"] = _placed(arrays, bottom["pixel_std"])
+        spec["mean"] = _place(arrays, bottom["pixel_mean"])
+        spec["std"] = _place(arrays, bottom["pixel_std"])
     spec |= {"binarize": binarize, "images": thumbnails(images)}
     return _widget(spec, arrays, room)
 
@@ -184,11 +184,11 @@ def walk(
     raw = np.asarray(np.rint(255.0 * np.clip(frames, 0.0, 1.0)), np.uint8)
     png = _png(raw)
     while _num_chars(len(png)) > room and min(raw.shape[1:3]) >= 16:
-        raw = _halved(raw)
+        raw = _halve(raw)
         png = _png(raw)
     spec = {"kind": "walk", "shape": raw.shape[1:], "num": len(raw), "seconds": seconds}
     spec |= {"type": "image/png", "frames": _base64(png)}
-    return _rendered(spec, "")
+    return _render(spec, "")
 
 
 def thumbnails(images: UInt8[np.ndarray, "num height width channels"]) -> str:
@@ -197,7 +197,7 @@ def thumbnails(images: UInt8[np.ndarray, "num height width channels"]) -> str:
     return _base64(np.ascontiguousarray(images[:num]).tobytes())
 
 
-def _placed(arrays: list[Any], array: Any) -> int:
+def _place(arrays: list[Any], array: Any) -> int:
     """The place of an array among those of a page, where each is put once."""
     for place, other in enumerate(arrays):
         if other is array:
@@ -214,10 +214,10 @@ def _widget(
     if packed is None:
         return None
     spec |= {"sizes": packed.sizes, "precision": packed.precision}
-    return _rendered(spec, packed.text), packed.precision
+    return _render(spec, packed.text), packed.precision
 
 
-def _rendered(spec: Mapping[str, Any], weights: str) -> Widget:
+def _render(spec: Mapping[str, Any], weights: str) -> Widget:
     """The part of the page, with its own style and script."""
     loader = jinja2.PackageLoader("jaxgen.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True)
@@ -239,7 +239,7 @@ def _png(frames: UInt8[np.ndarray, "num height width channels"]) -> bytes:
     return buffer.getvalue()
 
 
-def _halved(
+def _halve(
     frames: UInt8[np.ndarray, "num height width channels"],
 ) -> UInt8[np.ndarray, "num less less channels"]:
     """Frames of half the size; each pixel is the mean of four, and an odd last line is left out."""

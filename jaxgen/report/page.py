@@ -176,7 +176,7 @@ def prose(text: str) -> Markup:
     return found + Markup.escape(text[end:])
 
 
-def embedded(path: Path) -> str:
+def embed(path: Path) -> str:
     """A PNG file as a data URL; of a large one, such as of colour images, a WebP of its pixels."""
     content, kind = path.read_bytes(), "png"
     if len(content) > LARGE_BYTES and max(struct.unpack(">2I", content[16:24])) <= WEBP_SIDE:
@@ -211,7 +211,7 @@ def _beside(section: Section) -> bool:
     return place == COLUMNS["half"]
 
 
-def _numbered(section: Section) -> bool:
+def _number_sections(section: Section) -> bool:
     """Whether a section has the number of a task, and not a word that its title says already."""
     return section.name[:1].isdigit()
 
@@ -244,8 +244,8 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"embedded": embedded, "size": _size, "prose": prose, "numeric": _numeric}
-    environment.filters |= filters | {"beside": _beside, "numbered": _numbered}
+    filters = {"embedded": embed, "size": _size, "prose": prose, "numeric": _numeric}
+    environment.filters |= filters | {"beside": _beside, "numbered": _number_sections}
     ordered = sorted(sections, key=lambda section: get_args(Part).index(section.part))
     page = environment.get_template("report.html").render(
         title=title, facts=facts, sections=ordered, lead=lead, headline=headline, absent=absent

@@ -21,7 +21,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _own(folder: Path) -> Iterator[None]:
     """Owns the folder, made where it is missing; it is left as it was where no run began in it.
 
     The operating system frees the lock when the process ends, however.
@@ -116,7 +116,7 @@ def _clear(contents: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> Iterator[Path]:
+def open_folder(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> Iterator[Path]:
     """Owns a run folder inside the `with` block; an existing run is never overwritten unasked.
 
     Errors:
@@ -124,7 +124,7 @@ def opened(folder: Path, experiment: str, *, resume: bool, overwrite: bool) -> I
             use; or the folder holds something else than a run, to `resume` one of `experiment`.
         WriteError: the folder cannot be created or written.
     """
-    with _locked(folder):
+    with _own(folder):
         contents = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         if contents and not (resume or overwrite):
             raise RunFolderError(

@@ -252,7 +252,7 @@ def _read_params(
     size, most = path.stat().st_size, num_bytes(wanted) + HEADER_BYTES
     if size > most:
         raise _misfit(folder, f"at most {most:,} bytes in {PARAMS}", f"{size:,}")
-    arrays = safetensors.widened(safetensors.load_params(path))
+    arrays = safetensors.widen(safetensors.load_params(path))
     if (digest := safetensors.digest(arrays)) != found["digest"]:
         raise CheckpointError(
             expected=f"the parameters in {folder} to have the digest {shown(found['digest'])}",
@@ -260,7 +260,7 @@ def _read_params(
             remedy="finish the run again with --resume",
         )
     for each in [*leaves, *(each for each in arrays if each not in leaves)]:
-        expected, there = (_described(x.get(each)) for x in (leaves, arrays))
+        expected, there = (_describe(x.get(each)) for x in (leaves, arrays))
         if expected != there:
             raise _misfit(folder, f"{expected} for {shown(each)} in {PARAMS}", there)
         if not np.all(np.isfinite(arrays[each])):
@@ -288,6 +288,6 @@ def _params_shape(folder: Path, name: str, config: Any, image_shape: ImageShape)
     return wanted
 
 
-def _described(array: Any) -> str:
+def _describe(array: Any) -> str:
     """An array's dtype and shape; of None, nothing."""
     return "nothing" if array is None else f"{array.dtype} {tuple(array.shape)}"

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen import data, models
-from jaxgen.data.dataset import renamed
+from jaxgen.data.dataset import find_renamed
 from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
@@ -332,7 +332,7 @@ class Run:
                 remedy="name its data set as it was, or set data_dir to where it lies",
             )
         named = self.summary.get("class_names", dataset.class_names)  # not in an older version's
-        if other := renamed(named, dataset.class_names):
+        if other := find_renamed(named, dataset.class_names):
             raise SettingError(
                 expected=f"{self.dataset_name}, which {self.folder} was trained on, with the class "
                 f"{other[0]}",

@@ -1,17 +1,14 @@
-"""A run as a prompt and a notebook show it."""
+"""A run as a prompt and a notebook show it. `run` is a `jaxgen.runs.run.Run`."""
 
 import contextlib
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxgen import notebook
 from jaxgen.errors import CheckpointError
 from jaxgen.runs import samples
 from jaxgen.runs.settings import printable, shown
-
-if TYPE_CHECKING:
-    from jaxgen.runs.run import Run
 
 LONG_PATH = 40
 """Letters of a path of which a line shows the end alone."""
@@ -19,7 +16,7 @@ MOST_NUMBERS = 12
 """Metrics that a notebook shows."""
 
 
-def line(run: "Run") -> str:
+def line(run: Any) -> str:
     """The run in a short line, without its arrays; of a long path the folder's own name."""
     seeds = ", ".join(str(one.seed) for one in run.seeds)
     which = f"seeds {seeds}" if run.seeds else f"seed {run.seed}"
@@ -31,14 +28,14 @@ def line(run: "Run") -> str:
     return f"<Run of {run.model} on {name}, {which}, in {folder}>"
 
 
-def card(run: "Run") -> str:
+def card(run: Any) -> str:
     """The run in HTML: what was trained, its numbers, and its first samples."""
     first = run.seeds[0] if run.seeds else run
     epochs, batch = (run.settings.get(name) for name in ("epochs", "batch_size"))
     facts: dict[str, Any] = {
         "trained": f"{_passes(epochs)} in batches of {batch}, {run.train_seconds:,.0f} s",
         "seed": ", ".join(str(one.seed) for one in run.seeds or (run,)),
-        "settings": _changed(run.config) or "those of the lab",
+        "settings": _describe_changes(run.config) or "those of the lab",
         "folder": run.folder,
     }
     for name, value in [*run.summary["metrics"].items()][:MOST_NUMBERS]:
@@ -49,7 +46,7 @@ def card(run: "Run") -> str:
     return notebook.card(title, facts, images, f"the first samples of {title}")
 
 
-def _changed(config: Any) -> str:
+def _describe_changes(config: Any) -> str:
     """The settings of a model that are not its class's defaults, in a line.
 
     Sizes of layers are always there, but not of a VAE, whose convolutions have none.

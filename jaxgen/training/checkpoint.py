@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from jaxgen.data.dataset import renamed
+from jaxgen.data.dataset import find_renamed
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.export.safetensors import NumpyArray, digest, flatten, host_arrays, leaf_digests
 from jaxgen.files import file_digest, flush, read_file, require_file, writing
@@ -302,7 +302,7 @@ def _require_settings(path: Path, manifest: _Manifest, settings: Settings) -> No
     if "classes" not in there:  # an older version did not name them
         settings = {name: text for name, text in settings.items() if name != "classes"}
     theirs = there.get("classes", "").split("\n")
-    other = renamed(theirs, settings["classes"].split("\n")) if "classes" in settings else None
+    other = find_renamed(theirs, settings["classes"].split("\n")) if "classes" in settings else None
     instead = f"the class {other[1]} in the place of {other[0]}" if other else ""
     if (data := there.get("data")) and settings.get("data", data) != data:
         raise CheckpointError(

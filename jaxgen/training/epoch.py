@@ -147,10 +147,10 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """
     if state is not None:
         return jax.tree.map(jnp.array, state)
-    return run_init(partial(_begun, learner.init), keys)
+    return run_init(partial(_begin, learner.init), keys)
 
 
-def _begun(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:
+def _begin(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:
     """The state that a learner begins with, from a seed's root key."""
     return init(named_key(key, "init"))
 

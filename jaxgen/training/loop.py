@@ -19,7 +19,7 @@ from jaxgen.learner import Batch, Learner, RawImages, State
 from jaxgen.training import checkpoint
 from jaxgen.training.bar import progress_bar
 from jaxgen.training.epoch import Carry, check_seeds
-from jaxgen.training.program import Arrays, Program, begin, compiled, steps_in_epoch
+from jaxgen.training.program import Arrays, Program, begin, compile_program, steps_in_epoch
 from jaxgen.training.sharding import layout, local
 
 __all__ = ["Progress", "Result", "Schedule", "Start", "fit", "steps_in_epoch"]
@@ -224,7 +224,7 @@ def chunks(
             began = time.perf_counter()
 
 
-def _resumed(
+def _resume(
     arrays: Arrays, folder: Path | None, settings: checkpoint.Settings, num_steps: int
 ) -> tuple[Arrays, int, bytes | None]:
     """The arrays as the newest good checkpoint has them, its step and its log.
@@ -361,7 +361,7 @@ def fit(
     if own:
         checkpoint.require_settings(own, settings)
     arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices, stream)
-    arrays, first_step, kept_log = _resumed(arrays, own, settings, num_steps)
+    arrays, first_step, kept_log = _resume(arrays, own, settings, num_steps)
     on_start(Start(first_step, length, kept_log))
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
@@ -371,7 +371,7 @@ def fit(
         )
     intervals = []
     with progress_bar(progress and jax.process_index() == 0, num_steps, first_step) as bar:
-        program = compiled(learner, schedule.batch_size, arrays)
+        program = compile_program(learner, schedule.batch_size, arrays)
         bar.start()
         saved_at, saved_step = time.monotonic(), first_step
         for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):

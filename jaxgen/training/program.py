@@ -25,7 +25,7 @@ from jaxgen.training.epoch import (
     run_steps_in_turn,
 )
 from jaxgen.training.sharding import Layout, layout, place, sharing_batches
-from jaxgen.training.windows import Stream, Window, fits, resident, stream_of, streamed
+from jaxgen.training.windows import Stream, Window, fits, resident, stream_of, stream_windows
 
 WIDE_VECTORS: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
 """Compiler options of a CPU's program whose learner has `wide_vectors`. XLA's own width is 256
@@ -65,7 +65,7 @@ class Arrays(NamedTuple):
 
         if self.stream is None:
             return resident(self.data, order, span, length)
-        return streamed(self.stream, order, span, length, self.placed.whole, self.by_seed)
+        return stream_windows(self.stream, order, span, length, self.placed.whole, self.by_seed)
 
     def begun_at(self, carry: Carry) -> "Arrays":
         """The same with another carry, the first process's where there are several."""
@@ -144,7 +144,7 @@ def _order(num_examples: int, keys: Keys, epoch: Array) -> Array:
     return order
 
 
-def compiled(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
+def compile_program(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
     """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
     began = time.perf_counter() - arrays.trace_s
     carry, data, keys, placed, *_ = arrays

@@ -129,7 +129,7 @@ def resident(
         yield Window(data, order_of(steps.start // length), steps)
 
 
-def streamed(
+def stream_windows(
     stream: Stream,
     order_of: Callable[[int], Array],
     span: range,

@@ -60,7 +60,7 @@ def test_only_some_learners_without_pytorch() -> None:
 
 def test_a_learner_without_the_setting_takes_the_precision_of_products() -> None:
     (case,) = cases.cases(["rbm-lab"])
-    rounded = cases.changed(case, precision="bfloat16")
+    rounded = cases.with_values(case, precision="bfloat16")
     assert (case.precision, rounded.precision) == ("float32", "bfloat16")
     assert rounded.args == case.args
     with rounded.rounded():
@@ -102,7 +102,7 @@ def test_the_time_is_kept_whatever_a_process_takes(
         return [], "it did not end within 5 s"
 
     parts = parts_of(0.5, 0.3, 0.2)
-    found = accelerator.measured(parts, in_time, 100.0, lambda f: written.append(f.seconds))
+    found = accelerator.measure_parts(parts, in_time, 100.0, lambda f: written.append(f.seconds))
     assert found.seconds == pytest.approx(clock.now - 1000.0)
     assert found.seconds <= 100.0 + 1e-6
     for part in parts:
@@ -134,7 +134,7 @@ def test_the_row_is_kept_before_what_takes_longest(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(baseline, "runner", runner)
     monkeypatch.setattr(measure, "PEAK_SIZE", 64)
     (case,) = cases.cases(["rbm-lab"])
-    case = cases.changed(case, 20, 4)
+    case = cases.with_values(case, 20, 4)
     images = np.zeros((60, 4, 4, 1), np.uint8)
     kept: list[dict[str, Any]] = []
     how = ("torch",), 1, 1, False
@@ -157,7 +157,7 @@ def test_what_disturbs_a_row_begins_its_turns_again(
     monkeypatch.setattr(measure, "PEAK_SIZE", 64)
     (case,) = cases.cases(["rbm-lab"])
     images = np.zeros((60, 4, 4, 1), np.uint8)
-    found = measure.measure(cases.changed(case, 20, 4), images, Patience(2, 1))
+    found = measure.measure(cases.with_values(case, 20, 4), images, Patience(2, 1))
     assert (found["turns"], found["repeats"]) == (4, 2)
     assert found["busy"] == "others had 0.50 of the cores"
     assert row["turns"] == 2
@@ -253,7 +253,7 @@ def test_a_page_is_whole_after_every_process(row: dict[str, Any], tmp_path: Path
         seen.append(path.read_text().count("| rbm-lab |"))
         json.dumps(found.document())
 
-    found = accelerator.measured(parts_of(1.0), in_time, 100.0, write)
+    found = accelerator.measure_parts(parts_of(1.0), in_time, 100.0, write)
     assert seen == [1, 2, 3, 3]
     assert found.left_out[:2] == [
         "learners: vae-lab, float32: too late",

@@ -242,7 +242,7 @@ def test_dcgan_nets() -> None:
     """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
     config = dcgan.Config(width=1 / 32)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    real = dcgan.resized(jnp.asarray(images))
+    real = dcgan.resize(jnp.asarray(images))
     codes = jax.random.normal(KEY, (6, config.latent_size))
     flax_nets = (flax_dcgan.Generator(config, (8, 8, 1)), flax_dcgan.Discriminator(config))
     for index, inputs in enumerate((codes, real)):
@@ -277,7 +277,7 @@ def test_adam_of_both_programs_is_the_same() -> None:
 def test_epochs_run(name: str) -> None:
     """A Flax peer takes steps on bytes, as the benchmark asks it to."""
     (case,) = benchmark_cases.cases([name])
-    case = benchmark_cases.changed(case, 10, 8, None)
+    case = benchmark_cases.with_values(case, 10, 8, None)
     images = np.random.default_rng(0).integers(0, 256, (25, 28, 28, 1), dtype=np.uint8)
     epoch = benchmark_baseline.runner(case, "flax", images, {})
     epoch(1)

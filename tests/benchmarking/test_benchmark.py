@@ -207,7 +207,7 @@ def test_a_slow_peer_takes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_baseline, "runner", lambda *_: taken.append)
     for budget, steps in ((1e9, 5), (0.0, 1)):
         monkeypatch.setattr(benchmark_baseline, "BASELINE_S", budget)
-        (peer,) = benchmark_baseline.started(case, ("flax",), images, Patience(3), {})
+        (peer,) = benchmark_baseline.start_baselines(case, ("flax",), images, Patience(3), {})
         assert peer.num_steps == steps
     assert taken == [1, 1, 5, 1, 1]
 
@@ -227,7 +227,9 @@ def test_without_a_compiler_the_others_go_on(
     images = np.zeros((256, 2, 2, 1), np.uint8)
     absent: dict[str, str] = {}
     with caplog.at_level(logging.WARNING, "jaxgen"):
-        peers = benchmark_baseline.started(case, ("torch", "flax"), images, Patience(3), absent)
+        peers = benchmark_baseline.start_baselines(
+            case, ("torch", "flax"), images, Patience(3), absent
+        )
     assert [peer.name for peer in peers] == ["torch", "torch_channels_last", "flax"]
     said = "dcgan-lab goes on without PyTorch compiled: No working C++ compiler found"
     assert caplog.messages == [said]
@@ -242,7 +244,7 @@ def test_other_errors_of_a_peer_are_not_swallowed(monkeypatch: pytest.MonkeyPatc
     (case,) = benchmark_cases.cases(["rbm-lab"])
     images = np.zeros((100, 2, 2, 1), np.uint8)
     with pytest.raises(RuntimeError, match="a defect"):
-        benchmark_baseline.started(case, ("flax",), images, Patience(3), {})
+        benchmark_baseline.start_baselines(case, ("flax",), images, Patience(3), {})
 
 
 @needs_torch
@@ -259,7 +261,7 @@ def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch: pytest.Mon
     asked = []
     make = program.epoch_runner
     monkeypatch.setattr(program, "epoch_runner", lambda *a, **k: asked.append(k) or make(*a, **k))
-    found = benchmark_baseline.started(case, ("torch",), images, Patience(1), {})
+    found = benchmark_baseline.start_baselines(case, ("torch",), images, Patience(1), {})
     assert [(peer.name, peer.num_steps) for peer in found] == [(name, 2) for name in eager]
     common = {"device": "cpu", "dtype": "bfloat16"}
     assert asked == [common, common | {"memory_format": "channels_last"}]
@@ -268,7 +270,7 @@ def test_a_dcgan_meets_both_layouts_in_its_own_precision(monkeypatch: pytest.Mon
 def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
     (case,) = benchmark_cases.cases(["dcgan-lab"])
     for precision in case.precisions:
-        chosen = benchmark_cases.changed(case, None, None, precision)
+        chosen = benchmark_cases.with_values(case, None, None, precision)
         row = benchmark_measure.rates(chosen, [1.0, 2.0, 3.0], 1, (28, 28, 1))
         key = {"float32": "", "bfloat16": "bfloat16_"}[precision] + "peak_gflops_per_s"
         assert row["share_of_peak"] == pytest.approx(row["gflops_per_s"] / row[key])
@@ -281,7 +283,7 @@ def test_a_share_is_of_the_peak_in_the_rows_precision(small: Any) -> None:
 def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """With two updates of D a step has 20 real images: an epoch of 60,000 is 3,000 steps."""
     (case,) = benchmark_cases.cases(["gan-small"])
-    case = benchmark_cases.changed(case, 10, 4, None)
+    case = benchmark_cases.with_values(case, 10, 4, None)
     model = replace(case.args.model, d_steps=2)
     case = case._replace(args=replace(case.args, model=model))
     monkeypatch.setattr(benchmark_measure, "PEAK_SIZE", 64)
@@ -350,7 +352,7 @@ def test_a_dcgan_has_a_row_for_each_precision() -> None:
     assert only.precision == ("bfloat16",)
     assert others == []
     (case,) = benchmark_cases.cases(["dcgan-lab"])
-    changed = benchmark_cases.changed(case, None, 8, "bfloat16")
+    changed = benchmark_cases.with_values(case, None, 8, "bfloat16")
     assert (changed.args.model.base_width, changed.args.batch_size) == (8, 128)
     assert changed.precision == "bfloat16"
 
@@ -397,8 +399,8 @@ def test_several_sweeps_take_their_own_values() -> None:
 def test_a_batch_size_takes_the_place_of_the_presets() -> None:
     (case,) = benchmark_cases.cases(["vae-lab"])
     assert case.args.batch_size == 1024
-    assert benchmark_cases.changed(case, 100, None, None).args.batch_size == 100
-    assert benchmark_cases.changed(case, None, None, None) == case
+    assert benchmark_cases.with_values(case, 100, None, None).args.batch_size == 100
+    assert benchmark_cases.with_values(case, None, None, None) == case
 
 
 def test_names_choose_cases_in_the_order_of_the_presets() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import benchmark
 from experiments.benchmarking import cases, growth
-from experiments.benchmarking.growth import fitted
+from experiments.benchmarking.growth import fit_exponent
 from experiments.benchmarking.sweeps import SWEEPS
 from jaxgen.errors import SettingError
 
@@ -18,21 +18,21 @@ VALUES = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
 def test_a_power_has_its_exponent_and_no_knee(exponent: float) -> None:
-    found = fitted(VALUES, [3.0 * value**exponent for value in VALUES])
+    found = fit_exponent(VALUES, [3.0 * value**exponent for value in VALUES])
     assert found.exponent == pytest.approx(exponent, abs=1e-9)
     assert found.knee is None
 
 
 def test_a_knee_is_where_the_slope_changes() -> None:
     """Flat up to 40, then in proportion: the upper half has the slope of what grows."""
-    found = fitted(VALUES, [max(1.0, value / 40.0) for value in VALUES])
+    found = fit_exponent(VALUES, [max(1.0, value / 40.0) for value in VALUES])
     assert found == (pytest.approx(1.0), pytest.approx(40.0))
 
 
 def test_noise_is_no_knee() -> None:
     noise = np.exp(np.random.default_rng(0).normal(0.0, 0.05, len(VALUES)))
-    assert fitted(VALUES, [*(np.array(VALUES) * noise)]).knee is None
-    assert fitted(VALUES[:4], [1.0, 1.0, 2.0, 4.0]).knee is None  # too few
+    assert fit_exponent(VALUES, [*(np.array(VALUES) * noise)]).knee is None
+    assert fit_exponent(VALUES[:4], [1.0, 1.0, 2.0, 4.0]).knee is None  # too few
 
 
 def test_every_line_is_one_that_the_benchmark_has() -> None:
@@ -40,21 +40,21 @@ def test_every_line_is_one_that_the_benchmark_has() -> None:
         settings: dict[str, Any] = {**line.settings, "only": (line.case,)}
         args = replace(benchmark.Args(), **settings, **{line.sweep: line.values[0]})
         (case,) = cases.cases(args.only)
-        cases.changed(case, args.batch_size, args.hidden_size, None, args.latent_size)
+        cases.with_values(case, args.batch_size, args.hidden_size, None, args.latent_size)
         batch = line.values[-1] if line.sweep == "batch_size" else case.args.batch_size
         assert line.sweep == "images" or (args.images or 0) >= (args.batch_size or batch)
     assert {line.sweep for line in growth.LINES} == {*SWEEPS}
 
 
 def test_parts_are_chosen_by_learner_and_by_setting() -> None:
-    found = growth.chosen(("rbm-lab",), ("images", "seeds"), quick=True)
+    found = growth.choose_lines(("rbm-lab",), ("images", "seeds"), quick=True)
     assert [(line.sweep, line.values) for line in found] == [
         ("images", (1_000, 10_000)),
         ("seeds", (1, 4)),
     ]
     assert all(line.settings["repeats"] == 1 for line in found)
     with pytest.raises(SettingError, match="dcgan-lab, rbm-lab, vae-lab, found gan-deep"):
-        growth.chosen(("gan-deep",), ("channels",), quick=False)
+        growth.choose_lines(("gan-deep",), ("channels",), quick=False)
 
 
 def row(sweep: str, value: int, step_s: float, held: int) -> dict[str, Any]:

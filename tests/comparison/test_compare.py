@@ -392,7 +392,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(
         out.mkdir()
         (out / "thesis.tex").write_text("mine")
     before = contents(run)
-    in_use = run_folder.opened(run, "rbm", resume=True, overwrite=False)
+    in_use = run_folder.open_folder(run, "rbm", resume=True, overwrite=False)
     with in_use if damage == "in use" else contextlib.nullcontext():
         assert called(run, other, "--out", out) == code
     assert found in only_line(capsys.readouterr().err)
@@ -417,7 +417,9 @@ def test_train_makes_the_runs_that_are_not_there(
 
     model = read(pair[0] / "config.json")["model"]
     flags = [f"--{n.replace('_', '-')}={x}" for n, x in model.items() if type(x) is not bool]
-    monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=60"))})
+    monkeypatch.setattr(
+        compare, "experiments_to_train", lambda: {"rbm": Comparison(0, (*flags, "--epochs=60"))}
+    )
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
     monkeypatch.setattr(compare, "reference_rows", lambda *_: {})
     words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
@@ -430,7 +432,9 @@ def test_train_makes_the_runs_that_are_not_there(
     }
     assert flags[flags.index("--seeds") + 1] == "0"
     assert read(tmp_path / "out" / "compare.json")[0]["name"].startswith("rbm-lab")
-    monkeypatch.setattr(compare, "trained", lambda: {"rbm": Comparison(0, (*flags, "--epochs=61"))})
+    monkeypatch.setattr(
+        compare, "experiments_to_train", lambda: {"rbm": Comparison(0, (*flags, "--epochs=61"))}
+    )
     assert called(*words, "--out", tmp_path / "out") == 2
     assert "epochs 61" in only_line(capsys.readouterr().err)
 

@@ -143,7 +143,7 @@ def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
 def test_a_likelihood_knows_why_it_is_not_ranked(effective: float, gap: float, why: str) -> None:
     found = annealed(166.98, effective, gap)
     assert found.doubt == why
-    assert compare_ranking.unranked([{"likelihoods": [found._asdict()]}]) == why
+    assert compare_ranking.why_unranked([{"likelihoods": [found._asdict()]}]) == why
     assert Likelihood("exact", -84.0, 0.3).doubt == ""
 
 

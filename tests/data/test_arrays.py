@@ -12,7 +12,7 @@ import pytest
 from support.helpers import ROOT, one_line
 from support.runs import contents
 
-from experiments.running.args import RunArgs, conditioned
+from experiments.running.args import RunArgs, condition_on_classes
 from jaxgen import data
 from jaxgen.errors import DataError, SettingError
 
@@ -166,7 +166,7 @@ def test_sides_of_a_file_that_differ(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "; without training images: 1, 2;" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("uint8 [9, 5, 7, 3]; test images uint8 [3, 5, 7, 3]")
     with pytest.raises(SettingError, match="found 1 of them in a;"):
-        conditioned(RunArgs(), True, found)
+        condition_on_classes(RunArgs(), True, found)
     np.savez(tmp_path / "b.npz", x_train=RAW, x_test=RAW[:, :, :, :] / 255)
     with pytest.raises(DataError, match="one range"):
         data.load(tmp_path / "b.npz", tmp_path / "data")

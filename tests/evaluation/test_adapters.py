@@ -212,7 +212,7 @@ def test_the_units_of_an_rbm_decode_to_what_it_gives_of_them(digits: data.Datase
     key = jax.random.key(3)
     key_data, key_pass = jax.random.split(key)
     visible = binarize(key_data, jnp.asarray(digits.test.images), "sample")
-    _, wanted = dbn.reconstruct(dbn.tied((params,)), key_pass, visible)
+    _, wanted = dbn.reconstruct(dbn.tie((params,)), key_pass, visible)
     found = np.asarray(model.reconstruct(key, digits.test.images))
     np.testing.assert_allclose(found.reshape(40, -1), wanted, rtol=1e-5)
 
@@ -408,16 +408,16 @@ def test_a_conditional_game_is_asked_for_classes(digits: data.Dataset) -> None:
 
 def test_pooling_takes_the_largest_of_each_patch_until_few_are_left() -> None:
     maps = np.random.default_rng(0).normal(size=(2, 4, 4, 200)).astype(np.float32)
-    rows = np.asarray(adversarial_adapter.pooled(jnp.asarray(maps)))
+    rows = np.asarray(adversarial_adapter.pool_to_rows(jnp.asarray(maps)))
     patches = [maps[:, i : i + 2, j : j + 2].max(axis=(1, 2)) for i in (0, 2) for j in (0, 2)]
     np.testing.assert_array_equal(rows, np.concatenate(patches, axis=1))
     assert math.prod(rows.shape[1:]) <= adversarial_adapter.MAX_FEATURES
-    odd = adversarial_adapter.pooled(jnp.tile(maps[:, :3, :1], (1, 1, 2, 4)))
+    odd = adversarial_adapter.pool_to_rows(jnp.tile(maps[:, :3, :1], (1, 1, 2, 4)))
     np.testing.assert_array_equal(odd, np.tile(maps[:, :2, 0].max(axis=1), 4))
     column = jnp.tile(maps[:, :, :1], (1, 1, 1, 4))
-    assert adversarial_adapter.pooled(column).shape == (2, 4 * 800)  # no block fits
+    assert adversarial_adapter.pool_to_rows(column).shape == (2, 4 * 800)  # no block fits
     small = jnp.asarray(maps[..., :5])
-    np.testing.assert_array_equal(adversarial_adapter.pooled(small), small.reshape(2, -1))
+    np.testing.assert_array_equal(adversarial_adapter.pool_to_rows(small), small.reshape(2, -1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ def logits_with(
     params: backprop.Params, visible: Any, config: backprop.Config, seed: int
 ) -> jax.Array:
     """Logits of units with dropout."""
-    dropout = partial(backprop.dropped, config, jax.random.key(seed))
+    dropout = partial(backprop.drop_units, config, jax.random.key(seed))
     return backprop.logits_of(params, visible, dropout)
 
 

@@ -17,7 +17,7 @@ from jaxgen.evaluation.likelihood import importance_bound, mean_over_examples, r
 from jaxgen.models import dbn
 
 NETS = {
-    "tied": dbn.tied(truth.layers(5, 4, 3)),
+    "tied": dbn.tie(truth.layers(5, 4, 3)),
     "untied": dbn.Net(*truth.untied(5, 4, 3)),
     "untied, three layers": dbn.Net(*truth.untied(5, 4, 3, 2)),
 }
@@ -107,7 +107,7 @@ def test_bound_is_exact_where_recognition_is_the_posterior() -> None:
     """A layer under itself upside down is one RBM, whose q(h|v) is the posterior."""
     below = reference.small_rbm(5, 4)
     layers = (float32(below), dbn.upside_down(float32(below)))
-    net, log_z = dbn.tied(layers), rbm_log_z(layers[1])
+    net, log_z = dbn.tie(layers), rbm_log_z(layers[1])
     exact = np.log(reference.joint(below)[0].sum(axis=1))
     weights = jax.jit(log_weights(net, log_z), static_argnums=2)
     for row in weights(jax.random.key(5), VISIBLE, 10):  # none of them varies
@@ -118,7 +118,7 @@ def test_bound_is_exact_where_recognition_is_the_posterior() -> None:
 
 def test_an_rbm_alone_has_its_own_likelihood() -> None:
     params = reference.small_rbm(5, 4)
-    net, key = dbn.tied((float32(params),)), jax.random.key(7)
+    net, key = dbn.tie((float32(params),)), jax.random.key(7)
     found = bound_of(net, rbm_log_z(net.top), key, VISIBLE, 2)
     exact = np.log(reference.joint(params)[0].sum(axis=1))
     np.testing.assert_allclose(found.bound, exact, atol=1e-5)

@@ -16,7 +16,7 @@ def doubled_rows(codes):
 
 def test_decoded_keeps_the_arrangement() -> None:
     codes = jnp.asarray(RNG.normal(size=(3, 4, 5)), jnp.float32)
-    images = latent.decoded(doubled_rows, codes)
+    images = latent.decode_grid(doubled_rows, codes)
     assert images.shape == (3, 4, 2, 5)
     np.testing.assert_array_equal(images[2, 1, 1], 2 * codes[2, 1])
 

@@ -60,7 +60,7 @@ def test_an_rbm_whose_units_are_certain(measure: Any) -> None:
     """No draw matters: the threshold makes the input, and every hidden unit follows from it."""
     params, (train, test) = certain(reference.small_rbm()), (images(7, 2), images(11, 3))
     target = float32(params)
-    target = dbn.tied((target,)) if measure is monitors.net_monitors else target
+    target = dbn.tie((target,)) if measure is monitors.net_monitors else target
     found = measure(target, KEY, jnp.asarray(train), jnp.asarray(test), "threshold")
     on = {name: (x.reshape(-1, 5) >= 127.5) * 1.0 for name, x in (("train", train), ("test", test))}
     hidden = (on["test"] @ params["w"] + params["b_hidden"] > 0) * 1.0
@@ -76,7 +76,7 @@ def test_an_rbm_whose_units_are_certain(measure: Any) -> None:
 @pytest.mark.parametrize("measure", [monitors.rbm_monitors, monitors.net_monitors])
 def test_images_of_another_size(measure: Any) -> None:
     params = float32(reference.small_rbm())
-    target = dbn.tied((params,)) if measure is monitors.net_monitors else params
+    target = dbn.tie((params,)) if measure is monitors.net_monitors else params
     colour = images(7, 2).repeat(3, axis=3)
     for pair in ((images(7, 2), colour), (colour, images(7, 2))):
         with pytest.raises(SettingError, match=r"visible units .*5., found .7, 15.") as error:

@@ -14,7 +14,7 @@ def mean(values: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.resample_halves])
 def test_the_interval_of_a_mean_has_its_known_width(way: Any) -> None:
     values = np.random.default_rng(0).normal(size=400)
     found = way(mean, [values], np.random.default_rng(1), 1000)
@@ -25,7 +25,7 @@ def test_the_interval_of_a_mean_has_its_known_width(way: Any) -> None:
     assert (found.num_samples, found.num_resamples) == (400, 1000)
 
 
-@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.resample_halves])
 def test_sets_are_resampled_apart(way: Any) -> None:
     a, b = np.random.default_rng(2).normal(size=(2, 200))
 
@@ -43,7 +43,7 @@ def test_halves_hold_no_copies_and_the_value_lies_in_the_middle() -> None:
     def num_different(values: np.ndarray) -> float:
         return float(len(np.unique(values)))
 
-    found = resampling.half_sampled(num_different, [values], np.random.default_rng(4), 5)
+    found = resampling.resample_halves(num_different, [values], np.random.default_rng(4), 5)
     assert found == (100.0, 100.0, 100.0, 100, 5)
     assert resampling.bootstrap(num_different, [values], np.random.default_rng(4)).high < 80
 
@@ -65,7 +65,7 @@ def test_halves_scatter_as_new_sets_do_or_more(statistic: Any, apart: float, wid
     def drawn() -> list[np.ndarray]:
         return [rng.normal(size=(150, 3)) + shift for shift in (apart, 0.0)]
 
-    found = [resampling.half_sampled(statistic, drawn(), rng, 20) for _ in range(60)]
+    found = [resampling.resample_halves(statistic, drawn(), rng, 20) for _ in range(60)]
     spread = np.std([each.value for each in found], ddof=1)
     reach = np.mean([(each.high - each.low) / 2 for each in found]) / stats.t.ppf(0.975, 19)
     assert 0.8 < reach / spread < widest
@@ -81,7 +81,9 @@ def test_the_extrapolated_distance_is_that_of_the_distributions(shift: float, sc
         sets = [shift + scale * rng.normal(size=(num, size)), rng.normal(size=(num, size))]
         for way, extrapolate in ((found, True), (plain, False)):
             statistic = sample_quality.frechet_distance
-            way.append(resampling.half_sampled(statistic, sets, rng, 20, extrapolate=extrapolate))
+            way.append(
+                resampling.resample_halves(statistic, sets, rng, 20, extrapolate=extrapolate)
+            )
     values = np.array([each.value for each in found])
     assert abs(values.mean() - exact) < 4 * values.std(ddof=1) / np.sqrt(len(values))
     too_large = np.mean([each.value for each in plain]) - exact
@@ -101,7 +103,7 @@ def test_a_line_through_both_sizes_ends_at_the_value_of_infinitely_many(
     sizes: tuple[int, ...],
 ) -> None:
     """Of the statistic 3 + 5 / n, or 3 + 5 / n + 5 / m, whatever the halves."""
-    found = resampling.half_sampled(
+    found = resampling.resample_halves(
         lambda *sets: 3.0 + sum(5.0 / len(each) for each in sets),
         *([np.arange(float(size)) for size in sizes], np.random.default_rng(0), 4),
         extrapolate=True,
@@ -112,14 +114,14 @@ def test_a_line_through_both_sizes_ends_at_the_value_of_infinitely_many(
 def test_an_interval_ends_where_the_statistic_does() -> None:
     values = np.array([0.0] * 39 + [1.0])
     free, kept = (
-        resampling.half_sampled(mean, [values], np.random.default_rng(5), within=within)
+        resampling.resample_halves(mean, [values], np.random.default_rng(5), within=within)
         for within in ((-np.inf, np.inf), (0.0, 1.0))
     )
     assert free.low < 0.0
     assert kept == free._replace(low=0.0)
 
 
-@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.half_sampled])
+@pytest.mark.parametrize("way", [resampling.bootstrap, resampling.resample_halves])
 @pytest.mark.parametrize("num", [0, 1, 2.0, None])
 def test_too_few_resamples(way: Any, num: Any) -> None:
     with pytest.raises(SettingError, match="a whole number of resamples, 2 or more"):
@@ -130,4 +132,4 @@ def test_too_few_samples() -> None:
     with pytest.raises(SettingError, match="at least 1 samples"):
         resampling.bootstrap(mean, [np.ones(0)], np.random.default_rng(0))
     with pytest.raises(SettingError, match="at least 4 samples"):
-        resampling.half_sampled(mean, [np.ones(3)], np.random.default_rng(0))
+        resampling.resample_halves(mean, [np.ones(3)], np.random.default_rng(0))

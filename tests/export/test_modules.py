@@ -71,7 +71,7 @@ def computed(config: Any, shape: Any, params: Any, given: Arrays, labels: Any) -
         pixels = rbm.to_pixels(params, rbm.visible_mean(params, hidden))
         return {"hidden": hidden, "pixels": pixels}
     if isinstance(config, dbn.Config | wake_sleep.Config):
-        net = dbn.tied(params) if isinstance(config, dbn.Config) else params
+        net = dbn.tie(params) if isinstance(config, dbn.Config) else params
         below = dbn.mean_up(net.recognition, rbm.standardise(net.bottom, flat))
         hidden = jnp.asarray(given["top"])
         for layer in (net.top, *reversed(net.generative)):

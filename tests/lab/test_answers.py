@@ -19,7 +19,7 @@ from experiments.lab.rbm.training import RBMArgs
 from experiments.lab.samples import Looks
 from experiments.lab.vae import study as vae_study
 from experiments.lab.vae import tasks as vae_tasks
-from experiments.lab.vae.training import TrainedVAE, measured
+from experiments.lab.vae.training import TrainedVAE, measured_images
 from jaxgen.data import Dataset, Split
 from jaxgen.evaluation import sample_quality
 from jaxgen.evaluation.filters import KINDS, Filters, Kind
@@ -233,18 +233,18 @@ def variant(error: float, drift: float, looks: Looks) -> dict[str, float]:
 def test_the_smallest_drift_is_no_mark_where_chains_end_alike() -> None:
     """The least drift is that of k = 10: it counts only while its chains stay apart."""
     rows = {"lab": variant(0.0100, 16, NEAR), "k = 10": variant(0.0101, 3, NEAR)}
-    assert "Taken together k = 10 does best" in study.weighed(rows)
+    assert "Taken together k = 10 does best" in study.weigh(rows)
     assert "all chains are near the data" in study.chains_in_words(rows)[0]
     rows["k = 10"] = variant(0.0101, 3, ALIKE)
-    assert "Taken together lab does best" in study.weighed(rows)
+    assert "Taken together lab does best" in study.weigh(rows)
     found, drift = study.chains_in_words(rows)
     assert "those of k = 10 end alike" in found
     assert "The drift of k = 10 is nearest to zero (3 nats), but that is no mark" in drift
     assert "80% of them lie near one image" in drift
     rows["lab"] = variant(0.0100, 16, FAR)
-    assert study.weighed(rows).startswith("No chains end near the data")
+    assert study.weigh(rows).startswith("No chains end near the data")
     rows = {"lab": variant(0.0100, 16, FAR), "k = 10": variant(0.0130, 3, NEAR)}
-    assert "No one is best in everything" in study.weighed(rows)
+    assert "No one is best in everything" in study.weigh(rows)
 
 
 def test_errors_within_the_spread_of_seeds_are_called_that() -> None:
@@ -315,7 +315,7 @@ def test_why_a_test_bound_stands_above_that_of_training(blobs: Dataset) -> None:
     """Its images are easier, or the curve of training lags; only a measure alike tells which."""
     nets = vae.nets(vae.Config(hidden_sizes=(2,), latent_size=2), blobs.image_shape)
     params = jax.jit(vae.learner(nets.config, blobs.image_shape).init)(jax.random.key(0)).params
-    test, none = measured(nets, blobs), np.zeros(0)
+    test, none = measured_images(nets, blobs), np.zeros(0)
 
     def said(found: float, last: float) -> list[str]:
         measures, place = {"test_elbo": found}, drawing.Drawing(blobs, Path())

@@ -72,9 +72,9 @@ def nets() -> dict[str, dbn.Net]:
     for name, (config, shape) in NETS.items():
         key = jax.random.key(0)
         if isinstance(config, rbm.Config):
-            net = dbn.tied((rbm.init_params(config, shape, key),))
+            net = dbn.tie((rbm.init_params(config, shape, key),))
         else:
-            net = dbn.tied(dbn.init_params(config, shape, key))
+            net = dbn.tie(dbn.init_params(config, shape, key))
         found[name] = drawn(net, 1)
     return found
 
@@ -253,7 +253,7 @@ def top_of(net: dbn.Net, label: int) -> rbm.Params:
     """The top RBM given a label, if it has label units."""
     if not label_units.num_classes(net.top):
         return net.top
-    return label_units.given(net.top, jnp.int32(label))
+    return label_units.condition(net.top, jnp.int32(label))
 
 
 @pytest.mark.parametrize("name", NETS)

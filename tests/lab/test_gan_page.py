@@ -227,7 +227,7 @@ def test_the_preset_that_is_taken_where_none_is_typed(
     monkeypatch.setattr(jax, "default_backend", lambda: device)
     split = Split(np.zeros((50, 28, 28, 1), np.uint8), np.zeros(50, np.int32))
     given = cli.parse(dcgan.PRESETS, dcgan.QUICK, words)
-    args = cli.chosen(dcgan.EXPERIMENT, given, Dataset(name, split, split, "0"), words)
+    args = cli.choose_preset(dcgan.EXPERIMENT, given, Dataset(name, split, split, "0"), words)
     expected = cli.parse(dcgan.PRESETS, dcgan.QUICK, ["--preset", preset, *words])
     assert args == expected
     assert args.preset == preset
@@ -246,7 +246,7 @@ def test_a_run_goes_on_with_the_preset_it_began_with(
         config = {"experiment": "dcgan", "preset": stored}
         (tmp_path / "config.json").write_text(json.dumps(config))
         dataset = Dataset("mnist", split, split, "0")
-        args = cli.chosen(dcgan.EXPERIMENT, given, dataset, words, tmp_path)
+        args = cli.choose_preset(dcgan.EXPERIMENT, given, dataset, words, tmp_path)
         assert (args.preset, args.epochs, args.resume) == (preset, 2, True)
 
 

@@ -30,7 +30,7 @@ from jaxgen.evaluation.gan_diagnostics import Finding
 from jaxgen.export import pytorch
 from jaxgen.learner import unlabelled
 from jaxgen.models import adversarial, dcgan, vae
-from jaxgen.models.adversarial import Nets, Player, State, rescaled
+from jaxgen.models.adversarial import Nets, Player, State, rescale
 
 SHAPE = (2, 2, 1)
 NUM_PIXELS = 4
@@ -71,7 +71,7 @@ def made(
     drawing = Drawing(dataset, folder)
     generator = Player({"params": {"matrix": jnp.asarray(matrix, jnp.float32)}}, ())
     state = State(generator, Player({"params": {}}, ()), None, jnp.int32(0))
-    return TrainedGAN(Nets(Linear(), Pixels(), rescaled), state, drawing, len(matrix))
+    return TrainedGAN(Nets(Linear(), Pixels(), rescale), state, drawing, len(matrix))
 
 
 def images_by_hand(codes: Any, matrix: np.ndarray) -> np.ndarray:
@@ -340,7 +340,7 @@ def test_batches_that_the_nets_have_seen(
     batch = jax.eval_shape(unlabelled, jax.ShapeDtypeStruct((4, 28, 28, 1), jnp.uint8))
     jax.eval_shape(made.step, state, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
-    dcgan_lab.exported(config, 64, zeros._replace(step=np.int32(3)), tmp_path)
+    dcgan_lab.export(config, 64, zeros._replace(step=np.int32(3)), tmp_path)
     for player, norm in (("generator", "batchnorm1"), ("discriminator", "main.3")):
         arrays = load_file(tmp_path / f"{player}.safetensors")
         assert int(arrays[f"{norm}.num_batches_tracked"]) == 3 * passes.count(player)

@@ -264,7 +264,7 @@ def test_gaussian_units_take_their_preset_for_lab_and_flags_win(
 
     def chosen(*words: str) -> Any:
         words = ("--visible", "gaussian", *words)
-        return cli.chosen(module.EXPERIMENT, cli.parse(presets, {}, words), dataset, words)
+        return cli.choose_preset(module.EXPERIMENT, cli.parse(presets, {}, words), dataset, words)
 
     assert chosen("--epochs", "7") == dataclasses.replace(presets["gaussian"], epochs=7)
     assert [text for text in caplog.messages if "preset gaussian" in text]
@@ -425,7 +425,7 @@ def test_a_run_that_never_began_leaves_its_folder_as_it_was(
         folder.mkdir()
     for name in there[1:]:
         (tmp_path / name).touch()
-    with run_folder.opened(folder, "rbm", resume=True, overwrite=False):
+    with run_folder.open_folder(folder, "rbm", resume=True, overwrite=False):
         assert (folder / ".lock").exists()
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {*there}
 
@@ -443,9 +443,9 @@ def test_a_lock_whose_file_a_refused_run_removed_is_taken_anew(
         flock(handle, how)
 
     monkeypatch.setattr(run_folder.fcntl, "flock", late)
-    with run_folder.opened(tmp_path, "rbm", resume=False, overwrite=False):
+    with run_folder.open_folder(tmp_path, "rbm", resume=False, overwrite=False):
         assert removed
-        second = run_folder.opened(tmp_path, "rbm", resume=False, overwrite=False)
+        second = run_folder.open_folder(tmp_path, "rbm", resume=False, overwrite=False)
         with pytest.raises(RunFolderError, match="another run that is using it"), second:
             pass
 

@@ -84,11 +84,11 @@ def test_report_answers_its_questions(trained_vae: Path) -> None:
 def test_schedule_of_burda_covers_all_epochs(digits_root: Path) -> None:
     dataset = data.load("digits", digits_root)
     args = vae.Args(schedule="burda", epochs=3280, batch_size=100)
-    config = vae_training.scheduled(args, dataset)
+    config = vae_training.schedule_rate(args, dataset)
     assert config.first_stage_steps == 15
     short = vae.Args(schedule="burda", epochs=328, batch_size=10)
-    assert vae_training.scheduled(short, dataset).first_stage_steps == 15
-    assert vae_training.scheduled(vae.Args(), dataset) == args.model
+    assert vae_training.schedule_rate(short, dataset).first_stage_steps == 15
+    assert vae_training.schedule_rate(vae.Args(), dataset) == args.model
 
 
 def test_presets() -> None:
@@ -146,7 +146,7 @@ def test_what_the_images_decide_and_flags_win() -> None:
     colour, grey = noise(800, 3), noise(1600, 0, (28, 28, 1))
 
     def chosen(dataset: data.Dataset, *words: str) -> Any:
-        return cli.chosen(vae.EXPERIMENT, cli.parse(vae.PRESETS, {}, words), dataset, words)
+        return cli.choose_preset(vae.EXPERIMENT, cli.parse(vae.PRESETS, {}, words), dataset, words)
 
     conv = vae.PRESETS["conv"]
     assert chosen(colour) == chosen(colour, "--preset", "conv") == conv
@@ -155,9 +155,9 @@ def test_what_the_images_decide_and_flags_win() -> None:
     assert found == dataclasses.replace(conv, epochs=7, batch_size=1024, model=model)
     assert chosen(grey) == chosen(colour, "--preset", "lab") == vae.Args()
     conditional = vae.Args(conditional=True)
-    assert conditional.fitted(colour).model.num_classes == 3
+    assert conditional.fit_to(colour).model.num_classes == 3
     with pytest.raises(SettingError, match="--conditional with training images of two classes"):
-        conditional.fitted(grey)
+        conditional.fit_to(grey)
     with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
         chosen(colour, "--binarize", "threshold")
 

@@ -62,7 +62,7 @@ class Table(nn.Module):
         return nn.Dense(1)(pixels.reshape(-1, 3))[:, 0]
 
 
-NETS = Nets(Generator(), Discriminator(), adversarial.rescaled)
+NETS = Nets(Generator(), Discriminator(), adversarial.rescale)
 
 
 def batch(num=7):
@@ -414,7 +414,7 @@ class AskedDiscriminator(nn.Module):
 
 CLASSES = dataclasses.replace(MANY, num_classes=4)
 ASKED = adversarial.adversarial(
-    CLASSES, Nets(Asked(), AskedDiscriminator(), adversarial.rescaled), (1, 3, 1)
+    CLASSES, Nets(Asked(), AskedDiscriminator(), adversarial.rescale), (1, 3, 1)
 )
 
 

@@ -84,7 +84,7 @@ def test_reconstruct_has_the_enumerated_kernel(levels: Any) -> None:
 def test_long_top_chain_generates_the_model_distribution(levels: Any) -> None:
     """Top states, the mean of p(v=1|h_1), and visible states drawn from it."""
     *lower, top = LAYERS64[levels]
-    num, net = 50_000, dbn.tied(float32(LAYERS64[levels]))
+    num, net = 50_000, dbn.tie(float32(LAYERS64[levels]))
     start = jnp.zeros((num, SIZES[levels][-1]))
     final, probs = generate(net, jax.random.key(2), start, 40)
     truth.assert_drawn_from(truth.state_numbers(final), reference.joint(top)[0].sum(axis=0))
@@ -98,7 +98,7 @@ def test_long_top_chain_generates_the_model_distribution(levels: Any) -> None:
 
 def test_one_layer_generates_as_the_rbm_also_with_a_gain() -> None:
     params = float32(LAYERS64[3][0])
-    net, key = dbn.tied((params,)), jax.random.key(4)
+    net, key = dbn.tie((params,)), jax.random.key(4)
     hidden, key_top = jnp.ones((5, 4)), jax.random.split(key)[0]
     expected = jax.jit(rbm.generate, static_argnums=(3, 4))(params, key_top, hidden, 3, 2.0)
     assert same(generate(net, key, hidden, 3, 2.0), expected)
@@ -285,7 +285,7 @@ def test_a_trained_net_draws_and_recognises_the_class_that_is_asked_for(persiste
     config = dbn.Config((8,), (5,), persistent=persistent, num_classes=3, num_sampling_steps=20)
     learner = dbn.learner(config, SHAPES[3])
     state = fit(learner, data, Schedule(100, 20), (0,)).state
-    found = jax.jit(dbn.classify)(dbn.tied(state.params), jnp.asarray(patterns, jnp.float32))
+    found = jax.jit(dbn.classify)(dbn.tie(state.params), jnp.asarray(patterns, jnp.float32))
     assert found.argmax(axis=1).tolist() == [0, 1, 2]
     asked = jnp.repeat(jnp.arange(3), 200)
     drawn = jax.jit(learner.sample, static_argnums=2)(state, jax.random.key(0), 600, asked)

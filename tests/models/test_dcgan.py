@@ -196,7 +196,7 @@ def shrunk(image, size):
 )
 def test_resized(shape: tuple[int, int, int], size: int, resized: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
-    found = jax.jit(dcgan.resized)(images)
+    found = jax.jit(dcgan.resize)(images)
     assert found.shape == (2, size, size, shape[2]) == (2, *dcgan.net_shape(shape))
     expected = [resized(image / 127.5 - 1, size) for image in images]
     np.testing.assert_allclose(found, expected, atol=2e-6)

@@ -205,7 +205,7 @@ def test_the_first_layer_is_the_rbm_and_the_second_is_binary() -> None:
 
 
 def test_down_pass_ends_in_the_mean_of_the_lowest_layer() -> None:
-    net, hidden = dbn.tied(stack()), jnp.asarray(reference.states(4), jnp.float32)
+    net, hidden = dbn.tie(stack()), jnp.asarray(reference.states(4), jnp.float32)
     mean, below = jax.jit(dbn.down)(net.generative, jax.random.key(0), hidden)
     assert same(below, hidden)
     layer = jax.tree.map(np.asarray, net.bottom)

@@ -59,7 +59,7 @@ def test_hidden_probabilities_are_summed_over_the_labels() -> None:
 
 def test_given_its_label_it_is_an_rbm() -> None:
     for label in range(NUM_CLASSES):
-        rest = label_units.given(float32(PARAMS), label)
+        rest = label_units.condition(float32(PARAMS), label)
         assert set(rest) == {"w", "b_visible", "b_hidden"}
         table, _ = reference.joint({name: np.asarray(x, np.float64) for name, x in rest.items()})
         expected = JOINT[:, label] / JOINT[:, label].sum()
@@ -204,7 +204,7 @@ def test_new_label_units_have_persistent_chains_of_every_label() -> None:
 # ---- beside Gaussian visible units, as a DBN of one layer
 
 OVER_PIXELS = gaussian.labelled_rbm()
-NET = dbn.tied((float32(OVER_PIXELS),))
+NET = dbn.tie((float32(OVER_PIXELS),))
 INTEGRATED, _ = gaussian.labelled_joint(OVER_PIXELS)
 """p(v, y, h) [141^2, 3, 8]."""
 SHOWN = [7, 9_500, 10_030, 12_000]

@@ -405,12 +405,12 @@ def test_what_the_images_decide() -> None:
         (28, 28, 3): ("conv", "logistic", "none"),
     }
     for shape, wanted in decided.items():
-        found = vae.decided(auto, shape)
+        found = vae.decide(auto, shape)
         assert (found.architecture, found.likelihood, found.binarize) == wanted
-        assert vae.decided(found, (1, 1, 1)) == found  # nothing is left to decide
-    assert vae.decided(vae.Config(likelihood="bernoulli"), (28, 28, 3)).binarize == "sample"
+        assert vae.decide(found, (1, 1, 1)) == found  # nothing is left to decide
+    assert vae.decide(vae.Config(likelihood="bernoulli"), (28, 28, 3)).binarize == "sample"
     with pytest.raises(SettingError, match="--binarize none for a logistic decoder"):
-        vae.decided(vae.Config(binarize="threshold"), (28, 28, 3))
+        vae.decide(vae.Config(binarize="threshold"), (28, 28, 3))
 
 
 def test_a_conditional_vae_draws_the_classes_asked_for() -> None:
@@ -473,5 +473,5 @@ def test_impossible_settings(flag: str, settings: dict[str, Any]) -> None:
 def test_possible_combinations() -> None:
     grey = {"likelihood": "gaussian", "binarize": "none", "objective": "iwae", "num_samples": 5}
     assert dataclasses.asdict(vae.Config(**grey)).items() >= grey.items()
-    decided = vae.decided(vae.Config(binarize="none"), SHAPE)
+    decided = vae.decide(vae.Config(binarize="none"), SHAPE)
     assert (decided.likelihood, decided.binarize) == ("bernoulli", "none")

@@ -59,7 +59,7 @@ def test_both_directions_start_as_the_dbn() -> None:
         return dbn.reconstruct(net, key, visible), dbn.generate(net, key, hidden, 3)
 
     rows = float32((reference.states(6), reference.states(3)))
-    tied = use(dbn.tied(layers), jax.random.key(1), *rows)
+    tied = use(dbn.tie(layers), jax.random.key(1), *rows)
     assert same(use(state.params, jax.random.key(1), *rows), tied)
 
 

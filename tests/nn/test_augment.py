@@ -68,7 +68,7 @@ def test_flips() -> None:
     """Half of the images are mirrored, rows in place; labels and the key are as they were."""
     images = np.random.default_rng(0).integers(0, 256, (NUM, 2, 3, 3), dtype=np.uint8)
     batch, plain = Batch(images, np.arange(NUM, dtype=np.int32)), recording()
-    step = jax.jit(augment.flipped(plain).step)
+    step = jax.jit(augment.flip_batches(plain).step)
     found, _ = step(None, batch, jax.random.key(1))
     expected, _ = plain.step(None, batch, jax.random.key(1))
     assert same((found.labels, found.noise), (expected.labels, expected.noise))
@@ -181,7 +181,7 @@ def test_gradients() -> None:
 
     @jax.jit
     def value(x: jax.Array) -> jax.Array:
-        shown = augment.augmented(ALL, jax.random.key(3), x)
+        shown = augment.augment(ALL, jax.random.key(3), x)
         return jnp.sum(weights * jnp.square(shown))
 
     gradient = np.asarray(jax.jit(jax.grad(value))(images), np.float64)
@@ -194,8 +194,8 @@ def test_gradients() -> None:
 
 def test_transforms_follow_each_other_with_draws_of_their_own() -> None:
     images, key = pixels(num=3), jax.random.key(0)
-    assert augment.augmented((), key, images) is images
-    several = jax.jit(augment.augmented, static_argnums=0)
+    assert augment.augment((), key, images) is images
+    several = jax.jit(augment.augment, static_argnums=0)
     moved_alone = several(("translation",), key, images)
     both = several(("translation", "cutout"), key, images)
     assert not same(both, moved_alone)

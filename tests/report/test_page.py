@@ -44,7 +44,7 @@ def test_a_large_picture_is_embedded_small_and_looks_the_same(tmp_path: Path) ->
     coarse = rng.integers(40, 216, (20, 20, 3)).repeat(20, 0).repeat(20, 1)
     pixels = np.clip(coarse + rng.normal(0.0, 6.0, coarse.shape), 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path := tmp_path / "large.png")
-    kind, _, text = report.embedded(path).partition(";base64,")
+    kind, _, text = report.embed(path).partition(";base64,")
     assert kind == "data:image/webp"
     assert len(text) < path.stat().st_size / 4
     with Image.open(io.BytesIO(base64.b64decode(text))) as found:

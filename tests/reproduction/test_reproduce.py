@@ -250,7 +250,7 @@ def test_command_lines_that_make_no_sense(capsys: Any) -> None:
 
 
 def test_a_run_does_not_outlive_an_interruption(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), reproduce_runs.started("rbm", [], tmp_path / "log") as p:
+    with pytest.raises(KeyboardInterrupt), reproduce_runs.start("rbm", [], tmp_path / "log") as p:
         raise KeyboardInterrupt
     assert p.poll() == -signal.SIGTERM
 

@@ -225,6 +225,6 @@ def test_the_number_of_classes_is_that_of_the_data() -> None:
     own = Dataset("own", split, split, "0", ("a", "b", "c"))
     args = dbn.Args(conditional=True, model=dbn_model.Config(num_classes=7))
     with pytest.raises(SettingError, match="expected --num-classes 3, those of own, found 7"):
-        args.fitted(own)
-    assert dbn.Args(conditional=True).fitted(own).model.num_classes == 3
+        args.fit_to(own)
+    assert dbn.Args(conditional=True).fit_to(own).model.num_classes == 3
     assert repr(own) == "<Dataset own: 9 train and 9 test images of 1x2x1, 3 classes>"

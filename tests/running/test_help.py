@@ -31,7 +31,7 @@ def test_groups_have_the_flags_of_the_experiment(name: str) -> None:
             found += flat(value) if inner else [(field.name, value)]
         return found
 
-    groups = help_text.grouped(default)()
+    groups = help_text.group_settings(default)()
     assert sorted(map(repr, flat(groups))) == sorted(map(repr, flat(default)))
     texts = help_text.field_docstrings(type(default))
     assert {field.name for field in dataclasses.fields(default)} - {*texts} <= {

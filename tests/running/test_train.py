@@ -22,7 +22,7 @@ def test_flips_are_part_of_what_a_checkpoint_is_of(
         raise SettingError(expected="no training", found="one", remedy="end it here")
 
     monkeypatch.setattr(train, "fit", fit)
-    monkeypatch.setattr(train, "flipped", lambda _: "flipped")
+    monkeypatch.setattr(train, "flip_batches", lambda _: "flipped")
     where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
     assert call(*where, *flags) == 2
     ((learner, setting),) = given

@@ -43,7 +43,7 @@ def test_a_folder_that_was_removed_is_not_written(
     name: str, replaced: bool, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    with run_folder.opened(folder, "rbm", resume=False, overwrite=False):
+    with run_folder.open_folder(folder, "rbm", resume=False, overwrite=False):
         WRITERS["a file"](folder)
         WRITERS[name](folder)
         shutil.rmtree(folder)
@@ -63,7 +63,7 @@ def test_a_file_system_without_locks_is_used_with_a_line(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(run_folder.fcntl, "flock", none)
-    with run_folder.opened(tmp_path / "run", "rbm", resume=False, overwrite=False):
+    with run_folder.open_folder(tmp_path / "run", "rbm", resume=False, overwrite=False):
         assert (tmp_path / "run").is_dir()
     assert "start no other run there" in caplog.text
 
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"r\xffn")
     with (
         pytest.raises(RunFolderError) as error,
-        run_folder.opened(folder, "rbm", resume=False, overwrite=False),
+        run_folder.open_folder(folder, "rbm", resume=False, overwrite=False),
     ):
         pass
     assert "UTF-8" in one_line(error)
@@ -106,7 +106,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with run_folder.opened(folder, "rbm", resume=False, overwrite=False):
+    with run_folder.open_folder(folder, "rbm", resume=False, overwrite=False):
         write_json(folder / "config.json", {"experiment": "rbm"})
     left = [folder / f".{name}.{'0a' * 16}.tmp" for name in ("report.html", "metrics.jsonl")]
     left.append(folder / "seed0" / left[0].name)
@@ -116,11 +116,11 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
         path.touch()
     with left[1].open("rb") as file, appearing_whole(folder / "page.html") as page:
         fcntl.flock(file, fcntl.LOCK_EX)  # as another process that is writing it
-        with run_folder.opened(folder, "rbm", resume=True, overwrite=False):
+        with run_folder.open_folder(folder, "rbm", resume=True, overwrite=False):
             assert [path.exists() for path in (*left, *mine)] == [False, True, False, True, True]
         page.write(b"whole")
     assert (folder / "page.html").read_bytes() == b"whole"
-    with run_folder.opened(folder, "rbm", resume=True, overwrite=False):
+    with run_folder.open_folder(folder, "rbm", resume=True, overwrite=False):
         assert not any(path.exists() for path in left)
 
 

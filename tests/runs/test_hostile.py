@@ -232,7 +232,7 @@ def test_another_experiment_takes_no_run(
     assert "to be a run of dbn, found one of 'rbm'" in only_line(capsys.readouterr().err)
     with (
         pytest.raises(RunFolderError) as error,
-        run_folder.opened(run, "compare", resume=True, overwrite=False),
+        run_folder.open_folder(run, "compare", resume=True, overwrite=False),
     ):
         pass
     assert "to be a run of compare, found one of 'rbm'" in one_line(error)

@@ -58,7 +58,7 @@ def test_a_setting_that_came_later_has_its_default(old: Path) -> None:
     _, args = checks.require_repeatable(old, verdict.read_record(old))
     assert args == stored.rebuild_args(config)[1]
     assert (args.flip, args.model.visible) == (False, "binary")
-    whole = checks.completed(verdict.read_record(old), args)
+    whole = checks.complete(verdict.read_record(old), args)
     assert verdict.promise(whole, whole)[0] == "A"
     assert verdict.promise(verdict.read_record(old), whole)[0] == "C"
     for change, words in (({"later": 1}, "later, unknown here"), ({"base_rates": None}, "no base")):

@@ -148,7 +148,7 @@ def assert_reads_back(folder: Path) -> jaxgen.Run:
 
 def said_twice(folder: Path) -> list[str]:
     """The settings of a finished run that its checkpoints or its summary contradict."""
-    return [*reproduce_checks.changed(folder, reproduce_verdict.read_record(folder).config)]
+    return [*reproduce_checks.find_changes(folder, reproduce_verdict.read_record(folder).config)]
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from jaxgen.models import gan, rbm, vae
 from jaxgen.training import checkpoint, epoch, windows
 from jaxgen.training.loop import Progress, Schedule, fit
 from jaxgen.training.program import begin
-from jaxgen.training.windows import Stream, Window, parts, stream_of, streamed
+from jaxgen.training.windows import Stream, Window, parts, stream_of, stream_windows
 
 SHAPE = (2, 3, 1)
 HERE: Any = SingleDeviceSharding(jax.devices("cpu")[0])
@@ -84,7 +84,7 @@ def test_a_window_has_the_examples_of_its_steps(num_seeds: int, first: int) -> N
 
     stream = Stream(data, num_seeds, 3, num_steps=2)
     taken = []
-    for window in streamed(stream, order_of, range(first, 14), length, HERE, HERE):
+    for window in stream_windows(stream, order_of, range(first, 14), length, HERE, HERE):
         assert jax.tree.map(jnp.shape, window.data) == Batch(
             (6 * num_seeds, *SHAPE), (6 * num_seeds,)
         )
@@ -121,7 +121,7 @@ def test_rows_are_gathered_from_any_array(tmp_path: Path, order: Any) -> None:
 
 
 def reading(order_of: Callable[[int], Any]) -> Iterator[Window]:
-    return streamed(Stream(examples(6), 1, 1, 2), order_of, range(18), 6, HERE, HERE)
+    return stream_windows(Stream(examples(6), 1, 1, 2), order_of, range(18), 6, HERE, HERE)
 
 
 def threads() -> list[str]:

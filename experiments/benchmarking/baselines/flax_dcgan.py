@@ -8,21 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
-from jaxgen.models.dcgan import image_size, resized, scattered, widths
+from jaxgen.models.dcgan import image_size, resize, scatter, widths
 
 
 def layer_of(kind: Any, config: Any) -> Any:
     """Convolutions with the net's biases and precision."""
-    return partial(
-        kind, use_bias=config.use_bias, dtype=config.precision, kernel_init=scattered(0.0)
-    )
+    return partial(kind, use_bias=config.use_bias, dtype=config.precision, kernel_init=scatter(0.0))
 
 
 def normalised(config: Any, x: jax.Array) -> jax.Array:
     """Batch normalisation in training, where the net has it."""
     if not config.batch_norm:
         return x
-    norm = nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, scale_init=scattered(1.0))
+    norm = nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, scale_init=scatter(1.0))
     normed: jax.Array = norm(x)
     return normed
 
@@ -69,4 +67,4 @@ class Discriminator(nn.Module):
         return logits.reshape(-1, 1)
 
 
-epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, resized)
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, resize)

@@ -16,7 +16,7 @@ from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import GenerationArgs
 from experiments.lab.samples import EXPLAINED
 from experiments.lab.study import SAME_ERROR, Study, Variant, run, variant
-from experiments.running.args import conditioned
+from experiments.running.args import condition_on_classes
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.models import wake_sleep
@@ -46,9 +46,9 @@ class TuningArgs(GenerationArgs):
         """Those of what lasts a share of the training."""
         return ("epochs",) if self.model.in_parts else ()
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
-        return conditioned(self, self.conditional, dataset)
+        return condition_on_classes(self, self.conditional, dataset)
 
 
 A = TypeVar("A", bound=TuningArgs)
@@ -132,7 +132,7 @@ def fine_tune_variant(
     return tasks.trained_nets(args, drawing, args.model.binarize, {name: net})
 
 
-def compared(nets: Nets) -> str:
+def describe_winner(nets: Nets) -> str:
     """Which of two fine-tunings of the DBN, row 0, is better, and whether one can tell."""
     (_, before), *tuned = nets.items()
     start = before.measures["test_reconstruction_error"]
@@ -162,7 +162,7 @@ def sections(
         Section(
             "prediction",
             TITLE,
-            [compared(nets), PREDICTIONS],
+            [describe_winner(nets), PREDICTIONS],
             (),
             table,
             question="Does it matter whether the delta rules predict by probabilities or samples?",

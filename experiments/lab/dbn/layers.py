@@ -21,12 +21,12 @@ from experiments.lab.rbm.training import (
     rate,
     samples_so_far,
 )
-from experiments.running.args import RunArgs, conditioned
+from experiments.running.args import RunArgs, condition_on_classes
 from experiments.running.session import Session
-from experiments.running.train import summed, train_in_session
+from experiments.running.train import sum_results, train_in_session
 from jaxgen import runs
 from jaxgen.data import Dataset
-from jaxgen.data.dataset import renamed
+from jaxgen.data.dataset import find_renamed
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.evaluation.monitors import net_monitors
 from jaxgen.learner import Learner, PRNGKey
@@ -62,12 +62,12 @@ class DBNArgs(LayerArgs):
         """Those of a layer; the updates of a page are those of all layers."""
         return f"{counted(self.epochs, 'epoch')} for each layer"
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set if the model is to know them."""
-        return conditioned(self, self.conditional, dataset)
+        return condition_on_classes(self, self.conditional, dataset)
 
 
-def described(config: dbn.Config, session: Session) -> str:
+def describe(config: dbn.Config, session: Session) -> str:
     """The model in a line, for example 784-100-100, CD-k with k = 1, 2, ..."""
     rule = f"{'centred ' if config.centred else ''}{'PCD' if config.persistent else 'CD'}"
     sizes = (session.dataset.train.images[0].size, *config.hidden_sizes)
@@ -133,7 +133,7 @@ def train_above(
 def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     """Trains the layer of a DBN above `lower`, or finds it trained; see `train_above`."""
     config = args.model
-    logger.info("layer %d of %s", len(lower) + 1, described(config, session))
+    logger.info("layer %d of %s", len(lower) + 1, describe(config, session))
     evaluate = make_evaluator(net_monitors, config.binarize, session.dataset)
     pixels = None if lower else pixels_of(config, session.dataset)
     learner_above = partial(dbn.learner, config, session.image_shape, pixels=pixels)
@@ -141,7 +141,7 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
     settings = {name: x for name, x in named.items() if x or name not in NEW_TO_DBNS}
 
     def measure(state: dbn.State) -> dict[str, float]:
-        net = dbn.tied(state.params)
+        net = dbn.tie(state.params)
         return evaluate(net) | labels.test_error(net, session.dataset, config.binarize)
 
     at_rates = not lower and args.base_rates
@@ -168,7 +168,7 @@ def train_layers(args: DBNArgs, session: Session, lower: Layers = ()) -> Result:
     while len(lower) < len(args.model.hidden_sizes):
         results.append(train_layer(args, session, lower))
         lower = results[-1].state.params
-    return summed(results)
+    return sum_results(results)
 
 
 def layer_curves(drawing: Drawing, num_layers: int, last_step: int) -> Section:
@@ -203,7 +203,7 @@ def load(folder: Path, dataset: Dataset) -> Layers:
         )
     run = runs.load(folder)
     named = run.summary.get("class_names", dataset.class_names)
-    if other := renamed(dataset.class_names, named):
+    if other := find_renamed(dataset.class_names, named):
         raise SettingError(
             expected=f"a DBN trained on {dataset.name} with the class {other[0]}",
             found=f"one with {other[1]} in its place, in {folder}",

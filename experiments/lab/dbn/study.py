@@ -131,7 +131,7 @@ def train_variant(
     start = jax.jit(dbn.learner(args.model, session.image_shape, (first,)).init)(key_init)
     result = layers.train_layers(args, session, (first,))
     stages = {f"{one.name}, start": start.params, one.name: result.state.params}
-    nets = {name: dbn.tied(jax.device_get(params)) for name, params in stages.items()}
+    nets = {name: dbn.tie(jax.device_get(params)) for name, params in stages.items()}
     binary = args.model.binarize
     return {
         name: each._replace(measures=each.measures | measure(drawing, binary, each.net))
@@ -147,7 +147,7 @@ def sections(
     study = session.folder / "study"
     logs = {name: study / folder / layers.name_of(1) for name, folder in FOLDERS.items()}
     trained = {name: nets[name] for name in (RANDOM, TRANSPOSED)}
-    start = {"RBM": dbn.tied((first,))}
+    start = {"RBM": dbn.tie((first,))}
     return [
         error_curve(drawing, logs, tasks.ERROR, "2_4_curve"),
         top_states(drawing, binary, nets, table),
@@ -162,7 +162,7 @@ def compare(args: DBNArgs, session: Session, first: rbm.Params) -> Path:
     study = Study(
         title=f"DBN study on {session.dataset.name}: a top as wide as the image",
         facts={
-            "model": layers.described(both[1].args.model, session),
+            "model": layers.describe(both[1].args.model, session),
             "start": "the second layer of both stands on the first layer of the main run",
             "error": tasks.ERROR,
             "(p(h2) - image)^2": "mean over units and the first "

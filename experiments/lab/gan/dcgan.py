@@ -66,7 +66,7 @@ class DCGANArgs(GANArgs, StudyArgs):
 A = TypeVar("A", bound=DCGANArgs)
 
 
-def described(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
+def describe(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
     """The model of raw images of `image_shape` in a line."""
     size = dcgan.image_size(image_shape, config.native_size)
     widths = dcgan.widths(config, size)
@@ -76,7 +76,7 @@ def described(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
     nets += f"{'batch' if config.batch_norm else 'no batch'} normalisation"
     nets += "" if config.use_bias else ", convolutions without biases"
     nets += "" if config.precision == "float32" else f", {config.precision} products"
-    return training.described(config, nets)
+    return training.describe(config, nets)
 
 
 def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
@@ -86,12 +86,12 @@ def write(args: DCGANArgs, session: Session, result: Result) -> GANReport:
     state = jax.device_get(result.state)
     size = dcgan.image_size(session.image_shape, args.model.native_size)
     further, absent = elsewhere(args, TASKS)
-    further = [*further, exported(args.model, size, state, session.folder)]
-    model = described(args.model, session.image_shape)
+    further = [*further, export(args.model, size, state, session.folder)]
+    model = describe(args.model, session.image_shape)
     return tasks.write(args, session, result, game, title, model, further, absent)
 
 
-def exported(config: dcgan.Config, size: int, state: State, folder: Path) -> Section:
+def export(config: dcgan.Config, size: int, state: State, folder: Path) -> Section:
     """5.1.4: both nets in PyTorch's names and layouts; the generator is the one that samples.
 
     A generator of the lab's shape has the names of the lab's own class. `size` is that of the
@@ -159,7 +159,7 @@ def compare(
     study = Study(
         title=f"DCGAN study on {session.dataset.name}: update ratios, batch normalisation, Adam",
         facts={
-            "model": described(args.model, session.image_shape),
+            "model": describe(args.model, session.image_shape),
             "samples": f"{training.NUM_MEASURED} of each, from the same codes",
         },
         variants=variants(args),

@@ -250,7 +250,7 @@ def neighbours(
     looks = Looks(
         distance=float(distances.mean()) / max(float(of_test.mean()), 1e-12),
         variance=lines[-1]["sample_spread"],
-        **grouped(trained.as_data(images), tested),
+        **measure_groups(trained.as_data(images), tested),
     )
     answer = [
         copies_in_words(closer, few, looks.alike),
@@ -300,7 +300,7 @@ def copies_in_words(closer: float, few: bool, alike: bool = False) -> str:
 
 def walks(trained: TrainedGAN) -> Section:
     """5.4.4: images along arcs between codes, and how even the steps are."""
-    ends = _lengthened(trained.codes("walks", NUM_WALKS))
+    ends = _lengthen(trained.codes("walks", NUM_WALKS))
     arcs = latent.spherical_path(ends, np.roll(ends, -1, axis=0), NUM_STEPS)
     images = trained.images(np.swapaxes(arcs, 0, 1))
     title = "Each row: from one code to the next along an arc, in equal angles"
@@ -400,9 +400,9 @@ def arithmetic(trained: TrainedGAN) -> tuple[Section, list[Headline]]:
     real = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
     means = latent.class_means(codes, jnp.asarray(labels), len(names))
     means = jnp.where(jnp.isnan(means), 0.0, means)
-    strips = {"mean": trained.images(_lengthened(means))}
+    strips = {"mean": trained.images(_lengthen(means))}
     for a, b in differences(len(names)):
-        sums = _lengthened(latent.analogies(means, plus=a, minus=b))
+        sums = _lengthen(latent.analogies(means, plus=a, minus=b))
         strips[f"{names[a]} - {names[b]} + mean"] = trained.images(sums)
     caption = f"Generated from mean codes of {names[0]} to {names[-1]}, and sums with them"
     bars = figures.bars(counts[: len(names)], label="generated images", x="class", names=names)
@@ -462,13 +462,13 @@ def differences(num_classes: int) -> Sequence[tuple[int, int]]:
     return [(label + 1, label) for label in range(min(num_classes - 1, len(DIFFERENCES)))]
 
 
-def _lengthened(codes: Array) -> Array:
+def _lengthen(codes: Array) -> Array:
     """Codes [N, L] at the length sqrt(L), where nearly all codes from N(0, I) lie."""
     lengths = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.maximum(lengths, 1e-6) * jnp.sqrt(codes.shape[-1])
 
 
-def grouped(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
+def measure_groups(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
     """The shares of samples, and of test images, that are alike, as `Looks` has them."""
     num = min(NUM_GROUPED, len(images), len(real))
     if num < 2:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.lab.drawing import Drawing
-from experiments.running.args import RunArgs, conditioned
+from experiments.running.args import RunArgs, condition_on_classes
 from experiments.running.places import require_kept
 from experiments.running.session import Session
 from experiments.running.train import train_in_session
@@ -53,9 +53,9 @@ class GANArgs(RunArgs):
 
     immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set, if the game is to be conditional."""
-        return conditioned(self, self.conditional, dataset)
+        return condition_on_classes(self, self.conditional, dataset)
 
     def check(self, dataset: Dataset, folder: Path) -> None:
         """Also refuses a --vae that is no finished VAE run, or that --overwrite would remove.
@@ -103,7 +103,7 @@ def _check_vae(folder: Path, dataset: Dataset, typed: str) -> None:
 
 
 @partial(jax.jit, static_argnums=1)
-def resized(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
+def resize(images: Float[Array, "num height width channels"], size: tuple[int, int]) -> Array:
     """Images resized to [H, W], bilinearly; if they shrink, the kernel widens accordingly.
 
     A run shrinks its samples and the test images beside them by this, so its distances compare with
@@ -149,7 +149,7 @@ class TrainedGAN(NamedTuple):
     def as_data(self, images: Any) -> np.ndarray:
         """Images in [0, 1] in the size of the data set."""
         height, width, _ = self.drawing.dataset.test.images.shape[1:]
-        return np.asarray(resized(jnp.asarray(images), (height, width)))
+        return np.asarray(resize(jnp.asarray(images), (height, width)))
 
     def as_generated(self, images: Any) -> np.ndarray:
         """Raw images of the data set as the discriminator sees them, then in the data's size."""
@@ -202,7 +202,7 @@ def train(args: GANArgs, session: Session, game: Game) -> Result:
     )
 
 
-def described(config: adversarial.Training, nets: str) -> str:
+def describe(config: adversarial.Training, nets: str) -> str:
     """The game in a line, after the nets."""
     words = [
         nets,

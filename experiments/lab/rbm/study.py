@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab import samples
-from experiments.lab.drawing import NUM_SHOWN, Drawing, listed
+from experiments.lab.drawing import NUM_SHOWN, Drawing, list_in_words
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
@@ -132,7 +132,7 @@ def measure(config: rbm.Config, params: rbm.Params, dataset: Dataset) -> dict[st
     return {name: float(value) for name, value in measures.items()}
 
 
-def trained(args: RBMArgs, params: rbm.Params, session: Session) -> TrainedRBM:
+def train_variant(args: RBMArgs, params: rbm.Params, session: Session) -> TrainedRBM:
     """An RBM in the folder of the session, measured for the study."""
     measures = measure(args.model, params, session.dataset)
     return TrainedRBM(args, params, measures, Drawing(session.dataset, session.folder))
@@ -154,7 +154,7 @@ def train_program(variants: Sequence[Variant[RBMArgs]], session: Session) -> dic
     )
     params = unstack_seeds(result.state.params, len(variants))
     return {
-        each.name: trained(each.args, own, session)
+        each.name: train_variant(each.args, own, session)
         for each, own in zip(variants, params, strict=True)
     }
 
@@ -232,7 +232,7 @@ def errors_in_words(measures: Measures) -> str:
         )
     alike = [name for name in errors if name not in worse and name != best]
     named = ", ".join(f"{name} by {gap:.0%}" for name, gap in worse.items())
-    same = f", and {listed(alike)} alike within the spread of seeds" if alike else ""
+    same = f", and {list_in_words(alike)} alike within the spread of seeds" if alike else ""
     verb = "are" if len(worse) > 1 else "is"
     return f"{best} reconstructs best ({number(errors[best], 3)}){same}; worse {verb} {named}."
 
@@ -249,7 +249,7 @@ def chains_in_words(measures: Measures) -> list[str]:
     if len(near) == len(looks):
         found = f"After {DRIFT_STEPS} Gibbs steps from test images all chains are near the data."
     else:
-        parts = [f"those of {listed(names)} end {ENDS[x]}" for x, names in groups.items()]
+        parts = [f"those of {list_in_words(names)} end {ENDS[x]}" for x, names in groups.items()]
         found = f"After {DRIFT_STEPS} Gibbs steps from test images the chains differ: "
         found += f"{'; '.join(parts)}."
         if len(groups) == 1:
@@ -263,7 +263,7 @@ def chains_in_words(measures: Measures) -> list[str]:
     return [found, drift]
 
 
-def weighed(measures: Measures) -> str:
+def weigh(measures: Measures) -> str:
     """Which variant is best once error, drift and chains are weighed together, if one is."""
     looks = {name: samples.looks_of(each, "chain") for name, each in measures.items()}
     near = [name for name, each in looks.items() if each.verdict == "near the data"]
@@ -323,7 +323,7 @@ def section(
     measures = {short(label): each.measures for label, each in rows.items()}
     idle = [f"{label} {x['never_on'] + x['always_on']:.0%}" for label, x in measures.items()]
     answer = [
-        " ".join([*first, errors_in_words(measures), weighed(measures)]),
+        " ".join([*first, errors_in_words(measures), weigh(measures)]),
         " ".join([*chains_in_words(measures), ONE_SEED]),
         " ".join(
             [
@@ -440,4 +440,4 @@ def compare(args: RBMArgs, session: Session, result: Result) -> Path:
         columns=columns_of(config),
         digits=3,
     )
-    return run(study, args, session, {name: trained(args, result.state.params, session)})
+    return run(study, args, session, {name: train_variant(args, result.state.params, session)})

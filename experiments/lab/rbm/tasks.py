@@ -13,7 +13,7 @@ from experiments.lab.drawing import (
     Drawing,
     against_mean,
     last_change,
-    listed,
+    list_in_words,
     mean_image_error,
     sample_sheet,
     with_samples,
@@ -154,7 +154,7 @@ def kinds_in_words(found: Filters) -> str:
 def counts_in_words(found: Filters) -> str:
     """How many filters are of each kind that there is."""
     counts = [(kind, found.kinds.count(kind)) for kind in filter_kinds.KINDS]
-    return listed([f"{num} {KIND_NAMES[kind][num > 1]}" for kind, num in counts if num])
+    return list_in_words([f"{num} {KIND_NAMES[kind][num > 1]}" for kind, num in counts if num])
 
 
 def kind_table(found: Filters) -> Table:
@@ -254,7 +254,7 @@ def idle_in_words(never: float, always: float, num: int) -> str:
     return f"{sum(counts)} of {num} units {'are' if sum(counts) > 1 else 'is'} idle: {words}."
 
 
-def generated(trained: TrainedRBM) -> Section:
+def generate_images(trained: TrainedRBM) -> Section:
     """1.7: images from set hidden states."""
     key_start, key_chain = jax.random.split(task_key("generation"))
     args, num_units = trained.args, trained.args.model.num_hidden
@@ -473,4 +473,4 @@ def headline(trained: TrainedRBM, looks: Looks) -> list[Headline]:
 
 def tasks(trained: TrainedRBM) -> list[Section]:
     """The tasks that concern one model, in the lab's order."""
-    return [filters(trained), reconstructions(trained), usage(trained), generated(trained)]
+    return [filters(trained), reconstructions(trained), usage(trained), generate_images(trained)]

@@ -50,7 +50,7 @@ def compare(
     study = Study(
         title=f"VAE study on {session.dataset.name}: the number of latent variables",
         facts={
-            "model": tasks.described(args, session.dataset),
+            "model": tasks.describe(args, session.dataset),
             "bound": f"{args.bound_samples} codes per test image, all test images",
         },
         variants=variants(args),

@@ -28,9 +28,9 @@ from experiments.lab.vae.training import (
     VAEArgs,
     encode,
     likelihoods,
-    measured,
+    measured_images,
     monitors,
-    scheduled,
+    schedule_rate,
 )
 from experiments.lab.walks import evenness
 from experiments.running import artifacts
@@ -409,7 +409,7 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
         return []
     dataset, num = trained.drawing.dataset, len(trained.test.visible)
     trained_on = dataset._replace(test=some(dataset, "train", num))
-    _, visible, labels = measured(trained.nets, trained_on)
+    _, visible, labels = measured_images(trained.nets, trained_on)
     key = task_key("measure")
     alike = float(monitors(trained.params, trained.nets, key, visible, labels)["test_elbo"])
     of = f"{len(visible):,} training images, measured alike after the last update, have"
@@ -495,9 +495,9 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
     )
 
 
-def described(args: VAEArgs, dataset: Dataset) -> str:
+def describe(args: VAEArgs, dataset: Dataset) -> str:
     """The model in a line, with every setting that changes it."""
-    config = vae.decided(scheduled(args, dataset), dataset.image_shape)
+    config = vae.decide(schedule_rate(args, dataset), dataset.image_shape)
     codes = "one code" if config.num_samples == 1 else f"{config.num_samples} codes"
     dense = config.architecture == "dense"
     sizes = "-".join(map(str, config.hidden_sizes if dense else config.channels))
@@ -523,7 +523,7 @@ def described(args: VAEArgs, dataset: Dataset) -> str:
 def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     """Measures a trained VAE and writes the files of its run."""
     nets, params = vae.nets(args.model, session.image_shape), result.state.params
-    test = measured(nets, session.dataset)
+    test = measured_images(nets, session.dataset)
     turn_to("bound of the likelihood")
     measures = likelihoods(nets, params, test, args.bound_samples)
     drawing = Drawing(session.dataset, session.folder)
@@ -558,7 +558,7 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
     sections.insert(0, explore.of_vae(trained, sections))
     if short:
         sections.insert(0, too_short(short))
-    title, model = f"VAE on {session.dataset.name}", described(args, session.dataset)
+    title, model = f"VAE on {session.dataset.name}", describe(args, session.dataset)
     head = headline(trained, looks)
     artifacts.write(
         *(args, session, result, measures, title, model, sections, head, absent),

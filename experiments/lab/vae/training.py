@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from experiments.lab.drawing import Drawing
 from experiments.lab.study import StudyArgs
-from experiments.running.args import conditioned
+from experiments.running.args import condition_on_classes
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import require
 from jaxgen.evaluation import latent
@@ -63,10 +63,10 @@ class VAEArgs(StudyArgs):
         """Those that the stages of a schedule divide."""
         return ("epochs",) if self.schedule == "burda" else ()
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set, if the VAE is to be conditional."""
-        args = conditioned(super().fitted(dataset), self.conditional, dataset)
-        vae.decided(args.model, dataset.image_shape)  # raises what `train` would
+        args = condition_on_classes(super().fit_to(dataset), self.conditional, dataset)
+        vae.decide(args.model, dataset.image_shape)  # raises what `train` would
         return args
 
 
@@ -90,7 +90,7 @@ class Measured(NamedTuple):
     """Of a conditional VAE."""
 
 
-def measured(nets: vae.Nets, dataset: Dataset) -> Measured:
+def measured_images(nets: vae.Nets, dataset: Dataset) -> Measured:
     """The test images, as input, and with their labels if the nets take those."""
     test = dataset.test
     labels = jnp.asarray(test.labels) if nets.config.num_classes else None
@@ -99,7 +99,7 @@ def measured(nets: vae.Nets, dataset: Dataset) -> Measured:
 
 def make_evaluator(nets: vae.Nets, dataset: Dataset) -> Callable[[State], dict[str, Any]]:
     """Returns ``state -> measures`` by `jaxgen.evaluation.monitors.vae_monitors`."""
-    key, (_, *test) = task_key("measure"), measured(nets, dataset)
+    key, (_, *test) = task_key("measure"), measured_images(nets, dataset)
     return lambda state: jax.device_get(monitors(state.params, nets, key, *test))
 
 
@@ -146,7 +146,7 @@ def likelihoods(
     return {name: float(value) for name, value in found.items()}
 
 
-def scheduled(args: VAEArgs, dataset: Dataset) -> vae.Config:
+def schedule_rate(args: VAEArgs, dataset: Dataset) -> vae.Config:
     """The model's settings with the first stage of a falling learning rate in steps."""
     if args.schedule == "constant":
         return args.model

@@ -15,7 +15,7 @@ from jaxgen.evaluation.model import EvaluatedModel
 from jaxgen.learner import Images, Labels
 from jaxgen.models import adversarial, dcgan, gan
 from jaxgen.models.adversarial import Codes, Game, Nets, Player, State, Training
-from jaxgen.nn.layers import max_pooled
+from jaxgen.nn.layers import max_pool
 
 MAX_FEATURES = 1024
 """Features that a probe is given, at most; a layer with more is pooled."""
@@ -38,20 +38,20 @@ def state_of(params: Mapping[str, Any]) -> State:
     )
 
 
-def pooled(features: Float[Array, "batch *shape"]) -> Float[Array, "batch units"]:
+def pool_to_rows(features: Float[Array, "batch *shape"]) -> Float[Array, "batch units"]:
     """A layer as rows; one of maps [B, H, W, C] has the largest value of each of its patches.
 
     H and W are halved until at most `MAX_FEATURES` are left; of odd sides the last row is left out.
     """
     while features.ndim == 4 and features[0].size > MAX_FEATURES and min(features.shape[1:3]) > 1:
-        features = max_pooled(features)
+        features = max_pool(features)
     return features.reshape(len(features), -1)
 
 
 def _last_layer(nets: Nets, state: State, images: UInt8[Array, "batch *shape"]) -> Array:
     """D's last hidden layer."""
     layers = adversarial.features(nets, state, images)
-    return pooled(layers[adversarial.layer_names(layers)[-1]])
+    return pool_to_rows(layers[adversarial.layer_names(layers)[-1]])
 
 
 def _model(game: Game, config: Training, params: Mapping[str, Any]) -> EvaluatedModel:

@@ -91,7 +91,7 @@ def _bounds(
 
 
 @jax.jit
-def _completed(params: dbm.Params, visible: Array) -> Float[Array, "examples units"]:
+def _complete(params: dbm.Params, visible: Array) -> Float[Array, "examples units"]:
     """Units (v, mu2) of training images."""
     second = sigmoid(posterior_logits(params, visible, NUM_MEAN_FIELD))
     return jnp.concatenate([visible, second], axis=-1)
@@ -116,8 +116,8 @@ def _likelihoods(
         found[f"{weighted}, exact log Z"] = many, {}
     else:
         train = images if training_images is None else training_images
-        start = _completed(params, binary_input(train[:NUM_START], binary, key))
-        forward, backward = anneal(dbn.tied((pair,)), start, budget, key)
+        start = _complete(params, binary_input(train[:NUM_START], binary, key))
+        forward, backward = anneal(dbn.tie((pair,)), start, budget, key)
         one, many = bounds(forward.log_z, num_weights=budget.num_weights)
         ours = uncertainty(forward, backward)
         other = one + forward.log_z - backward.log_z

@@ -49,7 +49,7 @@ binary pixels: a density may be above 1, and grows as the pixels' range shrinks.
 
 def rbm_model(config: rbm.Config, image_shape: ImageShape, params: rbm.Params) -> EvaluatedModel:
     """An RBM: a net without directed layers."""
-    net = dbn.tied((params,))
+    net = dbn.tie((params,))
     return _model(net, image_shape, config.binarize, config.num_sampling_steps)
 
 
@@ -57,7 +57,7 @@ def dbn_model(
     config: dbn.Config, image_shape: ImageShape, params: dbn.Layers | Mapping[str, rbm.Params]
 ) -> EvaluatedModel:
     """A DBN, with the same weights in both directions."""
-    net = dbn.tied(_layers(params))
+    net = dbn.tie(_layers(params))
     return _model(net, image_shape, config.binarize, config.num_sampling_steps)
 
 
@@ -185,7 +185,7 @@ def uncertainty(of: LogZEstimate, other: LogZEstimate) -> dict[str, Any]:
 
 
 @partial(jax.jit, static_argnums=3)
-def _mixed(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tuple[Array, ...]:
+def _mix(params: rbm.Params, key: PRNGKey, key_mix: PRNGKey, num: int) -> tuple[Array, ...]:
     """Visible units, and labels if there are any, at the ends of long chains from random ones."""
     noise = rbm.noise_visible(params, key, num)
     if not (num_classes := label_units.num_classes(params)):
@@ -203,7 +203,7 @@ def anneal(
     params, base = net.top, top_base_logits(net, key_of("top input", key), train)
     chains = {"num_temperatures": budget.num_temperatures}
     forward = ais.ais(params, key_of("ais", key), base, num_chains=budget.num_chains, **chains)
-    start = _mixed(params, key_of("reverse start", key), key_of("mix", key), budget.num_chains)
+    start = _mix(params, key_of("reverse start", key), key_of("mix", key), budget.num_chains)
     backward = ais.reverse_ais(params, key_of("reverse ais", key), base, *start, **chains)
     return forward, backward
 
