@@ -250,7 +250,7 @@ def check_reference(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """What Sphinx calls."""
+    """The entry point that Sphinx calls."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("autodoc-process-docstring", rewrite_docstring, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", rewrite_signature)

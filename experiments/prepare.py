@@ -36,7 +36,7 @@ class Config:
     """Prepares data sets for the experiments."""
 
     dataset: str = "mnist"
-    """What to prepare, as the experiments take it; `all` prepares the four that have a name."""
+    """Data set, as the experiments take it; `all` prepares the four that have a name."""
 
     data_dir: Path | None = None
     """TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets."""

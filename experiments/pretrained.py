@@ -42,7 +42,7 @@ EXAMPLES = {
 COLUMNS = ("name", "data", "MB", "stored as", "numbers", "command", "commit", "parameters")
 PAGE = "README.md"
 MEASURED_HERE = (MEASURES, MEASURES_PAGE)
-"""What a comparison leaves in a folder."""
+"""Files that a comparison leaves in a folder."""
 ROUNDED = "rounded_from"
 """The digest of the parameters as they were trained, in the manifest of those stored as float16."""
 FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn", "vae"})
@@ -51,12 +51,12 @@ RECORDED = (
     *("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed"),
     ROUNDED,
 )
-"""What a manifest has besides the command."""
+"""Entries of a manifest besides the command."""
 MEASURED = (
     *("experiment", "dataset", "preset", "seed", "epochs", "steps", "digest", "data_digest"),
     *("image_shape", "class_names", "train_s", "metrics"),
 )
-"""What a summary has that is not of one process alone."""
+"""Entries of a summary that are not of one process alone."""
 LICENSE = "LICENSE"
 LICENSED = f"\nThe licence of all of them is [that of the repository](../{LICENSE}).\n"
 """Of models in a folder of a repository that has one."""
@@ -117,7 +117,7 @@ def has_places(words: Sequence[str]) -> bool:
 
 
 def manifest_of(run: Run) -> dict[str, Any]:
-    """What is recorded of a run's origin.
+    """The record of a run's origin.
 
     Errors:
         CheckpointError: it has no command or commit.

@@ -231,7 +231,7 @@ def verify(run: Path, args: Args) -> None:
 
 
 def _foreseen(then: Record, now: Record) -> list[str]:
-    """What can be promised before the outcome is known."""
+    """The class that can be promised before the outcome is known."""
     kind, why = promise(then, now)
     return [f"class {kind} ({MEANING[kind]}) can be promised:", *(f"- {reason}" for reason in why)]
 

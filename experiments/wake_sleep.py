@@ -267,7 +267,7 @@ def describe(config: wake_sleep.Config, dbn_folder: Path) -> str:
 
 
 def settings_to_time(args: Args) -> Args:
-    """What the benchmark times: MNIST's classes, CD, and of several k the one in the middle."""
+    """The timed settings: MNIST's classes, CD, and of several k the one in the middle."""
     phases = args.model.gibbs_phases
     model = dataclasses.replace(
         args.model,

@@ -54,7 +54,7 @@ def _made(parts: _Parts) -> Any:
 
 
 def _key(value: Any) -> Hashable:
-    """What equal values have in common.
+    """The key that equal values have in common.
 
     Raises:
         TypeError: It has no hash, or is a function that closes over values: these may be large.

@@ -33,7 +33,7 @@ State: TypeAlias = Any
 
 
 class Batch(NamedTuple):
-    """What a step learns from."""
+    """The images and labels from which a step learns."""
 
     images: RawImages
     labels: Labels

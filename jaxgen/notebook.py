@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: a table of its facts above some small pictures.
+"""The display of an object in a notebook: a table of its facts above some small pictures.
 
 Every text may be a stranger's: it is cut off and escaped.
 """

@@ -49,7 +49,7 @@ _COUNT = Interval(Integral, 1, MAX_SIZE, closed="both")
 
 
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """What both share; `_config` and three functions of parameters and rows are a model's own."""
+    """The base of both; `_config` and three functions of parameters and rows are a model's own."""
 
     _name: ClassVar[str]
     n_components: int

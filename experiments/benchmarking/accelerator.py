@@ -41,7 +41,7 @@ SOFT = 0.75
 LEAST_S = 3.0
 """Seconds in which no process gets anywhere."""
 LATE = "no time was left", "did not end within"
-"""What lines of things left out have in them if the time was too short."""
+"""Phrases in the lines of things left out if the time was too short."""
 MORE, LEAST_MINUTES = 3, 2.0
 """Times as much to try then, and the minutes that are worth a try."""
 STEPS = 100
@@ -98,7 +98,7 @@ class Part(NamedTuple):
 
 @dataclass
 class Found:
-    """What is measured so far."""
+    """The measurements so far."""
 
     rows: Rows = field(default_factory=list)
     """Each with the name of its part."""

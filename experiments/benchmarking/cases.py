@@ -1,4 +1,4 @@
-"""What the benchmark measures: each experiment's learner and what its update costs."""
+"""The cases of the benchmark: each experiment's learner and the cost of its update."""
 
 import contextlib
 import difflib
@@ -27,7 +27,7 @@ class Case(NamedTuple):
     preset: str
     args: Any
     products: Precision = "float32"
-    """What JAX rounds the factors of products to, of a model that has no setting of its own."""
+    """Precision that JAX rounds factors of products to, of a model that has no setting for it."""
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
     @property
     def precision(self) -> Precision:
-        """What the factors of its products are rounded to."""
+        """The precision that the factors of its products are rounded to."""
         precision: Precision = getattr(self.args.model, "precision", self.products)
         return precision
 

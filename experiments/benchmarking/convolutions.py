@@ -44,7 +44,7 @@ class Args:
     width: float = 1.0
     """Factor on all channels but the images' own."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the factors of the products are rounded to."""
+    """Precision that the factors of the products are rounded to."""
     repeats: int = 7
     """Calls timed; the median counts."""
     json: Path | None = None
@@ -69,7 +69,7 @@ def in_direction(
 
 
 def median_seconds(function: Callable[..., Array], arrays: Sequence[Array], repeats: int) -> float:
-    """What a call of the compiled function takes, after one that warms up."""
+    """Median seconds of a call of the compiled function, after one that warms up."""
     run = jax.jit(function)
     times = [time_call(lambda: run(*arrays).block_until_ready()) for _ in range(repeats + 2)]
     return statistics.median(times[2:])

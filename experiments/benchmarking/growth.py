@@ -116,7 +116,7 @@ def choose_lines(only: Sequence[str], sweeps: Sequence[str], quick: bool) -> lis
 
 
 class Measure(NamedTuple):
-    """What grows."""
+    """A quantity that grows."""
 
     name: str
     of: Callable[[Row], float]

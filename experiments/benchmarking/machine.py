@@ -1,4 +1,4 @@
-"""What else the machine did while something was timed: the cores that others kept busy, the clock.
+"""The state of the machine during a timing: the cores that others kept busy, the clock.
 
 The load average is of a minute or more, so it is recorded before a case alone. During a turn others
 have what all cores worked, by /proc/stat, less what this process worked, all of its threads

@@ -39,7 +39,7 @@ from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 
 stages = logging.getLogger("jaxgen.stages")
-"""What is timed now, for whoever waits."""
+"""Logs the stage of a timing, for whoever waits."""
 
 NUM_IMAGES = 60_000
 """Images of the epoch that `epoch_s` is about, however many are timed."""
@@ -206,7 +206,7 @@ def measure(
 def rates(
     case: Case, step_s: list[float], num_seeds: int, image_shape: ImageShape
 ) -> dict[str, Any]:
-    """What follows from the seconds that a step took; rates are of the median.
+    """Quantities that follow from the seconds that a step took; rates are of the median.
 
     A step with several seeds is one of each of them; an epoch is one of all `NUM_IMAGES`.
     """

@@ -13,7 +13,7 @@ from jaxgen.runs import manifest as run_manifest
 
 Row = Mapping[str, Any]
 Columns = dict[str, Callable[[Row], str]]
-"""What a column shows of a row, by its title."""
+"""The text of each column for a row, by the title of the column."""
 
 FOLDER = "experiments/benchmarking/baselines"
 VARIANTS = {
@@ -56,7 +56,7 @@ def baselines_said(rows: list[dict[str, Any]]) -> str:
 
 
 def quiet_said(rows: list[dict[str, Any]]) -> str:
-    """What else the machine did while the rows were timed, and what was done about it."""
+    """Other work of the machine while the rows were timed, and how it was dealt with, in words."""
     shares = [row["others"] for row in rows if row["others"] is not None]
     found = f"; most in a row: {max(shares):.2f}" if shares else ""
     loads = [row["load_before"] for row in rows if row["load_before"] is not None]
@@ -73,7 +73,7 @@ def quiet_said(rows: list[dict[str, Any]]) -> str:
 
 
 def how(rows: list[dict[str, Any]]) -> str:
-    """What the columns of the rows hold, and how it is measured."""
+    """The content of the columns of the rows, and how it is measured."""
     baselines = baselines_said(rows)
     convolutional = any(row["name"].startswith("dcgan") for row in rows)
     process = "Each row comes from a process of its own; its"
@@ -165,7 +165,7 @@ def table(rows: list[dict[str, Any]], columns: Columns) -> str:
 
 
 def head(title: str, rows: list[dict[str, Any]]) -> str:
-    """What stands before the tables."""
+    """The text before the tables."""
     found = rows[0]["environment"]
     packages = found["packages"]
     if any("ratio_to_torch" in row for row in rows):

@@ -35,9 +35,9 @@ class Sweep(NamedTuple):
     key: str
     """Where a row has the value."""
     label: str
-    """What the value counts."""
+    """The unit of the value."""
     ideal: str
-    """What the measured rate is drawn against."""
+    """The ideal that the measured rate is drawn against."""
     ideal_rate: Callable[[Row, Row], float]
     """That in images/s, from a row and the first one."""
 

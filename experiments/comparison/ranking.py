@@ -252,7 +252,7 @@ def _on_features(
 
 
 def warnings(accuracy: float, num_samples: int, all_samples: int) -> list[str]:
-    """What a reader must know of the ruler before the numbers.
+    """Facts about the ruler that a reader must know before the numbers.
 
     Args:
         accuracy: of the classifier, a part of the test images; NaN where random weights stand in.

@@ -220,7 +220,7 @@ def _labels_column(rows: Sequence[Row], num: int) -> Column:
 
 
 def main_table(rows: Sequence[Row]) -> Table:
-    """What matters first: likelihood, distance of the samples, precision and recall, features."""
+    """The main measures: likelihood, distance of the samples, precision and recall, features."""
     pixels = ranked_pixels([row.measures for row in models(rows)])
     likely = [ranked_cell(row.measures, pixels if row.runs else ()) for row in rows]
     columns = [Column("seeds", [str(len(row.runs) or "") for row in rows])]

@@ -41,7 +41,7 @@ def mean_image_error(dataset: Dataset) -> float:
 
 
 def against_mean(error: float, dataset: Dataset) -> str:
-    """What a reconstruction keeps of test images, set beside their mean image, in words."""
+    """The part of test images that a reconstruction keeps, beside their mean image, in words."""
     chance = mean_image_error(dataset)
     found = f"a mean squared error of {number(error)} per pixel over the whole test set"
     if error >= chance:

@@ -43,7 +43,7 @@ RULES: Mapping[Verdict, str] = {
     "near the data": f"Near the data are samples at most {FAR:g} times as far from the nearest "
     f"training image as test images, whose pixels vary at least {SMOOTH:.0%} as much.",
 }
-"""What makes samples so, the first that holds."""
+"""The condition of each verdict; the first that holds counts."""
 EXPLAINED = " ".join(RULES.values())
 
 
@@ -61,7 +61,7 @@ class Looks(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """What the numbers come to; the first that holds."""
+        """The verdict from the numbers; the first that holds."""
         if self.variance < ALIKE or self.group > max(GROUP, 2 * self.test_group):
             return "alike"
         if self.distance > FAR:
@@ -100,7 +100,7 @@ class Looks(NamedTuple):
 
     @property
     def rule(self) -> str:
-        """What makes samples what these are."""
+        """The condition of the verdict on these samples."""
         return RULES[self.verdict]
 
     def far_in_words(self) -> str:

@@ -132,7 +132,7 @@ def run(study: Study[A, M], args: A, session: Session, main: Mapping[str, M]) ->
 
 
 def elsewhere(args: StudyArgs, tasks: Mapping[str, str]) -> tuple[list[Section], list[Absent]]:
-    """What the page of a run says of the tasks of its study, by number and title.
+    """The part of a run's page on the tasks of its study, by number and title.
 
     With `--study` a section leads to the page of the study; without it the tasks are absent, and
     the command is that of the run with `--study`, which trains nothing of it again.

@@ -1,4 +1,4 @@
-"""What must hold before a finished run is repeated; found out before anything is run."""
+"""Conditions for repeating a finished run, checked before anything is run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,7 +93,7 @@ def _require_known(run: Path, record: Record) -> tuple[str, RunArgs]:
 
 
 def complete(record: Record, args: RunArgs) -> Record:
-    """What a run wrote down, with the settings that came later: they have their defaults."""
+    """The record of a run, with the settings that came later: they have their defaults."""
     return record._replace(config=to_json(args) | {"experiment": record.config["experiment"]})
 
 

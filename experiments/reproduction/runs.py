@@ -44,7 +44,7 @@ class Timed(NamedTuple):
 
     run: Run
     seconds: float
-    """What its processes took; 0 where that is not known."""
+    """Seconds that its processes took; 0 where that is not known."""
     kills: Sequence[int] = ()
     """The steps it had saved when it was killed."""
 

@@ -29,12 +29,12 @@ from jaxgen.runs.settings import printable, read_json, shown
 from jaxgen.training.checkpoint import digest
 
 TIMES = {"train_s", "s_per_iteration"}
-"""What equal runs differ in: seconds."""
+"""Entries in which equal runs differ: seconds."""
 MEANING = {"A": "bitwise", "B": "within the band", "C": "not comparable"}
 
 
 class Record(NamedTuple):
-    """What a run writes down before its first step."""
+    """The record of a run, written before its first step."""
 
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
@@ -183,7 +183,7 @@ def _file_digests(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested mappings, one line each: name, old value, new value."""
+    """The differences between two nested mappings, one line each: name, old value, new value."""
     flat, other = (flatten_dict({**content}, sep=".") for content in (then, now))
     return [
         printable(f"{name}: {flat.get(name, 'absent')}, now {other.get(name, 'absent')}")

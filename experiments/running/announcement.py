@@ -27,7 +27,7 @@ def align(rows: Mapping[str, str]) -> str:
 
 
 def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
-    """What a run will do: model, data, epochs, device and folder, a line each."""
+    """The plan of a run: model, data, epochs, device and folder, a line each."""
     images, seeds = session.dataset.train.images, ", ".join(map(str, session.seeds))
     height, width, num_channels = session.image_shape
     colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
@@ -103,7 +103,7 @@ def longer(args: RunArgs) -> str:
 
 
 def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
-    """What is worth typing after a run, on the same data.
+    """The command that is worth typing after a run, on the same data.
 
     After a quick run that is the whole one, and of several seeds their comparison.
     """

@@ -40,7 +40,7 @@ QUICK = (
 
 
 def lead(args: RunArgs, session: Session, num_steps: int, model: str = "") -> list[str]:
-    """What was trained, in the words at the top of a page."""
+    """The training, in the words at the top of a page."""
     num, seeds = len(session.dataset.train.images), ", ".join(map(str, session.seeds))
     trained = f"Trained on the {num:,} training images of {session.dataset.name}: "
     trained += f"{args.epochs_in_words}, batch {args.batch_size}, {num_steps:,} updates, "

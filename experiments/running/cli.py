@@ -356,7 +356,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
 
 
 def _alike(experiment: Experiment[Any], args: RunArgs) -> dict[str, str]:
-    """What all processes of a run must have alike; where files lie is each host's own."""
+    """Values that all processes of a run must have alike; where files lie is each host's own."""
     own = {*run_manifest.PLACE, "cluster.coordinator", "cluster.process_id", "cluster.peer_timeout"}
     flat = flatten_dict(dataclasses.asdict(args), sep=".")
     settings = {name: value for name, value in flat.items() if not isinstance(value, Path)}

@@ -38,7 +38,7 @@ BEAT, LEAVING = b".", b"x"
 MOST_BYTES = 65_536
 """Of what is said at the meeting."""
 SAME = "start all of them with the same flags but --process-id"
-"""What to do where workers do not meet."""
+"""The remedy where workers do not meet."""
 
 
 def _is_address(text: str) -> bool:
@@ -162,7 +162,7 @@ def _send_json(link: socket.socket, content: Any) -> None:
 
 
 def _receive_json(link: socket.socket, deadline: float) -> Any:
-    """What `_send_json` sent; None for anything else, and if it is not whole at the deadline."""
+    """A value from `_send_json`; None for anything else, and if it is not whole at the deadline."""
     line = b""
     while not line.endswith(b"\n") and len(line) < MOST_BYTES:
         link.settimeout(max(deadline - time.monotonic(), 0.001))

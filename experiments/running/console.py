@@ -149,7 +149,7 @@ def clock(seconds: float) -> str:
 
 
 class Stage:
-    """What is computed now, and a clock beside it."""
+    """The present computation, and a clock beside it."""
 
     def __init__(self, text: str, detail: Callable[[], str] | None = None) -> None:
         """Begins now.
@@ -177,7 +177,7 @@ class Stage:
         self.restart()
 
     def __call__(self, width: int) -> str:
-        """What it is, its part and the clock; what does not fit is cut between words."""
+        """The computation, its part and the clock; what does not fit is cut between words."""
         seconds = time.monotonic() - self._began
         if not (self._whole or self._part) or (self._back and seconds < TICK_S):
             return ""

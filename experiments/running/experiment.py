@@ -70,7 +70,7 @@ class Benchmark(Generic[A]):
     presets: tuple[str, ...] | None = None
     """Those that are timed; None is all."""
     settings: Callable[[A], A] = lambda args: args
-    """What is timed of a preset, some of whose settings follow from a run's data or length."""
+    """The timed settings of a preset, some of which follow from a run's data or length."""
     note: str = ""
     """A note for readers of its row."""
 

@@ -26,12 +26,12 @@ logger = logging.getLogger("jaxgen")
 Name: TypeAlias = Literal["tensorboard", "wandb", "mlflow"]
 
 PACKAGES: dict[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
-"""What `pip install` takes, and Python imports, for each."""
+"""The package of each, by its name for `pip install` and for Python's import."""
 REMEDIES = {
     "wandb": "type: wandb login, or set WANDB_MODE=offline",
     "mlflow": "start its server, or set MLFLOW_TRACKING_URI",
 }
-"""What to do if a service does not take a run; those that are none have no remedy."""
+"""Remedies if a service does not take a run; loggers that are no service have none."""
 PROJECT = "jaxgen"
 """The project of W&B, and the experiment of MLflow, in which runs are."""
 IDS = "loggers.json"

@@ -27,7 +27,7 @@ FOLLOWS: Mapping[Phase, str] = {
     "stopped": "the command with --resume goes on",
     "trained": "training has ended; the report is being drawn",
 }
-"""What comes next, by the phase of a run."""
+"""The words for what comes next, by the phase of a run."""
 
 
 def is_there(session: Session) -> bool:

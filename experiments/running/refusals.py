@@ -1,4 +1,4 @@
-"""What the parser of the command line refuses, as one line in the place of its box."""
+"""Refusals of the command line's parser, as one line in the place of its box."""
 
 import contextlib
 import io

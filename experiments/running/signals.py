@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
-"""What asks a program to stop, and the word for it."""
+"""Signals by which a program is asked to stop, and the word for each."""
 CHILD_S = 5.0
 """Seconds in which a child may save its state before it is killed."""
 
@@ -51,7 +51,7 @@ class Stopped(Exception):  # noqa: N818 (a request, not an error)
 
 
 def _handlers_of(*signals: signal.Signals) -> dict[int, Any]:
-    """What handles each of the signals now."""
+    """The present handler of each of the signals."""
     return {number: signal.getsignal(number) for number in signals}
 
 

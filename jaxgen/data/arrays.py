@@ -84,7 +84,7 @@ class RawView(NamedTuple):
     high: float
     channels_first: bool
     taken_for: str
-    """What the numbers are taken for, in words."""
+    """The assumed meaning of the numbers, in words."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -107,7 +107,7 @@ class RawView(NamedTuple):
 
 
 def raw_view(images: Any, what: str = "images", where: str = "") -> RawView:
-    """What an array of images is taken for.
+    """The interpretation of an array of images.
 
     Errors:
         SettingError: it is none of those that are told apart; the text has the call.

@@ -27,7 +27,7 @@ from jaxgen.data.sources import Original
 from jaxgen.errors import DataError
 
 Examples: TypeAlias = Iterator[tuple[int, dict[str, Any]]]
-"""What TFDS writes: a key, from which it derives the order of the rows, and the features."""
+"""Examples for TFDS: a key, from which it derives the order of the rows, and the features."""
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),

@@ -1,4 +1,4 @@
-"""What every source of images ends in: two splits of raw images with labels, and their digest."""
+"""The result of every source of images: two splits of raw images with labels, and their digest."""
 
 import contextlib
 import hashlib

@@ -66,7 +66,7 @@ def tfds_source(text: str, name: str, root: Path) -> tuple[Source, list[Any]]:
 
 
 def _tfds_builder(text: str, root: Path) -> Any:
-    """What TFDS reads a prepared data set with; prepares one that is not."""
+    """The builder with which TFDS reads a prepared data set; prepares one that is not."""
     import tensorflow_datasets as tfds
 
     _, name, config, *more = [*text.split(":"), ""]

@@ -71,7 +71,7 @@ HOMEPAGES = {
 
 
 class Contents(NamedTuple):
-    """What a data set is known to hold."""
+    """The known contents of a data set."""
 
     num_train: int
     num_test: int
@@ -96,7 +96,7 @@ ARRAY_ENDINGS = (".npy", ".npz")
 
 
 class Place(NamedTuple):
-    """What a text or a path names."""
+    """The place that a text or a path names."""
 
     kind: Literal["name", "folder", "array", "tfds", "hf", "prepared"]
     text: str

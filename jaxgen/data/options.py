@@ -79,7 +79,7 @@ class ImageOptions:
 
     @property
     def suffix(self) -> str:
-        """What the name of a data set ends in, where the options change its images.
+        """The ending of the name of a data set, where the options change its images.
 
         Example:
             >>> data.ImageOptions(image_size=(32,), grey=True).suffix

@@ -75,7 +75,7 @@ class Item(NamedTuple):
 
 @dataclass
 class Survey:
-    """What was found, which becomes the line that is shown before a training."""
+    """The findings, which become the line that is shown before a training."""
 
     num: int = 0
     sizes: Counter[str] = field(default_factory=Counter)
@@ -92,7 +92,7 @@ class Survey:
 
     @property
     def in_words(self) -> str:
-        """What was skipped, and why."""
+        """The skipped pictures, with the reasons."""
         more = self.num_skipped - len(self.skipped)
         named = "; ".join(self.skipped) + (f"; and {more:,} more" if more else "")
         return f"{self.num_skipped:,} that could not be read: {named}"
@@ -113,7 +113,7 @@ class Source(NamedTuple):
     shape: tuple[int, int, int] | None = None
     """[H, W, C] of images that have one shape already, as arrays have."""
     notes: tuple[str, ...] = ()
-    """What else is to be said of them."""
+    """Further remarks on them."""
 
 
 class Plan(NamedTuple):
@@ -527,7 +527,7 @@ def _check(source: Source, survey: Survey) -> None:
 def line(
     source: Source, survey: Survey, plan: Plan, train_labels: np.ndarray, num_test: int
 ) -> str:
-    """What was found, in one line."""
+    """The findings in one line."""
     height, width = plan.size
     made = f"{height}x{width}x{3 if plan.colour else 1}"
     words = [f"{source.name}: {survey.num:,} images from {source.words}"]

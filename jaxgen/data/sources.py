@@ -151,7 +151,7 @@ def _owner(*digests: str) -> str:
 
 
 def _unpack(content: bytes) -> bytes:
-    """What a gzip file unpacks to; any other content, and a damaged or huge one, as it is."""
+    """Unpacks the content of a gzip file; any other, and a damaged or huge one, stays as it is."""
     if content[:2] != b"\x1f\x8b":
         return content
     try:

@@ -78,7 +78,7 @@ class Params(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the next step needs."""
+    """The state between two steps."""
 
     params: Params
     opt_state: optax.OptState

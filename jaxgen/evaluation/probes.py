@@ -31,7 +31,7 @@ from jaxgen.images import in_unit_range
 
 logger = logging.getLogger("jaxgen")
 stages = logging.getLogger("jaxgen.stages")
-"""What is computed now, for whoever waits."""
+"""Logs the stage of a computation, for whoever waits."""
 
 L2 = (1.0, 0.1, 0.01, 0.001)
 """Penalties tried by default, the strongest first: each fit starts where the one before ended."""

@@ -37,7 +37,7 @@ from jaxgen.evaluation.subset import most_rows, subset
 from jaxgen.learner import PRNGKey
 
 stages = logging.getLogger("jaxgen.stages")
-"""What is computed now, for whoever waits."""
+"""Logs the stage of a computation, for whoever waits."""
 
 NUM_FEATURES = 10_000
 """Samples, and real test images, that moments and class frequencies are measured on."""

@@ -85,7 +85,7 @@ def _main(
 
 
 def _norm(index: int, name: str) -> list[_Entry]:
-    """What a layer of batch normalisation owns."""
+    """The variables of a layer of batch normalisation."""
     owned = (
         ("params", "scale", "weight"),
         ("params", "bias", "bias"),

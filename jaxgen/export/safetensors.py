@@ -156,7 +156,7 @@ def _sort_metadata(data: bytes) -> bytes:
 
 
 def _why_no_array(leaf: Any) -> str | None:
-    """What `leaf` is and what to do about it, or None when it is a numeric array."""
+    """The kind of `leaf` and a remedy, or None when it is a numeric array."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not hasattr(leaf, "shape"):
         return f"a Python {type(leaf).__name__}; wrap it in jnp.asarray"

@@ -47,7 +47,7 @@ Codes: TypeAlias = Float[Array, "batch latent"]
 Pixels: TypeAlias = Float[Array, "batch height width channels"]
 """Images in [-1, 1], as both nets see them."""
 Variables: TypeAlias = dict[str, Any]
-"""What a net owns: "params", and "batch_stats", empty without batch normalisation."""
+"""The variables of a net: "params", and "batch_stats", empty without batch normalisation."""
 
 
 class Player(NamedTuple):
@@ -58,7 +58,7 @@ class Player(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the next step needs; `step` is the number of iterations so far, int32."""
+    """The state between two steps; `step` is the number of iterations so far, int32."""
 
     generator: Player
     discriminator: Player
@@ -153,7 +153,7 @@ def apply(
     key: PRNGKey,
     labels: Labels | None = None,
 ) -> tuple[Array, Variables]:
-    """What a net makes of its inputs in training, and its updated batch statistics."""
+    """The output of a net for its inputs in training, and its updated batch statistics."""
     given, rngs = _given(labels), {"dropout": key}
     output, updated = net.apply(
         variables, inputs, train=True, **given, rngs=rngs, mutable=["batch_stats"]
@@ -174,7 +174,7 @@ def images_of(nets: Nets, state: State, codes: Codes, labels: Labels | None = No
 
 
 def features(nets: Nets, state: State, images: RawImages) -> dict[str, Array]:
-    """What the discriminator's hidden layers make of raw images, in evaluation mode, by name."""
+    """Outputs of the discriminator's hidden layers for raw images, in evaluation mode, by name."""
     variables = state.discriminator.variables
     _, sown = nets.discriminator.apply(
         variables, nets.pixels(images), train=False, mutable=["features"]
@@ -200,7 +200,7 @@ class Training:
     latent_size: int = 100
     """Length of a code z ~ N(0, I)."""
     loss: Literal["non_saturating", "minimax"] = "non_saturating"
-    """What the generator minimises: -log D(G(z)), or log(1 - D(G(z)))."""
+    """The loss that the generator minimises: -log D(G(z)), or log(1 - D(G(z)))."""
     d_steps: int = 1
     """Updates of the discriminator an iteration, each on a mini-batch and new fakes of its own."""
     g_steps: int = 1

@@ -330,7 +330,7 @@ def pretraining(
 
 
 class State(NamedTuple):
-    """What the next step needs; `step` is the number of updates so far, int32."""
+    """The state between two steps; `step` is the number of updates so far, int32."""
 
     params: Params
     opt_state: optax.OptState

@@ -134,7 +134,7 @@ def rbm_config(config: Config, layer: int) -> rbm.Config:
 
 
 class Net(NamedTuple):
-    """What infers and generates: directed layers in both directions, and the RBM on top.
+    """Layers that infer and generate: directed ones in both directions, and the RBM on top.
 
     In a DBN both directions hold the same arrays; up-down fine-tuning unties them. An RBM alone
     is a net without directed layers.
@@ -236,7 +236,7 @@ def generate(
 
 
 class State(NamedTuple):
-    """What the next step needs: the layer in training and what lies frozen below it."""
+    """The state between two steps: the layer in training and the frozen layers below it."""
 
     lower: Layers
     top: rbm.State

@@ -82,7 +82,7 @@ class Config(adversarial.Training):
     """Take square images as they are if their side is 2 or 4 below a power of two, as 28 is,
     instead of resizing them: the nets have the layers of the power of two."""
     stem: Literal["transposed", "dense"] = "transposed"
-    """What is between the code, or the logit, and the 4x4 image. transposed: a k4 s1 p0
+    """The layer between the code, or the logit, and the 4x4 image. transposed: a k4 s1 p0
     convolution, in the generator followed by batch normalisation and activation. dense: a dense
     layer without them."""
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
@@ -92,9 +92,9 @@ class Config(adversarial.Training):
     batch_norm: bool = True
     """Whether layers are followed by batch normalisation."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the factors of the convolutions' products are rounded to; they are summed in float32."""
+    """Precision that the factors of the convolutions' products are rounded to. Sums are float32."""
     class_code: Literal["one_hot", "learned"] = "one_hot"
-    """What a conditional generator is given beside the code. one_hot: a 1 at the place of the class
+    """The input of a conditional generator beside the code. one_hot: a 1 at the place of the class
     and 0 at those of the others. learned: a vector of the code's length, learned for each class; on
     small sets each class may become one picture."""
 

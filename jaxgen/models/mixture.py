@@ -102,7 +102,7 @@ def sample(params: Params, key: PRNGKey, num: int) -> Float[Array, "num visible"
 
 
 class Counts(NamedTuple):
-    """What an iteration gathers over all images."""
+    """The sums of an iteration over all images."""
 
     on: Float[Array, "components visible"]
     """Sum of r_nk v_ni."""

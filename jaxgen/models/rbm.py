@@ -57,7 +57,7 @@ Params: TypeAlias = dict[str, Array]
 """w [V, H], b_visible [V] (a above), b_hidden [H] (b above); of Gaussian visible units pixel_mean
 and pixel_std [V] too, which no update changes."""
 VisibleUnits: TypeAlias = Literal["binary", "gaussian"]
-"""What the visible units are; see the module."""
+"""The kind of the visible units; see the module."""
 
 BASE_RATE_SMOOTHING = 0.005
 """Of the base rates at the start of a training: no pixel's bias starts beyond 5.3."""
@@ -124,7 +124,7 @@ class Pixels(NamedTuple):
 
 
 def pixel_statistics(images: UInt8[np.ndarray, "examples *shape"]) -> Pixels:
-    """What Gaussian visible units standardise pixels by, from the training images.
+    """Statistics by which Gaussian visible units standardise pixels, from the training images.
 
     The sums are exact.
 
@@ -289,7 +289,7 @@ def centre(grads: Params, mean_visible: Visible, mean_hidden: Hidden) -> Params:
 
 
 class State(NamedTuple):
-    """What the next step needs; `step` is the number of updates so far, int32."""
+    """The state between two steps; `step` is the number of updates so far, int32."""
 
     params: Params
     opt_state: optax.OptState

@@ -270,7 +270,7 @@ class Decoder(nn.Module):
 
 
 def _apply(net: nn.Module, params: Params, nets: Nets, x: Array, labels: Labels | None) -> Array:
-    """What a net makes of rows [B, ...]; convolutions take `IMAGES_AT_ONCE` of them at a time."""
+    """The net's output for rows [B, ...]; convolutions take `IMAGES_AT_ONCE` of them at a time."""
 
     def applied(rows: tuple[Array, Labels | None]) -> Any:
         return net.apply({"params": params}, *rows)
@@ -369,7 +369,7 @@ def log_weights(
 
 
 def objective(config: Config, found: Terms, kl_weight: float | Array) -> Float[Array, " batch"]:
-    """What a step maximises, per image in nats: log mean_k w_k, or E log p(x|z) - weight * KL."""
+    """The maximised objective, per image in nats: log mean_k w_k, or E log p(x|z) - weight * KL."""
     if config.objective == "iwae":
         log_sum: Array = jax.nn.logsumexp(found.log_weights, axis=0)
         return log_sum - math.log(len(found.log_weights))
@@ -377,7 +377,7 @@ def objective(config: Config, found: Terms, kl_weight: float | Array) -> Float[A
 
 
 class State(NamedTuple):
-    """What the next step needs; `step` is the number of updates so far, int32."""
+    """The state between two steps; `step` is the number of updates so far, int32."""
 
     params: Params
     opt_state: optax.OptState

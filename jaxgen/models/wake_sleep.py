@@ -88,8 +88,8 @@ class Config:
     """Updates of the whole training, which gibbs_phases, falling and both shares divide; 0: those
     of the run."""
     prediction: Literal["probs", "samples"] = "probs"
-    """What predicts, and what is dreamt of the pixels: probabilities as in the paper, and means of
-    Gaussian units, or draws."""
+    """Values of the predictions, and of the dreamt pixels: probabilities as in the paper, and means
+    of Gaussian units, or draws."""
     binarize: Binarize = "sample"
     """How grey pixels become input of binary units: drawn again at every visit, >= 0.5, or used as
     they are."""
@@ -119,7 +119,7 @@ class Config:
 
 
 class State(NamedTuple):
-    """What the next step needs."""
+    """The state between two steps."""
 
     recognition: Layers
     """w [below, above] (R above) and b_hidden of each layer below the top pair."""
@@ -285,7 +285,7 @@ def delta_rule(
     targets: Sequence[Array],
     key: PRNGKey | None,
 ) -> tuple[Layers, Array]:
-    """What moves each layer's prediction of its target from its source away from the target.
+    """Gradients that move each layer's prediction of a target from its source away from the target.
 
     This is the gradient of -mean log p(target|source), so that descent is the appendix's rule:
     dw = rate <source (target - prediction)>, db = rate <target - prediction>. With a key the

@@ -1,4 +1,4 @@
-"""What the algorithms of a convolution share: its spec, products and blocks of images."""
+"""The common parts of a convolution's algorithms: its spec, products and blocks of images."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

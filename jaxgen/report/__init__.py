@@ -1,1 +1,1 @@
-"""What a reader sees: figures and pages."""
+"""Figures and pages for a reader."""

@@ -24,13 +24,13 @@ ImageShape = tuple[int, int, int]
 Precision = Literal["float32", "float16"]
 
 PAGE_BYTES = 6_000_000
-"""What a page with its figures and its model takes at most."""
+"""Bytes of a page with its figures and its model, at most."""
 TEXT_BYTES = 200_000
-"""What the rest of a page takes at most."""
+"""Bytes of the rest of a page, at most."""
 WALK_BYTES = 1_500_000
-"""What the frames of a walk take at most."""
+"""Bytes of the frames of a walk, at most."""
 LEAST_WALK_BYTES = 400_000
-"""What they may take where the figures of a page leave less."""
+"""Bytes that these frames may take where the figures of a page leave less."""
 NUM_THUMBNAILS, THUMBNAIL_BYTES = 10, 150_000
 """Test images to start from: so many, or fewer large ones."""
 
@@ -48,10 +48,10 @@ class Decoder(NamedTuple):
 
     layers: Sequence[Layer]
     output: Literal["sigmoid", "tanh", "clip", "logistic"]
-    """What makes pixels of the last layer's y: sigmoid(y), (tanh(y) + 1) / 2, y cut to [0, 1], or
+    """The map from the last layer's y to pixels: sigmoid(y), (tanh(y) + 1) / 2, y cut to [0, 1], or
     the mean of a discretised logistic variable, whose locations come first in y."""
     labels: Float[Any, "classes units"] | None = None
-    """What each class adds to the first layer, before its activation."""
+    """The term of each class in the first layer, before its activation."""
     least: float = 0.0
     """The least log scale of a logistic variable."""
 

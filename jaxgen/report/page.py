@@ -74,7 +74,7 @@ class Figure(NamedTuple):
     title: str
     """The caption; the picture itself has none."""
     alt: str
-    """What the picture shows, for who cannot see it; plain text."""
+    """A description of the picture, for whoever cannot see it; plain text."""
     width: Width = "half"
 
 
@@ -112,10 +112,10 @@ class Headline(NamedTuple):
     """One of the numbers at the top of a page."""
 
     label: str
-    """What it measures, in a few words."""
+    """The measured quantity, in a few words."""
     value: str
     note: str = ""
-    """What it compares with: the value of test images, chance, the direction that is better."""
+    """The standard of comparison: the value of test images, chance, the better direction."""
 
 
 class Absent(NamedTuple):

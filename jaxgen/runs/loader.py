@@ -125,7 +125,7 @@ def _of_several(root: Run) -> Run:
 
 
 def _unfinished(folder: Path) -> CheckpointError:
-    """What lies in a folder in the place of a finished run, and what to do."""
+    """The error for a folder without a finished run: its content, and a remedy."""
     found, remedy = "no such folder", "name the folder of a finished run"
     if os.path.isdir(folder):  # False for a name that no file can have
         found = "no run"

@@ -1,4 +1,4 @@
-"""What a run writes down of itself: its settings, and where and from what it is made."""
+"""The record of a run: its settings, and where and from what it is made."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from jaxgen.runs.files import CONFIG, MANIFEST
 from jaxgen.runs.settings import read_json
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-"""What computes or stores numbers; their versions are part of the environment."""
+"""Packages that compute or store numbers; their versions are part of the environment."""
 FLAGS = ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", "NVIDIA_TF32_OVERRIDE")
 """Environment variables that may change numbers; no other variable is recorded."""
 JAX_SETTINGS: Mapping[str, Any] = {
@@ -63,7 +63,7 @@ def fingerprint(content: Any) -> str:
 
 
 def read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What shapes the run in a folder, as it was written down: settings and manifest.
+    """The settings and the manifest that shape the run in a folder, as they were written down.
 
     Without where and how it was made; None where nothing whole was written down.
     """
@@ -154,7 +154,7 @@ def _version(package: str) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What bitwise equality depends on besides the configuration and the code."""
+    """The facts on which bitwise equality depends besides the configuration and the code."""
     import jax
 
     devices, threads, settings = jax.devices(), num_threads(), changed_jax_settings()

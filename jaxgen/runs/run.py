@@ -56,7 +56,7 @@ from jaxgen.runs.summary import read_logs, train_seconds
 from jaxgen.training.epoch import num_bytes, require_memory
 
 stages = logging.getLogger("jaxgen.stages")
-"""What is computed now, for whoever waits."""
+"""Logs the stage of a computation, for whoever waits."""
 
 LIKELIHOODS = "log_likelihood"
 
@@ -294,7 +294,7 @@ class Run:
         return self._checked(data.load(text, data_dir, manual_dir, options))
 
     def find_dataset(self, data_dir: Path | None = None) -> str:
-        """What `jaxgen.data.load` finds the run's images by: a name, or prepared images.
+        """The text by which `jaxgen.data.load` finds the run's images: a name, or prepared images.
 
         Errors:
             SettingError: it is no name, and no images of its digest are prepared.

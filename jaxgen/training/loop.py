@@ -78,7 +78,7 @@ class Start(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a hook is told after each chunk. The state is valid until the hook returns.
+    """The argument of a hook after each chunk. The state is valid until the hook returns.
 
     Example:
         >>> def hook(progress):
@@ -116,7 +116,7 @@ History: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Result(NamedTuple):
-    """What `fit` leaves behind.
+    """The outcome of `fit`.
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
@@ -170,7 +170,7 @@ def not_finite(found: str, saved_step: int) -> NonFiniteError:
 
 
 class Chunk(NamedTuple):
-    """What one call of the compiled program did."""
+    """The outcome of one call of the compiled program."""
 
     carry: Carry
     step: int
@@ -245,7 +245,7 @@ def _resume(
 
 
 def training_set(learner: Learner, data: Dataset | Split | RawImages) -> Batch:
-    """What `fit` was given, as raw images and labels on the host; without labels these are 0.
+    """The data given to `fit`, as raw images and labels on the host; without labels these are 0.
 
     Errors:
         SettingError: the images are not raw or not of the learner's shape, or there is not a label

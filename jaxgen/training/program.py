@@ -33,7 +33,7 @@ bits; a processor without 512 is compiled for as before."""
 
 
 class Arrays(NamedTuple):
-    """What lies on the devices of a program, and how."""
+    """The arrays on the devices of a program, and how they lie there."""
 
     carry: Carry
     data: Batch
@@ -58,7 +58,7 @@ class Arrays(NamedTuple):
     def windows(
         self, order_of: Callable[[Keys, np.int32], Array], span: range, length: int
     ) -> Iterator[Window]:
-        """What the program takes for a span of steps, in epochs of `length`; one set or many."""
+        """The windows for a span of steps, in epochs of `length`; one set or many."""
 
         def order(epoch: int) -> Array:
             return order_of(self.keys, np.int32(epoch))

@@ -62,7 +62,7 @@ def check_space(folder: Path, size: int) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """The error in one line."""
     code = _error_code(error)
     return os.strerror(code) if code else f"{type(error).__name__}: {error}".splitlines()[0][:200]
 

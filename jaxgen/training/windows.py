@@ -39,7 +39,7 @@ page, for each of them."""
 
 
 class Window(NamedTuple):
-    """What the program takes for some steps of an epoch."""
+    """The input of the program for some steps of an epoch."""
 
     data: Batch
     """On the devices: the training set, or a window of it."""

@@ -1,4 +1,4 @@
-"""What the Flax baselines of the GANs share: losses, updates, iterations, epochs."""
+"""The common part of the Flax baselines of the GANs: losses, updates, iterations, epochs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -47,7 +47,7 @@ def generator_loss(logits: jax.Array, loss: str) -> jax.Array:
 def passed(
     net: TrainState, params: Any, inputs: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, TrainState]:
-    """What a net in training makes of its inputs, and the net with its statistics moved."""
+    """The output of a net in training for its inputs, and the net with its statistics moved."""
     variables = {"params": params, "batch_stats": net.batch_stats}
     rngs = {"dropout": key}
     output, moved = net.apply_fn(variables, inputs, rngs=rngs, mutable=["batch_stats"])

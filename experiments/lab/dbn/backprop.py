@@ -127,7 +127,7 @@ def measures(found: dict[str, ErrorOverEpochs]) -> dict[str, float]:
 
 
 def sections(drawing: Drawing, found: dict[str, ErrorOverEpochs]) -> list[Section]:
-    """What the greedy start is worth to a classifier; nothing without the trainings."""
+    """The value of the greedy start to a classifier; nothing without the trainings."""
     if not found:
         return []
     labels = drawing.dataset.test.labels

@@ -1,4 +1,4 @@
-"""What label units in the top pair give: a class for an image, and images of an asked class."""
+"""The use of label units in the top pair: a class for an image, and images of an asked class."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -159,7 +159,7 @@ def reconstructions(
 
 
 def cost_in_words(errors: Mapping[str, float]) -> str:
-    """What each net's reconstruction costs against the first one's; one seed of each."""
+    """The cost of each net's reconstruction against the first one's; one seed of each."""
     (first, least), *others = errors.items()
     gaps = {label: error / max(least, 1e-12) - 1 for label, error in others}
     if not gaps:

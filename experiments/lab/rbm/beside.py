@@ -37,7 +37,7 @@ REACH = (
 
 
 class Beside(NamedTuple):
-    """What a page shows and says of other models."""
+    """The words and figures of a page on other models."""
 
     words: Sequence[str] = ()
     figures: Sequence[Figure] = ()

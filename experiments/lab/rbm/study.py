@@ -209,7 +209,7 @@ ENDS: Mapping[Verdict, str] = {
     "of little variety": "with little variety",
     "near the data": "near the data",
 }
-"""What chains that end so do, after "they end"."""
+"""The words for chains that end so, after "they end"."""
 ONE_SEED = (
     "One seed of each: how far drift and chains move from seed to seed is not known here, so small "
     "differences in them say nothing."

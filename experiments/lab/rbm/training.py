@@ -110,7 +110,7 @@ def rate(config: rbm.Config | dbn.Config) -> str:
 def pixels_of(
     config: rbm.Config | dbn.Config | wake_sleep.Config, dataset: Dataset
 ) -> rbm.Pixels | None:
-    """What Gaussian visible units standardise pixels by; None for binary ones."""
+    """Statistics by which Gaussian visible units standardise pixels; None for binary ones."""
     return rbm.pixel_statistics(dataset.train.images) if config.visible == "gaussian" else None
 
 
@@ -133,7 +133,7 @@ INPUT = {
 def input_in_words(
     config: rbm.Config | dbn.Config | wake_sleep.Config, image_shape: tuple[int, int, int]
 ) -> str:
-    """What the model makes of grey and colour pixels, in a line."""
+    """The model's treatment of grey and colour pixels, in a line."""
     units = INPUT[config.binarize]
     if config.visible == "gaussian":
         units = "Gaussian units, standardised over the training set"

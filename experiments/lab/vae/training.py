@@ -193,5 +193,5 @@ class TrainedVAE(NamedTuple):
         return images.reshape(*codes.shape[:-1], *images.shape[1:])
 
     def decoded_means(self, num: int | None = None) -> np.ndarray:
-        """What the mean codes of the first test images, or of all, decode to, each of its class."""
+        """The decoded mean codes of the first test images, or of all, each of its class."""
         return self.images(self.mean[:num], self.test.split.labels[:num])

@@ -34,7 +34,7 @@ from jaxgen.models import dbn, label_units, rbm, wake_sleep
 from jaxgen.random import Binarize
 
 stages = logging.getLogger("jaxgen.stages")
-"""What is computed now, for whoever waits."""
+"""Logs the stage of a computation, for whoever waits."""
 
 ImageShape = tuple[int, int, int]
 """[H, W, C]."""
@@ -43,7 +43,7 @@ NUM_REVERSE_STEPS = 1000
 NUM_DRAWS = 20
 """Up passes per image in the variational bound."""
 DENSITY = "density of pixels in [0, 1]"
-"""What the likelihoods of Gaussian visible units are of. They are compared with no probability of
+"""The kind of the likelihoods of Gaussian visible units. They are compared with no probability of
 binary pixels: a density may be above 1, and grows as the pixels' range shrinks."""
 
 
