@@ -305,6 +305,7 @@ def test_the_page_of_a_run_links_its_measures_when_it_is_drawn_again(
         assert (page.count('href="measures.html"'), page.count(f"{command} ")) == counts
 
 
+@pytest.mark.programs
 def test_measures_are_computed_again_only_where_they_depend_on_something_new(
     pair: tuple[Path, Path], called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

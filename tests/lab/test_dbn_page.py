@@ -92,6 +92,7 @@ def test_dbn_leaves_what_every_run_leaves_and_a_folder_per_layer(stack: Path) ->
     }
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("fixture", "questions", "num_figures"),
     [("stack", ("2.1", "2.2", "2.3"), 8), ("tuned", ("3.1", "3.2", "3.3"), 10)],
