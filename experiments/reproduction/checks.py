@@ -1,4 +1,4 @@
-"""Conditions for repeating a finished run, checked before anything is run."""
+"""Conditions for repeating a run, checked before anything is run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

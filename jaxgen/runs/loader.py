@@ -125,7 +125,7 @@ def _of_several(root: Run) -> Run:
 
 
 def _unfinished(folder: Path) -> CheckpointError:
-    """The error for a folder without a finished run: its content, and a remedy."""
+    """The error for a folder without a whole run: its content, and a remedy."""
     found, remedy = "no such folder", "name the folder of a finished run"
     if os.path.isdir(folder):  # False for a name that no file can have
         found = "no run"
