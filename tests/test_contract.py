@@ -1,4 +1,4 @@
-"""What every model, every experiment and every file keeps to; found by looking, not listed."""
+"""Rules for every model, every experiment and every file, which are found and not listed."""
 
 import ast
 import dataclasses

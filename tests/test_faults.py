@@ -1,4 +1,4 @@
-"""What a run folder meets in its life: kills, full disks, damage and strangers, trial by trial.
+"""Faults that a run folder meets: kills, full disks, damage and strangers, trial by trial.
 
     pytest -m slow -n 0 -s tests/test_faults.py
 
@@ -125,7 +125,7 @@ def unlike(folder: Path, whole: Path) -> str:
 
 
 def unruly(code: int, err: str) -> str:
-    """What is wrong with a refusal: its code, a traceback, more or less than one line."""
+    """The faults of a refusal: its code, a traceback, more or less than one line."""
     errors = [line for line in err.splitlines() if line.startswith("error: expected ")]
     if code not in REFUSED:
         return f"exit code {code}: {err[-300:]}"

@@ -16,7 +16,7 @@ LEARNERS = golden.learners()
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    """What the models end in when XLA compiles them as it does for users."""
+    """The ends of the models' training when XLA compiles them as it does for users."""
     done = run_python(str(ROOT / "tests" / "support" / "golden.py"), timeout=300, **AS_USERS)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -53,6 +53,6 @@ def test_a_streamed_set_ends_in_the_same_parameters(name: str, found: dict[str, 
     "change", [{"learning_rate": 0.105}, {"init_scale": 0.101}, {"num_gibbs_steps": 2}]
 )
 def test_a_small_change_strays(change: dict[str, Any]) -> None:
-    """What the comparison without digests notices."""
+    """Changes that the comparison without digests notices."""
     learner = rbm.learner(rbm.Config(num_hidden=12, **change), golden.SHAPE)
     assert golden.strayed(golden.trained(learner), golden.stored()["moments"]["rbm"])

@@ -1,4 +1,4 @@
-"""What a notebook shows: facts and small pictures, with every text escaped, and never an error."""
+"""The display in a notebook: facts and small pictures, every text escaped, and never an error."""
 
 import base64
 import dataclasses

@@ -58,7 +58,7 @@ def test_parts_are_chosen_by_learner_and_by_setting() -> None:
 
 
 def row(sweep: str, value: int, step_s: float, held: int) -> dict[str, Any]:
-    """What a row has for the page."""
+    """The entries of a row for the page."""
     environment = {"processor": "P", "device": "cpu", "packages": {"jax": "1"}}
     known = {"name": "rbm-lab", "precision": "float32", "data": "noise", "repeats": 3, "steps": 10}
     quiet = {"others": None, "load_before": 0.5, "clock_mhz": 2000.0, "busy": ""}

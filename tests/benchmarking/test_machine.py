@@ -1,4 +1,4 @@
-"""What else the machine did: its arithmetic, on counters that are written here."""
+"""Other work of the machine: its arithmetic, on counters that are written here."""
 
 from pathlib import Path
 

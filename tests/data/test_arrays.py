@@ -83,7 +83,7 @@ def test_what_is_refused(images: np.ndarray, expected: str, tmp_path: Path) -> N
 
 
 class Trap:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("unpickled",)

@@ -114,7 +114,7 @@ def test_without_files_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class HubImage:
-    """What the library `datasets` calls Image."""
+    """The feature that the library `datasets` calls Image."""
 
     def __init__(self, decode: bool = True) -> None:
         self.decode = decode

@@ -1,4 +1,4 @@
-"""What is said of samples from images alone, against slow sums over all pairs."""
+"""Measures of samples from images alone, against slow sums over all pairs."""
 
 from collections.abc import Callable
 from pathlib import Path

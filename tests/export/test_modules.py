@@ -62,7 +62,7 @@ def channels_last(images: np.ndarray) -> np.ndarray:
 
 
 def computed(config: Any, shape: Any, params: Any, given: Arrays, labels: Any) -> Arrays:
-    """What PyTorch's module computes, by our functions; images [B, H, W, C]."""
+    """The output of PyTorch's module, by our functions; images [B, H, W, C]."""
     images = channels_last(given["images"])
     flat = jnp.asarray(images.reshape(len(images), -1))
     if isinstance(config, rbm.Config):

@@ -223,7 +223,7 @@ def test_a_conditional_generator_is_what_the_names_say(name: str) -> None:
 
 
 def test_the_projection_is_of_channels() -> None:
-    """What classes add to the logits, from D's last hidden layer, summed over its places."""
+    """The term of the classes in the logits, from D's last hidden layer, summed over its places."""
     variables, pixels = (f("conditional", "discriminator") for f in (random_variables, inputs_of))
     table = to_pytorch(CONFIGS["conditional"], "discriminator", variables)["projection.weight"]
     net = dcgan.Discriminator(CONFIGS["conditional"])

@@ -88,7 +88,7 @@ def random_images(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 class Shown:
-    """What Chromium computed, by model, and what Python is given for the same."""
+    """The results of Chromium by model, and the inputs of Python for the same."""
 
     def __init__(self, folder: Path) -> None:
         widgets: list[Widget] = []
@@ -145,7 +145,7 @@ class Shown:
         widgets.append(made[0])
 
     def decoded(self, name: str, of: dict[str, Any], first: int) -> np.ndarray:
-        """What the page decoded, of a model among those that begin with the `first` one."""
+        """The images that the page decoded, of a model among those from the `first` one on."""
         return np.array(self.asked["decoded"][first + [*of].index(name)])
 
 

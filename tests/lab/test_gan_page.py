@@ -51,7 +51,7 @@ def trained_gan(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a finished VAE run holds that others use."""
+    """The files of a VAE's run that others use."""
     folder = tmp_path_factory.mktemp("vae")
     (folder / "summary.json").write_text('{"experiment": "vae", "dataset": "digits"}')
     np.savez_compressed(folder / "samples.npz", images=np.full((100, 28, 28, 1), 0.5, np.float32))
@@ -223,7 +223,7 @@ def test_the_small_preset_is_the_notebooks() -> None:
 def test_the_preset_that_is_taken_where_none_is_typed(
     words: list[str], device: str, name: str, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is typed is kept, a value that `lab` has by itself too."""
+    """A typed setting is kept, a value that `lab` has by itself too."""
     monkeypatch.setattr(jax, "default_backend", lambda: device)
     split = Split(np.zeros((50, 28, 28, 1), np.uint8), np.zeros(50, np.int32))
     given = cli.parse(dcgan.PRESETS, dcgan.QUICK, words)

@@ -188,7 +188,7 @@ def test_samples_that_hardly_differ(
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """What would be drawn as a sheet or as rows; nothing is."""
+    """The images of a sheet or of rows, which is not drawn."""
     kept: list[Any] = []
     for name in ("image_sheet", "rows_of"):
         monkeypatch.setattr(tasks.figures, name, lambda images, *_, **__: kept.append(images))

@@ -59,7 +59,7 @@ def conv_size(channels, bias=True):
 
 
 def expected_layers(width, channels, stem):
-    """What the layers make: generator from [4, 4] to [64, 64], discriminator back."""
+    """The sizes of the layers: generator from [4, 4] to [64, 64], discriminator back."""
     wide = [8 * width, 4 * width, 2 * width, width]
     sizes = [4, 8, 16, 32]
     expected = {"generator": (64, 64, channels), "discriminator": ()}

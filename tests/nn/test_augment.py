@@ -47,7 +47,7 @@ def assert_as_often(counts: np.ndarray) -> None:
 
 
 class Seen(NamedTuple):
-    """What the last step was given."""
+    """The batch of the last step."""
 
     images: jax.Array
     labels: jax.Array

@@ -1,4 +1,4 @@
-"""What a page has of a model that runs in it; `lab/test_explore.py` runs it."""
+"""The data in a page of a model that runs there; `lab/test_explore.py` runs it."""
 
 import base64
 import io

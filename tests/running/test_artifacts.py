@@ -1,4 +1,4 @@
-"""What a run's page takes from files that lie beside it."""
+"""Facts of a run's page from files that lie beside it."""
 
 import json
 from pathlib import Path

@@ -21,7 +21,7 @@ class Config(dict[str, object]):
 
 @pytest.fixture
 def changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """What JAX is told; the user's cache is in the test's folder."""
+    """The options that JAX is given; the user's cache is in the test's folder."""
     config = Config()
     monkeypatch.setattr(compilation_cache, "jax", SimpleNamespace(config=config))
     monkeypatch.setattr(compilation_cache.platformdirs, "user_cache_path", tmp_path.joinpath)

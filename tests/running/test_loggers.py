@@ -36,7 +36,7 @@ def train(name: str, folder: Path, first_step: int, last_step: int) -> None:
 
 
 class _Client:
-    """What `MlflowClient` does of it, in a dictionary; as the real one it keeps a step twice."""
+    """The used part of `MlflowClient`, in a dictionary; as the real one it keeps a step twice."""
 
     def __init__(self) -> None:
         self.images: list[tuple[int, str, np.ndarray]] = []

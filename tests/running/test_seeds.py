@@ -82,7 +82,7 @@ def tuned(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_in(folder: Path) -> set[str]:
-    """What lies in a folder besides checkpoints and hidden files."""
+    """The files of a folder besides checkpoints and hidden ones."""
     names = {path.relative_to(folder).as_posix() for path in map(Path, contents(folder))}
     return {name for name in names if "checkpoints/" not in name}
 

@@ -1,4 +1,4 @@
-"""What a training in a run folder hands to `fit`."""
+"""The arguments of `fit` in the training of a run folder."""
 
 from pathlib import Path
 from typing import Any

@@ -38,7 +38,7 @@ PROBE = """<script>addEventListener("load", () => {
 
 
 def shown(page: Path, folder: Path, width: int, asked: str = "null") -> dict[str, Any]:
-    """What Chromium makes of a page, in a window of a width in pixels; skips where it is not.
+    """A page in Chromium, in a window of a width in pixels; skips where there is no Chromium.
 
     `asked` is an expression of JavaScript, evaluated when the page has loaded.
     """

@@ -21,9 +21,9 @@ from jaxgen.training.loop import Schedule, fit
 
 FILE = Path(__file__).parents[1] / "fixtures" / "golden.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-"""What the bits of a CPU depend on; jaxgen itself is what is tested."""
+"""Packages on which the bits of a CPU depend; jaxgen itself is tested."""
 PLACE = ("machine", "processor", "instructions", "several_cores", "threads", "jax_settings")
-"""What else they depend on; the last two only where they are not the usual ones."""
+"""Further facts on which they depend; the last two only where they are not the usual ones."""
 TOLERANCE = 1e-3
 """Largest distance from a stored norm or root mean square, as a part of it."""
 STREAMED = ("rbm", "vae")

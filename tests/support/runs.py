@@ -45,7 +45,7 @@ class Command(NamedTuple):
     folder: Path
 
     def args(self, *flags: str) -> list[str]:
-        """What follows the interpreter."""
+        """The words behind the interpreter."""
         common_flags = ("--dataset", "digits", "--data-dir", str(self.data_root))
         return ["-m", "experiments.rbm", *common_flags, *SMALL, *flags]
 

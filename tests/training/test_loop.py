@@ -37,7 +37,7 @@ MAX_STEPS = 40
 
 
 class Spy(NamedTuple):
-    """What a learner saw, step by step, and a number that feels every bit of it."""
+    """The batches of a learner, step by step, and a number that depends on every bit of them."""
 
     seen: jax.Array
     """The examples of each step [MAX_STEPS, batch]; -1 where no step was made."""

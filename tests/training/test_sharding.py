@@ -44,7 +44,7 @@ COUNTS = {"rbm": (1, 2, 4), "normalised": (1, 2, 4), "vae": (1, 2), "gan": (1, 2
 
 @pytest.fixture(scope="module")
 def answers(ask) -> Callable[..., list[dict[str, Any]]]:
-    """What the script says to all requests of the quick tests, which one process answers."""
+    """The answers of the script to all requests of the quick tests, from one process."""
     twice = [(name, num, [0]) for name, counts in COUNTS.items() for num in (*counts, *counts)]
     requests = [*twice, *(("normalised", num, [0, 1]) for num in (1, 2, 4))]
     requests += [("rbm", 2, [0], True), ("normalised", 4, [0, 1], True)]
