@@ -46,17 +46,22 @@ from experiments.lab.drawing import (
     sample_sheet,
 )
 from experiments.lab.rbm import tasks as rbm_tasks
-from experiments.lab.rbm.training import RBMArgs, make_evaluator
+from experiments.lab.rbm.training import (
+    BoltzmannArgs,
+    RBMArgs,
+    base_rates,
+    make_evaluator,
+    with_decay,
+)
 from experiments.running import artifacts, cli
-from experiments.running.args import RunArgs
 from experiments.running.console import show
 from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from experiments.running.train import sum_results, train_in_session
-from jaxgen.errors import require, require_counts
+from jaxgen.errors import require_counts
 from jaxgen.evaluation.monitors import dbm_monitors
 from jaxgen.learner import PRNGKey, task_key
-from jaxgen.models import dbm, rbm
+from jaxgen.models import dbm
 from jaxgen.models.dbn import Layers
 from jaxgen.random import binarize
 from jaxgen.report import figures
@@ -69,7 +74,7 @@ logger = logging.getLogger("jaxgen")
 
 
 @dataclass(frozen=True)
-class Args(RunArgs):
+class Args(BoltzmannArgs):
     """Pretrain a deep Boltzmann machine, train it, and show what it learned and draws."""
 
     preset: str = "small"
@@ -91,14 +96,11 @@ class Args(RunArgs):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_counts(self, "pretraining_epochs")
-        if self.schedule == "falling":
-            none = not self.model.decay_steps
-            require(self.model, "decay_steps", none, "0 beside --schedule falling")
 
     @property
     def fixed_lengths(self) -> tuple[str, ...]:
         """Those of pretraining, and of a falling rate."""
-        return ("pretraining_epochs", *(("epochs",) if self.schedule == "falling" else ()))
+        return ("pretraining_epochs", *super().fixed_lengths)
 
     @property
     def epochs_in_words(self) -> str:
@@ -159,24 +161,9 @@ def pretrain(args: Args, session: Session, lower: Layers = ()) -> Result:
         partial(dbm.pretraining, args.model, session.image_shape),
         lower,
         dataclasses.asdict(args.model),
-        None if lower else base_rates(args, session),
+        None if lower else base_rates(args, session.dataset),
         shown={"free_energy_contrast": "contrast", "pixel_change": "pixel change"},
     )
-
-
-def base_rates(args: Args, session: Session) -> np.ndarray | None:
-    """The mean training pixels where visible biases start at their log odds."""
-    if not args.base_rates:
-        return None
-    return rbm.mean_pixels(session.dataset.train.images, args.model.binarize)
-
-
-def with_decay(args: Args, session: Session) -> dbm.Config:
-    """The model's settings with `--schedule falling` as a number of updates."""
-    if args.schedule == "constant":
-        return args.model
-    steps = args.num_updates(session.dataset)
-    return dataclasses.replace(args.model, decay_steps=steps)
 
 
 def train(args: Args, session: Session) -> Result:
@@ -187,10 +174,10 @@ def train(args: Args, session: Session) -> Result:
         for _ in args.model.hidden_sizes:
             before.append(pretrain(args, session, stack))
             stack = before[-1].state.params
-    config = with_decay(args, session)
+    config = with_decay(args, session.dataset).model
     learner_from = partial(dbm.learner, config, session.image_shape)
     settings = dataclasses.asdict(config) | {"layers": checkpoint.digest(stack)}
-    mean = None if stack else base_rates(args, session)
+    mean = None if stack else base_rates(args, session.dataset)
     if mean is not None:
         settings["base_rates"] = True
 

@@ -15,6 +15,7 @@ from experiments.lab.drawing import Drawing, error_curve
 from experiments.lab.rbm.training import (
     SHOWN,
     LayerArgs,
+    base_rates,
     input_in_words,
     make_evaluator,
     pixels_of,
@@ -144,17 +145,13 @@ def train_layer(args: DBNArgs, session: Session, lower: Layers) -> Result:
         net = dbn.tie(state.params)
         return evaluate(net) | labels.test_error(net, session.dataset, config.binarize)
 
-    at_rates = not lower and args.base_rates
-    images = session.dataset.train.images
-    mean = rbm.mean_pixels(images, config.binarize) if at_rates else None
-
     return train_above(
         args,
         session,
         learner_above,
         lower,
         settings,
-        mean,
+        None if lower else base_rates(args, session.dataset),
         evaluate=measure,
         pictures=samples_so_far(learner_above()),
         at_intervals=False,

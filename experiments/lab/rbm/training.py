@@ -14,13 +14,14 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.lab.study import StudyArgs
+from experiments.running.args import RunArgs
 from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import is_whole, require, require_above_zero, require_positive
 from jaxgen.evaluation.subset import some
 from jaxgen.jitted import jitted
 from jaxgen.learner import Learner, State, task_key
-from jaxgen.models import dbn, rbm, tempering, wake_sleep
+from jaxgen.models import dbm, dbn, rbm, tempering, wake_sleep
 from jaxgen.random import Binarize
 
 
@@ -42,10 +43,10 @@ class GenerationArgs(StudyArgs):
 
 
 @dataclass(frozen=True)
-class LayerArgs(GenerationArgs):
-    """The flags of every experiment that trains layers by contrastive divergence."""
+class BoltzmannArgs(RunArgs):
+    """The flags of every experiment that trains Boltzmann machines: RBMs, DBNs and DBMs."""
 
-    model: rbm.Config | dbn.Config = field(default_factory=rbm.Config)
+    model: rbm.Config | dbn.Config | dbm.Config = field(default_factory=rbm.Config)
     schedule: Literal["constant", "falling"] = "constant"
     """Learning rate: constant, or falling to 0 over the second half of the epochs of a layer."""
     base_rates: bool = False
@@ -61,6 +62,13 @@ class LayerArgs(GenerationArgs):
     def fixed_lengths(self) -> tuple[str, ...]:
         """Those of a falling rate."""
         return ("epochs",) if self.schedule == "falling" else ()
+
+
+@dataclass(frozen=True)
+class LayerArgs(GenerationArgs, BoltzmannArgs):
+    """The flags of every experiment that trains layers by contrastive divergence."""
+
+    model: rbm.Config | dbn.Config = field(default_factory=rbm.Config)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class RBMArgs(LayerArgs):
         require(self, "num_temperatures", holds, f"from 2 to {most:,}")
 
 
-A = TypeVar("A", bound=LayerArgs)
+A = TypeVar("A", bound=BoltzmannArgs)
 
 
 def gaussian_rates(args: LayerArgs, dataset: Dataset) -> Choice | None:
@@ -100,6 +108,13 @@ def with_decay(args: A, dataset: Dataset) -> A:
     steps = args.num_updates(dataset)
     model = dataclasses.replace(args.model, decay_steps=steps)
     return dataclasses.replace(args, schedule="constant", model=model)
+
+
+def base_rates(args: BoltzmannArgs, dataset: Dataset) -> np.ndarray | None:
+    """The mean training pixels where visible biases start at their log odds, else None."""
+    if not args.base_rates:
+        return None
+    return rbm.mean_pixels(dataset.train.images, args.model.binarize)
 
 
 def rate(config: rbm.Config | dbn.Config) -> str:
@@ -146,9 +161,9 @@ def learner_for(args: RBMArgs, dataset: Dataset) -> Learner:
     """The RBM's learner, which with `--base-rates` starts at the base rates."""
     pixels = pixels_of(args.model, dataset)
     learner = rbm.learner(args.model, dataset.image_shape, pixels)
-    if not args.base_rates:
+    mean = base_rates(args, dataset)
+    if mean is None:
         return learner
-    mean = rbm.mean_pixels(dataset.train.images, args.model.binarize)
     return learner._replace(init=lambda key: rbm.at_base_rates(learner.init(key), mean))
 
 
