@@ -9,7 +9,7 @@ folder `dbn` of its own run. `--study` compares probabilities with drawn predict
 
 `--preset labelled` is the digit recogniser of the paper: 784-500-500-2000 with ten label units,
 trained greedily, then fine-tuned with CD-3, CD-6 and CD-10, each for a third of the epochs; in the
-last quarter the chains persist.
+last quarter the chains persist, and the net is the mean over the updates of the last tenth.
 """
 
 import dataclasses
@@ -61,7 +61,8 @@ class Args(TuningArgs):
 
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it. lab; labelled: the paper's
-    784-500-500-2000 with label units, CD-3, 6 and 10 in the top pair, at last PCD."""
+    784-500-500-2000 with label units, CD-3, 6 and 10 in the top pair, at last PCD and parameters
+    averaged."""
     dbn: Path | None = None
     """Run folder of the DBN to fine-tune; one is trained first if not given."""
     dbn_epochs: int = 100
@@ -105,6 +106,7 @@ _LABELLED = wake_sleep.Config(
     learning_rate=0.1,
     falling=True,
     persistent_share=0.25,
+    averaged_share=0.1,
     init_scale=0.01,
 )
 PRESETS = {
