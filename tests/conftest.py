@@ -42,7 +42,7 @@ LONGEST = (
 
 
 COMMANDS = {
-    *("reproduced", "compared", "answers", "cut", "undisturbed"),
+    *("reproduced", "compared", "answers", "cut", "undisturbed", "alone"),
     *("trained_gan", "convolutional", "trained_vae", "stack", "tuned", "classified", "two_rbms"),
 }
 """Fixtures that are whole commands: tests that use one have the marker `programs`."""

@@ -38,14 +38,14 @@ from experiments.running.console import (
 from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
+from experiments.running.stored import require_unchanged
 from jaxgen import data
 from jaxgen.data import Dataset, Split
-from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError, WriteError
+from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.files import expand_user
 from jaxgen.nn.augment import TRANSFORMS, Policy
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
-from jaxgen.runs.settings import shown
 from jaxgen.runs.summary import program_folder
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
                 args = dataclasses.replace(args, seed=args.seeds[0], seeds=())
             _check_is_no_seed(folder)
             if args.resume:
-                _check_lengths(experiment.name, args, folder)
+                require_unchanged(experiment.name, args, folder)
             args.check(dataset, folder)
             if args.cluster.first:
                 opened = run_folder.open_folder(
@@ -372,20 +372,6 @@ def _check_is_no_seed(folder: Path) -> None:
             found=f"{folder} in {root}",
             remedy="choose another --out, or go on with that run",
         )
-
-
-def _check_lengths(experiment: str, args: RunArgs, folder: Path) -> None:
-    """Raises CheckpointError where the run to go on with has other epochs, and may not."""
-    earlier = run_folder.read_config(folder)
-    for name in args.fixed_lengths if earlier.get("experiment") == experiment else ():
-        flag, there = f"--{name.replace('_', '-')}", earlier.get(name)
-        if there not in (None, getattr(args, name)):
-            raise CheckpointError(
-                expected=f"{flag} {shown(there)}, as in the run to go on with, whose updates "
-                "depend on it",
-                found=str(getattr(args, name)),
-                remedy=f"set {flag} as it was, or --out to another folder",
-            )
 
 
 def default_folder(experiment: str, args: RunArgs, dataset: str) -> Path:

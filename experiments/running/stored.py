@@ -1,12 +1,14 @@
-"""Settings read back: the config.json of a run as its experiment's own dataclass."""
+"""Settings read back: the config.json of a run as its experiment's own dataclass, and its flags."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, changes
 from experiments.running.experiment import Experiment, find
-from jaxgen.errors import CheckpointError
-from jaxgen.runs.settings import before, rebuild, shown, to_json, unlike
+from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.runs import folder as run_folder
+from jaxgen.runs.settings import before, printable, rebuild, shown, to_json, unlike
 
 
 def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experiment[Any], RunArgs]:
@@ -48,3 +50,47 @@ def _merge(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
         if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
             merged[name] = _merge(value, given[name])
     return merged
+
+
+def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
+    """Refuses flags that shape the numbers and are not as in the run to go on with.
+
+    Settings that cannot be read here, as of another version, are left to the checkpoints: they have
+    them too.
+
+    Raises:
+        CheckpointError: a flag is not as it was.
+    """
+    stored = run_folder.read_config(folder)
+    if stored.get("experiment") != experiment:
+        return
+    try:
+        _, earlier = rebuild_args(stored)
+    except (SettingError, CheckpointError):
+        return
+    free = {*args.immaterial, "epochs"} - {*args.fixed_lengths}
+    names = [name for name in changes(args, earlier) if name not in free]
+    there, here = (
+        {name: getattr(one, name) for name in names} | changes(one.model, other.model)  # type: ignore[attr-defined]
+        for one, other in ((earlier, args), (args, earlier))
+    )
+    if there:
+        raise CheckpointError(
+            expected=f"{_as_flags(there)}, as in the run to go on with, whose updates depend on "
+            f"{'it' if len(there) == 1 else 'them'}",
+            found=_as_flags(here),
+            remedy="type the flags as they were, or set --out to another folder",
+        )
+
+
+def _as_flags(settings: Mapping[str, Any]) -> str:
+    """Settings as they are typed: --epochs 3 --no-falling."""
+    words = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            parts = value if isinstance(value, tuple) else (value,)
+            words.append(" ".join([f"--{flag}", *(printable(str(part), 60) for part in parts)]))
+    return " ".join(words)

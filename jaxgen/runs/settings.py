@@ -267,9 +267,11 @@ def _sequence(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
 
 
 def shown(value: Any) -> str:
-    """A stored value in an error's text, in one short line."""
+    """A stored or a given value in an error's text, in one short line; of arrays the shape."""
     if isinstance(value, Mapping):
         return "a mapping"
+    if getattr(value, "ndim", 0):
+        return f"{value.dtype} {[*value.shape]}"
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, int) and abs(value) > MAX_INT:

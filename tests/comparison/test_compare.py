@@ -401,6 +401,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(
     assert damage in ("samples", "out", "in use") or not out.exists()  # found before it is made
 
 
+@pytest.mark.programs
 def test_train_makes_the_runs_that_are_not_there(
     pair: tuple[Path, Path],
     called: Any,

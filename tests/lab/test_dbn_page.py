@@ -195,9 +195,9 @@ def test_finished_runs_are_found_finished(run: Run, stack: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--num-gibbs-steps", "1", "3"), "'model.num_gibbs_steps'"),
+        (("--num-gibbs-steps", "1", "3"), "found --num-gibbs-steps 1 3;"),
         (("--epochs", "7"), "expected --epochs 6, as in the run"),
-        (("--hidden-sizes", "16", "13"), "'model.hidden_sizes'"),
+        (("--hidden-sizes", "16", "13"), "expected --hidden-sizes 16 12, as in the run"),
     ],
 )
 def test_resume_with_settings_of_another_layer(
@@ -339,6 +339,7 @@ def test_studies(run: Run, stack: Path, tmp_path: Path) -> None:
         assert (path / "study.md").read_text().count("\n| ") >= 4
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("fixture", ["stack", "tuned"])
 def test_it_reads_back(fixture: str, request: pytest.FixtureRequest) -> None:
     run = assert_reads_back(request.getfixturevalue(fixture))

@@ -288,6 +288,7 @@ def test_the_generator_is_there_for_pytorch(convolutional: Path) -> None:
     np.testing.assert_array_equal(arrays["batchnorm1.running_mean"], running)
 
 
+@pytest.mark.programs
 def test_a_run_that_takes_long_says_so(
     digits_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

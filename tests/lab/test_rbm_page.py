@@ -377,10 +377,10 @@ def test_existing_run_is_not_overwritten(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--learning-rate", "0.2"), "'model.learning_rate'"),
+        (("--learning-rate", "0.2"), "--learning-rate 0.1, as in the run to go on with"),
         (("--seed", "1"), "'seeds'"),
-        (("--batch-size", "50"), "'batch_size'"),
-        (("--persistent",), "'model.persistent'"),
+        (("--batch-size", "50"), "found --batch-size 50"),
+        (("--persistent",), "expected --no-persistent,"),
         (("--epochs", "59"), "at most step 885, where this run ends, found one of step 900"),
     ],
 )

@@ -586,6 +586,11 @@ def test_every_public_name_is_there() -> None:
         (lambda run: run.sample(jax.random.key(0, impl="rbg"), 1), "found an array key<rbg>[];"),
         (lambda run: run.encode(np.zeros((1, 28, 28, 1), np.uint8), ["h"]), "found a list;"),
         (lambda run: run.evaluate(dataset=5), "found 5;"),
+        (lambda run: run.evaluate(np.zeros((2, *SHAPE))), "found float64 [2, 28, 28, 1];"),
+        (
+            lambda run: run.encode(np.zeros((2, *SHAPE), np.uint8), np.zeros((2, 3))),
+            "found float64 [2, 3];",
+        ),
         (lambda run: run.evaluate(num_samples=2.0), "from 2 to 10,000 samples, found 2.0;"),
         (lambda run: run.evaluate(num_labels=(100, 4)), "from 5 to 2,147,483,647 for num_labels"),
         (lambda _: jaxgen.load(None), "the folder of a finished run, a text or a Path, found N"),

@@ -1,0 +1,95 @@
+"""The flags of a run that goes on against those in its config.json."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import dbn, rbm, wake_sleep
+from experiments.running.stored import require_unchanged
+from jaxgen.errors import CheckpointError
+from jaxgen.runs.settings import to_json
+
+LABELLED = wake_sleep.PRESETS["labelled"]
+
+
+def record(args: Any, folder: Path, experiment: str, **changed: Any) -> None:
+    config = to_json(args) | {"experiment": experiment} | changed
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change(args: Any, **changed: Any) -> Any:
+    """The settings with others of the model."""
+    return dataclasses.replace(args, model=dataclasses.replace(args.model, **changed))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "earlier", "now", "words"),
+    [
+        (
+            "wake_sleep",
+            LABELLED,
+            change(LABELLED, averaged_share=0.3),
+            "expected --averaged-share 0.1, as in the run to go on with, whose updates depend on "
+            "it, found --averaged-share 0.3;",
+        ),
+        (
+            "wake_sleep",
+            LABELLED,
+            dataclasses.replace(change(LABELLED, gibbs_phases=(1, 2)), epochs=100),
+            "expected --epochs 200 --gibbs-phases 3 6 10, as in the run to go on with, whose "
+            "updates depend on them, found --epochs 100 --gibbs-phases 1 2;",
+        ),
+        (
+            "dbn",
+            dbn.Args(base_rates=True),
+            change(dbn.Args(), momentum=0.5),
+            "expected --base-rates --momentum 0.0, as in the run to go on with, whose updates "
+            "depend on them, found --no-base-rates --momentum 0.5;",
+        ),
+    ],
+)
+def test_flags_that_are_not_as_they_were(
+    experiment: str, earlier: Any, now: Any, words: str, tmp_path: Path
+) -> None:
+    record(earlier, tmp_path, experiment)
+    with pytest.raises(CheckpointError) as raised:
+        require_unchanged(experiment, now, tmp_path)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        (rbm.Args(), rbm.Args(epochs=200)),
+        (rbm.Args(), rbm.Args(sampler="pt", log_every=7, study=True, out=Path("elsewhere"))),
+        (rbm.Args(preset="pcd500"), rbm.Args()),
+    ],
+)
+def test_flags_that_may_change(earlier: rbm.Args, now: rbm.Args, tmp_path: Path) -> None:
+    """A longer training, the report, the place; and a name of settings that are the same."""
+    record(earlier, tmp_path, "rbm")
+    require_unchanged("rbm", now, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changed"),
+    [("dbn", {}), ("rbm", {"batch_size": "many"}), ("rbm", {"temperature": 1.0})],
+)
+def test_settings_that_cannot_be_compared_are_left_to_the_checkpoints(
+    experiment: str, changed: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of another experiment, of another type, or unknown here."""
+    record(rbm.Args(), tmp_path, experiment, **changed)
+    require_unchanged("rbm", rbm.Args(batch_size=50), tmp_path)
+
+
+def test_a_setting_that_an_older_run_lacks_is_what_it_was_before(tmp_path: Path) -> None:
+    config = to_json(LABELLED) | {"experiment": "wake_sleep"}
+    del config["model"]["averaged_share"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    require_unchanged("wake_sleep", change(LABELLED, averaged_share=0.0), tmp_path)
+    with pytest.raises(CheckpointError, match=r"--averaged-share 0\.0, as"):
+        require_unchanged("wake_sleep", LABELLED, tmp_path)
