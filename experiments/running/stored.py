@@ -74,6 +74,8 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
         {name: getattr(one, name) for name in names} | changes(one.model, other.model)  # type: ignore[attr-defined]
         for one, other in ((earlier, args), (args, earlier))
     )
+    if _seeds(earlier) != _seeds(args):
+        there, here = there | _seeds(earlier), here | _seeds(args)
     if there:
         raise CheckpointError(
             expected=f"{_as_flags(there)}, as in the run to go on with, whose updates depend on "
@@ -81,6 +83,11 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
             found=_as_flags(here),
             remedy="type the flags as they were, or set --out to another folder",
         )
+
+
+def _seeds(args: RunArgs) -> dict[str, Any]:
+    """The seeds as settings: `seed` where `seeds` are none."""
+    return {"seeds": args.seeds} if args.seeds else {"seed": args.seed}
 
 
 def _as_flags(settings: Mapping[str, Any]) -> str:

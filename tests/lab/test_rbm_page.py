@@ -378,7 +378,7 @@ def test_existing_run_is_not_overwritten(
     ("flags", "words"),
     [
         (("--learning-rate", "0.2"), "--learning-rate 0.1, as in the run to go on with"),
-        (("--seed", "1"), "'seeds'"),
+        (("--seed", "1"), "expected --seed 0, as in the run to go on with"),
         (("--batch-size", "50"), "found --batch-size 50"),
         (("--persistent",), "expected --no-persistent,"),
         (("--epochs", "59"), "at most step 885, where this run ends, found one of step 900"),

@@ -263,7 +263,9 @@ def test_resume_with_other_seeds(
     before = contents(folder)
     capsys.readouterr()
     assert run(rbm, folder, *SMALL, "--resume", "--seeds", "3", "4") == 4
-    assert "'seeds'" in only_line(capsys.readouterr().err)
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith("error: expected --seeds 3 5, as in the run to go on with")
+    assert "found --seeds 3 4;" in line
     assert contents(folder) == before
 
 

@@ -66,6 +66,7 @@ def test_flags_that_are_not_as_they_were(
         (rbm.Args(), rbm.Args(epochs=200)),
         (rbm.Args(), rbm.Args(sampler="pt", log_every=7, study=True, out=Path("elsewhere"))),
         (rbm.Args(preset="pcd500"), rbm.Args()),
+        (rbm.Args(seeds=(0, 1)), rbm.Args(seeds=(0, 1), seed=3)),
     ],
 )
 def test_flags_that_may_change(earlier: rbm.Args, now: rbm.Args, tmp_path: Path) -> None:
