@@ -30,6 +30,8 @@ from jaxgen.models import adversarial, dbn, dcgan, gan, rbm, vae, wake_sleep
 from jaxgen.random import binarize
 
 SHAPE = (28, 28, 1)
+PATCH = (14, 14, 1)
+"""Where chains of AIS draw pixels a thousand times."""
 BUDGET = LikelihoodBudget(num_chains=50, num_temperatures=1000, num_weights=200)
 LITTLE = dataclasses.replace(BUDGET, num_temperatures=10)
 
@@ -39,6 +41,14 @@ def digits(digits_root: Path) -> data.Dataset:
     whole = data.load("digits", digits_root)
     train, test = (split._replace(images=split.images[:40]) for split in (whole.train, whole.test))
     return whole._replace(train=train, test=test)
+
+
+@pytest.fixture(scope="module")
+def patches(digits: data.Dataset) -> data.Dataset:
+    """The middle of each digit."""
+    splits = (digits.train, digits.test)
+    train, test = (each._replace(images=each.images[:, 7:21, 7:21]) for each in splits)
+    return digits._replace(train=train, test=test)
 
 
 def stored(params: Any) -> Any:
@@ -62,10 +72,10 @@ def layers(*sizes: int) -> dbn.Layers:
 
 
 def small_rbm(**settings: Any) -> tuple[rbm.Params, EvaluatedModel]:
-    """An RBM of 6 hidden units."""
-    (params,) = layers(784, 6)
+    """An RBM of 6 hidden units on patches."""
+    (params,) = layers(math.prod(PATCH), 6)
     config = rbm.Config(num_hidden=6, num_sampling_steps=4, **settings)
-    return params, evaluated_model(config, SHAPE, stored(params))
+    return params, evaluated_model(config, PATCH, stored(params))
 
 
 def likelihoods(model: EvaluatedModel, images: np.ndarray, *given: Any, **named: Any) -> Any:
@@ -74,18 +84,18 @@ def likelihoods(model: EvaluatedModel, images: np.ndarray, *given: Any, **named:
     return model.likelihoods(images, *given, **named)
 
 
-def test_an_rbm_samples_its_features_and_has_its_exact_likelihood(digits: data.Dataset) -> None:
+def test_an_rbm_samples_its_features_and_has_its_exact_likelihood(patches: data.Dataset) -> None:
     params, model = small_rbm()
     (features,) = model.features.values()
-    grey = digits.test.images.reshape(40, -1) / 255.0
+    grey = patches.test.images.reshape(40, -1) / 255.0
     probs = 1 / (1 + np.exp(-(grey @ np.asarray(params["w"], np.float64))))
-    np.testing.assert_allclose(features(digits.test.images), probs, rtol=1e-4)
-    reverse, forward, exact = likelihoods(model, digits.test.images, BUDGET, digits.train.images)
-    visible = binary_input(digits.test.images, "sample")
+    np.testing.assert_allclose(features(patches.test.images), probs, rtol=1e-4)
+    reverse, forward, exact = likelihoods(model, patches.test.images, BUDGET, patches.train.images)
+    visible = binary_input(patches.test.images, "sample")
     wanted = rbm_log_likelihood(params, rbm_log_z(params), visible).mean()
     assert exact.value == pytest.approx(float(wanted), rel=1e-5)
-    assert forward.value == pytest.approx(exact.value, abs=1.0)
-    assert reverse.value == pytest.approx(exact.value, abs=1.0)
+    assert forward.value == pytest.approx(exact.value, abs=0.2)
+    assert reverse.value == pytest.approx(exact.value, abs=0.2)
     assert [each.kind for each in (reverse, forward, exact)] == ["reverse AIS", "AIS", "exact"]
 
 
@@ -176,10 +186,10 @@ def test_a_dbn_whose_top_is_annealed_has_the_bounds_of_the_exact_one(
         assert ours.num_chains == 50
 
 
-def test_a_budget_of_few_chains_gives_no_error(digits: data.Dataset) -> None:
+def test_a_budget_of_few_chains_gives_no_error(patches: data.Dataset) -> None:
     """The estimate, how many chains carry it, and the gap between the sides are what is known."""
     few = dataclasses.replace(LITTLE, num_chains=4)
-    reverse, forward, exact = likelihoods(small_rbm()[1], digits.test.images, few)
+    reverse, forward, exact = likelihoods(small_rbm()[1], patches.test.images, few)
     for each in (reverse, forward):
         assert each.standard_error is None
         assert 1 <= each.effective_chains <= each.num_chains == 4
@@ -189,31 +199,31 @@ def test_a_budget_of_few_chains_gives_no_error(digits: data.Dataset) -> None:
     assert exact.effective_chains is None
 
 
-def test_likelihoods_name_the_pixels_that_they_are_of(digits: data.Dataset) -> None:
+def test_likelihoods_name_the_pixels_that_they_are_of(patches: data.Dataset) -> None:
     for binary in ("sample", "threshold"):
-        found = likelihoods(small_rbm(binarize=binary)[1], digits.test.images, LITTLE)
+        found = likelihoods(small_rbm(binarize=binary)[1], patches.test.images, LITTLE)
         assert {each.binary for each in found} == {binary}
 
 
-def test_another_key_draws_other_bits(digits: data.Dataset) -> None:
+def test_another_key_draws_other_bits(patches: data.Dataset) -> None:
     _, model = small_rbm()
     keys = (None, jax.random.key(0), jax.random.key(1))
-    found = [likelihoods(model, digits.test.images, LITTLE, key=key)[-1].value for key in keys]
+    found = [likelihoods(model, patches.test.images, LITTLE, key=key)[-1].value for key in keys]
     assert found[0] == found[1] != found[2]
 
 
-def test_the_units_of_an_rbm_decode_to_what_it_gives_of_them(digits: data.Dataset) -> None:
+def test_the_units_of_an_rbm_decode_to_what_it_gives_of_them(patches: data.Dataset) -> None:
     params, model = small_rbm()
     hidden = jnp.eye(6)
     logits = np.asarray(params["w"]).T + np.asarray(params["b_visible"])
     decoded = np.asarray(model.decode(hidden))
-    assert decoded.shape == (6, *SHAPE)
+    assert decoded.shape == (6, *PATCH)
     np.testing.assert_allclose(decoded.reshape(6, -1), 1 / (1 + np.exp(-logits)), rtol=1e-5)
     key = jax.random.key(3)
     key_data, key_pass = jax.random.split(key)
-    visible = binarize(key_data, jnp.asarray(digits.test.images), "sample")
+    visible = binarize(key_data, jnp.asarray(patches.test.images), "sample")
     _, wanted = dbn.reconstruct(dbn.tie((params,)), key_pass, visible)
-    found = np.asarray(model.reconstruct(key, digits.test.images))
+    found = np.asarray(model.reconstruct(key, patches.test.images))
     np.testing.assert_allclose(found.reshape(40, -1), wanted, rtol=1e-5)
 
 
