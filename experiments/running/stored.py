@@ -81,7 +81,8 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
             expected=f"{_as_flags(there)}, as in the run to go on with, whose updates depend on "
             f"{'it' if len(there) == 1 else 'them'}",
             found=_as_flags(here),
-            remedy="type the flags as they were, or set --out to another folder",
+            remedy="type the flags as they were, or choose another --out, or start again with "
+            "--overwrite",
         )
 
 
