@@ -36,7 +36,7 @@ from experiments.benchmarking.largest import largest_batch
 from experiments.benchmarking.make_images import repeat, write_repeated
 from experiments.benchmarking.measure import NUM_IMAGES, measure
 from experiments.benchmarking.sweeps import SWEEPS, SweepName, plot, sweep_page
-from experiments.running.args import RunArgs, load_dataset
+from experiments.running.args import RunArgs, as_words, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
@@ -186,16 +186,9 @@ class Args:
 
 def flags(args: Args) -> list[str]:
     """The command line that says the settings, those that are not the defaults."""
-    words = []
-    for field in fields(args):
-        value = getattr(args, field.name)
-        if value == field.default:
-            continue
-        name = field.name.replace("_", "-")
-        words.append(f"--no-{name}" if value is False else f"--{name}")
-        values = value if isinstance(value, tuple) else (value,)
-        words += [str(word) for word in values if not isinstance(word, bool)]
-    return words
+    values = {field.name: getattr(args, field.name) for field in fields(args)}
+    defaults = {field.name: field.default for field in fields(args)}
+    return as_words({name: x for name, x in values.items() if x != defaults[name]})
 
 
 def single(args: Args) -> list[tuple[str | None, Args]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -137,6 +138,17 @@ def changes(value: Any, default: Any) -> dict[str, Any]:
     """The fields in which two settings of the same kind differ, with the first one's values."""
     names = [field.name for field in dataclasses.fields(value)]
     return {n: getattr(value, n) for n in names if getattr(value, n) != getattr(default, n)}
+
+
+def as_words(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as the words of a command line: --epochs 3 --no-falling."""
+    words = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        words.append(f"--no-{flag}" if value is False else f"--{flag}")
+        values = value if isinstance(value, tuple) else (value,)
+        words += [str(each) for each in values if not isinstance(each, bool)]
+    return words
 
 
 def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:

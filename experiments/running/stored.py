@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.running.args import RunArgs, changes
+from experiments.running.args import RunArgs, as_words, changes
 from experiments.running.experiment import Experiment, find
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.runs import folder as run_folder
@@ -78,9 +78,9 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
         there, here = there | _seeds(earlier), here | _seeds(args)
     if there:
         raise CheckpointError(
-            expected=f"{_as_flags(there)}, as in the run to go on with, whose updates depend on "
+            expected=f"{_in_line(there)}, as in the run to go on with, whose updates depend on "
             f"{'it' if len(there) == 1 else 'them'}",
-            found=_as_flags(here),
+            found=_in_line(here),
             remedy="type the flags as they were, or choose another --out, or start again with "
             "--overwrite",
         )
@@ -91,14 +91,6 @@ def _seeds(args: RunArgs) -> dict[str, Any]:
     return {"seeds": args.seeds} if args.seeds else {"seed": args.seed}
 
 
-def _as_flags(settings: Mapping[str, Any]) -> str:
-    """Settings as they are typed: --epochs 3 --no-falling."""
-    words = []
-    for name, value in settings.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            parts = value if isinstance(value, tuple) else (value,)
-            words.append(" ".join([f"--{flag}", *(printable(str(part), 60) for part in parts)]))
-    return " ".join(words)
+def _in_line(settings: dict[str, Any]) -> str:
+    """Settings as they are typed, in an error's line."""
+    return printable(" ".join(as_words(settings)))
