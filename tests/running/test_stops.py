@@ -124,11 +124,11 @@ def test_the_log_of_a_resumed_run_reads_as_if_it_had_never_stopped(
 def test_another_seed_and_two_runs_on_one_folder(
     finished: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    endless = ("--seed", "1", "--epochs", "100000", "--log-every", "10", "--out", "run")
+    endless = ("--seed", "1", "--epochs", "100000", "--log-every", "10")
     folder = command.folder / "run"
-    with command.start(*endless, "--tensorboard") as first:
+    with command.start(*endless, "--out", "run", "--tensorboard") as first:
         wait_until(first, lambda: len(lines_of(folder)) > 2)
-        second = call(*command.args("--out", str(folder), "--resume")[2:])
+        second = call(*command.args(*endless, "--out", str(folder), "--resume")[2:])
         first.terminate()
         first.communicate(timeout=60)
     assert second == 6
