@@ -92,7 +92,8 @@ class Config(adversarial.Training):
     batch_norm: bool = True
     """Whether layers are followed by batch normalisation."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision that the factors of the convolutions' products are rounded to. Sums are float32."""
+    """Precision of the factors of the convolutions' products and of the images between layers. Sums
+    over them, the statistics of batch normalisation, parameters and Adam are float32."""
     class_code: Literal["one_hot", "learned"] = "one_hot"
     """The input of a conditional generator beside the code. one_hot: a 1 at the place of the class
     and 0 at those of the others. learned: a vector of the code's length, learned for each class; on
@@ -202,7 +203,7 @@ class Generator(nn.Module):
             x = layer(num, _halving(config), name=f"conv_{index}")(x)
             x = activation(_normalise(config, x, train, index, labels))
         last = layer(num_channels, _halving(config, size), name=f"conv_{len(others) + 1}")
-        return jnp.tanh(last(x))
+        return jnp.tanh(last(x).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -225,14 +226,15 @@ class Discriminator(nn.Module):
             x = layer(num, spec, name=f"conv_{index}")(x)
             x = x if index == 0 else _normalise(config, x, train, index)
             x = self.activation(x)
-            self.sow("features", f"layer_{index}", x)
+            self.sow("features", f"layer_{index}", x.astype(jnp.float32))
         if config.stem == "dense":
             logits = Dense(1, name="stem")(x.reshape(len(x), -1))[:, 0]
         else:
-            logits = jnp.ravel(layer(1, _whole(config), name=f"conv_{len(hidden)}")(x))
+            last = layer(1, _whole(config), name=f"conv_{len(hidden)}")
+            logits = jnp.ravel(last(x).astype(jnp.float32))
         if labels is None:
             return logits
-        pooled = jnp.sum(x, axis=(1, 2))
+        pooled = jnp.sum(x, axis=(1, 2), dtype=jnp.float32)
         return logits + projection(config.num_classes, pooled, labels, scatter(0.0))
 
 

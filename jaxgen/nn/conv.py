@@ -10,6 +10,7 @@ and their gradients are three maps, linear in each argument, with the roles exch
 
     forward(x, w) -> y        input_gradient(dy, w) -> x        kernel_gradient(x, dy) -> w
 
+Images come out in the dtype in which they came in, kernels and their gradients are float32.
 On accelerators all three are XLA's own convolutions; none was at hand to measure them on. On the
 CPU those are mostly slower, and the kernel gradient that JAX derives for a transposed convolution
 is far slower; `choose_algorithm` names what takes their place.
@@ -21,6 +22,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -70,7 +72,8 @@ def _compute(
     channels, extra = (b.shape[2], (size,)) if backward else (a.shape[-1], ())
 
     def by(chosen: ConvAlgorithm) -> Any:
-        return lambda a, b: getattr(chosen, direction)(a, b, spec, *extra)
+        made = jnp.float32 if direction == "kernel_gradient" else a.dtype
+        return lambda a, b: getattr(chosen, direction)(a, b, spec, *extra).astype(made)
 
     over_devices = sum_over_own_images if direction == "kernel_gradient" else on_own_images
     ours = over_devices(by(ALGORITHMS[choose_algorithm(spec, size, channels)]))

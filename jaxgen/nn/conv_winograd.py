@@ -56,6 +56,7 @@ def _image_tiles(x: Feature) -> Nine:
     cells = cells.reshape(batch, rows + 1, 2, columns + 1, 2, 4 * channels)
 
     def transformed(cells: Array, axis: int, num: int) -> tuple[Array, Array, Array]:
+        cells = cells.astype(jnp.float32)
         these = lax.slice_in_dim(cells, 0, num, axis=axis)
         first = lax.index_in_dim(these, 0, axis + 1, keepdims=False)
         second = lax.index_in_dim(these, 1, axis + 1, keepdims=False)
@@ -81,15 +82,28 @@ def _kernel_tiles(kernel: Kernel) -> Nine:
     ]
 
 
+def _output_sums(pairs: Array, axis: int) -> tuple[Array, Array, Array]:
+    """A along one axis of two values: (dy0, dy0 + dy1, -dy1)."""
+    first, second = (lax.index_in_dim(pairs, index, axis, keepdims=False) for index in (0, 1))
+    return first, first + second, -second
+
+
 def _output_tiles(dy: Feature) -> Nine:
-    """A dy = (dy0, dy0 + dy1, -dy1) along both axes: nine matrices [tiles, O]."""
+    """A dy along both axes: nine matrices [tiles, O]."""
     batch, height, width, outputs = dy.shape
-    pairs = dy.reshape(batch, height // 2, 2, width // 2, 2, outputs)
-    rows = (pairs[:, :, 0], pairs[:, :, 0] + pairs[:, :, 1], -pairs[:, :, 1])
+    pairs = dy.astype(jnp.float32).reshape(batch, height // 2, 2, width // 2, 2, outputs)
     return [
-        tile.reshape(-1, outputs)
-        for row in rows
-        for tile in (row[:, :, :, 0], row[:, :, :, 0] + row[:, :, :, 1], -row[:, :, :, 1])
+        tile.reshape(-1, outputs) for row in _output_sums(pairs, 2) for tile in _output_sums(row, 3)
+    ]
+
+
+def _transposed_output_tiles(dy: Feature) -> Nine:
+    """The transposes [O, tiles] of the nine matrices, from one transposition of dy."""
+    batch, height, width, outputs = dy.shape
+    turned = lax.optimization_barrier(dy.reshape(-1, outputs).T).astype(jnp.float32)
+    pairs = turned.reshape(outputs, batch, height // 2, 2, width // 2, 2)
+    return [
+        tile.reshape(outputs, -1) for row in _output_sums(pairs, 3) for tile in _output_sums(row, 4)
     ]
 
 
@@ -103,7 +117,8 @@ def forward(x: Feature, kernel: Kernel, spec: ConvSpec) -> Feature:
         m = [each.reshape(batch, rows, columns, -1) for each in products]
         sums = [[m[j] + m[3 + j] for j in range(3)], [m[3 + j] - m[6 + j] for j in range(3)]]
         lines = [jnp.stack([row[0] + row[1], row[1] - row[2]], axis=3) for row in sums]
-        return jnp.stack(lines, axis=2).reshape(batch, 2 * rows, 2 * columns, -1)
+        y = jnp.stack(lines, axis=2).reshape(batch, 2 * rows, 2 * columns, -1)
+        return y.astype(x.dtype)
 
     return blockwise(of_block, x, _images_per_block(*size_of(x)))
 
@@ -126,7 +141,10 @@ def _cells(m: tuple[Array, Array, Array], axis: int) -> Array:
 
 def input_gradient(dy: Feature, kernel: Kernel, spec: ConvSpec, size: tuple[int, int]) -> Feature:
     """The transposed convolution: [B, H/2, W/2, O] -> [B, H, W, C]."""
-    tiles = [each.T for each in _kernel_tiles(kernel)]
+    tiles = _kernel_tiles(kernel)
+    if spec.dtype == "bfloat16":  # rounded before, and not while they are transposed
+        tiles = [lax.optimization_barrier(each.astype(jnp.bfloat16)) for each in tiles]
+    tiles = [each.T for each in tiles]
 
     def of_block(dy: Feature) -> Feature:
         batch, rows, columns = dy.shape[0], dy.shape[1] // 2, dy.shape[2] // 2
@@ -136,23 +154,40 @@ def input_gradient(dy: Feature, kernel: Kernel, spec: ConvSpec, size: tuple[int,
         cells = _cells((strips[0], strips[1], strips[2]), 1)
         cells = cells.reshape(batch, 2 * rows + 2, 2 * columns + 2, 2, 2, -1).swapaxes(2, 3)
         image = cells.reshape(batch, 4 * rows + 4, 4 * columns + 4, -1)
-        return image[:, 1 : 1 + 4 * rows, 1 : 1 + 4 * columns]
+        return image[:, 1 : 1 + 4 * rows, 1 : 1 + 4 * columns].astype(dy.dtype)
 
     return blockwise(of_block, dy, _images_per_block(*size))
+
+
+def _transposed_output_tiles(dy: Feature) -> Nine:
+    """`_output_tiles` transposed, [O, tiles], from one transposition of dy."""
+    batch, height, width, outputs = dy.shape
+    turned = lax.optimization_barrier(dy.reshape(-1, outputs).T).astype(jnp.float32)
+    pairs = turned.reshape(outputs, batch, height // 2, 2, width // 2, 2)
+    rows = (pairs[:, :, :, 0], pairs[:, :, :, 0] + pairs[:, :, :, 1], -pairs[:, :, :, 1])
+    return [
+        tile.reshape(outputs, -1)
+        for row in rows
+        for tile in (row[..., 0], row[..., 0] + row[..., 1], -row[..., 1])
+    ]
 
 
 def kernel_gradient(x: Feature, dy: Feature, spec: ConvSpec) -> Kernel:
     """The gradient of sum(y dy) with respect to the kernel: [4, 4, C, O].
 
     The product of the transposed factors is the faster one. Its result must be transposed back,
-    which pays where that is done once for several blocks.
+    which pays where that is done once for several blocks. In bfloat16 a product is slow where it
+    has to transpose a factor, so it always reads plain ones.
     """
     wanted = _images_per_block(*size_of(x))
-    turned = len(x) > wanted
+    plain = spec.dtype == "bfloat16"
+    turned = plain or len(x) > wanted
 
     def of_block(x: Feature, dy: Feature) -> Array:
-        pairs = zip(_image_tiles(x), _output_tiles(dy), strict=True)
-        m = [product(*((b.T, a) if turned else (a.T, b)), spec) for a, b in pairs]
+        a = _image_tiles(x)
+        b = _transposed_output_tiles(dy) if plain else [each.T for each in _output_tiles(dy)]
+        pairs = zip(b, a, strict=True)
+        m = [product(*((b, a) if turned else (a.T, b.T)), spec) for b, a in pairs]
         return jnp.stack([m[i] + m[i + 1] + m[i + 3] + m[i + 4] for i in (0, 1, 3, 4)])
 
     total = blockwise_sum(of_block, x, dy, wanted)

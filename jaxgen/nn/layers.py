@@ -52,7 +52,10 @@ class Dense(nn.Module):
 
 
 class Conv(nn.Module):
-    """A layer with `conv`; parameters `kernel` [kh, kw, C, O] and, if asked for, `bias` [O]."""
+    """A layer with `conv`; parameters `kernel` [kh, kw, C, O] and, if asked for, `bias` [O].
+
+    Its images have the dtype of the spec, its parameters are float32.
+    """
 
     features: int
     spec: ConvSpec
@@ -63,12 +66,18 @@ class Conv(nn.Module):
     def __call__(self, x: Feature) -> Feature:
         """Maps [B, H, W, C] to [B, H', W', features]."""
         shape = (*self.spec.kernel, x.shape[-1], self.features)
-        y = conv(x, self.param("kernel", self.kernel_init, shape), self.spec)
-        return y + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else y
+        kernel = self.param("kernel", self.kernel_init, shape)
+        y = conv(x.astype(self.spec.dtype), kernel, self.spec)
+        if not self.use_bias:
+            return y
+        return (y + self.param("bias", nn.initializers.zeros, self.features)).astype(y.dtype)
 
 
 class ConvTranspose(nn.Module):
-    """A layer with `conv_transpose`; `kernel` [kh, kw, features, inputs] and `bias` [features]."""
+    """A layer with `conv_transpose`; `kernel` [kh, kw, features, inputs] and `bias` [features].
+
+    Its images have the dtype of the spec, its parameters are float32.
+    """
 
     features: int
     spec: ConvSpec
@@ -79,8 +88,11 @@ class ConvTranspose(nn.Module):
     def __call__(self, y: Feature) -> Feature:
         """Maps [B, H', W', inputs] to [B, H, W, features]."""
         shape = (*self.spec.kernel, self.features, y.shape[-1])
-        x = conv_transpose(y, self.param("kernel", self.kernel_init, shape), self.spec)
-        return x + self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else x
+        kernel = self.param("kernel", self.kernel_init, shape)
+        x = conv_transpose(y.astype(self.spec.dtype), kernel, self.spec)
+        if not self.use_bias:
+            return x
+        return (x + self.param("bias", nn.initializers.zeros, self.features)).astype(x.dtype)
 
 
 class Normalised(NamedTuple):
@@ -107,13 +119,16 @@ def batch_norm(
         dx = scale / sqrt(var + epsilon) (dy - mean(dy) - u mean(dy u))
         dscale = sum(dy u)                     dbias = sum(dy)
 
-    No gradient passes through the statistics that are returned.
+    y and dx have the dtype of x; statistics and sums are float32. No gradient passes through the
+    statistics that are returned.
     Ioffe and Szegedy, "Batch normalization", 2015, section 3.
     """
-    axes = tuple(range(x.ndim - 1))
+    axes, dtype = tuple(range(x.ndim - 1)), x.dtype
+    x = x.astype(jnp.float32)
     mean = jnp.mean(x, axis=axes)
     var = jnp.mean(jnp.square(x - mean), axis=axes)
-    return Normalised((x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias, mean, var)
+    y = (x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias
+    return Normalised(y.astype(dtype), mean, var)
 
 
 def _batch_norm_forward(x: Array, scale: Array, bias: Array, epsilon: float) -> Any:
@@ -124,11 +139,13 @@ def _batch_norm_forward(x: Array, scale: Array, bias: Array, epsilon: float) -> 
 def _batch_norm_backward(epsilon: float, saved: Any, cotangents: Normalised) -> Any:
     del epsilon
     x, scale, mean, inverse = saved
-    dy, axes, num = cotangents.y, tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    dtype = x.dtype
+    x, dy = x.astype(jnp.float32), cotangents.y.astype(jnp.float32)
+    axes, num = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     dbias = jnp.sum(dy, axis=axes)
     dscale = jnp.sum(dy * ((x - mean) * inverse), axis=axes)
     dx = scale * inverse * (dy - dbias / num - (x - mean) * (inverse * dscale / num))
-    return dx, dscale, dbias
+    return dx.astype(dtype), dscale, dbias
 
 
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
@@ -177,11 +194,11 @@ class BatchNorm(nn.Module):
             scale, bias = scale[labels].reshape(rows), bias[labels].reshape(rows)
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
-            return (x - running_mean.value) * factor + bias
+            return ((x - running_mean.value) * factor + bias).astype(x.dtype)
         if self.num_classes:
             ones, zeros = jnp.ones(channels), jnp.zeros(channels)
             unit, mean, var = batch_norm(x, ones, zeros, self.epsilon)
-            y = scale * unit + bias
+            y = (scale * unit + bias).astype(x.dtype)
         else:
             y, mean, var = batch_norm(x, scale, bias, self.epsilon)
         if not self.is_initializing():

@@ -500,6 +500,30 @@ def test_bfloat16_rounds_the_convolutions(stored: Any, iterations: Any) -> None:
     assert 1e-4 < np.abs(exact - rounded).max() < 0.05
 
 
+def test_an_update_in_bfloat16_has_the_losses_and_the_direction_of_one_in_float32(
+    iterations: Any,
+) -> None:
+    state = iterations[-1][0]
+    images = np.random.default_rng(0).integers(0, 256, (16, 28, 28, 1), np.uint8)
+    batch = unlabelled(jnp.asarray(images))
+    moves, losses = [], []
+    for precision in ("float32", "bfloat16"):
+        config = dataclasses.replace(TINY, precision=precision)
+        after, metrics = jax.jit(dcgan.learner(config).step)(state, batch, jax.random.key(5))
+        moved = []
+        for net in LAYERS:
+            player = getattr(after, net)
+            assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(player.variables))
+            mean = player.opt_state.inner_state[0].mu
+            moved += [np.ravel(leaf) for leaf in jax.tree.leaves(mean)]
+        moves.append(np.concatenate(moved))
+        losses.append([metrics["d_loss"], metrics["g_loss"]])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+    assert not np.array_equal(*losses)
+    cosine = np.dot(*moves) / np.prod([np.linalg.norm(move) for move in moves])
+    assert cosine > 0.99
+
+
 @pytest.mark.parametrize(
     ("flag", "settings"),
     [

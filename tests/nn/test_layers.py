@@ -131,6 +131,63 @@ def test_gradient_of_batch_norm() -> None:
     np.testing.assert_allclose(weights["bias"], dy.sum(axis=axes), rtol=1e-5, atol=1e-4)
 
 
+def test_batch_norm_of_bfloat16_images() -> None:
+    """Statistics, sums and parameters are float32: y and dx alone are rounded, to 2^-9 of each."""
+    images, dy = (jnp.asarray(x, jnp.bfloat16) for x in BATCHES[:2])
+    x = np.asarray(images, np.float64)
+    variables = {"params": WEIGHTS, "batch_stats": START}
+
+    @jax.jit
+    def run(images):
+        def apply(x, params):
+            found = norm.apply(variables | {"params": params}, x, True, mutable=["batch_stats"])
+            return found[0], found[1]["batch_stats"]
+
+        y, back, stats = jax.vjp(apply, images, WEIGHTS, has_aux=True)
+        return y, back(dy), stats, norm.apply(variables, images, False)
+
+    y, (dx, weights), stats, evaluated = run(images)
+    assert [a.dtype for a in (y, dx, evaluated)] == 3 * [jnp.bfloat16]
+    axes = (0, 1, 2)
+    mean, var = x.mean(axis=axes), x.var(axis=axes)
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var(axis=axes, ddof=1), 1e-5)
+    hat, dy = (x - mean) / np.sqrt(var + 1e-5), np.asarray(dy, np.float64)
+    expected = SCALE / np.sqrt(var + 1e-5) * (dy - dy.mean(axes) - hat * (dy * hat).mean(axes))
+    for found, wanted in (
+        (y, normalised(x, mean, var)),
+        (dx, expected),
+        (evaluated, normalised(x, 0.0, 1.0)),
+    ):
+        np.testing.assert_allclose(single(found), wanted, rtol=2**-8, atol=1e-5)
+    np.testing.assert_allclose(weights["scale"], (dy * hat).sum(axis=axes), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(weights["bias"], dy.sum(axis=axes), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [Conv, ConvTranspose])
+def test_images_between_layers_have_the_dtype_of_the_spec(layer: Any) -> None:
+    """Parameters and their gradients stay float32; the output is the float32 one, rounded."""
+    spec = ConvSpec((4, 4), 2, 1, "bfloat16")
+    module = layer(3, spec, nn.initializers.normal(0.1))
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    params = module.init(jax.random.key(1), x)
+    params = jax.tree.map(lambda leaf: leaf + 0.01, params)
+    y, back = jax.vjp(module.apply, params, x)
+    gradients, dx = back(jnp.ones_like(y))
+    assert y.dtype == jnp.bfloat16
+    assert dx.dtype == jnp.float32
+    for leaf in (*jax.tree.leaves(params), *jax.tree.leaves(gradients)):
+        assert leaf.dtype == jnp.float32
+    exact, exact_back = jax.vjp(
+        layer(3, spec._replace(dtype="float32"), module.kernel_init).apply, params, x
+    )
+    wanted = (exact, *jax.tree.leaves(exact_back(jnp.ones_like(exact))))
+    for found, truth in zip((y, *jax.tree.leaves((gradients, dx))), wanted, strict=True):
+        error = single(found) - single(truth)
+        assert np.linalg.norm(error) < 2**-7 * np.linalg.norm(truth)
+    assert not np.array_equal(single(y), single(exact))
+
+
 def test_variance_of_a_channel_far_from_zero() -> None:
     """E[x^2] - E[x]^2 would lose all digits in float32 here."""
     x = 1000.0 + np.random.default_rng(1).integers(-8, 9, (3, 2, 5, 4)) / 16
