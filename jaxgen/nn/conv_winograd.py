@@ -159,19 +159,6 @@ def input_gradient(dy: Feature, kernel: Kernel, spec: ConvSpec, size: tuple[int,
     return blockwise(of_block, dy, _images_per_block(*size))
 
 
-def _transposed_output_tiles(dy: Feature) -> Nine:
-    """`_output_tiles` transposed, [O, tiles], from one transposition of dy."""
-    batch, height, width, outputs = dy.shape
-    turned = lax.optimization_barrier(dy.reshape(-1, outputs).T).astype(jnp.float32)
-    pairs = turned.reshape(outputs, batch, height // 2, 2, width // 2, 2)
-    rows = (pairs[:, :, :, 0], pairs[:, :, :, 0] + pairs[:, :, :, 1], -pairs[:, :, :, 1])
-    return [
-        tile.reshape(outputs, -1)
-        for row in rows
-        for tile in (row[..., 0], row[..., 0] + row[..., 1], -row[..., 1])
-    ]
-
-
 def kernel_gradient(x: Feature, dy: Feature, spec: ConvSpec) -> Kernel:
     """The gradient of sum(y dy) with respect to the kernel: [4, 4, C, O].
 
