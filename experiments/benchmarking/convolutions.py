@@ -44,7 +44,7 @@ class Args:
     width: float = 1.0
     """Factor on all channels but the images' own."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision that the factors of the products are rounded to."""
+    """Precision of the images, and of the factors of the products."""
     repeats: int = 7
     """Calls timed; the median counts."""
     json: Path | None = None
@@ -86,7 +86,11 @@ def measure_all(args: Args) -> Iterator[dict[str, Any]]:
             (4, 4, inputs, outputs),
             (args.batch_size, size // 2, size // 2, outputs),
         )
-        arrays = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+        dtypes = (args.precision, "float32", args.precision)
+        arrays = [
+            jax.random.normal(jax.random.key(i), shape).astype(dtype)
+            for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+        ]
         operations = product(args.batch_size * (size // 2) ** 2, 16 * inputs, outputs)
         for direction in DIRECTIONS:
             for name in ("native", "im2col", "winograd"):
