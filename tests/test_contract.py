@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from support.helpers import ROOT, same
 
-from experiments.running import cli, experiment
-from experiments.running.args import RunArgs
+from experiments.running import experiment
+from experiments.running.args import RunArgs, quicken
 from jaxgen import models
 from jaxgen.errors import SettingError
 from jaxgen.learner import Learner, unlabelled
@@ -217,7 +217,7 @@ def test_experiment(name: str) -> None:
         assert type(args) is module.Args
         assert isinstance(args, RunArgs)
         assert args.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        assert cli.quicken(args, declared.quick).dataset == "digits"
+        assert quicken(args, declared.quick).dataset == "digits"
     assert f"python -m experiments.{name}" in (module.__doc__ or "")
     assert list(inspect.signature(declared.train).parameters) == ["args", "session"]
     assert list(inspect.signature(declared.report).parameters) == ["args", "session", "result"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.running.args import RunArgs, changes
+from experiments.running.args import RunArgs, changes, quicken
 from experiments.running.cluster import chosen_devices
 from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
@@ -36,8 +36,9 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     own = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
     quick = [] if not args.quick else ["quick: no verdict on the model"]
     preset = experiment.presets[args.preset]
+    preset = quicken(preset, experiment.quick) if args.quick else preset
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
-    others = [] if args.quick else [f"{name} {value}" for name, value in changed.items()]
+    others = [f"{name} {value}" for name, value in changed.items()]
     return align(
         {
             "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from jaxgen.report.page import counted
 from jaxgen.runs.manifest import PLACE
 from jaxgen.training import steps_in_epoch
 from jaxgen.training.sharding import layout
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 logger = logging.getLogger("jaxgen")
 
@@ -132,6 +135,18 @@ class RunArgs:
 
 
 AnyArgs = TypeVar("AnyArgs", bound=RunArgs)
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+
+def quicken(args: Settings, quick: Mapping[str, Any]) -> Settings:
+    """The settings with the values of `quick`; a mapping replaces single fields of a part."""
+    values = {
+        name: dataclasses.replace(getattr(args, name), **value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in quick.items()
+    }
+    return dataclasses.replace(args, **values)
 
 
 def changes(value: Any, default: Any) -> dict[str, Any]:

@@ -24,7 +24,13 @@ from flax.traverse_util import flatten_dict
 
 from experiments.running import announcement, refusals, seeds
 from experiments.running import help as help_text
-from experiments.running.args import RunArgs, check_places, in_small_batches, load_dataset
+from experiments.running.args import (
+    RunArgs,
+    check_places,
+    in_small_batches,
+    load_dataset,
+    quicken,
+)
 from experiments.running.cluster import join_workers
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import (
@@ -54,17 +60,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jaxgen")
 
 AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
-
-
-def quicken(args: AnyArgs, quick: Mapping[str, Any]) -> AnyArgs:
-    """The settings with the values of `quick`; a mapping replaces single fields of a part."""
-    values = {
-        name: dataclasses.replace(getattr(args, name), **value)
-        if isinstance(value, Mapping)
-        else value
-        for name, value in quick.items()
-    }
-    return dataclasses.replace(args, **values)
 
 
 REPORTING = "measuring and drawing the report"

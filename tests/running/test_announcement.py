@@ -1,5 +1,6 @@
 """The first and the last lines of a run."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from support.terminal import Terminal
 
 from experiments import dbm, dbn, dcgan, rbm
 from experiments.running import announcement, artifacts, experiment
-from experiments.running.args import RunArgs
+from experiments.running.args import RunArgs, quicken
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.files import write_json
@@ -36,8 +37,12 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
         f"device    {device}",
         f"folder    {tmp_path}",
     ]
-    quick = announcement.plan(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
-    assert quick.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
+    quick = quicken(rbm.Args(quick=True), rbm.EXPERIMENT.quick)
+    plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
+    assert plan.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
+    quick = dataclasses.replace(quick, model=dataclasses.replace(quick.model, num_gibbs_steps=7))
+    plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
+    assert plan.splitlines()[0].endswith("quick: no verdict on the model, num_gibbs_steps 7")
 
 
 @pytest.mark.parametrize(

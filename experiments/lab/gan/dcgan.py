@@ -75,7 +75,7 @@ def describe(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
     nets += f"{config.generator_activation.replace('_', ' ')} in G, "
     nets += f"{'batch' if config.batch_norm else 'no batch'} normalisation"
     nets += "" if config.use_bias else ", convolutions without biases"
-    nets += "" if config.precision == "float32" else f", {config.precision} products"
+    nets += "" if config.precision == "float32" else f", {config.precision}"
     return training.describe(config, nets)
 
 
@@ -117,6 +117,8 @@ def export(config: dcgan.Config, size: int, state: State, folder: Path) -> Secti
         "eval() its images, in [-1, 1], are those shown here; `jaxgen/export/pytorch.py` has all "
         "names."
     )
+    if config.precision != "float32":
+        answer += f" These were rounded to {config.precision} between layers, which those are not."
     return Section(
         "5.1.4",
         "For PyTorch",
