@@ -197,7 +197,7 @@ class BatchNorm(nn.Module):
             return ((x - running_mean.value) * factor + bias).astype(x.dtype)
         if self.num_classes:
             ones, zeros = jnp.ones(channels), jnp.zeros(channels)
-            unit, mean, var = batch_norm(x, ones, zeros, self.epsilon)
+            unit, mean, var = batch_norm(x.astype(jnp.float32), ones, zeros, self.epsilon)
             y = (scale * unit + bias).astype(x.dtype)
         else:
             y, mean, var = batch_norm(x, scale, bias, self.epsilon)

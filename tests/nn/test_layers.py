@@ -1,5 +1,6 @@
 """Batch normalisation against a transcription of PyTorch's in NumPy; layers with biases."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -132,7 +133,7 @@ def test_gradient_of_batch_norm() -> None:
 
 
 def test_batch_norm_of_bfloat16_images() -> None:
-    """Statistics, sums and parameters are float32: y and dx alone are rounded, to 2^-9 of each."""
+    """Statistics, sums and parameters are float32: y and dx alone are rounded, by at most 2^-8."""
     images, dy = (jnp.asarray(x, jnp.bfloat16) for x in BATCHES[:2])
     x = np.asarray(images, np.float64)
     variables = {"params": WEIGHTS, "batch_stats": START}
@@ -162,6 +163,20 @@ def test_batch_norm_of_bfloat16_images() -> None:
         np.testing.assert_allclose(single(found), wanted, rtol=2**-8, atol=1e-5)
     np.testing.assert_allclose(weights["scale"], (dy * hat).sum(axis=axes), rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(weights["bias"], dy.sum(axis=axes), rtol=1e-5, atol=1e-4)
+
+
+def test_conditional_batch_norm_of_bfloat16_images_is_rounded_once() -> None:
+    layer = BatchNorm(nn.initializers.ones, num_classes=3)
+    images = jnp.asarray(BATCHES[0], jnp.bfloat16)
+    variables = {"params": jax.tree.map(jnp.asarray, TABLES), "batch_stats": START}
+    y, _ = jax.jit(partial(layer.apply, mutable=["batch_stats"]), static_argnums=2)(
+        variables, images, True, LABELS
+    )
+    x = np.asarray(images, np.float64)
+    hat = (x - x.mean(axis=(0, 1, 2))) / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    scale, bias = (TABLES[name][LABELS][:, None, None] for name in ("scale", "bias"))
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(single(y), scale * hat + bias, rtol=2**-8, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [Conv, ConvTranspose])
