@@ -171,10 +171,9 @@ def kernel_gradient(x: Feature, dy: Feature, spec: ConvSpec) -> Kernel:
     turned = plain or len(x) > wanted
 
     def of_block(x: Feature, dy: Feature) -> Array:
-        a = _image_tiles(x)
-        b = _transposed_output_tiles(dy) if plain else [each.T for each in _output_tiles(dy)]
-        pairs = zip(b, a, strict=True)
-        m = [product(*((b, a) if turned else (a.T, b.T)), spec) for b, a in pairs]
+        columns = _transposed_output_tiles(dy) if plain else [b.T for b in _output_tiles(dy)]
+        pairs = zip(_image_tiles(x), columns, strict=True)
+        m = [product(*((b, a) if turned else (a.T, b.T)), spec) for a, b in pairs]
         return jnp.stack([m[i] + m[i + 1] + m[i + 3] + m[i + 4] for i in (0, 1, 3, 4)])
 
     total = blockwise_sum(of_block, x, dy, wanted)
