@@ -171,8 +171,8 @@ def kernel_gradient(x: Feature, dy: Feature, spec: ConvSpec) -> Kernel:
     turned = plain or len(x) > wanted
 
     def of_block(x: Feature, dy: Feature) -> Array:
-        columns = _transposed_output_tiles(dy) if plain else [b.T for b in _output_tiles(dy)]
-        pairs = zip(_image_tiles(x), columns, strict=True)
+        turned_dy = _transposed_output_tiles(dy) if plain else [b.T for b in _output_tiles(dy)]
+        pairs = zip(_image_tiles(x), turned_dy, strict=True)
         m = [product(*((b, a) if turned else (a.T, b.T)), spec) for a, b in pairs]
         return jnp.stack([m[i] + m[i + 1] + m[i + 3] + m[i + 4] for i in (0, 1, 3, 4)])
 

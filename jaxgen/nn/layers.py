@@ -51,6 +51,12 @@ class Dense(nn.Module):
         return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform, name="dense")(x)
 
 
+def _add_bias(layer: nn.Module, images: Feature) -> Feature:
+    """Adds the layer's float32 parameter `bias`, one number for each channel of the images."""
+    bias = layer.param("bias", nn.initializers.zeros, images.shape[-1])
+    return (images + bias).astype(images.dtype)
+
+
 class Conv(nn.Module):
     """A layer with `conv`; parameters `kernel` [kh, kw, C, O] and, if asked for, `bias` [O].
 
@@ -68,9 +74,7 @@ class Conv(nn.Module):
         shape = (*self.spec.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         y = conv(x.astype(self.spec.dtype), kernel, self.spec)
-        if not self.use_bias:
-            return y
-        return (y + self.param("bias", nn.initializers.zeros, self.features)).astype(y.dtype)
+        return _add_bias(self, y) if self.use_bias else y
 
 
 class ConvTranspose(nn.Module):
@@ -90,9 +94,7 @@ class ConvTranspose(nn.Module):
         shape = (*self.spec.kernel, self.features, y.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         x = conv_transpose(y.astype(self.spec.dtype), kernel, self.spec)
-        if not self.use_bias:
-            return x
-        return (x + self.param("bias", nn.initializers.zeros, self.features)).astype(x.dtype)
+        return _add_bias(self, x) if self.use_bias else x
 
 
 class Normalised(NamedTuple):
