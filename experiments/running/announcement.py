@@ -91,15 +91,21 @@ def _value(found: Any) -> str:
     return number(found)
 
 
+def typed_without(*flags: str) -> list[str]:
+    """The words of this run's command but for these flags and their values."""
+    kept: list[str] = []
+    left_out = False
+    for word in shlex.split(run_manifest.command()):
+        if word.startswith("--"):
+            left_out = word.partition("=")[0] in flags
+        if not left_out:
+            kept.append(word)
+    return kept
+
+
 def longer(args: RunArgs) -> str:
     """The command of this run, as it goes on for `LONGER` times as many epochs."""
-    words = shlex.split(run_manifest.command())
-    kept: list[str] = []
-    for word in words:
-        if kept[-1:] == ["--epochs"]:
-            kept.pop()
-        elif not word.startswith("--epochs=") and word not in ("--overwrite", "--resume"):
-            kept.append(word)
+    kept = typed_without("--epochs", "--overwrite", "--resume")
     return shlex.join([*kept, "--epochs", str(LONGER * args.epochs), "--resume"])
 
 
@@ -108,16 +114,15 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
 
     After a quick run that is the whole one, and of several seeds their comparison.
     """
-    given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
     if args.quick:
-        words = [f"experiments.{experiment.name}"]
-        words += ["--conditional"] if getattr(args, "conditional", False) else []
-    elif not (successor := experiment.successor(args)) or len(session.seeds) > 1:
+        small = ("--quick", "--epochs", "--dbn", "--out", "--overwrite", "--resume")
+        return shlex.join(typed_without(*small))
+    if not (successor := experiment.successor(args)) or len(session.seeds) > 1:
         return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
-    else:
-        words = [word.format(folder=session.root) for word in successor]
-        if args.dataset != "auto":
-            given["--dataset"] = args.dataset
+    given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
+    if args.dataset != "auto":
+        given["--dataset"] = args.dataset
+    words = [word.format(folder=session.root) for word in successor]
     flags = [
         word for flag, value in given.items() if value for word in _type_command(flag, str(value))
     ]

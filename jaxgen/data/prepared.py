@@ -460,7 +460,7 @@ def _write_arrays(
             if decoded.image.shape[-1] != shape[-1]:
                 return plan._replace(colour=True)
             survey.num += 1
-            survey.sizes["{1}x{0}".format(*decoded.size)] += 1
+            survey.sizes["{}x{}".format(*decoded.size)] += 1
             survey.modes[decoded.mode] += 1
             survey.labels[item.label] += 1
             places.append(decoded.place)
@@ -533,7 +533,7 @@ def line(
     words = [f"{source.name}: {survey.num:,} images from {source.words}"]
     if any(survey.modes):
         sizes, modes = (_count(counts) for counts in (survey.sizes, survey.modes))
-        words.append(f"width x height {sizes}; mode {modes}")
+        words.append(f"height x width {sizes}; mode {modes}")
     if source.class_names:
         counts: Counter[str] = Counter()
         for label, name in enumerate(source.class_names):

@@ -21,6 +21,10 @@ class Estimate(NamedTuple):
     """Of the first set, that of the model."""
     num_resamples: int
 
+    def __str__(self) -> str:
+        """The number and its interval in brackets, four digits of each."""
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
 
 def bootstrap(
     statistic: Statistic,

@@ -130,6 +130,25 @@ class Evaluation(NamedTuple):
     test_error: Estimate | None = None
     """Part of the test images that the model itself classifies wrongly; None where it does not."""
 
+    def __str__(self) -> str:
+        """A line for each number: its standard error after ±, or its 95% interval in brackets."""
+        rows = {f"log likelihood, nats: {each.kind}": _in_nats(each) for each in self.likelihoods}
+        rows |= {TITLES[name]: str(found) for name, found in self.samples.estimates.items()}
+        for row in self.probes:
+            name = f"{row.probe} probe of {row.features}, {row.num_labels:,} labels"
+            rows[f"{name}, accuracy"] = str(row.accuracy)
+        if self.test_error is not None:
+            rows["test error"] = str(self.test_error)
+        width = max(map(len, rows))
+        return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
+
+
+def _in_nats(likelihood: Likelihood) -> str:
+    """A likelihood with its standard error and what speaks against it."""
+    error = likelihood.standard_error
+    words = f"{likelihood.value:.2f}" + ("" if error is None else f" ± {error:.2f}")
+    return ", but ".join(filter(None, (words, likelihood.doubt)))
+
 
 def num_held_out(dataset: Dataset) -> int:
     """Last training images that choose the window's width; a tenth of a small data set."""

@@ -190,7 +190,7 @@ def test_the_line_says_what_was_found(
 ) -> None:
     folder = tmp_path / "pictures"
     for i in range(12):
-        picture(folder / f"{i}.png", (i, 1, 2))
+        picture(folder / f"{i}.png", (i, 1, 2), size=(8, 6))
     (folder / "notes.txt").write_text("other")
     (folder / ".hidden.png").write_text("hidden")
     (folder / "line\nend.png").write_bytes((folder / "1.png").read_bytes()[:60])
@@ -201,7 +201,8 @@ def test_the_line_says_what_was_found(
     first = caplog.messages
     (said,) = first
     assert "12 images from the folder" in said
-    assert "6x6; mode RGB" in said
+    assert "height x width 6x8; mode RGB" in said
+    assert "; as 6x8x3, " in said
     for part in ("line?end.png (", "empty.jpg (empty)", "gone.png (No such file", "1 other files"):
         assert part in said
     assert "1 hidden" in said

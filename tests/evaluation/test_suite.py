@@ -1,5 +1,6 @@
 """The measures put real images, noise and copies in their order; a model gets all that it can."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,21 @@ def test_a_model_is_evaluated_by_all_that_it_can(
     assert found.samples == suite.evaluate_samples(classifier, images, digits)
     rows = [(row.features, row.probe, row.num_labels) for row in found.probes]
     assert rows == [("hidden units", "linear", 50), ("hidden units", "MLP", 50)]
+    text = str(found)
+    assert len(text.splitlines()) == 3 + len(found.samples.estimates) + 2
+    exact = found.likelihoods[-1]
+    assert f"{exact.value:.2f} ± {exact.standard_error:.2f}" in text
+    low, high = rows_of(text)["linear probe of hidden units, 50 labels, accuracy"]
+    assert low <= found.probes[0].accuracy.value <= high
+    assert rows_of(text)["Frechet distance"] == pytest.approx(
+        found.samples.estimates["frechet_distance"][1:3], rel=1e-3
+    )
+
+
+def rows_of(text: str) -> dict[str, tuple[float, float]]:
+    """The intervals of printed measures by their names."""
+    found = re.findall(r"^(\S.*?)  +\S+ \[(.*), (.*)\]$", text, re.MULTILINE)
+    return {name: (float(low), float(high)) for name, low, high in found}
 
 
 def test_a_model_that_only_samples_has_no_other_measures(

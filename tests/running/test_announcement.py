@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -128,10 +129,6 @@ def test_the_next_command(tmp_path: Path) -> None:
     def found(module: object, args: object, where: Session = one) -> str:
         return announcement.next_command(module.EXPERIMENT, args, where)  # type: ignore[attr-defined, arg-type]
 
-    assert found(rbm, rbm.Args(quick=True)) == "python -m experiments.rbm"
-    assert found(dbn, dbn.Args(quick=True, conditional=True)) == (
-        "python -m experiments.dbn --conditional"
-    )
     assert found(rbm, rbm.Args(manual_dir=Path("a b"))) == (
         "python -m experiments.dbn --manual-dir 'a b'"
     )
@@ -139,6 +136,25 @@ def test_the_next_command(tmp_path: Path) -> None:
     assert found(dbn, dbn.Args()) == f"python -m experiments.wake_sleep --dbn {tmp_path}"
     assert found(dbn, dbn.Args(), two) == f"python -m experiments.compare {tmp_path}"
     assert found(dcgan, dcgan.Args()) == f"python -m experiments.compare {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "following"),
+    [
+        ("--quick", ""),
+        ("--conditional --quick --seeds 0 1", "--conditional --seeds 0 1"),
+        ("--quick --precision bfloat16", "--precision bfloat16"),
+        ("--epochs 3 --out=runs/q --overwrite --quick --preset wide", "--preset wide"),
+        ("--quick --dataset 'a b' --num-hidden=9", "--dataset 'a b' --num-hidden=9"),
+    ],
+)
+def test_after_a_quick_run_the_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, following: str
+) -> None:
+    monkeypatch.setattr(run_manifest, "program", lambda: "python -m experiments.rbm")
+    monkeypatch.setattr(sys, "argv", ["rbm", *shlex.split(typed)])
+    found = announcement.next_command(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
+    assert found == f"python -m experiments.rbm {following}".strip()
 
 
 @pytest.mark.parametrize("name", experiment.names())
