@@ -9,7 +9,7 @@ value and draw a plot. Each row comes from a process of its own, so that its imp
 and its memory are its own. About half a minute on two cores for rbm-lab against nothing.
 
 `--accelerator` measures all that is wanted of one accelerator, in under nine minutes; `--growth`
-how time and memory grow with every size.
+how time and memory grow with every size; `--start` how long a command takes to its first updates.
 """
 
 import json
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments import STARTED
-from experiments.benchmarking import accelerator, growth
+from experiments.benchmarking import accelerator, growth, start
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
 from experiments.benchmarking.cases import Patience, Precision, cases, require_rounding, with_values
@@ -36,7 +36,7 @@ from experiments.benchmarking.largest import largest_batch
 from experiments.benchmarking.make_images import repeat, write_repeated
 from experiments.benchmarking.measure import NUM_IMAGES, measure
 from experiments.benchmarking.sweeps import SWEEPS, SweepName, plot, sweep_page
-from experiments.running.args import RunArgs, as_words, load_dataset
+from experiments.running.args import RunArgs, as_words, changes, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
@@ -66,6 +66,10 @@ EXAMPLES = {
     "python -m experiments.benchmark --accelerator": "one accelerator: under nine minutes",
 }
 """Of `--help`."""
+
+OF_DATA = ("dataset", "data_dir", "manual_dir")
+OF_START = (*OF_DATA, "start", "only", "repeats", "json", "markdown")
+"""Settings that name the data, and all that `--start` takes."""
 
 logger = logging.getLogger("jaxgen")
 
@@ -133,6 +137,9 @@ class Args:
     growth: bool = False
     """Measure how time and memory grow with every size, in a quarter of an hour on two cores;
     --only and --sweep choose parts."""
+    start: bool = False
+    """Measure how long each command takes to its first updates, without compiled programs and then
+    --repeats times with kept ones."""
     quick: bool = False
     """Tiny sizes, to try --accelerator or --growth: two minutes."""
     minutes: float = 8.5
@@ -165,10 +172,11 @@ class Args:
 
     def _require_one_task(self) -> None:
         """Raises SettingError where settings of one task stand beside another that has no use."""
-        tasks = [name for name in ("accelerator", "growth", "largest_batch") if getattr(self, name)]
+        names = ("accelerator", "growth", "largest_batch", "start")
+        tasks = [name for name in names if getattr(self, name)]
         if len(tasks) > 1:
             raise SettingError(
-                expected="one of --accelerator, --growth and --largest-batch",
+                expected="one of --accelerator, --growth, --largest-batch and --start",
                 found=" ".join(f"--{name.replace('_', '-')}" for name in tasks),
                 remedy="type them one after the other",
             )
@@ -176,6 +184,9 @@ class Args:
         require(self, "quick", whole or not self.quick, "beside --accelerator or --growth")
         require(self, "sweep", not (self.accelerator and self.sweep), "without --accelerator")
         require(self, "values", not (whole and self.values), "without --accelerator or --growth")
+        if self.start:
+            for name in (name for name in changes(self, Args()) if name not in OF_START):
+                require(self, name, False, "without --start, which runs commands as they are")
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -186,9 +197,7 @@ class Args:
 
 def flags(args: Args) -> list[str]:
     """The command line that says the settings, those that are not the defaults."""
-    values = {field.name: getattr(args, field.name) for field in fields(args)}
-    defaults = {field.name: field.default for field in fields(args)}
-    return as_words({name: x for name, x in values.items() if x != defaults[name]})
+    return as_words(changes(args, Args()))
 
 
 def single(args: Args) -> list[tuple[str | None, Args]]:
@@ -214,7 +223,7 @@ def single(args: Args) -> list[tuple[str | None, Args]]:
 def load_images(args: Args) -> tuple[str, np.ndarray]:
     """The name and the training images of a data set, or else of noise."""
     if not args.synthetic:
-        where = {name: getattr(args, name) for name in ("dataset", "data_dir", "manual_dir")}
+        where = {name: getattr(args, name) for name in OF_DATA}
         try:
             dataset = load_dataset(RunArgs(**where))
             return dataset.name, dataset.train.images
@@ -385,6 +394,20 @@ def run_growth(args: Args) -> str:
     return growth.page(rows, picture, args.markdown)
 
 
+def run_start(args: Args) -> str:
+    """Measures the starts of every command, written after each."""
+    given = changes(args, Args())
+    data = as_words({name: given[name] for name in OF_DATA if name in given})
+    rows: list[dict[str, Any]] = []
+    for case in cases(args.only):
+        with working(case.name):
+            rows.append(start.measure_starts(case, data, args.repeats))
+        logger.info("%s: first metrics after %.3g s", case.name, rows[-1]["metrics_s"])
+        if args.json:
+            write_json(args.json, rows)
+    return start.page(rows)
+
+
 def run(args: Args) -> str:
     """Measures all rows and keeps what is to be kept; returns the page."""
     for path in (args.json, args.markdown):
@@ -392,6 +415,8 @@ def run(args: Args) -> str:
             check_writable(path)  # before what takes minutes
     if args.accelerator:
         return run_accelerator(args)
+    if args.start:
+        return run_start(args)
     require_libraries(args.libraries)
     if args.growth:
         return run_growth(args)
