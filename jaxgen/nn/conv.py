@@ -60,6 +60,7 @@ def choose_algorithm(spec: ConvSpec, size: tuple[int, int], channels: int) -> st
     return "im2col"
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2), inline=True)  # traced once, not once for each pass
 def _compute(
     direction: Direction,
     spec: ConvSpec,
@@ -87,7 +88,8 @@ def conv(x: Feature, kernel: Kernel, spec: ConvSpec) -> Feature:
     H' = floor((H + 2 p - kh) / s) + 1, and W' likewise. PyTorch's Conv2d has the same output for
     the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
     """
-    return _compute("forward", spec, size_of(x), x, kernel)
+    y: Array = _compute("forward", spec, size_of(x), x, kernel)
+    return y
 
 
 def _conv_forward(x: Array, kernel: Array, spec: ConvSpec) -> tuple[Array, tuple[Array, Array]]:
@@ -112,7 +114,8 @@ def conv_transpose(y: Feature, kernel: Kernel, spec: ConvSpec) -> Feature:
     for the weight w.transpose(3, 2, 0, 1), [O, C, kh, kw].
     """
     size = spec.input_size(size_of(y))
-    return _compute("input_gradient", spec, size, y, kernel)
+    x: Array = _compute("input_gradient", spec, size, y, kernel)
+    return x
 
 
 def _transpose_forward(

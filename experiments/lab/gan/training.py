@@ -1,6 +1,7 @@
 """A GAN in training: its settings, its measures and pictures meanwhile, the game in words."""
 
 import dataclasses
+import functools
 import math
 import shlex
 from collections.abc import Callable
@@ -167,18 +168,21 @@ def make_evaluator(trained: TrainedGAN) -> Callable[[State], dict[str, float]]:
             is one test image.
     """
     dataset = trained.drawing.dataset
-    codes = trained.codes("measured noise", NUM_MEASURED)
-    real = dataset.test if len(dataset.test.images) > 1 else some(dataset, "train", NUM_MEASURED)
-    real_variance = sample_quality.pixel_variance(trained.as_generated(real.images[:NUM_MEASURED]))
-    real_variance = max(real_variance, 1e-12)
+
+    @functools.cache  # computed when it is needed, not before the first update
+    def real_variance() -> float:
+        enough = len(dataset.test.images) > 1
+        real = dataset.test if enough else some(dataset, "train", NUM_MEASURED)
+        shown = trained.as_generated(real.images[:NUM_MEASURED])
+        return max(sample_quality.pixel_variance(shown), 1e-12)
 
     def evaluate(state: State) -> dict[str, float]:
         samples = trained._replace(state=state)
-        images = samples.as_data(samples.images(codes))
+        images = samples.as_data(samples.images(trained.codes("measured noise", NUM_MEASURED)))
         distances = sample_quality.nearest_distance(images, dataset.train.images)
         return {
             "sample_distance": float(distances.mean()),
-            "sample_spread": sample_quality.pixel_variance(images) / real_variance,
+            "sample_spread": sample_quality.pixel_variance(images) / real_variance(),
         }
 
     return evaluate
