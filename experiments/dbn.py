@@ -146,7 +146,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         tasks.top_filters(drawing, params),
         tasks.reconstructions(drawing, "2.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "2.3", nets),
-        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps),
+        *labels.sections(drawing, stages, config),
         *backprop.sections(drawing, classifiers),
         *further,
         layers.layer_curves(drawing, len(params), result.step),

@@ -147,6 +147,7 @@ def train_dbn(args: Args, session: Session) -> Layers:
         init_scale=args.model.init_scale,
         num_sampling_steps=args.model.num_sampling_steps,
         num_classes=args.model.num_classes,
+        label_gain=args.model.label_gain,
     )
     inner = dataclasses.replace(preset, model=model, **shared)
     alone = part._replace(experiment=dbn.EXPERIMENT.name).for_run(inner)
@@ -234,7 +235,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
         fine_tuning.untied_weights(drawing, stack, fine_tuned),
         tasks.reconstructions(drawing, "3.2", nets, config.binarize),
         tasks.generated_images(args, drawing, "3.3", nets),
-        *labels.sections(drawing, stages, config.binarize, config.num_sampling_steps, errors),
+        *labels.sections(drawing, stages, config, errors),
         *further,
         error_curve(drawing, {"fine-tuning": session.folder}, tasks.ERROR, last_step=result.step),
     ]

@@ -99,12 +99,15 @@ class Config:
     num_classes: int = 0
     """Label units beside the highest layer's input, one for each class; 0 for none. Set by
     --conditional."""
+    label_gain: float = 1.0
+    """Factor on the weights of the label that `sample` is asked for: 1 draws from the model; more
+    draws what is typical of the class, and varies less."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
-        require_above_zero(self, "learning_rate", "gaussian_learning_rate")
+        require_above_zero(self, "learning_rate", "gaussian_learning_rate", "label_gain")
         require_not_negative(self, "weight_decay", "init_scale")
         require(self, "momentum", 0.0 <= self.momentum < 1.0, "in [0, 1)")
         require_counts(self, "decay_steps", "num_classes")
@@ -223,15 +226,17 @@ def generate(
     num_steps: int,
     gain: float = 1.0,
     labels: Labels | None = None,
+    label_gain: float = 1.0,
 ) -> tuple[Hidden, Visible]:
     """Runs `num_steps` Gibbs steps of the top pair from a given top state, then a down pass.
 
     Returns:
         The last top state, and E[v|h_1] of the down pass as pixels in [0, 1]. `gain` is that of
-        `rbm.generate`, `labels` those of `label_units.generate`.
+        `rbm.generate`, `labels` and `label_gain` those of `label_units.generate`.
     """
     key_top, key_down = jax.random.split(key)
-    final, probs = label_units.generate(net.top, key_top, hidden, num_steps, gain, labels)
+    chain = (net.top, key_top, hidden, num_steps, gain, labels, label_gain)
+    final, probs = label_units.generate(*chain)
     return final, _pixels(net.generative, key_down, probs)
 
 
@@ -387,16 +392,18 @@ def sample_net(
     key: PRNGKey,
     num: int,
     labels: Labels | None = None,
+    label_gain: float = 1.0,
 ) -> Images:
     """E[v|h_1] [num, H, W, C] after Gibbs steps from random top units, and a down pass.
 
-    Label units are clamped to `labels` [num]; they are drawn in every step where none are given.
+    Label units are clamped to `labels` [num], with the gain of `label_units.condition`; they are
+    drawn in every step where none are given.
     """
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
     if labels is not None:
         labels = as_labels(labels, num)
-    _, probs = generate(net, key_chain, start, num_steps, labels=labels)
+    _, probs = generate(net, key_chain, start, num_steps, labels=labels, label_gain=label_gain)
     return probs.reshape(num, *image_shape)
 
 
@@ -410,7 +417,8 @@ def sample(
 ) -> Images:
     """Images from the layers so far; see `sample_net`."""
     net = tie(state.params)
-    return sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
+    steps, gain = config.num_sampling_steps, config.label_gain
+    return sample_net(steps, image_shape, net, key, num, labels, gain)
 
 
 def learner(

@@ -63,9 +63,14 @@ def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGK
     return state._replace(chain_labels=drawn)
 
 
-def condition(params: Params, labels: Labels) -> rbm.Params:
-    """The RBM that is left given the label: its hidden biases are b + U_y, one row per label."""
-    one_hot = jax.nn.one_hot(labels, num_classes(params))
+def condition(params: Params, labels: Labels, gain: float = 1.0) -> rbm.Params:
+    """The RBM that is left given the label: its hidden biases are b + gain U_y, one row per label.
+
+    With a gain of 1 that is p(v, h|y). A larger one weighs the label more: v and h are then of a
+    density in proportion to exp(v'Wh + a'v + b'h + gain U_y h), which has less of what is not
+    typical of the class.
+    """
+    one_hot = gain * jax.nn.one_hot(labels, num_classes(params))
     rest = {name: value for name, value in params.items() if not name.endswith("_labels")}
     return rest | {"b_hidden": params["b_hidden"] + one_hot @ params["w_labels"]}
 
@@ -196,8 +201,11 @@ def generate(
     num_steps: int,
     gain: float = 1.0,
     labels: Labels | None = None,
+    label_gain: float = 1.0,
 ) -> tuple[Hidden, Visible]:
     """`rbm.generate`, with the label units clamped to `labels`, or drawn too where none are given.
+
+    Clamped ones have the gain `label_gain` of `condition`.
 
     Returns:
         The last hidden state, and E[v|h] of it as pixels in [0, 1].
@@ -205,7 +213,8 @@ def generate(
     if not num_classes(params):
         return rbm.generate(params, key, hidden, num_steps, gain)
     if labels is not None:
-        return rbm.generate(condition(params, labels), key, hidden, num_steps, gain)
+        conditioned = condition(params, labels, label_gain)
+        return rbm.generate(conditioned, key, hidden, num_steps, gain)
     key_down, key_up, key_gibbs = jax.random.split(key, 3)
     below = _draw_below(params, key_down, gain * hidden)
     visible, drawn = gibbs(params, *below, key_gibbs, num_steps - 1)

@@ -99,13 +99,16 @@ class Config:
     """Gibbs steps of the top pair in `sample`, from units that are on with probability 1/2."""
     num_classes: int = 0
     """Label units in the top pair, one for each class, as in the DBN; 0 for none."""
+    label_gain: float = 1.0
+    """Factor on the weights of the label that `sample` is asked for: 1 draws from the model; more
+    draws what is typical of the class, and varies less."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_layer_sizes(self, "gibbs_phases", least=0)
-        require_above_zero(self, "learning_rate")
+        require_above_zero(self, "learning_rate", "label_gain")
         require_not_negative(self, "init_scale")
         require_counts(self, "num_updates", "num_classes")
         for name in ("persistent_share", "averaged_share"):
@@ -358,8 +361,8 @@ def sample(
     labels: Labels | None = None,
 ) -> Images:
     """Images from the top pair and the generative weights; see `dbn.sample_net`."""
-    net = state.params
-    return dbn.sample_net(config.num_sampling_steps, image_shape, net, key, num, labels)
+    steps, gain = config.num_sampling_steps, config.label_gain
+    return dbn.sample_net(steps, image_shape, state.params, key, num, labels, gain)
 
 
 def learner(

@@ -132,6 +132,7 @@ ADDED = {
     "num_updates": 0,
     "persistent_share": 0.0,
     "averaged_share": 0.0,
+    "label_gain": 1.0,
     "sampler": "gibbs",
     "num_temperatures": 20,
     "backprop_epochs": 0,

@@ -260,10 +260,14 @@ def test_an_rbm_with_label_units_classifies_draws_and_has_its_likelihood() -> No
     assert reverse.value == pytest.approx(exact.value, abs=0.2)
     assert forward.value == pytest.approx(exact.value, abs=0.2)
     asked = jnp.repeat(jnp.arange(3), 2000)
-    drawn = jax.jit(model.sample, static_argnums=1)(jax.random.key(0), 6000, asked)
-    given = joint.sum(axis=2) / joint.sum(axis=(0, 2))
-    found = np.asarray(drawn).reshape(3, 2000, 4).mean(axis=1)
-    np.testing.assert_allclose(found, given.T @ states, atol=5 * 0.5 / np.sqrt(2000))
+    for gain in (1.0, 3.0):
+        gained = dataclasses.replace(config, label_gain=gain)
+        model = evaluated_model(gained, (2, 2, 1), stored((float32(params),)))
+        drawn = jax.jit(model.sample, static_argnums=1)(jax.random.key(0), 6000, asked)
+        more = np.exp((gain - 1.0) * params["w_labels"] @ reference.states(3).T)
+        given = np.sum(joint * more, axis=2) / np.sum(joint * more, axis=(0, 2))
+        found = np.asarray(drawn).reshape(3, 2000, 4).mean(axis=1)
+        np.testing.assert_allclose(found, given.T @ states, atol=5 * 0.5 / np.sqrt(2000))
 
 
 @pytest.fixture(scope="module")

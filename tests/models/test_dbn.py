@@ -294,6 +294,20 @@ def test_a_trained_net_draws_and_recognises_the_class_that_is_asked_for(persiste
     assert np.abs(means - expected).max() < 0.15
 
 
+def test_a_gain_multiplies_the_weights_of_the_label_that_is_asked_for() -> None:
+    config = dbn.Config((5,), num_classes=3, num_sampling_steps=4, init_scale=1.0)
+    learner, key = dbn.learner(config, SHAPES[3]), jax.random.key(1)
+    state = jax.jit(learner.init)(key)
+    gained = dbn.learner(dataclasses.replace(config, label_gain=2.0), SHAPES[3])
+    top = state.top.params
+    twice = state._replace(top=state.top._replace(params=top | {"w_labels": 2.0 * top["w_labels"]}))
+    asked = jnp.arange(30) % 3
+    found = gained.sample(state, key, 30, asked)
+    np.testing.assert_array_equal(found, learner.sample(twice, key, 30, asked))
+    assert np.any(found != learner.sample(state, key, 30, asked))
+    np.testing.assert_array_equal(gained.sample(state, key, 30), learner.sample(state, key, 30))
+
+
 # ---- settings, and training through `fit`
 
 

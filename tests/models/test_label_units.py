@@ -24,6 +24,13 @@ generate = jax.jit(label_units.generate, static_argnums=(3, 4))
 gibbs = jax.jit(label_units.gibbs, static_argnums=4)
 
 
+def given(label: int, gain: float) -> np.ndarray:
+    """p(v, h|y) [16, 8] with `gain` times the label's weights, from the joint by enumeration."""
+    more = np.exp((gain - 1.0) * reference.states(NUM_HIDDEN) @ PARAMS["w_labels"][label])
+    table: np.ndarray = JOINT[:, label] * more
+    return table / table.sum()
+
+
 def gibbs_kernel() -> np.ndarray:
     """p(v', y'|v, y) [48, 48] of one step, from the conditionals of the joint."""
     up = JOINT / JOINT.sum(axis=2, keepdims=True)
@@ -57,13 +64,13 @@ def test_hidden_probabilities_are_summed_over_the_labels() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_given_its_label_it_is_an_rbm() -> None:
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_given_its_label_it_is_an_rbm(gain: float) -> None:
     for label in range(NUM_CLASSES):
-        rest = label_units.condition(float32(PARAMS), label)
+        rest = label_units.condition(float32(PARAMS), label, gain)
         assert set(rest) == {"w", "b_visible", "b_hidden"}
         table, _ = reference.joint({name: np.asarray(x, np.float64) for name, x in rest.items()})
-        expected = JOINT[:, label] / JOINT[:, label].sum()
-        np.testing.assert_allclose(table, expected, rtol=1e-5)
+        np.testing.assert_allclose(table, given(label, gain), rtol=1e-5)
 
 
 # ---- chains
@@ -80,18 +87,19 @@ def test_one_gibbs_step_has_the_enumerated_kernel() -> None:
         truth.assert_drawn_from(rows, expected)
 
 
-def test_a_clamped_chain_has_the_distribution_given_its_label() -> None:
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_a_clamped_chain_has_the_distribution_given_its_label(gain: float) -> None:
     num = 10_000
     labels = jnp.repeat(jnp.arange(NUM_CLASSES), num)
     start = jnp.zeros((len(labels), NUM_HIDDEN))
-    hidden, probs = generate(float32(PARAMS), jax.random.key(1), start, 20, 1.0, labels)
+    hidden, probs = generate(float32(PARAMS), jax.random.key(1), start, 20, 1.0, labels, gain)
     for label, rows, means in zip(
         range(NUM_CLASSES),
         truth.state_numbers(hidden).reshape(-1, num),
         np.asarray(probs, np.float64).reshape(-1, num, NUM_VISIBLE),
         strict=True,
     ):
-        table = JOINT[:, label] / JOINT[:, label].sum()
+        table = given(label, gain)
         truth.assert_drawn_from(rows, table.sum(axis=0))
         error = means.std(axis=0) / np.sqrt(num)
         expected = table.sum(axis=1) @ reference.states(NUM_VISIBLE)

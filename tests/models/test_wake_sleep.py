@@ -396,6 +396,22 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         assert not same(before, after)
 
 
+def test_a_gain_multiplies_the_weights_of_the_label_that_is_asked_for() -> None:
+    config = Config(hidden_sizes=(6, 5), num_classes=3, num_sampling_steps=4, init_scale=1.0)
+    net = jax.jit(wake_sleep.learner(config, (2, 3, 1)).init)(jax.random.key(0))
+    top = net.top.params
+    twice = net._replace(top=net.top._replace(params=top | {"w_labels": 2.0 * top["w_labels"]}))
+    gained, key, asked = (
+        dataclasses.replace(config, label_gain=2.0),
+        jax.random.key(1),
+        jnp.arange(30) % 3,
+    )
+    found = wake_sleep.sample(gained, (2, 3, 1), net, key, 30, asked)
+    wanted = wake_sleep.sample(config, (2, 3, 1), twice, key, 30, asked)
+    np.testing.assert_array_equal(found, wanted)
+    assert np.any(found != wake_sleep.sample(config, (2, 3, 1), net, key, 30, asked))
+
+
 # ---- settings
 
 
@@ -408,6 +424,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         ({"num_gibbs_steps": 0}, "--num-gibbs-steps"),
         ({"num_sampling_steps": -1}, "--num-sampling-steps"),
         ({"num_classes": -1}, "--num-classes a whole number from 0 to"),
+        ({"label_gain": 0.0}, "--label-gain above 0"),
         ({"binarize": "sampled"}, "--binarize one of sample, threshold, none, found sampled"),
         ({"prediction": "sample"}, "--prediction one of probs, samples, found sample"),
     ],

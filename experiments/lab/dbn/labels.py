@@ -13,7 +13,7 @@ from experiments.lab.drawing import Drawing, class_sheet
 from jaxgen.data import Dataset
 from jaxgen.evaluation.adapters.nets import classify
 from jaxgen.evaluation.model import compute_in_blocks
-from jaxgen.models import dbn, label_units
+from jaxgen.models import dbn, label_units, wake_sleep
 from jaxgen.random import Binarize
 from jaxgen.report import figures
 from jaxgen.report.page import Section, Table, number
@@ -43,8 +43,7 @@ def test_error(net: dbn.Net, dataset: Dataset, binary: Binarize) -> dict[str, fl
 def sections(
     drawing: Drawing,
     nets: Mapping[str, dbn.Net],
-    binary: Binarize,
-    num_steps: int,
+    config: dbn.Config | wake_sleep.Config,
     tuning: ErrorOverEpochs | None = None,
 ) -> list[Section]:
     """Classified test images and asked classes of the last of the nets; nothing without labels.
@@ -52,8 +51,7 @@ def sections(
     Args:
         drawing: of the run.
         nets: by their names, in the order in which they were trained.
-        binary: how grey pixels become input of binary units.
-        num_steps: Gibbs steps of the top pair, of a sample.
+        config: of the last one: how grey pixels become input of binary units, and how it samples.
         tuning: the test errors of a fine-tuning, which began with the first net that has labels.
     """
     dataset = drawing.dataset
@@ -61,13 +59,15 @@ def sections(
     if not labelled:
         return []
     *_, net = labelled.values()
-    draw = partial(dbn.sample_net, num_steps, dataset.image_shape, net)
+    num_steps, gain = config.num_sampling_steps, config.label_gain
+    draw = partial(dbn.sample_net, num_steps, dataset.image_shape, net, label_gain=gain)
+    gained = "" if gain == 1.0 else f", with a gain of {gain:g}"
     words = (
-        "The label unit of the class is clamped, and E[v|h] is shown after "
-        f"{num_steps} Gibbs steps of the top pair from random top units and a down pass."
+        f"The label unit of the class is clamped{gained}, and E[v|h] is shown after {num_steps} "
+        "Gibbs steps of the top pair from random top units and a down pass."
     )
     sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)
-    found = {name: predict(each, dataset, binary) for name, each in labelled.items()}
+    found = {name: predict(each, dataset, config.binarize) for name, each in labelled.items()}
     further = []
     if tuning and tuning.errors:
         before = float(np.mean(next(iter(found.values())) != dataset.test.labels))

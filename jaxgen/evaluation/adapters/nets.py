@@ -58,7 +58,8 @@ def dbn_model(
 ) -> EvaluatedModel:
     """A DBN, with the same weights in both directions."""
     net = dbn.tie(_layers(params))
-    return _model(net, image_shape, config.binarize, config.num_sampling_steps)
+    drawing = config.num_sampling_steps, config.label_gain
+    return _model(net, image_shape, config.binarize, *drawing)
 
 
 def wake_sleep_model(
@@ -67,7 +68,8 @@ def wake_sleep_model(
     """A fine-tuned DBN; its recognition net is the approximate posterior."""
     parts: Mapping[str, Any] = params._asdict() if isinstance(params, dbn.Net) else params
     net = dbn.Net(_layers(parts["recognition"]), _layers(parts["generative"]), parts["top"])
-    return _model(net, image_shape, config.binarize, config.num_sampling_steps)
+    drawing = config.num_sampling_steps, config.label_gain
+    return _model(net, image_shape, config.binarize, *drawing)
 
 
 def _layers(parts: dbn.Layers | Mapping[str, rbm.Params]) -> dbn.Layers:
@@ -78,9 +80,14 @@ def _layers(parts: dbn.Layers | Mapping[str, rbm.Params]) -> dbn.Layers:
 
 
 def _model(
-    net: dbn.Net, image_shape: ImageShape, binary: Binarize, num_sampling_steps: int
+    net: dbn.Net,
+    image_shape: ImageShape,
+    binary: Binarize,
+    num_sampling_steps: int,
+    label_gain: float = 1.0,
 ) -> EvaluatedModel:
     net = jax.tree.map(jnp.asarray, net)
+    sample = partial(dbn.sample_net, num_sampling_steps, image_shape, net)
     gaussian = rbm.is_gaussian(net.bottom)
     if gaussian:
         binary = "none"
@@ -89,7 +96,7 @@ def _model(
     names = [f"hidden units {n}" for n in range(1, num_layers)]
     names.append("top units" if num_layers > 1 else "hidden units")
     return EvaluatedModel(
-        sample=partial(dbn.sample_net, num_sampling_steps, image_shape, net),
+        sample=partial(sample, label_gain=label_gain),
         features={name: partial(_probs, net, binary, i) for i, name in enumerate(names)},
         likelihoods=partial(_likelihoods, net, binary) if gaussian or binary != "none" else None,
         decode=partial(_decode, net, image_shape),
