@@ -186,7 +186,12 @@ class Args:
         require(self, "values", not (whole and self.values), "without --accelerator or --growth")
         if self.start:
             for name in (name for name in changes(self, Args()) if name not in OF_START):
-                require(self, name, False, "without --start, which runs commands as they are")
+                flag = f"--{name.replace('_', '-')}"
+                raise SettingError(
+                    expected="--start with the flags of the data alone, --only and --repeats",
+                    found=flag,
+                    remedy=f"leave {flag} out, because commands are started as they are",
+                )
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -402,7 +407,8 @@ def run_start(args: Args) -> str:
     for case in cases(args.only):
         with working(case.name):
             rows.append(start.measure_starts(case, data, args.repeats))
-        logger.info("%s: first metrics after %.3g s", case.name, rows[-1]["metrics_s"])
+        seconds = rows[-1]["first_metrics_s"], rows[-1]["metrics_s"]
+        logger.info("%s: metrics after %.3g s, in a second start after %.3g s", case.name, *seconds)
         if args.json:
             write_json(args.json, rows)
     return start.page(rows)

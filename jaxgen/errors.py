@@ -29,6 +29,8 @@ MOST_FOUND = 1000
 """Letters of what was found, in an error's text: it may be a stranger's."""
 MAX_SIZE = 2**31 - 1
 """Of any length of an array."""
+MAX_FLOAT = (2.0 - 2.0**-23) * 2.0**127
+"""The largest number of 32 bits."""
 
 
 class JaxgenError(Exception):
@@ -168,15 +170,20 @@ def require_layer_sizes(settings: object, *names: str, least: int = 1) -> None:
 
 
 def require_above_zero(settings: object, *names: str) -> None:
-    """Raises SettingError for the first of the named fields that is not above 0 and finite."""
+    """Raises SettingError for the first of the named fields that is not above 0 and finite.
+
+    Nor may it be above `MAX_FLOAT`, which is finite here and infinite where it is used.
+    """
     for name in names:
         require(settings, name, 0 < getattr(settings, name) < math.inf, "above 0 and finite")
+        require(settings, name, getattr(settings, name) <= MAX_FLOAT, f"of at most {MAX_FLOAT:g}")
 
 
 def require_not_negative(settings: object, *names: str) -> None:
-    """Raises SettingError for the first of the named fields that is below 0 or not finite."""
+    """Raises SettingError for the first of the named fields below 0, above `MAX_FLOAT` or NaN."""
     for name in names:
         require(settings, name, 0 <= getattr(settings, name) < math.inf, "at least 0 and finite")
+        require(settings, name, getattr(settings, name) <= MAX_FLOAT, f"of at most {MAX_FLOAT:g}")
 
 
 def require_choices(settings: Any) -> None:

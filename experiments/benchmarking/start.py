@@ -23,8 +23,8 @@ from experiments.running.signals import child, shell_code, tell, temporary_folde
 from jaxgen.report.page import number
 from jaxgen.runs import manifest as run_manifest
 
-COMPILING, METRICS = b"compiling", b"epoch "
-"""How the lines of a run begin: before its programs are built, and after the first updates."""
+MARKS = (b"compiling", b"epoch ")
+"""How lines of a run begin, in their order: before its programs are built, and after updates."""
 
 
 class Start(NamedTuple):
@@ -58,27 +58,27 @@ def time_start(words: Sequence[str], env: Mapping[str, str], log: Path) -> Start
         env: its variables.
         log: the file for its standard error.
     """
-    seconds: dict[bytes, float] = {}
+    seconds: list[float] = []
     since, worked = machine.reading(), _children_s()
     with log.open("wb") as stream:
         options = {"env": env, "stdout": subprocess.PIPE, "stderr": stream}
         with child(words, **options) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                for mark in (COMPILING, METRICS):
-                    if line.startswith(mark):
-                        seconds.setdefault(mark, time.perf_counter() - since.at)
-                if METRICS in seconds:
+                if line.startswith(MARKS[len(seconds)]):
+                    seconds.append(time.perf_counter() - since.at)
+                if len(seconds) == len(MARKS):
                     process.kill()
                     break
             process.stdout.close()
             code = process.wait()
-    if METRICS not in seconds:
+    if len(seconds) < len(MARKS):
         tell(log.read_text(errors="replace").strip() or "error: no line of metrics was written")
         raise SystemExit(shell_code(code) or 1)
     now = machine.reading()
     now = now._replace(own=now.own + _children_s() - worked)
-    return Start(seconds[COMPILING], seconds[METRICS], machine.others(since, now))
+    compiling_s, metrics_s = seconds
+    return Start(compiling_s, metrics_s, machine.others(since, now))
 
 
 def _children_s() -> float:

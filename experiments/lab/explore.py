@@ -126,7 +126,8 @@ def of_net(
     words = [f"{chain} {_precision(precision)}"]
     if "b_labels" in net.top:
         words.append(
-            "The label units are held at the class that is chosen, or drawn too. The bar in a "
+            "The label units are held at the class that is chosen, with the weights of the model, "
+            "or drawn too. The bar in a "
             "class's button is its probability given the layer beside the label units, so a digit "
             "that you draw is classified as you draw it."
         )

@@ -115,8 +115,10 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
     After a quick run that is the whole one, and of several seeds their comparison.
     """
     if args.quick:
-        small = ("--quick", "--epochs", "--dbn", "--out", "--overwrite", "--resume")
-        return shlex.join(typed_without(*small))
+        typed = typed_without("--quick", "--epochs", "--dbn", "--out", "--overwrite", "--resume")
+        # Of a data set that was named, the quick run lies where the whole one belongs.
+        named = any(word.partition("=")[0] == "--dataset" for word in typed)
+        return shlex.join([*typed, *["--overwrite"] * (named and args.out is None)])
     if not (successor := experiment.successor(args)) or len(session.seeds) > 1:
         return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
     given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}

@@ -181,9 +181,16 @@ def condition_on_classes(args: AnyArgs, conditional: bool, dataset: data.Dataset
     """The settings whose model has the classes of the data set if it is to be conditional.
 
     Errors:
-        SettingError: there are no two classes with training images.
+        SettingError: there are no two classes with training images, or a gain but no labels.
     """
+    model: Any = getattr(args, "model", None)  # of an experiment whose model has classes
     if not conditional:
+        if getattr(model, "label_gain", 1.0) != 1.0 and not model.num_classes:
+            raise SettingError(
+                expected="--label-gain beside --conditional",
+                found=f"{model.label_gain:g} without it",
+                remedy="add --conditional, or leave --label-gain out",
+            )
         return args
     num = len(np.unique(dataset.train.labels)) if dataset.num_classes else 0
     if num < 2:
@@ -192,7 +199,6 @@ def condition_on_classes(args: AnyArgs, conditional: bool, dataset: data.Dataset
             found=f"{num} of them in {dataset.name}",
             remedy="leave --conditional out, or put the images into one folder per class",
         )
-    model: Any = args.model  # type: ignore[attr-defined] # of an experiment whose model has classes
     if model.num_classes not in (0, dataset.num_classes):
         raise SettingError(
             expected=f"--num-classes {dataset.num_classes}, those of {dataset.name}",

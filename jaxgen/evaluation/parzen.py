@@ -103,5 +103,9 @@ def parzen(
     means = log_densities(held_out, samples, sigmas).mean(axis=1, dtype=np.float64)
     sigma = sigmas[int(np.argmax(means))]
     if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
-        logger.warning("the best Parzen window is the %.3g at an end of the widths tried", sigma)
+        logger.warning(
+            "the best Parzen window, %.3g, is the first or the last of the widths tried; a better "
+            "one may lie beyond",
+            sigma,
+        )
     return Parzen(log_densities=log_densities(test, samples, [sigma])[0], sigma=sigma)

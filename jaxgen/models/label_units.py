@@ -66,13 +66,12 @@ def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGK
 def condition(params: Params, labels: Labels, gain: float = 1.0) -> rbm.Params:
     """The RBM that is left given the label: its hidden biases are b + gain U_y, one row per label.
 
-    With a gain of 1 that is p(v, h|y). A larger one weighs the label more: v and h are then of a
-    density in proportion to exp(v'Wh + a'v + b'h + gain U_y h), which has less of what is not
-    typical of the class.
+    With a gain of 1 that is p(v, h|y). In general v and h have a probability in proportion to
+    exp(v'Wh + a'v + b'h + gain U_y h); a larger gain makes them more typical of the class.
     """
-    one_hot = gain * jax.nn.one_hot(labels, num_classes(params))
+    one_hot = jax.nn.one_hot(labels, num_classes(params))
     rest = {name: value for name, value in params.items() if not name.endswith("_labels")}
-    return rest | {"b_hidden": params["b_hidden"] + one_hot @ params["w_labels"]}
+    return rest | {"b_hidden": params["b_hidden"] + gain * (one_hot @ params["w_labels"])}
 
 
 def label_logits(params: Params, hidden: Hidden) -> Float[Array, "*batch classes"]:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxgen import models
-from jaxgen.errors import CheckpointError, JaxgenError, SettingError
+from jaxgen.errors import MAX_FLOAT, MAX_SIZE, CheckpointError, JaxgenError, SettingError
 from jaxgen.export import safetensors
 from jaxgen.models import ImageShape
 from jaxgen.runs import settings
@@ -41,7 +41,7 @@ MNIST_SHAPE = (28, 28, 1)
 MAX_SIDE = 4096
 """Pixels of an image's side, at most."""
 MAX_LAYERS = 64
-LARGEST = {int: int(np.iinfo(np.int32).max), float: float(np.finfo(np.float32).max)}
+LARGEST = {int: MAX_SIZE, float: MAX_FLOAT}
 """Of a model's settings: what arrays of 32 bits hold."""
 HEADER_BYTES = 1 << 20
 """Of a file of parameters besides the arrays, at most."""

@@ -553,7 +553,7 @@ def test_values_below_one_are_refused_by_their_name() -> None:
         ({"quick": True}, "expected --quick beside --accelerator or --growth"),
         ({"growth": True, "largest_batch": True}, "found --growth --largest-batch"),
         ({"start": True, "growth": True}, "found --growth --start"),
-        ({"start": True, "seeds": 4}, "expected --seeds without --start"),
+        ({"start": True, "image_size": 4}, "found --image-size; leave --image-size out"),
     ],
 )
 def test_settings_without_a_use_are_refused(flags: dict[str, Any], words: str) -> None:

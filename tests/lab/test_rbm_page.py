@@ -320,6 +320,8 @@ PRESETS = ", ".join(rbm.PRESETS)
         (("--learning-rate", "nan"), "--learning-rate above 0 and finite, found nan"),
         (("--learning-rate", "inf"), "--learning-rate above 0 and finite, found inf"),
         (("--learning-rate", "-1"), "--learning-rate above 0 and finite, found -1.0"),
+        (("--learning-rate", "1e40"), "--learning-rate of at most 3.40282e+38, found 1e+40"),
+        (("--weight-decay", "1e40"), "--weight-decay of at most 3.40282e+38, found 1e+40"),
         (("--learning-rate", "0"), "--learning-rate above 0 and finite, found 0.0"),
         (("--weight-decay", "-0.1"), "--weight-decay at least 0 and finite, found -0.1"),
         (("--init-scale", "inf"), "--init-scale at least 0 and finite, found inf"),

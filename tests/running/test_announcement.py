@@ -145,7 +145,8 @@ def test_the_next_command(tmp_path: Path) -> None:
         ("--conditional --quick --seeds 0 1", "--conditional --seeds 0 1"),
         ("--quick --precision bfloat16", "--precision bfloat16"),
         ("--epochs 3 --out=runs/q --overwrite --quick --preset wide", "--preset wide"),
-        ("--quick --dataset 'a b' --num-hidden=9", "--dataset 'a b' --num-hidden=9"),
+        ("--quick --dataset 'a b' --num-hidden=9", "--dataset 'a b' --num-hidden=9 --overwrite"),
+        ("--quick --dataset=pets --out there", "--dataset=pets"),
     ],
 )
 def test_after_a_quick_run_the_whole_one(
@@ -153,7 +154,8 @@ def test_after_a_quick_run_the_whole_one(
 ) -> None:
     monkeypatch.setattr(run_manifest, "program", lambda: "python -m experiments.rbm")
     monkeypatch.setattr(sys, "argv", ["rbm", *shlex.split(typed)])
-    found = announcement.next_command(rbm.EXPERIMENT, rbm.Args(quick=True), session(tmp_path))
+    args = rbm.Args(quick=True, out=Path("there") if "--out" in typed else None)
+    found = announcement.next_command(rbm.EXPERIMENT, args, session(tmp_path))
     assert found == f"python -m experiments.rbm {following}".strip()
 
 

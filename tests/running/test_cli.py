@@ -12,7 +12,7 @@ import pytest
 from support.helpers import DIGITS, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
-from experiments import dbn, dcgan, rbm
+from experiments import dbn, dcgan, rbm, wake_sleep
 from experiments.running import cli
 from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
@@ -134,6 +134,20 @@ def test_a_user_without_a_home_folder(
     assert "a home folder for ~/tensorflow_datasets, found none" in only_line(
         capsys.readouterr().err
     )
+
+
+def test_a_gain_of_labels_without_labels_is_refused() -> None:
+    digits = data.load("digits")
+    for module in (dbn, wake_sleep):
+        plain = module.Args()
+        args = dataclasses.replace(plain, model=dataclasses.replace(plain.model, label_gain=2.0))
+        with pytest.raises(
+            SettingError, match="--label-gain beside --conditional, found 2 without"
+        ):
+            args.fit_to(digits)
+        fitted = dataclasses.replace(args, conditional=True).fit_to(digits)
+        assert (fitted.model.num_classes, fitted.model.label_gain) == (10, 2.0)
+        assert plain.fit_to(digits) == plain
 
 
 def test_a_conditional_run_has_a_folder_of_its_own(

@@ -61,11 +61,15 @@ def sections(
     *_, net = labelled.values()
     num_steps, gain = config.num_sampling_steps, config.label_gain
     draw = partial(dbn.sample_net, num_steps, dataset.image_shape, net, label_gain=gain)
-    gained = "" if gain == 1.0 else f", with a gain of {gain:g}"
     words = (
-        f"The label unit of the class is clamped{gained}, and E[v|h] is shown after {num_steps} "
-        "Gibbs steps of the top pair from random top units and a down pass."
+        f"The label unit of the class is clamped, and E[v|h] is shown after {num_steps} Gibbs "
+        "steps of the top pair from random top units and a down pass."
     )
+    if gain != 1.0:
+        words += (
+            f" The weights of that unit are multiplied by {gain:g} (`--label-gain`), so these are "
+            "not draws of the model: they are more typical of the class, and vary less."
+        )
     sheet = class_sheet(drawing, jax.jit(draw, static_argnums=1), words)
     found = {name: predict(each, dataset, config.binarize) for name, each in labelled.items()}
     further = []
