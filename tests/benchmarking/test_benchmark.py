@@ -5,7 +5,7 @@ import itertools
 import logging
 import math
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -384,8 +384,8 @@ def test_sweeps_are_drawn_against_what_is_ideal() -> None:
     assert found == dict.fromkeys(at_peak, 600.0) | {
         **{"images": 100.0, "seeds": 100.0, "devices": 400.0}
     }
-    fields = {field.name for field in benchmark.fields(benchmark.Args)}
-    assert set(sweeps) < fields
+    settings = {field.name for field in fields(benchmark.Args)}
+    assert set(sweeps) < settings
 
 
 def test_several_sweeps_take_their_own_values() -> None:
