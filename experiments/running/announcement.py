@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.running.args import RunArgs, changes, quicken
+from experiments.running.args import RunArgs, as_words, changes, quicken
 from experiments.running.cluster import chosen_devices
 from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
 from jaxgen.files import normalise_path
-from jaxgen.report.page import number
+from jaxgen.report.page import counted, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary, seed_folders
 
@@ -33,15 +33,15 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
     devices = chosen_devices(args.cluster)
     kind = devices[0].device_kind
-    own = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
+    own = f"cpu, {counted(run_manifest.num_cores(), 'core')}" if kind == "cpu" else kind
     quick = [] if not args.quick else ["quick: no verdict on the model"]
     preset = experiment.presets[args.preset]
     preset = quicken(preset, experiment.quick) if args.quick else preset
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
-    others = [f"{name} {value}" for name, value in changed.items()]
+    typed = [" ".join(as_words(changed))] if changed else []
     return align(
         {
-            "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *others]),
+            "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *typed]),
             "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
             "training": f"{args.epochs_in_words}, batch {args.batch_size}, "
             f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",

@@ -78,8 +78,7 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
         there, here = there | _seeds(earlier), here | _seeds(args)
     if there:
         raise CheckpointError(
-            expected=f"{_in_line(there)}, as in the run to go on with, whose updates depend on "
-            f"{'it' if len(there) == 1 else 'them'}",
+            expected=f"{_in_line(there)}, as in the run to go on with",
             found=_in_line(here),
             remedy="type the flags as they were, or choose another --out, or start again with "
             "--overwrite",

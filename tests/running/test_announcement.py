@@ -18,6 +18,7 @@ from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.files import write_json
 from jaxgen.models import rbm as rbm_model
+from jaxgen.report.page import counted
 from jaxgen.runs import manifest as run_manifest
 
 
@@ -30,9 +31,9 @@ def session(folder: Path, seeds: tuple[int, ...] = (0,)) -> Session:
 def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     args = rbm.Args(epochs=7, batch_size=9, model=rbm_model.Config(num_hidden=25))
     kind = jax.devices()[0].device_kind
-    device = f"cpu, {run_manifest.num_cores()} cores" if kind == "cpu" else kind
+    device = f"cpu, {counted(run_manifest.num_cores(), 'core')}" if kind == "cpu" else kind
     assert announcement.plan(rbm.EXPERIMENT, args, session(tmp_path, (3, 4))).splitlines() == [
-        "model     rbm, preset lab, num_hidden 25",
+        "model     rbm, preset lab, --num-hidden 25",
         "data      own, 160 colour images of 4x5",
         "training  7 epochs, batch 9, seeds 3, 4",
         f"device    {device}",
@@ -43,7 +44,7 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     assert plan.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
     quick = dataclasses.replace(quick, model=dataclasses.replace(quick.model, num_gibbs_steps=7))
     plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
-    assert plan.splitlines()[0].endswith("quick: no verdict on the model, num_gibbs_steps 7")
+    assert plan.splitlines()[0].endswith("quick: no verdict on the model, --num-gibbs-steps 7")
 
 
 @pytest.mark.parametrize(

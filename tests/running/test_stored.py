@@ -32,22 +32,22 @@ def change(args: Any, **changed: Any) -> Any:
             "wake_sleep",
             LABELLED,
             change(LABELLED, averaged_share=0.3),
-            "expected --averaged-share 0.1, as in the run to go on with, whose updates depend on "
-            "it, found --averaged-share 0.3;",
+            "expected --averaged-share 0.1, as in the run to go on with, "
+            "found --averaged-share 0.3;",
         ),
         (
             "wake_sleep",
             LABELLED,
             dataclasses.replace(change(LABELLED, gibbs_phases=(1, 2)), epochs=100),
-            "expected --epochs 200 --gibbs-phases 3 6 10, as in the run to go on with, whose "
-            "updates depend on them, found --epochs 100 --gibbs-phases 1 2;",
+            "expected --epochs 200 --gibbs-phases 3 6 10, as in the run to go on with, "
+            "found --epochs 100 --gibbs-phases 1 2;",
         ),
         (
             "dbn",
             dbn.Args(base_rates=True),
             change(dbn.Args(), momentum=0.5),
-            "expected --base-rates --momentum 0.0, as in the run to go on with, whose updates "
-            "depend on them, found --no-base-rates --momentum 0.5;",
+            "expected --base-rates --momentum 0.0, as in the run to go on with, "
+            "found --no-base-rates --momentum 0.5;",
         ),
     ],
 )
