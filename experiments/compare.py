@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from experiments.comparison import page as compare_pages
-from experiments.comparison import published, ranking
+from experiments.comparison import published, ranking, tables
 from experiments.comparison.measures import (
     Settings,
     describe_classifier,
@@ -52,7 +52,7 @@ from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.evaluation.subset import most_rows
-from jaxgen.files import check_writable, write_json, writing
+from jaxgen.files import check_writable, normalise_path, write_json, writing
 from jaxgen.learner import named_key
 from jaxgen.report.page import number
 from jaxgen.runs import Run
@@ -263,7 +263,8 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     for name, same in group(read).items():
         measures = [evaluate(run, dataset, classifier, settings) for run in same]
         images = np.asarray(in_size(drawn[same[0].folder], size))
-        rows.append(Row(name, measures, images, same))
+        labelled = bool(same[0].learner.num_classes)
+        rows.append(Row(name, measures, images, same, labelled))
     folder = args.out / "references"
     references = reference_rows(dataset, classifier, settings, folder, sizes - {size})
     rows += [Row(name, [each.measures], each.images) for name, each in references.items()]
@@ -272,7 +273,9 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     known = published.FIGURES.get(dataset.name, ())
     accuracy = float("nan") if classifier.random else classifier.accuracy
     num = min(args.num_samples, most_rows(dataset.image_shape))
-    notes = ranking.warnings(accuracy, num, suite.NUM_FEATURES)
+    verdict = ranking.warning(accuracy) + tables.verdict(rows)
+    show("\n".join(verdict))
+    notes = [ranking.of_few_samples(num, suite.NUM_FEATURES)]
     notes += suite.describe_left_out(classifier, dataset, args.num_samples)
     if classifier.num_classes:
         score = number(sample_quality.inception_score(classifier.test.probs))
@@ -281,7 +284,7 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
         notes += [f"The classifier: {classifier.describe()}."]
     with working("drawing the page"):
         return compare_pages.write(
-            rows, args.out, markdown, head, notes, known, dataset.class_names
+            *(rows, args.out, markdown, head, [*verdict, *notes], known, dataset.class_names)
         )
 
 
@@ -312,7 +315,8 @@ def main(args: Args) -> None:
         check_writable(args.markdown or args.out / MARKDOWN)  # before what takes minutes
         settings = {"experiment": "compare", "settings": str(args)}
         write_json(args.out / CONFIG, settings)
-        show(f"page: {compare(args, *(read or read_all(train(args), args)))}")
+        page = compare(args, *(read or read_all(train(args), args)))
+        show(f"open: {normalise_path(page).as_uri()}\npage: {page}")
 
 
 def entry() -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.running.args import RunArgs, changes
+from experiments.running.args import RunArgs, changes, quicken
 from experiments.running.experiment import Experiment
 from experiments.running.stored import rebuild_args
 from jaxgen.runs import Run
@@ -12,11 +12,13 @@ from jaxgen.runs import Run
 def label(experiment: Experiment[Any], args: RunArgs) -> str:
     """The name of a model that is trained with these settings, the same for every seed."""
     preset = experiment.presets[args.preset]
+    preset = quicken(preset, experiment.quick) if args.quick else preset
     changed = changes(args.model, preset.model)  # type: ignore[attr-defined]
     changed |= {n: v for n, v in changes(args, preset).items() if n not in args.immaterial}
     changed.pop("num_classes", None)  # it follows from the data, and stands behind `conditional`
     words = [_words(name.replace("_", " "), value) for name, value in changed.items()]
-    return ", ".join([f"{experiment.name}-{args.preset}", *words])
+    quick = ["quick"] if args.quick else []
+    return ", ".join([f"{experiment.name}-{args.preset}", *quick, *words])
 
 
 def label_of(run: Run) -> str:

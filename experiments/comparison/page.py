@@ -69,7 +69,7 @@ def sections(
     rows: Sequence[Row],
     folder: Path,
     picture: Path,
-    notes: Sequence[str],
+    verdict: Sequence[str],
     published: Sequence[Published],
     class_names: Sequence[str],
 ) -> list[Section]:
@@ -77,13 +77,13 @@ def sections(
     sheet = figures.rows_of({row.name: row.images[:NUM_SHOWN] for row in rows})
     caption = f"The first {NUM_SHOWN} samples of each model, in the order drawn"
     shown = Figure(figures.save(sheet, picture), caption, caption, "full")
-    models, references = tables.models(rows), tables.references(rows)
-    found = ranking.verdict(models, references, tables.main_number(rows), tables.probe_of)
     main, further = tables.main_table(rows), tables.further_table(rows, published)
     legend = (
-        f"{ranking.BEST} marks the best model of a column, {ARROWS['higher']} and "
-        f"{ARROWS['lower']} the columns in which higher or lower is better; rows without seeds are "
-        "references and are not ranked. Each measure is explained below, under The measures."
+        f"{ranking.BEST} marks the best model of a column and those that cannot be told from it, "
+        f"unless that is all; {ARROWS['higher']} and {ARROWS['lower']} mark the columns in which "
+        "higher or lower is better. Two models are told apart by more than two standard errors of "
+        "the difference, over seeds where there are several. Rows without seeds are references "
+        "and are not ranked. Each measure is explained below, under The measures."
     )
     cells = [
         "Of several seeds a cell has the mean and ± the standard deviation over seeds (n - 1); of "
@@ -134,7 +134,7 @@ def sections(
         Section(
             "verdict",
             "Verdict",
-            [*found, *notes],
+            verdict,
             question="Which model is best, and in what?",
             part="pictures",
         ),
@@ -194,19 +194,32 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def title_of(rows: Sequence[Row]) -> str:
+    """The title of the comparison: its models, if they are few."""
+    names = [row.name for row in rows if row.runs]
+    short = [*dict.fromkeys(name.partition(", ")[0] for name in names)]
+    if len(names) == 1:
+        return f"Measures of {short[0]}"
+    if len(short) > ranking.MOST_NAMED:
+        return f"{len(names)} models side by side"
+    if len(short) == 1:
+        return f"{len(names)} trainings of {short[0]} side by side"
+    return f"{', '.join(short[:-1])} and {short[-1]} side by side"
+
+
 def write(
     rows: Sequence[Row],
     folder: Path,
     markdown: Path,
     facts: Mapping[str, str],
-    notes: Sequence[str],
+    verdict: Sequence[str],
     published: Sequence[Published],
     class_names: Sequence[str],
 ) -> Path:
     """The markdown with its picture, `compare.html` and, last, `compare.json`; returns the page."""
     markdown.parent.mkdir(parents=True, exist_ok=True)
-    picture, title = markdown.with_suffix(".png"), "All models side by side"
-    found = sections(rows, folder, picture, notes, published, class_names)
+    picture, title = markdown.with_suffix(".png"), title_of(rows)
+    found = sections(rows, folder, picture, verdict, published, class_names)
     facts = {**facts, "command": run_manifest.command()}
     page = report.write_page(folder / "compare.html", title, facts=facts, sections=found)
     parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]

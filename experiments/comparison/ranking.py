@@ -23,6 +23,8 @@ BEST = "★"
 """Marks the best value of a column."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 """Mark the titles of columns in which higher, or lower, is better."""
+MOST_NAMED = 3
+"""Models that cannot be told apart are named if they are no more."""
 REAL = "real test images"
 """The reference row that models are set beside."""
 Probe = Callable[[Measures, int], Mapping[str, Any] | None]
@@ -96,6 +98,8 @@ def why_unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> st
     effective = [found["effective_chains"] for found in best]
     if why := doubt(gap, min((each for each in effective if each is not None), default=None)):
         return why
+    if any(map(is_impossible, best)):
+        return "an estimate above 0, which no log probability is"
     if best[0]["binary"] == "none":
         return "of pixels as they are, which may be densities"
     if others and best[0]["binary"] not in others:
@@ -110,6 +114,11 @@ def ranked_pixels(rows: Sequence[Sequence[Measures]]) -> list[str]:
     return [max(counts, key=counts.__getitem__)] if counts else []
 
 
+def is_impossible(likelihood: Mapping[str, Any]) -> bool:
+    """Whether a log likelihood of discrete pixels is above 0, as no log probability is."""
+    return bool(likelihood["binary"] != "none" and likelihood["value"] > 0)
+
+
 def best_of(values: Mapping[str, Value | None], better: Better) -> list[str]:
     """Names from the best value on, those without one left out."""
     there = {name: value.mean for name, value in values.items() if value is not None}
@@ -121,6 +130,16 @@ def apart(one: Value, other: Value) -> bool | None:
     if one.error is None or other.error is None:
         return None
     return abs(one.mean - other.mean) > 2 * math.hypot(one.error, other.error)
+
+
+def leaders(values: Mapping[str, Value | None], better: Better) -> list[str]:
+    """The best value's name, then those of values that cannot be told from it."""
+    ranked = best_of(values, better)
+    return [
+        name
+        for name in ranked
+        if name == ranked[0] or apart(values[ranked[0]], values[name]) is False  # type: ignore[arg-type]
+    ]
 
 
 def lead_in_words(values: Mapping[str, Value | None], better: Better) -> str:
@@ -148,6 +167,8 @@ class Ranked(NamedTuple):
 
     name: str
     measures: Sequence[Measures]
+    labelled: bool = False
+    """Whether the model was trained with the labels of all training images."""
 
 
 def likelihoods(rows: Sequence[Ranked]) -> dict[str, Value | None]:
@@ -167,8 +188,14 @@ def of_samples(rows: Sequence[Ranked], name: str) -> dict[str, Value | None]:
 
 
 def of_probes(rows: Sequence[Ranked], num_labels: int, probe: Probe) -> dict[str, Value | None]:
-    """The accuracy in percent of the linear probe with so many labels, by row."""
-    return {row.name: value_of([probe(x, num_labels) for x in row.measures]) for row in rows}
+    """The accuracy in percent of the linear probe with so many labels, by row.
+
+    Features of a model that was trained with all labels are left out.
+    """
+    return {
+        row.name: None if row.labelled else value_of([probe(x, num_labels) for x in row.measures])
+        for row in rows
+    }
 
 
 def verdict(
@@ -225,12 +252,21 @@ def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
         f"Samples: {ranked[0]} has the lowest Frechet distance, {number(first.mean)}, "
         f"{lead_in_words(values, 'lower')}{beside}"
     )
-    others: dict[str, list[str]] = {}
+    others: dict[tuple[str, ...], list[str]] = {}
     for name in ("precision", "recall"):
-        if found := best_of(of_samples(models, name), "higher"):
-            others.setdefault(found[0], []).append(name)
-    words = [f"{name} has the highest {' and '.join(names)}" for name, names in others.items()]
+        if found := leaders(of_samples(models, name), "higher"):
+            others.setdefault(tuple(found), []).append(name)
+    words = [_lead_of(found, " and ".join(names)) for found, names in others.items()]
     return f"{'; '.join([sentence, *words])}."
+
+
+def _lead_of(found: Sequence[str], measures: str) -> str:
+    """Who is best in measures."""
+    if len(found) == 1:
+        return f"{found[0]} has the highest {measures}"
+    if len(found) > MOST_NAMED:
+        return f"{len(found)} models cannot be told apart by the highest {measures}"
+    return f"{', '.join(found[:-1])} and {found[-1]} cannot be told apart by the highest {measures}"
 
 
 def _on_features(
@@ -238,42 +274,49 @@ def _on_features(
 ) -> str:
     values = of_probes(models, num_labels, probe) if num_labels else {}
     ranked = best_of(values, "higher")
+    left = [row.name for row in models if row.labelled]
+    out = f"; not ranked: {', '.join(left)} (trained with labels)" if left else ""
     if not ranked or num_labels is None:
-        return "Features: no model here has features that labels could be read from."
+        return f"Features: no model here has features that can be ranked by labels{out}."
     first = values[ranked[0]]
     assert first is not None
     pixels = of_probes(references, num_labels, probe).get(REAL)
     beside = f" (pixels give {number(pixels.mean, 3)}%)" if pixels else ""
     share = f"{number(first.mean, 4)}%{beside}"
     words = f"Features: from {num_labels:,} labels those of {ranked[0]} are read"
-    if len(models) == 1:
-        return f"{words} with an accuracy of {share}."
-    return f"{words} best, {share}, {lead_in_words(values, 'higher')}."
+    if len(ranked) == 1:
+        return f"{words} with an accuracy of {share}{out}."
+    return f"{words} best, {share}, {lead_in_words(values, 'higher')}{out}."
 
 
-def warnings(accuracy: float, num_samples: int, all_samples: int) -> list[str]:
-    """Facts about the ruler that a reader must know before the numbers.
+def warning(accuracy: float) -> list[str]:
+    """What stands before the verdict if the classifier is a weak ruler; nothing if it is not.
 
     Args:
         accuracy: of the classifier, a part of the test images; NaN where random weights stand in.
+    """
+    if not accuracy < WEAK:
+        return []
+    return [
+        f"Warning: the classifier reads only {accuracy:.1%} of the test images, less than "
+        f"{WEAK:.0%}. Every measure of samples but memorisation and Parzen rests on its "
+        "features, so small differences say little."
+    ]
+
+
+def of_few_samples(num_samples: int, all_samples: int) -> str:
+    """How the number of samples bears on the Frechet distance.
+
+    Args:
         num_samples: that Frechet distances rest on.
         all_samples: that published tables of this program rest on.
     """
-    found = []
-    if accuracy < WEAK:
-        found.append(
-            f"Warning: the classifier reads only {accuracy:.1%} of the test images, less than "
-            f"{WEAK:.0%}. Every measure of samples but memorisation and Parzen rests on its "
-            "features, so small differences say little."
-        )
-    found.append(
+    return (
         f"The Frechet distance is of {num_samples:,} samples, and too large by an amount that is "
         "in proportion to 1 / samples"
-        + (
-            f": of so few it may be mostly that, and it does not compare with the distances of "
-            f"{all_samples:,} samples. The extrapolated one beside it has no such part."
-            if num_samples < all_samples
-            else ". The extrapolated one has no such part."
-        )
+    ) + (
+        f": of so few it may be mostly that, and it does not compare with the distances of "
+        f"{all_samples:,} samples. The extrapolated one beside it has no such part."
+        if num_samples < all_samples
+        else ". The extrapolated one has no such part."
     )
-    return found

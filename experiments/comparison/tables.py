@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.comparison import ranking
 from experiments.comparison.measures import NUM_SHOWN, PIXELS, Measures, interval
 from experiments.comparison.published import Published
 from experiments.comparison.ranking import (
@@ -14,9 +15,10 @@ from experiments.comparison.ranking import (
     Better,
     Ranked,
     Value,
-    best_of,
     few_chains,
     headline,
+    is_impossible,
+    leaders,
     likelihoods,
     of_probes,
     of_samples,
@@ -26,7 +28,7 @@ from experiments.comparison.ranking import (
 )
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
 from jaxgen.evaluation.suite import TITLES
-from jaxgen.report.page import Table, number
+from jaxgen.report.page import Table, number, with_error
 from jaxgen.runs import Run
 from jaxgen.runs.summary import program_folder
 
@@ -68,11 +70,13 @@ class Row(NamedTuple):
     """Samples of the first seed."""
     runs: Sequence[Run] = ()
     """None for a reference row."""
+    labelled: bool = False
+    """Whether the model was trained with the labels of all training images."""
 
 
-def over_seeds(values: Sequence[float], digits: int = 4) -> str:
+def over_seeds(values: Sequence[float]) -> str:
     """Mean and standard deviation (n - 1)."""
-    return f"{number(float(np.mean(values)), digits)} ± {number(float(np.std(values, ddof=1)), 2)}"
+    return with_error(float(np.mean(values)), float(np.std(values, ddof=1)))
 
 
 def cell(found: Sequence[Mapping[str, Any] | None], written: Callable[[Any], str]) -> str:
@@ -86,13 +90,18 @@ def cell(found: Sequence[Mapping[str, Any] | None], written: Callable[[Any], str
 
 
 def _likelihood(found: Mapping[str, Any]) -> str:
-    value, error = f"{found['value']:.2f}", found["standard_error"]
-    return value if error is None else f"{value} ± {number(error, 2)}"
+    value, error = found["value"], found["standard_error"]
+    return with_error(value, error) if error else f"{value:.2f}"
 
 
 def likelihood_cell(found: Sequence[Mapping[str, Any] | None]) -> str:
-    """A likelihood over the seeds; if one rests on too few chains, the range and no mean."""
+    """A likelihood over the seeds; if one rests on too few chains, the range and no mean.
+
+    There is no number where an estimate is none of a log probability.
+    """
     taken = [each for each in found if each is not None]
+    if any(map(is_impossible, taken)):
+        return "not known"
     if len(taken) > 1 and any(map(few_chains, taken)):
         return " to ".join(f"{of(each['value'] for each in taken):.2f}" for of in (min, max))
     return cell(taken, _likelihood)
@@ -167,12 +176,17 @@ def labels_title(num: int) -> str:
 
 def models(rows: Sequence[Row]) -> list[Ranked]:
     """The rows that are ranked."""
-    return [Ranked(row.name, row.measures) for row in rows if row.runs]
+    return [Ranked(row.name, row.measures, row.labelled) for row in rows if row.runs]
 
 
 def references(rows: Sequence[Row]) -> list[Ranked]:
     """The rows that stand beside."""
     return [Ranked(row.name, row.measures) for row in rows if not row.runs]
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """What the tables come to, in three sentences."""
+    return ranking.verdict(models(rows), references(rows), main_number(rows), probe_of)
 
 
 def main_number(rows: Sequence[Row]) -> int | None:
@@ -182,27 +196,27 @@ def main_number(rows: Sequence[Row]) -> int | None:
 
 
 class Column(NamedTuple):
-    """A column of a table: its title, a cell for each row, and the row that is best."""
+    """A column of a table: its title, a cell for each row, and the rows that are best."""
 
     title: str
     cells: list[str]
-    best: str = ""
+    best: Sequence[str] = ()
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
-    """A table with the best value of each column marked."""
+    """A table with the best values of each column marked."""
     lines = [
-        [row.name, *(f"{BEST} {x.cells[i]}" if row.name == x.best else x.cells[i] for x in columns)]
+        [row.name, *(f"{BEST} {x.cells[i]}" if row.name in x.best else x.cells[i] for x in columns)]
         for i, row in enumerate(rows)
     ]
     return Table(["model", *(column.title for column in columns)], lines)
 
 
-def _best(values: Mapping[str, Value | None], better: Better) -> str:
-    """The name of the best value where there are several to rank; else none."""
-    ranked = best_of(values, better)
-    means = [value.mean for name in ranked[:2] if (value := values[name])]
-    return ranked[0] if len({*means}) > 1 else ""
+def _best(values: Mapping[str, Value | None], better: Better) -> list[str]:
+    """The names of the best value and of those alike, unless they are all that are ranked."""
+    found = leaders(values, better)
+    others = [name for name, value in values.items() if value is not None and name not in found]
+    return found if others else []
 
 
 def _samples_column(rows: Sequence[Row], name: str) -> Column:
@@ -210,12 +224,16 @@ def _samples_column(rows: Sequence[Row], name: str) -> Column:
         cell([x["samples"].get(name) for x in row.measures], lambda x: interval(x, 3))
         for row in rows
     ]
-    best = _best(of_samples(models(rows), name), BETTER[name]) if name in BETTER else ""
+    best = _best(of_samples(models(rows), name), BETTER[name]) if name in BETTER else []
     return Column(title(name), cells, best)
 
 
 def _labels_column(rows: Sequence[Row], num: int) -> Column:
     cells = [cell([probe_of(each, num) for each in row.measures], interval) for row in rows]
+    cells = [
+        f"{text}; not ranked: trained with labels" if text and row.labelled else text
+        for row, text in zip(rows, cells, strict=True)
+    ]
     return Column(labels_title(num), cells, _best(of_probes(models(rows), num, probe_of), "higher"))
 
 

@@ -29,7 +29,7 @@ NUM_ROWS, NUM_PER_CLASS = 20, 10
 """Classes, and samples of each, in the sheet of asked classes."""
 
 
-STILL = 0.02
+STILL_ERROR = 0.02
 """An error that changes by more than this part in the last quarter of the epochs still moves."""
 LEAST_MEASURES = 4
 """Measures of a curve whose last quarter is looked at."""
@@ -177,7 +177,8 @@ def with_samples(numbers: Sequence[Headline], looks: Looks, place: int) -> list[
     found = Headline(
         "samples' distance to training images",
         f"{looks.distance:.2g}x",
-        f"1x is that of test images; {looks.group:.0%} of the samples lie near one image",
+        f"1x is that of test images; {looks.group:.0%} of the samples lie near one of them (of "
+        f"test images {looks.test_group:.0%})",
     )
     if looks.alike:
         place = 0
@@ -257,7 +258,13 @@ def curves_in_words(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]
             few = "has too few measures to show whether it still falls"
             sentences.append(f"{error} {few}: {found}")
             continue
-        moves = "still falls" if change < -STILL else "rises" if change > STILL else "has settled"
+        least = min(values)
+        if values[-1] > (1.0 + STILL_ERROR) * least:
+            above = f"{values[-1] / least - 1:.1%}" if least else number(values[-1])
+            when = f"{number(least)} after epoch {epochs[values.index(least)]:.0f}"
+            sentences.append(f"{error} ends {above} above its least, {when}: it went {path}")
+            continue
+        moves = "still falls" if change < -STILL_ERROR else "has settled"
         sentences.append(
             f"{error} {moves} in the last quarter of the epochs ({change:+.1%}): it went {path}"
         )

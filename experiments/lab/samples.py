@@ -57,7 +57,7 @@ class Looks(NamedTuple):
     group: float
     """Share of the largest group that is alike, see `sample_quality.largest_group`."""
     test_group: float
-    """The same of as many test images."""
+    """The same of test images."""
 
     @property
     def verdict(self) -> Verdict:
@@ -106,7 +106,8 @@ class Looks(NamedTuple):
     def far_in_words(self) -> str:
         """The distance, after "the samples lie"."""
         factor = f"{self.distance:.2g}"
-        return f"{factor} times as far from the nearest training image as test images are"
+        times = "" if factor == "1" else f"{factor} times "
+        return f"{times}as far from the nearest training image as test images are"
 
     def measures(self, prefix: str) -> dict[str, float]:
         """The numbers by name."""
@@ -119,16 +120,17 @@ def looks_of(measures: Mapping[str, float], prefix: str) -> Looks:
 
 
 def measure(images: np.ndarray, dataset: Dataset) -> Looks:
-    """Sets the first samples, in [0, 1] and of the data's size, beside as many test images."""
-    num = min(NUM_COMPARED, len(images), len(dataset.test.images))
-    images, real = images[:num], dataset.test.images[:num] / np.float32(255)
+    """Sets the first samples, in [0, 1] and of the data's size, beside the first test images."""
+    images, real = images[:NUM_COMPARED], dataset.test.images[:NUM_COMPARED] / np.float32(255)
     distances = [
         float(sample_quality.nearest_distance(each, dataset.train.images).mean())
         for each in (images, real)
     ]
     variances = [sample_quality.pixel_variance(each) for each in (images, real)]
     groups = [
-        sample_quality.largest_group(each[:NUM_GROUPED], real[:NUM_GROUPED]) if num > 1 else 0.0
+        sample_quality.largest_group(each[:NUM_GROUPED], real[:NUM_GROUPED])
+        if min(len(each), len(real)) > 1
+        else 0.0
         for each in (images, real)
     ]
     return Looks(

@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxgen.report.page import number
 
-STILL = 0.02
+STILL_PIXELS = 0.02
 """Images of pixels in [0, 1] hardly change if they move by less than this, root mean square."""
 
 
@@ -15,7 +15,7 @@ def evenness(images: np.ndarray) -> str:
     moved = float(np.sqrt(np.mean(np.square(np.ptp(flat, axis=1)))))
     lengths = np.linalg.norm(steps, axis=-1)
     lengths = lengths[lengths.max(axis=1) > 0.0]
-    if moved < STILL:
+    if moved < STILL_PIXELS:
         return (
             f"The images hardly change along the walks: a pixel moves by {number(moved, 2)} of 1, "
             "root mean square."

@@ -11,7 +11,7 @@ from experiments.running.console import clock, fitting
 from experiments.running.experiment import Experiment
 from experiments.running.session import Session
 from jaxgen.files import normalise_path
-from jaxgen.report.page import counted, number
+from jaxgen.report.page import counted, number, with_error
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import read_summary, seed_folders
 
@@ -87,7 +87,7 @@ def outcome(
 def _value(found: Any) -> str:
     """A number; of several seeds their mean and standard deviation."""
     if isinstance(found, Mapping):
-        return f"{number(found['mean'])} +- {number(found['std'], 2)}"
+        return with_error(found["mean"], found["std"], "+-")
     return number(found)
 
 

@@ -34,8 +34,8 @@ MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
 
 
 QUICK = (
-    "This is a quick run (`--quick`): a short training on small scans, to try the program. It does "
-    "not show what the model can do."
+    "This is a quick run (`--quick`): a short training to try the program. It does not show what "
+    "the model can do."
 )
 
 

@@ -342,11 +342,13 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             args = dataclasses.replace(args, cluster=args.cluster.alone())
             with working(REPORTING):
                 page = seeds.report(experiment, args, session, result)
-            stepped = result.step > result.first_step
-            training = (
-                "training" if stepped else "before the report (no step of the model was left)"
-            )
-            times = {training: trained - began, REPORTING: time.monotonic() - trained}
+            before = trained - began
+            if result.step > result.first_step:
+                parts = {"training": result.train_s, "compilation": result.compile_s}
+                times = parts | {"the rest before the report": before - sum(parts.values())}
+            else:
+                times = {"before the report (no step of the model was left)": before}
+            times |= {REPORTING: time.monotonic() - trained}
             show(announcement.outcome(experiment, args, session, page, times))
 
 

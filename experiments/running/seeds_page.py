@@ -17,7 +17,7 @@ from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Figure, Headline, Link, Section, Table, number
+from jaxgen.report.page import Figure, Headline, Link, Section, Table, number, with_error
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import LOG, PAGE, SUMMARY
@@ -80,7 +80,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
     ]
     note = f"mean and standard deviation over {len(session.seeds)} seeds"
     headline = [
-        Headline(in_words(name), f"{number(x['mean'])} ± {number(x['std'], 2)}", note)
+        Headline(in_words(name), with_error(x["mean"], x["std"]), note)
         for name, x in experiment.headline(metrics).items()
     ]
     page = report.write_page(
@@ -92,7 +92,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         headline=headline,
     )
     write_json(session.folder / SUMMARY, found)
-    means = [f"{k} {number(x['mean'])} +- {number(x['std'], 2)}" for k, x in metrics.items()]
+    means = [f"{k} {with_error(x['mean'], x['std'], '+-')}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
     return page
 

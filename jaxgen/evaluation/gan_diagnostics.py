@@ -236,14 +236,28 @@ def diagnose(lines: Sequence[Mapping[str, float]], smoothing: float = 0.0) -> li
     ]
 
 
+def verdict_in_words(finding: Finding) -> str:
+    """Whether the run ends so."""
+    return {True: "yes", False: "no", None: "cannot be told"}[finding.holds]
+
+
+def numbers_in_words(finding: Finding) -> str:
+    """The numbers at the end of the run; none of too few intervals."""
+    if finding.share is None:
+        return ""
+    return ", ".join(f"{name} {value:.3g}" for name, value in finding.measured.items())
+
+
+def intervals_in_words(finding: Finding) -> str:
+    """When the criterion held."""
+    if finding.share is None:
+        return "the run has too few intervals"
+    if finding.first_epoch is None:
+        return "in no interval"
+    return f"in {finding.share:.0%} of the intervals, first by epoch {finding.first_epoch:.4g}"
+
+
 def in_words(finding: Finding) -> str:
     """One sentence: the verdict, the numbers at the end of the run, and when it held."""
-    verdict = {True: "yes", False: "no", None: "cannot be told"}[finding.holds]
-    numbers = ", ".join(f"{name} {value:.3g}" for name, value in finding.measured.items())
-    if finding.share is None:
-        numbers, when = "", "the run has too few intervals"
-    elif finding.first_epoch is None:
-        when = "in no interval"
-    else:
-        when = f"in {finding.share:.0%} of the intervals, first by epoch {finding.first_epoch:.4g}"
-    return f"{finding.name}: {verdict}; " + "; ".join(filter(None, [numbers, when])) + "."
+    parts = [verdict_in_words(finding), numbers_in_words(finding), intervals_in_words(finding)]
+    return f"{finding.name}: {'; '.join(filter(None, parts))}."

@@ -58,6 +58,14 @@ MANY = 12
 """Images beside each other above which a figure is a full one."""
 SHORT = 12
 """Letters of a label that stands left of its row; a longer one stands above it."""
+LEAST_POINTS = 8
+"""Points of lines whose first values may be left out of sight."""
+START = 0.1
+"""The part of the horizontal axis in which they lie."""
+SCALE = 4.0
+"""They are left out if they make the vertical axis so many times as long as the rest is high."""
+LEAST_FOR_PERCENTILES = 100
+"""Values that have a 1st and a 99th percentile."""
 PAPER = {"gray": "#8fa3b5", "RdBu_r": "#c9c9c9", "viridis": "#c9c9c9"}
 """Colour map: the colour of the lines between its panels (NaN), neither its black nor white."""
 
@@ -410,6 +418,9 @@ def curves(
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
+    if limits := _without_the_start([*lines.values()]):
+        axes.set_ylim(*limits)
+        axes.annotate("the first values lie outside", (0.02, 0.03), xycoords="axes fraction")
     if len(lines) > 1:
         axes.legend()
     ends = [
@@ -419,6 +430,24 @@ def curves(
     ]
     figure.set_label(f"curves of {y or 'values'} by {x or 'place'}: {'; '.join(ends) or 'none'}")
     return figure
+
+
+def _without_the_start(
+    lines: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[float, float] | None:
+    """Limits that show what comes after the first part of the lines; None where all is to be seen.
+
+    The first values of a training may be so far off that the rest would be a straight line.
+    """
+    points = np.array([point for x, y in lines for point in zip(x, y, strict=True)], np.float64)
+    if len(points) < LEAST_POINTS or not np.isfinite(points).all():
+        return None
+    x, y = points.T
+    rest = y[x >= x.min() + START * np.ptp(x)]
+    margin = 0.5 * float(np.ptp(rest))
+    return (
+        (rest.min() - margin, rest.max() + margin) if 0 < SCALE * 2 * margin < np.ptp(y) else None
+    )
 
 
 def _range(values: Float[np.ndarray, " num"]) -> str:
@@ -443,16 +472,18 @@ def _along(num: int) -> tuple[float, list[int]]:
 def box_plots(panels: Mapping[str, Float[np.ndarray, "num groups"]], title: str = "") -> "Figure":
     """One panel below the other, with one box per column of its values.
 
-    A box spans the quartiles with the median in it, whiskers the 1st to the 99th percentile.
+    A box spans the quartiles with the median in it, whiskers the 1st to the 99th percentile, or
+    all where a panel has fewer than `LEAST_FOR_PERCENTILES` values.
     """
     width, ticks = _along(max(values.shape[1] for values in panels.values()))
     figure = _figure(width, 1.7 * len(panels) + 0.4)
     figure.suptitle(title, fontsize=10)
     rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    whiskers = (1, 99) if min(map(len, panels.values())) >= LEAST_FOR_PERCENTILES else (0, 100)
     for axes, (name, values) in zip(rows, panels.items(), strict=True):
         places = [*range(values.shape[1])]
         axes.boxplot(
-            np.asarray(values), positions=places, whis=(1, 99), showfliers=False, widths=0.6
+            np.asarray(values), positions=places, whis=whiskers, showfliers=False, widths=0.6
         )
         axes.set_ylabel(textwrap.fill(name, 20))
         axes.grid(axis="y", alpha=0.3)
@@ -472,17 +503,28 @@ def bars(
     note: str = "",
     x: str = "latent variable",
     names: Sequence[str] = (),
+    others: str = "others",
 ) -> "Figure":
-    """One bar per value at its index, or above its name; marked ones are red, as `note` says."""
+    """One bar per value at its index, or above its name.
+
+    Marked ones are red, with a cross below the axis where they may be too low to be seen; the
+    legend calls them `note`, and the rest `others`.
+    """
     width, ticks = _along(len(values))
     upright = max(map(len, names), default=0) * len(ticks) > 10 * width
     figure = _figure(width, 2.8 + upright * max(map(_length, names), default=0.0))
     axes = figure.add_subplot()
     places, red = np.arange(len(values)), np.resize(np.asarray([*marked, False]), len(values))
-    for chosen, colour, name in ((False, "#4878a8", "others"), (True, "#c44e52", note)):
+    for chosen, colour, name in ((False, "#4878a8", others), (True, "#c44e52", note)):
         which = red == chosen
         if which.any():
             axes.bar(places[which], np.asarray(values)[which], color=colour, label=name)
+    if red.any():
+        below = axes.get_xaxis_transform()
+        crosses = {"marker": "x", "markersize": 4, "linestyle": "", "clip_on": False}
+        axes.plot(
+            places[red], np.full(red.sum(), -0.02), color="#c44e52", transform=below, **crosses
+        )
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=label)
     axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])

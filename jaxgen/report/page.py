@@ -7,6 +7,7 @@ a phone and a screen, light and dark, and needs its script only to enlarge figur
 import base64
 import html
 import io
+import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,10 @@ _NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(e[-+]\d+)?( ?%)?( ?(±|\+-) ?[\d.,]+(e
 _FORMULA = r"\$`([^`$]{1,400})`\$"
 _MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,2000}})`")
 """A formula, or code, in a text of a page."""
+
+
+MAX_PLACES = 6
+"""Decimal places of a number with its error; smaller errors have an exponent."""
 
 
 class Link(NamedTuple):
@@ -142,6 +147,16 @@ def number(value: float, digits: int = 4) -> str:
     """A number with `digits` significant digits, and without an exponent if it is large."""
     large = abs(value) >= 10**digits - 0.5  # what rounds up to one digit more
     return f"{value:,.0f}" if large else f"{value:.{digits}g}"
+
+
+def with_error(value: float, error: float, sign: str = "±") -> str:
+    """A number and its error, both to the second significant digit of the error: 404 ± 33."""
+    digits = f"{error:.1e}"  # rounded, so that 9.96 is 10
+    places = 1 - int(digits.partition("e")[2]) if math.isfinite(error) and error > 0 else MAX_PLACES
+    if places >= MAX_PLACES or not math.isfinite(value):
+        return f"{number(value)} {sign} {number(error, 2)}"
+    kept = max(places, 0)
+    return f"{round(value, places):,.{kept}f} {sign} {round(error, places):,.{kept}f}"
 
 
 def counted(count: int, noun: str) -> str:

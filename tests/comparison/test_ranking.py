@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.comparison import ranking, tables
+from experiments.comparison import page, ranking, tables
 from experiments.comparison.ranking import Ranked
 from jaxgen.runs import Run
 
@@ -42,6 +42,18 @@ def seeds(name: str, *nats: float, distance: float = 50.0, **more: Any) -> Ranke
     return Ranked(name, [measures(likelihood(x, **more), distance, 0.9) for x in nats])
 
 
+def run(name: str) -> Any:
+    """A run of which a table needs its place and its time alone."""
+
+    class Made:
+        folder = Path(name)
+        train_seconds = 3.0
+        seed = 0
+        digest = "0"
+
+    return Made()
+
+
 def test_a_lead_within_the_spread_of_seeds_is_called_that() -> None:
     near = [seeds("a", -95.0, -96.0, -97.0), seeds("b", -95.5, -96.5, -97.5)]
     apart = [seeds("a", -95.0, -95.1, -95.2), seeds("b", -96.5, -96.6, -96.7)]
@@ -75,6 +87,74 @@ def test_a_likelihood_that_does_not_hold_is_struck_out_and_says_so(
     said = ranking.verdict(rows, [], 100, tables.probe_of)[0]
     assert f"{'b' if why else 'high'} is best" in said
     assert ("not ranked: high" in said) == bool(why)
+
+
+def test_no_number_stands_where_an_estimate_is_no_log_probability() -> None:
+    above, below = seeds("a", 24.4, log_z_gap=212.0), seeds("b", -96.0)
+    cell = tables.ranked_cell(above.measures, ["sample"])
+    assert cell == "not known; not ranked: the two sides of AIS are 212.0 nats apart"
+    assert "above 0, which no log" in ranking.why_unranked(seeds("c", 1.0).measures)
+    assert tables.likelihood_cell([likelihood(24.4, binary="none")]).startswith("24.4")
+    assert tables.ranked_cell(below.measures, ["sample"]) == "-96.00 ± 0.30"
+
+
+@pytest.mark.parametrize(
+    ("recalls", "words", "marked"),
+    [
+        ((0.5, 0.9), "b has the highest recall", ["b"]),
+        ((0.55, 0.5), "a and b cannot be told apart by the highest recall", []),
+        ((0.55, 0.5, 0.1), "a and b cannot be told apart by the highest recall", ["a", "b"]),
+        ((0.5, 0.5, 0.5, 0.5), "4 models cannot be told apart by the highest recall", []),
+    ],
+)
+def test_models_within_their_errors_share_the_first_place(
+    recalls: tuple[float, ...], words: str, marked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each recall is known within 0.1."""
+    monkeypatch.setattr(tables, "program_folder", lambda folder: folder)
+    rows = []
+    for name, value in zip("abcd", recalls, strict=False):
+        found = measures(None, 20.0, 0.8)
+        found["samples"]["recall"] = estimate(value, 0.1)
+        rows.append(tables.Row(name, [found], np.zeros((1, 2, 2, 1)), [run(name)]))
+    assert words in tables.verdict(rows)[1]
+    main = tables.main_table(rows)
+    column = main.columns.index("recall ↑")
+    assert [row[0] for row in main.rows if row[column].startswith("★")] == marked
+
+
+def test_features_that_have_seen_all_labels_are_not_ranked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "program_folder", lambda folder: folder)
+    images = np.zeros((1, 2, 2, 1))
+    rows = [
+        tables.Row("seen", [measures(None, 20.0, 0.95)], images, [run("seen")], labelled=True),
+        tables.Row("a", [measures(None, 20.0, 0.8)], images, [run("a")]),
+        tables.Row("b", [measures(None, 20.0, 0.7)], images, [run("b")]),
+    ]
+    said = tables.verdict(rows)[2]
+    assert "those of a are read best, 80%, before b" in said
+    assert said.endswith("; not ranked: seen (trained with labels).")
+    cells = [row[-1] for row in tables.main_table(rows).rows]
+    assert cells[0].endswith("; not ranked: trained with labels")
+    assert [cell.startswith("★") for cell in cells] == [False, True, False]
+    alone = tables.verdict(rows[:1])[2]
+    assert "can be ranked by labels; not ranked: seen" in alone
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["rbm-lab, quick"], "Measures of rbm-lab"),
+        (["rbm-lab", "vae-lab, quick"], "rbm-lab and vae-lab side by side"),
+        (["rbm-lab", "rbm-lab, quick"], "2 trainings of rbm-lab side by side"),
+        (["a", "b", "c", "d"], "4 models side by side"),
+    ],
+)
+def test_the_title_names_a_few_models(names: list[str], title: str) -> None:
+    rows = [tables.Row(name, [], np.zeros(0), [run(name)]) for name in names]
+    assert page.title_of([*rows, tables.Row(ranking.REAL, [], np.zeros(0))]) == title
 
 
 def test_the_only_likelihood_that_can_be_ranked_is_called_that() -> None:
@@ -117,18 +197,6 @@ def test_a_model_alone_is_not_ranked() -> None:
     ]
 
 
-def run(name: str) -> Any:
-    """A run of which a table needs its place and its time alone."""
-
-    class Made:
-        folder = Path(name)
-        train_seconds = 3.0
-        seed = 0
-        digest = "0"
-
-    return Made()
-
-
 def test_tables_mark_the_best_model_and_the_better_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -165,7 +233,7 @@ def test_tables_mark_the_best_model_and_the_better_direction(
 def test_a_weak_ruler_and_few_samples_are_warned_of(
     accuracy: float, num: int, words: list[str]
 ) -> None:
-    said = " ".join(ranking.warnings(accuracy, num, 10_000))
+    said = " ".join([*ranking.warning(accuracy), ranking.of_few_samples(num, 10_000)])
     assert all(each in said for each in words)
     assert ("Warning" in said) == (accuracy < 0.97)
     assert ("does not compare" in said) == (num < 10_000)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments.lab import drawing, samples
+from experiments.lab.dbn import fine_tuning
 from experiments.lab.dbn import tasks as dbn_tasks
 from experiments.lab.gan import tasks as gan_tasks
 from experiments.lab.rbm import study
@@ -109,7 +110,7 @@ def filters_of(**counts: int) -> Filters:
     ("counts", "meaning", "listed"),
     [
         ({"stroke": 5, "blob": 1, "global": 3}, "one place", "5 strokes, 1 blob and 3 global"),
-        ({"stroke": 1, "global": 5}, "whole image", "1 stroke and 5 global"),
+        ({"stroke": 1, "global": 5}, "no one place", "1 stroke and 5 global"),
         ({"dead": 5, "blob": 2}, "learned nothing", "2 blobs and 5 dead"),
         ({"stroke": 2, "several": 2, "global": 2}, "no kind", "2 in several places"),
     ],
@@ -164,6 +165,18 @@ def test_a_training_too_short_for_a_finding(
     assert ("finding about CD-1" in said) == ("run python" in said) == (not words)
 
 
+@pytest.mark.parametrize(
+    ("up", "down", "words"),
+    [
+        (0.5, 0.3, "the recognition weights further"),
+        (0.3, 0.5, "the generative"),
+        (0.1, 0.095, "both"),
+    ],
+)
+def test_which_weights_fine_tuning_moves_further(up: float, down: float, words: str) -> None:
+    assert words in fine_tuning.further_in_words(up, down)
+
+
 def test_error_curves_are_sentences() -> None:
     """For one name and for several; the last quarter of five epochs begins after the fourth."""
     epochs = [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -171,6 +184,11 @@ def test_error_curves_are_sentences() -> None:
     assert drawing.curves_in_words({"machine": (epochs, falls)}) == (
         "The error still falls in the last quarter of the epochs (-50.0%): it went from 0.3 after "
         "epoch 1 to 0.05 after epoch 5."
+    )
+    rises = [0.3, 0.1, 0.08, 0.1, 0.1]
+    assert drawing.curves_in_words({"machine": (epochs, rises)}) == (
+        "The error ends 25.0% above its least, 0.08 after epoch 3: it went from 0.3 after epoch 1 "
+        "to 0.1 after epoch 5."
     )
     assert drawing.curves_in_words({"test": (epochs[:1], falls[:1])}) == (
         "The error has too few measures to show whether it still falls: it was 0.3 after epoch 1."
@@ -304,11 +322,13 @@ def test_generated_images_in_words(looks: tuple[Looks, Looks], words: str) -> No
             "still rises: in the last quarter of the training by 10 nats",
         ),
         ([-200.0, -120.0, -110.2, -110.0], "has settled"),
-        ([-200.0, -100.0, -101.0, -104.0], "overfits"),
+        ([-200.0, -100.0, -101.0, -104.0], "4 nats below its best, that after epoch 2: the model"),
     ],
 )
 def test_whether_a_bound_still_rises(elbos: list[float], words: str) -> None:
-    assert words in vae_tasks.progress_in_words(elbos)
+    epochs = [*range(1, len(elbos) + 1)]
+    assert words in vae_tasks.progress_in_words(epochs, elbos)
+    assert vae_tasks.overfits(elbos) == ("its best" in words)
 
 
 def test_why_a_test_bound_stands_above_that_of_training(blobs: Dataset) -> None:
@@ -355,9 +375,14 @@ def test_dead_variables_in_words(active: list[int], words: str) -> None:
     ],
 )
 def test_classes_in_the_latent_space(two: float | None, whole: float | None, words: str) -> None:
-    assert words in vae_tasks.classes_in_words(two, whole, chance=0.1, plane=False)
-    plane = vae_tasks.classes_in_words(whole, whole, chance=0.1, plane=True)
+    assert words in vae_tasks.classes_in_words(100, two, whole, chance=0.1, plane=False)
+    plane = vae_tasks.classes_in_words(100, whole, whole, chance=0.1, plane=True)
     assert ("In the plane" in plane) == (whole is not None)
+
+
+def test_a_few_images_show_nothing_about_classes() -> None:
+    said = vae_tasks.classes_in_words(5, 0.2, 0.2, chance=0.5, plane=True)
+    assert said == "5 test images are too few to see whether the classes keep apart."
 
 
 def test_bounds_within_their_errors_are_not_told_apart() -> None:
@@ -422,11 +447,11 @@ def test_extents_in_words(cores: Mapping[str, float], words: str) -> None:
 def test_fixed_codes_that_settle(tmp_path: Path) -> None:
     shades = {"settles": (0, 200, 201), "moves": (0, 100, 200), "still": (0, 1, 2)}
     for name, values in shades.items():
-        sheets = {}
+        sheets = []
         for epoch, value in enumerate(values):
-            sheets[epoch] = tmp_path / f"{name}{epoch}.png"
-            Image.fromarray(np.full((4, 4), value, np.uint8)).save(sheets[epoch])
+            sheets.append(tmp_path / f"{name}{epoch}.png")
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(sheets[-1])
         said = gan_tasks.changes_in_words(sheets)
         assert ("images settle" in said) == (name == "settles")
         assert ("hardly change" in said) == (name == "still")
-        assert "too few epochs" in gan_tasks.changes_in_words(dict([*sheets.items()][:2]))
+        assert "too few epochs" in gan_tasks.changes_in_words(sheets[:2])

@@ -273,6 +273,32 @@ def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, 
     assert lengths[0] == pytest.approx(lengths[1], rel=0.02)
 
 
+def test_a_curve_is_seen_though_its_first_value_lies_far_off() -> None:
+    epochs = np.arange(20.0)
+    values = np.where(epochs == 0, -350.0, -100.0 + epochs)
+    low, high = figures.curves({"test": (epochs.tolist(), values.tolist())}).axes[0].get_ylim()
+    assert -120.0 < low < -99.0
+    assert -81.0 < high < -60.0
+    whole = figures.curves({"test": (epochs.tolist(), (-values).tolist()), "b": ([19.0], [300.0])})
+    assert whole.axes[0].get_ylim()[1] > 350.0  # the end of another line is as far off
+
+
+def test_a_marked_bar_of_no_height_is_seen() -> None:
+    axes = figures.bars(np.array([3.0, 0.0, 2.0]), [False, True, False], note="dead").axes[0]
+    (crosses,) = axes.lines
+    assert crosses.get_xdata().tolist() == [1]
+    assert not figures.bars(np.ones(3), note="dead").axes[0].lines
+
+
+@pytest.mark.parametrize(("num", "whiskers"), [(5, (0.0, 4.0)), (1000, (9.99, 989.01))])
+def test_whiskers_of_a_few_values_reach_the_last_one(
+    num: int, whiskers: tuple[float, float]
+) -> None:
+    lines = figures.box_plots({"a": np.arange(float(num))[:, None]}).axes[0].lines
+    ends = [line.get_ydata() for line in lines[1:3]]
+    assert [float(ends[0][1]), float(ends[1][1])] == pytest.approx(whiskers, abs=0.1)
+
+
 @pytest.mark.parametrize("last", [1.0, 3.0])
 def test_epochs_have_ticks_at_whole_numbers(last: float) -> None:
     figure = figures.curves({"loss": ([0.1, last], [1.0, 2.0])}, x="epoch")

@@ -63,6 +63,8 @@ def in_updates(args: A, dataset: Dataset) -> A:
     return dataclasses.replace(args, model=dataclasses.replace(config, num_updates=steps))
 
 
+ALIKE = 0.1
+"""Distances that differ by no more than this part of the larger one are about the same."""
 FineTune = Callable[[TuningArgs, Session], Result]
 """Fine-tunes a DBN in the folder of the session."""
 
@@ -99,11 +101,10 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         "down": relative_change(generative, before),
     }
     apart = relative_change(recognition, generative)
-    further = "recognition" if moved["up"] > moved["down"] else "generative"
     answer = [
-        f"Fine-tuning moves the {further} weights more: R1 by {moved['up']:.0%} and W1' by "
-        f"{moved['down']:.0%} of the norm of W1, at which both start. They end {apart:.0%} of the "
-        "norm of W1' apart.",
+        f"Fine-tuning moves {further_in_words(moved['up'], moved['down'])}: R1 by "
+        f"{moved['up']:.1%} and W1' by {moved['down']:.1%} of the norm of W1, at which both start. "
+        f"They end {apart:.1%} of the norm of W1' apart.",
         f"By unit the distance is {number(per_unit.min(), 3)} to {number(per_unit.max(), 3)} of "
         f"the norm of its filter, {number(float(np.median(per_unit)), 3)} in the median. "
         f"The mean absolute weight is {number(float(np.abs(before).mean()), 3)} before, "
@@ -120,6 +121,13 @@ def untied_weights(drawing: Drawing, layers: Layers, net: Net) -> Section:
         shown,
         question="How far apart do the recognition and the generative weights end?",
     )
+
+
+def further_in_words(up: float, down: float) -> str:
+    """Which weights moved further, after "Fine-tuning moves"."""
+    if abs(up - down) <= ALIKE * max(up, down):
+        return "the weights of both directions about as far"
+    return f"the {'recognition' if up > down else 'generative'} weights further"
 
 
 def fine_tune_variant(

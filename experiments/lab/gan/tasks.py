@@ -19,7 +19,7 @@ from experiments.lab.drawing import NUM_ROWS, Drawing, class_sheet, too_short, w
 from experiments.lab.gan.training import NUM_FIXED, NUM_MEASURED, GANArgs, TrainedGAN
 from experiments.lab.samples import NUM_GROUPED, SMOOTH, VARIANCE, Looks
 from experiments.lab.vae.tasks import DIFFERENCES
-from experiments.lab.walks import STILL, evenness
+from experiments.lab.walks import STILL_PIXELS, evenness
 from experiments.running import artifacts
 from experiments.running.console import show
 from experiments.running.progress import EARLY_EPOCHS
@@ -55,8 +55,12 @@ SHOWN_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Epochs after which the images of the fixed codes are shown, besides the last."""
 CURVES = {
     "losses": ("Losses", "nats per image", {"D": "d_loss", "G": "g_loss"}),
-    "outputs": ("What D makes of images", "mean", {"D(x)": "d_real", "D(G(z))": "d_fake"}),
-    "spread": ("Pixel variance, fakes over real images", "ratio", {"in training": "spread"}),
+    "outputs": (
+        "D of real images, D(x), and of fakes, D(G(z))",
+        "probability of real, mean",
+        {"D(x)": "d_real", "D(G(z))": "d_fake"},
+    ),
+    "spread": ("Spread of training batches", "variance of fakes over real", {"spread": "spread"}),
 }
 
 
@@ -72,15 +76,29 @@ def training(
         drawing.save_curves(f"training_{name}", lines, title, unit, measures)
         for name, (title, unit, measures) in CURVES.items()
     ]
-    rows = [[gan_diagnostics.in_words(each), each.criterion] for each in found]
+    rows = [
+        [
+            each.name,
+            gan_diagnostics.verdict_in_words(each),
+            gan_diagnostics.numbers_in_words(each),
+            gan_diagnostics.intervals_in_words(each),
+            each.criterion,
+        ]
+        for each in found
+    ]
     answer = [
         ("This is a quick run, so its failures may be those of a short training. " if quick else "")
         + f"Failures that this run shows at its end: {failures_in_words(found)}.",
         f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
         "that cannot tell them apart. The criteria look at losses and pixels; which classes are "
         "drawn, and whether some are missing, is counted under 5.4.6.",
+        "`d_real` is D(x) and `d_fake` D(G(z)), means over an interval of the log. The spread is "
+        "the variance of a pixel over the fakes of a training batch, by G as it was then, over "
+        "that of the batch's real images. The variance of samples at the top of the page is of G "
+        "as it is sampled, and of test images.",
     ]
-    table = Table(["failure, and the last quarter of the run", "criterion"], rows)
+    columns = ["failure", "at the end", "in the last quarter", "earlier too", "criterion"]
+    table = Table(columns, rows)
     return Section(
         "5.4.1",
         "The game",
@@ -134,7 +152,7 @@ def progress(trained: TrainedGAN) -> Section:
         ),
     ]
     answer = [
-        changes_in_words(epochs),
+        changes_in_words(drawn),
         f"The first {NUM_FIXED} training images as D sees them; then the images of the same "
         f"{NUM_FIXED} codes after epoch {', '.join(map(str, epochs))}. All epochs are in the "
         "folder `progress`.",
@@ -149,20 +167,21 @@ def progress(trained: TrainedGAN) -> Section:
     )
 
 
-def changes_in_words(sheets: Mapping[int, Path]) -> str:
-    """How far the images of the fixed codes still move, from their sheets by epoch."""
+def changes_in_words(sheets: Sequence[Path]) -> str:
+    """How far the images of the fixed codes still move, from their sheets after every epoch."""
     if len(sheets) < 3:
         return "There are too few epochs to see the images settle."
-    found = [np.asarray(Image.open(path).convert("RGB"), np.float64) for path in sheets.values()]
+    found = [np.asarray(Image.open(path).convert("RGB"), np.float64) for path in sheets]
     moves = [float(np.sqrt(np.mean(np.square(b - a)))) / 255 for a, b in itertools.pairwise(found)]
-    *_, before, last = sheets
-    words = "settle" if moves[-1] < max(moves) / 2 else "still change about as much as ever"
-    if max(moves) < STILL:
+    num = math.ceil(len(moves) / 4)
+    first, last = float(np.mean(moves[:num])), float(np.mean(moves[-num:]))
+    words = "settle" if last < first / 2 else "still change about as much as at first"
+    if max(moves) < STILL_PIXELS:
         words = "hardly change at all"
+    of = f"the last {num} epochs" if num > 1 else "the last epoch"
     return (
-        f"The images {words}: from epoch {before} to {last} a pixel moves by "
-        f"{number(moves[-1], 2)} (root mean square, of 1), and by {number(max(moves), 2)} at most "
-        "between two sheets."
+        f"The images {words}: in {of} a pixel moves by {number(last, 2)} from sheet to sheet (root "
+        f"mean square, of 1), in the first by {number(first, 2)}."
     )
 
 

@@ -145,7 +145,10 @@ def kinds_in_words(found: Filters) -> str:
     elif local > num / 2:
         meaning = "Most units look at one place of the image, for a part of a shape."
     elif counts["global"] > num / 2:
-        meaning = "Most units look at the whole image at once, and not for a part of a shape."
+        meaning = (
+            "Most units look at no one place: their weights spread over almost as many pixels as "
+            "independent weights would."
+        )
     else:
         meaning = "There is no kind to which most units belong."
     return f"{meaning} The {num} filters: {counts_in_words(found)}."

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from experiments.lab import explore
 from experiments.lab import samples as lab_samples
 from experiments.lab.drawing import (
+    LEAST_MEASURES,
     NUM_ROWS,
     NUM_SHOWN,
     Drawing,
@@ -35,6 +36,7 @@ from experiments.lab.vae.training import (
 from experiments.lab.walks import evenness
 from experiments.running import artifacts
 from experiments.running.console import show, turn_to
+from experiments.running.seeds_page import series
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.evaluation import latent
@@ -43,7 +45,7 @@ from jaxgen.learner import task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
 from jaxgen.report import figures
-from jaxgen.report.page import Figure, Headline, Section, Table, counted, number
+from jaxgen.report.page import Figure, Headline, Section, Table, counted, number, with_error
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import LOG
 from jaxgen.training.loop import Result
@@ -67,7 +69,7 @@ ENDED = 0.5
 NUM_EMBEDDED = 2000
 """Test images in the t-SNE map."""
 LEAST_EMBEDDED = 30
-"""t-SNE needs more images than its perplexity, which is 30."""
+"""Test images that a finding about classes needs; t-SNE needs more than its perplexity, also 30."""
 DIFFERENCES = ((7, 1), (9, 4), (8, 3))
 """Pairs of ten classes, such as digits, whose mean codes' difference is added to every class's."""
 
@@ -128,7 +130,11 @@ def latent_boxes(trained: TrainedVAE) -> Section:
         f"{number(float(kl.min()), 3)} to {number(float(kl.max()), 3)}.",
     ]
     title = "Quartiles, and 1st to 99th percentile, over the test set (weights: over units)"
-    chart = figures.bars(kl, (~active).tolist(), label="KL, nats per image", note="dead")
+    if min(map(len, panels.values())) < figures.LEAST_FOR_PERCENTILES:
+        title = "Quartiles and range over the test set (weights: over units)"
+    chart = figures.bars(
+        kl, (~active).tolist(), label="KL, nats per image", note="dead", others="active"
+    )
     shown = [
         trained.drawing.save("4_2", figures.box_plots(panels), title),
         trained.drawing.save("4_2_kl", chart, "Divergence by latent variable"),
@@ -173,6 +179,7 @@ def scatter(trained: TrainedVAE) -> Section:
     whole = np.asarray(trained.mean)
     answer = [
         classes_in_words(
+            len(points),
             *(_share_of_label(trained, each) for each in (points, whole)),
             chance=_chance_of_label(trained),
             plane=trained.config.latent_size == 2,
@@ -205,10 +212,13 @@ def scatter(trained: TrainedVAE) -> Section:
     )
 
 
-def classes_in_words(two: float | None, whole: float | None, *, chance: float, plane: bool) -> str:
+def classes_in_words(
+    num: int, two: float | None, whole: float | None, *, chance: float, plane: bool
+) -> str:
     """Whether classes keep to themselves, by the share of points whose neighbour is of theirs.
 
     Args:
+        num: the number of points.
         two: the share in two latent variables; None without labels.
         whole: in all.
         chance: the share of two images drawn at random.
@@ -216,6 +226,8 @@ def classes_in_words(two: float | None, whole: float | None, *, chance: float, p
     """
     if two is None or whole is None:
         return "The images have no labels, so the colours show nothing."
+    if num < LEAST_EMBEDDED:
+        return f"{counted(num, 'test image')} are too few to see whether the classes keep apart."
     middle = (1 + chance) / 2
     degree = "keep to themselves" if whole > middle else "overlap"
     if whole <= chance + 0.05:
@@ -369,10 +381,11 @@ def _arithmetic(trained: TrainedVAE) -> "Drawn":
 def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
     """The ELBO over the epochs, on training batches and on the test set, and its two parts."""
     measured = trained.measures
+    given = ", y" if trained.config.num_classes else ""
     drawn = {
         "training": ("ELBO", {"train": "elbo", "test": "test_elbo"}),
-        "training_reconstruction": ("E log p(x|z), test", {"test": "test_reconstruction"}),
-        "training_kl": ("KL(q(z|x) || p(z)), test", {"test": "test_kl"}),
+        "training_reconstruction": (f"E log p(x|z{given}), test", {"test": "test_reconstruction"}),
+        "training_kl": (f"KL(q(z|x{given}) || p(z)), test", {"test": "test_kl"}),
     }
     shown = [
         trained.drawing.save_curves(name, lines, title, "nats per image", measures)
@@ -382,7 +395,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
     if "test_elbo_error" in measured:
         error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
     answer = [
-        progress_in_words([line["test_elbo"] for line in lines if "test_elbo" in line]),
+        progress_in_words(*series(lines, "test_elbo")),
         f"After {counted(round(lines[-1]['epoch']), 'epoch')} the test ELBO is "
         f"{number(measured['test_elbo'])} nats per image ({error}): reconstruction "
         f"{number(measured['test_reconstruction'])} less divergence {number(measured['test_kl'])}. "
@@ -421,15 +434,23 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
     return [f"The test ELBO stands above that of training because {why}."]
 
 
-def progress_in_words(elbos: Sequence[float]) -> str:
+def overfits(elbos: Sequence[float]) -> bool:
+    """Whether the test ELBO ends below its best."""
+    return len(elbos) >= LEAST_MEASURES and max(elbos) - elbos[-1] > ENDED
+
+
+def progress_in_words(epochs: Sequence[float], elbos: Sequence[float]) -> str:
     """Whether the test ELBO still rises in the last quarter of its values, or has begun to fall."""
-    if len(elbos) < 4:
+    if len(elbos) < LEAST_MEASURES:
         return "The bound was measured too seldom to see whether it still rises."
     best, last = max(elbos), elbos[-1]
     gain = last - elbos[len(elbos) * 3 // 4 - 1]
-    if best - last > ENDED:
+    if overfits(elbos):
+        epoch = epochs[elbos.index(best)]
         return (
-            f"The test bound has fallen {number(best - last, 2)} nats below its best: it overfits."
+            f"The test bound has fallen {number(best - last, 2)} nats below its best, that after "
+            f"epoch {epoch:.0f}: the model overfits. More images mend that, or fewer epochs "
+            "(`--epochs`)."
         )
     if gain > ENDED:
         return (
@@ -554,7 +575,8 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         walks(trained),
         training(trained, lines),
     ]
-    short = looks.too_short(result.step)
+    _, elbos = series(lines, "test_elbo")
+    short = "" if overfits(elbos) else looks.too_short(result.step)
     sections.insert(0, explore.of_vae(trained, sections))
     if short:
         sections.insert(0, too_short(short))
@@ -575,7 +597,7 @@ def headline(trained: TrainedVAE, looks: Looks) -> list[Headline]:
     numbers = [
         Headline(
             "cross entropy, nats per test image" if plain else "log likelihood, nats, at least",
-            number(values["test_bound"], 4) + (f" ± {number(error, 2)}" if error else ""),
+            with_error(values["test_bound"], error) if error else number(values["test_bound"]),
             "higher is better; no likelihood" if plain else "per test image; higher is better",
         ),
         Headline(
