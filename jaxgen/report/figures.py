@@ -444,10 +444,10 @@ def _without_the_start(
         return None
     x, y = points.T
     rest = y[x >= x.min() + START * np.ptp(x)]
-    margin = 0.5 * float(np.ptp(rest))
-    return (
-        (rest.min() - margin, rest.max() + margin) if 0 < SCALE * 2 * margin < np.ptp(y) else None
-    )
+    height = float(np.ptp(rest))
+    if not 0.0 < SCALE * height < np.ptp(y):
+        return None
+    return rest.min() - height / 2, rest.max() + height / 2
 
 
 def _range(values: Float[np.ndarray, " num"]) -> str:
@@ -521,10 +521,8 @@ def bars(
             axes.bar(places[which], np.asarray(values)[which], color=colour, label=name)
     if red.any():
         below = axes.get_xaxis_transform()
-        crosses = {"marker": "x", "markersize": 4, "linestyle": "", "clip_on": False}
-        axes.plot(
-            places[red], np.full(red.sum(), -0.02), color="#c44e52", transform=below, **crosses
-        )
+        (crosses,) = axes.plot(places[red], np.full(red.sum(), -0.02), "x", transform=below)
+        crosses.set(color="#c44e52", markersize=4, clip_on=False)
     axes.set_title(title)
     axes.set(xlabel=x, ylabel=label)
     axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
