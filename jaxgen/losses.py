@@ -50,7 +50,7 @@ def bernoulli_log_prob(
 def gaussian_log_prob(
     x: Float[Array, "*#batch units"],
     mean: Float[Array, "*#batch units"],
-    log_var: Float[Array, "*#batch units"],
+    log_var: Float[Array, "*#batch #units"],
 ) -> Float[Array, "*batch"]:
     """Log N(x; mean, diag exp(log_var)), summed over the last axis; a density, so unbounded."""
     scaled = jnp.square(x - mean) * jnp.exp(-log_var)

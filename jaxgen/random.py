@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32, UInt16, UInt32
 
 from jaxgen.errors import SettingError
@@ -114,18 +115,19 @@ def asked_or_drawn(
     """Labels that were asked for, or as many that are drawn, each class with equal probability.
 
     Errors:
-        SettingError: there are not `num` of them.
+        SettingError: there are not `num` of them, or one is no class; see `as_labels`.
     """
     if labels is None:
         return jax.random.randint(named_key(key, "labels"), (num,), 0, num_classes)
-    return as_labels(labels, num)
+    return as_labels(labels, num, num_classes)
 
 
-def as_labels(labels: Labels, num: int) -> Int32[Array, " num"]:
+def as_labels(labels: Labels, num: int, num_classes: int) -> Int32[Array, " num"]:
     """Labels as an array of JAX.
 
     Errors:
-        SettingError: there are not `num` of them.
+        SettingError: there are not `num` of them, or one is no class from 0 on. Inside a program
+            that is compiled their values are not known, and not checked.
     """
     found = jnp.asarray(labels)
     if found.shape != (num,) or found.dtype.kind not in "iu":
@@ -134,6 +136,14 @@ def as_labels(labels: Labels, num: int) -> Int32[Array, " num"]:
             found=f"{found.dtype} {[*found.shape]}",
             remedy="give one for each image that is drawn",
         )
+    if not isinstance(found, jax.core.Tracer):
+        values = np.asarray(found)
+        if (wrong := (values < 0) | (values >= num_classes)).any():
+            raise SettingError(
+                expected=f"labels from 0 to {num_classes - 1}",
+                found=str(values[wrong][0]),
+                remedy="give classes of the model",
+            )
     return found.astype(jnp.int32)
 
 

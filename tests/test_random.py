@@ -172,3 +172,6 @@ def test_labels_are_asked_for_or_drawn() -> None:
     for labels in ([0, 1], [0.0, 1.0, 2.0], [[0], [1], [2]]):
         with pytest.raises(SettingError, match="expected 3 labels, whole numbers, found"):
             asked_or_drawn(jax.random.key(0), labels, 3, 3)
+    for wrong in ([0, 1, 3], [0, -1, 2]):
+        with pytest.raises(SettingError, match=r"expected labels from 0 to 2, found (3|-1)"):
+            asked_or_drawn(jax.random.key(0), wrong, 3, 3)

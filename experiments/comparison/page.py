@@ -200,7 +200,7 @@ def title_of(rows: Sequence[Row]) -> str:
     short = [*dict.fromkeys(name.partition(", ")[0] for name in names)]
     if len(names) == 1:
         return f"Measures of {short[0]}"
-    if len(short) > ranking.MOST_NAMED:
+    if not 0 < len(short) <= ranking.MOST_NAMED:
         return f"{len(names)} models side by side"
     if len(short) == 1:
         return f"{len(names)} trainings of {short[0]} side by side"

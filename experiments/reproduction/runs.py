@@ -117,12 +117,11 @@ def once(
     experiment: str,
     words: Sequence[str],
     folder: Path,
-    watch: Callable[[], bool] = lambda: False,
 ) -> Timed:
-    """One undisturbed run, told in one line; `watch` is called all along and returns False."""
+    """One undisturbed run, and a line about it."""
     began = time.monotonic()
     with working_on(f"{name}: running", folder / name):
-        run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log", watch)
+        run(experiment, [*words, f"--out={folder / name}"], folder / f"{name}.log")
     return _told(name, Timed(read(folder / name), time.monotonic() - began))
 
 

@@ -216,7 +216,7 @@ def _await_others(cluster: Cluster, settings: Mapping[str, str]) -> list[socket.
 
 
 def _difference(mine: Mapping[Any, Any], theirs: Mapping[Any, Any], number: int) -> str:
-    """The first setting that two workers have not alike."""
+    """The first setting in which two workers differ."""
     names = (name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name))
     name = next(names)
     return f"{name} {mine.get(name)} in process 0 and {str(theirs.get(name))[:60]} in {number}"

@@ -18,8 +18,8 @@ the estimate of log Z
     l = log Z_0 + sum_k log p*_{beta_k}(v_k) - log p*_{beta_{k-1}}(v_k).
 
 Forward, v_1 is drawn from beta = 0, and exp(l) has the expectation Z; backward, v_K is drawn from
-the target, and exp(-l) has the expectation 1 / Z. So by Jensen's inequality the mean of the two
-estimates lies, over many keys, below log Z and above it:
+the target, and exp(-l) has the expectation 1 / Z. So by Jensen's inequality the first of these two
+estimates lies below log Z in expectation, and the second above it:
 
     ais          log mean exp(l)
     reverse_ais  -log mean exp(-l)
@@ -79,8 +79,9 @@ class LogZEstimate(NamedTuple):
     NaN with fewer than `LEAST_EFFECTIVE` effective chains: it would be far too small.
     """
     interval: Float[Array, "2"]
-    """Log Z from the mean weight minus and plus three of its standard errors; infinite at an end
-    that they reach 0 at, and at both with fewer than `LEAST_EFFECTIVE` effective chains."""
+    """Log Z from the mean weight minus and plus three of its standard errors. An end is infinite
+    where that weight is not above 0, and both are with fewer than `LEAST_EFFECTIVE` effective
+    chains."""
     effective_sample_size: Float[Array, ""]
     """(sum w)^2 / sum w^2, from 1 to the number of chains; so many carry the mean."""
     log_z_of_chains: Float[Array, " chains"]

@@ -10,15 +10,16 @@ Goodfellow et al., "Generative adversarial nets", 2014.
 
 A conditional game has `num_classes` classes y. G maps [z, e_y], the code beside a vector that is
 learned for each class, and D has a vector v_y for each class, with which it projects phi(x), its
-last hidden layer flattened:
+last hidden layer (of a DCGAN, its sum over the places of the image):
 
-    logit(x, y) = psi(phi(x)) + <v_y, phi(x)>,        psi the last layer, linear.
+    logit(x, y) = psi(x) + <v_y, phi(x)>,        psi(x) the logit without a class.
 
 Fakes are of the classes of the real images that they are set against, so classes are as frequent
 among fakes as in the data. Mirza and Osindero, "Conditional generative adversarial nets", 2014;
 Miyato and Koyama, "cGANs with projection discriminator", 2018, equation 4.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -444,8 +445,8 @@ def step(
     average = state.average
     if average is not None:
         weight: float | Array = 1.0 - config.ema_decay
-        if config.ema_corrected:
-            weight /= 1.0 - config.ema_decay ** (state.step + 1.0)
+        if config.ema_corrected:  # 1 - d^(s+1), which a difference of float32 numbers rounds
+            weight /= -jnp.expm1((state.step + 1.0) * math.log(config.ema_decay))
         average = optax.incremental_update(state.generator.variables, average, weight)
     return state._replace(average=average, step=state.step + 1), metrics
 

@@ -10,7 +10,7 @@ All connections are undirected, so h1 is drawn from below and from above at once
     p(h1=1|v, h2) = sigmoid(b1 + v'W1 + W2 h2)
     p(v=1|h1)     = sigmoid(a + W1 h1),      p(h2=1|h1) = sigmoid(b2 + h1'W2).
 
-No unit of (v, h2) is connected with another one there. So this is an RBM between the units (v, h2)
+No unit of (v, h2) is connected with another of them. So this is an RBM between the units (v, h2)
 on its visible side and h1 on its hidden side (`as_rbm`), which gives the free energy with h1 summed
 out, the Gibbs steps in two blocks, and annealed importance sampling; only h2 of the data is not
 known. Mean field takes q(h1, h2|v) of independent units that are on with mu1, mu2, and
@@ -76,7 +76,7 @@ Params: TypeAlias = dict[str, Array]
 """w1 [V, H1], w2 [H1, H2], b_visible [V] (a above), b_hidden1 [H1], b_hidden2 [H2]."""
 
 LEAST_SHARE = 0.1
-"""Of the first learning rate, which a rate that decays by `decay` stays at."""
+"""A rate that decays by `decay` never falls below this share of the first one."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ class Config:
     learning_rate: float = 0.01
     """Step size of the gradient ascent on the bound, at the beginning where it falls."""
     decay_steps: int = 0
-    """T > 0: constant for T / 2 updates, then falling linearly to 0 at T; 0: it does not so."""
+    """T > 0: constant for T / 2 updates, then falling linearly to 0 at T; 0: constant."""
     decay: float = 0.0
     """d > 0: update s = 0, 1, ... has the rate learning_rate / (1 + d)^s, and a tenth of it at
-    least, as in the authors' code; 0: it does not decay so."""
+    least, as in the authors' code; 0: no decay."""
     momentum: float = 0.0
     """Heavy-ball momentum, in pretraining too; 0 is plain gradient ascent."""
     weight_decay: float = 0.0
@@ -414,7 +414,13 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
     visible = binarize(key_data, batch.images, config.binarize)
     first, second = mean_field(params, visible, config.num_mean_field_steps)
     again = sigmoid(first @ params["w2"] + params["b_hidden2"])
-    pair = rbm.State(*state._replace(params=as_rbm(params)))
+    pair = rbm.State(
+        params=as_rbm(params),
+        opt_state=state.opt_state,
+        chains=state.chains,
+        step=state.step,
+        means=state.means,
+    )
     data = jnp.concatenate([visible, second], axis=-1)
     model = rbm.negative_phase(pair, data, key_gibbs, config.num_gibbs_steps)
     learnt, found = rbm.learn(settings, pair, data, model)

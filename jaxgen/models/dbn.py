@@ -402,7 +402,7 @@ def sample_net(
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
     if labels is not None:
-        labels = as_labels(labels, num)
+        labels = as_labels(labels, num, label_units.num_classes(net.top))
     _, probs = generate(net, key_chain, start, num_steps, labels=labels, label_gain=label_gain)
     return probs.reshape(num, *image_shape)
 

@@ -37,7 +37,7 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1
 
 @dataclass(frozen=True)
 class Config(adversarial.Training):
-    """The lab's deep GAN, but that `deep` has `fresh_noise`; a flag of `experiments.gan` each.
+    """The lab's deep GAN; the preset `deep` has `fresh_noise` too. A field is a flag of its name.
 
     Example:
         >>> from jaxgen.models import gan

@@ -28,8 +28,10 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int32
 
+from jaxgen.errors import SettingError
 from jaxgen.learner import Labels, Metrics, PRNGKey, named_key
 from jaxgen.losses import softplus
 from jaxgen.models import rbm
@@ -49,9 +51,18 @@ def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGK
     """The state before the first update with so many label units: U ~ N(0, init_scale^2), c = 0.
 
     Persistent chains begin with all labels as probable.
+
+    Errors:
+        SettingError: the RBM is centred, which label units are not.
     """
     if not num_classes:
         return state
+    if config.centred:
+        raise SettingError(
+            expected="an RBM that is not centred, for label units",
+            found="centred",
+            remedy="set centred=False",
+        )
     shape = (num_classes, config.num_hidden)
     weights = config.init_scale * jax.random.normal(named_key(key, "labels"), shape)
     params = state.params | {"w_labels": weights, "b_labels": jnp.zeros(num_classes)}
@@ -63,7 +74,9 @@ def add_units(config: rbm.Config, state: rbm.State, num_classes: int, key: PRNGK
     return state._replace(chain_labels=drawn)
 
 
-def condition(params: Params, labels: Labels, gain: float = 1.0) -> rbm.Params:
+def condition(
+    params: Params, labels: Int32[Array | np.ndarray, "*batch"], gain: float = 1.0
+) -> rbm.Params:
     """The RBM that is left given the label: its hidden biases are b + gain U_y, one row per label.
 
     With a gain of 1 that is p(v, h|y). In general v and h have a probability in proportion to

@@ -410,13 +410,17 @@ def at_base_rates(state: State, mean_visible: Float[Array | np.ndarray, " visibl
     return state._replace(params=params, means=means)
 
 
-def negative_phase(state: State, data: Visible, key: PRNGKey, num_steps: int | Array) -> Visible:
+def negative_phase(
+    state: State, data: Visible, key: PRNGKey, num_steps: int | Array
+) -> Float[Array, "*chains visible"]:
     """Visible units after k Gibbs steps from the data, or from the persistent chains."""
     start = data if state.chains is None else state.chains
     return gibbs(state.params, start, key, num_steps)
 
 
-def learn(config: Config, state: State, data: Visible, model: Visible) -> tuple[State, Metrics]:
+def learn(
+    config: Config, state: State, data: Visible, model: Float[Array, "*chains visible"]
+) -> tuple[State, Metrics]:
     """One gradient step that lowers F of the data and raises F of the model's visible units.
 
     Metrics:

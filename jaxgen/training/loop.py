@@ -324,7 +324,7 @@ def fit(
         settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
         devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
             processes where there are several; the default device alone where none is given.
-        stream: whether it goes there in windows in any case.
+        stream: whether the training set is streamed in windows even if it fits on the device.
         on_start: called once, when settings and checkpoint are found to fit, before any step.
         log: gives the log of the training so far, which every checkpoint keeps for `on_start` of
             the run that goes on from it; of several processes, the first one's.

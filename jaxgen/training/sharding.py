@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
     @property
     def a_cpu_has_all_seeds(self) -> bool:
-        """Whether the devices are CPUs that do not part the seeds among them."""
+        """Whether the devices are CPUs that do not share out the seeds."""
         on_cpu: bool = self.mesh.devices.flat[0].platform == "cpu"
         return on_cpu and self.mesh.shape[SEED] == 1
 

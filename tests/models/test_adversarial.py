@@ -345,6 +345,19 @@ def test_moving_average(corrected: bool) -> None:
     assert start().params.keys() == {"generator", "discriminator"}
 
 
+@pytest.mark.parametrize("decay", [0.995, 0.9999, 0.99999])
+def test_a_corrected_average_begins_with_the_first_state(decay: float) -> None:
+    """Its first weight is (1 - d) / (1 - d), also where 1 - d^1 has few digits in float32."""
+    config = dataclasses.replace(FRESH, ema_decay=decay, ema_corrected=True)
+    state, _ = step(config, start(FRESH))
+    begin = start(FRESH).generator.variables
+    for average, new, old in zip(
+        *map(jax.tree.leaves, (state.average, state.generator.variables, begin)), strict=True
+    ):
+        off = np.abs(np.asarray(average, np.float64) - new)
+        assert np.all(off <= 1e-6 * np.abs(np.asarray(new, np.float64) - old) + 3e-7)  # two ulp
+
+
 def test_the_moving_average_takes_no_part_in_training() -> None:
     other = start(FRESH)._replace(
         average=jax.tree.map(lambda x: -3.0 * x, start().generator.variables)

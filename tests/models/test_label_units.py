@@ -11,6 +11,7 @@ from support import reference_dbn as truth
 from support import reference_gaussian as gaussian
 from support.reference_dbn import float32
 
+from jaxgen.errors import SettingError
 from jaxgen.learner import Batch
 from jaxgen.models import dbn, label_units, rbm
 
@@ -199,6 +200,13 @@ def test_new_label_units_leave_the_rest_of_the_state() -> None:
     assert np.std(params["w_labels"]) == pytest.approx(0.2, rel=0.1)
     assert np.isin(params["w_labels"], state.params["w"]).mean() < 0.01
     np.testing.assert_array_equal(params["b_labels"], np.zeros(4))
+
+
+def test_a_centred_rbm_takes_no_label_units() -> None:
+    config = rbm.Config(num_hidden=3, centred=True)
+    state = jax.jit(rbm.learner(config, (2, 2, 1)).init)(jax.random.key(0))
+    with pytest.raises(SettingError, match="that is not centred, for label units"):
+        label_units.add_units(config, state, 4, jax.random.key(0))
 
 
 def test_new_label_units_have_persistent_chains_of_every_label() -> None:
