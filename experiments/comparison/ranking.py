@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.comparison.measures import Measures
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
-from jaxgen.evaluation.model import doubt
+from jaxgen.evaluation.model import ABOVE_ZERO, doubt, is_impossible
 from jaxgen.report.page import number
 
 WEAK = 0.97
@@ -98,8 +98,8 @@ def why_unranked(measures: Sequence[Measures], others: Sequence[str] = ()) -> st
     effective = [found["effective_chains"] for found in best]
     if why := doubt(gap, min((each for each in effective if each is not None), default=None)):
         return why
-    if any(map(is_impossible, best)):
-        return "an estimate above 0, which no log probability is"
+    if any(is_impossible(found["value"], found["binary"]) for found in best):
+        return ABOVE_ZERO
     if best[0]["binary"] == "none":
         return "of pixels as they are, which may be densities"
     if others and best[0]["binary"] not in others:
@@ -112,11 +112,6 @@ def ranked_pixels(rows: Sequence[Sequence[Measures]]) -> list[str]:
     kinds = [headline(each[0])["binary"] for each in rows if headline(each[0])]  # type: ignore[index]
     counts = {kind: kinds.count(kind) for kind in ("sample", "threshold") if kind in kinds}
     return [max(counts, key=counts.__getitem__)] if counts else []
-
-
-def is_impossible(likelihood: Mapping[str, Any]) -> bool:
-    """Whether a log likelihood of discrete pixels is above 0, as no log probability is."""
-    return bool(likelihood["binary"] != "none" and likelihood["value"] > 0)
 
 
 def best_of(values: Mapping[str, Value | None], better: Better) -> list[str]:

@@ -17,7 +17,6 @@ from experiments.comparison.ranking import (
     Value,
     few_chains,
     headline,
-    is_impossible,
     leaders,
     likelihoods,
     of_probes,
@@ -27,6 +26,7 @@ from experiments.comparison.ranking import (
     why_unranked,
 )
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
+from jaxgen.evaluation.model import is_impossible
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number, with_error
 from jaxgen.runs import Run
@@ -100,7 +100,7 @@ def likelihood_cell(found: Sequence[Mapping[str, Any] | None]) -> str:
     There is no number where an estimate is none of a log probability.
     """
     taken = [each for each in found if each is not None]
-    if any(map(is_impossible, taken)):
+    if any(is_impossible(each["value"], each["binary"]) for each in taken):
         return "not known"
     if len(taken) > 1 and any(map(few_chains, taken)):
         return " to ".join(f"{of(each['value'] for each in taken):.2f}" for of in (min, max))

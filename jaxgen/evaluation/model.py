@@ -81,7 +81,17 @@ class Likelihood(NamedTuple):
     @property
     def doubt(self) -> str:
         """Why the value is no likelihood and no bound to rely on; empty where it is one."""
-        return doubt(self.log_z_gap, self.effective_chains)
+        why = doubt(self.log_z_gap, self.effective_chains)
+        return why or (ABOVE_ZERO if is_impossible(self.value, self.binary) else "")
+
+
+ABOVE_ZERO = "an estimate above 0, which no log probability is"
+"""The doubt about a likelihood of discrete pixels that is above 0."""
+
+
+def is_impossible(value: float, binary: Binarize) -> bool:
+    """Whether a log likelihood of discrete pixels is above 0, as no log probability is."""
+    return binary != "none" and value > 0.0
 
 
 def doubt(log_z_gap: float, effective_chains: float | None) -> str:

@@ -103,14 +103,14 @@ def annealed(value: float, effective: float, gap: float) -> Likelihood:
     [
         ([(-108.67, 1.91, 20.2)], "-108.67", "AIS; 1.9 of 100 chains effective; reverse AIS 20.2"),
         ([(-87.04, 3.47, 0.39)], "-87.04", "AIS; 3.5 of 100 chains effective; reverse AIS 0.4"),
-        ([(-84.74, 25.3, 0.2)], "-84.74 ± 0.3", "AIS"),
-        ([(-84.74, 10.0, 0.2)], "-84.74 ± 0.3", "AIS"),
+        ([(-84.74, 25.3, 0.2)], "-84.74 ± 0.30", "AIS"),
+        ([(-84.74, 10.0, 0.2)], "-84.74 ± 0.30", "AIS"),
         (
             [(-119.5, 40.0, 0.1), (-121.0, 9.9, 0.3), (-118.25, 8.36, 7.6)],
             "-121.00 to -118.25",
             "AIS; 8.4 of 100 chains effective; reverse AIS 7.6",
         ),
-        ([(-84.0, 50.0, 0.2), (-86.0, 60.0, 0.1)], "-85 ± 1.4", "AIS"),
+        ([(-84.0, 50.0, 0.2), (-86.0, 60.0, 0.1)], "-85.0 ± 1.4", "AIS"),
     ],
 )
 def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
@@ -141,10 +141,14 @@ def test_a_number_of_few_effective_chains_has_no_error_and_is_not_averaged(
     ],
 )
 def test_a_likelihood_knows_why_it_is_not_ranked(effective: float, gap: float, why: str) -> None:
-    found = annealed(166.98, effective, gap)
+    found = annealed(-86.98, effective, gap)
     assert found.doubt == why
     assert compare_ranking.why_unranked([{"likelihoods": [found._asdict()]}]) == why
     assert Likelihood("exact", -84.0, 0.3).doubt == ""
+    assert (
+        Likelihood("AIS", 166.98, 0.3).doubt == "an estimate above 0, which no log probability is"
+    )
+    assert Likelihood("a bound of densities", 166.98, 0.3, binary="none").doubt == ""
 
 
 @pytest.mark.parametrize(
