@@ -241,7 +241,7 @@ def report(args: Args, session: Session, result: Result) -> Path:
     ]
     sections.insert(0, explore.of_net(fine_tuned, drawing, config.binarize, sections))
     title = f"Up-down fine-tuning on {session.dataset.name}"
-    model = f"{describe(config, folder)}; {input_in_words(config, session.image_shape)}"
+    model = f"{describe(config, args.dbn)}; {input_in_words(config, session.image_shape)}"
     numbers = tasks.headline(session.dataset, measures, looks)
     page = artifacts.write(args, session, result, measures, title, model, sections, numbers, absent)
     if not args.study:
@@ -250,11 +250,12 @@ def report(args: Args, session: Session, result: Result) -> Path:
     return fine_tuning.compare(args, session, before, after, partial(fine_tune, stack))
 
 
-def describe(config: wake_sleep.Config, dbn_folder: Path) -> str:
-    """The model in a line."""
+def describe(config: wake_sleep.Config, dbn_folder: Path | None) -> str:
+    """The model in a line; without a folder that was named the DBN was trained before it."""
     parts = ", then ".join(map(str, config.gibbs_phases or (config.num_gibbs_steps,)))
     falling = " falling to 0" if config.falling else ""
     label_units = f" + {config.num_classes} label units" if config.num_classes else ""
+    of = f"of {dbn_folder}" if dbn_folder else "trained first (its folder is `dbn`),"
     share = config.persistent_share
     rule, last, mean = "PCD" if share == 1.0 else "CD", "", ""
     if 0.0 < share < 1.0:
@@ -263,7 +264,7 @@ def describe(config: wake_sleep.Config, dbn_folder: Path) -> str:
         first = wake_sleep.first_of(config, config.averaged_share)
         mean = f", parameters averaged after {first:,} updates"
     return (
-        f"DBN of {dbn_folder} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
+        f"DBN {of} with hidden layers {'-'.join(map(str, config.hidden_sizes))}"
         f"{label_units}, {rule}-{parts} on top{last}, rate {config.learning_rate}{falling}{mean}, "
         f"predictions by {'probabilities' if config.prediction == 'probs' else 'samples'}"
     )

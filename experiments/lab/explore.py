@@ -121,7 +121,7 @@ def of_net(
             "The chain is that of the top pair, and a down pass through the generative weights "
             "shows its image. Held pixels, which are tinted, are put back into that image, and an "
             "up pass through the recognition weights takes it to the top pair again, so the others "
-            "are drawn given these as well as the up pass is the posterior."
+            "are drawn given these, as far as the up pass draws from the posterior."
         )
     words = [f"{chain} {_precision(precision)}"]
     if "b_labels" in net.top:

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -95,10 +95,10 @@ def _words(values: Mapping[str, Any], shown: Mapping[str, str], digits: int) -> 
     return [f"{shown.get(name, name)} {np.mean(values[name]):.{digits}g}" for name in names]
 
 
-def _text(values: Mapping[str, Any]) -> str:
-    """Metrics as one line."""
+def _text(values: Mapping[str, Any], first: Iterable[str] = ()) -> str:
+    """Metrics as one line, some of them before the others."""
     num_seeds = max((np.size(value) for value in values.values()), default=1)
-    words = _words(values, {}, 4)
+    words = _words(values, {name: name for name in first}, 4)
     return "  ".join([f"mean of {num_seeds}:", *words] if num_seeds > 1 else words)
 
 
@@ -235,7 +235,7 @@ class Display:
         if seconds := self._seconds_per_step(progress):
             left = (progress.num_steps - progress.step) * seconds
             words += [_pace(seconds), f"{left:.0f} s left"]
-        show("  ".join([*words, _text(progress.running)]))
+        show("  ".join([*words, _text(progress.running, self._shown)]))
         self._shown_at = time.monotonic()
 
 

@@ -290,8 +290,8 @@ def test_the_effect_of_grey_input(error: float, words: str) -> None:
 def test_what_a_second_layer_costs() -> None:
     errors = {"RBM": 0.0100, "DBN": 0.0150, "fine-tuned DBN": 0.0101}
     said = dbn_tasks.cost_in_words(errors)
-    assert "DBN loses more detail than RBM: its error is 50% higher" in said
-    assert "fine-tuned DBN and RBM reconstruct alike, within the spread of seeds" in said
+    assert "The DBN loses more detail than the RBM: its error is 50% higher" in said
+    assert "the fine-tuned DBN and the RBM reconstruct alike, within the spread of seeds" in said
     assert "less detail" in dbn_tasks.cost_in_words({"RBM": 0.02, "DBN": 0.01})
 
 

@@ -166,16 +166,18 @@ def cost_in_words(errors: Mapping[str, float]) -> str:
         return f"{first} is alone here, so there is nothing to compare it with."
     near = [label for label, gap in gaps.items() if abs(gap) <= SAME_ERROR]
     words = [
-        f"{label} loses {'more' if gap > 0 else 'less'} detail than {first}: its error is "
+        f"the {label} loses {'more' if gap > 0 else 'less'} detail than the {first}: its error is "
         f"{abs(gap):.0%} {'higher' if gap > 0 else 'lower'}"
         for label, gap in gaps.items()
         if label not in near
     ]
     if near:
         words.append(
-            f"{' and '.join(near)} and {first} reconstruct alike, within the spread of seeds"
+            f"the {', the '.join(near)} and the {first} reconstruct alike, within the spread of "
+            "seeds"
         )
-    return f"{'; '.join(words)}."
+    found = "; ".join(words)
+    return f"{found[:1].upper()}{found[1:]}."
 
 
 @partial(jax.jit, static_argnums=0)
