@@ -13,6 +13,7 @@ takes five values to find one.
 """
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -40,6 +41,10 @@ WIDE = 100.0
 """Ratio of an axis's ends from which a label at every power of ten is enough."""
 APART = 0.08
 """Least distance of two exponents beside a panel, as a part of its height."""
+NEAR = 0.09
+"""Numbers below ticks touch if they are no farther apart than this part of the axis."""
+PROPORTIONAL, KNEE = "in proportion", "knee"
+"""Names in the legend."""
 
 
 class Line(NamedTuple):
@@ -203,21 +208,24 @@ def draw(rows: Rows, path: Path) -> Path:
     colours = dict(zip(names, itertools.cycle(COLOURS), strict=False))
     columns = min(2, len(sweeps))
     figure, panels = figures.panels(len(sweeps), columns)
+    for axes in panels[::columns]:
+        axes.set_ylabel("over the first value")
     for name, axes in zip(sweeps, panels, strict=True):
         lines = [group for group in groups if group[0]["sweep"] == name]
-        exponents: dict[Line2D, float] = {}
+        exponents: dict[Line2D, str] = {}
         for group in lines:
             exponents |= _panel(axes, group, colours[group[0]["name"]])
         ticks = sorted({value for group in lines for value in values_of(group)})
         ends = np.array([ticks[0], ticks[-1]], float)
-        axes.plot(ends, ends / ends[0], color="#999999", linewidth=0.8, linestyle=":", zorder=0)
+        (straight,) = axes.plot(ends, ends / ends[0], ":", color="#999999", zorder=0)
+        straight.set(linewidth=0.8, label=PROPORTIONAL)
         axes.set_xscale("log")
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         steps = (1.0, 2.0, 5.0) if high < WIDE * low else (1.0,)
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-        axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+        axes.set_xticks(ticks, _labels(ticks))
         axes.minorticks_off()
         axes.set_title(SWEEPS[name].label, loc="left")
         axes.grid(alpha=0.25)
@@ -225,13 +233,15 @@ def draw(rows: Rows, path: Path) -> Path:
     handles: dict[str, Artist] = {}
     for axes in panels:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    last = {name: handles.pop(name) for name in (PROPORTIONAL, KNEE) if name in handles}
+    handles |= last
     figure.legend(
         handles.values(), handles, loc="outside lower center", ncols=len(names), frameon=False
     )
     return figures.save(figure, path)
 
 
-def _panel(axes: "Axes", group: Rows, colour: str) -> "dict[Line2D, float]":
+def _panel(axes: "Axes", group: Rows, colour: str) -> "dict[Line2D, str]":
     """A line's time, solid, and memory, dashed, with knees as rings; returns their exponents."""
     values = values_of(group)
     name = group[0]["name"].partition("-")[0].upper()
@@ -244,14 +254,15 @@ def _panel(axes: "Axes", group: Rows, colour: str) -> "dict[Line2D, float]":
         drawn.set(linewidth=1.4, marker="o", markersize=3.5)
         drawn.set_markerfacecolor(colour if style == "-" else "white")
         if fit:
-            exponents[drawn] = fit.exponent
+            exponents[drawn] = f"{measure.name} {fit.exponent:.2f}"
         if fit and fit.knee:
             at = values.index(round(fit.knee))
-            axes.plot(values[at], found[at] / found[0], "o", ms=10, mfc="none", mec=colour)
+            (ring,) = axes.plot(values[at], found[at] / found[0], "o", ms=10, mfc="none")
+            ring.set(markeredgecolor=colour, label=KNEE)
     return exponents
 
 
-def _name_exponents(axes: "Axes", exponents: "Mapping[Line2D, float]") -> None:
+def _name_exponents(axes: "Axes", exponents: "Mapping[Line2D, str]") -> None:
     """Puts the exponent of each line beside its end, in its colour and none over another."""
     low, high = np.log(axes.get_ylim())
     ends = {
@@ -262,12 +273,22 @@ def _name_exponents(axes: "Axes", exponents: "Mapping[Line2D, float]") -> None:
         place = max(float(ends[line]), lowest)
         lowest = place + APART
         axes.text(
-            *(1.02, place, f"{exponents[line]:.2f}"),
+            *(1.02, place, exponents[line]),
             transform=axes.transAxes,
             color=line.get_color(),
             va="center",
             fontsize=8,
         )
+
+
+def _labels(ticks: Sequence[int]) -> list[str]:
+    """Numbers below ticks, but for those that would touch the one before, or the last."""
+    least = NEAR * math.log(ticks[-1] / ticks[0])
+    shown = [ticks[0]]
+    for tick in ticks[1:-1]:
+        if min(math.log(tick / shown[-1]), math.log(ticks[-1] / tick)) >= least:
+            shown.append(tick)
+    return [_short(tick) if tick in (*shown, ticks[-1]) else "" for tick in ticks]
 
 
 def _short(value: int) -> str:
@@ -300,8 +321,9 @@ def page(rows: Rows, picture: Path, page: Path | None) -> str:
         "included. An exponent is fitted by least squares on the logarithms of the upper half of "
         "the values. A knee is where a broken line fits: at least five values, a bend of at least "
         f"{BEND}, at most {LEFT} of the squares left.\n\n![{alt}]({quote(path)})\n\n"
-        "Both over their first value; time solid, memory dashed, in proportion dotted, knees "
-        "ringed, the exponent beside the end of each line.\n\n"
+        "Both over their first value; the exponent of each stands beside the end of its line. "
+        "Where the VAE takes convolutional nets in the place of dense ones, from a side of 40 on "
+        "and for colour, its line has a step, which is no knee of one net.\n\n"
         f"## Exponents\n\n{table(lines, cells) if lines else ''}\n## Rows\n\n"
         f"{table(rows, columns)}"
     )
