@@ -31,7 +31,11 @@ _MARKUP = re.compile(
 """Characters that markdown, as GitHub has it, gives a meaning to; a backslash takes it away."""
 
 
-_NUMBER = re.compile(r"[-+\u2212]?[\d.,]+(e[-+]\d+)?( ?%)?( ?(±|\+-) ?[\d.,]+(e[-+]\d+)?)?$")
+_DIGITS = r"[-+\u2212]?[\d.,]+(e[-+]\d+)?"
+_NUMBER = re.compile(
+    rf"(★ )?{_DIGITS}( ?%)?( ?(±|\+-) ?{_DIGITS})?( \[{_DIGITS}, {_DIGITS}\])?$"
+)
+"""A number, perhaps the best of its column, with an error or an interval."""
 _FORMULA = r"\$`([^`$]{1,400})`\$"
 _MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,2000}})`")
 """A formula, or code, in a text of a page."""

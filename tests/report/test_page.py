@@ -205,6 +205,36 @@ def test_numbers(value: float, text: str) -> None:
     assert report.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (403.9, 33.2, "404 ± 33"),
+        (0.57351, 0.028, "0.574 ± 0.028"),
+        (-85.0, 1.41, "-85.0 ± 1.4"),
+        (-76_659.0, 10_499.0, "-77,000 ± 10,000"),
+        (5.0, 0.0996, "5.00 ± 0.10"),
+        (1.0, 0.0, "1 ± 0"),
+        (1.0, 1e-9, "1 ± 1e-09"),
+        (1.0, float("nan"), "1 ± nan"),
+    ],
+)
+def test_a_number_ends_where_its_error_does(value: float, error: float, text: str) -> None:
+    assert report.with_error(value, error) == text
+    assert report.with_error(value, error, "+-") == text.replace("±", "+-")
+
+
+def test_columns_of_numbers_are_set_as_such(tmp_path: Path) -> None:
+    rows = [
+        ["a", "1", "★ 7.88 [5.77, 9.98]", "-84.0 ± 1.4", "3; not ranked"],
+        ["b", "-2.5%", "9.6 [-7.4, 11.9]", "", "4"],
+    ]
+    table = report.Table(["name", "number", "interval", "error", "text"], rows)
+    sections = [report.Section("1", "Title", ["answer"], [], table)]
+    page = report.write_page(tmp_path / "page.html", "Run", facts={}, sections=sections).read_text()
+    heads = re.findall(r'<th scope="col"([^>]*)>(\w+)', page)
+    assert [name for kind, name in heads if "numeric" in kind] == ["number", "interval", "error"]
+
+
 def test_nan_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})

@@ -197,7 +197,8 @@ def scatter(trained: TrainedVAE) -> Section:
         from sklearn.manifold import TSNE
 
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
-        title = f"t-SNE of the posterior means of the first {num:,} test images"
+        first = f"the first {num:,}" if num < len(points) else f"{num:,}"
+        title = f"t-SNE of the posterior means of {first} test images"
         shown.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
             f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "
@@ -493,7 +494,7 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
         f"{what} from below as codes are added, so the encoder's Gaussian loses at least its gap "
         f"to the ELBO, {number(values['test_bound'] - values['test_elbo'], 3)} nats.",
         "The standard errors are those of choosing the test images, with the draws of the codes in "
-        f"them; the draws alone make up {number(values['test_bound_draws'], 2)} of the second."
+        f"them; the draws alone make up {number(values['test_bound_draws'], 2)} nats of the second."
         if "test_bound_error" in values
         else "One test image has no standard error; that of the draws of its codes alone is "
         f"{number(values['test_bound_draws'], 2)} for the second bound.",
