@@ -36,10 +36,11 @@ from experiments.lab.rbm.training import gaussian_rates, with_decay
 from experiments.lab.study import elsewhere
 from experiments.running import artifacts, cli
 from experiments.running.console import show
-from experiments.running.experiment import Band, Benchmark, Comparison, Experiment, ImageShape
+from experiments.running.experiment import Band, Benchmark, Comparison, Experiment
 from experiments.running.session import Session
 from jaxgen.data import Dataset
 from jaxgen.errors import require, require_not_negative
+from jaxgen.images import ImageShape
 from jaxgen.learner import Learner
 from jaxgen.models import dbn
 from jaxgen.report.page import number

@@ -9,12 +9,15 @@ import math
 import mmap
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from jaxgen.errors import SettingError, is_whole
+
+ImageShape: TypeAlias = tuple[int, int, int]
+"""[height, width, channels]."""
 
 ROUNDING = 1e-5
 """How far outside [0, 1] a resizing may put an image."""
@@ -128,7 +131,7 @@ def release(images: Any) -> None:
         images.madvise(mmap.MADV_DONTNEED)
 
 
-def check_shape(image_shape: Any) -> tuple[int, int, int]:
+def check_shape(image_shape: Any) -> ImageShape:
     """Height, width and number of channels of images.
 
     Errors:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Key, UInt8, UInt32
 
+from jaxgen.images import ImageShape
+
 PRNGKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 """One JAX key, as `jax.random.key` makes it."""
 
@@ -69,7 +71,7 @@ class Learner(NamedTuple):
     init: Callable[[PRNGKey], State]
     step: Callable[[State, Batch, PRNGKey], tuple[State, Metrics]]
     sample: Callable[..., Images]
-    image_shape: tuple[int, int, int] | None = None
+    image_shape: ImageShape | None = None
     num_classes: int = 0
     num_batches: int = 1
     wide_vectors: bool = False

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments.running.experiment import Experiment, ImageShape, find, names
+from experiments.running.experiment import Experiment, find, names
 from jaxgen.errors import SettingError
+from jaxgen.images import ImageShape
 from jaxgen.learner import Learner
 
 Precision = Literal["float32", "bfloat16"]

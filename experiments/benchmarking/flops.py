@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-from experiments.running.experiment import ImageShape
+from jaxgen.images import ImageShape
 from jaxgen.models import adversarial, dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 
 

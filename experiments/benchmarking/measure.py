@@ -33,8 +33,8 @@ from experiments.benchmarking.baseline import (
 )
 from experiments.benchmarking.cases import Case, Patience, Precision
 from experiments.running.cluster import Cluster, chosen_devices
-from experiments.running.experiment import ImageShape
 from jaxgen.export.safetensors import digest
+from jaxgen.images import ImageShape
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.training.loop import Progress, Schedule, fit
 

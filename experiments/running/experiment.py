@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import experiments
 from experiments.running.args import RunArgs
@@ -18,15 +18,13 @@ from experiments.running.session import Session
 from jaxgen import models
 from jaxgen.data import Dataset
 from jaxgen.errors import SettingError
+from jaxgen.images import ImageShape
 from jaxgen.learner import Learner
 from jaxgen.training import Result
 
 A = TypeVar("A", bound=RunArgs)
 V = TypeVar("V")
 NUM_HEADLINES = 3
-
-ImageShape: TypeAlias = tuple[int, int, int]
-"""[H, W, C] of a data set's images."""
 
 
 class Choice(NamedTuple):

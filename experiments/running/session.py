@@ -8,6 +8,7 @@ from typing import NamedTuple
 from experiments.running.args import RunArgs
 from jaxgen.data import Dataset, place_of
 from jaxgen.evaluation.subset import NUM_TEST, most_rows, some
+from jaxgen.images import ImageShape
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.settings import to_json
 from jaxgen.runs.summary import seed_folder
@@ -47,7 +48,7 @@ class Session(NamedTuple):
         return self.root / self.part
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> ImageShape:
         """[H, W, C] of the data set's images."""
         return self.dataset.image_shape
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jaxgen import notebook
-from jaxgen.images import blocks
+from jaxgen.images import ImageShape, blocks
 
 Name: TypeAlias = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 """Data sets that `jaxgen.data.load` knows; another one is a builder more, and a name here."""
@@ -81,7 +81,7 @@ class Dataset(NamedTuple):
         return None
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> ImageShape:
         """[H, W, C] of its images.
 
         Example:

@@ -37,6 +37,7 @@ from jaxgen.data.options import ImageOptions
 from jaxgen.data.sources import one_line
 from jaxgen.errors import DataError
 from jaxgen.files import make_folder, read_file, remove_leftovers, write_json, writing
+from jaxgen.images import ImageShape
 
 FOUND = "found.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -110,7 +111,7 @@ class Source(NamedTuple):
     num: int | None
     """How many there are, if that is known."""
     class_names: tuple[str, ...] = ()
-    shape: tuple[int, int, int] | None = None
+    shape: ImageShape | None = None
     """[H, W, C] of images that have one shape already, as arrays have."""
     notes: tuple[str, ...] = ()
     """Further remarks on them."""

@@ -34,7 +34,7 @@ from jaxgen.errors import (
     require_positive,
     require_whole,
 )
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey
 from jaxgen.losses import sigmoid
 from jaxgen.models import label_units, rbm
@@ -207,7 +207,7 @@ def _init_at_random(
 
 def learner(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     hidden_sizes: Sequence[int],
     pixels: rbm.Pixels | None = None,
 ) -> Learner:

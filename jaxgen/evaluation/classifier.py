@@ -45,7 +45,7 @@ from jaxgen.errors import (
 )
 from jaxgen.evaluation.subset import subset
 from jaxgen.export import safetensors
-from jaxgen.images import check_images, in_unit_range
+from jaxgen.images import ImageShape, check_images, in_unit_range
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.nn.conv_spec import ConvSpec
 from jaxgen.nn.layers import Conv, max_pool
@@ -136,7 +136,7 @@ class LeNet(nn.Module):
         return x, nn.Dense(self.config.num_classes)(x)
 
 
-def init(config: Config, key: PRNGKey, image_shape: tuple[int, int, int]) -> Params:
+def init(config: Config, key: PRNGKey, image_shape: ImageShape) -> Params:
     """Random parameters of the net for images [H, W, C]."""
     params: Params = LeNet(config).init(key, jnp.zeros((1, *image_shape)))["params"]
     return params

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from jaxgen.data import NAMES, Dataset, Split
+from jaxgen.images import ImageShape
 
 NUM_TRAIN = 60_000
 """Training images that are measured, that the classifier learns, and that probes read, at most."""
@@ -20,7 +21,7 @@ MAX_BYTES = 1 << 30
 """Of training images, raw; and of test images or samples, as float32."""
 
 
-def most_rows(image_shape: tuple[int, int, int]) -> int:
+def most_rows(image_shape: ImageShape) -> int:
     """The number of images [H, W, C] that `MAX_BYTES` hold as float32; at least 1."""
     return max(1, MAX_BYTES // (4 * int(np.prod(image_shape))))
 

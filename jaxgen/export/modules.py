@@ -29,7 +29,8 @@ from jaxgen import models
 from jaxgen.errors import SettingError
 from jaxgen.export.pytorch import KERNEL, check_arrays, from_pytorch, to_pytorch
 from jaxgen.export.safetensors import flatten
-from jaxgen.models import ImageShape, dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.images import ImageShape
+from jaxgen.models import dbm, dbn, dcgan, gan, rbm, vae, wake_sleep
 
 NumpyArray: TypeAlias = NDArray[Any]
 Modules: TypeAlias = dict[str, dict[str, NumpyArray]]

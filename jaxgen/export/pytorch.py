@@ -36,6 +36,7 @@ import numpy as np
 from jaxtyping import Num
 
 from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.images import ImageShape
 from jaxgen.models import dcgan
 from jaxgen.models.adversarial import Variables
 
@@ -209,7 +210,7 @@ def from_pytorch(
     config: dcgan.Config,
     player: Player,
     arrays: Arrays,
-    image_shape: tuple[int, int, int] = (64, 64, 1),
+    image_shape: ImageShape = (64, 64, 1),
     prefix: str = "main.",
     naming: Naming = "sequence",
 ) -> Variables:
@@ -237,7 +238,7 @@ def from_pytorch(
 def _expected_shapes(
     config: dcgan.Config,
     player: Player,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     prefix: str,
     naming: Naming,
 ) -> dict[str, tuple[int, ...]]:

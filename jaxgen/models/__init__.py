@@ -12,14 +12,12 @@ module has a function ``init_params(config, image_shape, key)`` that returns the
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 
+from jaxgen.images import ImageShape
 from jaxgen.learner import State
-
-ImageShape: TypeAlias = tuple[int, int, int]
-"""[H, W, C] of a data set's images."""
 
 
 def names() -> list[str]:

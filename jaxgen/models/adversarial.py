@@ -39,7 +39,7 @@ from jaxgen.errors import (
     require_counts,
     require_positive,
 )
-from jaxgen.images import check_images
+from jaxgen.images import ImageShape, check_images
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.nn.augment import Policy, augment
 from jaxgen.random import asked_or_drawn, normal
@@ -248,7 +248,7 @@ def optimizer(config: Training) -> optax.GradientTransformation:
     return adam
 
 
-def init(config: Training, nets: Nets, image_shape: tuple[int, int, int], key: PRNGKey) -> State:
+def init(config: Training, nets: Nets, image_shape: ImageShape, key: PRNGKey) -> State:
     """The state before the first iteration; `image_shape` [H, W, C] is of what D sees."""
     keys, shapes = jax.random.split(key), ((config.latent_size,), image_shape)
     examples = [jnp.zeros((1, *shape)) for shape in shapes]
@@ -261,9 +261,7 @@ def init(config: Training, nets: Nets, image_shape: tuple[int, int, int], key: P
     return State(generator=players[0], discriminator=players[1], average=average, step=jnp.int32(0))
 
 
-def from_params(
-    config: Training, image_shape: tuple[int, int, int], params: dict[str, Variables]
-) -> State:
+def from_params(config: Training, image_shape: ImageShape, params: dict[str, Variables]) -> State:
     """The state with the variables of trained nets, each with an optimiser before its first step.
 
     The same for any two nets: what they own says all about them.
@@ -470,7 +468,7 @@ def sample(
     return images_of(nets, state, codes, labels)
 
 
-def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Learner:
+def adversarial(config: Training, nets: Nets, image_shape: ImageShape) -> Learner:
     """Any two nets as three pure functions; `image_shape` [H, W, C] is of what D sees."""
     return Learner(
         init=partial(init, config, nets, image_shape),
@@ -482,6 +480,6 @@ def adversarial(config: Training, nets: Nets, image_shape: tuple[int, int, int])
     )
 
 
-def game(config: Training, nets: Nets, image_shape: tuple[int, int, int]) -> Game:
+def game(config: Training, nets: Nets, image_shape: ImageShape) -> Game:
     """Any two nets with their learner; `image_shape` [H, W, C] is of what D sees."""
     return Game(adversarial(config, nets, image_shape), nets)

@@ -64,7 +64,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
 from jaxgen.losses import sigmoid, softplus
 from jaxgen.models import dbn, rbm
@@ -294,7 +294,7 @@ def step_layer(
 
 def sample_layers(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: dbn.State,
     key: PRNGKey,
     num: int,
@@ -308,7 +308,7 @@ def sample_layers(
 
 
 def pretraining(
-    config: Config, image_shape: tuple[int, int, int] = (28, 28, 1), lower: Layers = ()
+    config: Config, image_shape: ImageShape = (28, 28, 1), lower: Layers = ()
 ) -> Learner:
     """The pretraining of the RBM above `lower`, which is no layer or the first one.
 
@@ -438,7 +438,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 
 def _sample_pair(
-    config: Config, image_shape: tuple[int, int, int], pair: rbm.Params, key: PRNGKey, num: int
+    config: Config, image_shape: ImageShape, pair: rbm.Params, key: PRNGKey, num: int
 ) -> Images:
     """E[v|h1] after `num_sampling_steps` Gibbs steps from random h1; v are the first units."""
     key_start, key_chain = jax.random.split(key)
@@ -449,7 +449,7 @@ def _sample_pair(
 
 def sample_params(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     params: Params,
     key: PRNGKey,
     num: int,
@@ -462,7 +462,7 @@ def sample_params(
 
 def sample(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: State,
     key: PRNGKey,
     num: int,
@@ -474,7 +474,7 @@ def sample(
 
 def learner(
     config: Config,
-    image_shape: tuple[int, int, int] = (28, 28, 1),
+    image_shape: ImageShape = (28, 28, 1),
     layers: Layers | None = None,
 ) -> Learner:
     """The machine that two pretrained RBMs make, or one of small weights, as pure functions.

@@ -44,7 +44,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, named_key
 from jaxgen.models import label_units, rbm
 from jaxgen.models.rbm import Hidden, Visible
@@ -354,13 +354,13 @@ def init_layers(
     return layers
 
 
-def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> Layers:
+def init_params(config: Config, image_shape: ImageShape, key: PRNGKey) -> Layers:
     """The layers for images of `image_shape`; see `init_layers`."""
     num_visible = math.prod(image_shape)
     return init_layers(config, num_visible, key, rbm.any_pixels(num_visible))
 
 
-def from_params(config: Config, image_shape: tuple[int, int, int], params: Layers) -> State:
+def from_params(config: Config, image_shape: ImageShape, params: Layers) -> State:
     """The state with these layers, the highest in training; the rest as before its first update."""
     *lower, top = params
     num_visible = math.prod(image_shape)
@@ -387,7 +387,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 def sample_net(
     num_steps: int,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     net: Net,
     key: PRNGKey,
     num: int,
@@ -409,7 +409,7 @@ def sample_net(
 
 def sample(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: State,
     key: PRNGKey,
     num: int,
@@ -423,7 +423,7 @@ def sample(
 
 def learner(
     config: Config,
-    image_shape: tuple[int, int, int] = (28, 28, 1),
+    image_shape: ImageShape = (28, 28, 1),
     lower: Layers = (),
     pixels: rbm.Pixels | None = None,
 ) -> Learner:

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import MAX_SIZE, require, require_above_zero, require_positive
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Labels, Learner, PRNGKey, RawImages
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import (
@@ -112,7 +112,7 @@ def channels(config: Config, multiple: int) -> int:
     return max(1, round(config.width * config.base_width * multiple))
 
 
-def image_size(image_shape: tuple[int, int, int], native: bool = False) -> int:
+def image_size(image_shape: ImageShape, native: bool = False) -> int:
     """Side of the square images that the nets are for, where raw images are of `image_shape`.
 
     That of the raw images if they are square and of one of `SIZES`, or with `native` 2 or 4 below.
@@ -127,7 +127,7 @@ def image_size(image_shape: tuple[int, int, int], native: bool = False) -> int:
     return max(size for size in SIZES if size <= max(larger, USUAL_SIZE))
 
 
-def net_shape(image_shape: tuple[int, int, int], native: bool = False) -> tuple[int, int, int]:
+def net_shape(image_shape: ImageShape, native: bool = False) -> ImageShape:
     """[H, W, C] of what D sees and G makes, where raw images are of `image_shape`."""
     size = image_size(image_shape, native)
     return size, size, image_shape[-1]
@@ -179,7 +179,7 @@ class Generator(nn.Module):
     """Codes [B, L] to images [B, H, H, C] in [-1, 1]."""
 
     config: Config
-    image_shape: tuple[int, int, int]
+    image_shape: ImageShape
     """[H, H, C] of the images, H of `image_size`."""
 
     @nn.compact
@@ -257,13 +257,13 @@ def _resizer(native: bool) -> Callable[[RawImages], Pixels]:
     return partial(resize, native=native)
 
 
-def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
+def nets(config: Config, image_shape: ImageShape) -> Nets:
     """Both nets for raw images of `image_shape` [H, W, C]."""
     generator = Generator(config, net_shape(image_shape, config.native_size))
     return Nets(generator, Discriminator(config), _resizer(config.native_size))
 
 
-def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
+def game(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Game:
     """Both nets with their learner, for raw images of `image_shape` [H, W, C]."""
     check_shape(image_shape)
     shape = net_shape(image_shape, config.native_size)
@@ -271,7 +271,7 @@ def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Gam
     return found._replace(learner=found.learner._replace(image_shape=image_shape))
 
 
-def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
+def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
     """The DCGAN as three pure functions, for raw images of `image_shape` [H, W, C].
 
     Samples are of the nets' own size, `net_shape`.

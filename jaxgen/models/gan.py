@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import require, require_layer_sizes
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Labels, Learner
 from jaxgen.models import adversarial
 from jaxgen.models.adversarial import (
@@ -67,7 +67,7 @@ class Generator(nn.Module):
     """Codes [B, L] to images [B, H, W, C] in [-1, 1]."""
 
     config: Config
-    image_shape: tuple[int, int, int]
+    image_shape: ImageShape
 
     @nn.compact
     def __call__(self, codes: Codes, train: bool, labels: Labels | None = None) -> Pixels:
@@ -104,18 +104,18 @@ class Discriminator(nn.Module):
         return logits + projection(self.config.num_classes, x, labels, UNIFORM)
 
 
-def nets(config: Config, image_shape: tuple[int, int, int]) -> Nets:
+def nets(config: Config, image_shape: ImageShape) -> Nets:
     """Both nets for images [H, W, C]."""
     return Nets(Generator(config, image_shape), Discriminator(config), rescale)
 
 
-def game(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Game:
+def game(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Game:
     """Both nets with their learner, for images of `image_shape` [H, W, C]."""
     check_shape(image_shape)
     return adversarial.game(config, nets(config, image_shape), image_shape)
 
 
-def learner(config: Config, image_shape: tuple[int, int, int] = (28, 28, 1)) -> Learner:
+def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
     """The GAN as three pure functions, for images of `image_shape` [H, W, C].
 
     Example:

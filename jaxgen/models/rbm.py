@@ -46,7 +46,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import blocks, check_images, check_shape
+from jaxgen.images import ImageShape, blocks, check_images, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
 from jaxgen.losses import softplus
 from jaxgen.random import Binarize, bernoulli, binarize, normal
@@ -354,13 +354,13 @@ def any_pixels(num_visible: int) -> Pixels:
     return Pixels(jnp.zeros(num_visible), jnp.ones(num_visible))
 
 
-def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> Params:
+def init_params(config: Config, image_shape: ImageShape, key: PRNGKey) -> Params:
     """Untrained parameters, those of Gaussian units with pixels as they are."""
     num_visible = math.prod(image_shape)
     return init(config, num_visible, key, any_pixels(num_visible)).params
 
 
-def from_params(config: Config, image_shape: tuple[int, int, int], params: Params) -> State:
+def from_params(config: Config, image_shape: ImageShape, params: Params) -> State:
     """The state with these parameters; the rest as before the first update."""
     num_visible = math.prod(image_shape)
     start = init(config, num_visible, jax.random.key(0), any_pixels(num_visible))
@@ -494,7 +494,7 @@ def generate(
 
 def sample(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: State,
     key: PRNGKey,
     num: int,
@@ -510,7 +510,7 @@ def sample(
 
 def learner(
     config: Config,
-    image_shape: tuple[int, int, int] = (28, 28, 1),
+    image_shape: ImageShape = (28, 28, 1),
     pixels: Pixels | None = None,
 ) -> Learner:
     """The RBM as three pure functions, one visible unit per pixel and channel of `image_shape`.

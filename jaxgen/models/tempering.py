@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SettingError, require_whole
+from jaxgen.images import ImageShape
 from jaxgen.learner import Images, Labels, PRNGKey, named_key
 from jaxgen.losses import sigmoid, softplus
 from jaxgen.models import label_units
@@ -207,7 +208,7 @@ def sample(
     config: Config,
     num_temperatures: int,
     base_logits: Float[Array, " visible"] | None,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: State,
     key: PRNGKey,
     num: int,

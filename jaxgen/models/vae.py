@@ -43,14 +43,12 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.nn.conv_spec import ConvSpec, blockwise
 from jaxgen.nn.layers import Conv, ConvTranspose
 from jaxgen.random import Binarize, asked_or_drawn, binarize, normal
 
-ImageShape: TypeAlias = tuple[int, int, int]
-"""[H, W, C]."""
 Visible: TypeAlias = Float[Array, "*batch visible"]
 """Images in [0, 1], flattened: V = H W C units, the channels of a pixel side by side."""
 Codes: TypeAlias = Float[Array, "*batch latent"]

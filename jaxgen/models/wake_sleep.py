@@ -47,7 +47,7 @@ from jaxgen.errors import (
     require_not_negative,
     require_positive,
 )
-from jaxgen.images import check_shape
+from jaxgen.images import ImageShape, check_shape
 from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey
 from jaxgen.models import dbn, label_units, rbm
 from jaxgen.models.dbn import Layers
@@ -269,13 +269,13 @@ def _start(config: Config, net: dbn.Net, key: PRNGKey) -> State:
     return state._replace(average=average)
 
 
-def init_params(config: Config, image_shape: tuple[int, int, int], key: PRNGKey) -> dbn.Net:
+def init_params(config: Config, image_shape: ImageShape, key: PRNGKey) -> dbn.Net:
     """The net of an untrained DBN."""
     num_visible = math.prod(image_shape)
     return init(config, num_visible, None, key, rbm.any_pixels(num_visible)).params
 
 
-def from_params(config: Config, image_shape: tuple[int, int, int], params: dbn.Net) -> State:
+def from_params(config: Config, image_shape: ImageShape, params: dbn.Net) -> State:
     """The state with this net; the rest as before the first update."""
     del image_shape  # the layers have their sizes
     return _start(config, params, jax.random.key(0))
@@ -354,7 +354,7 @@ def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[Stat
 
 def sample(
     config: Config,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     state: State,
     key: PRNGKey,
     num: int,
@@ -367,7 +367,7 @@ def sample(
 
 def learner(
     config: Config,
-    image_shape: tuple[int, int, int] = (28, 28, 1),
+    image_shape: ImageShape = (28, 28, 1),
     layers: Layers | None = None,
     pixels: rbm.Pixels | None = None,
 ) -> Learner:

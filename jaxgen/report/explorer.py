@@ -17,10 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from jaxgen.images import ImageShape
 from jaxgen.report.page import Widget, embed
 
-ImageShape = tuple[int, int, int]
-"""[H, W, C], C one or three."""
 Precision = Literal["float32", "float16"]
 
 PAGE_BYTES = 6_000_000

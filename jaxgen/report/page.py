@@ -32,9 +32,7 @@ _MARKUP = re.compile(
 
 
 _DIGITS = r"[-+\u2212]?[\d.,]+(e[-+]\d+)?"
-_NUMBER = re.compile(
-    rf"(★ )?{_DIGITS}( ?%)?( ?(±|\+-) ?{_DIGITS})?( \[{_DIGITS}, {_DIGITS}\])?$"
-)
+_NUMBER = re.compile(rf"(★ )?{_DIGITS}( ?%)?( ?(±|\+-) ?{_DIGITS})?( \[{_DIGITS}, {_DIGITS}\])?$")
 """A number, perhaps the best of its column, with an error or an interval."""
 _FORMULA = r"\$`([^`$]{1,400})`\$"
 _MARKED = re.compile(rf"{_FORMULA}|`([^`\n]{{1,2000}})`")

@@ -20,7 +20,7 @@ import numpy as np
 from jaxgen import models
 from jaxgen.errors import MAX_FLOAT, MAX_SIZE, CheckpointError, JaxgenError, SettingError
 from jaxgen.export import safetensors
-from jaxgen.models import ImageShape
+from jaxgen.images import ImageShape
 from jaxgen.runs import settings
 from jaxgen.runs.files import CONFIG, PARAMS, SUMMARY
 from jaxgen.runs.folder import read_config

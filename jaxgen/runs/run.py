@@ -42,10 +42,9 @@ from jaxgen.evaluation.suite import Evaluation
 from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import to_modules
 from jaxgen.files import make_folder
-from jaxgen.images import check_images
+from jaxgen.images import ImageShape, check_images
 from jaxgen.jitted import jitted
 from jaxgen.learner import Images, Labels, Learner, PRNGKey, RawImages, State, named_key
-from jaxgen.models import ImageShape
 from jaxgen.runs import metrics_log, samples, view
 from jaxgen.runs.classes import as_array, labels_of
 from jaxgen.runs.files import SAMPLES

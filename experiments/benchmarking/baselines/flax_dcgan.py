@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
+from jaxgen.images import ImageShape
 from jaxgen.models.dcgan import image_size, resize, scatter, widths
 
 
@@ -29,7 +30,7 @@ class Generator(nn.Module):
     """[N, latent] to [N, H, H, C] in [-1, 1], for raw images of `image_shape`."""
 
     config: Any
-    image_shape: tuple[int, int, int]
+    image_shape: ImageShape
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:

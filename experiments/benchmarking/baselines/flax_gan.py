@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
+from jaxgen.images import ImageShape
 
 
 class Generator(nn.Module):
     """[N, latent] to [N, pixels] in [-1, 1]."""
 
     config: Any
-    image_shape: tuple[int, int, int]
+    image_shape: ImageShape
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.benchmarking.baselines import torch_adversarial as adversarial
+from jaxgen.images import ImageShape
 from jaxgen.models import dcgan
 
 
-def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
+def make_generator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     """[N, latent] to [N, C, H, H] in [-1, 1], for raw images of `image_shape`."""
     sizes = [*dcgan.widths(config, dcgan.image_size(image_shape))[::-1], image_shape[-1]]
     bias = config.use_bias
@@ -33,7 +34,7 @@ def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequent
     return nn.Sequential(*layers, last, nn.Tanh()).apply(draw_weights)
 
 
-def make_discriminator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
+def make_discriminator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     """[N, C, H, H] to one logit each, [N, 1]."""
     sizes = [image_shape[-1], *dcgan.widths(config, dcgan.image_size(image_shape))]
     layers: list[nn.Module] = []

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from experiments.benchmarking.baselines import torch_adversarial as adversarial
+from jaxgen.images import ImageShape
 
 
-def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
+def make_generator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     """[N, latent] to [N, pixels] in [-1, 1]."""
     sizes = [config.latent_size, *config.generator_sizes]
     layers: list[nn.Module] = []
@@ -24,7 +25,7 @@ def make_generator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequent
     return nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(image_shape)), nn.Tanh())
 
 
-def make_discriminator(config: Any, image_shape: tuple[int, int, int]) -> nn.Sequential:
+def make_discriminator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     """[N, pixels] to one logit each, [N, 1]."""
     sizes = [math.prod(image_shape), *config.discriminator_sizes]
     layers: list[nn.Module] = []

@@ -27,6 +27,7 @@ from experiments.lab.study import (
 )
 from experiments.running.session import Session
 from jaxgen.export import pytorch, safetensors
+from jaxgen.images import ImageShape
 from jaxgen.models import adversarial, dcgan
 from jaxgen.models.adversarial import State
 from jaxgen.report import figures
@@ -66,7 +67,7 @@ class DCGANArgs(GANArgs, StudyArgs):
 A = TypeVar("A", bound=DCGANArgs)
 
 
-def describe(config: dcgan.Config, image_shape: tuple[int, int, int]) -> str:
+def describe(config: dcgan.Config, image_shape: ImageShape) -> str:
     """The model of raw images of `image_shape` in a line."""
     size = dcgan.image_size(image_shape, config.native_size)
     widths = dcgan.widths(config, size)

@@ -19,6 +19,7 @@ from experiments.running.experiment import Choice
 from jaxgen.data import Dataset
 from jaxgen.errors import is_whole, require, require_above_zero, require_positive
 from jaxgen.evaluation.subset import some
+from jaxgen.images import ImageShape
 from jaxgen.jitted import jitted
 from jaxgen.learner import Learner, State, task_key
 from jaxgen.models import dbm, dbn, rbm, tempering, wake_sleep
@@ -146,7 +147,7 @@ INPUT = {
 
 
 def input_in_words(
-    config: rbm.Config | dbn.Config | wake_sleep.Config, image_shape: tuple[int, int, int]
+    config: rbm.Config | dbn.Config | wake_sleep.Config, image_shape: ImageShape
 ) -> str:
     """The model's treatment of grey and colour pixels, in a line."""
     units = INPUT[config.binarize]

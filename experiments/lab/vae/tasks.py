@@ -197,8 +197,8 @@ def scatter(trained: TrainedVAE) -> Section:
         from sklearn.manifold import TSNE
 
         mapped = TSNE(random_state=0, init="pca").fit_transform(np.asarray(trained.mean[:num]))
-        first = f"the first {num:,}" if num < len(points) else f"{num:,}"
-        title = f"t-SNE of the posterior means of {first} test images"
+        which = f"the first {num:,}" if num < len(points) else f"{num:,}"
+        title = f"t-SNE of the posterior means of {which} test images"
         shown.append(_map(trained, "4_3_tsne", mapped, title))
         answer.append(
             f"{_same_label(trained, np.asarray(trained.mean), 'all variables')} t-SNE maps "

@@ -9,13 +9,14 @@ from typing import Any
 
 from jaxgen.evaluation.adapters import adversarial, dbm, nets, vae
 from jaxgen.evaluation.model import EvaluatedModel
+from jaxgen.images import ImageShape
 from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dbn, dcgan, gan, rbm, restore_state, wake_sleep
 from jaxgen.models import vae as vae_model
 
 
 @singledispatch
-def evaluated_model(config: Any, image_shape: tuple[int, int, int], params: Any) -> EvaluatedModel:
+def evaluated_model(config: Any, image_shape: ImageShape, params: Any) -> EvaluatedModel:
     """A trained model as the evaluation sees it.
 
     A model is found by its settings. One that is not known here samples through its own learner,

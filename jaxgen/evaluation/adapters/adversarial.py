@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.evaluation.model import EvaluatedModel
+from jaxgen.images import ImageShape
 from jaxgen.learner import Images, Labels
 from jaxgen.models import adversarial, dcgan, gan
 from jaxgen.models.adversarial import Codes, Game, Nets, Player, State, Training
@@ -73,14 +74,14 @@ def _model(game: Game, config: Training, params: Mapping[str, Any]) -> Evaluated
 
 
 def gan_model(
-    config: gan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
+    config: gan.Config, image_shape: ImageShape, params: Mapping[str, Any]
 ) -> EvaluatedModel:
     """A fully connected GAN."""
     return _model(gan.game(config, image_shape), config, params)
 
 
 def dcgan_model(
-    config: dcgan.Config, image_shape: tuple[int, int, int], params: Mapping[str, Any]
+    config: dcgan.Config, image_shape: ImageShape, params: Mapping[str, Any]
 ) -> EvaluatedModel:
     """A DCGAN; its images are of the nets' own size."""
     return _model(dcgan.game(config, image_shape), config, params)

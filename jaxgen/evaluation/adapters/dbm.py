@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.evaluation.adapters.nets import ImageShape, anneal, enumerable, uncertainty
+from jaxgen.evaluation.adapters.nets import anneal, enumerable, uncertainty
 from jaxgen.evaluation.dbm_bounds import log_weights, posterior_logits, variational_bound
 from jaxgen.evaluation.likelihood import importance_bound, rbm_log_z
 from jaxgen.evaluation.model import (
@@ -20,6 +20,7 @@ from jaxgen.evaluation.model import (
     key_of,
     mean_likelihood,
 )
+from jaxgen.images import ImageShape
 from jaxgen.learner import Images, PRNGKey, RawImages
 from jaxgen.losses import sigmoid
 from jaxgen.models import dbm, dbn

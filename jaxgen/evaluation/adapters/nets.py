@@ -29,6 +29,7 @@ from jaxgen.evaluation.model import (
     key_of,
     mean_likelihood,
 )
+from jaxgen.images import ImageShape
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key
 from jaxgen.models import dbn, label_units, rbm, wake_sleep
 from jaxgen.random import Binarize
@@ -36,8 +37,6 @@ from jaxgen.random import Binarize
 stages = logging.getLogger("jaxgen.stages")
 """Logs the stage of a computation, for whoever waits."""
 
-ImageShape = tuple[int, int, int]
-"""[H, W, C]."""
 NUM_REVERSE_STEPS = 1000
 """Gibbs steps from random visible units to the start of a reverse chain."""
 NUM_DRAWS = 20

@@ -29,6 +29,7 @@ from jaxgen.evaluation.model import (
     key_of,
     mean_likelihood,
 )
+from jaxgen.images import ImageShape
 from jaxgen.learner import Images, Labels, PRNGKey, RawImages, task_key
 from jaxgen.losses import bits_per_dimension
 from jaxgen.models import vae
@@ -40,9 +41,7 @@ NUM_CODES = 20
 """Codes of each class with which a conditional VAE classifies an image."""
 
 
-def vae_model(
-    config: vae.Config, image_shape: tuple[int, int, int], params: vae.Params
-) -> EvaluatedModel:
+def vae_model(config: vae.Config, image_shape: ImageShape, params: vae.Params) -> EvaluatedModel:
     """A VAE; it has a likelihood of binary pixels if it was shown such, or of bytes.
 
     A Gaussian decoder's density of grey levels is no likelihood that others compare with.
