@@ -22,6 +22,7 @@ from experiments.lab.vae.training import (
     NUM_PASSES,
     VAEArgs,
     identity,
+    learner_for,
     make_evaluator,
     prior_means,
     schedule_rate,
@@ -59,6 +60,7 @@ PRESETS = {
         epochs=NUM_PASSES,
         batch_size=20,
         schedule="burda",
+        base_rates=True,
         model=vae.Config(latent_size=50, activation="tanh", learning_rate=1e-3, epsilon=1e-4),
     ),
 }
@@ -87,9 +89,9 @@ def train(args: Args, session: Session) -> Result:
     nets = vae.nets(config, session.image_shape)
     return train_in_session(
         args,
-        vae.learner(nets.config, session.image_shape),
+        learner_for(args, nets, session.dataset),
         session,
-        identity(config, nets),
+        identity(config, nets) | ({"base_rates": True} if args.base_rates else {}),
         make_evaluator(nets, session.dataset),
         notes={"binarize": nets.config.binarize},
         pictures=prior_means(nets),

@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
@@ -68,6 +69,8 @@ MEANS: Any = {
 }
 """E[x|z], from what the decoder gives."""
 
+LEAST_RATE = 0.001
+"""Least probability of a pixel to be on, and to be off, in a decoder at the base rates."""
 ACTIVE_VARIANCE = 0.01
 """A latent variable is active where its posterior mean varies more than this over the data."""
 LARGEST_DENSE = 32
@@ -409,6 +412,30 @@ def init(nets: Nets, key: PRNGKey) -> State:
         "decoder": Decoder(nets).init(key_decoder, jnp.zeros(codes), labels)["params"],
     }
     return State(params, optimizer(nets.config).init(params), jnp.int32(0))
+
+
+def at_base_rates(
+    nets: Nets, state: State, mean_visible: Float[Array | np.ndarray, " visible"]
+) -> State:
+    """The state whose decoder has the mean pixels as its output where its last weights are 0.
+
+    The last biases become log p / (1 - p) of the mean p of each pixel, in a convolutional decoder
+    of each channel, kept between `LEAST_RATE` and 1 - `LEAST_RATE`. From biases of 0 the first
+    updates learn the mean image, and codes are not used meanwhile. So it is in the public code of
+    Burda et al. (iwae.py). Only binary pixels have such rates: another decoder stays as it is.
+    """
+    config = nets.config
+    if config.likelihood != "bernoulli":
+        return state
+    rates = jnp.asarray(mean_visible, jnp.float32)
+    last = f"dense_{len(config.hidden_sizes)}"
+    if config.architecture == "conv":
+        rates = jnp.mean(rates.reshape(-1, nets.image_shape[-1]), axis=0)
+        last = f"conv_{len(config.channels) - 1}"
+    rates = jnp.clip(rates, LEAST_RATE, 1.0 - LEAST_RATE)
+    decoder = state.params["decoder"]
+    layer = decoder[last] | {"bias": jnp.log(rates) - jnp.log1p(-rates)}
+    return state._replace(params=state.params | {"decoder": decoder | {last: layer}})
 
 
 def is_active(mean_variance: Float[Array, " latent"]) -> Bool[Array, " latent"]:

@@ -140,20 +140,25 @@ ADDED = {
     "weight_decay": 0.0,
     "persistent": False,
     "centred": False,
+    "base_rates": False,
 }
 """Settings that runs of older versions lack, with the values that are as before."""
 NEW_TO_DBNS = ("momentum", "weight_decay", "persistent", "centred")
 """Those of `ADDED` that runs of an RBM always had, and their checkpoints have at any value."""
 
 
+def _always_had(stored: Mapping[str, Any]) -> set[str]:
+    """Those of `ADDED` that runs of the kind of these settings always had."""
+    had = set() if "hidden_sizes" in stored else {*NEW_TO_DBNS}
+    return had if "bound_samples" in stored else had | {"base_rates"}  # new to a VAE's alone
+
+
 def before(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `ADDED`, for stored ones that may lack them.
 
-    `class_code` is among them for conditional models alone; to others it is nothing. Those of
-    `NEW_TO_DBNS` are for nets of several layers alone.
+    `class_code` is among them for conditional models alone; to others it is nothing.
     """
-    absent = set() if stored.get("num_classes") else {"class_code"}
-    absent |= set() if "hidden_sizes" in stored else {*NEW_TO_DBNS}
+    absent = _always_had(stored) | (set() if stored.get("num_classes") else {"class_code"})
     return {name: x for name, x in ADDED.items() if name not in absent}
 
 
@@ -166,11 +171,12 @@ def as_before(name: str, value: Any) -> bool:
 def unlike(cls: type[Any], stored: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Names that the dataclass has and the stored settings lack, or the other way round.
 
-    Settings of `ADDED` may be lacking.
+    Settings of `ADDED` may be lacking, but for those that runs of the kind always had.
     """
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
-    found = [f"no {prefix}{name}" for name in names if name not in {*stored, *ADDED}]
+    there = {*stored, *ADDED.keys() - _always_had(stored)}
+    found = [f"no {prefix}{name}" for name in names if name not in there]
     others = [printable(name, 60) for name in stored if name not in names]
     found += [f"{prefix}{name}, unknown here" for name in others]
     for name in names:

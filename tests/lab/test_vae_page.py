@@ -97,6 +97,7 @@ def test_presets() -> None:
     assert (lab.model.activation, lab.model.learning_rate) == ("softplus", 3.24e-4)
     assert (burda.epochs, burda.batch_size, burda.model.latent_size) == (3280, 20, 50)
     assert (burda.model.activation, burda.model.epsilon) == ("tanh", 1e-4)
+    assert (burda.base_rates, lab.base_rates) == (True, False)
 
 
 @pytest.mark.parametrize(

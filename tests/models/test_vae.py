@@ -243,6 +243,32 @@ def test_initial_weights_are_glorot_and_biases_zero() -> None:
             np.testing.assert_allclose(value.std(), bound / np.sqrt(3), rtol=0.05)
 
 
+def test_a_decoder_starts_at_the_base_rates() -> None:
+    """Code 0 gives tanh units of 0, so the image is the mean one, of no pixel 0 or 1."""
+    config = dataclasses.replace(SMALL, activation="tanh")
+    nets, start = vae.nets(config, SHAPE), compiled(config).init(jax.random.key(0))
+    mean = np.array([0.0, 0.2, 0.5, 0.9, 1.0, 0.001], np.float32)
+    state = vae.at_base_rates(nets, start, mean)
+    decoded = vae.decoded_means(state.params, nets, jnp.zeros((1, 3)))[0]
+    np.testing.assert_allclose(decoded, np.clip(mean, 0.001, 0.999), rtol=1e-4)
+    assert state.params["encoder"] is start.params["encoder"]
+    changed = dict(flatten_dict(state.params["decoder"], sep="."))
+    for name, value in flatten_dict(start.params["decoder"], sep=".").items():
+        assert (changed[name] is value) == (name != "dense_2.bias")
+
+
+def test_base_rates_of_channels_and_of_pixels_that_are_not_binary() -> None:
+    shape = (4, 4, 3)
+    config = vae.Config(latent_size=2, architecture="conv", channels=(3, 4), likelihood="bernoulli")
+    nets = vae.nets(config, shape)
+    start = jax.jit(vae.learner(config, shape).init)(jax.random.key(0))
+    mean = np.tile([0.2, 0.5, 0.9], 16)
+    bias = vae.at_base_rates(nets, start, mean).params["decoder"]["conv_1"]["bias"]
+    np.testing.assert_allclose(special.expit(bias), [0.2, 0.5, 0.9], rtol=1e-5)
+    state = compiled(GAUSSIAN).init(jax.random.key(0))
+    assert vae.at_base_rates(vae.nets(GAUSSIAN, SHAPE), state, np.full(6, 0.3)) is state
+
+
 def test_gaussian_decoder() -> None:
     """Its variance has a floor, its images are clipped."""
     flat = {name: 20 * value for name, value in weights(GAUSSIAN).items()}

@@ -535,6 +535,8 @@ def describe(args: VAEArgs, dataset: Dataset) -> str:
         words.append(f"given one of {config.num_classes} classes")
     if config.likelihood == "gaussian":
         words.append(f"log variances of at least {config.min_log_var:g}")
+    if args.base_rates and config.likelihood == "bernoulli":
+        words.append("the decoder's last biases started at the base rates")
     if config.kl_warmup_steps:
         words.append(f"KL weight rising over {config.kl_warmup_steps} steps")
     if config.first_stage_steps:

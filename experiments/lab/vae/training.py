@@ -20,8 +20,9 @@ from jaxgen.evaluation.adapters.vae import weighted_bound
 from jaxgen.evaluation.likelihood import mean_over_examples
 from jaxgen.evaluation.model import binary_input
 from jaxgen.evaluation.monitors import vae_monitors
-from jaxgen.learner import Labels, State, task_key
+from jaxgen.learner import Labels, Learner, State, task_key
 from jaxgen.models import vae
+from jaxgen.models.rbm import mean_pixels
 from jaxgen.random import normal
 from jaxgen.training import steps_in_epoch
 
@@ -45,6 +46,9 @@ class VAEArgs(StudyArgs):
     """Give both nets the class of each image, so that samples are of a class asked for."""
     schedule: Literal["constant", "burda"] = "constant"
     """Learning rate: constant, or falling in the stages of Burda et al. over all epochs."""
+    base_rates: bool = False
+    """Start the decoder's last biases at the log odds of the mean training pixels instead of at 0,
+    if pixels are binary."""
     bound_samples: int = 5000
     """Codes per test image in the importance-weighted bound."""
 
@@ -68,6 +72,15 @@ class VAEArgs(StudyArgs):
         args = condition_on_classes(super().fit_to(dataset), self.conditional, dataset)
         vae.decide(args.model, dataset.image_shape)  # raises what `train` would
         return args
+
+
+def learner_for(args: VAEArgs, nets: vae.Nets, dataset: Dataset) -> Learner:
+    """The VAE's learner, which with `--base-rates` starts at the base rates."""
+    learner = vae.learner(nets.config, nets.image_shape)
+    if not args.base_rates:
+        return learner
+    mean = mean_pixels(dataset.train.images, nets.config.binarize)
+    return learner._replace(init=lambda key: vae.at_base_rates(nets, learner.init(key), mean))
 
 
 def identity(config: vae.Config, nets: vae.Nets) -> dict[str, Any]:
