@@ -219,6 +219,11 @@ def _numeric(table: Table) -> list[bool]:
     ]
 
 
+def _breakable(word: str) -> Markup:
+    """A word that may go on in the next line after a dot, a slash or an underscore."""
+    return Markup(re.sub(r"([./_])", r"\1<wbr>", Markup.escape(word)))  # no entity has these
+
+
 def _beside(section: Section) -> bool:
     """Whether the figures leave the right half of their last row to the answer."""
     place = 0
@@ -262,7 +267,8 @@ def write_page(
         lstrip_blocks=True,
     )
     filters = {"embedded": embed, "size": _size, "prose": prose, "numeric": _numeric}
-    environment.filters |= filters | {"beside": _beside, "numbered": _number_sections}
+    filters |= {"beside": _beside, "numbered": _number_sections, "breakable": _breakable}
+    environment.filters |= filters
     ordered = sorted(sections, key=lambda section: get_args(Part).index(section.part))
     page = environment.get_template("report.html").render(
         title=title, facts=facts, sections=ordered, lead=lead, headline=headline, absent=absent

@@ -120,6 +120,11 @@ def test_parts_stand_in_their_order_and_contents_name_absent_tasks(tmp_path: Pat
     word = '<span class="word">{}</span>'.format  # so that no line ends within --a
     assert page.count(f"<code>{word('run')} {word('--a')}</code>") == 1
     assert all(text in page.split("</nav>")[0] for text in ("9.1", "first", "9.2", "other"))
+    long = [report.Absent("9.1", "first", "python -m experiments.wake_sleep <&.>")]
+    place = tmp_path / "page.html"
+    page = report.write_page(place, "Run", facts={}, sections=[], absent=long).read_text()
+    assert word("experiments.<wbr>wake_<wbr>sleep") in page
+    assert word("&lt;&amp;.<wbr>&gt;") in page
 
 
 def test_a_widget_stands_in_its_section_as_it_is(tmp_path: Path) -> None:
