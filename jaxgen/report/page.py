@@ -221,7 +221,8 @@ def _numeric(table: Table) -> list[bool]:
 
 def _breakable(word: str) -> Markup:
     """A word that may go on in the next line after a dot, a slash or an underscore."""
-    return Markup(re.sub(r"([./_])", r"\1<wbr>", Markup.escape(word)))  # no entity has these
+    escaped = str(Markup.escape(word))  # in whose entities none of these stand
+    return Markup(re.sub(r"([./_])", r"\1<wbr>", escaped))
 
 
 def _beside(section: Section) -> bool:
