@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
+import numpy as np
+
 from experiments.benchmarking.page import Columns, Row, head, measures, name_of, table
 from jaxgen.report import figures
 from jaxgen.report.page import number
@@ -24,8 +26,10 @@ SweepName = Literal[
 ]
 """Settings that can take several values: fields of the benchmark's."""
 
-MIN_RANGE = 4.0
-"""Least ratio of the ends of a plot's rate axis."""
+WIDE = 8.0
+"""Ratio of the fastest to the slowest rate from which their axis is logarithmic."""
+THOUSAND = 1000.0
+"""Images in the unit of a plot's rate axis."""
 
 
 class Sweep(NamedTuple):
@@ -82,26 +86,34 @@ def group_rows(rows: Rows) -> list[Rows]:
 
 @figures.own_style()
 def plot(rows: Rows, folder: Path) -> list[Path]:
-    """Draws images/s over the values, one file per sweep and case."""
+    """Draws images/s over the values, with the range over the epochs; a file per sweep and case."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     paths = []
     for group in group_rows(rows):
         first, sweep = group[0], SWEEPS[group[0]["sweep"]]
         values = [row[sweep.key] for row in group]
-        ideal = [sweep.ideal_rate(row, first) for row in group]
-        lines = {
-            "measured": (values, [row["images_per_s"] for row in group]),
-            sweep.ideal: (values, ideal),
-        }
-        figure = figures.curves(lines, name_of(first), sweep.label, "images/s")
+        rates = np.array([row["images_per_s"] for row in group]) / THOUSAND
+        ideal = np.array([sweep.ideal_rate(row, first) for row in group]) / THOUSAND
+        times = np.array([[row["step_s"], *row["step_s_range"]] for row in group])
+        slowest, fastest = rates * times[:, 0] / times[:, 2], rates * times[:, 0] / times[:, 1]
+        lines = {"measured": (values, rates.tolist()), sweep.ideal: (values, ideal.tolist())}
+        figure = figures.curves(lines, name_of(first), sweep.label, "thousand images/s")
         axes = figure.axes[0]
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(values, [str(value) for value in values])
-        low, high = axes.get_ylim()
-        if high < MIN_RANGE * low:  # or noise would fill the height
-            axes.set_ylim(*((low * high) ** 0.5 * MIN_RANGE**side for side in (-0.5, 0.5)))
-        axes.lines[0].set_marker("o")
-        axes.lines[1].set_linestyle("--")
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        measured, ideally = axes.lines
+        off = (rates - slowest, fastest - rates)
+        axes.errorbar(values, rates, off, fmt="none", ecolor=measured.get_color(), capsize=3)
+        measured.set_marker("o")
+        ideally.set_linestyle("--")
+        if rates.max() < WIDE * rates.min():
+            axes.set_ylim(0.0, 1.1 * max(rates.max(), ideal.max()))
+        else:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(fontsize=8)
         name = f"{first['sweep']}-{first['name']}-{first['precision']}.png"
         paths.append(figures.save(figure, folder / name))

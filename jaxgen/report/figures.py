@@ -406,7 +406,10 @@ def curves(
     x: str = "",
     y: str = "",
 ) -> "Figure":
-    """Named lines (x values, y values) in one panel; epochs have ticks at whole numbers."""
+    """Named lines (x values, y values) in one panel.
+
+    Epochs have ticks at whole numbers, and first values that are far off lie outside.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(HALF, 2.8)
@@ -418,7 +421,8 @@ def curves(
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
-    if limits := _without_the_start([*lines.values()]):
+    limits = _without_the_start([*lines.values()]) if x == "epoch" else None
+    if limits:
         axes.set_ylim(*limits)
         axes.annotate("the first values lie outside", (0.02, 0.03), xycoords="axes fraction")
     if len(lines) > 1:

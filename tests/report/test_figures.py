@@ -276,11 +276,13 @@ def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, 
 def test_a_curve_is_seen_though_its_first_value_lies_far_off() -> None:
     epochs = np.arange(20.0)
     values = np.where(epochs == 0, -350.0, -100.0 + epochs)
-    low, high = figures.curves({"test": (epochs.tolist(), values.tolist())}).axes[0].get_ylim()
+    lines = {"test": (epochs.tolist(), values.tolist())}
+    low, high = figures.curves(lines, x="epoch").axes[0].get_ylim()
     assert -120.0 < low < -99.0
     assert -81.0 < high < -60.0
-    whole = figures.curves({"test": (epochs.tolist(), (-values).tolist()), "b": ([19.0], [300.0])})
-    assert whole.axes[0].get_ylim()[1] > 350.0  # the end of another line is as far off
+    for others, x in (({"b": ([19.0], [-300.0])}, "epoch"), ({}, "units")):
+        whole = figures.curves(lines | others, x=x)  # the end of another line is as far off
+        assert whole.axes[0].get_ylim()[0] < -350.0
 
 
 def test_a_marked_bar_of_no_height_is_seen() -> None:
