@@ -10,6 +10,7 @@ with `--seeds`, in OUT/runs. The first call on a data set trains its classifier
 (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -259,9 +260,12 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     show(f"classifier of {dataset.name}: {classifier.describe()}")
     budget = LikelihoodBudget(args.ais_chains, args.ais_temperatures, args.bound_weights)
     settings = Settings(args.num_samples, args.num_labels, budget, inception)
-    rows = []
+    rows, numbers = [], itertools.count(1)
     for name, same in group(read).items():
-        measures = [evaluate(run, dataset, classifier, settings) for run in same]
+        measures = [
+            evaluate(run, dataset, classifier, settings, f"run {next(numbers)} of {len(read)}")
+            for run in same
+        ]
         images = np.asarray(in_size(drawn[same[0].folder], size))
         labelled = bool(same[0].learner.num_classes)
         rows.append(Row(name, measures, images, same, labelled))

@@ -280,8 +280,12 @@ def compute(
     return as_json(of, found)
 
 
-def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Settings) -> Measures:
+def evaluate(
+    run: Run, dataset: Dataset, classifier: Classifier, settings: Settings, which: str = "run"
+) -> Measures:
     """The measures of a run, from its folder or computed now, and written with their page.
+
+    A line about what is computed begins with `which`, such as "run 2 of 6".
 
     Errors:
         RunFolderError: the run is in use.
@@ -291,8 +295,9 @@ def evaluate(run: Run, dataset: Dataset, classifier: Classifier, settings: Setti
     with run_folder.open_folder(run.folder, run.model, resume=True, overwrite=False):
         found = read(run.folder / MEASURES, of)
         if found is None or not has_parts_of(run, found, classifier, dataset, settings):
-            logger.info("evaluating %s, seed %d, in %s", label_of(run), run.seed, run.folder)
-            with working(f"{label_of(run)}, seed {run.seed}"):
+            name = f"{label_of(run)}, seed {run.seed}"
+            logger.info("evaluating %s: %s, in %s", which, name, run.folder)
+            with working(name):
                 found = compute(run, dataset, classifier, settings, of)
             write_json(run.folder / MEASURES, found)
         write_page(run, found, classifier, dataset)
