@@ -92,7 +92,7 @@ def test_it_is_benchmarked(found: dict[str, Any]) -> None:
 
 def test_it_is_compared(found: dict[str, Any]) -> None:
     assert found["compared"] == 0
-    assert found["rows"][0] == "bernoulli-lab, epochs 2"
+    assert found["rows"][0] == "bernoulli-lab, quick, epochs 2"
     assert "real test images" in found["rows"]
 
 

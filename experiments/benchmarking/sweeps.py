@@ -103,7 +103,7 @@ def plot(rows: Rows, folder: Path) -> list[Path]:
         axes.set_xscale("log", base=2)
         axes.set_xticks(values, [f"{value:,}" for value in values])
         measured, ideally = axes.lines
-        off = (rates - slowest, fastest - rates)
+        off = np.maximum((rates - slowest, fastest - rates), 0.0)  # rates are rounded
         axes.errorbar(values, rates, off, fmt="none", ecolor=measured.get_color(), capsize=3)
         measured.set_marker("o")
         ideally.set_linestyle("--")

@@ -256,7 +256,7 @@ def test_the_page_shows_in_a_browser(
     compared: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     found = shown(compared / "compare.html", tmp_path, 1280)
-    assert found["title"] == "All models side by side"
+    assert found["title"] == "Measures of rbm-lab"
     assert min(found["images"]) > 200
     assert found["width"] <= found["window"]
     assert found["cells"] > 60
