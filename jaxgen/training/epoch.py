@@ -97,12 +97,14 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
         )
 
 
-def memory() -> float:
-    """Bytes of the default device's memory, of a CPU the machine's; infinite where not known.
+def memory(device: jax.Device | None = None) -> float:
+    """Bytes of a device's memory, of a CPU the machine's; infinite where not known.
 
-    A container has what its control group allows, where that is less.
+    It is the default device where none is given. A container has what its control group allows,
+    where that is less.
     """
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    device = device or jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is None:
         try:
             limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -113,7 +113,7 @@ def begin(
     by_seed = placed.by_seed if keys.ndim else placed.whole
     state = place(placed.broadcast_from_host0(initial_state(learner, keys, state)), by_seed)
     windows = None
-    if placed.any_process(stream or not fits(data, state)):
+    if placed.any_process(stream or not fits(data, state, placed.mesh.local_devices[0])):
         windows = stream_of(data, len(seeds), batch_size, length)
     data = windows.like(placed.whole) if windows else place(data, placed.whole)
     keys = place(keys, by_seed)

@@ -88,9 +88,9 @@ class Stream(NamedTuple):
         return Batch(gather(self.examples.images, rows), self.examples.labels[rows])
 
 
-def fits(examples: Batch, state: object) -> bool:
-    """Whether a training set takes at most `SHARE` of the memory that the state leaves."""
-    return num_bytes(examples) <= SHARE * (memory() - num_bytes(state))
+def fits(examples: Batch, state: object, device: jax.Device | None = None) -> bool:
+    """Whether a training set takes at most `SHARE` of the device's memory that the state leaves."""
+    return num_bytes(examples) <= SHARE * (memory(device) - num_bytes(state))
 
 
 def stream_of(examples: Batch, num_seeds: int, batch_size: int, length: int) -> Stream:

@@ -14,7 +14,7 @@ from jax.sharding import SingleDeviceSharding
 from support.helpers import same
 
 from jaxgen.data import Split
-from jaxgen.learner import Batch, Learner
+from jaxgen.learner import Batch, Learner, unlabelled
 from jaxgen.models import gan, rbm, vae
 from jaxgen.training import checkpoint, epoch, windows
 from jaxgen.training.loop import Progress, Schedule, fit
@@ -35,6 +35,20 @@ def mapped(images: np.ndarray, path: Path, mode: Any = "r") -> np.memmap:
     np.save(path, images)
     found: np.memmap = np.load(path, mmap_mode=mode)
     return found
+
+
+def test_a_set_is_held_against_the_memory_of_the_device_that_holds_it() -> None:
+    """An accelerator has its own; the CPU beside it has the machine's."""
+
+    class Small:
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 4000}
+
+    small: Any = Small()
+    data = unlabelled(np.zeros((300, 2, 2, 1), np.uint8))  # 2,400 bytes
+    assert epoch.memory(small) == 4000
+    assert not windows.fits(data, np.zeros(0), small)
+    assert windows.fits(data, np.zeros(0))
 
 
 def test_a_container_has_the_memory_of_its_group(
@@ -215,7 +229,7 @@ def test_a_set_that_takes_more_than_a_quarter_of_the_memory_is_streamed(
     state = learner.init(jax.random.key(0))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, *4 * [data])))
     for bytes_there, streams in [(held, False), (held - 1, True)]:
-        monkeypatch.setattr(windows, "memory", lambda bytes_there=bytes_there: bytes_there)
+        monkeypatch.setattr(windows, "memory", lambda _, there=bytes_there: there)
         arrays = begin(learner, data, 3, (0,), state)
         assert (arrays.stream is not None) == streams
         assert arrays.num_examples == 24
