@@ -80,8 +80,7 @@ class Looks(NamedTuple):
         return (
             f"After {num_steps:,} updates the samples are {self.in_words()}. Most likely the "
             "updates are too few, so the numbers here are no finding about the model: more epochs "
-            "come first (`--epochs`, with `--resume` from where this run is). If the samples stay "
-            "alike then, the training has failed."
+            "come first (`--epochs`). If the samples stay alike then, the training has failed."
         )
 
     def in_words(self) -> str:

@@ -104,9 +104,13 @@ def typed_without(*flags: str) -> list[str]:
 
 
 def longer(args: RunArgs) -> str:
-    """The command of this run, as it goes on for `LONGER` times as many epochs."""
+    """The command of this run, as it goes on for `LONGER` times as many epochs.
+
+    It begins again where its schedule divides the epochs.
+    """
     kept = typed_without("--epochs", "--overwrite", "--resume")
-    return shlex.join([*kept, "--epochs", str(LONGER * args.epochs), "--resume"])
+    again = "--overwrite" if "epochs" in args.fixed_lengths else "--resume"
+    return shlex.join([*kept, "--epochs", str(LONGER * args.epochs), again])
 
 
 def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:

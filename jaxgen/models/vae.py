@@ -36,6 +36,7 @@ from jaxtyping import Array, Bool, Float
 from jaxgen import losses
 from jaxgen.errors import (
     MAX_SIZE,
+    SettingError,
     require,
     require_above_zero,
     require_choices,
@@ -423,18 +424,30 @@ def at_base_rates(
     of each channel, kept between `LEAST_RATE` and 1 - `LEAST_RATE`. From biases of 0 the first
     updates learn the mean image, and codes are not used meanwhile. So it is in the public code of
     Burda et al. (iwae.py). Only binary pixels have such rates: another decoder stays as it is.
+
+    Errors:
+        SettingError: the means are not one for each pixel, or not from 0 to 1.
     """
     config = nets.config
     if config.likelihood != "bernoulli":
         return state
-    rates = jnp.asarray(mean_visible, jnp.float32)
+    rates, num = np.asarray(mean_visible, np.float32), math.prod(nets.image_shape)
+    if rates.shape != (num,) or not np.all((rates >= 0.0) & (rates <= 1.0)):
+        found = f"{[*rates.shape]}"
+        if rates.size:
+            found += f" from {rates.min():g} to {rates.max():g}"
+        raise SettingError(
+            expected=f"the mean of each of {num} pixels, from 0 to 1",
+            found=found,
+            remedy="give jaxgen.models.rbm.mean_pixels(images, binarize)",
+        )
     last = f"dense_{len(config.hidden_sizes)}"
     if config.architecture == "conv":
-        rates = jnp.mean(rates.reshape(-1, nets.image_shape[-1]), axis=0)
+        rates = np.mean(rates.reshape(-1, nets.image_shape[-1]), axis=0)
         last = f"conv_{len(config.channels) - 1}"
-    rates = jnp.clip(rates, LEAST_RATE, 1.0 - LEAST_RATE)
+    rates = np.clip(rates, LEAST_RATE, 1.0 - LEAST_RATE)
     decoder = state.params["decoder"]
-    layer = decoder[last] | {"bias": jnp.log(rates) - jnp.log1p(-rates)}
+    layer = decoder[last] | {"bias": jnp.asarray(np.log(rates) - np.log1p(-rates))}
     return state._replace(params=state.params | {"decoder": decoder | {last: layer}})
 
 

@@ -21,7 +21,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -423,8 +423,9 @@ def curves(
     axes.grid(alpha=0.3)
     limits = _without_the_start([*lines.values()]) if x == "epoch" else None
     if limits:
-        axes.set_ylim(*limits)
-        axes.annotate("the first values lie outside", (0.02, 0.03), xycoords="axes fraction")
+        axes.set_ylim(*limits[:2])
+        place, side = ((0.98, 0.03), "right") if limits.rises else ((0.02, 0.03), "left")
+        axes.annotate("the first values lie outside", place, xycoords="axes fraction", ha=side)
     if len(lines) > 1:
         axes.legend()
     ends = [
@@ -436,22 +437,35 @@ def curves(
     return figure
 
 
+class _Limits(NamedTuple):
+    """Of a vertical axis without the first values."""
+
+    low: float
+    high: float
+    rises: bool
+    """Whether the first values lie below."""
+
+
 def _without_the_start(
     lines: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> tuple[float, float] | None:
+) -> _Limits | None:
     """Limits that show what comes after the first part of the lines; None where all is to be seen.
 
-    The first values of a training may be so far off that the rest would be a straight line.
+    The first values of a training may be so far off that the rest would be a straight line. A line
+    that is nowhere else is to be seen.
     """
-    points = np.array([point for x, y in lines for point in zip(x, y, strict=True)], np.float64)
-    if len(points) < LEAST_POINTS or not np.isfinite(points).all():
+    points = [np.array([*zip(x, y, strict=True)], np.float64).reshape(-1, 2) for x, y in lines]
+    points = [each[np.isfinite(each).all(axis=1)] for each in points]
+    x, y = np.concatenate([np.empty((0, 2)), *points]).T
+    if len(x) < LEAST_POINTS:
         return None
-    x, y = points.T
-    rest = y[x >= x.min() + START * np.ptp(x)]
-    height = float(np.ptp(rest))
-    if not 0.0 < SCALE * height < np.ptp(y):
+    start = x.min() + START * np.ptp(x)
+    rest, height = y[x >= start], float(np.ptp(y[x >= start]))
+    hidden = any(len(each) and each[-1, 0] < start for each in points)
+    if hidden or not 0.0 < SCALE * height < np.ptp(y):
         return None
-    return rest.min() - height / 2, rest.max() + height / 2
+    low, high = float(rest.min()) - height / 2, float(rest.max()) + height / 2
+    return _Limits(low, high, float(y[np.argmin(x)]) < low)
 
 
 def _range(values: Float[np.ndarray, " num"]) -> str:

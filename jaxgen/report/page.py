@@ -157,8 +157,8 @@ def with_error(value: float, error: float, sign: str = "±") -> str:
     places = 1 - int(digits.partition("e")[2]) if math.isfinite(error) and error > 0 else MAX_PLACES
     if places >= MAX_PLACES or not math.isfinite(value):
         return f"{number(value)} {sign} {number(error, 2)}"
-    kept = max(places, 0)
-    return f"{round(value, places):,.{kept}f} {sign} {round(error, places):,.{kept}f}"
+    kept, rounded = max(places, 0), round(value, places) + 0.0  # no -0
+    return f"{rounded:,.{kept}f} {sign} {round(error, places):,.{kept}f}"
 
 
 def counted(count: int, noun: str) -> str:

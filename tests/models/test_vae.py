@@ -252,6 +252,9 @@ def test_a_decoder_starts_at_the_base_rates() -> None:
     decoded = vae.decoded_means(state.params, nets, jnp.zeros((1, 3)))[0]
     np.testing.assert_allclose(decoded, np.clip(mean, 0.001, 0.999), rtol=1e-4)
     assert state.params["encoder"] is start.params["encoder"]
+    for wrong in (mean[:5], 255.0 * mean, np.full(6, np.nan), np.zeros((3, 2, 1)), np.zeros(0)):
+        with pytest.raises(SettingError, match="the mean of each of 6 pixels, from 0 to 1, found"):
+            vae.at_base_rates(nets, start, wrong)
     changed = dict(flatten_dict(state.params["decoder"], sep="."))
     for name, value in flatten_dict(start.params["decoder"], sep=".").items():
         assert (changed[name] is value) == (name != "dense_2.bias")

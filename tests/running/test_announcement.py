@@ -115,6 +115,8 @@ def test_a_run_whose_samples_are_alike_goes_on(
     lines = announcement.outcome(dcgan.EXPERIMENT, args, session(tmp_path), page, {}).splitlines()
     assert announcement.ALIKE in lines
     assert f"next: {program} --dataset 'a b' --epochs 30 --resume" in lines
+    divided = rbm.Args(epochs=3, schedule="falling")  # among the epochs, so it begins again
+    assert announcement.longer(divided) == f"{program} --dataset 'a b' --epochs 30 --overwrite"
     write_json(tmp_path / "summary.json", found | {"seeds": [0, 1]})
     for seed in (0, 1):
         (tmp_path / f"seed{seed}").mkdir()

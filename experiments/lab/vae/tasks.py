@@ -436,8 +436,11 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
 
 
 def overfits(elbos: Sequence[float]) -> bool:
-    """Whether the test ELBO ends below its best."""
-    return len(elbos) >= LEAST_MEASURES and max(elbos) - elbos[-1] > ENDED
+    """Whether the test ELBO ends below its best, and had that before the last quarter."""
+    if len(elbos) < LEAST_MEASURES:
+        return False
+    best = max(elbos)
+    return best - elbos[-1] > ENDED and elbos.index(best) < len(elbos) * 3 // 4
 
 
 def progress_in_words(epochs: Sequence[float], elbos: Sequence[float]) -> str:
@@ -453,10 +456,15 @@ def progress_in_words(epochs: Sequence[float], elbos: Sequence[float]) -> str:
             f"epoch {epoch:.0f}: the model overfits. More images mend that, or fewer epochs "
             "(`--epochs`)."
         )
-    if gain > ENDED:
+    if gain > max(ENDED, best - last):
         return (
             "The test bound still rises: in the last quarter of the training by "
             f"{number(gain, 2)} nats."
+        )
+    if best - last > ENDED:
+        return (
+            f"The test bound ends {number(best - last, 2)} nats below its best, which is in the "
+            "last quarter: it moves too much to see whether it still rises."
         )
     return f"The test bound has settled: in the last quarter it changed by {number(gain, 2)} nats."
 
@@ -535,12 +543,13 @@ def describe(args: VAEArgs, dataset: Dataset) -> str:
         words.append(f"given one of {config.num_classes} classes")
     if config.likelihood == "gaussian":
         words.append(f"log variances of at least {config.min_log_var:g}")
-    if args.base_rates and config.likelihood == "bernoulli":
+    if args.base_rates:
         words.append("the decoder's last biases started at the base rates")
     if config.kl_warmup_steps:
         words.append(f"KL weight rising over {config.kl_warmup_steps} steps")
     if config.first_stage_steps:
-        words.append(f"rate falling in stages, the first of {config.first_stage_steps} steps")
+        first = counted(config.first_stage_steps, "step")
+        words.append(f"rate falling in stages, the first of {first}")
     return ", ".join(words)
 
 

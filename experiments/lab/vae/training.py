@@ -1,6 +1,7 @@
 """The settings of a VAE's training, its measures, and what is known of it when it is trained."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -26,6 +27,7 @@ from jaxgen.models.rbm import mean_pixels
 from jaxgen.random import normal
 from jaxgen.training import steps_in_epoch
 
+logger = logging.getLogger(__name__)
 NUM_PASSES = 3280
 """Passes of the training schedule of Burda et al., 1 + 3 + 9 + ... + 3^7."""
 
@@ -70,7 +72,10 @@ class VAEArgs(StudyArgs):
     def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set, if the VAE is to be conditional."""
         args = condition_on_classes(super().fit_to(dataset), self.conditional, dataset)
-        vae.decide(args.model, dataset.image_shape)  # raises what `train` would
+        found = vae.decide(args.model, dataset.image_shape)  # raises what `train` would
+        if args.base_rates and found.likelihood != "bernoulli":
+            logger.info("pixels are not binary, so there are no base rates to start at")
+            args = dataclasses.replace(args, base_rates=False)
         return args
 
 
