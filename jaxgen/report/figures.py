@@ -423,7 +423,7 @@ def curves(
     axes.grid(alpha=0.3)
     limits = _without_the_start([*lines.values()]) if x == "epoch" else None
     if limits:
-        axes.set_ylim(*limits[:2])
+        axes.set_ylim(limits.low, limits.high)
         place, side = ((0.98, 0.03), "right") if limits.rises else ((0.02, 0.03), "left")
         axes.annotate("the first values lie outside", place, xycoords="axes fraction", ha=side)
     if len(lines) > 1:
