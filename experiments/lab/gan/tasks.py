@@ -97,7 +97,7 @@ def training(
         "that of the batch's real images. The variance of samples at the top of the page is of G "
         "as it is sampled, and of test images.",
     ]
-    columns = ["failure", "at the end", "in the last quarter", "earlier too", "criterion"]
+    columns = ["failure", "at the end", "in the last quarter", "in the whole run", "criterion"]
     table = Table(columns, rows)
     return Section(
         "5.4.1",
