@@ -206,7 +206,10 @@ EXPERIMENT = Experiment(
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(flops=flops.of_rbm, baselines=DENSE, presets=("lab",)),
     comparison=Comparison(order=0),
-    headlines=("test_reconstruction_error", "test_pseudo_log_likelihood", "free_energy_gap"),
+    headlines=(
+        *("test_reconstruction_error", "test_log_likelihood"),
+        *("test_pseudo_log_likelihood", "free_energy_gap"),
+    ),
     successor=lambda _: ("experiments.dbn",),
     examples=EXAMPLES,
 )

@@ -125,10 +125,13 @@ def pages(session: Session, digests: Mapping[str, str]) -> Section:
 
 
 def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Section:
-    """Each measure that is in a log as well over the epochs, one curve per seed."""
+    """Each measure that is in a log as well over the epochs, one curve per seed.
+
+    Measures that never change, in any seed, are a sentence in place of curves.
+    """
     first, *_ = session.seed_folders
     logs = sorted(first.glob(LOG)) or sorted(first.glob("layer*/metrics.jsonl"))
-    folder, shown = session.folder / "figures", []
+    folder, shown, still = session.folder / "figures", [], []
     make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {
@@ -140,10 +143,15 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
             words, part = in_words(name), "" if log.parent == Path() else f"{log.parent}_"
             title = f"{part} {words}".replace("_", " ").strip().capitalize()
             curve = {seed: series(found, name) for seed, found in lines.items()}
+            values = {value for _, each in curve.values() for value in each}
+            if len(values) == 1:
+                still.append(f"{title} is {number(values.pop())}")
+                continue
             figure = figures.curves(curve, x="epoch", y=words)
             path = figures.save(figure, folder / f"seeds_{part}{name}.png")
             shown.append(Figure(path, title, str(figure.get_label())))
-    return Section("training", "One curve per seed", [], shown, part="pictures")
+    answer = [f"In all epochs and seeds: {'; '.join(still)}."] if still else []
+    return Section("training", "One curve per seed", answer, shown, part="pictures")
 
 
 def series(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:

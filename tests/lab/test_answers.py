@@ -284,6 +284,20 @@ def test_the_effect_of_grey_input(error: float, words: str) -> None:
     assert words in study.effect_of_grey(rows)
 
 
+def test_an_exact_likelihood_is_at_the_top_of_the_page(blobs: Dataset) -> None:
+    used = {"test_reconstruction_error": 0.01, "never_on": 0.125, "always_on": 0.125}
+    place = drawing.Drawing(blobs, Path())
+
+    def second(measures: dict[str, float]) -> tuple[str, str]:
+        trained = rbm_tasks.TrainedRBM(RBMArgs(), {}, measures, place)
+        title, value, _ = rbm_tasks.headline(trained, NEAR)[1]
+        return title, value
+
+    assert second(used) == ("hidden units in use", "75%")
+    exact = used | {"test_log_likelihood": -140.43}
+    assert second(exact) == ("log likelihood of test images", "-140.4 nats")
+
+
 # ---- the DBN
 
 
@@ -299,7 +313,7 @@ def test_what_a_second_layer_costs() -> None:
     ("looks", "words"),
     [
         ((NEAR, NEAR), "All samples here"),
-        ((FAR, NEAR), "only those of DBN are near"),
+        ((FAR, NEAR), "only those of the DBN are near"),
         ((FAR, ALIKE), "No samples here"),
     ],
 )

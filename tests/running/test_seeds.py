@@ -8,6 +8,7 @@ import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +171,23 @@ def test_the_summary_has_mean_deviation_and_every_digest(two_rbms: Path) -> None
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
     top = [name.replace("_", " ") for name in rbm.EXPERIMENT.headlines]
     assert re.findall(r"<dt>(.*?)</dt>", page) == top  # those of the last lines of the run
+
+
+def test_a_measure_that_never_changes_is_a_sentence(two_rbms: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(two_rbms, folder)
+    for member in members(folder):
+        lines = [line | {"never_on": 0.25} for line in lines_of(member)]
+        (member / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    session = SimpleNamespace(folder=folder, seed_folders=members(folder), seeds=(3, 5))
+    metrics = read(folder / "summary.json")["metrics"]
+    shown = seeds_page.curves(session, metrics, LENGTH)  # type: ignore[arg-type]
+    (answer,) = shown.answer
+    assert answer.startswith("In all epochs and seeds: ")
+    assert "Never on is 0.25" in answer
+    titles = [figure.title for figure in shown.figures]
+    assert "Never on" not in titles
+    assert "Test reconstruction error" in titles
 
 
 # ---- stopped and resumed

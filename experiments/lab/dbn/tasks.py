@@ -255,13 +255,13 @@ def generation_in_words(measures: Mapping[str, Mapping[str, float]], gain: float
     """The answer of `generated_images`: what each net's samples are, and which are nearest."""
     looks = {label: looks_of(each, "samples") for label, each in measures.items()}
     near = [label for label, each in looks.items() if each.verdict == "near the data"]
-    each_one = [f"those of {label} are {each.in_words()}" for label, each in looks.items()]
+    each_one = [f"those of the {label} are {each.in_words()}" for label, each in looks.items()]
     if not near:
         found = "No samples here are images of the data's kind."
     elif len(near) == len(looks):
         found = "All samples here lie as near to the data as its own images, or nearly so."
     else:
-        found = f"Of these samples only those of {' and '.join(near)} are near the data."
+        found = f"Of these samples only those of the {' and the '.join(near)} are near the data."
     return [
         f"{found} The samples: {'; '.join(each_one)}.",
         "Top states are set, Gibbs steps of the top pair follow, then a down pass; E[v|h1] is "

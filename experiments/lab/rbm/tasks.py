@@ -460,16 +460,24 @@ def _reason(args: RBMArgs, rule: str) -> str:
 
 
 def headline(trained: TrainedRBM, looks: Looks) -> list[Headline]:
-    """The three numbers at the top of the page."""
+    """The three numbers at the top of the page; the exact likelihood is one of a small RBM."""
     error, dataset = trained.measures["test_reconstruction_error"], trained.drawing.dataset
     idle = trained.measures["never_on"] + trained.measures["always_on"]
+    second = Headline(
+        "hidden units in use", f"{1 - idle:.0%}", "on in 1% to 99% of the test images"
+    )
+    if "test_log_likelihood" in trained.measures:
+        exact = number(trained.measures["test_log_likelihood"])
+        second = Headline(
+            "log likelihood of test images", f"{exact} nats", "exact; higher is better"
+        )
     numbers = [
         Headline(
             "test reconstruction error",
             number(error, 3),
             f"the mean image has {number(mean_image_error(dataset), 3)}; lower is better",
         ),
-        Headline("hidden units in use", f"{1 - idle:.0%}", "on in 1% to 99% of the test images"),
+        second,
     ]
     return with_samples(numbers, looks, 2)
 
