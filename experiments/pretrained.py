@@ -9,6 +9,7 @@ same seed and data, replaces its files. `--half` stores the parameters as float1
 files are large; `load` makes them float32 again.
 """
 
+import math
 import re
 import shlex
 import sys
@@ -39,7 +40,9 @@ from jaxgen.runs.summary import FURTHER, LOGS, files_of
 EXAMPLES = {
     "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
 }
-COLUMNS = ("name", "data", "MB", "stored as", "numbers", "command", "commit", "parameters")
+COLUMNS = (
+    *("name", "data", "seed", "MB", "stored as", "numbers", "command", "commit", "parameters"),
+)
 PAGE = "README.md"
 MEASURED_HERE = (MEASURES, MEASURES_PAGE)
 """Files that a comparison leaves in a folder."""
@@ -57,6 +60,8 @@ MEASURED = (
     *("image_shape", "class_names", "train_s", "metrics"),
 )
 """Entries of a summary that are not of one process alone."""
+MAX_LINES = 1_200
+"""Of a log that is copied whole."""
 LICENSE = "LICENSE"
 LICENSED = f"\nThe licence of all of them is [that of the repository](../{LICENSE}).\n"
 """Of models in a folder of a repository that has one."""
@@ -71,13 +76,14 @@ import jaxgen
 images = jaxgen.load("{folder}").sample(jax.random.key(0), 16)
 ```
 
-The command of a row trained it. With the code of its commit, on the processor that its
-`manifest.json` names and from the same data, it makes the same parameters again, bit for bit; the
-last column has the first digits of their sha256. Those stored as float16 are rounded, each within
-0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the numbers are of those before. Errors,
-likelihoods and bounds are of the test images, distances of samples to their nearest training image
-(`test_distance`: of test images). `python -m experiments.pretrained` makes the folders and this
-page from runs.
+The command of a row trained it, of several seeds with others. With the code of its commit, on the
+processor and as many cores as its `manifest.json` names and from the same data, it makes the same
+parameters again, bit for bit; the last column has the first digits of their sha256. Those stored as
+float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the
+numbers are of those before. Errors, likelihoods and bounds are of the test images, distances of
+samples to their nearest training image (`test_distance`: of test images). A log of more than
+{most:,} lines has about so many of them, with all that have measures of the test set.
+`python -m experiments.pretrained` makes the folders and this page from runs.
 
 """
 
@@ -226,6 +232,18 @@ def half(run: Run) -> tuple[bytes, str]:
     return safetensors.file_content(rounded, {}), safetensors.digest(safetensors.widen(rounded))
 
 
+def thinned(log: bytes) -> bytes:
+    """A log without most of its lines if there are more than `MAX_LINES`.
+
+    Those with measures of the test set stay, the last one, and every n-th before it.
+    """
+    lines = log.splitlines(keepends=True)
+    apart = math.ceil(len(lines) / MAX_LINES)
+    last = len(lines) - 1
+    kept = (x for i, x in enumerate(lines) if b'"test_' in x or (last - i) % apart == 0)
+    return b"".join(kept)
+
+
 def collect(run: Run, out: Path, as_half: bool = False) -> Path:
     """Copies what `load` needs of a run into a folder of its own; its summary comes last.
 
@@ -236,7 +254,7 @@ def collect(run: Run, out: Path, as_half: bool = False) -> Path:
     target, name = out / folder_name(run), run.dataset_name
     manifest, config = manifest_of(run), read_json(run.folder / CONFIG)
     logs = [path for each in (*LOGS, *FURTHER) for path in run.folder.glob(each)]
-    contents = {path.relative_to(run.folder): path.read_bytes() for path in logs}
+    contents = {path.relative_to(run.folder): thinned(path.read_bytes()) for path in logs}
     summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
     contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
     if as_half:
@@ -262,7 +280,7 @@ def row(run: Run, manifest: Mapping[str, Any]) -> list[str]:
     size = sum(path.stat().st_size for path in files)
     rounded = manifest.get(ROUNDED)
     return [
-        *(run.folder.name, run.dataset_name, f"{size / 1e6:.1f}"),
+        *(run.folder.name, run.dataset_name, str(run.summary["seed"]), f"{size / 1e6:.1f}"),
         *("float16" if rounded else "float32", numbers),
         *(manifest["command"], manifest["git_commit"][:8], (rounded or run.digest)[:8]),
     ]
@@ -283,7 +301,7 @@ def main(args: Args) -> int:
     models = [jaxgen.load(folder) for folder in there if is_collected(folder)]
     rows = [row(model, manifest_of(model)) for model in models]
     folder = f"{args.out.resolve().name}/{rows[0][0]}"
-    text = TITLE + TEXT.format(folder=folder) + markdown(Table(COLUMNS, rows))
+    text = TITLE + TEXT.format(folder=folder, most=MAX_LINES) + markdown(Table(COLUMNS, rows))
     text += LICENSED * (args.out.resolve().parent / LICENSE).is_file()
     write_atomically(args.out / PAGE, text.encode())
     show(f"page: {args.out / PAGE}")

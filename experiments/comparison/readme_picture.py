@@ -18,7 +18,7 @@ from experiments.running.cli import exit_code, parse_flags
 from jaxgen.report import figures
 
 MODELS = (
-    "rbm-pcd500",
+    "rbm-pcd500-epochs-400",
     "dbn-two500",
     "wake_sleep-labelled",
     "dbm-centred",

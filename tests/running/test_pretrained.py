@@ -59,6 +59,24 @@ def test_a_collected_run_is_the_run(run: Path, out: Path) -> None:
     assert given.digest[:8] in page
 
 
+def test_a_long_log_is_thinned(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end stays, and whatever was measured on test images."""
+    log = run / "metrics.jsonl"
+    first = json.loads(log.read_text().splitlines()[0])
+    training = {name: first[name] for name in ("epoch", "train_s", "hidden_mean")}
+    lines = [(first if step == 8 else training) | {"step": step} for step in range(1, 31)]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    monkeypatch.setattr(pretrained, "MAX_LINES", 8)
+    (folder,) = collect(run, out=out)
+    kept = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in kept]
+    assert steps == [2, 6, 8, *range(10, 31, 4)]
+    assert kept == [lines[step - 1] for step in steps]
+    monkeypatch.setattr(pretrained, "MAX_LINES", 30)
+    (folder,) = collect(run, out=out)
+    assert (folder / "metrics.jsonl").read_bytes() == log.read_bytes()
+
+
 def test_half_the_bytes_hold_numbers_that_are_rounded(run: Path, out: Path) -> None:
     given = jaxgen.load(run)
     (folder,) = collect(run, out=out, half=True)
