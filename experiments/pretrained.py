@@ -5,8 +5,9 @@
 makes pretrained/rbm-lab and pretrained/vae-lab, which `jaxgen.load` takes as it takes a run, and
 pretrained/README.md with a row for each. A folder is named by experiment, preset and what is
 changed in it, and by its data where they are not MNIST. The same command with a newer run, of the
-same seed and data, replaces its files. `--half` stores the parameters as float16, for models whose
-files are large; `load` makes them float32 again.
+same seed and data, replaces its files. For models whose files are large `--half` stores the
+parameters as float16, which `load` makes float32 again, and `--sampler` leaves out those that no
+sample depends on: of a GAN the discriminator.
 """
 
 import math
@@ -14,7 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
 from experiments.running.experiment import find
 from experiments.running.places import require_outside_images, require_outside_runs
+from jaxgen import models
 from jaxgen.errors import CheckpointError, RunFolderError, SettingError
 from jaxgen.export import safetensors
 from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
@@ -46,13 +48,14 @@ COLUMNS = (
 PAGE = "README.md"
 MEASURED_HERE = (MEASURES, MEASURES_PAGE)
 """Files that a comparison leaves in a folder."""
-ROUNDED = "rounded_from"
-"""The digest of the parameters as they were trained, in the manifest of those stored as float16."""
+ROUNDED, CUT = "rounded_from", "cut_from"
+"""The digest of all parameters as they were trained, in the manifest of those stored as float16, or
+of the sampler's alone."""
 FOLDERS = frozenset({"out", "data_dir", "manual_dir", "dbn", "vae"})
 """Settings that are folders, or none."""
 RECORDED = (
     *("environment", "environment_hash", "num_cores", "git_commit", "data_digest", "seed"),
-    ROUNDED,
+    *(ROUNDED, CUT),
 )
 """Entries of a manifest besides the command."""
 MEASURED = (
@@ -80,9 +83,10 @@ The command of a row trained it, of several seeds with others. With the code of 
 processor and as many cores as its `manifest.json` names and from the same data, it makes the same
 parameters again, bit for bit; the last column has the first digits of their sha256. Those stored as
 float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the
-numbers are of those before. Errors, likelihoods and bounds are of the test images, distances of
-samples to their nearest training image (`test_distance`: of test images). A log of more than
-{most:,} lines has about so many of them, with all that have measures of the test set.
+numbers are of those before. A GAN that is stored as its sampler has no discriminator, whose
+features and PyTorch module are then missing. Errors, likelihoods and bounds are of the test images,
+distances of samples to their nearest training image (`test_distance`: of test images). A log of
+more than {most:,} lines has about so many of them, with all that have measures of the test set.
 `python -m experiments.pretrained` makes the folders and this page from runs.
 
 """
@@ -98,6 +102,9 @@ class Args:
     """The folder that has a folder for each model."""
     half: bool = False
     """Store the parameters as float16: half the bytes, each number within 0.05 %."""
+    sampler: bool = False
+    """Leave out the parameters that no sample depends on: of a GAN the discriminator, its features
+    and its PyTorch module."""
 
 
 def folder_name(run: Run) -> str:
@@ -144,8 +151,9 @@ def manifest_of(run: Run) -> dict[str, Any]:
             remedy="make the run with --out runs/NAME, for example",
         )
     recorded = {name: found[name] for name in RECORDED if name in found}
-    if not isinstance(recorded.get(ROUNDED), str):
-        recorded.pop(ROUNDED, None)
+    for name in (ROUNDED, CUT):
+        if not isinstance(recorded.get(name), str):
+            recorded.pop(name, None)
     return {"command": shlex.join(words), **recorded}
 
 
@@ -214,22 +222,28 @@ def check(runs: Sequence[Run], out: Path) -> None:
         manifest_of(run)
 
 
-def half(run: Run) -> tuple[bytes, str]:
-    """A file of the run's parameters as float16, and their digest once they are float32 again.
+def sampler_of(run: Run) -> Run:
+    """The run without the parameters that no sample depends on."""
+    optional = models.optional_params(run.model)
+    return replace(run, arrays=run.params | {part: {} for part in optional}) if optional else run
+
+
+def file_of(run: Run, as_half: bool) -> tuple[bytes, str]:
+    """A file of the run's parameters, and their digest once it is read.
 
     Errors:
         SettingError: a number is too large for float16.
     """
     arrays = safetensors.host_arrays(run.params)
     try:
-        rounded = safetensors.halve(arrays)
+        stored = safetensors.halve(arrays) if as_half else arrays
     except ValueError as error:
         raise SettingError(
             expected="parameters that float16 holds with --half",
             found=str(error),
             remedy="collect the run without --half",
         ) from error
-    return safetensors.file_content(rounded, {}), safetensors.digest(safetensors.widen(rounded))
+    return safetensors.file_content(stored, {}), safetensors.digest(safetensors.widen(stored))
 
 
 def thinned(log: bytes) -> bytes:
@@ -244,7 +258,7 @@ def thinned(log: bytes) -> bytes:
     return b"".join(kept)
 
 
-def collect(run: Run, out: Path, as_half: bool = False) -> Path:
+def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -> Path:
     """Copies what `load` needs of a run into a folder of its own; its summary comes last.
 
     Errors:
@@ -257,9 +271,13 @@ def collect(run: Run, out: Path, as_half: bool = False) -> Path:
     contents = {path.relative_to(run.folder): thinned(path.read_bytes()) for path in logs}
     summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
     contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
+    kept = sampler_of(run) if sampler else run
+    if as_half or kept is not run:
+        contents[Path(PARAMS)], summary["digest"] = file_of(kept, as_half)
+    if kept is not run:
+        manifest.setdefault(CUT, manifest.get(ROUNDED, run.digest))
     if as_half:
-        contents[Path(PARAMS)], summary["digest"] = half(run)
-        manifest.setdefault(ROUNDED, run.digest)
+        manifest.setdefault(ROUNDED, manifest.get(CUT, run.digest))
     with writing(target):
         for stale in (SUMMARY, *MEASURED_HERE):
             (target / stale).unlink(missing_ok=True)
@@ -278,11 +296,12 @@ def row(run: Run, manifest: Mapping[str, Any]) -> list[str]:
     numbers = ", ".join(f"{name} {number(value)}" for name, value in shown.items())
     files = [x for x in run.folder.rglob("*") if x.is_file() and x.name not in MEASURED_HERE]
     size = sum(path.stat().st_size for path in files)
-    rounded = manifest.get(ROUNDED)
+    rounded, cut = manifest.get(ROUNDED), manifest.get(CUT)
     return [
         *(run.folder.name, run.dataset_name, str(run.summary["seed"]), f"{size / 1e6:.1f}"),
-        *("float16" if rounded else "float32", numbers),
-        *(manifest["command"], manifest["git_commit"][:8], (rounded or run.digest)[:8]),
+        f"{'float16' if rounded else 'float32'}{', sampler' if cut else ''}",
+        numbers,
+        *(manifest["command"], manifest["git_commit"][:8], (cut or rounded or run.digest)[:8]),
     ]
 
 
@@ -295,7 +314,7 @@ def main(args: Args) -> int:
     runs = [jaxgen.load(folder) for folder in args.runs]
     check(runs, args.out)
     for run in runs:
-        show(f"{collect(run, args.out, args.half)}")
+        show(f"{collect(run, args.out, args.half, args.sampler)}")
     remove_leftovers(args.out)
     there = sorted(path.parent for path in args.out.glob(f"*/{SUMMARY}"))
     models = [jaxgen.load(folder) for folder in there if is_collected(folder)]

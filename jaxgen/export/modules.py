@@ -15,6 +15,7 @@ or `Embedding`, and an image [C, H, W], flattened as PyTorch flattens it. Names 
 
 Every second place in a Sequential is an activation, and of a GAN's discriminator every third a
 Dropout behind it. The generator is the one that samples: the moving average where there is one.
+A run that lacks its discriminator has the generator alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -225,7 +226,7 @@ def _(config: gan.Config, image_shape: ImageShape, shapes: Any) -> dict[str, lis
     if config.num_classes:
         drawn.append(Entry(f"{generator}embedding.embedding", "embedding.weight", SAME))
         read.append(Entry(f"{discriminator}projection.embedding", "projection.weight", SAME))
-    return {"generator": drawn, "discriminator": read}
+    return {"generator": drawn} | ({"discriminator": read} if shapes["discriminator"] else {})
 
 
 def to_modules(config: Any, image_shape: ImageShape, params: Any) -> Modules:
@@ -237,11 +238,11 @@ def to_modules(config: Any, image_shape: ImageShape, params: Any) -> Modules:
         params: those of the learner's state.
     """
     if isinstance(config, dcgan.Config):
-        nets = params | {"generator": params.get("average", params["generator"])}
-        return {
-            "generator": to_pytorch(config, "generator", nets["generator"]),
-            "discriminator": to_pytorch(config, "discriminator", nets["discriminator"]),
-        }
+        drawn = to_pytorch(config, "generator", params.get("average", params["generator"]))
+        if not params["discriminator"]:
+            return {"generator": drawn}
+        read = to_pytorch(config, "discriminator", params["discriminator"])
+        return {"generator": drawn, "discriminator": read}
     flat = flatten(params)
     return {
         module: {

@@ -6,7 +6,8 @@ A model is a module of this package with a frozen dataclass ``Config`` and a fun
 Where the state that the learner begins with does not have all parameters of the trained model, the
 module has a function ``init_params(config, image_shape, key)`` that returns them untrained; where
 ``state._replace(params=params)`` is not the state with other parameters, it has a function
-``from_params(config, image_shape, params)`` that returns it.
+``from_params(config, image_shape, params)`` that returns it. Parts of the parameters that no sample
+depends on may be named in ``OPTIONAL_PARAMS``; a run without them has an empty mapping there.
 """
 
 import importlib
@@ -51,6 +52,11 @@ def params_shape(name: str, config: Any, image_shape: ImageShape) -> Any:
         return model.learner(config, image_shape).init(key).params
 
     return jax.eval_shape(init_params, jax.random.key(0))
+
+
+def optional_params(name: str) -> tuple[str, ...]:
+    """The parts of a model's parameters that a run may lack, as samples do not depend on them."""
+    return tuple(getattr(module(name), "OPTIONAL_PARAMS", ()))
 
 
 def state_of(name: str, config: Any, image_shape: ImageShape, params: Any) -> State:

@@ -49,6 +49,8 @@ Pixels: TypeAlias = Float[Array, "batch height width channels"]
 """Images in [-1, 1], as both nets see them."""
 Variables: TypeAlias = dict[str, Any]
 """The variables of a net: "params", and "batch_stats", empty without batch normalisation."""
+OPTIONAL_PARAMS = ("discriminator",)
+"""Parts of the parameters that no sample depends on; a run that was collected may lack them."""
 
 
 class Player(NamedTuple):
@@ -264,11 +266,11 @@ def init(config: Training, nets: Nets, image_shape: ImageShape, key: PRNGKey) ->
 def from_params(config: Training, image_shape: ImageShape, params: dict[str, Variables]) -> State:
     """The state with the variables of trained nets, each with an optimiser before its first step.
 
-    The same for any two nets: what they own says all about them.
+    The same for any two nets: what they own says all about them. Of a run without D, D is empty.
     """
     del image_shape
     generator, discriminator = (
-        Player(params[name], optimizer(config).init(params[name]["params"]))
+        Player(params[name], optimizer(config).init(params[name].get("params", {})))
         for name in ("generator", "discriminator")
     )
     return State(generator, discriminator, params.get("average"), step=jnp.int32(0))

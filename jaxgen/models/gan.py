@@ -128,3 +128,4 @@ def learner(config: Config, image_shape: ImageShape = (28, 28, 1)) -> Learner:
 
 
 from_params = adversarial.from_params
+OPTIONAL_PARAMS = adversarial.OPTIONAL_PARAMS

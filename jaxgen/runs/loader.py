@@ -243,9 +243,11 @@ def _image_shape(folder: Path, found: Mapping[str, Any]) -> ImageShape:
 def _read_params(
     folder: Path, found: Mapping[str, Any], name: str, config: Any, image_shape: ImageShape
 ) -> Any:
-    """The parameters, in the structure of the learner's; see `load` for the errors."""
+    """The parameters, in the structure of the learner's; see `load` for the errors.
+
+    A part that no sample depends on may be missing as a whole, and is then empty.
+    """
     wanted = _params_shape(folder, name, config, image_shape)
-    leaves = safetensors.flatten(wanted)
     path = folder / PARAMS
     if not path.is_file():
         raise _misfit(folder, f"the parameters, {PARAMS},", "no such file")
@@ -259,6 +261,10 @@ def _read_params(
             found=digest,
             remedy="finish the run again with --resume",
         )
+    for part in models.optional_params(name):
+        if not any(each.startswith(f"{part}.") for each in arrays):
+            wanted |= {part: {}}
+    leaves = safetensors.flatten(wanted)
     for each in [*leaves, *(each for each in arrays if each not in leaves)]:
         expected, there = (_describe(x.get(each)) for x in (leaves, arrays))
         if expected != there:

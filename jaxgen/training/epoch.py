@@ -146,10 +146,33 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """The state before the first step: a given one, or that of init where it is None.
 
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
+
+    Errors:
+        SettingError: a given state has other arrays than this learner's.
     """
-    if state is not None:
-        return jax.tree.map(jnp.array, state)
-    return run_init(partial(_begin, learner.init), keys)
+    begin = partial(_begin, learner.init)
+    if state is None:
+        return run_init(begin, keys)
+    state = jax.tree.map(jnp.array, state)
+    try:
+        wanted = _shapes(jax.eval_shape(over_seeds(begin, keys), keys))
+    except SettingError:  # statistics of the data, say, which a trained state has already
+        return state
+    found = _shapes(state)
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise SettingError(
+                expected=f"a state of this learner, with {wanted.get(name, 'nothing')} for {name}",
+                found=str(found.get(name, "nothing")),
+                remedy="give the state of a run with the same settings, and as many seeds",
+            )
+    return state
+
+
+def _shapes(state: State) -> dict[str, list[int]]:
+    """The shape of each array of a state, by its place in it."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): [*leaf.shape] for path, leaf in leaves}
 
 
 def _begin(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:

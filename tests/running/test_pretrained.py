@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 from support.helpers import FIXTURES
+from support.runs import write_run
 
 import jaxgen
 from experiments import pretrained
 from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError, WriteError
 from jaxgen.export import safetensors
+from jaxgen.models import dcgan, gan
 
 MARKUP = "python -m a `b` | <script>"
 
@@ -32,9 +34,9 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def collect(*folders: Path, out: Path, half: bool = False) -> list[Path]:
+def collect(*folders: Path, out: Path, **flags: bool) -> list[Path]:
     """The folders of models that are there then."""
-    assert pretrained.main(pretrained.Args(folders, out, half)) == 0
+    assert pretrained.main(pretrained.Args(folders, out, **flags)) == 0
     return sorted(path for path in out.iterdir() if path.is_dir())
 
 
@@ -57,6 +59,45 @@ def test_a_collected_run_is_the_run(run: Path, out: Path) -> None:
     assert f'jaxgen.load("collected/{folder.name}")' in page
     assert f"| {folder.name} | digits |" in page
     assert given.digest[:8] in page
+
+
+GANS = {
+    "gan": gan.Config(latent_size=3, generator_sizes=(6,), discriminator_sizes=(7,), ema_decay=0.5),
+    "dcgan": dcgan.Config(width=1 / 64, latent_size=3),
+}
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_a_sampler_is_a_gan_without_its_discriminator(name: str, tmp_path: Path, out: Path) -> None:
+    run = write_run(tmp_path / "run", name, GANS[name], (28, 28, 1))
+    origin = {"command": f"python -m experiments.{name}", "git_commit": "c0ffee00"}
+    (run / "manifest.json").write_text(json.dumps(origin))
+    given = jaxgen.load(run)
+    (folder,) = collect(run, out=out, sampler=True)
+    found, key = jaxgen.load(folder), jax.random.key(3)
+    np.testing.assert_array_equal(found.sample(key, 4), given.sample(key, 4))
+    assert {*found.params} == {*given.params}
+    assert found.params["discriminator"] == {}
+    assert found.digest == safetensors.digest(safetensors.flatten(found.params)) != given.digest
+    assert found.features == ()
+    with pytest.raises(SettingError, match="expected a model with encode, found"):
+        found.encode(np.zeros((2, 28, 28, 1), np.uint8))
+    names = [path.name for path in found.export(tmp_path / "exported", num=2)]
+    assert names == ["generator.safetensors", "sample.stablehlo"]
+    assert f"| float32, sampler | test_error 0.25 | {origin['command']} | c0ffee00 | " in (
+        page := (out / "README.md").read_text()
+    )
+    assert given.digest[:8] in page
+    (again,) = collect(folder, out=out.with_name("again"), half=True)
+    page = (again.parent / "README.md").read_text()
+    assert "| float16, sampler | " in page
+    assert given.digest[:8] in page
+
+
+def test_a_model_whose_samples_need_all_of_it_stays_whole(run: Path, out: Path) -> None:
+    (folder,) = collect(run, out=out, sampler=True)
+    assert jaxgen.load(folder).digest == jaxgen.load(run).digest
+    assert "sampler |" not in (out / "README.md").read_text()
 
 
 def test_a_long_log_is_thinned(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,18 @@ def test_its_params_and_state_are_those_of_the_learner(made: tuple[str, Path]) -
     assert jax.tree.map(jnp.shape, run.state) == jax.tree.map(jnp.shape, state)
 
 
+@pytest.mark.parametrize("prefix", ["discriminator.params.Dense_0.dense.bias", "generator."])
+def test_a_gan_lacks_its_discriminator_or_nothing(prefix: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", "gan")
+    params = safetensors.flatten(jaxgen.load(folder).params)
+    kept = {name: array for name, array in params.items() if not name.startswith(prefix)}
+    safetensors.save_params(folder / "params.safetensors", kept, {})
+    change(folder / "summary.json", digest=safetensors.digest(kept))
+    with pytest.raises(CheckpointError, match=f"for '{prefix}.* found nothing;") as error:
+        jaxgen.load(folder)
+    one_line(error)
+
+
 def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.ndarray) -> None:
     name, folder = made
     if name == "dcgan":

@@ -474,6 +474,30 @@ def test_given_states_of_several_members_share_a_seed() -> None:
     np.testing.assert_allclose(trained.params["w"][0], alone.params["w"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("other", "seeds", "words"),
+    [
+        (rbm.learner(rbm.Config(num_hidden=5), (2, 3, 1)), (0,), "['b_hidden'], found [5]; give"),
+        (tiny_rbm(centred=True), (0,), "with nothing for .means[0], found [6];"),
+        (spy(3), (0,), "found nothing;"),
+        (tiny_rbm(), (0, 1), "expected a state of this learner, with [2, 4] for .params"),
+    ],
+)
+def test_a_state_of_another_learner_is_refused(
+    other: Learner, seeds: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(SettingError) as error:
+        fit(tiny_rbm(), grey(), Schedule(1, 3), seeds, state=other.init(jax.random.key(1)))
+    assert words in one_line(error)
+
+
+def test_a_state_has_what_init_would_need_of_the_data() -> None:
+    pixels = rbm.pixel_statistics(grey())
+    config = rbm.Config(num_hidden=4, visible="gaussian", learning_rate=0.01)
+    given = rbm.learner(config, (2, 3, 1), pixels=pixels).init(jax.random.key(1))
+    assert fit(rbm.learner(config, (2, 3, 1)), grey(), Schedule(1, 3), (0,), state=given).step == 6
+
+
 # ---- what a hook is told
 
 

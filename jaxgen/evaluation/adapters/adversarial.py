@@ -64,9 +64,10 @@ def _model(game: Game, config: Training, params: Mapping[str, Any]) -> Evaluated
             labels = jnp.zeros(len(codes), jnp.int32)
         return adversarial.images_of(game.nets, state, codes, labels)
 
+    last_layer = {"D's last hidden layer": partial(_last_layer, game.nets, state)}
     return EvaluatedModel(
         sample=partial(game.learner.sample, state),
-        features={"D's last hidden layer": partial(_last_layer, game.nets, state)},
+        features=last_layer if params["discriminator"] else {},  # D may be left out of a run
         decode=decode,
         code_size=config.latent_size,
         num_classes=config.num_classes,
