@@ -148,17 +148,22 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
 
     Errors:
-        SettingError: a given state has other arrays than this learner's.
+        SettingError: there are several seeds, and a given state has no axis of them.
     """
-    begin = partial(_begin, learner.init)
     if state is None:
-        return run_init(begin, keys)
-    state = jax.tree.map(jnp.array, state)
+        return run_init(partial(_begin, learner.init), keys)
+    if keys.ndim and any(np.shape(leaf)[:1] != keys.shape for leaf in jax.tree.leaves(state)):
+        require_arrays(learner, keys, state)
+    return jax.tree.map(jnp.array, state)
+
+
+def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
+    """Raises SettingError for a state that has other arrays than the one of `learner.init`."""
+    begin = over_seeds(partial(_begin, learner.init), keys)
     try:
-        wanted = _shapes(jax.eval_shape(over_seeds(begin, keys), keys))
+        wanted, found = _shapes(jax.eval_shape(begin, keys)), _shapes(state)
     except SettingError:  # statistics of the data, say, which a trained state has already
-        return state
-    found = _shapes(state)
+        return
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise SettingError(
@@ -166,13 +171,12 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
                 found=str(found.get(name, "nothing")),
                 remedy="give the state of a run with the same settings, and as many seeds",
             )
-    return state
 
 
 def _shapes(state: State) -> dict[str, list[int]]:
     """The shape of each array of a state, by its place in it."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): [*leaf.shape] for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): [*np.shape(leaf)] for path, leaf in leaves}
 
 
 def _begin(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:
@@ -187,6 +191,9 @@ def initial_carry(
 
     The step is traced for the names of its metrics; of `data` the shapes are enough. If it is
     jitted, and the arguments lie where they lie in the program, the program takes what was traced.
+
+    Errors:
+        SettingError: the step fails, and the state is another one than the learner's.
     """
 
     def metrics_of(data: Batch, state: State, keys: Keys) -> Metrics:
@@ -196,7 +203,14 @@ def initial_carry(
         metrics: Metrics = over_seeds(of_seed, keys)(state, keys)
         return metrics
 
-    metrics = jax.eval_shape(metrics_of, data, state, keys)
+    try:
+        metrics = jax.eval_shape(metrics_of, data, state, keys)
+    except Exception as error:
+        try:
+            require_arrays(learner, keys, state)
+        except SettingError as misfit:
+            raise misfit from error
+        raise
     shape = (*keys.shape, length)
     return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
 

@@ -477,8 +477,11 @@ def test_given_states_of_several_members_share_a_seed() -> None:
 @pytest.mark.parametrize(
     ("other", "seeds", "words"),
     [
-        (rbm.learner(rbm.Config(num_hidden=5), (2, 3, 1)), (0,), "['b_hidden'], found [5]; give"),
-        (tiny_rbm(centred=True), (0,), "with nothing for .means[0], found [6];"),
+        (
+            rbm.learner(rbm.Config(), (1, 3, 1)),
+            (0,),
+            "for .params['b_hidden'], found [100];",
+        ),
         (spy(3), (0,), "found nothing;"),
         (tiny_rbm(), (0, 1), "expected a state of this learner, with [2, 4] for .params"),
     ],
