@@ -165,18 +165,28 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
     return dbn.learner(args.model, image_shape, first.params)
 
 
+KEPT = ("visible", "binarize", "num_sampling_steps", "label_gain")
+"""Settings of the model that a fine-tuning shares with its DBN."""
+
+
 def successor(args: Args) -> tuple[str, ...]:
-    """The fine-tuning of this DBN, with its preset or the flags that name its net."""
+    """The fine-tuning of this DBN, with its preset or the flags that name its net and pixels."""
     preset = "labelled" if args.preset == "labelled" else "lab"
     there = PRESETS[preset]
-    changed = args.model.hidden_sizes != there.model.hidden_sizes
+    own, usual = args.model, there.model
+    changed = own.hidden_sizes != usual.hidden_sizes
+    kept = [name for name in KEPT if getattr(own, name) != getattr(usual, name)]
     return (
         "experiments.wake_sleep",
         *(("--preset", preset) if preset == "labelled" else ()),
         *("--dbn", "{folder}"),
-        *(("--hidden-sizes", *map(str, args.model.hidden_sizes)) if changed else ()),
+        *(("--hidden-sizes", *map(str, own.hidden_sizes)) if changed else ()),
         *(("--conditional",) if args.conditional and not there.conditional else ()),
-        *(("--visible", "gaussian") if args.model.visible == "gaussian" else ()),
+        *(
+            word
+            for name in kept
+            for word in (f"--{name.replace('_', '-')}", str(getattr(own, name)))
+        ),
     )
 
 

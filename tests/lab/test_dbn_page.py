@@ -546,12 +546,24 @@ def test_the_verdict_on_the_starts_needs_a_difference() -> None:
     assert "from the DBN and one from random weights has learned" in verdict(90.1, 90.0)
 
 
-@pytest.mark.parametrize("flags", [(), ("--conditional",), ("--visible", "gaussian")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--conditional",),
+        ("--visible", "gaussian"),
+        ("--binarize", "threshold"),
+        ("--conditional", "--label-gain", "20.0"),
+    ],
+)
 def test_the_next_command_has_the_flags_of_the_net(flags: tuple[str, ...]) -> None:
     args = cli.parse(dbn.PRESETS, dbn.QUICK, [*SMALL, *flags])
     words = dbn.successor(args)
-    assert words[:5] == ("experiments.wake_sleep", "--dbn", "{folder}", "--hidden-sizes", "16")
-    assert words[6:] == flags
+    assert words[:3] == ("experiments.wake_sleep", "--dbn", "{folder}")
+    found = cli.parse(wake_sleep.PRESETS, wake_sleep.QUICK, words[1:])
+    assert found.conditional == args.conditional
+    for name in ("hidden_sizes", *dbn.KEPT):
+        assert getattr(found.model, name) == getattr(args.model, name)
     assert dbn.successor(dbn.PRESETS["lab"]) == words[:3]
 
 
