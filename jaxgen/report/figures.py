@@ -21,7 +21,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -31,6 +31,7 @@ from jaxgen.files import write_atomically
 from jaxgen.images import as_array, in_unit_range
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
@@ -343,8 +344,11 @@ def rows_of(
     begin no formula.
 
     Errors:
-        SettingError: images that are neither raw nor in [0, 1], or units that are not in [0, 1].
+        SettingError: no strips, images that are neither raw nor in [0, 1], or units that are not in
+            [0, 1].
     """
+    if not strips:
+        raise SettingError(expected="one strip of images or more", found="none", remedy="name some")
     num = max(map(len, strips.values()))
     sheets = [tile(_shades(strip), num) for strip in strips.values()]
     width = HALF if num <= MANY else FULL
@@ -399,6 +403,18 @@ def _length(text: str, size: float = 10.0) -> float:
         )
 
 
+def _legend(
+    owner: "Axes | Figure", drawn: Sequence["Artist"], names: Sequence[str], **style: Any
+) -> None:
+    """A legend with the names as they are: dollar signs begin no formula.
+
+    Matplotlib leaves out names that begin with an underscore.
+    """
+    shown = [f"\u200b{name}" if name.startswith("_") else name for name in names]
+    for text in owner.legend(drawn, shown, **style).get_texts():
+        text.set_parse_math(False)
+
+
 @own_style()
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
@@ -414,9 +430,8 @@ def curves(
 
     figure = _figure(HALF, 2.8)
     axes = figure.add_subplot()
-    for name, (x_values, y_values) in lines.items():
-        axes.plot(x_values, y_values, label=name, linewidth=1.5)
-    axes.set_title(title)
+    drawn = [axes.plot(*line, linewidth=1.5)[0] for line in lines.values()]
+    axes.set_title(title, parse_math=False)
     axes.set(xlabel=x, ylabel=y)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -427,7 +442,7 @@ def curves(
         place, side = ((0.98, 0.03), "right") if limits.rises else ((0.02, 0.03), "left")
         axes.annotate("the first values lie outside", place, xycoords="axes fraction", ha=side)
     if len(lines) > 1:
-        axes.legend()
+        _legend(axes, drawn, [*lines])
     ends = [
         f"{name} goes from {b[0]:.3g} at {a[0]:.3g} to {b[-1]:.3g} at {a[-1]:.3g}"
         for name, (a, b) in lines.items()
@@ -541,7 +556,7 @@ def bars(
         below = axes.get_xaxis_transform()
         (crosses,) = axes.plot(places[red], np.full(red.sum(), -0.02), "x", transform=below)
         crosses.set(color="#c44e52", markersize=4, clip_on=False)
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.set(xlabel=x, ylabel=label)
     axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
     if upright:
@@ -585,16 +600,11 @@ def scatter(
     area = float(np.clip(12_000 / max(1, len(points)), 3.0, 24.0))  # in square points
     axes.scatter(x_values, y_values, s=area, c=[colours[label] for label in labels], linewidths=0)
     dots = [axes.scatter([], [], s=30, color=colour) for colour in colours.values()]
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.set(xlabel=x, ylabel=y)
     groups = f" in {len(there)} colours: {', '.join(called.values())}" if rows else ""
     figure.set_label(f"{len(points)} points in the plane{groups}")
     if rows:
-        # Matplotlib leaves out names that begin with an underscore.
-        shown = [f"\u200b{name}" if name.startswith("_") else name for name in called.values()]
-        legend = figure.legend(
-            dots, shown, loc="outside lower center", ncols=columns, frameon=False
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        below = "outside lower center"
+        _legend(figure, dots, [*called.values()], loc=below, ncols=columns, frameon=False)
     return figure

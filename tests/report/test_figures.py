@@ -263,6 +263,20 @@ def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend() -> None
     assert shown == ["_other", "cats"]
 
 
+def test_names_of_curves_are_drawn_as_they_are() -> None:
+    line = ([1, 2], [3.0, 4.0])
+    (axes,) = figures.curves({"_a": line, r"$\frac$": line}, r"$\frac$").axes
+    texts = axes.get_legend().get_texts()
+    assert [text.get_text().strip("\u200b") for text in texts] == ["_a", r"$\frac$"]
+    assert not any(text.get_parse_math() for text in (*texts, axes.title))
+
+
+def test_no_strips() -> None:
+    with pytest.raises(SettingError, match="one strip of images or more") as error:
+        figures.rows_of({})
+    one_line(error)
+
+
 @pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
 def test_examples_stand_in_line_in_strips_of_different_shapes(shape: tuple[int, int]) -> None:
     """Panels of one figure are as long as each other along the examples."""
