@@ -5,8 +5,9 @@
 evaluates runs, one or several seeds each, by likelihood, by samples and by probes of
 features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. The
 measures stay in the run's folder (`measures.json`, `measures.html`), so adding a run costs that run
-alone. The folders of `pretrained/` are runs too. `--train` makes the runs first: the lab's presets
-with `--seeds`, in OUT/runs. The first call on a data set trains its classifier
+alone. The folders of `pretrained/` are runs too. `--train` makes the runs first, with `--seeds`, in
+OUT/runs: those of the default presets, of the GANs `gan --preset small --epochs 100` and
+`dcgan --preset lab --width 0.25`. The first call on a data set trains its classifier
 (`jaxgen.evaluation.classifier`), some minutes on two cores.
 """
 

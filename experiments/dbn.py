@@ -10,7 +10,7 @@ is the RBM of `experiments.rbm`, bit for bit.
 (`experiments/comparison/published.py`): 784-500-784, centred PCD in each layer as `experiments.rbm
 --preset pcd500`, the learning rate falling to 0. The published layers are of CD-25. Its second
 layer starts as the first one turned upside down, so that the bound starts at the RBM's likelihood.
-About half an hour on two cores.
+About half an hour on two cores beside other work.
 
 `--preset labelled` is the net of Hinton, Osindero and Teh (2006), 784-500-500-2000 with ten label
 units in its top pair: what `experiments.wake_sleep --preset labelled` fine-tunes.
@@ -91,7 +91,7 @@ _LABELLED = dbn.Config(hidden_sizes=(500, 500, 2000), learning_rate=0.05, init_s
 _GAUSSIAN = dbn.Config(hidden_sizes=(200, 200), visible="gaussian", init_scale=0.01)
 PRESETS = {
     "lab": Args(),
-    # About 16 minutes a layer on two cores.
+    # About 16 minutes a layer on two cores beside other work.
     "two500": Args(preset="two500", base_rates=True, schedule="falling", epochs=200, model=_TWO500),
     "labelled": Args(
         preset="labelled",

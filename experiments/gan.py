@@ -75,7 +75,7 @@ QUICK = {
 EXAMPLES = {
     "python -m experiments.gan": "a fully connected GAN on MNIST: 72 minutes",
     "python -m experiments.gan --epochs 100": "half as long: 36 minutes",
-    "python -m experiments.gan --preset small": "a smaller one: 10 minutes",
+    "python -m experiments.gan --preset small": "a smaller one: 17 minutes",
     "python -m experiments.gan --quick": "the whole path on small scans: half a minute",
 }
 

@@ -60,7 +60,7 @@ RECORDED = (
 """Entries of a manifest besides the command."""
 MEASURED = (
     *("experiment", "dataset", "preset", "seed", "epochs", "steps", "digest", "data_digest"),
-    *("image_shape", "class_names", "train_s", "metrics"),
+    *("image_shape", "class_names", "metrics"),
 )
 """Entries of a summary that are not of one process alone."""
 MAX_LINES = 1_200
@@ -83,11 +83,17 @@ The command of a row trained it, of several seeds with others. With the code of 
 processor and as many cores as its `manifest.json` names and from the same data, it makes the same
 parameters again, bit for bit; the last column has the first digits of their sha256. Those stored as
 float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the
-numbers are of those before. A GAN that is stored as its sampler has no discriminator, whose
-features and PyTorch module are then missing. Errors, likelihoods and bounds are of the test images,
-distances of samples to their nearest training image (`test_distance`: of test images). A log of
-more than {most:,} lines has about so many of them, with all that have measures of the test set.
-`python -m experiments.pretrained` makes the folders and this page from runs.
+numbers were measured before the rounding. A GAN that is stored as its sampler has no discriminator,
+whose features and PyTorch module are then missing. A log of more than {most:,} lines has about so
+many of them, with all that have measures of the test set. `python -m experiments.pretrained` makes
+the folders and this page from runs.
+
+Errors, likelihoods and bounds are of the test images, distances of samples to their nearest
+training image (`test_distance`: of test images). `free_energy_gap` is the mean free energy of test
+images less that of training images, in nats, of a DBM by its variational bound; it grows with
+overfitting. `sample_spread` is the variance of a pixel over samples, as a part of that over test
+images, `test_pseudo_log_likelihood` the stochastic pseudo-likelihood, in nats, and
+`test_active_units` the number of latent variables in use.
 
 """
 
@@ -270,6 +276,7 @@ def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -
     logs = [path for each in (*LOGS, *FURTHER) for path in run.folder.glob(each)]
     contents = {path.relative_to(run.folder): thinned(path.read_bytes()) for path in logs}
     summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
+    summary["train_s"] = run.train_seconds
     contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
     kept = sampler_of(run) if sampler else run
     if as_half or kept is not run:

@@ -4,8 +4,8 @@
 
 trains the preset `lab` (100 epochs, batch 100, learning rate 0.1) and answers the lab's tasks 1.1
 to 1.3 and 1.7 in runs/rbm-mnist-seed0/report.html; `--study` adds the comparisons of 1.4 to 1.6 and
-1.8. Expected on MNIST with seed 0: test reconstruction error 0.0146, after 70 to 90 seconds on two
-CPU cores (docs/results/rbm.md); the study takes about half an hour more.
+1.8. Expected on MNIST with seed 0: test reconstruction error 0.0146 (docs/results/rbm.md), after 1
+to 2 minutes on two CPU cores; the study takes about half an hour more.
 
 The other presets reach for the published likelihoods in `experiments/comparison/published.py`, with
 a learning rate that falls to 0 at the end: `cd25` (500 hidden units, CD-25) and `pcd500` (500,

@@ -15,6 +15,7 @@ Exit codes, as every experiment returns them:
 9     another process of the run is missing or was lost (134 where JAX itself ended this one)
 129   the terminal was closed (SIGHUP), which `nohup` prevents; nothing half-written is left
 130   interrupted by Ctrl-C; a training has saved its state
+137   a process of the benchmark was killed (SIGKILL), as for lack of memory
 141   nobody reads standard output any longer (SIGPIPE); a training has saved its state
 143   stopped by SIGTERM; a training has saved its state
 ====  ==========================================================

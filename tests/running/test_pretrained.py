@@ -52,6 +52,7 @@ def test_a_collected_run_is_the_run(run: Path, out: Path) -> None:
     key = jax.random.key(3)
     np.testing.assert_array_equal(found.sample(key, 4), given.sample(key, 4))
     assert found.summary["metrics"] == given.summary["metrics"]
+    assert found.summary["train_s"] == found.train_seconds == given.train_seconds
     names = ["config.json", "manifest.json", "metrics.jsonl", "params.safetensors", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert folder.name.endswith("-digits")  # data that are not those of MNIST
