@@ -397,12 +397,13 @@ def sample_net(
     """E[v|h_1] [num, H, W, C] after Gibbs steps from random top units, and a down pass.
 
     Label units are clamped to `labels` [num], with the gain of `label_units.condition`; they are
-    drawn in every step where none are given.
+    drawn in every step where none are given. A net without label units ignores labels.
     """
     key_start, key_chain = jax.random.split(key)
     start = bernoulli(key_start, jnp.full((num, len(net.top["b_hidden"])), 0.5))
+    num_classes = label_units.num_classes(net.top)
     if labels is not None:
-        labels = as_labels(labels, num, label_units.num_classes(net.top))
+        labels = as_labels(labels, num, num_classes) if num_classes else None
     _, probs = generate(net, key_chain, start, num_steps, labels=labels, label_gain=label_gain)
     return probs.reshape(num, *image_shape)
 

@@ -311,6 +311,13 @@ def test_a_gain_multiplies_the_weights_of_the_label_that_is_asked_for() -> None:
 # ---- settings, and training through `fit`
 
 
+def test_a_net_without_label_units_ignores_labels() -> None:
+    learner = dbn.learner(dbn.Config(hidden_sizes=(4, 3), num_sampling_steps=2), (2, 2, 1))
+    state, key = learner.init(jax.random.key(0)), jax.random.key(1)
+    found = learner.sample(state, key, 3, np.array([0, 1, 9]))
+    np.testing.assert_array_equal(found, learner.sample(state, key, 3))
+
+
 def test_the_last_number_of_gibbs_steps_holds_for_all_layers_above() -> None:
     config = dbn.Config((9, 8, 7, 6), num_gibbs_steps=(1, 3), init_scale=0.2, decay_steps=4)
     found = [dbn.rbm_config(config, layer) for layer in range(4)]
