@@ -280,7 +280,7 @@ def test_presets_are_what_they_are_called() -> None:
     found = {n: (m.num_hidden, m.num_gibbs_steps, m.persistent) for n, m in models.items()}
     assert found["cd25"] == (500, 25, False)
     assert found["pcd500"] == (500, found["pcd500"][1], True)
-    assert found["pcd16"] == found["pcd16_centred"] == (16, 1, True)
+    assert found["pcd16"] == found["pcd16_centred"] == (16, 5, True)
     assert [name for name, model in models.items() if model.centred] == ["pcd500", "pcd16_centred"]
 
 
