@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.helpers import AS_USERS, DIGITS, UNOPTIMISED
 from support.runs import EPOCHS, Command, call
 
+from experiments.running import progress
 from jaxgen import data
 from jaxgen.data.sources import registered_files
 from jaxgen.report import figures
@@ -91,6 +93,12 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 def coarse_figures() -> None:
     """Draws figures of few pixels: sheets of images take a third of the time."""
     figures.DPI = 30
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_looks_in_between() -> None:
+    """Draws no pictures of runs that take more than a minute, which only a busy machine's do."""
+    progress.FIRST_LOOK_S = math.inf
 
 
 def shared(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:

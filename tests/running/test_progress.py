@@ -154,6 +154,7 @@ def test_plain_lines_where_there_is_no_terminal(
 def test_looks_are_further_and_further_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "FIRST_LOOK_S", FIRST_LOOK_S)
     looks, found = Looks(), []
     for second in range(1000):
         now = float(second)
