@@ -154,8 +154,8 @@ def number(value: float, digits: int = 4) -> str:
 def with_error(value: float, error: float, sign: str = "±") -> str:
     """A number and its error, both to the second significant digit of the error: 404 ± 33."""
     digits = f"{error:.1e}"  # rounded, so that 9.96 is 10
-    places = 1 - int(digits.partition("e")[2]) if math.isfinite(error) and error > 0 else MAX_PLACES
-    if places >= MAX_PLACES or not math.isfinite(value):
+    known = math.isfinite(value) and math.isfinite(error) and error > 0
+    if not known or (places := 1 - int(digits.partition("e")[2])) > MAX_PLACES:
         return f"{number(value)} {sign} {number(error, 2)}"
     kept, rounded = max(places, 0), round(value, places) + 0.0  # no -0
     return f"{rounded:,.{kept}f} {sign} {round(error, places):,.{kept}f}"
