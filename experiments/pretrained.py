@@ -63,7 +63,7 @@ MEASURED = (
     *("image_shape", "class_names", "metrics"),
 )
 """Entries of a summary that are not of one process alone."""
-MAX_LINES = 1_200
+MAX_LINES = 600
 """Of a log that is copied whole."""
 LICENSE = "LICENSE"
 LICENSED = f"\nThe licence of all of them is [that of the repository](../{LICENSE}).\n"

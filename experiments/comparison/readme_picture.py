@@ -23,7 +23,7 @@ MODELS = (
     "wake_sleep-labelled",
     "dbm-centred",
     "vae-lab",
-    "gan-small-epochs-100",
+    "gan-deep-epochs-100",
     "dcgan-fast",
 )
 """Folders in `pretrained`, one for each kind of model."""
