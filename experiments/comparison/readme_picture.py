@@ -22,7 +22,7 @@ MODELS = (
     "dbn-two500",
     "wake_sleep-labelled",
     "dbm-centred",
-    "vae-lab",
+    "vae-burda",
     "gan-deep-epochs-100",
     "dcgan-fast",
 )
