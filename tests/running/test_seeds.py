@@ -167,7 +167,8 @@ def test_the_summary_has_mean_deviation_and_every_digest(two_rbms: Path) -> None
     assert summary["compile_s"] > 0
     assert summary["train_s"] > 0
     page = (two_rbms / "report.html").read_text()
-    assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 5
+    assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 4
+    assert "In all epochs and seeds: Never on is 0." in page
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
     top = [name.replace("_", " ") for name in rbm.EXPERIMENT.headlines]
     assert re.findall(r"<dt>(.*?)</dt>", page) == top  # those of the last lines of the run
