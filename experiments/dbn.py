@@ -170,18 +170,24 @@ KEPT = ("visible", "binarize", "num_sampling_steps", "label_gain")
 
 
 def successor(args: Args) -> tuple[str, ...]:
-    """The fine-tuning of this DBN, with its preset or the flags that name its net and pixels."""
+    """The fine-tuning of this DBN, with its preset or the flags that name its net and pixels.
+
+    None of a single layer, which has nothing below its top pair.
+    """
+    if len(args.model.hidden_sizes) < 2:
+        return ()
     preset = "labelled" if args.preset == "labelled" else "lab"
     there = PRESETS[preset]
     own, usual = args.model, there.model
     changed = own.hidden_sizes != usual.hidden_sizes
+    conditional = "--conditional" if args.conditional else "--no-conditional"
     kept = [name for name in KEPT if getattr(own, name) != getattr(usual, name)]
     return (
         "experiments.wake_sleep",
         *(("--preset", preset) if preset == "labelled" else ()),
         *("--dbn", "{folder}"),
         *(("--hidden-sizes", *map(str, own.hidden_sizes)) if changed else ()),
-        *(("--conditional",) if args.conditional and not there.conditional else ()),
+        *((conditional,) if args.conditional != there.conditional else ()),
         *(
             word
             for name in kept

@@ -10,6 +10,7 @@ parameters as float16, which `load` makes float32 again, and `--sampler` leaves 
 sample depends on: of a GAN the discriminator.
 """
 
+import itertools
 import math
 import re
 import shlex
@@ -84,9 +85,9 @@ processor and as many cores as its `manifest.json` names and from the same data,
 parameters again, bit for bit; the last column has the first digits of their sha256. Those stored as
 float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the
 numbers were measured before the rounding. A GAN that is stored as its sampler has no discriminator,
-whose features and PyTorch module are then missing. A log of more than {most:,} lines has about so
-many of them, with all that have measures of the test set. `python -m experiments.pretrained` makes
-the folders and this page from runs.
+whose features and PyTorch module are then missing. Of a log with more than {most:,} lines of
+training at most so many are kept, and all lines that have measures of the test set. `python -m
+experiments.pretrained` makes the folders and this page from runs.
 
 Errors, likelihoods and bounds are of the test images, distances of samples to their nearest
 training image (`test_distance`: of test images). `free_energy_gap` is the mean free energy of test
@@ -253,14 +254,17 @@ def file_of(run: Run, as_half: bool) -> tuple[bytes, str]:
 
 
 def thinned(log: bytes) -> bytes:
-    """A log without most of its lines if there are more than `MAX_LINES`.
+    """A log without most of its lines of training if there are more than `MAX_LINES` of these.
 
-    Those with measures of the test set stay, the last one, and every n-th before it.
+    Every n-th of them stays, all with measures of the test set, and the last line.
     """
     lines = log.splitlines(keepends=True)
-    apart = math.ceil(len(lines) / MAX_LINES)
-    last = len(lines) - 1
-    kept = (x for i, x in enumerate(lines) if b'"test_' in x or (last - i) % apart == 0)
+    measured = [b'"test_' in line or line is lines[-1] for line in lines]
+    apart = math.ceil(measured.count(False) / MAX_LINES) or 1
+    others = itertools.count(1)
+    kept = (
+        x for x, stays in zip(lines, measured, strict=True) if stays or not next(others) % apart
+    )
     return b"".join(kept)
 
 
@@ -279,6 +283,7 @@ def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -
     summary["train_s"] = run.train_seconds
     contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
     kept = sampler_of(run) if sampler else run
+    as_half = as_half or ROUNDED in manifest  # and stays so
     if as_half or kept is not run:
         contents[Path(PARAMS)], summary["digest"] = file_of(kept, as_half)
     if kept is not run:

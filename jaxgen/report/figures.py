@@ -410,7 +410,7 @@ def _legend(
 
     Matplotlib leaves out names that begin with an underscore.
     """
-    shown = [f"\u200b{name}" if name.startswith("_") else name for name in names]
+    shown = [f"\u200b{name}" if name.startswith("_") else name for name in map(str, names)]
     for text in owner.legend(drawn, shown, **style).get_texts():
         text.set_parse_math(False)
 
@@ -430,9 +430,10 @@ def curves(
 
     figure = _figure(HALF, 2.8)
     axes = figure.add_subplot()
-    drawn = [axes.plot(*line, linewidth=1.5)[0] for line in lines.values()]
+    drawn = [axes.plot(*line, label=name, linewidth=1.5)[0] for name, line in lines.items()]
     axes.set_title(title, parse_math=False)
-    axes.set(xlabel=x, ylabel=y)
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(y, parse_math=False)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
@@ -557,7 +558,8 @@ def bars(
         (crosses,) = axes.plot(places[red], np.full(red.sum(), -0.02), "x", transform=below)
         crosses.set(color="#c44e52", markersize=4, clip_on=False)
     axes.set_title(title, parse_math=False)
-    axes.set(xlabel=x, ylabel=label)
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(label, parse_math=False)
     axes.set_xticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
     if upright:
         axes.tick_params(axis="x", labelrotation=90.0)
@@ -601,7 +603,8 @@ def scatter(
     axes.scatter(x_values, y_values, s=area, c=[colours[label] for label in labels], linewidths=0)
     dots = [axes.scatter([], [], s=30, color=colour) for colour in colours.values()]
     axes.set_title(title, parse_math=False)
-    axes.set(xlabel=x, ylabel=y)
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(y, parse_math=False)
     groups = f" in {len(there)} colours: {', '.join(called.values())}" if rows else ""
     figure.set_label(f"{len(points)} points in the plane{groups}")
     if rows:

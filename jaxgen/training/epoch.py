@@ -162,7 +162,7 @@ def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
     begin = over_seeds(partial(_begin, learner.init), keys)
     try:
         wanted, found = _shapes(jax.eval_shape(begin, keys)), _shapes(state)
-    except SettingError:  # statistics of the data, say, which a trained state has already
+    except Exception:  # statistics of the data are missing, say, which a trained state has already
         return
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):

@@ -336,8 +336,9 @@ def fit(
 
     Errors:
         SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
-            shape, labels beyond its classes, an impossible batch size or seed, a state of another
-            learner or larger than the memory, or processes that are set differently.
+            shape, labels beyond its classes, an impossible batch size or seed, a state that its
+            step cannot take or that is larger than the memory, or processes that are set
+            differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
 

@@ -265,10 +265,11 @@ def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend() -> None
 
 def test_names_of_curves_are_drawn_as_they_are() -> None:
     line = ([1, 2], [3.0, 4.0])
-    (axes,) = figures.curves({"_a": line, r"$\frac$": line}, r"$\frac$").axes
+    (axes,) = figures.curves({"_a": line, r"$\frac$": line}, *[r"$\frac$"] * 3).axes
     texts = axes.get_legend().get_texts()
     assert [text.get_text().strip("\u200b") for text in texts] == ["_a", r"$\frac$"]
-    assert not any(text.get_parse_math() for text in (*texts, axes.title))
+    others = (axes.title, axes.xaxis.label, axes.yaxis.label)
+    assert not any(text.get_parse_math() for text in (*texts, *others))
 
 
 def test_no_strips() -> None:

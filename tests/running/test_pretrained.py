@@ -93,6 +93,10 @@ def test_a_sampler_is_a_gan_without_its_discriminator(name: str, tmp_path: Path,
     page = (again.parent / "README.md").read_text()
     assert "| float16, sampler | " in page
     assert given.digest[:8] in page
+    (whole,) = collect(run, out=out.with_name("half"), half=True)
+    before = (whole / "params.safetensors").stat().st_size
+    (cut,) = collect(whole, out=out.with_name("half"), sampler=True)  # which stays float16
+    assert (cut / "params.safetensors").stat().st_size < before
 
 
 def test_a_model_whose_samples_need_all_of_it_stays_whole(run: Path, out: Path) -> None:
@@ -112,7 +116,10 @@ def test_a_long_log_is_thinned(run: Path, out: Path, monkeypatch: pytest.MonkeyP
     (folder,) = collect(run, out=out)
     kept = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in kept]
-    assert steps == [2, 6, 8, *range(10, 31, 4)]
+    assert steps == [4, 8, *range(9, 30, 4), 30]
+    again = (folder / "metrics.jsonl").read_bytes()
+    assert pretrained.thinned(again) == again
+    assert pretrained.thinned(b"") == b""
     assert kept == [lines[step - 1] for step in steps]
     monkeypatch.setattr(pretrained, "MAX_LINES", 30)
     (folder,) = collect(run, out=out)
