@@ -89,6 +89,8 @@ _TWO500 = dbn.Config(  # both layers as the preset pcd500 of the RBM
 )
 _LABELLED = dbn.Config(hidden_sizes=(500, 500, 2000), learning_rate=0.05, init_scale=0.01)
 _GAUSSIAN = dbn.Config(hidden_sizes=(200, 200), visible="gaussian", init_scale=0.01)
+KEPT = ("visible", "binarize", "num_sampling_steps", "label_gain")
+"""Settings of the model that a fine-tuning shares with its DBN."""
 PRESETS = {
     "lab": Args(),
     # About 16 minutes a layer on two cores beside other work.
@@ -163,10 +165,6 @@ def second_layer(args: Args, image_shape: ImageShape) -> Learner:
     """The second RBM of a DBN, above a first one at its start: what the benchmark times."""
     first = dbn.learner(args.model, image_shape).init(jax.random.key(0))
     return dbn.learner(args.model, image_shape, first.params)
-
-
-KEPT = ("visible", "binarize", "num_sampling_steps", "label_gain")
-"""Settings of the model that a fine-tuning shares with its DBN."""
 
 
 def successor(args: Args) -> tuple[str, ...]:

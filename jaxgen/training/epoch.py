@@ -205,11 +205,8 @@ def initial_carry(
 
     try:
         metrics = jax.eval_shape(metrics_of, data, state, keys)
-    except Exception as error:
-        try:
-            require_arrays(learner, keys, state)
-        except SettingError as misfit:
-            raise misfit from error
+    except Exception:
+        require_arrays(learner, keys, state)
         raise
     shape = (*keys.shape, length)
     return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
