@@ -6,9 +6,9 @@ evaluates runs, one or several seeds each, by likelihood, by samples and by prob
 features, beside real images, a mixture of Bernoullis, uniform noise and the published figures. The
 measures stay in the run's folder (`measures.json`, `measures.html`), so adding a run costs that run
 alone. The folders of `pretrained/` are runs too. `--train` makes the runs first, with `--seeds`, in
-OUT/runs: those of the default presets, of the GANs `gan --preset small --epochs 100` and
-`dcgan --preset lab --width 0.25`. The first call on a data set trains its classifier
-(`jaxgen.evaluation.classifier`), some minutes on two cores.
+OUT/runs: those of the default presets, the fully connected GAN for 100 epochs and the DCGAN by
+`fast`. The first call on a data set trains its classifier (`jaxgen.evaluation.classifier`), some
+minutes on two cores.
 """
 
 import itertools
@@ -164,8 +164,8 @@ def train(args: Args) -> list[Path]:
         dataset = args.dataset or ("digits" if args.quick else "mnist")
         words = [f"--dataset={dataset}", f"--out={folder}"]
         words += ["--quick"] if args.quick else declared.flags
-        if dataset in data.NAMES and not is_typed("--preset", words):  # not what suits the device
-            words.append(f"--preset={find(name).default.preset}")
+        if dataset in data.NAMES:  # not what suits the device
+            words.append(f"--preset={declared.preset or find(name).default.preset}")
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []

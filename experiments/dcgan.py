@@ -141,7 +141,7 @@ EXPERIMENT = Experiment(
     benchmark=Benchmark(
         flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512, presets=("lab", "wide")
     ),
-    comparison=Comparison(order=5, flags=("--width=0.25",)),
+    comparison=Comparison(order=5, preset="fast"),
     headlines=("sample_distance", "test_distance", "sample_spread"),
     examples=EXAMPLES,
 )

@@ -107,7 +107,7 @@ EXPERIMENT = Experiment(
     *("gan", PRESETS, QUICK, train, report),
     band=Band("sample_distance", 0.49),
     benchmark=Benchmark(flops=flops.of_gan, baselines=DENSE, num_images=12_000),
-    comparison=Comparison(order=4, flags=("--preset=small", "--epochs=100")),
+    comparison=Comparison(order=4, flags=("--epochs=100",)),
     headlines=("sample_distance", "test_distance", "sample_spread"),
     examples=EXAMPLES,
 )

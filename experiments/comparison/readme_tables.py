@@ -3,7 +3,7 @@
     python -m experiments.comparison.readme_tables
 
 replaces the lines between the marks in README.md, docs/comparison.md and docs/benchmark.md by
-columns of docs/results/speed.md and of the comparisons docs/results/compare.md and
+columns of docs/results/speed-avx512.md and of the comparisons docs/results/compare.md and
 docs/results/presets.md; the README has some rows alone.
 """
 
@@ -62,7 +62,7 @@ _MODEL_ROWS = (
     *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab"),
     *("gan-deep, no fresh noise, epochs 100", "dcgan-lab, width 0.25"),
 )
-SPEED, COMPARE = "docs/results/speed.md", "docs/results/compare.md"
+SPEED, COMPARE = "docs/results/speed-avx512.md", "docs/results/compare.md"
 TIMED = ("name", "images/s")
 CUTS = {
     "results": Cut(COMPARE, "README.md", HEADLINES, "[", rows=_MODEL_ROWS),

@@ -80,7 +80,9 @@ class Comparison:
     order: int | None = 100
     """Place among the experiments, small numbers first; None where another's runs hold its own."""
     flags: tuple[str, ...] = ()
-    """Flags of the run besides seeds and data."""
+    """Flags of the run besides preset, seeds and data."""
+    preset: str | None = None
+    """On a data set with a name, the default one where not given; of a folder the images decide."""
     inner_runs: tuple[str, ...] = ()
     """Runs inside the run's folder that are compared as well."""
     summary_likelihoods: Mapping[str, str] = field(default_factory=dict)

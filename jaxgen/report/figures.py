@@ -59,6 +59,8 @@ MANY = 12
 """Images beside each other above which a figure is a full one."""
 SHORT = 12
 """Letters of a label that stands left of its row; a longer one stands above it."""
+MOST_POINTS = 400
+"""Points that are drawn of a line, one per pixel or so; of a longer one they are means."""
 LEAST_POINTS = 8
 """Points of lines whose first values may be left out of sight."""
 START = 0.1
@@ -424,20 +426,25 @@ def curves(
 ) -> "Figure":
     """Named lines (x values, y values) in one panel.
 
-    Epochs have ticks at whole numbers, and first values that are far off lie outside.
+    Epochs have ticks at whole numbers, and first values that are far off lie outside. Of a line
+    with more than `MOST_POINTS` values means of neighbours are drawn; the y axis has of how many.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(HALF, 2.8)
     axes = figure.add_subplot()
-    drawn = [axes.plot(*line, label=name, linewidth=1.5)[0] for name, line in lines.items()]
+    points = {name: _means(*line) for name, line in lines.items()}
+    longest = max((len(line[0]) for line in lines.values()), default=0)
+    if longest > MOST_POINTS:
+        y = f"{y}, means of up to {math.ceil(longest / MOST_POINTS):,}".removeprefix(", ")
+    drawn = [axes.plot(*line, label=name, linewidth=1.5)[0] for name, line in points.items()]
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
-    limits = _without_the_start([*lines.values()]) if x == "epoch" else None
+    limits = _without_the_start([*points.values()]) if x == "epoch" else None
     if limits:
         axes.set_ylim(limits.low, limits.high)
         place, side = ((0.98, 0.03), "right") if limits.rises else ((0.02, 0.03), "left")
@@ -451,6 +458,17 @@ def curves(
     ]
     figure.set_label(f"curves of {y or 'values'} by {x or 'place'}: {'; '.join(ends) or 'none'}")
     return figure
+
+
+def _means(x: Sequence[float], y: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+    """Means of as few neighbours each as leave at most `MOST_POINTS` points, the last of fewer."""
+    num = math.ceil(len(x) / MOST_POINTS)
+    if num <= 1:
+        return x, y
+    starts = np.arange(0, len(x), num)
+    counts = np.diff([*starts, len(x)])
+    means = [np.add.reduceat(np.asarray(each, np.float64), starts) / counts for each in (x, y)]
+    return means[0].tolist(), means[1].tolist()
 
 
 class _Limits(NamedTuple):

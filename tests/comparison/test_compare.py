@@ -441,6 +441,34 @@ def test_train_makes_the_runs_that_are_not_there(
     assert "epochs 61" in only_line(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "declared", "typed"),
+    [
+        ("digits", Comparison(), ["--preset=lab"]),
+        ("digits", Comparison(preset="cd25"), ["--preset=cd25"]),
+        ("pictures", Comparison(preset="cd25"), []),
+    ],
+)
+def test_a_preset_is_typed_for_a_data_set_with_a_name(
+    dataset: str,
+    declared: Comparison,
+    typed: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    called: Any,
+) -> None:
+    started = []
+
+    def run(name: str, words: list[str], log: Path) -> None:
+        started.append(words)
+        raise SettingError(expected="a stand-in", found="it", remedy="none")
+
+    monkeypatch.setattr(compare, "experiments_to_train", lambda: {"rbm": declared})
+    monkeypatch.setattr(compare.reproduce_runs, "run", run)
+    assert called("--train", "--dataset", dataset, "--out", tmp_path / "out") == 2
+    assert [word for word in started[0] if word.startswith("--preset")] == typed
+
+
 def test_runs_or_train_is_asked_for(called: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert called() == 2
     assert "found neither" in only_line(capsys.readouterr().err)

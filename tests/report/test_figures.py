@@ -300,6 +300,20 @@ def test_a_curve_is_seen_though_its_first_value_lies_far_off() -> None:
         assert whole.axes[0].get_ylim()[0] < -350.0
 
 
+def test_a_long_line_is_drawn_by_means_of_neighbours() -> None:
+    """Noise around a slope would be a band; the short line beside it stays as it is."""
+    long = [float(step) for step in range(1003)], [step + (-1.0) ** step for step in range(1003)]
+    short = [0.0, 500.0, 1000.0], [3.0, 1.0, 2.0]
+    figure = figures.curves({"train": long, "test": short}, x="epoch", y="nats")
+    drawn, beside = (line.get_xydata() for line in figure.axes[0].lines)
+    triples = [slice(first, first + 3) for first in range(0, 1003, 3)]
+    slow = [[sum(axis[part]) / len(axis[part]) for axis in long] for part in triples]
+    np.testing.assert_allclose(drawn, slow, rtol=1e-12)
+    np.testing.assert_array_equal(beside, np.transpose(short))
+    assert figure.axes[0].get_ylabel() == "nats, means of up to 3"
+    assert "train goes from 1 at 0 to 1e+03 at 1e+03" in str(figure.get_label())
+
+
 def test_a_marked_bar_of_no_height_is_seen() -> None:
     axes = figures.bars(np.array([3.0, 0.0, 2.0]), [False, True, False], note="dead").axes[0]
     (crosses,) = axes.lines
