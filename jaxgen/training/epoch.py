@@ -148,13 +148,18 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
 
     Errors:
-        SettingError: there are several seeds, and a given state has no axis of them.
+        SettingError: a given state has something else than arrays, or, of several seeds, no axis
+            of them.
     """
     if state is None:
         return run_init(partial(_begin, learner.init), keys)
     if keys.ndim and any(np.shape(leaf)[:1] != keys.shape for leaf in jax.tree.leaves(state)):
         require_arrays(learner, keys, state)
-    return jax.tree.map(jnp.array, state)
+    try:
+        return jax.tree.map(jnp.array, state)
+    except TypeError:  # a leaf is no array
+        require_arrays(learner, keys, state)
+        raise
 
 
 def require_arrays(learner: Learner, keys: Keys, state: State) -> None:

@@ -494,6 +494,13 @@ def test_a_state_of_another_learner_is_refused(
     assert words in one_line(error)
 
 
+@pytest.mark.parametrize("state", [object(), {"params": "a file"}])
+def test_what_is_no_state_is_refused(state: Any) -> None:
+    with pytest.raises(SettingError) as error:
+        fit(tiny_rbm(), grey(), Schedule(1, 3), (0,), state=state)
+    assert "with [4] for .params['b_hidden'], found nothing;" in one_line(error)
+
+
 def test_a_state_has_what_init_would_need_of_the_data() -> None:
     pixels = rbm.pixel_statistics(grey())
     config = rbm.Config(num_hidden=4, visible="gaussian", learning_rate=0.01)
