@@ -60,7 +60,7 @@ from jaxgen.report.page import number
 from jaxgen.runs import Run
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.files import CONFIG, SAMPLES
-from jaxgen.runs.settings import shown, to_json
+from jaxgen.runs.settings import printable, to_json
 from jaxgen.runs.summary import read_summary, seed_folders
 
 EXAMPLES = {
@@ -221,9 +221,10 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
     dataset = read[0].dataset(args.data_dir, args.manual_dir, (args.runs and args.dataset) or None)
     for run in read:
         if run.dataset_digest != dataset.digest:
+            of = f"{printable(run.dataset_name)}, sha256 {printable(run.dataset_digest[:16])}"
             raise SettingError(
                 expected=f"runs on {dataset.name}, sha256 {dataset.digest[:16]}",
-                found=f"{run.folder} on other data, {shown(run.dataset_digest[:16])}",
+                found=f"{run.folder} on {of}",
                 remedy="compare the runs of one data set",
             )
         named = run.summary.get("class_names", dataset.class_names)

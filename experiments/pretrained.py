@@ -41,7 +41,7 @@ from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import FURTHER, LOGS, files_of
 
 EXAMPLES = {
-    "python -m experiments.pretrained runs/rbm-mnist-seed0": "makes pretrained/rbm-lab: at once",
+    "python -m experiments.pretrained RUN": "a small copy of it for others to load: at once",
 }
 COLUMNS = (
     *("name", "data", "seed", "MB", "stored as", "numbers", "command", "commit", "parameters"),

@@ -293,7 +293,7 @@ def warning(accuracy: float) -> list[str]:
     if not accuracy < WEAK:
         return []
     return [
-        f"Warning: the classifier reads only {accuracy:.1%} of the test images, less than "
+        f"Warning: the classifier reads only {accuracy:.2%} of the test images, less than "
         f"{WEAK:.0%}. Every measure of samples but memorisation and Parzen rests on its "
         "features, so small differences say little."
     ]

@@ -41,7 +41,8 @@ RULES: Mapping[Verdict, str] = {
     "of little variety": f"Of little variety are samples whose pixels vary less than {SMOOTH:.0%} "
     "as much as those of test images.",
     "near the data": f"Near the data are samples at most {FAR:g} times as far from the nearest "
-    f"training image as test images, whose pixels vary at least {SMOOTH:.0%} as much.",
+    f"training image as test images, whose pixels vary at least {SMOOTH:.0%} as much. Blurred "
+    "images may be so too.",
 }
 """The condition of each verdict; the first that holds counts."""
 EXPLAINED = " ".join(RULES.values())
@@ -95,7 +96,8 @@ class Looks(NamedTuple):
         if self.verdict == "of little variety":
             share = f"{self.variance:.0%}"
             return f"of little variety: their pixels vary {share} as much as test images'"
-        return f"near the data: {self.far_in_words()}, with {self.variance:.0%} of their variance"
+        words = f"near the data in pixels: {self.far_in_words()}"
+        return f"{words}, with {self.variance:.0%} of their variance"
 
     @property
     def rule(self) -> str:

@@ -61,7 +61,8 @@ class RunArgs:
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
     quick: bool = False
-    """The whole path in a minute at most: few epochs on the embedded digits."""
+    """The whole path by a short training, of the embedded digits where no data set is named, in a
+    minute at most there."""
     deterministic: bool = False
     """Ask an accelerator for deterministic kernels and full float32 products."""
     tensorboard: bool = False

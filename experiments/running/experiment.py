@@ -156,7 +156,7 @@ def find(name: object) -> Experiment[Any]:
     raise SettingError(
         expected=f"the name of an experiment: {', '.join(names())}",
         found=repr(name)[:80],
-        remedy="type python -m experiments.rbm --help, for example",
+        remedy="type python -m experiments for a list",
     )
 
 

@@ -8,6 +8,7 @@ Nothing is ever written here.
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def folder_source(folder: Path, name: str) -> tuple[Source, list[Any]]:
             yield Item(as_text(file.path), folder / file.path, label, file.place)
 
     lead_out = ignored.pop(LEAD_OUT, 0)
-    kinds = [f"{num:,} {kind}" for kind, num in ignored.items() if num]
+    kinds = [_counted(num, kind) for kind, num in ignored.items() if num]
     notes = [f"ignored {', '.join(kinds)}"] if kinds else []
     notes += [f"{lead_out:,} {LEAD_OUT}"] if lead_out else []
     source = Source(
@@ -118,7 +119,7 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[_File]:
             continue
         for entries in (folders, names):
             seen = [each for each in sorted(entries) if not _is_hidden(each)]
-            ignored["hidden files and folders"] += len(entries) - len(seen)
+            ignored["hidden items"] += len(entries) - len(seen)
             entries[:] = [each for each in seen if not leads_out(os.path.join(place, each))]
             ignored[LEAD_OUT] += len(seen) - len(entries)
         for each in names:
@@ -132,6 +133,11 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[_File]:
             except OSError:  # a link to nothing; whoever reads it is told
                 size, changed = -1, 0
             yield _File(path, tuple(path.split(os.sep)), size, changed)
+
+
+def _counted(num: int, kind: str) -> str:
+    """So many of a kind, as in "2 other files"; of one the kind's first word in -s has none."""
+    return f"{num:,} {kind if num > 1 else re.sub(r's(?= |$)', '', kind, count=1)}"
 
 
 def _is_hidden(name: str) -> bool:

@@ -186,7 +186,7 @@ def prose(text: str) -> Markup:
     found, end = Markup(), 0
     for match in _MARKED.finditer(text):
         latex, code = match.groups()
-        shown = mathml(latex) if latex else Markup("<code>{}</code>").format(code)
+        shown = mathml(latex) if latex else _code(code)
         found += Markup.escape(text[end : match.start()])
         found += Markup.escape(match.group()) if shown is None else shown
         end = match.end()
@@ -217,6 +217,12 @@ def _numeric(table: Table) -> list[bool]:
         any(cells) and all(_NUMBER.match(cell) for cell in cells if cell not in ("", "-"))
         for cells in columns
     ]
+
+
+def _code(text: str) -> Markup:
+    """Words of a command or a program, of which a line holds whole ones."""
+    words = (Markup('<span class="word">{}</span>').format(_breakable(x)) for x in text.split(" "))
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
 
 
 def _breakable(word: str) -> Markup:
@@ -268,7 +274,7 @@ def write_page(
         lstrip_blocks=True,
     )
     filters = {"embedded": embed, "size": _size, "prose": prose, "numeric": _numeric}
-    filters |= {"beside": _beside, "numbered": _number_sections, "breakable": _breakable}
+    filters |= {"beside": _beside, "numbered": _number_sections, "code": _code}
     environment.filters |= filters
     ordered = sorted(sections, key=lambda section: get_args(Part).index(section.part))
     page = environment.get_template("report.html").render(

@@ -6,6 +6,7 @@ gives a run that was made with this library, or an error of one line.
 """
 
 import dataclasses
+import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -126,7 +127,7 @@ def _of_several(root: Run) -> Run:
 
 def _unfinished(folder: Path) -> CheckpointError:
     """The error for a folder without a whole run: its content, and a remedy."""
-    found, remedy = "no such folder", "name the folder of a finished run"
+    found, remedy = "no such folder", f"name the folder of a finished run{_meant(folder)}"
     if os.path.isdir(folder):  # False for a name that no file can have
         found = "no run"
     if config := read_config(folder):
@@ -136,6 +137,16 @@ def _unfinished(folder: Path) -> CheckpointError:
         found = f"a run of {printable(str(config['experiment']), 60)} {there}"
         remedy = "type its command again with --resume"
     return CheckpointError(expected=f"a finished run in {folder}", found=found, remedy=remedy)
+
+
+def _meant(folder: Path) -> str:
+    """A finished run beside a folder whose name is similar, after a comma; empty if none is."""
+    try:
+        beside = [each.name for each in folder.parent.iterdir() if (each / SUMMARY).is_file()]
+    except (OSError, ValueError):  # a name that no file can have
+        return ""
+    near = difflib.get_close_matches(folder.name, beside, 1)
+    return f", perhaps {printable(str(folder.with_name(near[0])))}" if near else ""
 
 
 def _misfit(folder: Path, expected: str, found: str) -> CheckpointError:

@@ -91,7 +91,9 @@ def steps_in_epoch(num_examples: int, batch_size: int, num_batches: int = 1) -> 
         raise SettingError(
             expected=f"a batch size from 1 to {most}",
             found=str(batch_size),
-            remedy="set --d-steps" if num_batches > num_examples else "set --batch-size",
+            remedy="take fewer batches a step (--d-steps)"
+            if num_batches > num_examples
+            else "set a smaller batch size (--batch-size)",
         )
     return num_examples // (batch_size * num_batches)
 

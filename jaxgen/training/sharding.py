@@ -104,7 +104,7 @@ def layout(devices: Sequence[jax.Device], num_seeds: int, batch_size: int) -> La
         raise SettingError(
             expected=f"a batch size that is a multiple of {sharing}, {who}",
             found=str(batch_size),
-            remedy="set --batch-size or --devices",
+            remedy="set another batch size (--batch-size), or fewer devices (--devices)",
         )
     grid = np.asarray(devices).reshape(groups, sharing)
     mesh = Mesh(grid, (SEED, DATA), axis_types=(AxisType.Auto, AxisType.Auto))

@@ -225,7 +225,7 @@ def test_tables_mark_the_best_model_and_the_better_direction(
 @pytest.mark.parametrize(
     ("accuracy", "num", "words"),
     [
-        (0.93, 10_000, ["reads only 93.0%"]),
+        (0.93, 10_000, ["reads only 93.00%"]),
         (0.99, 500, ["of 500 samples", "does not compare with the distances of 10,000"]),
         (float("nan"), 500, ["of 500 samples"]),
     ],

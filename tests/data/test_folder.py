@@ -203,7 +203,7 @@ def test_the_line_says_what_was_found(
     assert "12 images from the folder" in said
     assert "height x width 6x8; mode RGB" in said
     assert "; as 6x8x3, " in said
-    for part in ("line?end.png (", "empty.jpg (empty)", "gone.png (No such file", "1 other files"):
+    for part in ("line?end.png (", "empty.jpg (empty)", "gone.png (No such file", "1 other file"):
         assert part in said
     assert "1 hidden" in said
     assert "skipped 3 that" in said
@@ -238,7 +238,7 @@ def test_what_is_prepared_is_read_again_and_mended(tmp_path: Path, load: Any) ->
         (Path.exists, "found none"),
         (lambda folder: picture(folder / "a.png"), "two different images"),
         (lambda folder: [picture(folder / n / "a.png") for n in "ab"], "two different images"),
-        (lambda folder: (folder / "a.txt").write_text("x"), "1 other files"),
+        (lambda folder: (folder / "a.txt").write_text("x"), "1 other file"),
         (lambda folder: (folder / "a.png").write_text("x"), "a.png (no picture)"),
     ],
 )
@@ -431,7 +431,7 @@ def test_a_folder_that_vanishes(
     caplog.set_level(logging.INFO)
     found = data.from_folder(tmp_path / "pictures", data_dir=tmp_path / "data")
     assert len(both(found)) == 3
-    assert "1 folders that may not be read" in caplog.messages[-1]
+    assert "1 folder that may not be read" in caplog.messages[-1]
 
 
 def test_nothing_is_written_among_the_pictures(

@@ -1,5 +1,6 @@
 """The words of the lab's answers, in cases that are made so that the words must change."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -393,6 +394,12 @@ def test_classes_in_the_latent_space(two: float | None, whole: float | None, wor
     assert words in vae_tasks.classes_in_words(100, two, whole, chance=0.1, plane=False)
     plane = vae_tasks.classes_in_words(100, whole, whole, chance=0.1, plane=True)
     assert ("In the plane" in plane) == (whole is not None)
+
+
+def test_chance_of_one_class_is_of_pairs_of_two_images() -> None:
+    labels = np.array([0, 2, 0, 5, 0])
+    pairs = [a == b for a, b in itertools.combinations(labels, 2)]
+    assert vae_tasks.chance_of_label(labels) == pytest.approx(np.mean(pairs))
 
 
 def test_a_few_images_show_nothing_about_classes() -> None:

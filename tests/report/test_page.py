@@ -63,6 +63,21 @@ def test_facts_and_sections_may_lead_elsewhere(tmp_path: Path) -> None:
     assert '<a href="a/b.html">all &lt;of&gt; it</a>' in page
 
 
+def test_an_interval_stands_below_its_number(tmp_path: Path) -> None:
+    """So that a table with intervals is half as wide; a long cell of text keeps some width."""
+    rows = [["a", "0.5 [0.4, 0.6]", "none"], ["b", "2 \u00b1 1", "because its two sides differ"]]
+    table = report.Table(["model", "number", "why [of a, b]"], rows)
+    section = report.Section("1", "Title", [], table=table)
+    page = report.write_page(tmp_path / "page.html", "Run", facts={}, sections=[section])
+    cells = re.findall(r"<td.*?</td>", page.read_text())
+    assert cells == [
+        '<td class="numeric">0.5 <span class="interval">[0.4, 0.6]</span></td>',
+        "<td>none</td>",
+        '<td class="numeric">2 \u00b1 1</td>',
+        '<td class="long">because its two sides differ</td>',
+    ]
+
+
 def test_what_a_stranger_names_is_text_everywhere(tmp_path: Path) -> None:
     picture = figures.save(figures.image_sheet(np.eye(4)[None]), tmp_path / "eye.png")
     name = '<b onload="x">\'&`<i>`$`\\text{<u>}\\href{javascript:alert(1)}{x}`$'
@@ -92,7 +107,10 @@ def test_formulas_become_mathml_and_code_becomes_code() -> None:
     formula = report.formula(r"\frac{1}{2} p(v_1 \mid h) < \alpha")
     assert formula == r"$`\frac{1}{2} p(v_1 \mid h) < \alpha`$"
     shown = str(report.prose(f"so {formula}, by `--study`; `a & $"))
-    math = re.fullmatch(r"so <math>(.*)</math>, by <code>--study</code>; `a &amp; \$", shown)
+    math = re.fullmatch(
+        r"so <math>(.*)</math>, by <code><span class=\"word\">--study</span></code>; `a &amp; \$",
+        shown,
+    )
     assert math
     tree = ElementTree.fromstring(f"<math>{math.group(1)}</math>")
     assert [x.text for x in tree.iter("mfrac") for x in x.iter("mn")] == ["1", "2"]

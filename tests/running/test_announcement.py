@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from support.terminal import Terminal
 
-from experiments import dbm, dbn, dcgan, rbm
+from experiments import dbm, dbn, dcgan, rbm, vae
 from experiments.running import announcement, artifacts, experiment
 from experiments.running.args import RunArgs, quicken
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
 from jaxgen.files import write_json
 from jaxgen.models import rbm as rbm_model
+from jaxgen.models import vae as vae_model
 from jaxgen.report.page import counted
 from jaxgen.runs import manifest as run_manifest
 
@@ -45,6 +46,18 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     quick = dataclasses.replace(quick, model=dataclasses.replace(quick.model, num_gibbs_steps=7))
     plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
     assert plan.splitlines()[0].endswith("quick: no verdict on the model, --num-gibbs-steps 7")
+
+
+def test_a_conditional_run_has_the_flag_that_was_typed(tmp_path: Path) -> None:
+    """The number of classes is the data's."""
+    here = session(tmp_path)
+    typed = vae.Args(conditional=True, model=vae_model.Config(num_classes=3, latent_size=5))
+    plan = announcement.plan(vae.EXPERIMENT, typed, here)
+    assert plan.splitlines()[0] == "model     vae, preset lab, --conditional --latent-size 5"
+    preset = dbn.EXPERIMENT.presets["labelled"]
+    preset = dataclasses.replace(preset, model=dataclasses.replace(preset.model, num_classes=10))
+    plan = announcement.plan(dbn.EXPERIMENT, preset, here)
+    assert plan.splitlines()[0] == "model     dbn, preset labelled"
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,7 @@ def test_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(JaxgenError) as error:
         jaxgen.load("x" * 300)
     assert "no such folder" in one_line(error)
+    assert "perhaps" not in one_line(error)
 
 
 # ---- any value at any place

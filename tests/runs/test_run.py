@@ -487,6 +487,17 @@ def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path) -> None
     assert one_line(error).isprintable()
 
 
+def test_a_mistyped_folder_is_told_what_lies_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "rbm-mnist-seed0", "rbm")
+    (tmp_path / "rbm-mnist-seed00").mkdir()  # no run
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(tmp_path / "rbm-mnst-seed0")
+    assert one_line(error).endswith(f", perhaps {tmp_path / 'rbm-mnist-seed0'}")
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(tmp_path / "other")
+    assert "perhaps" not in one_line(error)
+
+
 @pytest.mark.parametrize("sizes", [[5] * 65, [10**9, 10**9], [2**31 - 1] * 2, []])
 def test_layers_of_a_stranger(sizes: list[int], tmp_path: Path) -> None:
     folder = write(tmp_path / "run", "dbn")

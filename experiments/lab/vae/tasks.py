@@ -181,7 +181,7 @@ def scatter(trained: TrainedVAE) -> Section:
         classes_in_words(
             len(points),
             *(_share_of_label(trained, each) for each in (points, whole)),
-            chance=_chance_of_label(trained),
+            chance=chance_of_label(trained.test.split.labels[:NUM_EMBEDDED]),
             plane=trained.config.latent_size == 2,
         ),
         f"Latent variables {first} and {second} have the largest divergence, "
@@ -261,7 +261,7 @@ def _same_label(trained: TrainedVAE, points: np.ndarray, which: str) -> str:
     num = min(NUM_EMBEDDED, len(points))
     return (
         f"In {which} the nearest of {num:,} test images has the same label in {share:.0%} (by "
-        f"chance {_chance_of_label(trained):.0%})."
+        f"chance {chance_of_label(trained.test.split.labels[:NUM_EMBEDDED]):.0%})."
     )
 
 
@@ -277,10 +277,10 @@ def _share_of_label(trained: TrainedVAE, points: np.ndarray) -> float | None:
     return float(np.mean(labels[nearest] == labels[:num]))
 
 
-def _chance_of_label(trained: TrainedVAE) -> float:
-    """The share of pairs of test images that are of one class."""
-    labels = trained.test.split.labels[:NUM_EMBEDDED]
-    return float(np.square(np.bincount(labels) / len(labels)).sum())
+def chance_of_label(labels: np.ndarray) -> float:
+    """The share of pairs of two images that are of one class."""
+    counts, num = np.bincount(labels), len(labels)
+    return float((counts * (counts - 1)).sum() / (num * (num - 1)))
 
 
 def grids(trained: TrainedVAE) -> Section:
