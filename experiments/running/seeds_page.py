@@ -17,12 +17,28 @@ from experiments.running.session import Session
 from jaxgen.files import make_folder, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Figure, Headline, Link, Section, Table, number, with_error
+from jaxgen.report.page import (
+    Figure,
+    Headline,
+    Link,
+    Section,
+    Table,
+    counted,
+    number,
+    with_error,
+)
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import LOG, PAGE, SUMMARY
+from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
+
+FIGURES = "figures"
+NUM_SHOWN = 20
+"""Samples of a seed."""
+MAX_ROWS = 10
+"""Seeds whose samples are shown."""
 
 
 def mean_and_std(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -74,6 +90,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
     }
     title = f"{session.title}: seeds {seeds}"
     sections = [
+        samples(session),
         measures(session, metrics),
         pages(session, found["digests"]),
         curves(session, metrics, result.step),
@@ -95,6 +112,21 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
     means = [f"{k} {with_error(x['mean'], x['std'], '+-')}" for k, x in metrics.items()]
     show(f"mean and standard deviation over seeds {seeds}: {', '.join(means)}")
     return page
+
+
+def samples(session: Session) -> Section:
+    """The first samples of each of the first seeds, a row a seed."""
+    pairs = [*zip(session.seeds, session.seed_folders, strict=True)][:MAX_ROWS]
+    strips = {f"seed {seed}": read_samples(folder)[:NUM_SHOWN] for seed, folder in pairs}
+    make_folder(session.folder / FIGURES)
+    figure = figures.rows_of(strips)
+    path = figures.save(figure, session.folder / FIGURES / "seeds_samples.png")
+    title = f"The first {NUM_SHOWN} samples of each seed, as they came"
+    shown = Figure(path, title, str(figure.get_label()), "full")
+    rest = len(session.seeds) - len(pairs)
+    have = "has its own on its page" if rest == 1 else "have theirs on their own pages"
+    answer = [f"{counted(rest, 'more seed')} {have}."] if rest else []
+    return Section("samples", "Samples of each seed", answer, [shown], part="pictures")
 
 
 def measures(session: Session, metrics: Mapping[str, Mapping[str, Any]]) -> Section:
@@ -131,7 +163,7 @@ def curves(session: Session, metrics: Mapping[str, Any], last_step: int) -> Sect
     """
     first, *_ = session.seed_folders
     logs = sorted(first.glob(LOG)) or sorted(first.glob("layer*/metrics.jsonl"))
-    folder, shown, still = session.folder / "figures", [], []
+    folder, shown, still = session.folder / FIGURES, [], []
     make_folder(folder)
     for log in (log.relative_to(first) for log in logs):
         lines = {

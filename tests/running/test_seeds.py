@@ -167,13 +167,27 @@ def test_the_summary_has_mean_deviation_and_every_digest(two_rbms: Path) -> None
     assert summary["compile_s"] > 0
     assert summary["train_s"] > 0
     page = (two_rbms / "report.html").read_text()
-    assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 4
+    assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 5
     assert "In all epochs and seeds: Never on is 0." in page
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
     names = [x for x in rbm.EXPERIMENT.headlines if x in summary["metrics"]]
     top = [name.replace("_", " ") for name in names]
     assert len(top) == 3
     assert re.findall(r"<dt>(.*?)</dt>", page) == top  # those of the last lines of the run
+
+
+def test_samples_of_the_first_seeds_are_side_by_side(
+    two_rbms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SimpleNamespace(folder=tmp_path, seed_folders=members(two_rbms), seeds=(3, 5))
+    shown = seeds_page.samples(session)  # type: ignore[arg-type]
+    assert "seed 3 (20); seed 5 (20)" in shown.figures[0].alt
+    assert shown.figures[0].path.is_file()
+    assert not shown.answer
+    monkeypatch.setattr(seeds_page, "MAX_ROWS", 1)
+    shown = seeds_page.samples(session)  # type: ignore[arg-type]
+    assert "seed 5" not in shown.figures[0].alt
+    assert shown.answer == ["1 more seed has its own on its page."]
 
 
 def test_a_measure_that_never_changes_is_a_sentence(two_rbms: Path, tmp_path: Path) -> None:
