@@ -38,8 +38,11 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     preset = experiment.presets[args.preset]
     preset = quicken(preset, experiment.quick) if args.quick else preset
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
-    if changed.pop("num_classes", 0) and not getattr(preset, "conditional", False):
-        changed = {"conditional": True, **changed}  # which sets the classes
+    asked, usual = (getattr(each, "conditional", False) for each in (args, preset))
+    if asked:  # which has set them
+        changed.pop("num_classes", None)
+    if asked != usual:
+        changed = {"conditional": asked, **changed}
     typed = [" ".join(as_words(changed))] if changed else []
     return align(
         {

@@ -23,7 +23,7 @@ TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 """Names of the folders of either side, in small or capital letters; the first that is there is
 taken."""
 OUTSIDE = "images outside the folders of classes or of train and test"
-LEAD_OUT = "links that lead out of the folder were not followed"
+LEAD_OUT = "links out of the folder"
 MARKS_OF_RUN = ("summary.json", "manifest.json")
 """Beside config.json, either is in the folder of every run."""
 
@@ -71,10 +71,8 @@ def folder_source(folder: Path, name: str) -> tuple[Source, list[Any]]:
             label = labels.get(file.parts[0], 0)
             yield Item(as_text(file.path), folder / file.path, label, file.place)
 
-    lead_out = ignored.pop(LEAD_OUT, 0)
     kinds = [_counted(num, kind) for kind, num in ignored.items() if num]
     notes = [f"ignored {', '.join(kinds)}"] if kinds else []
-    notes += [f"{lead_out:,} {LEAD_OUT}"] if lead_out else []
     source = Source(
         name=name,
         words=f"the folder {as_text(str(folder))}",

@@ -59,10 +59,12 @@ MANY = 12
 """Images beside each other above which a figure is a full one."""
 SHORT = 12
 """Letters of a label that stands left of its row; a longer one stands above it."""
+MOST_NAMES = 6
+"""Curves whose names stand in the panel; those of more stand below it."""
 MOST_POINTS = 400
 """Points that are drawn of a line, one per pixel or so; of a longer one they are means."""
 LEAST_POINTS = 8
-"""Points of lines whose first values may be left out of sight."""
+"""Points of the longest line where first values may be left out of sight."""
 START = 0.1
 """The part of the horizontal axis in which they lie."""
 SCALE = 4.0
@@ -427,19 +429,24 @@ def curves(
     """Named lines (x values, y values) in one panel.
 
     Epochs have ticks at whole numbers, and first values that are far off lie outside. Of a line
-    with more than `MOST_POINTS` values means of neighbours are drawn; the y axis has of how many.
+    with more than `MOST_POINTS` values means of neighbours are drawn; the x axis has of how many.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(HALF, 2.8)
+    below = len(lines) > MOST_NAMES
+    columns = int(HALF / (0.6 + max(map(_length, lines)))) or 1 if below else 1
+    figure = _figure(HALF, 2.8 + 0.2 * math.ceil(len(lines) / columns) * below)
     axes = figure.add_subplot()
+    if below:
+        from matplotlib import colormaps
+
+        axes.set_prop_cycle(color=colormaps["viridis"](np.linspace(0.0, 0.9, len(lines))))
     points = {name: _means(*line) for name, line in lines.items()}
-    longest = max((len(line[0]) for line in lines.values()), default=0)
-    if longest > MOST_POINTS:
-        y = f"{y}, means of up to {math.ceil(longest / MOST_POINTS):,}".removeprefix(", ")
     drawn = [axes.plot(*line, label=name, linewidth=1.5)[0] for name, line in points.items()]
+    longest = max((len(line[0]) for line in lines.values()), default=0)
+    means = f"means of up to {math.ceil(longest / MOST_POINTS):,}"
     axes.set_title(title, parse_math=False)
-    axes.set_xlabel(x, parse_math=False)
+    axes.set_xlabel(f"{x}, {means}" if longest > MOST_POINTS else x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -449,7 +456,9 @@ def curves(
         axes.set_ylim(limits.low, limits.high)
         place, side = ((0.98, 0.03), "right") if limits.rises else ((0.02, 0.03), "left")
         axes.annotate("the first values lie outside", place, xycoords="axes fraction", ha=side)
-    if len(lines) > 1:
+    if below:
+        _legend(figure, drawn, [*lines], loc="outside lower center", ncols=columns)
+    elif len(lines) > 1:
         _legend(axes, drawn, [*lines])
     ends = [
         f"{name} goes from {b[0]:.3g} at {a[0]:.3g} to {b[-1]:.3g} at {a[-1]:.3g}"
@@ -461,13 +470,19 @@ def curves(
 
 
 def _means(x: Sequence[float], y: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
-    """Means of as few neighbours each as leave at most `MOST_POINTS` points, the last of fewer."""
+    """Means of as few neighbours each as leave at most `MOST_POINTS` points, the last of fewer.
+
+    Values that are not finite are left out, and where no neighbour is finite the line has a gap.
+    """
     num = math.ceil(len(x) / MOST_POINTS)
-    if num <= 1:
+    if num <= 1 or len(x) != len(y):
         return x, y
+    both = np.array([x, y], np.float64)
+    finite = np.isfinite(both).all(axis=0)
     starts = np.arange(0, len(x), num)
-    counts = np.diff([*starts, len(x)])
-    means = [np.add.reduceat(np.asarray(each, np.float64), starts) / counts for each in (x, y)]
+    counts = np.add.reduceat(finite, starts, dtype=np.float64)
+    sums = np.add.reduceat(np.where(finite, both, 0.0), starts, axis=1)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     return means[0].tolist(), means[1].tolist()
 
 
@@ -491,7 +506,7 @@ def _without_the_start(
     points = [np.array([*zip(x, y, strict=True)], np.float64).reshape(-1, 2) for x, y in lines]
     points = [each[np.isfinite(each).all(axis=1)] for each in points]
     x, y = np.concatenate([np.empty((0, 2)), *points]).T
-    if len(x) < LEAST_POINTS:
+    if max(map(len, points), default=0) < LEAST_POINTS:
         return None
     start = x.min() + START * np.ptp(x)
     rest, height = y[x >= start], float(np.ptp(y[x >= start]))

@@ -220,15 +220,13 @@ def _numeric(table: Table) -> list[bool]:
 
 
 def _code(text: str) -> Markup:
-    """Words of a command or a program, of which a line holds whole ones."""
-    words = (Markup('<span class="word">{}</span>').format(_breakable(x)) for x in text.split(" "))
-    return Markup("<code>{}</code>").format(Markup(" ").join(words))
+    """A command or a program; a line may end after a dot, a slash or an underscore.
 
-
-def _breakable(word: str) -> Markup:
-    """A word that may go on in the next line after a dot, a slash or an underscore."""
-    escaped = str(Markup.escape(word))  # in whose entities none of these stand
-    return Markup(re.sub(r"([./_])", r"\1<wbr>", escaped))
+    It does not end within a flag.
+    """
+    escaped = re.sub(r"([./_])", r"\1<wbr>", str(Markup.escape(text)))  # no entity has one of them
+    flagged = re.sub(r"(?<!\S)--?[a-z][a-z0-9-]{0,40}", r'<span class="flag">\g<0></span>', escaped)
+    return Markup("<code>{}</code>").format(Markup(flagged))
 
 
 def _beside(section: Section) -> bool:

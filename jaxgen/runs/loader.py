@@ -142,11 +142,12 @@ def _unfinished(folder: Path) -> CheckpointError:
 def _meant(folder: Path) -> str:
     """A finished run beside a folder whose name is similar, after a comma; empty if none is."""
     try:
-        beside = [each.name for each in folder.parent.iterdir() if (each / SUMMARY).is_file()]
+        beside = [each for each in os.listdir(folder.parent) if each != folder.name]
     except (OSError, ValueError):  # a name that no file can have
         return ""
-    near = difflib.get_close_matches(folder.name, beside, 1)
-    return f", perhaps {printable(str(folder.with_name(near[0])))}" if near else ""
+    near = difflib.get_close_matches(folder.name, beside, 10)
+    found = next((each for each in near if read_summary(folder.with_name(each))), None)
+    return f", perhaps {printable(found)} beside it" if found else ""
 
 
 def _misfit(folder: Path, expected: str, found: str) -> CheckpointError:

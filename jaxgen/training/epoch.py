@@ -10,6 +10,7 @@ What happens at step s depends on (learner, seed, epoch, s, state) alone:
     a step              run with     fold_in(fold_in(named_key(seed, "step"), epoch), s)
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -157,31 +158,43 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
         require_arrays(learner, keys, state)
     try:
         return jax.tree.map(jnp.array, state)
-    except TypeError:  # a leaf is no array
+    except Exception as error:
         require_arrays(learner, keys, state)
-        raise
+        raise SettingError(
+            expected="a state of arrays",
+            found=str(error).partition("\n")[0],
+            remedy="give the state of a run with the same settings",
+        ) from error
 
 
 def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
     """Raises SettingError for a state that has other arrays than the one of `learner.init`."""
     begin = over_seeds(partial(_begin, learner.init), keys)
     try:
-        wanted, found = _shapes(jax.eval_shape(begin, keys)), _shapes(state)
+        wanted, found = _described(jax.eval_shape(begin, keys)), _described(state)
     except Exception:  # statistics of the data are missing, say, which a trained state has already
         return
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise SettingError(
                 expected=f"a state of this learner, with {wanted.get(name, 'nothing')} for {name}",
-                found=str(found.get(name, "nothing")),
+                found=found.get(name, "nothing"),
                 remedy="give the state of a run with the same settings, and as many seeds",
             )
 
 
-def _shapes(state: State) -> dict[str, list[int]]:
-    """The shape of each array of a state, by its place in it."""
+def _described(state: State) -> dict[str, str]:
+    """The dtype and the shape of each array of a state, by its place in it."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): [*np.shape(leaf)] for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): _array_in_words(leaf) for path, leaf in leaves}
+
+
+def _array_in_words(leaf: Any) -> str:
+    """As in "float32[100]", with the dtype that JAX gives it."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    with contextlib.suppress(TypeError):  # no dtype of JAX
+        dtype = jax.dtypes.canonicalize_dtype(dtype, allow_extended_dtype=True)
+    return f"{dtype}{[*np.shape(leaf)]}"
 
 
 def _begin(init: Callable[[PRNGKey], State], key: PRNGKey) -> State:

@@ -400,6 +400,7 @@ def test_chance_of_one_class_is_of_pairs_of_two_images() -> None:
     labels = np.array([0, 2, 0, 5, 0])
     pairs = [a == b for a, b in itertools.combinations(labels, 2)]
     assert vae_tasks.chance_of_label(labels) == pytest.approx(np.mean(pairs))
+    assert np.isnan(vae_tasks.chance_of_label(labels[:1]))
 
 
 def test_a_few_images_show_nothing_about_classes() -> None:

@@ -96,7 +96,7 @@ def test_report_answers_its_questions(trained_gan: Path) -> None:
     assert metrics["sample_distance"] == lines_of(trained_gan)[-1]["sample_distance"]
     assert "after epoch 1, 2, 5, 6" in page
     assert (
-        'A VAE&#39;s samples are set beside these with <code><span class="word">--vae</span> '
+        'A VAE&#39;s samples are set beside these with <code><span class="flag">--vae</span> '
         in page
     )
 

@@ -310,8 +310,32 @@ def test_a_long_line_is_drawn_by_means_of_neighbours() -> None:
     slow = [[sum(axis[part]) / len(axis[part]) for axis in long] for part in triples]
     np.testing.assert_allclose(drawn, slow, rtol=1e-12)
     np.testing.assert_array_equal(beside, np.transpose(short))
-    assert figure.axes[0].get_ylabel() == "nats, means of up to 3"
+    assert figure.axes[0].get_xlabel() == "epoch, means of up to 3"
     assert "train goes from 1 at 0 to 1e+03 at 1e+03" in str(figure.get_label())
+
+
+def test_a_mean_leaves_out_what_is_not_finite() -> None:
+    y = np.arange(1200.0)
+    y[[0, 4]] = np.nan, np.inf
+    y[6:9] = np.nan
+    drawn = figures.curves({"a": (np.arange(1200.0), y)}).axes[0].lines[0].get_xydata()
+    np.testing.assert_allclose(drawn[:2], [[1.5, 1.5], [4.0, 4.0]])
+    assert np.isnan(drawn[2]).all()
+    np.testing.assert_allclose(drawn[3], [10.0, 10.0])
+
+
+@pytest.mark.parametrize("what", ["seed", "learning rate of the first layer, as set"])
+def test_many_names_stand_below_the_panel(what: str) -> None:
+    lines = {f"{what} {value}": ([0.0, 1.0], [0.0, float(value)]) for value in range(12)}
+    figure = figures.curves(lines, x="epoch")
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert axes.get_legend() is None
+    assert [text.get_text() for text in legend.get_texts()] == [*lines]
+    place = legend.get_window_extent()
+    assert place.y1 <= axes.get_window_extent().y0
+    assert 0 <= place.x0 < place.x1 <= figure.bbox.x1
+    assert len({tuple(line.get_color()) for line in axes.lines}) == 12
 
 
 def test_a_marked_bar_of_no_height_is_seen() -> None:

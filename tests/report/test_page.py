@@ -108,7 +108,7 @@ def test_formulas_become_mathml_and_code_becomes_code() -> None:
     assert formula == r"$`\frac{1}{2} p(v_1 \mid h) < \alpha`$"
     shown = str(report.prose(f"so {formula}, by `--study`; `a & $"))
     math = re.fullmatch(
-        r"so <math>(.*)</math>, by <code><span class=\"word\">--study</span></code>; `a &amp; \$",
+        r"so <math>(.*)</math>, by <code><span class=\"flag\">--study</span></code>; `a &amp; \$",
         shown,
     )
     assert math
@@ -135,14 +135,14 @@ def test_parts_stand_in_their_order_and_contents_name_absent_tasks(tmp_path: Pat
     ).read_text()
     titles = re.findall(r"<h2 .*?>(\d)</span> title", page)
     assert titles == ["2", "1", "3", "0"]
-    word = '<span class="word">{}</span>'.format  # so that no line ends within --a
-    assert page.count(f"<code>{word('run')} {word('--a')}</code>") == 1
+    flag = '<span class="flag">--a</span>'  # so that no line ends within it
+    assert page.count(f"<code>run {flag}</code>") == 1
     assert all(text in page.split("</nav>")[0] for text in ("9.1", "first", "9.2", "other"))
     long = [report.Absent("9.1", "first", "python -m experiments.wake_sleep <&.>")]
     place = tmp_path / "page.html"
     page = report.write_page(place, "Run", facts={}, sections=[], absent=long).read_text()
-    assert word("experiments.<wbr>wake_<wbr>sleep") in page
-    assert word("&lt;&amp;.<wbr>&gt;") in page
+    assert '<code>python <span class="flag">-m</span> experiments.<wbr>wake_<wbr>sleep' in page
+    assert " &lt;&amp;.<wbr>&gt;</code>" in page
 
 
 def test_a_widget_stands_in_its_section_as_it_is(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ def test_a_conditional_run_has_the_flag_that_was_typed(tmp_path: Path) -> None:
     preset = dataclasses.replace(preset, model=dataclasses.replace(preset.model, num_classes=10))
     plan = announcement.plan(dbn.EXPERIMENT, preset, here)
     assert plan.splitlines()[0] == "model     dbn, preset labelled"
+    without = dataclasses.replace(dbn.EXPERIMENT.presets["labelled"], conditional=False)
+    plan = announcement.plan(dbn.EXPERIMENT, without, here)
+    assert plan.splitlines()[0] == "model     dbn, preset labelled, --no-conditional"
 
 
 @pytest.mark.parametrize(

@@ -489,10 +489,13 @@ def test_a_strangers_folder_fails_in_one_line(case: str, tmp_path: Path) -> None
 
 def test_a_mistyped_folder_is_told_what_lies_beside_it(tmp_path: Path) -> None:
     write(tmp_path / "rbm-mnist-seed0", "rbm")
-    (tmp_path / "rbm-mnist-seed00").mkdir()  # no run
-    with pytest.raises(CheckpointError) as error:
-        jaxgen.load(tmp_path / "rbm-mnst-seed0")
-    assert one_line(error).endswith(f", perhaps {tmp_path / 'rbm-mnist-seed0'}")
+    for name in ("rbm-mnst-seed00", "rbm-mnst-seed"):
+        (tmp_path / name).mkdir()  # no run
+        (tmp_path / name / "summary.json").write_text("{}" if name[-1] == "0" else "damaged")
+    for name in ("rbm-mnst-seed0", "rbm-mnst-seed"):
+        with pytest.raises(CheckpointError) as error:
+            jaxgen.load(tmp_path / name)
+        assert one_line(error).endswith(", perhaps rbm-mnist-seed0 beside it")
     with pytest.raises(CheckpointError) as error:
         jaxgen.load(tmp_path / "other")
     assert "perhaps" not in one_line(error)

@@ -480,10 +480,10 @@ def test_given_states_of_several_members_share_a_seed() -> None:
         (
             rbm.learner(rbm.Config(), (1, 3, 1)),
             (0,),
-            "for .params['b_hidden'], found [100];",
+            "for .params['b_hidden'], found float32[100];",
         ),
         (spy(3), (0,), "found nothing;"),
-        (tiny_rbm(), (0, 1), "expected a state of this learner, with [2, 4] for .params"),
+        (tiny_rbm(), (0, 1), "expected a state of this learner, with float32[2, 4] for .params"),
     ],
 )
 def test_a_state_of_another_learner_is_refused(
@@ -498,7 +498,31 @@ def test_a_state_of_another_learner_is_refused(
 def test_what_is_no_state_is_refused(state: Any) -> None:
     with pytest.raises(SettingError) as error:
         fit(tiny_rbm(), grey(), Schedule(1, 3), (0,), state=state)
-    assert "with [4] for .params['b_hidden'], found nothing;" in one_line(error)
+    assert "with float32[4] for .params['b_hidden'], found nothing;" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("bias", "found"),
+    [
+        (np.zeros(4, object), "object[4]"),
+        (np.array(["x"] * 4), "<U1[4]"),
+        (jnp.zeros(4, jnp.int32), "int32[4]"),
+        (jnp.zeros(4, jnp.complex64), "complex64[4]"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(bias: Any, found: str) -> None:
+    state = tiny_rbm().init(jax.random.key(1))
+    given = state._replace(params=state.params | {"b_hidden": bias})
+    with pytest.raises(SettingError) as error:
+        fit(tiny_rbm(), grey(), Schedule(1, 3), (0,), state=given)
+    assert f"float32[4] for .params['b_hidden'], found {found};" in one_line(error)
+
+
+def test_what_is_no_state_is_refused_though_init_needs_the_data() -> None:
+    config = rbm.Config(num_hidden=4, visible="gaussian", learning_rate=0.01)
+    with pytest.raises(SettingError) as error:
+        fit(rbm.learner(config, (2, 3, 1)), grey(), Schedule(1, 3), (0,), state=object())
+    assert "expected a state of arrays" in one_line(error)
 
 
 def test_a_state_has_what_init_would_need_of_the_data() -> None:

@@ -278,9 +278,9 @@ def _share_of_label(trained: TrainedVAE, points: np.ndarray) -> float | None:
 
 
 def chance_of_label(labels: np.ndarray) -> float:
-    """The share of pairs of two images that are of one class."""
+    """The share of pairs of two images that are of one class; NaN where there is no pair."""
     counts, num = np.bincount(labels), len(labels)
-    return float((counts * (counts - 1)).sum() / (num * (num - 1)))
+    return float((counts * (counts - 1)).sum() / (num * (num - 1))) if num > 1 else np.nan
 
 
 def grids(trained: TrainedVAE) -> Section:
