@@ -16,7 +16,7 @@ a constant rate in the second RBM too, where that code has more steps and a smal
 epochs; no label units, no sparsity.
 
 `--preset centred` reaches the paper's bound in 200 epochs and without pretraining (one seed;
-docs/results/dbm_centred.md), as Montavon and Mueller ("Deep Boltzmann machines and the centering
+docs/results/presets.md), as Montavon and Mueller ("Deep Boltzmann machines and the centering
 trick", 2012) have it: small weights, the centred gradient, a rate of 0.05 that falls to 0 over the
 second half, and visible biases that start at the base rates. `--pretraining-epochs 0` leaves
 pretraining out of any preset.
