@@ -55,7 +55,7 @@ from jaxgen.files import make_folder
 from jaxgen.models import dbn, rbm
 from jaxgen.report.page import Figure, number
 from jaxgen.runs import metrics_log
-from jaxgen.runs.files import LOG
+from jaxgen.runs.files import FIGURES, LOG
 from jaxgen.training.loop import Result
 
 
@@ -154,7 +154,7 @@ def kept_samples(session: Session) -> list[Figure]:
     results = Path(__file__).parents[1] / "docs" / "results"
     if session.dataset.name != "mnist" or not results.is_dir():
         return []
-    folder = session.folder / "figures"
+    folder = session.folder / FIGURES
     make_folder(folder)
     shown = []
     for name, words in {

@@ -18,7 +18,7 @@ from jaxgen.learner import Images, PRNGKey, task_key
 from jaxgen.report import figures
 from jaxgen.report.page import Figure, Headline, Section, Width, number
 from jaxgen.runs import metrics_log
-from jaxgen.runs.files import LOG
+from jaxgen.runs.files import FIGURES, LOG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -85,7 +85,7 @@ class Drawing(NamedTuple):
             alt: what is to be seen; that of the figure itself where none is given.
             width: in the grid of the page; None is that of the figure itself.
         """
-        folder = self.folder / "figures"
+        folder = self.folder / FIGURES
         make_folder(folder)
         path = figures.save(figure, folder / f"{name}.png")
         own: Width = "half" if figure.get_figwidth() <= figures.HALF else "full"

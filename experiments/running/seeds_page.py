@@ -29,12 +29,11 @@ from jaxgen.report.page import (
 )
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
-from jaxgen.runs.files import LOG, PAGE, SUMMARY
+from jaxgen.runs.files import FIGURES, LOG, PAGE, SUMMARY
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import files_of
 from jaxgen.training.loop import Result
 
-FIGURES = "figures"
 NUM_SHOWN = 20
 """Samples of a seed."""
 MAX_ROWS = 10

@@ -158,7 +158,7 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
         require_arrays(learner, keys, state)
     try:
         return jax.tree.map(jnp.array, state)
-    except Exception as error:
+    except (TypeError, ValueError, OverflowError) as error:
         require_arrays(learner, keys, state)
         raise SettingError(
             expected="a state of arrays",

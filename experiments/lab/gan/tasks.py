@@ -35,7 +35,7 @@ from jaxgen.models.adversarial import Game
 from jaxgen.report import figures
 from jaxgen.report.page import Absent, Figure, Headline, Section, Table, number
 from jaxgen.runs import metrics_log
-from jaxgen.runs.files import LOG
+from jaxgen.runs.files import FIGURES, LOG
 from jaxgen.runs.samples import read_samples
 from jaxgen.training.loop import Result
 
@@ -137,7 +137,7 @@ def progress(trained: TrainedGAN) -> Section:
     """Real images once, and the images of the fixed codes from epoch to epoch."""
     images = some(trained.drawing.dataset, "train", NUM_FIXED).images
     real = 0.5 * np.asarray(trained.nets.pixels(jnp.asarray(images))) + 0.5
-    figures_of = trained.drawing.folder / "figures"
+    figures_of = trained.drawing.folder / FIGURES
     make_folder(figures_of)
     path = figures.save_pixels(real, figures_of / "real.png")
     drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))

@@ -15,6 +15,7 @@ from experiments.running.session import Session
 from jaxgen.learner import task_key
 from jaxgen.report import figures
 from jaxgen.report.page import Figure, Section, Table, number
+from jaxgen.runs.files import FIGURES
 from jaxgen.training.loop import Result
 
 SIZES = (2, 20)
@@ -121,7 +122,7 @@ def planes(rows: Mapping[str, TrainedVAE]) -> Section:
         "4_4_grid_20": "decoded from [-3, 3]^2",
     }
     shown = [
-        Figure(each.drawing.folder / "figures" / f"{file}.png", f"{name}: {title}", title, "third")
+        Figure(each.drawing.folder / FIGURES / f"{file}.png", f"{name}: {title}", title, "third")
         for name, each in rows.items()
         for file, title in titles.items()
     ]
