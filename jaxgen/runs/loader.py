@@ -140,7 +140,7 @@ def _unfinished(folder: Path) -> CheckpointError:
 
 
 def _meant(folder: Path) -> str:
-    """A finished run beside a folder whose name is similar, after a comma; empty if none is."""
+    """A run beside a folder whose name is similar, after a comma; empty if there is none."""
     try:
         beside = [each for each in os.listdir(folder.parent) if each != folder.name]
     except (OSError, ValueError):  # a name that no file can have
