@@ -206,6 +206,7 @@ def test_the_line_says_what_was_found(
     for part in ("line?end.png (", "empty.jpg (empty)", "gone.png (No such file", "1 other file"):
         assert part in said
     assert "1 hidden" in said
+    assert "1 other files" not in said
     assert "skipped 3 that" in said
     caplog.clear()
     load()
