@@ -26,15 +26,8 @@ def align(rows: Mapping[str, str]) -> str:
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
 
 
-def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
-    """The plan of a run: model, data, epochs, device and folder, a line each."""
-    images, seeds = session.dataset.train.images, ", ".join(map(str, session.seeds))
-    height, width, num_channels = session.image_shape
-    colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
-    devices = chosen_devices(args.cluster)
-    kind = devices[0].device_kind
-    own = f"cpu, {counted(run_manifest.num_cores(), 'core')}" if kind == "cpu" else kind
-    quick = [] if not args.quick else ["quick: no verdict on the model"]
+def model_in_words(experiment: Experiment[Any], args: RunArgs) -> str:
+    """The model with its preset, and what is changed in it as flags."""
     preset = experiment.presets[args.preset]
     preset = quicken(preset, experiment.quick) if args.quick else preset
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
@@ -44,9 +37,21 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     if asked != usual:
         changed = {"conditional": asked, **changed}
     typed = [" ".join(as_words(changed))] if changed else []
+    return ", ".join([experiment.name, f"preset {args.preset}", *typed])
+
+
+def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
+    """The plan of a run: model, data, epochs, device and folder, a line each."""
+    images, seeds = session.dataset.train.images, ", ".join(map(str, session.seeds))
+    height, width, num_channels = session.image_shape
+    colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
+    devices = chosen_devices(args.cluster)
+    kind = devices[0].device_kind
+    quick = ", quick: no verdict on the model" if args.quick else ""
+    own = f"cpu, {counted(run_manifest.num_cores(), 'core')}" if kind == "cpu" else kind
     return align(
         {
-            "model": ", ".join([experiment.name, f"preset {args.preset}", *quick, *typed]),
+            "model": model_in_words(experiment, args) + quick,
             "data": f"{session.dataset.name}, {len(images):,} {colours} images of {height}x{width}",
             "training": f"{args.epochs_in_words}, batch {args.batch_size}, "
             f"seed{'s' if len(session.seeds) > 1 else ''} {seeds}",

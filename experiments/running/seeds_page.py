@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.running import artifacts
+from experiments.running.announcement import model_in_words
 from experiments.running.args import RunArgs
 from experiments.running.artifacts import in_words
 from experiments.running.console import show
@@ -87,7 +88,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         "memory": f"{run_manifest.peak_memory() / 1e6:,.0f} MB at most in this process",
         "command": run_manifest.command(),
     }
-    title = f"{session.title}: seeds {seeds}"
+    title, lead = f"{session.title}: seeds {seeds}", artifacts.lead(args, session, result.step)
     sections = [
         samples(session),
         measures(session, metrics),
@@ -104,7 +105,7 @@ def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: 
         title,
         facts=facts,
         sections=sections,
-        lead=artifacts.lead(args, session, result.step),
+        lead=[f"Model: {model_in_words(experiment, args)}.", *lead],
         headline=headline,
     )
     write_json(session.folder / SUMMARY, found)

@@ -45,7 +45,8 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     assert plan.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
     quick = dataclasses.replace(quick, model=dataclasses.replace(quick.model, num_gibbs_steps=7))
     plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
-    assert plan.splitlines()[0].endswith("quick: no verdict on the model, --num-gibbs-steps 7")
+    words = "rbm, preset lab, --num-gibbs-steps 7, quick: no verdict on the model"
+    assert plan.splitlines()[0] == f"model     {words}"
 
 
 def test_a_conditional_run_has_the_flag_that_was_typed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several seeds in one program, as a user trains them; the seeds 3 and 5 stand for all."""
 
 import dataclasses
+import html
 import json
 import os
 import re
@@ -168,6 +169,7 @@ def test_the_summary_has_mean_deviation_and_every_digest(two_rbms: Path) -> None
     assert summary["train_s"] > 0
     page = (two_rbms / "report.html").read_text()
     assert page.count("data:image/png") == len(contents(two_rbms / "figures")) == 5
+    assert f"Model: rbm, preset lab, {' '.join(SMALL[:2])}" in html.unescape(page)
     assert "In all epochs and seeds: Never on is 0." in page
     assert f"{summary['metrics']['free_energy_gap']['mean']:.4g}" in page
     names = [x for x in rbm.EXPERIMENT.headlines if x in summary["metrics"]]
