@@ -488,12 +488,13 @@ def likelihood(args: VAEArgs, trained: TrainedVAE) -> Section:
             cell.append(number(bits_per_dimension(values[key], num_units), 4))
     no_likelihood = config.likelihood == "bernoulli" and config.binarize == "none"
     what = "log p(x|y), y the class of the image," if config.num_classes else "log p(x)"
+    given = ", its class given," if config.num_classes else ""
     nats = f"{number(values['test_bound'], 5)} nats"
     answer = [
         f"The better of the two bounds is {nats} per test image. No likelihood, because grey "
         "images are no binary ones."
         if no_likelihood
-        else f"A test image has at least {nats} of log likelihood, in the mean.",
+        else f"A test image{given} has at least {nats} of log likelihood, in the mean.",
         "Cross entropies of grey images, which a Bernoulli decoder cannot produce: they bound no "
         "likelihood, and compare with other runs of --binarize none alone."
         if no_likelihood
@@ -606,11 +607,12 @@ def headline(trained: TrainedVAE, looks: Looks) -> list[Headline]:
     values, use = trained.measures, trained.use
     error = values.get("test_bound_error")
     plain = trained.config.likelihood == "bernoulli" and trained.config.binarize == "none"
+    given = ", its class given" if trained.config.num_classes else ""
     numbers = [
         Headline(
             "cross entropy, nats per test image" if plain else "log likelihood, nats, at least",
             with_error(values["test_bound"], error) if error else number(values["test_bound"]),
-            "higher is better; no likelihood" if plain else "per test image; higher is better",
+            f"{'no likelihood' if plain else 'per test image'}{given}; higher is better",
         ),
         Headline(
             "latent variables in use",
