@@ -6,11 +6,11 @@ trains the preset `lab` (CD-1, then CD-2; 100 epochs each, batch 100, learning r
 the lab's tasks 2.1 to 2.3 in runs/dbn-mnist-seed0/report.html; `--study` adds 2.4. Its first layer
 is the RBM of `experiments.rbm`, bit for bit.
 
-`--preset two500` reaches for the published bound of two layers
+`--preset two500` reaches for the published estimate of two layers
 (`experiments/comparison/published.py`): 784-500-784, centred PCD in each layer as `experiments.rbm
 --preset pcd500`, the learning rate falling to 0. The published layers are of CD-25. Its second
 layer starts as the first one turned upside down, so that the bound starts at the RBM's likelihood.
-About half an hour on two cores beside other work.
+Half an hour to an hour beside other work.
 
 `--preset labelled` is the net of Hinton, Osindero and Teh (2006), 784-500-500-2000 with ten label
 units in its top pair: what `experiments.wake_sleep --preset labelled` fine-tunes.

@@ -11,7 +11,7 @@ fewer than 10,000 images of the user's own the preset is `few`.
 
 On an accelerator, or typed, the preset is `lab` (channels 64 to 512, batch 128, 20 epochs; Adam
 2e-4 with beta1 0.5, as in the DCGAN paper, because at the lab's 1e-3 D wins after some epochs:
-docs/results/gan.md). An epoch takes 11 to 17 minutes on two cores (docs/results/speed-avx512.md and
+docs/results/gan.md). An epoch takes 10 to 17 minutes on two cores (docs/results/speed-intel.md and
 speed.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST: distance 4.62 after 6
 epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
 0.94.
@@ -107,7 +107,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.dcgan": "digits of MNIST: 8 minutes",
-    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 11 to 17 minutes an epoch",
+    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 10 to 17 minutes an epoch",
     "python -m experiments.dcgan --quick": "the whole path on small scans: a minute",
 }
 

@@ -80,14 +80,15 @@ import jaxgen
 images = jaxgen.load("{folder}").sample(jax.random.key(0), 16)
 ```
 
-The command of a row trained it, of several seeds with others. With the code of its commit, on the
-processor and as many cores as its `manifest.json` names and from the same data, it makes the same
-parameters again, bit for bit; the last column has the first digits of their sha256. Those stored as
-float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them float32; the
-numbers were measured before the rounding. A GAN that is stored as its sampler has no discriminator,
-whose features and PyTorch module are then missing. Of a log with more than {most:,} lines of
-training at most so many are kept, and all lines that have measures of the test set. `python -m
-experiments.pretrained` makes the folders and this page from runs.
+The command of a row trained it; of several seeds the row has one. A DBN that a command names is
+trained first, by `python -m experiments.dbn` with the same preset and `--out`. With the code of its
+commit, on the processor and as many cores as its `manifest.json` names and from the same data, it
+makes the same parameters again, bit for bit; the last column has the first digits of their sha256.
+Those stored as float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them
+float32; the numbers were measured before the rounding. A GAN that is stored as its sampler has no
+discriminator, whose features and PyTorch module are then missing. Of a log with more than {most:,}
+lines of training at most so many are kept, and all lines that have measures of the test set.
+`python -m experiments.pretrained` makes the folders and this page from runs.
 
 Errors, likelihoods and bounds are of the test images, distances of samples to their nearest
 training image (`test_distance`: of test images). `free_energy_gap` is the mean free energy of test

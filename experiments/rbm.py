@@ -95,9 +95,7 @@ _GAUSSIAN = rbm.Config(
 )
 PRESETS = {
     "lab": Args(),
-    # About 18 minutes on two idle cores.
     "cd25": Args(preset="cd25", base_rates=True, schedule="falling", epochs=50, model=_CD25),
-    # About 9 minutes.
     "pcd500": Args(preset="pcd500", base_rates=True, schedule="falling", epochs=200, model=_PCD500),
     # Three minutes beside other work, either of them.
     "pcd16": Args(preset="pcd16", base_rates=True, schedule="falling", epochs=50, model=_PCD16),
