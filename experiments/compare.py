@@ -169,11 +169,12 @@ def train(args: Args) -> list[Path]:
         words += ["--seeds", *map(str, args.seeds)]
         words += [f"--data-dir={args.data_dir}"] if args.data_dir else []
         words += [f"--manual-dir={args.manual_dir}"] if args.manual_dir else []
-        show(f"training {name}: python -m experiments.{name} {' '.join(words)}")
+        log = args.out / "runs" / f"{name}.log"
         if read_summary(folder):
             _check_is_of(folder, words)
+            show(f"{folder} is there, and is taken as it is")
         else:
-            log = args.out / "runs" / f"{name}.log"
+            show(f"training {name}, lines in {log}: python -m experiments.{name} {' '.join(words)}")
             with reproduce_runs.working_on(f"training {name}", folder):
                 reproduce_runs.run(name, [*words, "--resume"], log)
         for of_seed in seed_folders(folder):

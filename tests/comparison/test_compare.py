@@ -429,8 +429,13 @@ def test_train_makes_the_runs_that_are_not_there(
     monkeypatch.setattr(compare.reproduce_runs, "run", run)
     monkeypatch.setattr(compare, "reference_rows", lambda *_: {})
     words = ("--train", "--only", "rbm", "--seeds", "0", "--dataset", "digits")
-    for _ in range(2):
+    folder = tmp_path / "out" / "runs"
+    for line in (
+        f"training rbm, lines in {folder / 'rbm.log'}: ",
+        f"{folder / 'rbm'} is there, and",
+    ):
         assert called(*words, "--out", tmp_path / "out") == 0
+        assert line in capsys.readouterr().out.replace("\n", " ")
     ((name, flags),) = started
     assert name == "rbm"
     assert {"--dataset=digits", "--resume", f"--out={tmp_path / 'out' / 'runs' / 'rbm'}"} <= {
