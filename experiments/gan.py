@@ -11,7 +11,7 @@ questions (5.4): failures, samples, neighbours, walks, sums of codes, D's filter
 
 An epoch of `deep` takes 22 s on two cores without AVX-512, of `small` 5 s (docs/results/speed.md),
 so all 200 take 72 and 17 minutes of training. Expected on MNIST with seed 0 and `--epochs 100`:
-mean distance of samples to the nearest training image 5.07 with `deep` and 4.14 with `small` (test
+mean distance of samples to the nearest training image 4.93 with `deep` and 4.14 with `small` (test
 images 4.24; docs/results/gan.md); 200 epochs are not measured.
 """
 

@@ -25,7 +25,7 @@ from jaxgen.report.page import Table, markdown
 COMPARED = (
     *("model", "seeds", "log likelihood, nats", ESTIMATOR, "Frechet distance"),
     *("precision", "recall", "coverage", TITLES["class_kl"], TITLES["inception_score"]),
-    "1,000 labels, %",
+    *(TITLES["class_accuracy"], "1,000 labels, %"),
 )
 """Columns that the guide has of the comparison of the lab's models."""
 REACHED = (
@@ -59,8 +59,8 @@ class Cut(NamedTuple):
 
 _PRESET_ROWS = ("rbm-lab", "vae-lab", "dcgan-lab")
 _MODEL_ROWS = (
-    *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab"),
-    *("gan-deep, no fresh noise, epochs 100", "dcgan-lab, width 0.25"),
+    *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab", "dbm-small"),
+    *("gan-deep, epochs 100", "dcgan-fast", "dcgan-fast, conditional"),
 )
 SPEED, COMPARE = "docs/results/speed-avx512.md", "docs/results/compare.md"
 TIMED = ("name", "images/s")
