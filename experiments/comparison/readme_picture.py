@@ -3,7 +3,7 @@
     python -m experiments.comparison.readme_picture
 
 draws ten samples of each of `MODELS` with the key of seed 0, shows all of them in the order drawn,
-and writes docs/samples.png. A model with label units is asked for the classes in their order.
+and writes docs/samples.png. A conditional model is asked for the classes in their order.
 """
 
 import sys
@@ -24,7 +24,7 @@ MODELS = (
     "dbm-centred",
     "vae-burda",
     "gan-deep-epochs-100",
-    "dcgan-fast",
+    "dcgan-fast-conditional",
 )
 """Folders in `pretrained`, one for each kind of model."""
 NUM_SHOWN = 10
