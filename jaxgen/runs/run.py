@@ -710,8 +710,8 @@ class Run:
             LIKELIHOODS: model.likelihoods is not None,
             "classify": model.classify is not None,
         }
-        name = f"{self.model},"
-        if self.learner.num_classes and what in ("encode", "decode"):
+        name, no_codes = f"{self.model},", not (there["encode"] or there["decode"])
+        if self.learner.num_classes and no_codes and what in ("encode", "decode"):
             name = f"conditional {self.model}, whose codes need a class, and"
         raise SettingError(
             expected=f"a model with {what}",

@@ -300,6 +300,16 @@ def test_a_conditional_vae_says_why_it_does_not_encode(tmp_path: Path, images: n
         assert said in one_line(error)
 
 
+def test_a_conditional_sampler_that_decodes_has_codes(tmp_path: Path, images: np.ndarray) -> None:
+    """As a GAN that is stored without its discriminator."""
+    run = jaxgen.load(write(tmp_path / "run", "vae"))
+    evaluated = run.evaluated._replace(features={}, num_classes=3)
+    vars(run).update(evaluated=evaluated, learner=run.learner._replace(num_classes=3))
+    with pytest.raises(SettingError) as error:
+        run.encode(images)
+    assert "with encode, found a vae, which has sample, decode" in one_line(error)
+
+
 def test_classes_of_images(asked: jaxgen.Run, images: np.ndarray) -> None:
     found = asked.classify(images)
     assert found.labels.tolist() == [2] * len(images)
