@@ -12,9 +12,14 @@ from jaxgen.errors import DataError
 from jaxgen.report import figures
 
 
+def drawn(names: tuple[str, ...], num_samples: int) -> np.ndarray:
+    strips = {name: np.zeros((num_samples, 8, 8)) for name in names}
+    with Image.open(io.BytesIO(figures.as_png(figures.rows_of(strips)))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def test_names_left_of_the_rows_are_cut_out_with_them() -> None:
-    with Image.open(ROOT / "docs" / "results" / "compare.png") as image:
-        picture = np.asarray(image.convert("RGB"))
+    picture = drawn(tuple(f"model-{i}" for i in range(12)), num_samples=20)
     gap, shapes = cut_picture.MARGIN, []
     for num in (1, 8):
         found = cut_picture.cut(picture, num)
@@ -22,15 +27,14 @@ def test_names_left_of_the_rows_are_cut_out_with_them() -> None:
         assert (found[gap : gap + 2, -gap - 1] != 255).all()  # the end of the first line
         assert (found[gap:-gap, gap : gap + 50] < 128).any()  # letters, left of the first panel
         shapes.append(found.shape)
-    assert shapes[1][0] > 7 * shapes[0][0]
+    assert shapes[1][0] - 2 * gap > 7 * (shapes[0][0] - 2 * gap)
     assert shapes[1][1] < 0.6 * picture.shape[1]  # ten samples of twenty
 
 
 def test_names_above_the_rows_are_cut_out_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "DPI", 100)
-    strips = {f"a name that is too long to stand left, {i}": np.zeros((20, 8, 8)) for i in range(3)}
-    with Image.open(io.BytesIO(figures.as_png(figures.rows_of(strips)))) as image:
-        picture = np.asarray(image.convert("RGB"))
+    names = tuple(f"a name that is too long to stand left, {i}" for i in range(3))
+    picture = drawn(names, num_samples=20)
     gap = cut_picture.MARGIN
     heights = []
     for num in (1, 2):
@@ -39,6 +43,13 @@ def test_names_above_the_rows_are_cut_out_with_them(monkeypatch: pytest.MonkeyPa
         assert dark[: int(np.argmax(dark > 0.5))].sum() > 0  # letters, above the first panel
         heights.append(len(found) - 2 * gap)
     assert heights[1] == pytest.approx(2 * heights[0], abs=3)
+
+
+def test_the_page_s_own_picture_is_cut() -> None:
+    with Image.open(ROOT / "docs" / "results" / "compare.png") as image:
+        picture = np.asarray(image.convert("RGB"))
+    heights = [len(cut_picture.cut(picture, num)) - 2 * cut_picture.MARGIN for num in (1, 8)]
+    assert heights[1] > 7 * heights[0]
 
 
 def test_a_picture_without_enough_rows_is_an_error() -> None:
