@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarking.convolutions --markdown docs/results/convolutions.md
 
-About a minute on two cores. The operations are those of the convolution as it is defined. The
+Four minutes on two cores. The operations are those of the convolution as it is defined. The
 algorithm `dense`, for kernels as large as the image, applies to none of these layers.
 """
 
@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+from jax import lax
 from jaxtyping import Array
 
 from experiments.benchmarking.baseline import time_call
@@ -22,17 +24,25 @@ from experiments.benchmarking.flops import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
-from jaxgen.errors import require_above_zero, require_positive
+from jaxgen.errors import MAX_SIZE, require, require_positive
 from jaxgen.files import write_atomically, write_json
 from jaxgen.nn import conv_winograd
 from jaxgen.nn.conv import ALGORITHMS, choose_algorithm
 from jaxgen.nn.conv_spec import ConvAlgorithm, ConvSpec
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import manifest as run_manifest
+from jaxgen.training.loop import LEAST_CHUNK
 
 LAYERS = ((64, 1, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))
 """Size of x, its channels, and those of y, of the lab's four halving layers."""
 DIRECTIONS = ("forward", "input_gradient", "kernel_gradient")
+MEASURED = ("native", "im2col", "winograd")
+"""Algorithms that apply to these layers."""
+REPEATED = LEAST_CHUNK
+"""Convolutions in one program, as many as a call of a training has updates."""
+
+SLOW_S = 3.0
+"""Seconds of a call that is not repeated."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +51,25 @@ class Args:
 
     batch_size: int = 128
     """Images at a time."""
-    width: float = 1.0
-    """Factor on all channels but the images' own."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the images, and of the factors of the products."""
+    width: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Factors on all channels but the images' own."""
+    precision: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    """Precisions of the images, and of the factors of the products."""
     repeats: int = 7
     """Calls timed; the median counts."""
     json: Path | None = None
     """File for the rows."""
     markdown: Path | None = None
-    """File for the rows as a table, with the machine and the versions."""
+    """File for the rows as tables, with the machine and the versions."""
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "repeats")
-        require_above_zero(self, "width")
+        for name in ("width", "precision"):
+            require(self, name, len(getattr(self, name)) > 0, "of one or more")
+        widest = max(LAYERS[-1][1:])
+        holds = all(each > 0 and each * widest <= MAX_SIZE for each in self.width)
+        wanted = f"above 0, and of at most {MAX_SIZE:,} channels in a layer"
+        require(self, "width", holds, wanted)
 
 
 def in_direction(
@@ -68,68 +83,140 @@ def in_direction(
     return chosen.kernel_gradient(x, dy, spec)
 
 
+def repeated(function: Callable[..., Array]) -> Callable[..., Array]:
+    """`function` of the same arrays, `REPEATED` times in turn.
+
+    A program takes its memory from the system when it is called, and a training's call has several
+    updates, so a call of one convolution would count what an update does not pay.
+    """
+
+    def run(*arrays: Array) -> Array:
+        def again(_: Array, last: Array) -> Array:
+            same, _ = lax.optimization_barrier((arrays, last))  # not the same value to the compiler
+            return function(*same)
+
+        done: Array = lax.fori_loop(1, REPEATED, again, function(*arrays))
+        return done
+
+    return run
+
+
 def median_seconds(function: Callable[..., Array], arrays: Sequence[Array], repeats: int) -> float:
-    """Median seconds of a call of the compiled function, after one that warms up."""
-    run = jax.jit(function)
-    times = [time_call(lambda: run(*arrays).block_until_ready()) for _ in range(repeats + 2)]
-    return statistics.median(times[2:])
+    """Median seconds of the function, compiled; of a slow one, of its first call alone."""
+    run = jax.jit(repeated(function)).lower(*arrays).compile()
+    first = time_call(lambda: run(*arrays).block_until_ready())
+    if first > SLOW_S:
+        return first / REPEATED
+    times = [time_call(lambda: run(*arrays).block_until_ready()) for _ in range(repeats)]
+    return statistics.median(times) / REPEATED
+
+
+def measure_layer(
+    args: Args, precision: str, size: int, inputs: int, outputs: int
+) -> Iterator[dict[str, Any]]:
+    """One row for each direction and algorithm that applies to the layer."""
+    spec = ConvSpec((4, 4), stride=2, padding=1, dtype=precision)
+    shapes = (
+        (args.batch_size, size, size, inputs),
+        (4, 4, inputs, outputs),
+        (args.batch_size, size // 2, size // 2, outputs),
+    )
+    arrays = [
+        jax.random.normal(jax.random.key(i), shape).astype(dtype)
+        for i, (shape, dtype) in enumerate(
+            zip(shapes, (precision, "float32", precision), strict=True)
+        )
+    ]
+    operations = product(args.batch_size * (size // 2) ** 2, 16 * inputs, outputs)
+    chosen = choose_algorithm(spec, (size, size), inputs)
+    for direction in DIRECTIONS:
+        for name in MEASURED:
+            if name == "winograd" and not conv_winograd.applies(spec, (size, size)):
+                continue
+            function = partial(in_direction, direction, ALGORITHMS[name], spec)
+            seconds = median_seconds(function, arrays, args.repeats)
+            yield {
+                "precision": precision,
+                "layer": f"{size}x{size}x{inputs} to {outputs}",
+                "direction": direction,
+                "algorithm": name,
+                "chosen": name == chosen,
+                "ms": 1e3 * seconds,
+                "gflops_per_s": operations / seconds / 1e9,
+            }
 
 
 def measure_all(args: Args) -> Iterator[dict[str, Any]]:
-    """One row for each layer, direction and algorithm that applies."""
-    spec = ConvSpec((4, 4), stride=2, padding=1, dtype=args.precision)
-    for size, inputs, outputs in LAYERS:
-        inputs = inputs if inputs == 1 else max(1, round(inputs * args.width))
-        outputs = max(1, round(outputs * args.width))
-        shapes = (
-            (args.batch_size, size, size, inputs),
-            (4, 4, inputs, outputs),
-            (args.batch_size, size // 2, size // 2, outputs),
-        )
-        dtypes = (args.precision, "float32", args.precision)
-        arrays = [
-            jax.random.normal(jax.random.key(i), shape).astype(dtype)
-            for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
-        ]
-        operations = product(args.batch_size * (size // 2) ** 2, 16 * inputs, outputs)
-        for direction in DIRECTIONS:
-            for name in ("native", "im2col", "winograd"):
-                if name == "winograd" and not conv_winograd.applies(spec, (size, size)):
-                    continue
-                function = partial(in_direction, direction, ALGORITHMS[name], spec)
-                seconds = median_seconds(function, arrays, args.repeats)
-                yield {
-                    "layer": f"{size}x{size}x{inputs} -> {outputs}",
-                    "direction": direction,
-                    "algorithm": name,
-                    "chosen": name == choose_algorithm(spec, (size, size), inputs),
-                    "ms": 1e3 * seconds,
-                    "gflops_per_s": operations / seconds / 1e9,
-                }
+    """The rows of every precision, width and layer."""
+    for precision in args.precision:
+        for width in args.width:
+            for size, inputs, outputs in LAYERS:
+                inputs = inputs if inputs == 1 else max(1, round(inputs * width))
+                yield from measure_layer(
+                    args, precision, size, inputs, max(1, round(outputs * width))
+                )
+
+
+def by_algorithm(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Milliseconds of each algorithm, summed over the rows' directions."""
+    return {
+        name: sum(row["ms"] for row in rows if row["algorithm"] == name)
+        for name in dict.fromkeys(row["algorithm"] for row in rows)
+    }
+
+
+def cells_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Milliseconds of each algorithm, the fastest with a star, and of that taken over its."""
+    times = by_algorithm(rows)
+    fastest = min(times.values())
+    (taken,) = {row["algorithm"] for row in rows if row["chosen"]}
+    shown = [
+        ("★ " if times.get(name) == fastest else "") + number(times[name], 3)
+        if name in times
+        else ""
+        for name in MEASURED
+    ]
+    return [*shown, taken, number(times[taken] / fastest, 3)]
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """For each precision, the layers' sums over the directions and then each direction."""
+    columns = ["layer", *(f"{name} ms" for name in MEASURED), "taken", "of the fastest"]
+    text = ""
+    for precision, found in groupby(rows, key=lambda row: row["precision"]):
+        layers = [list(each) for _, each in groupby(found, key=lambda row: row["layer"])]
+        sums = [[each[0]["layer"], *cells_of(each)] for each in layers]
+        single = []
+        for each in layers:
+            for direction, some in groupby(each, key=lambda row: row["direction"]):
+                same = list(some)
+                speed = next(row["gflops_per_s"] for row in same if row["chosen"])
+                names = [same[0]["layer"], direction.replace("_", " ")]
+                single.append([*names, *cells_of(same), number(speed, 3)])
+        text += f"## {precision}, the three directions together\n\n"
+        text += markdown(Table(columns, sums)) + "\n"
+        text += f"## {precision}, each direction\n\n"
+        wider = [columns[0], "direction", *columns[1:], "GFLOP/s"]
+        text += markdown(Table(wider, single)) + "\n"
+    return text.rstrip() + "\n"
 
 
 def page(args: Args, rows: list[dict[str, Any]]) -> str:
     """The rows as markdown, with where and how they were measured."""
-    cells = [
-        [
-            row["layer"],
-            row["direction"].replace("_", " "),
-            row["algorithm"] + (" (CPU)" if row["chosen"] else ""),
-            number(row["ms"], 3),
-            number(row["gflops_per_s"], 3),
-        ]
-        for row in rows
-    ]
     found = run_manifest.environment()
     return (
         f"# Convolutions\n\nGenerated by `{run_manifest.command()}`.\n\n"
         f"{found['processor']}, {run_manifest.num_cores()} cores, {found['device']}; jax "
-        f"{found['packages']['jax']}. k4 s2 p1, batch {args.batch_size}, {args.precision}; medians "
-        f"of {args.repeats} calls. GFLOP/s counts the convolution as it is defined; a float32 "
-        f"product of size {peak_size()} reaches {number(matmul_peak() / 1e9, 3)}. The one that is "
-        "taken on the CPU is marked; on accelerators it is always the native one. `im2col` has no "
-        "input gradient of its own and takes the native one.\n\n"
-        + markdown(Table(["layer", "direction", "algorithm", "ms", "GFLOP/s"], cells))
+        f"{found['packages']['jax']}. Kernels of 4x4, stride 2, padding 1, batch "
+        f"{args.batch_size}: the layers of the lab's DCGAN at the widths "
+        f"{', '.join(map(str, args.width))}, each as image and channels to channels. Medians of "
+        f"{args.repeats} calls of {REPEATED} convolutions each, per convolution; a call of more "
+        f"than {SLOW_S:g} s is made once. A float32 product of size {peak_size()} reaches "
+        f"{number(matmul_peak() / 1e9, 3)} GFLOP/s.\n\n"
+        "★ marks the fastest. `taken` is the algorithm that a CPU takes, one for all directions, "
+        "and the next column its time over that of the fastest; an accelerator always takes the "
+        "native one. GFLOP/s is of the one taken and counts the convolution as it is defined. "
+        "`im2col` has no input gradient of its own and takes the native one.\n\n" + tables(rows)
     )
 
 
@@ -137,7 +224,7 @@ def main(args: Args) -> None:
     """Measures, prints and keeps what was asked for."""
     rows = list(measure_all(args))
     text = page(args, rows)
-    show(text)
+    show(text.rstrip())
     if args.json:
         write_json(args.json, rows)
     if args.markdown:
