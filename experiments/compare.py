@@ -101,7 +101,7 @@ class Args:
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     markdown: Path | None = None
-    """File for the tables; compare.md in --out where not given. Its picture lies beside it."""
+    """File for the tables, with its picture beside it; without the flag, compare.md in --out."""
     num_samples: int = 10_000
     """Samples of each model, at most 10,000."""
     num_labels: tuple[int, ...] = (100, 1000, 60_000)

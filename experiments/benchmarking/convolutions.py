@@ -84,18 +84,21 @@ def in_direction(
 
 
 def repeated(function: Callable[..., Array]) -> Callable[..., Array]:
-    """`function` of the same arrays, `REPEATED` times in turn.
+    """`function` of arrays, `REPEATED` times in turn.
 
     A program takes its memory from the system when it is called, and a training's call has several
-    updates, so a call of one convolution would count what an update does not pay.
+    updates, so a call of one convolution would count what an update does not pay. The first value
+    of each result becomes that of all arrays, in place, so that no result is known before its turn.
     """
 
     def run(*arrays: Array) -> Array:
-        def again(_: Array, last: Array) -> Array:
-            same, _ = lax.optimization_barrier((arrays, last))  # not the same value to the compiler
-            return function(*same)
+        def again(_: Array, carry: tuple[tuple[Array, ...], Array]) -> tuple[Any, Array]:
+            arrays, last = carry
+            first = last.ravel()[0]
+            arrays = tuple(x.at[(0,) * x.ndim].set(first.astype(x.dtype)) for x in arrays)
+            return arrays, function(*arrays)
 
-        done: Array = lax.fori_loop(1, REPEATED, again, function(*arrays))
+        done: Array = lax.fori_loop(1, REPEATED, again, (arrays, function(*arrays)))[1]
         return done
 
     return run

@@ -232,9 +232,9 @@ def asked_classes(trained: TrainedGAN, game: Game) -> list[Section]:
         return []
     sample = partial(jitted(game.learner.sample, static_argnums=2), trained.state)
     words = (
-        "G is given the class beside the code, and D the class beside the image. Where this page "
-        "names no classes, those of the images run through all in turn; a walk (5.4.4) keeps its "
-        "class."
+        "G is given the class beside the code, and D the class beside the image. The samples "
+        "(5.1.1) are of classes drawn at random, each equally likely; fixed codes (5.2, 5.3) and "
+        "the samples that are measured take all classes in turn; a walk (5.4.4) keeps its class."
     )
     return [class_sheet(trained.drawing, sample, words)]
 
