@@ -315,6 +315,12 @@ def main(args: Args) -> None:
     places = {"--out": args.out, "--markdown": args.markdown, "--data-dir": args.data_dir}
     named = [run.settings.get("dataset") for run in map(runs.load, args.runs)]
     require_outside_images([args.dataset, *named], places)
+    if args.markdown:
+        require_outside_runs(args.markdown, "--markdown")
+        names = CONFIG, compare_pages.PAGE, compare_pages.ROWS
+        own = {(args.out / name).resolve() for name in names}
+        holds = args.markdown.resolve() not in own
+        require(args, "markdown", holds, "that is no other file of the comparison")
     keep_programs()
     read = None if args.train else read_all(args.runs, args)  # before a folder is made
     whole = jax.default_matmul_precision("highest")  # accelerators round products by default

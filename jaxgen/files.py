@@ -78,9 +78,16 @@ def check_writable(path: Path) -> None:
     """
     make_folder(path.parent)
     with writing(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _require_replaceable(path)
         tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raises OSError for a folder, a device or a pipe, which a file must not replace."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a device or a pipe")
 
 
 @contextlib.contextmanager
@@ -94,6 +101,7 @@ def appearing_whole(path: Path) -> Iterator[BinaryIO]:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _require_replaceable(path)
             with temporary.open("wb") as file:
                 with contextlib.suppress(OSError):  # not every file system has locks
                     fcntl.flock(file, fcntl.LOCK_EX)

@@ -2,8 +2,9 @@
 
     python -m experiments.benchmarking.convolutions --markdown docs/results/convolutions.md
 
-Four minutes on two cores. The operations are those of the convolution as it is defined. The
-algorithm `dense`, for kernels as large as the image, applies to none of these layers.
+More than ten minutes on two cores, most for native kernel gradients. The operations are those of
+the convolution as it is defined. The algorithm `dense`, for kernels as large as the image, applies
+to none of these layers.
 """
 
 import statistics
@@ -25,7 +26,7 @@ from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
 from jaxgen.errors import MAX_SIZE, require, require_positive
-from jaxgen.files import write_atomically, write_json
+from jaxgen.files import check_writable, write_atomically, write_json
 from jaxgen.nn import conv_winograd
 from jaxgen.nn.conv import ALGORITHMS, choose_algorithm
 from jaxgen.nn.conv_spec import ConvAlgorithm, ConvSpec
@@ -225,6 +226,9 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
 
 def main(args: Args) -> None:
     """Measures, prints and keeps what was asked for."""
+    for path in (args.json, args.markdown):
+        if path:
+            check_writable(path)  # before what takes minutes
     rows = list(measure_all(args))
     text = page(args, rows)
     show(text.rstrip())

@@ -20,6 +20,8 @@ from jaxgen.report import page as report
 from jaxgen.report.page import Figure, Link, Section, Table, escape, number
 from jaxgen.runs import manifest as run_manifest
 
+PAGE = "compare.html"
+ROWS = "compare.json"
 NUM_SHOWN = 20
 """Samples of each model in the picture: the first ones."""
 KINDS = (
@@ -221,7 +223,7 @@ def write(
     picture, title = markdown.with_suffix(".png"), title_of(rows)
     found = sections(rows, folder, picture, verdict, published, class_names)
     facts = {**facts, "command": run_manifest.command()}
-    page = report.write_page(folder / "compare.html", title, facts=facts, sections=found)
+    page = report.write_page(folder / PAGE, title, facts=facts, sections=found)
     parts = [f"# {title}", *(f"- {name}: {escape(text)}" for name, text in facts.items())]
     for section in found:
         parts += [f"\n## {section.title}\n", *(f"{escape(text)}\n" for text in section.answer)]
@@ -231,5 +233,5 @@ def write(
             )
         parts += [report.markdown(section.table)] if section.table else []
     write_atomically(markdown, ("\n".join(parts) + "\n").encode())
-    write_json(folder / "compare.json", as_json(rows))
+    write_json(folder / ROWS, as_json(rows))
     return page

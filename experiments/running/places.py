@@ -9,13 +9,13 @@ from jaxgen.errors import RunFolderError, SettingError
 from jaxgen.runs.summary import read_summary
 
 
-def require_outside_runs(folder: Path) -> None:
-    """Raises RunFolderError for a folder inside a run."""
-    if run := next(filter(read_summary, folder.absolute().parents), None):
+def require_outside_runs(place: Path, flag: str = "--out") -> None:
+    """Raises RunFolderError if the place of a flag, a folder or a file, lies inside a run."""
+    if run := next(filter(read_summary, place.absolute().parents), None):
         raise RunFolderError(
-            expected="--out outside a run",
-            found=f"{folder} in {run}",
-            remedy="choose another --out",
+            expected=f"{flag} outside a run",
+            found=f"{place} in {run}",
+            remedy=f"choose another {flag}",
         )
 
 

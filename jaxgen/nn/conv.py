@@ -14,8 +14,8 @@ Images come out in the dtype in which they came in, kernels and their gradients 
 On accelerators all three are XLA's own convolutions; none was at hand to measure them on. On the
 CPU those are mostly slower, and the kernel gradient that JAX derives for a transposed convolution
 is far slower; `choose_algorithm` names what takes their place.
-`experiments.benchmarking.convolutions` measures the choice on the lab's four halving layers at
-several widths and in both precisions: docs/results/convolutions.md.
+`experiments.benchmarking.convolutions` measures the choice on the lab's four halving layers:
+docs/results/convolutions.md.
 """
 
 from functools import partial

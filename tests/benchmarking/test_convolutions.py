@@ -58,6 +58,15 @@ def test_the_command_writes_a_page_and_rows_of_every_algorithm(
     assert "## float32, each direction" in page.read_text()
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(convolutions, "measure_all", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr("sys.argv", ["convolutions", "--markdown", str(tmp_path)])
+    assert exit_code(lambda: convolutions.main(parse_flags(convolutions.Args))) == 7
+    assert "found Is a directory" in only_line(capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("width", ["0", "nan", "inf", "1e9"])
 def test_an_impossible_width_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str

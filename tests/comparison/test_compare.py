@@ -522,7 +522,13 @@ def test_flags_beside_quick_win(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "code", "line"),
     [
         (("--out", "RUN/compare"), 6, "expected --out outside a run"),
-        (("--out", "OUT", "--markdown", "RUN/summary.json/compare.md"), 7, "expected to write"),
+        (("--out", "OUT", "--markdown", "RUN/summary.json/compare.md"), 6, "outside a run"),
+        (
+            ("--out", "OUT", "--markdown", "RUN/summary.json"),
+            6,
+            "expected --markdown outside a run",
+        ),
+        (("--out", "OUT", "--markdown", "OUT/config.json"), 2, "no other file of the comparison"),
         (("--out", "OUT", "--markdown", "RUN"), 7, "found Is a directory"),
         (("--out", "OUT", "--dataset", "RUN", "--markdown", "RUN/x.md"), 2, "expected --markdown"),
     ],

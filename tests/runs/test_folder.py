@@ -16,8 +16,8 @@ from support.runs import SMALL, call, only_line
 from experiments.lab.drawing import Drawing, error_curve
 from experiments.running import artifacts
 from jaxgen import data
-from jaxgen.errors import RunFolderError
-from jaxgen.files import appearing_whole, make_folder, write_json
+from jaxgen.errors import RunFolderError, WriteError
+from jaxgen.files import appearing_whole, check_writable, make_folder, write_json
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import LOG
@@ -54,6 +54,16 @@ def test_a_folder_that_was_removed_is_not_written(
             WRITERS[name](folder)
         assert f"{folder} to stay while it is used" in one_line(error)
     assert [path.name for path in tmp_path.rglob("*")] == (["run", ".lock"] if replaced else [])
+
+
+@pytest.mark.parametrize("write", [check_writable, lambda path: write_json(path, {})])
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path, write: Any) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(WriteError, match="found a device or a pipe"):
+        write(pipe)
+    assert pipe.is_fifo()
+    assert [*tmp_path.iterdir()] == [pipe]
 
 
 def test_a_file_system_without_locks_is_used_with_a_line(
