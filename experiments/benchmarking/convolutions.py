@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
@@ -41,7 +42,6 @@ MEASURED = ("native", "im2col", "winograd")
 """Algorithms that apply to these layers."""
 REPEATED = LEAST_CHUNK
 """Convolutions in one program, as many as a call of a training has updates."""
-
 SLOW_S = 3.0
 """Seconds of a call that is not repeated."""
 
@@ -99,7 +99,9 @@ def repeated(function: Callable[..., Array]) -> Callable[..., Array]:
             arrays = tuple(x.at[(0,) * x.ndim].set(first.astype(x.dtype)) for x in arrays)
             return arrays, function(*arrays)
 
-        done: Array = lax.fori_loop(1, REPEATED, again, (arrays, function(*arrays)))[1]
+        result = jax.eval_shape(function, *arrays)
+        begin = arrays, jnp.ones(result.shape, result.dtype)
+        done: Array = lax.fori_loop(0, REPEATED, again, begin)[1]
         return done
 
     return run
