@@ -38,7 +38,7 @@ from jaxgen.runs import Run
 from jaxgen.runs.files import CONFIG, MANIFEST, PARAMS, SUMMARY
 from jaxgen.runs.folder import LOCK
 from jaxgen.runs.settings import read_json
-from jaxgen.runs.summary import FURTHER, LOGS, files_of
+from jaxgen.runs.summary import FURTHER, LOGS, contents_of
 
 EXAMPLES = {
     "python -m experiments.pretrained RUN": "a small copy of it for others to load: at once",
@@ -299,7 +299,7 @@ def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -
     folders = dict.fromkeys(FOLDERS & config.keys())
     write_json(target / CONFIG, config | folders | {"dataset": name})
     write_json(target / MANIFEST, manifest)
-    write_json(target / SUMMARY, summary | {"files": files_of(target)})
+    write_json(target / SUMMARY, summary | contents_of(target))
     return target
 
 

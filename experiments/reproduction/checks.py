@@ -14,7 +14,7 @@ from jaxgen.errors import ReproduceError, SettingError
 from jaxgen.runs.files import CONFIG, SUMMARY
 from jaxgen.runs.loader import load
 from jaxgen.runs.settings import dataset_name, printable, read_json, to_json, unlike
-from jaxgen.runs.summary import damages, seed_folders
+from jaxgen.runs.summary import damages, has_settings, seed_folders
 
 CHECKPOINTS = "checkpoints/step_*/manifest.json"
 MOST_DEVICES = 256
@@ -99,7 +99,10 @@ def complete(record: Record, args: RunArgs) -> Record:
 
 def _require_unchanged(run: Path, args: RunArgs) -> None:
     """The settings must be those that the run was trained with, as far as it holds them twice."""
-    if wrong := [*find_changes(run, to_json(args))]:
+    wrong = [*find_changes(run, to_json(args))]
+    if not wrong and not has_settings(read_json(run / CONFIG), read_json(run / SUMMARY)):
+        wrong = [f"not those that {SUMMARY} has the digest of"]
+    if wrong:
         raise ReproduceError(
             expected=f"{run / CONFIG} to say what the run was trained with",
             found=f"class C (not comparable): {'; '.join(wrong)}",

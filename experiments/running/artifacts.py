@@ -23,7 +23,7 @@ from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.files import PAGE, PARAMS, SAMPLES, SUMMARY
 from jaxgen.runs.settings import read_json
-from jaxgen.runs.summary import files_of
+from jaxgen.runs.summary import contents_of
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
@@ -150,7 +150,7 @@ def write(
         headline=numbers,
         absent=absent,
     )
-    found = summary(args, session, result, metrics) | {"files": files_of(folder)}
+    found = summary(args, session, result, metrics) | contents_of(folder)
     found |= {"alike": alike}
     write_json(folder / SUMMARY, found)
     return page

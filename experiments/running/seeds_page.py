@@ -32,7 +32,7 @@ from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs import metrics_log
 from jaxgen.runs.files import FIGURES, LOG, PAGE, SUMMARY
 from jaxgen.runs.samples import read_samples
-from jaxgen.runs.summary import files_of
+from jaxgen.runs.summary import contents_of
 from jaxgen.training.loop import Result
 
 NUM_SHOWN = 20
@@ -72,8 +72,7 @@ def summary(args: RunArgs, session: Session, result: Result) -> dict[str, Any]:
         "train_s": round(result.train_s, 4),
         "peak_rss_bytes": run_manifest.peak_memory(),
         "metrics": mean_and_std(found),
-        "files": files_of(session.folder),
-    }
+    } | contents_of(session.folder)
 
 
 def write(experiment: Experiment[Any], args: RunArgs, session: Session, result: Result) -> Path:

@@ -29,6 +29,7 @@ from jaxgen.runs.run import Run
 from jaxgen.runs.settings import printable, shown
 from jaxgen.runs.summary import (
     damages,
+    has_settings,
     is_seed,
     read_logs,
     read_summary,
@@ -99,6 +100,12 @@ def load(folder: Path | str) -> Run:
     shape = _image_shape(folder, found)
     _check_class_names(folder, found, config)
     _check_files(folder, found)
+    if not has_settings(stored, found):
+        raise CheckpointError(
+            expected=f"{folder / CONFIG} as it was when the run ended",
+            found="other settings",
+            remedy="put them back, or type the run's command again with --resume",
+        )
     if "seeds" in found:
         return _of_several(Run(folder, name, config, stored, found, shape))
     seed, others = found.get("seed"), stored.get("seeds", [])

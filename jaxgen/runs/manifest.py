@@ -62,6 +62,12 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def settings_digest(config: Mapping[str, Any]) -> str:
+    """sha256 of the settings of a run that may shape its numbers, wherever its images lie."""
+    place = PLACE | {"dataset"}  # the images have a digest of their own
+    return fingerprint({name: value for name, value in config.items() if name not in place})
+
+
 def read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The settings and the manifest that shape the run in a folder, as they were written down.
 

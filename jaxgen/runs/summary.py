@@ -8,7 +8,8 @@ from typing import Any
 from jaxgen.errors import RunFolderError
 from jaxgen.files import file_digest, require_file
 from jaxgen.runs import metrics_log
-from jaxgen.runs.files import LOG, PARAMS, SAMPLES, SUMMARY
+from jaxgen.runs.files import CONFIG, LOG, PARAMS, SAMPLES, SUMMARY
+from jaxgen.runs.manifest import settings_digest
 from jaxgen.runs.settings import printable, read_json
 
 LOGS = (LOG, f"layer*/{LOG}")
@@ -58,8 +59,23 @@ def program_folder(folder: Path) -> Path:
     return next((root for root in above if seeds_of(read_summary(root))), folder.absolute())
 
 
-def files_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Bytes and sha256 of a run's parameters, samples and logs, as its summary keeps them."""
+def has_settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of the run; the summary of an older version has no digest."""
+    return summary.get("settings_digest") in (None, settings_digest(config))
+
+
+def contents_of(folder: Path) -> dict[str, Any]:
+    """What the summary keeps of the other files of a run, so that none can change unseen.
+
+    Of its parameters, samples and logs the bytes and the sha256; of its settings the digest of
+    those that shape its numbers.
+    """
+    digest = settings_digest(read_json(folder / CONFIG))
+    return {"settings_digest": digest, "files": _files_of(folder)}
+
+
+def _files_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of a run's parameters, samples and logs."""
     kept = ("*.safetensors", SAMPLES, *LOGS, *FURTHER)
     paths = [path for each in kept for path in folder.glob(each)]
     return {

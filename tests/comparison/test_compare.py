@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support.browser import shown
 from support.helpers import SMALL_CLASSIFIER, one_line
-from support.runs import EPOCHS, Command, call, contents, only_line, read
+from support.runs import EPOCHS, Command, call, contents, forge, only_line, read
 
 from experiments import compare, dbn, pretrained, rbm
 from experiments.comparison import measures as compare_measures
@@ -51,8 +51,8 @@ def pair(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     root = tmp_path_factory.mktemp("pair")
     for seed in (0, 1):
         shutil.copytree(finished, root / f"run{seed}")
-        for name in ("config.json", "summary.json"):
-            change(root / f"run{seed}" / name, seed=seed)
+        change(root / f"run{seed}" / "summary.json", seed=seed)
+        forge(root / f"run{seed}", seed=seed)
         shutil.rmtree(root / f"run{seed}" / "checkpoints")  # which have the seed too
     return root / "run0", root / "run1"
 
@@ -386,8 +386,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(
         arrays["w"] = arrays["w"] + 1
         safetensors.save_params(run / "params.safetensors", arrays, {})
     elif damage == "setting":
-        config = read(run / "config.json")
-        change(run / "config.json", model=config["model"] | {"colour": 1})
+        forge(run, model=read(run / "config.json")["model"] | {"colour": 1})
     elif damage == "data":
         change(run / "summary.json", data_digest="0" * 64)
     elif damage == "twice":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.helpers import AS_USERS, ROOT
-from support.runs import SMALL, contents, only_line, read, said_twice
+from support.runs import SMALL, contents, forge, only_line, read, said_twice
 
 from experiments import reproduce
 from experiments.reproduction import runs as reproduce_runs
@@ -360,6 +360,10 @@ def test_settings_changed_by_hand_are_found_before_anything_is_run(
             {"model": config["model"] | {"learning_rate": 0.05}},
             "model.learning_rate: 0.1, now 0.05",
         ),
+        (
+            {"generation_steps": 7},
+            "not those that summary.json has the digest of",
+        ),
         ({"batch_size": 50}, "batch_size: 100, now 50"),
         ({"epochs": 99}, "epochs: 100, now 99"),
         ({"seed": 1, "preset": "cd25"}, "preset: lab, now cd25; seeds: (0,), now (1,)"),
@@ -407,9 +411,7 @@ def test_verify_finds_another_digest(
     run = tmp_path / "run"
     shutil.copytree(reproduced / "first", run)
     shutil.rmtree(run / "checkpoints")  # they would tell beforehand
-    config = read(run / "config.json")
-    config["model"]["learning_rate"] = 0.05
-    (run / "config.json").write_text(json.dumps(config))
+    forge(run, model=read(run / "config.json")["model"] | {"learning_rate": 0.05})
     argv = ["--verify", str(run), *flags[2:4], "--out", str(tmp_path / "out")]
     assert reproduce.main(argv) == 8
     out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import pytest
-from support.runs import contents, only_line, read
+from support.runs import contents, forge, only_line, read
 
 import jaxgen
 from experiments import compare, reproduce
@@ -67,14 +67,14 @@ def strange(request: pytest.FixtureRequest, finished: Path, tmp_path: Path) -> P
     """A finished run whose config.json is somebody else's: changed, or of the change alone."""
     (name, alone), folder = request.param, tmp_path / "run"
     shutil.copytree(finished, folder)
-    config, change = read(folder / "config.json"), CHANGES[name]
+    change = CHANGES[name]
     if alone:
         (folder / "config.json").write_text(json.dumps({"experiment": "rbm"} | change))
         return folder
     model = change.get("model")
     if isinstance(model, dict):
-        change = change | {"model": config["model"] | model}
-    (folder / "config.json").write_text(json.dumps(config | change))
+        change = change | {"model": read(folder / "config.json")["model"] | model}
+    forge(folder, **change)
     return folder
 
 

@@ -74,6 +74,19 @@ def test_settings_that_contradict_the_summary(run: Path, name: str) -> None:
     assert f"the same {name} in config.json and summary.json" in one_line(error)
 
 
+@pytest.mark.parametrize(
+    "change", [{"base_rates": True}, {"generation_steps": 7}, {"colour": 1}, {"seed": 1}]
+)
+def test_settings_changed_by_hand(new: Path, change: dict[str, Any]) -> None:
+    config = read(new / "config.json")
+    (new / "config.json").write_text(json.dumps(config | {"out": "elsewhere", "stream": True}))
+    jaxgen.load(new)
+    (new / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(new)
+    one_line(error)
+
+
 def header(shape: str, descr: str = "'<f4'") -> bytes:
     """An array's file with a header of our own and eight bytes."""
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"

@@ -29,6 +29,7 @@ from jaxgen.jitted import jitted
 from jaxgen.learner import named_key
 from jaxgen.models import dbn
 from jaxgen.runs import metrics_log
+from jaxgen.runs.manifest import settings_digest
 from jaxgen.runs.settings import to_json
 from jaxgen.training.loop import Progress
 
@@ -61,6 +62,15 @@ class Command(NamedTuple):
 def read(path: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(path.read_text())
+
+
+def forge(folder: Path, **settings: Any) -> None:
+    """Changes settings of a run, and its summary so that it has these."""
+    config, summary = read(folder / "config.json") | settings, read(folder / "summary.json")
+    (folder / "config.json").write_text(json.dumps(config))
+    if "settings_digest" in summary:
+        summary["settings_digest"] = settings_digest(config)
+    (folder / "summary.json").write_text(json.dumps(summary))
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
