@@ -69,6 +69,10 @@ class SettingError(JaxgenError):
     exit_code = 2
 
 
+class OutOfMemoryError(SettingError):
+    """Settings whose arrays the memory does not hold."""
+
+
 class DataError(JaxgenError):
     """A data set whose files are there but truncated or wrong."""
 

@@ -9,6 +9,8 @@ import numpy as np
 from experiments.benchmarking.cases import Case, Patience, with_values
 from experiments.benchmarking.make_images import repeat
 from experiments.benchmarking.measure import measure
+from experiments.running.cli import is_out_of_memory
+from jaxgen.errors import OutOfMemoryError
 
 logger = logging.getLogger("jaxgen")
 
@@ -41,8 +43,8 @@ def largest_batch(case: Case, images: np.ndarray, patience: Patience) -> dict[st
         num = changed_case.images_per_step(images.shape[1:])
         try:
             row = measure(changed_case, repeat(images, range(2 * num)), patience)
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if isinstance(error, jax.errors.JaxRuntimeError) and not is_out_of_memory(error):
+        except (jax.errors.JaxRuntimeError, MemoryError, OutOfMemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             row = None
         tried.append((batch_size, row is not None))
@@ -68,8 +70,3 @@ def filling(most: int, unit: int, few: int, many: int) -> int:
     """The batch that fills so much memory, if `unit` takes `few` and four of it take `many`."""
     each = max(1, many - few) / (UNLIMITED - 1)
     return unit * max(1, int(1 + (FULL * most - few) / each))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether XLA failed because the device's memory is full."""
-    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()

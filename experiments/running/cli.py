@@ -47,12 +47,19 @@ from experiments.running.signals import Stopped, leaving_at_once
 from experiments.running.stored import require_unchanged
 from jaxgen import data
 from jaxgen.data import Dataset, Split
-from jaxgen.errors import JaxgenError, RunFolderError, SettingError, WriteError
+from jaxgen.errors import (
+    JaxgenError,
+    OutOfMemoryError,
+    RunFolderError,
+    SettingError,
+    WriteError,
+)
 from jaxgen.files import expand_user
 from jaxgen.nn.augment import TRANSFORMS, Policy
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.summary import program_folder
+from jaxgen.training.epoch import memory
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -254,6 +261,11 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
         except BrokenPipeError:
             without_reader()
             return 128 + signal.SIGPIPE
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            write_error(_out_of_memory(error))
+            return OutOfMemoryError.exit_code
         except OSError as error:
             write_error(
                 WriteError(
@@ -268,6 +280,23 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
                 raise
             write_error(missing)
             return missing.exit_code
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, XLA or a check before them found that the memory does not hold the arrays."""
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return True
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+
+
+def _out_of_memory(error: Exception) -> OutOfMemoryError:
+    """The error of one line for what NumPy or XLA have of a memory that is full."""
+    first = str(error).partition("\n")[0]
+    return OutOfMemoryError(
+        expected=f"arrays that fit into {memory() / 2**30:,.0f} GiB of memory",
+        found=first.removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".") or "a full one",
+        remedy="set smaller numbers, such as of units, samples, chains, images at a time or seeds",
+    )
 
 
 def _flush(act: Callable[[], int | None]) -> int | None:

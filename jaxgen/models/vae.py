@@ -37,6 +37,7 @@ from jaxgen import losses
 from jaxgen.errors import (
     MAX_SIZE,
     SettingError,
+    is_whole,
     require,
     require_above_zero,
     require_choices,
@@ -74,6 +75,8 @@ LEAST_RATE = 0.001
 """Least probability of a pixel to be on, and to be off, in a decoder at the base rates."""
 ACTIVE_VARIANCE = 0.01
 """A latent variable is active where its posterior mean varies more than this over the data."""
+MOST_SAMPLES = 1_000_000
+"""Codes per image and step, at most: far beyond what a memory holds."""
 LARGEST_DENSE = 32
 """Largest side of grey images for which both nets are dense if the architecture is auto."""
 HALVING = ConvSpec((4, 4), stride=2, padding=1)
@@ -135,7 +138,9 @@ class Config:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        require_positive(self, "latent_size", "num_samples")
+        require_positive(self, "latent_size")
+        holds = is_whole(self.num_samples, 1, MOST_SAMPLES)
+        require(self, "num_samples", holds, f"a whole number from 1 to {MOST_SAMPLES:,}")
         require_layer_sizes(self, "hidden_sizes", "channels")
         require_not_negative(self, "kl_weight")
         last = (3**7 - 1) // 2  # first stages until the last one begins, whose step is an int32

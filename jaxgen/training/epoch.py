@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key
 
-from jaxgen.errors import SettingError, is_whole
+from jaxgen.errors import OutOfMemoryError, SettingError, is_whole
 from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, Metrics, PRNGKey, State, named_key
 from jaxgen.mesh import SEED
@@ -74,7 +74,7 @@ def run_init(init: Callable[..., State], keys: Keys, *given: Any) -> State:
     """The state ``init(key, *given)`` of every seed, if the machine has the memory for it.
 
     Errors:
-        SettingError: the state alone takes more than all of the memory.
+        OutOfMemoryError: the state alone takes more than all of the memory.
     """
     start = over_seeds(init, keys)
     state = jax.eval_shape(start, keys, *given)
@@ -88,10 +88,10 @@ def num_bytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def require_memory(needed: int, what: str, remedy: str) -> None:
-    """Raises SettingError for arrays that alone take more than all of the memory."""
-    if needed > (there := memory()):
-        raise SettingError(
+def require_memory(needed: int, what: str, remedy: str, device: jax.Device | None = None) -> None:
+    """Raises OutOfMemoryError for arrays that take more than all of a device's memory."""
+    if needed > (there := memory(device)):
+        raise OutOfMemoryError(
             expected=f"{what} that fits into {there / 2**30:,.0f} GiB of memory",
             found=f"one of {needed / 2**30:,.0f} GiB",
             remedy=remedy,

@@ -325,7 +325,8 @@ def fit(
         devices: those that share seeds and batches, see `jaxgen.training.sharding`; of all
             processes where there are several; the default device alone where none is given.
         stream: whether the training set is streamed in windows even if it fits on the device.
-        on_start: called once, when settings and checkpoint are found to fit, before any step.
+        on_start: called once, when settings and checkpoint are found to fit and the steps are
+            compiled, before any step.
         log: gives the log of the training so far, which every checkpoint keeps for `on_start` of
             the run that goes on from it; of several processes, the first one's.
         hook: called after every chunk, about a second of work, and before a checkpoint.
@@ -363,9 +364,10 @@ def fit(
         checkpoint.require_settings(own, settings)
     arrays = begin(learner, examples, schedule.batch_size, seeds, state, devices, stream)
     arrays, first_step, kept_log = _resume(arrays, own, settings, num_steps)
-    on_start(Start(first_step, length, kept_log))
+    start = Start(first_step, length, kept_log)
     carry, step, train_s = arrays.carry, first_step, 0.0
     if step == num_steps:
+        on_start(start)
         history = history_of([], length)
         return Result(
             local(carry.state), step, step, True, compile_s=0.0, train_s=0.0, history=history
@@ -373,6 +375,7 @@ def fit(
     intervals = []
     with progress_bar(progress and jax.process_index() == 0, num_steps, first_step) as bar:
         program = compile_program(learner, schedule.batch_size, arrays)
+        on_start(start)
         bar.start()
         saved_at, saved_step = time.monotonic(), first_step
         for chunk in chunks(program, arrays, range(step, num_steps), length, schedule.log_every):

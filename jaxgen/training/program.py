@@ -20,6 +20,7 @@ from jaxgen.training.epoch import (
     initial_carry,
     initial_state,
     over_seeds,
+    require_memory,
     root_keys,
     run_steps,
     run_steps_in_turn,
@@ -147,7 +148,11 @@ def _order(num_examples: int, keys: Keys, epoch: Array) -> Array:
 
 
 def compile_program(learner: Learner, batch_size: int, arrays: Arrays) -> Program:
-    """Compiles the order of an epoch and the steps of an epoch, ahead of their first call."""
+    """Compiles the order of an epoch and the steps of an epoch, ahead of their first call.
+
+    Errors:
+        OutOfMemoryError: the steps take more than all of the memory.
+    """
     began = time.perf_counter() - arrays.trace_s
     carry, data, keys, placed, *_ = arrays
     zero = np.int32(0)
@@ -169,4 +174,20 @@ def compile_program(learner: Learner, batch_size: int, arrays: Arrays) -> Progra
     traced = time.perf_counter()
     wide = learner.wide_vectors and placed.mesh.devices.flat[0].platform == "cpu"
     functions = lowered_order.compile(), lowered_run.compile(WIDE_VECTORS if wide else None)
-    return Program(*functions, traced - began, time.perf_counter() - traced)
+    compiled = time.perf_counter()
+    require_memory(
+        _memory_of(functions[1]),
+        "a step",
+        "take smaller batches, images or layers, fewer samples, or fewer seeds",
+        placed.mesh.local_devices[0],
+    )
+    return Program(*functions, traced - began, compiled - traced)
+
+
+def _memory_of(program: jax.stages.Compiled) -> int:
+    """Bytes that a compiled program holds at most on each device; 0 where not known."""
+    found = program.memory_analysis()
+    if found is None:
+        return 0
+    held = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return int(held - found.alias_size_in_bytes)

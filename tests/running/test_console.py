@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from support.helpers import ROOT
-from support.runs import SMALL, call, lines_of, read
+from support.runs import SMALL, call, lines_of, only_line, read
 from support.terminal import Terminal
 
 from experiments.running import cli, console, progress
@@ -93,6 +97,21 @@ def test_output_that_goes_nowhere(where: str, to: str, code: int, said: str) -> 
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert done.stderr.count("\n") == bool(said)
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [lambda: np.empty(10**16), lambda: jax.block_until_ready(jax.numpy.zeros((10**8, 10**8)))],
+    ids=["NumPy", "XLA"],
+)
+def test_memory_that_is_not_there(
+    allocate: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.exit_code(lambda: allocate() and 0) == 2
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith("error: expected arrays that fit into ")
+    assert "GiB of memory, found " in line
+    assert "; set smaller numbers, such as of units" in line
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

@@ -18,7 +18,7 @@ import pytest
 from support.helpers import one_line, same
 
 from jaxgen.data import Dataset, Split
-from jaxgen.errors import CheckpointError, NonFiniteError, SettingError
+from jaxgen.errors import CheckpointError, NonFiniteError, OutOfMemoryError, SettingError
 from jaxgen.learner import Learner, named_key, unlabelled
 from jaxgen.models import rbm, vae
 from jaxgen.training import checkpoint, loop
@@ -745,6 +745,17 @@ def test_a_state_larger_than_the_memory() -> None:
     with pytest.raises(SettingError, match="GiB of memory, found one of 6,") as error:
         fit(learner, images, Schedule(1, 3), (0,))
     one_line(error)
+
+
+def test_a_step_larger_than_the_memory() -> None:
+    """Found when it is compiled, before a run folder is begun."""
+    learner = vae.learner(vae.Config((8,), 2, num_samples=10**6), (28, 28, 1))
+    images = np.zeros((60, 28, 28, 1), np.uint8)
+    started: list[Start] = []
+    with pytest.raises(OutOfMemoryError, match="a step that fits into") as error:
+        fit(learner, images, Schedule(1, 60), (0,), on_start=started.append)
+    one_line(error)
+    assert started == []
 
 
 def test_time_spent_is_told() -> None:
