@@ -46,9 +46,12 @@ class JaxgenError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    expected, found = "", ""
+    """Parts of the text, which an error that went to another process lacks."""
 
     def __init__(self, *, expected: str, found: str, remedy: str) -> None:
-        text = f"expected {expected}, found {found[:MOST_FOUND]}; {remedy}"
+        self.expected, self.found = expected, found[:MOST_FOUND]
+        text = f"expected {expected}, found {self.found}; {remedy}"
         super().__init__("".join(each if each.isprintable() else "?" for each in text))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from experiments.running.args import RunArgs, as_words, changes
 from experiments.running.experiment import Experiment, find
 from jaxgen.errors import CheckpointError, SettingError
 from jaxgen.runs import folder as run_folder
-from jaxgen.runs.settings import before, printable, rebuild, shown, to_json, unlike
+from jaxgen.runs.settings import before, printable, rebuild, shown, stored_in, to_json, unlike
 
 
 def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experiment[Any], RunArgs]:
@@ -38,7 +38,8 @@ def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experime
             found="; ".join(unknown[:5]),
             remedy="use the version of jaxgen that made the run",
         )
-    return experiment, rebuild(kind, _merge(to_json(default), given))
+    with stored_in(of):
+        return experiment, rebuild(kind, _merge(to_json(default), given))
 
 
 def _merge(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,13 +90,14 @@ def load(folder: Path | str) -> Run:
         raise _misfit(folder, "the experiment of a model in config.json and summary.json", there)
     _check_text(folder, found, "dataset", "data_digest")
     _check_settings(folder, stored)
-    for setting in REPEATED:
-        mine = stored.get(setting)
-        if mine is not None and setting == "dataset":
-            mine = settings.dataset_name(stored)
-        if mine is not None and found.get(setting, mine) != mine:
-            raise _misfit(folder, f"the same {setting} in {CONFIG} and {SUMMARY}", "another")
-    config = _model_config(folder, name, stored)
+    with settings.stored_in(folder / CONFIG):
+        for setting in REPEATED:
+            mine = stored.get(setting)
+            if mine is not None and setting == "dataset":
+                mine = settings.dataset_name(stored)
+            if mine is not None and found.get(setting, mine) != mine:
+                raise _misfit(folder, f"the same {setting} in {CONFIG} and {SUMMARY}", "another")
+        config = _model_config(folder, name, stored)
     shape = _image_shape(folder, found)
     _check_class_names(folder, found, config)
     _check_files(folder, found)

@@ -5,10 +5,11 @@ looks at data and calls the dataclass, and does nothing else: settings from a st
 be settings, and that is all.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -74,6 +75,22 @@ def rebuild(cls: type[Settings], stored: Mapping[str, Any], *, where: str = "") 
         never = hints[name] is float and value == NEVER
         values[name] = math.inf if never else _value(hints[name], value, f"{where}{name}")
     return cls(**values)
+
+
+@contextlib.contextmanager
+def stored_in(place: Path | str) -> Iterator[None]:
+    """Names the place of stored settings in an error about one of them.
+
+    Such an error may advise a flag, which whoever reads settings back cannot type.
+    """
+    try:
+        yield
+    except SettingError as error:
+        raise type(error)(
+            expected=f"{error.expected} in {place}",
+            found=error.found,
+            remedy="put the setting back, or use the version of jaxgen that wrote it",
+        ) from error
 
 
 def image_options(stored: Mapping[str, Any]) -> ImageOptions:

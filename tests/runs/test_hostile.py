@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from support.helpers import FIXTURES, one_line
 from support.hostile import RAW, VALUES, changed, places
-from support.runs import EPOCHS, SMALL, call, contents, only_line, read
+from support.runs import EPOCHS, SMALL, call, contents, forge, only_line, read
 
 import jaxgen
 from experiments import compare, dbn, reproduce
 from experiments.comparison import measures, naming
 from experiments.reproduction import checks, verdict
 from experiments.reproduction import runs as reproduce_runs
-from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError
+from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import metrics_log, samples
 
@@ -85,6 +85,24 @@ def test_settings_changed_by_hand(new: Path, change: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError) as error:
         jaxgen.load(new)
     one_line(error)
+
+
+def test_an_impossible_setting_is_named_with_its_file(
+    new: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no flag is advised, for none sets it where a run is read."""
+    config, end = read(new / "config.json"), "; put the setting back, or use the version of jaxgen"
+    forge(new, model=config["model"] | {"learning_rate": -1})
+    with pytest.raises(SettingError) as error:
+        jaxgen.load(new)
+    named = f"expected --learning-rate above 0 and finite in {new / 'config.json'}, found -1.0"
+    assert one_line(error).startswith(named + end)
+    forge(new, model=config["model"], generation_steps="x")
+    jaxgen.load(new)
+    monkeypatch.setattr("sys.argv", ["compare", str(new)])
+    assert compare.entry() == 2
+    named = f"expected a whole number for generation_steps in {new}, found 'x'"
+    assert named + end in only_line(capsys.readouterr().err)
 
 
 def header(shape: str, descr: str = "'<f4'") -> bytes:
