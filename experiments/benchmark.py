@@ -40,6 +40,7 @@ from experiments.running.args import RunArgs, as_words, changes, load_dataset
 from experiments.running.cli import exit_code, make_deterministic, parse_flags
 from experiments.running.cluster import use_devices
 from experiments.running.console import show, working, write_error
+from experiments.running.places import require_two_files
 from experiments.running.signals import (
     before_leaving,
     child,
@@ -54,7 +55,7 @@ from jaxgen.errors import (
     require_above_zero,
     require_positive,
 )
-from jaxgen.files import check_writable, write_atomically, write_json
+from jaxgen.files import write_atomically, write_json
 from jaxgen.runs import manifest as run_manifest
 
 IMPORT_S = time.perf_counter() - STARTED
@@ -416,9 +417,7 @@ def run_start(args: Args) -> str:
 
 def run(args: Args) -> str:
     """Measures all rows and keeps what is to be kept; returns the page."""
-    for path in (args.json, args.markdown):
-        if path:
-            check_writable(path)  # before what takes minutes
+    require_two_files(args.json, args.markdown)
     if args.accelerator:
         return run_accelerator(args)
     if args.start:

@@ -60,8 +60,7 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(
             expected=f"to write {path}",
             found=error.strerror or str(error),
-            remedy=f"{'free some space, or ' if full else ''}choose another --out, --data-dir or "
-            "folder",
+            remedy=f"{'free some space, or ' if full else ''}choose another place for it",
         ) from error
 
 

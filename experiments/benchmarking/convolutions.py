@@ -26,8 +26,9 @@ from experiments.benchmarking.flops import product
 from experiments.benchmarking.measure import matmul_peak, peak_size
 from experiments.running.cli import exit_code, parse_flags
 from experiments.running.console import show
+from experiments.running.places import require_two_files
 from jaxgen.errors import MAX_SIZE, require, require_positive
-from jaxgen.files import check_writable, write_atomically, write_json
+from jaxgen.files import write_atomically, write_json
 from jaxgen.nn import conv_winograd
 from jaxgen.nn.conv import ALGORITHMS, choose_algorithm
 from jaxgen.nn.conv_spec import ConvAlgorithm, ConvSpec
@@ -228,9 +229,7 @@ def page(args: Args, rows: list[dict[str, Any]]) -> str:
 
 def main(args: Args) -> None:
     """Measures, prints and keeps what was asked for."""
-    for path in (args.json, args.markdown):
-        if path:
-            check_writable(path)  # before what takes minutes
+    require_two_files(args.json, args.markdown)
     rows = list(measure_all(args))
     text = page(args, rows)
     show(text.rstrip())

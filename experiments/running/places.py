@@ -1,4 +1,4 @@
-"""Where a command that reads runs may write: in none of them, and not among their images."""
+"""Where a command may write besides its run: inside none, and not among images."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxgen import data
 from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.files import check_writable
 from jaxgen.runs.summary import read_summary
 
 
@@ -17,6 +18,28 @@ def require_outside_runs(place: Path, flag: str = "--out") -> None:
             found=f"{place} in {run}",
             remedy=f"choose another {flag}",
         )
+
+
+def require_two_files(json: Path | None, markdown: Path | None) -> None:
+    """Raises unless measures can be written to the files of --json and --markdown, where given.
+
+    Before anything is measured: they are two files, in no run, and the disk takes them.
+
+    Errors:
+        SettingError: they are one file.
+        RunFolderError: one of them lies inside a run.
+        WriteError: one of them cannot be written.
+    """
+    if json and markdown and json.resolve() == markdown.resolve():
+        raise SettingError(
+            expected="--json and --markdown to be two files",
+            found=f"{json} for both",
+            remedy="choose another name for one of them",
+        )
+    for flag, path in {"--json": json, "--markdown": markdown}.items():
+        if path:
+            require_outside_runs(path, flag)
+            check_writable(path)
 
 
 def require_kept(flag: str, run: Path, emptied: Path) -> None:

@@ -138,6 +138,8 @@ def _unfinished(folder: Path) -> CheckpointError:
     found, remedy = "no such folder", f"name the folder of a finished run{_meant(folder)}"
     if os.path.isdir(folder):  # False for a name that no file can have
         found = "no run"
+    elif os.path.isfile(folder):
+        found = "a file"
     if config := read_config(folder):
         there = (
             "whose summary.json is damaged" if (folder / SUMMARY).exists() else "that has not ended"

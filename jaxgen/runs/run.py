@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgen import data, models
 from jaxgen.data.dataset import find_renamed
-from jaxgen.errors import CheckpointError, SettingError, is_whole, require_whole
+from jaxgen.errors import MAX_SIZE, CheckpointError, SettingError, is_whole, require_whole
 from jaxgen.evaluation import classifier as classifiers
 from jaxgen.evaluation import suite
 from jaxgen.evaluation.adapters import evaluated_model
@@ -378,7 +378,9 @@ class Run:
         """
         if not is_whole(num, 1):
             raise SettingError(
-                expected="a whole number of images, 1 or more", found=str(num), remedy="set num"
+                expected=f"a whole number of images, from 1 to {MAX_SIZE:,}",
+                found=str(num),
+                remedy="set num",
             )
         _check_key(key)
         drawn = jax.eval_shape(lambda state: self.learner.sample(state, key, 1), self.state)

@@ -17,13 +17,13 @@ from support.runs import only_line, read
 
 from experiments import benchmark, dcgan
 from experiments.benchmarking import baseline as benchmark_baseline
-from experiments.benchmarking import baselines, flops, machine, make_images
+from experiments.benchmarking import baselines, convolutions, flops, machine, make_images
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking import measure as benchmark_measure
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking import sweeps as benchmark_sweeps
 from experiments.benchmarking.cases import Patience
-from jaxgen.errors import DataMissingError, SettingError, WriteError
+from jaxgen.errors import DataMissingError, JaxgenError, SettingError, WriteError
 from jaxgen.images import check_images
 from jaxgen.models import dbm as dbm_model
 from jaxgen.models import dcgan as dcgan_model
@@ -559,6 +559,35 @@ def test_values_below_one_are_refused_by_their_name() -> None:
 def test_settings_without_a_use_are_refused(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError) as error:
         benchmark.Args(**flags)
+    assert words in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("json", "markdown", "words"),
+    [
+        ("a", "b/../a", "expected --json and --markdown to be two files"),
+        ("run/summary.json", None, "expected --json outside a run"),
+        (None, "run/report.html", "expected --markdown outside a run"),
+    ],
+)
+@pytest.mark.parametrize("measure", [benchmark.run, convolutions.main])
+def test_files_of_which_one_would_be_lost_are_refused_before_measuring(
+    json: str | None,
+    markdown: str | None,
+    words: str,
+    measure: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benchmark, "run_accelerator", lambda _: pytest.fail("it measured"))
+    monkeypatch.setattr(convolutions, "measure_all", lambda _: pytest.fail("it measured"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text('{"experiment": "rbm"}')
+    own = {"accelerator": True} if measure is benchmark.run else {}
+    kind = benchmark.Args if own else convolutions.Args
+    paths = {"json": json and tmp_path / json, "markdown": markdown and tmp_path / markdown}
+    with pytest.raises(JaxgenError) as error:
+        measure(kind(**own, **paths))
     assert words in one_line(error)
 
 

@@ -49,6 +49,12 @@ def change(args: Any, **changed: Any) -> Any:
             "expected --base-rates --momentum 0.0, as in the run to go on with, "
             "found --no-base-rates --momentum 0.5;",
         ),
+        (
+            "wake_sleep",
+            wake_sleep.Args(),
+            dataclasses.replace(change(wake_sleep.Args(), num_classes=10), conditional=True),
+            "expected --no-conditional, as in the run to go on with, found --conditional;",
+        ),
     ],
 )
 def test_flags_that_are_not_as_they_were(

@@ -277,6 +277,11 @@ def test_a_name_that_no_folder_can_have() -> None:
     assert "perhaps" not in one_line(error)
 
 
+def test_a_file_is_no_run(run: Path) -> None:
+    with pytest.raises(CheckpointError, match="found a file; name the folder of a finished run"):
+        jaxgen.load(run / "summary.json")
+
+
 # ---- any value at any place
 
 NUM_TRIALS = 20
