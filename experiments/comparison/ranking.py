@@ -150,8 +150,8 @@ def lead_in_words(values: Mapping[str, Value | None], better: Better) -> str:
         return f"before {next_one}; whether they differ is not known"
     one_seed = min(first.num_seeds, second.num_seeds) == 1
     if not found:
-        within = "its interval" if one_seed else "the spread of seeds"
-        return f"but {next_one} cannot be told from it: they differ by less than {within} allows"
+        of = "" if one_seed else " over seeds"
+        return f"but {next_one} cannot be told from it: they are within two standard errors{of}"
     if one_seed:
         return f"before {next_one}; one seed cannot show whether another would turn that round"
     return f"before {next_one}, by more than seeds differ"
