@@ -140,7 +140,10 @@ EXPERIMENT = Experiment(
     choose=chosen_preset,
     band=Band("sample_distance", 0.45),
     benchmark=Benchmark(
-        flops=flops.of_dcgan, baselines=CONVOLUTIONAL, num_images=512, presets=("lab", "wide")
+        flops=flops.of_dcgan,
+        baselines=CONVOLUTIONAL,
+        num_images=512,
+        presets=("lab", "wide", "fast"),
     ),
     comparison=Comparison(order=5, preset="fast"),
     headlines=("sample_distance", "test_distance", "sample_spread"),

@@ -183,11 +183,14 @@ def test_gan(loss: str, d_steps: int) -> None:
     expected, metrics = jax.jit(learner.step)(state, unlabelled(images), KEY)
     nets = (flax_gan.Generator(config, SHAPE), flax_gan.Discriminator(config))
     mini_batches = np.concatenate([images[turn::d_steps] for turn in range(d_steps)])
-    pixels = flax_gan.prepare(jnp.asarray(mini_batches))
+    pixels = flax_gan.prepare(jnp.asarray(mini_batches), config)
     players = flax_adversarial.start(config, nets, pixels[:1])
     ours = [player.variables["params"] for player in (state.generator, state.discriminator)]
     players = flax_adversarial.Players(
-        *(net.replace(params=as_flax(params)) for net, params in zip(players, ours, strict=True))
+        *(
+            net.replace(params=as_flax(params))
+            for net, params in zip(players[:2], ours, strict=True)
+        )
     )
     iteration = jax.jit(flax_adversarial.iteration, static_argnums=0)
     found, losses = iteration(config, players, pixels, KEY)
@@ -209,7 +212,7 @@ def test_each_update_of_pytorchs_discriminator_takes_a_mini_batch_of_its_own() -
     images = np.arange(24, dtype=np.uint8).reshape(12, 1, 2, 1)
     epoch = program.epoch_runner(
         *(lambda *_: torch.nn.Linear(2, 2), lambda *_: discriminator),
-        *(lambda batch: batch.flatten(1).float(), images, 3, gan.Config(2, d_steps=2)),
+        *(lambda batch, _: batch.flatten(1).float(), images, 3, gan.Config(2, d_steps=2)),
     )
     epoch(2)
     real = [seen[index] for index in (0, 2, 5, 7)]  # before fakes of D, and those of G
@@ -238,15 +241,16 @@ def drawn(shapes):
     return jax.tree.map(lambda leaf: rng.normal(0.1, 0.1, leaf.shape).astype(np.float32), shapes)
 
 
-def test_dcgan_nets() -> None:
+@pytest.mark.parametrize(("side", "native", "spread"), [(8, False, 0.05), (28, True, 0.02)])
+def test_dcgan_nets(side: int, native: bool, spread: float) -> None:
     """Both nets map the same inputs to the same outputs, normalised by the batch they come in."""
-    config = dcgan.Config(width=1 / 32)
-    images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    real = dcgan.resize(jnp.asarray(images))
+    config, shape = dcgan.Config(width=1 / 32, native_size=native), (side, side, 1)
+    images = np.random.default_rng(1).integers(0, 256, (6, *shape), dtype=np.uint8)
+    real = flax_dcgan.prepare(jnp.asarray(images), config)
     codes = jax.random.normal(KEY, (6, config.latent_size))
-    flax_nets = (flax_dcgan.Generator(config, (8, 8, 1)), flax_dcgan.Discriminator(config))
+    flax_nets = (flax_dcgan.Generator(config, shape), flax_dcgan.Discriminator(config))
     for index, inputs in enumerate((codes, real)):
-        ours, flax_net = dcgan.nets(config, (8, 8, 1))[index], flax_nets[index]
+        ours, flax_net = dcgan.nets(config, shape)[index], flax_nets[index]
         variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
         params = as_flax_net(variables["params"], transposed=index == 0)
         shapes = jax.eval_shape(flax_net.init, KEY, inputs)
@@ -256,8 +260,79 @@ def test_dcgan_nets() -> None:
         flax_variables = {"params": params, "batch_stats": drawn(shapes["batch_stats"])}
         net = partial(flax_net.apply, mutable=["batch_stats"])
         found, _ = jax.jit(net)(flax_variables, inputs)
-        assert np.std(expected) > 0.05
+        assert np.std(expected) > spread
         np.testing.assert_allclose(jnp.ravel(found), jnp.ravel(expected), atol=2e-4)
+
+
+def test_dcgan_nets_of_pytorch() -> None:
+    """The images of the same codes, and the logits of the same images."""
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_dcgan")
+    config, shape = dcgan.Config(width=1 / 32, native_size=True), (28, 28, 1)
+    images = np.random.default_rng(1).integers(0, 256, (6, *shape), dtype=np.uint8)
+    of_torch = program.prepare(torch.from_numpy(images).permute(0, 3, 1, 2), config)
+    real = dcgan.resize(jnp.asarray(images), native=True)
+    np.testing.assert_allclose(of_torch.permute(0, 2, 3, 1).numpy(), real, atol=1e-6)
+    codes = jax.random.normal(KEY, (6, config.latent_size))
+    makers = (program.make_generator, program.make_discriminator)
+    for index, (make, inputs) in enumerate(zip(makers, (codes, real), strict=True)):
+        ours, net = dcgan.nets(config, shape)[index], make(config, shape)
+        variables = drawn(jax.eval_shape(partial(ours.init, train=True), KEY, inputs))
+        layers = [each for each in net if [*each.parameters()]]
+        names = [f"{kind}_{i}" for i in range(4) for kind in ("conv", "norm")]
+        named = [name for name in names if name in variables["params"]]
+        for layer, name in zip(layers, named, strict=True):
+            with torch.no_grad():
+                for weight, value in of_layer(variables["params"][name]).items():
+                    getattr(layer, weight).copy_(torch.from_numpy(np.array(value)))
+        step = partial(ours.apply, train=True, mutable=["batch_stats"])
+        expected, _ = jax.jit(step)(variables, inputs)
+        given = torch.from_numpy(np.array(inputs))
+        found = net(given if index == 0 else given.permute(0, 3, 1, 2)).detach()
+        found = found.permute(0, 2, 3, 1) if index == 0 else found
+        assert np.std(expected) > 0.02
+        np.testing.assert_allclose(found.numpy().ravel(), jnp.ravel(expected), atol=2e-4)
+
+
+def of_layer(params: dict) -> dict:
+    """Our parameters of a convolution, transposed or not, or of a norm, as PyTorch has them."""
+    if "kernel" not in params:
+        return {"weight": params["scale"], "bias": params["bias"]}
+    return {"weight": jnp.transpose(params["kernel"], (3, 2, 0, 1)), "bias": params["bias"]}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_the_average_of_the_generator(decay: float) -> None:
+    """After one iteration, from the same beginning, whatever the generator has learned."""
+    config = gan.Config(3, generator_sizes=(5,), discriminator_sizes=(6,), ema_decay=decay)
+    nets = (flax_gan.Generator(config, SHAPE), flax_gan.Discriminator(config))
+    pixels = flax_gan.prepare(jnp.asarray(binary()), config)
+    players = flax_adversarial.start(config, nets, pixels[:1])
+    found, _ = jax.jit(flax_adversarial.iteration, static_argnums=0)(config, players, pixels, KEY)
+    if not decay:
+        assert found.average is None
+        return
+    before, after = players.generator.params, found.generator.params
+    mixed = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, before, after)
+    assert_close(found.average[0], mixed)
+
+
+def test_the_average_of_pytorchs_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_adversarial")
+    asked: list = []
+
+    def averaging(decay: float):
+        return lambda averaged, now, _: asked.append((decay, len(averaged), len(now)))
+
+    monkeypatch.setattr(program, "get_ema_multi_avg_fn", averaging)
+    nets = (
+        torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)),
+        torch.nn.Linear(2, 1),
+    )
+    step = program.iteration(*nets, gan.Config(3, ema_decay=0.9), 4, "cpu", "float32")
+    step(torch.ones(4, 2))
+    assert asked == [(0.9, 6, 6)]
 
 
 def test_adam_of_both_programs_is_the_same() -> None:

@@ -418,7 +418,7 @@ def test_names_choose_cases_in_the_order_of_the_presets() -> None:
     [
         ("rbm-lba", "rbm-lab"),
         ("rbm", "rbm-lab"),
-        ("dcgan", "dcgan-lab or dcgan-wide"),
+        ("dcgan", "dcgan-lab or dcgan-wide or dcgan-fast"),
         ("convolutions", "one of them"),
     ],
 )

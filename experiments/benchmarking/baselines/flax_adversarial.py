@@ -30,6 +30,8 @@ class Players(NamedTuple):
 
     generator: TrainState
     discriminator: TrainState
+    average: Any = None
+    """The moving average of the generator's variables; None where the settings have none."""
 
 
 def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
@@ -78,7 +80,8 @@ def generator_update(
         fakes, generator = passed(players.generator, params, codes, key)
         discriminator = players.discriminator
         logits, discriminator = passed(discriminator, discriminator.params, fakes, key)
-        return generator_loss(logits, kind), Players(generator, discriminator)
+        moved = players._replace(generator=generator, discriminator=discriminator)
+        return generator_loss(logits, kind), moved
 
     (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(players.generator.params)
     return moved._replace(generator=moved.generator.apply_gradients(grads=grads)), value
@@ -94,19 +97,28 @@ def iteration(
     shape, losses = (len(real) // config.d_steps, config.latent_size), {}
     for mini_batch in jnp.split(real, config.d_steps):
         key, key_codes, key_g, key_d = jax.random.split(key, 4)
-        generator, discriminator = players
+        generator, discriminator, _ = players
         codes = jax.random.normal(key_codes, shape)
         fakes, _ = passed(generator, generator.params, codes, key_g)
         discriminator, losses["d_loss"] = discriminator_update(
             discriminator, mini_batch, fakes, config.label_smoothing, key_d
         )
-        players = Players(generator, discriminator)
+        players = players._replace(generator=generator, discriminator=discriminator)
     for index in range(config.g_steps):
         key, key_codes, key_g = jax.random.split(key, 3)
         if config.fresh_noise or index > 0:
             codes = jax.random.normal(key_codes, shape)
         players, losses["g_loss"] = generator_update(players, codes, config.loss, key_g)
+    if config.ema_decay:
+        weight, now = 1.0 - config.ema_decay, learned(players.generator)
+        average = optax.incremental_update(now, players.average, weight)
+        players = players._replace(average=average)
     return players, losses
+
+
+def learned(net: TrainState) -> Any:
+    """Parameters and running statistics."""
+    return net.params, net.batch_stats
 
 
 def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> Players:
@@ -122,13 +134,15 @@ def start(config: Any, nets: tuple[nn.Module, nn.Module], pixels: jax.Array) -> 
                 apply_fn=net.apply, params=params, tx=adam, batch_stats=stats
             )
         )
-    return Players(*states)
+    average = jax.tree.map(jnp.array, learned(states[0])) if config.ema_decay else None
+    generator, discriminator = states
+    return Players(generator, discriminator, average)
 
 
 def epoch_runner(
     generator: Callable[..., nn.Module],
     discriminator: Callable[..., nn.Module],
-    prepare: Callable[[jax.Array], jax.Array],
+    prepare: Callable[[jax.Array, Any], jax.Array],
     images: np.ndarray,
     batch_size: int,
     config: Any,
@@ -136,12 +150,12 @@ def epoch_runner(
     """An epoch of iterations on bytes [N, H, W, C]; see `epoch_of`.
 
     The generator takes the settings and the images' shape, the discriminator the settings alone.
-    `prepare` makes of a batch of bytes what D takes, inside the step.
+    `prepare` makes of a batch of bytes and the settings what D takes, inside the step.
     """
 
     def step(players: Players, batch: jax.Array, key: jax.Array) -> Players:
-        return iteration(config, players, prepare(batch), key)[0]
+        return iteration(config, players, prepare(batch, config), key)[0]
 
     data, nets = jnp.asarray(images), (generator(config, images.shape[1:]), discriminator(config))
-    players = start(config, nets, prepare(data[:1]))
+    players = start(config, nets, prepare(data[:1], config))
     return epoch_of(data, batch_size * config.d_steps, players, step)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
 from jaxgen.images import ImageShape
-from jaxgen.models.dcgan import image_size, resize, scatter, widths
+from jaxgen.models.dcgan import grid_size, image_size, resize, scatter, widths
 
 
 def layer_of(kind: Any, config: Any) -> Any:
@@ -26,6 +26,11 @@ def normalised(config: Any, x: jax.Array) -> jax.Array:
     return normed
 
 
+def outer_padding(size: int) -> int:
+    """Of the convolution on images of that side, so that the next ones are a power of two."""
+    return 1 + (grid_size(size) - size) // 2
+
+
 class Generator(nn.Module):
     """[N, latent] to [N, H, H, C] in [-1, 1], for raw images of `image_shape`."""
 
@@ -37,7 +42,8 @@ class Generator(nn.Module):
         """The images, normalised by their own batch."""
         config = self.config
         conv = layer_of(nn.ConvTranspose, config)
-        sizes = widths(config, image_size(self.image_shape))[::-1]
+        side = image_size(self.image_shape, config.native_size)
+        sizes = widths(config, side)[::-1]
         activation = adversarial.ACTIVATIONS[config.generator_activation]
         if config.stem == "dense":
             x = nn.Dense(16 * sizes[0])(codes).reshape(-1, 4, 4, sizes[0])
@@ -46,7 +52,9 @@ class Generator(nn.Module):
             x = activation(normalised(config, x))
         for size in sizes[1:]:
             x = activation(normalised(config, conv(size, (4, 4), strides=(2, 2))(x)))
-        return jnp.tanh(conv(self.image_shape[-1], (4, 4), strides=(2, 2))(x).astype(jnp.float32))
+        padding = 3 - outer_padding(side)  # of what is transposed
+        last = conv(self.image_shape[-1], (4, 4), strides=(2, 2), padding=padding)
+        return jnp.tanh(last(x).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -59,7 +67,8 @@ class Discriminator(nn.Module):
         """The logits, normalised by their own batch."""
         config, conv = self.config, layer_of(nn.Conv, self.config)
         for index, size in enumerate(widths(config, x.shape[1])):
-            x = conv(size, (4, 4), strides=(2, 2), padding=1)(x)
+            padding = 1 if index else outer_padding(x.shape[1])
+            x = conv(size, (4, 4), strides=(2, 2), padding=padding)(x)
             x = x if index == 0 else normalised(config, x)
             x = adversarial.ACTIVATIONS["leaky_relu"](x)
         if config.stem == "dense":
@@ -68,4 +77,9 @@ class Discriminator(nn.Module):
         return logits.reshape(-1, 1)
 
 
-epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, resize)
+def prepare(batch: jax.Array, config: Any) -> jax.Array:
+    """Bytes [N, H, W, C] as images of the nets' size in [-1, 1]."""
+    return resize(batch, config.native_size)
+
+
+epoch_runner = partial(adversarial.epoch_runner, Generator, Discriminator, prepare)

@@ -40,7 +40,7 @@ class Discriminator(nn.Module):
         return nn.Dense(1)(x)
 
 
-def prepare(images: jax.Array) -> jax.Array:
+def prepare(images: jax.Array, _: Any) -> jax.Array:
     """Bytes [N, H, W, C] as rows in [-1, 1]."""
     return images.reshape(len(images), -1).astype(jnp.float32) / 127.5 - 1.0
 

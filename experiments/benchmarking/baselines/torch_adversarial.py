@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from experiments.benchmarking.baselines.torch_rbm import epoch_of
 
@@ -39,6 +40,11 @@ def update(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
     adam.step()
 
 
+def learned(net: nn.Module) -> list[torch.Tensor]:
+    """Parameters and running statistics, without the counts of batches."""
+    return [each for each in (*net.parameters(), *net.buffers()) if each.is_floating_point()]
+
+
 def iteration(
     generator: nn.Module,
     discriminator: nn.Module,
@@ -49,6 +55,7 @@ def iteration(
 ) -> Callable[[torch.Tensor], None]:
     """A function of real images that makes d_steps updates of D, then g_steps of G.
 
+    The moving average of G, of which samples are drawn, follows where the settings have one.
     It takes d_steps mini-batches, one for each update of D.
     """
     betas = (config.beta1, config.beta2)
@@ -60,6 +67,11 @@ def iteration(
 
     def draw() -> torch.Tensor:
         return generator(torch.randn(batch_size, config.latent_size, device=device))
+
+    averaged: list[torch.Tensor] = []
+    average = get_ema_multi_avg_fn(config.ema_decay) if config.ema_decay else None
+    if average:
+        averaged = [each.detach().clone() for each in learned(generator)]
 
     def step(real: torch.Tensor) -> None:
         for mini_batch in real.split(batch_size):
@@ -77,6 +89,8 @@ def iteration(
                 g_loss = generator_loss(discriminator(fakes), config.loss)
             update(g_adam, g_loss)
         discriminator.requires_grad_(True)
+        if average:
+            average(averaged, learned(generator), None)
 
     return step
 
@@ -84,7 +98,7 @@ def iteration(
 def epoch_runner(
     make_generator: Callable[..., nn.Module],
     make_discriminator: Callable[..., nn.Module],
-    prepare: Callable[[torch.Tensor], torch.Tensor],
+    prepare: Callable[[torch.Tensor, Any], torch.Tensor],
     images: np.ndarray,
     batch_size: int,
     config: Any,
@@ -99,11 +113,12 @@ def epoch_runner(
     Args:
         make_generator: of the settings and the images' shape; maps [N, latent_size].
         make_discriminator: of the same; maps to [N, 1].
-        prepare: makes what D takes of a batch of bytes [N, C, H, W]; runs inside the iteration.
+        prepare: makes what D takes of a batch of bytes [N, C, H, W] and the settings; runs inside
+            the iteration.
         images: the training set.
         batch_size: images per batch; only whole batches are used.
-        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, learning_rate,
-            beta1, beta2, and what the nets ask.
+        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, ema_decay,
+            learning_rate, beta1, beta2, and what the nets ask.
         memory_format: "contiguous" or "channels_last", of feature maps.
         device: where everything lies.
         dtype: "float32", or "bfloat16" for autocast.
@@ -119,5 +134,5 @@ def epoch_runner(
     return epoch_of(
         pixels,
         batch_size * config.d_steps,
-        lambda batch: step(prepare(batch).contiguous(**layout)),
+        lambda batch: step(prepare(batch, config).contiguous(**layout)),
     )

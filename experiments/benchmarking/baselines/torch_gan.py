@@ -36,7 +36,7 @@ def make_discriminator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
 
-def prepare(batch: torch.Tensor) -> torch.Tensor:
+def prepare(batch: torch.Tensor, _: Any) -> torch.Tensor:
     """Bytes [N, C, H, W] as rows in [-1, 1]."""
     return batch.flatten(1).float() / 127.5 - 1.0
 
