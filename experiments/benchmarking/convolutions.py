@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarking.convolutions --markdown docs/results/convolutions.md
 
-More than ten minutes on two cores, most for native kernel gradients. The operations are those of
+A quarter of an hour on two cores, most of it for native kernel gradients. The operations are those of
 the convolution as it is defined. The algorithm `dense`, for kernels as large as the image, applies
 to none of these layers.
 """

@@ -14,8 +14,8 @@ Images come out in the dtype in which they came in, kernels and their gradients 
 On accelerators all three are XLA's own convolutions; none was at hand to measure them on. On the
 CPU those are mostly slower, and the kernel gradient that JAX derives for a transposed convolution
 is far slower; `choose_algorithm` names what takes their place.
-`experiments.benchmarking.convolutions` measures the choice on the lab's four halving layers:
-docs/results/convolutions.md.
+`experiments.benchmarking.convolutions` measures the choice on the lab's four halving layers, at
+three widths and in both precisions: docs/results/convolutions.md.
 """
 
 from functools import partial
@@ -44,9 +44,10 @@ FEW_CHANNELS = 4
 def choose_algorithm(spec: ConvSpec, size: tuple[int, int], channels: int) -> str:
     """The name of the algorithm that the CPU takes for a layer, one for all three directions.
 
-    On the four layers of docs/results/convolutions.md it is the fastest in the sum of the three; in
-    one direction another may be faster, as native is forward from one channel. Sizes and numbers
-    of channels between those four layers' are not measured there, nor is `dense`.
+    On every layer of docs/results/convolutions.md, at three widths and in both precisions, it is
+    the fastest in the sum of the three. In one direction another may be faster, as native is
+    forward from one channel, which changes an update by no more than the noise. Sizes and numbers
+    of channels between those layers' are not measured there, nor is `dense`.
 
     Args:
         spec: of the layer.
