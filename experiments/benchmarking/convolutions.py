@@ -2,9 +2,9 @@
 
     python -m experiments.benchmarking.convolutions --markdown docs/results/convolutions.md
 
-A quarter of an hour on two cores, most of it for native kernel gradients. The operations are those of
-the convolution as it is defined. The algorithm `dense`, for kernels as large as the image, applies
-to none of these layers.
+A quarter of an hour on two cores, most of it for native kernel gradients. The operations are those
+of the convolution as it is defined. The algorithm `dense`, for kernels as large as the image,
+applies to none of these layers.
 """
 
 import statistics
