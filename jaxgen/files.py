@@ -60,7 +60,8 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(
             expected=f"to write {path}",
             found=error.strerror or str(error),
-            remedy=f"{'free some space, or ' if full else ''}choose another place for it",
+            remedy=f"{'free some space, or ' if full else ''}choose another --out, --data-dir, "
+            "--markdown or --json, whichever it comes from",
         ) from error
 
 
