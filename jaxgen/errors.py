@@ -5,7 +5,7 @@ Exit codes, as every experiment returns them:
 ====  ==========================================================
 0     done
 1     a defect in jaxgen itself (a traceback is shown)
-2     the command line or a setting is impossible
+2     the command line or a setting is impossible, or needs more memory than there is
 3     a data set is missing, truncated or wrong
 4     no usable checkpoint, or it belongs to another configuration
 5     training met a number that is not finite

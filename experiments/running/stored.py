@@ -76,7 +76,8 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
         for one, other in ((earlier, args), (args, earlier))
     )
     if "conditional" in there:  # the flag that sets the number of classes
-        there.pop("num_classes", None), here.pop("num_classes", None)
+        for settings in (there, here):
+            settings.pop("num_classes", None)
     if _seeds(earlier) != _seeds(args):
         there, here = there | _seeds(earlier), here | _seeds(args)
     if there:
