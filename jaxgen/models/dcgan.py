@@ -138,6 +138,11 @@ def grid_size(size: int) -> int:
     return 1 << math.ceil(math.log2(size))
 
 
+def outer_padding(size: int) -> int:
+    """Of the convolution on images of that side, so that those inside are of powers of two."""
+    return 1 + (grid_size(size) - size) // 2
+
+
 def widths(config: Config, size: int) -> tuple[int, ...]:
     """Channels of D's hidden layers, of images of size / 2, ..., 8 and 4; G has them reversed."""
     num_layers = int(math.log2(grid_size(size))) - 2
@@ -155,7 +160,7 @@ def scatter(centre: float) -> nn.initializers.Initializer:
 
 def _halving(config: Config, size: int = 0) -> ConvSpec:
     """The convolution between two image sizes; the outermost one with the images' own `size`."""
-    padding = 1 + (grid_size(size) - size) // 2 if size else 1
+    padding = outer_padding(size) if size else 1
     return ConvSpec((4, 4), stride=2, padding=padding, dtype=config.precision)
 
 

@@ -84,7 +84,7 @@ def test_settings_changed_by_hand(new: Path, change: dict[str, Any]) -> None:
     (new / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(CheckpointError) as error:
         jaxgen.load(new)
-    one_line(error)
+    assert "found other settings; put them back" in one_line(error)
 
 
 def test_an_impossible_setting_is_named_with_its_file(

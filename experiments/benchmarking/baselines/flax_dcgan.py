@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from experiments.benchmarking.baselines import flax_adversarial as adversarial
 from jaxgen.images import ImageShape
-from jaxgen.models.dcgan import grid_size, image_size, resize, scatter, widths
+from jaxgen.models.dcgan import image_size, outer_padding, resize, scatter, widths
 
 
 def layer_of(kind: Any, config: Any) -> Any:
@@ -24,11 +24,6 @@ def normalised(config: Any, x: jax.Array) -> jax.Array:
     norm = nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, scale_init=scatter(1.0))
     normed: jax.Array = norm(x)
     return normed
-
-
-def outer_padding(size: int) -> int:
-    """Of the convolution on images of that side, so that the next ones are a power of two."""
-    return 1 + (grid_size(size) - size) // 2
 
 
 class Generator(nn.Module):

@@ -31,7 +31,7 @@ def make_generator(config: Any, image_shape: ImageShape) -> nn.Sequential:
         layers = [nn.Unflatten(1, (config.latent_size, 1, 1)), first, *normed(sizes[0])]
     for size_in, size_out in itertools.pairwise(sizes[:-1]):
         layers += [nn.ConvTranspose2d(size_in, size_out, 4, 2, 1, bias=bias), *normed(size_out)]
-    last = nn.ConvTranspose2d(sizes[-2], sizes[-1], 4, 2, outer_padding(size), bias=bias)
+    last = nn.ConvTranspose2d(sizes[-2], sizes[-1], 4, 2, dcgan.outer_padding(size), bias=bias)
     return nn.Sequential(*layers, last, nn.Tanh()).apply(draw_weights)
 
 
@@ -41,7 +41,7 @@ def make_discriminator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     sizes = [image_shape[-1], *dcgan.widths(config, size)]
     layers: list[nn.Module] = []
     for index, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
-        padding = 1 if index else outer_padding(size)
+        padding = 1 if index else dcgan.outer_padding(size)
         layers.append(nn.Conv2d(size_in, size_out, 4, 2, padding, bias=config.use_bias))
         if config.batch_norm and index > 0:
             layers.append(nn.BatchNorm2d(size_out))
@@ -51,11 +51,6 @@ def make_discriminator(config: Any, image_shape: ImageShape) -> nn.Sequential:
     else:
         layers += [nn.Conv2d(sizes[-1], 1, 4, 1, 0, bias=config.use_bias), nn.Flatten()]
     return nn.Sequential(*layers).apply(draw_weights)
-
-
-def outer_padding(size: int) -> int:
-    """Of the convolution on images of that side, so that the next ones are a power of two."""
-    return 1 + (dcgan.grid_size(size) - size) // 2
 
 
 def draw_weights(module: nn.Module) -> None:
