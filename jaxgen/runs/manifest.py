@@ -63,9 +63,15 @@ def fingerprint(content: Any) -> str:
 
 
 def settings_digest(config: Mapping[str, Any]) -> str:
-    """sha256 of the settings of a run that may shape its numbers, wherever its images lie."""
+    """sha256 of the settings of a run that may shape its numbers, wherever its images lie.
+
+    A study comes after the run and changes nothing of it, so the run has the digest of one without.
+    """
     place = PLACE | {"dataset"}  # the images have a digest of their own
-    return fingerprint({name: value for name, value in config.items() if name not in place})
+    settings = {name: value for name, value in config.items() if name not in place}
+    if "study" in settings:
+        settings["study"] = False
+    return fingerprint(settings)
 
 
 def read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -87,6 +87,14 @@ def test_settings_changed_by_hand(new: Path, change: dict[str, Any]) -> None:
     assert "found other settings; put them back" in one_line(error)
 
 
+def test_a_study_that_was_killed_leaves_the_run(new: Path) -> None:
+    """It writes its settings down first, long before the new summary."""
+    config = read(new / "config.json")
+    assert config["study"] is False
+    (new / "config.json").write_text(json.dumps(config | {"study": True}))
+    jaxgen.load(new)
+
+
 def test_an_impossible_setting_is_named_with_its_file(
     new: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
