@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments import STARTED
-from experiments.benchmarking import accelerator, growth, start
+from experiments.benchmarking import accelerator, growth, machine, start
 from experiments.benchmarking import page as benchmark_pages
 from experiments.benchmarking.baseline import LIBRARIES, is_there, require_libraries
 from experiments.benchmarking.cases import Patience, Precision, cases, require_rounding, with_values
@@ -56,7 +56,6 @@ from jaxgen.errors import (
     require_positive,
 )
 from jaxgen.files import write_atomically, write_json
-from jaxgen.runs import manifest as run_manifest
 
 IMPORT_S = time.perf_counter() - STARTED
 """Seconds that a command takes to import its modules."""
@@ -255,7 +254,7 @@ def measured_here(
     num = max(args.images or case.experiment.benchmark.num_images, case.args.batch_size)
     shape = args.image_size, args.channels
     origin = {"import_s": IMPORT_S, "data": name, "deterministic": args.deterministic}
-    origin |= {"hidden_size": args.hidden_size, "environment": run_manifest.environment()}
+    origin |= {"hidden_size": args.hidden_size, "environment": machine.environment()}
     origin |= {"latent_size": getattr(case.args.model, "latent_size", None)}
     with working(case.name), temporary_folder() as folder:
         if args.stream:

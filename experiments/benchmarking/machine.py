@@ -12,7 +12,9 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from jaxgen.runs import manifest as run_manifest
 
 STAT, CPUINFO = Path("/proc/stat"), Path("/proc/cpuinfo")
 BUSY = 0.05
@@ -74,6 +76,20 @@ def clock_mhz() -> float | None:
         found = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", CPUINFO.read_text(), re.M)
         return statistics.fmean(map(float, found)) if found else None
     return None
+
+
+def environment() -> dict[str, Any]:
+    """The environment of a run, with the processor's family and model beside its name.
+
+    Processors of one name may compute at twice the speed of each other.
+    """
+    found, numbers = run_manifest.environment(), ""
+    with contextlib.suppress(OSError):
+        text = CPUINFO.read_text()
+        fields = [re.search(rf"^{name}\s*: (\d+)$", text, re.M) for name in ("cpu family", "model")]
+        if all(fields):
+            numbers = " (family {}, model {})".format(*(field[1] for field in fields if field))
+    return found | {"processor": found["processor"] + numbers}
 
 
 def disturbance(seconds: Sequence[float], shares: Sequence[float | None]) -> str:

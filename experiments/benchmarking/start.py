@@ -105,7 +105,7 @@ def measure_starts(case: Case, flags: Sequence[str], repeats: int) -> dict[str, 
             for turn in range(1 + repeats)
         ]
     first, *later = starts
-    row = {"name": case.name, "repeats": repeats, "environment": run_manifest.environment()}
+    row = {"name": case.name, "repeats": repeats, "environment": machine.environment()}
     row |= {"first_compiling_s": first.compiling_s, "first_metrics_s": first.metrics_s}
     for name in ("compiling_s", "metrics_s"):
         values = [getattr(start, name) for start in later]

@@ -42,3 +42,15 @@ def test_load_or_spread_is_a_disturbance() -> None:
     assert disturbance([], []) == ""
     assert disturbance([1.0, 1.0], [None, 0.25]) == "others had 0.25 of the cores"
     assert disturbance([1.0, 2.0], [None, None]) == "the slowest turn took 2.00 times the fastest"
+
+
+def test_processors_of_one_name_are_told_by_their_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    plain = machine.run_manifest.environment()
+    assert machine.environment() == plain
+    core = "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
+    (tmp_path / "cpuinfo").write_text(core * 2)
+    named = plain["processor"] + " (family 26, model 2)"
+    assert machine.environment() == plain | {"processor": named}
