@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarking import flops
+from experiments.benchmarking.baselines import DENSE
 from experiments.lab import samples as lab_samples
 from experiments.lab.dbn import layers, tasks
 from experiments.lab.drawing import (
@@ -274,7 +275,10 @@ EXPERIMENT = Experiment(
     *("dbm", PRESETS, QUICK, train, report),
     band=Band("test_reconstruction_error", 0.06),
     benchmark=Benchmark(
-        flops=flops.of_dbm, presets=("small",), note="dbm-small is the whole machine."
+        flops=flops.of_dbm,
+        baselines=DENSE,
+        presets=("small",),
+        note="dbm-small is the whole machine.",
     ),
     comparison=Comparison(order=2),
     headlines=("test_reconstruction_error", "nearest_training_distance", "free_energy_gap"),

@@ -4,6 +4,7 @@ Draws differ between programs, so each comparison is made where no draw matters:
 codes without noise or without influence.
 """
 
+import dataclasses
 import importlib
 from functools import partial
 
@@ -17,6 +18,7 @@ from experiments.benchmarking import baseline as benchmark_baseline
 from experiments.benchmarking import cases as benchmark_cases
 from experiments.benchmarking.baselines import (
     flax_adversarial,
+    flax_dbm,
     flax_dcgan,
     flax_gan,
     flax_rbm,
@@ -24,7 +26,7 @@ from experiments.benchmarking.baselines import (
     flax_wake_sleep,
 )
 from jaxgen.learner import unlabelled
-from jaxgen.models import adversarial, dcgan, gan, rbm, vae, wake_sleep
+from jaxgen.models import adversarial, dbm, dcgan, gan, rbm, vae, wake_sleep
 
 KEY = jax.random.key(7)
 SHAPE = (4, 3, 1)
@@ -138,6 +140,43 @@ def test_wake_sleep_of_pytorch(sizes: dict, monkeypatch: pytest.MonkeyPatch) -> 
         bias = "b_hidden" if index < num_below else "b_visible"
         for name in ("w", bias):
             assert_close(getattr(net, name).numpy(), np.array(after[index][name]), atol=1e-4)
+
+
+def saturated_machine() -> tuple[dbm.Config, dbm.State, dbm.State]:
+    """Settings of a machine that draws nothing by chance, and its state before and after a step."""
+    config = dbm.Config((6, 4), num_gibbs_steps=3, num_chains=7, init_scale=1000.0)
+    config = dataclasses.replace(config, learning_rate=1.0, num_mean_field_steps=2)
+    learner = dbm.learner(config, SHAPE)
+    state = jax.jit(learner.init)(KEY)
+    expected, _ = jax.jit(learner.step)(state, unlabelled(binary()), KEY)
+    for name in ("w1", "w2"):
+        assert jnp.abs(expected.params[name] - state.params[name]).max() > 0.01
+    return config, state, expected
+
+
+def test_dbm() -> None:
+    config, state, expected = saturated_machine()
+    variables, chains = {"params": state.params}, jnp.split(state.chains, [12], axis=1)
+    model = flax_dbm.DBM(12, config)
+    found, *chains = flax_dbm.update(model, (variables, *chains), rows(binary()), KEY)
+    assert_close(found["params"], expected.params, atol=1e-4)
+    np.testing.assert_array_equal(jnp.concatenate(chains, axis=1), expected.chains)
+
+
+def test_dbm_of_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_dbm")
+    config, state, expected = saturated_machine()
+    machine = program.DBM(config, 12)
+    visible, second = np.split(np.array(state.chains), [12], axis=1)
+    for name, value in (state.params | {"visible": visible, "second": second}).items():
+        assert getattr(machine, name).shape == value.shape
+        setattr(machine, name, torch.from_numpy(np.array(value)))
+    machine.learn(torch.from_numpy(np.array(rows(binary()))), config)
+    for name, value in expected.params.items():
+        assert_close(getattr(machine, name).numpy(), np.array(value), atol=1e-4)
+    chains = torch.cat((machine.visible, machine.second), 1)
+    np.testing.assert_array_equal(chains.numpy(), expected.chains)
 
 
 def test_vae() -> None:
@@ -347,7 +386,8 @@ def test_adam_of_both_programs_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dbn-lab", "wake_sleep-lab", "wake_sleep-labelled", "vae-lab", "gan-small"]
+    "name",
+    ["dbm-small", "dbn-lab", "wake_sleep-lab", "wake_sleep-labelled", "vae-lab", "gan-small"],
 )
 def test_epochs_run(name: str) -> None:
     """A Flax peer takes steps on bytes, as the benchmark asks it to."""
