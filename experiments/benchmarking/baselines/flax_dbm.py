@@ -77,14 +77,12 @@ def update(model: DBM, state: State, data: jax.Array, key: jax.Array) -> State:
 def make(config: dbm.Config, num_visible: int) -> tuple[State, Step]:
     """The state of a machine, and its update without momentum, decay or centring."""
     model = DBM(num_visible, config)
-    key_params, *keys = jax.random.split(jax.random.key(0), 3)
-    nothing = jnp.zeros((1, num_visible))
-    variables = model.init(key_params, nothing, method="mean_field")
-    chains = (
-        draw(key, jnp.full((config.num_chains, size), 0.5))
-        for key, size in zip(keys, (num_visible, config.hidden_sizes[1]), strict=True)
-    )
-    return (variables, *chains), partial(update, model)
+    key_params, key_visible, key_second = jax.random.split(jax.random.key(0), 3)
+    variables = model.init(key_params, jnp.zeros((1, num_visible)), method="mean_field")
+    sizes = (num_visible, config.hidden_sizes[1])
+    visible, second = (jnp.full((config.num_chains, size), 0.5) for size in sizes)
+    state = variables, draw(key_visible, visible), draw(key_second, second)
+    return state, partial(update, model)
 
 
 epoch_runner = partial(binary_epochs, make)
