@@ -54,6 +54,9 @@ def test_the_command_writes_a_page_and_rows_of_every_algorithm(
     assert len(found) == 2 * 3 * 3
     assert {row["algorithm"] for row in found if row["chosen"]} == {"im2col"}
     assert all(row["ms"] > 0 for row in found)
+    backward = {(r["layer"], r["algorithm"]): r["ms"] for r in found if r["direction"][0] == "i"}
+    for layer in ("8x8x1 to 2", "4x4x2 to 4"):  # one function, timed once
+        assert backward[layer, "im2col"] == backward[layer, "native"]
     assert page.read_text() == capsys.readouterr().out
     assert "## float32, each direction" in page.read_text()
 
