@@ -31,9 +31,9 @@ def limit() -> int | None:
 def largest_batch(case: Case, images: np.ndarray, patience: Patience) -> dict[str, Any]:
     """The row of the largest batch that the device trains, in multiples of the preset's.
 
-    Memory is taken as a line in the batch, through the preset's and four times it; the batch that
-    fills the device by that line is tried, and smaller ones until one fits. With `tried`, each
-    batch and whether it fitted.
+    Memory, which the compiler counts, is taken as a line in the batch, through the preset's and
+    four times it; the batch that fills the device by that line is tried, and smaller ones until one
+    fits. With `tried`, each batch and whether it fitted.
     """
     unit = case.args.batch_size
     tried: list[tuple[int, bool]] = []
@@ -52,9 +52,9 @@ def largest_batch(case: Case, images: np.ndarray, patience: Patience) -> dict[st
         return row
 
     most, rows = limit(), [attempt(unit), attempt(UNLIMITED * unit)]
-    peaks = [row["peak_device_bytes"] for row in rows if row]
-    if most is not None and len(peaks) == 2 and all(peaks):
-        batch_size = filling(most, unit, *peaks)
+    taken = [row["step_bytes"] for row in rows if row]
+    if most is not None and len(taken) == 2 and all(taken):
+        batch_size = filling(most, unit, *taken)
         while batch_size > UNLIMITED * unit and not patience.over:
             if row := attempt(batch_size):
                 rows.append(row)

@@ -114,7 +114,7 @@ def measure(
     found |= {"num_seeds": num_seeds, "num_devices": num_devices, "stream": stream}
     found |= {"steps": len(images) // case.images_per_step(image_shape), "images": len(images)}
     found |= {"note": case.experiment.benchmark.note, "absent": absent}
-    found |= {"compile_s": None, "trace_s": None}  # known at the end
+    found |= {"compile_s": None, "trace_s": None, "step_bytes": None}  # known at the end
     baselines: list[Baseline] = []
     late = keep is not None
     turns, since = 0, machine.reading()
@@ -159,6 +159,8 @@ def measure(
         if "digest" not in found:
             found.update({k: None if v == before[k] else v for k, v in memory().items()})
             found["digest"] = digest(progress.state.params)
+            with jax.default_matmul_precision(precision):
+                peaks()
             begin(False, *(True,) * (not late))
         else:
             turns += 1
@@ -183,7 +185,7 @@ def measure(
     def enough() -> bool:
         return not late and (len(ours) == patience.repeats or (bool(ours) and patience.over))
 
-    peaks()  # before the products of this process are rounded
+    precision = matmul_precision()  # of the peak's products, which are not rounded as ours are
     stages.info("compiling")
     with case.rounded():
         result = fit(
@@ -197,6 +199,7 @@ def measure(
             should_stop=enough,
         )
     found |= {"compile_s": result.compile_s, "trace_s": result.trace_s}
+    found["step_bytes"] = result.step_bytes or None
     made = row()
     baselines.clear()
     release()

@@ -137,6 +137,9 @@ class Result(NamedTuple):
     train_s: float
     trace_s: float = 0.0
     """The part of `compile_s` that tracing and lowering took."""
+    step_bytes: int = 0
+    """The most that the steps hold on each device, with data and state; 0 where not known, and
+    where there was none to take."""
     history: History = {}  # noqa: RUF012 # of a tuple, not of a class
     """Metrics by name, means over the log intervals of this process, beside "step" and "epoch",
     where the intervals end; of several seeds [num_seeds, n]."""
@@ -405,5 +408,6 @@ def fit(
         compile_s=program.trace_s + program.compile_s,
         train_s=train_s,
         trace_s=program.trace_s,
+        step_bytes=program.step_bytes,
         history=history_of(intervals, length),
     )

@@ -139,6 +139,8 @@ class Program(NamedTuple):
     """Seconds for tracing the functions and lowering them to what the compiler reads."""
     compile_s: float
     """Seconds for compiling that."""
+    step_bytes: int
+    """The most that the steps hold on each device; 0 where not known."""
 
 
 def _order(num_examples: int, keys: Keys, epoch: Array) -> Array:
@@ -175,13 +177,14 @@ def compile_program(learner: Learner, batch_size: int, arrays: Arrays) -> Progra
     wide = learner.wide_vectors and placed.mesh.devices.flat[0].platform == "cpu"
     functions = lowered_order.compile(), lowered_run.compile(WIDE_VECTORS if wide else None)
     compiled = time.perf_counter()
+    step_bytes = _memory_of(functions[1])
     require_memory(
-        _memory_of(functions[1]),
+        step_bytes,
         "a step",
         "take smaller batches, images or layers, fewer samples, or fewer seeds",
         placed.mesh.local_devices[0],
     )
-    return Program(*functions, traced - began, compiled - traced)
+    return Program(*functions, traced - began, compiled - traced, step_bytes)
 
 
 def _memory_of(program: jax.stages.Compiled) -> int:

@@ -182,7 +182,7 @@ def test_the_largest_batch_fills_the_memory(
         if needed > 10_000:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         assert len(images) == 2 * num
-        return {"batch_size": num, "peak_device_bytes": needed}
+        return {"batch_size": num, "step_bytes": needed}
 
     monkeypatch.setattr(largest, "measure", measured)
     monkeypatch.setattr(largest, "limit", lambda: 10_000)

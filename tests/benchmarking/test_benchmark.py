@@ -107,6 +107,24 @@ def test_a_peak_is_known_if_more_is_held_than_before(
     assert benchmark.measured_here(args("rbm-lab"))["peak_rss_bytes"] == peak
 
 
+def test_the_products_of_the_peak_come_after_the_memory_is_read(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not rounded as the model's are, and count in nobody's memory."""
+    seen: list[Any] = []
+
+    def product(*_: Any) -> float:
+        seen.append(benchmark_baseline.matmul_precision())
+        return 1e9
+
+    monkeypatch.setattr(benchmark_measure.run_manifest, "peak_memory", lambda: seen.append("") or 9)
+    monkeypatch.setattr(benchmark_measure, "_matmul_peak", product)
+    monkeypatch.setattr(benchmark, "require_rounding", lambda _: None)
+    row = benchmark.measured_here(args("rbm-lab", precision=("bfloat16",)))
+    assert seen[:4] == ["", "", None, None]
+    assert row["step_bytes"] > 300 * 784  # the images alone
+
+
 @pytest.mark.programs
 def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
