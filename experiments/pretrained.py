@@ -34,11 +34,11 @@ from jaxgen.errors import CheckpointError, RunFolderError, SettingError
 from jaxgen.export import safetensors
 from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
-from jaxgen.runs import Run
+from jaxgen.runs import Run, metrics_log
 from jaxgen.runs.files import CONFIG, MANIFEST, PARAMS, SUMMARY
 from jaxgen.runs.folder import LOCK
 from jaxgen.runs.settings import read_json
-from jaxgen.runs.summary import FURTHER, LOGS, contents_of
+from jaxgen.runs.summary import FURTHER, LOGS, contents_of, num_seeds_of, train_seconds
 
 EXAMPLES = {
     "python -m experiments.pretrained RUN": "a small copy of it for others to load: at once",
@@ -254,19 +254,28 @@ def file_of(run: Run, as_half: bool) -> tuple[bytes, str]:
     return safetensors.file_content(stored, {}), safetensors.digest(safetensors.widen(stored))
 
 
-def thinned(log: bytes) -> bytes:
+def thinned(lines: Sequence[metrics_log.Line]) -> list[metrics_log.Line]:
     """A log without most of its lines of training if there are more than `MAX_LINES` of these.
 
     Every n-th of them stays, all with measures of the test set, and the last line.
     """
-    lines = log.splitlines(keepends=True)
-    measured = [b'"test_' in line or line is lines[-1] for line in lines]
+    measured = [
+        line is lines[-1] or any(name.startswith("test_") for name in line) for line in lines
+    ]
     apart = math.ceil(measured.count(False) / MAX_LINES) or 1
     others = itertools.count(1)
-    kept = (
-        x for x, stays in zip(lines, measured, strict=True) if stays or not next(others) % apart
-    )
-    return b"".join(kept)
+    return [
+        line
+        for line, stays in zip(lines, measured, strict=True)
+        if stays or not next(others) % apart
+    ]
+
+
+def shared(lines: Sequence[metrics_log.Line], num_seeds: int) -> list[metrics_log.Line]:
+    """A log with the share of one seed in the time of a program that trained so many."""
+    if num_seeds == 1:
+        return [*lines]
+    return [line | {"train_s": round(line["train_s"] / num_seeds, 4)} for line in lines]
 
 
 def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -> Path:
@@ -278,15 +287,18 @@ def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -
     """
     target, name = out / folder_name(run), run.dataset_name
     manifest, config = manifest_of(run), read_json(run.folder / CONFIG)
-    logs = [path for each in (*LOGS, *FURTHER) for path in run.folder.glob(each)]
-    contents = {path.relative_to(run.folder): thinned(path.read_bytes()) for path in logs}
+    num_seeds = num_seeds_of(run.folder)
+    logs = {
+        path.relative_to(run.folder): thinned(shared(metrics_log.read_lines(path), num_seeds))
+        for each in (*LOGS, *FURTHER)
+        for path in run.folder.glob(each)
+    }
     summary = {each: run.summary[each] for each in MEASURED if each in run.summary}
-    summary["train_s"] = run.train_seconds
-    contents[Path(PARAMS)] = (run.folder / PARAMS).read_bytes()
+    params = (run.folder / PARAMS).read_bytes()
     kept = sampler_of(run) if sampler else run
     as_half = as_half or ROUNDED in manifest  # and stays so
     if as_half or kept is not run:
-        contents[Path(PARAMS)], summary["digest"] = file_of(kept, as_half)
+        params, summary["digest"] = file_of(kept, as_half)
     if kept is not run:
         manifest.setdefault(CUT, manifest.get(ROUNDED, run.digest))
     if as_half:
@@ -294,11 +306,13 @@ def collect(run: Run, out: Path, as_half: bool = False, sampler: bool = False) -
     with writing(target):
         for stale in (SUMMARY, *MEASURED_HERE):
             (target / stale).unlink(missing_ok=True)
-    for path, content in contents.items():
-        write_atomically(target / path, content)
+    for path, lines in logs.items():
+        metrics_log.write_lines(target / path, lines)
+    write_atomically(target / PARAMS, params)
     folders = dict.fromkeys(FOLDERS & config.keys())
     write_json(target / CONFIG, config | folders | {"dataset": name})
     write_json(target / MANIFEST, manifest)
+    summary["train_s"] = train_seconds(target)
     write_json(target / SUMMARY, summary | contents_of(target))
     return target
 

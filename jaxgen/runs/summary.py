@@ -141,4 +141,9 @@ def train_seconds(folder: Path) -> float:
     Seeds that were trained in one program share its time equally.
     """
     total = sum(lines[-1]["train_s"] for lines in read_logs(folder).values() if lines)
-    return float(total) / (len(seeds_of(read_summary(program_folder(folder)))) or 1)
+    return float(total) / num_seeds_of(folder)
+
+
+def num_seeds_of(folder: Path) -> int:
+    """How many seeds the program that trained a run had."""
+    return len(seeds_of(read_summary(program_folder(folder)))) or 1

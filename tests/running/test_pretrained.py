@@ -105,6 +105,22 @@ def test_a_model_whose_samples_need_all_of_it_stays_whole(run: Path, out: Path) 
     assert "sampler |" not in (out / "README.md").read_text()
 
 
+def test_a_seed_of_several_has_its_share_of_the_time(run: Path, tmp_path: Path, out: Path) -> None:
+    """And still has it if what was collected is collected again."""
+    program = tmp_path / "program"
+    run.rename(tmp_path / "apart")
+    shutil.copytree(tmp_path / "apart", program / "seed0")
+    alone = jaxgen.load(program / "seed0").train_seconds
+    (program / "summary.json").write_text('{"experiment": "rbm", "seeds": [0, 1, 2]}')
+    (folder,) = collect(program / "seed0", out=out)
+    found = jaxgen.load(folder)
+    assert found.train_seconds == pytest.approx(alone / 3, abs=1e-4)
+    before = contents(folder)
+    assert collect(folder, out=out) == [folder]
+    assert contents(folder) == before
+    assert found.summary["train_s"] == found.train_seconds
+
+
 def test_a_long_log_is_thinned(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end stays, and whatever was measured on test images."""
     log = run / "metrics.jsonl"
@@ -117,9 +133,8 @@ def test_a_long_log_is_thinned(run: Path, out: Path, monkeypatch: pytest.MonkeyP
     kept = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in kept]
     assert steps == [4, 8, *range(9, 30, 4), 30]
-    again = (folder / "metrics.jsonl").read_bytes()
-    assert pretrained.thinned(again) == again
-    assert pretrained.thinned(b"") == b""
+    assert pretrained.thinned(kept) == kept
+    assert pretrained.thinned([]) == []
     assert kept == [lines[step - 1] for step in steps]
     monkeypatch.setattr(pretrained, "MAX_LINES", 30)
     (folder,) = collect(run, out=out)
