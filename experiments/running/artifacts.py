@@ -22,13 +22,14 @@ from jaxgen.report import page as report
 from jaxgen.report.page import Absent, Headline, Link, Section, code, number
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.files import PAGE, PARAMS, SAMPLES, SUMMARY
+from jaxgen.runs.samples import most_images
 from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import contents_of
 from jaxgen.training import checkpoint
 from jaxgen.training.loop import Result
 
 NUM_SAMPLES = 100
-"""Images in `samples.npz`."""
+"""Images in `samples.npz`, unless they are very large."""
 MEASURES, MEASURES_PAGE = "measures.json", "measures.html"
 """The files that `experiments.compare` adds to a run folder."""
 
@@ -95,10 +96,15 @@ def summary(
 
 
 def write_samples(args: RunArgs, session: Session, learner: Learner, result: Result) -> np.ndarray:
-    """Draws the first samples of the run's seed, and keeps them in `samples.npz`."""
+    """Draws the first samples of the run's seed, and keeps them in `samples.npz`.
+
+    Of large images, as many as are read again.
+    """
     turn_to("samples")
     key = named_key(jax.random.key(args.seed), "sample")
-    images = jitted(learner.sample, static_argnums=2)(result.state, key, NUM_SAMPLES)
+    one = jax.eval_shape(lambda state: learner.sample(state, key, 1), result.state)
+    num = min(NUM_SAMPLES, most_images(one.shape[1:]))
+    images = jitted(learner.sample, static_argnums=2)(result.state, key, num)
     with appearing_whole(session.folder / SAMPLES) as file:
         np.savez_compressed(file, images=images)
     turn_to("figures")

@@ -18,6 +18,8 @@ from jaxgen.runs.files import SAMPLES
 
 MAX_BYTES = 1 << 28
 """Of all arrays in a file together, unpacked."""
+HEADER = 128
+"""Bytes before the numbers of an array of few axes, in NumPy's format."""
 
 DAMAGE = (
     *(OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError),
@@ -26,6 +28,11 @@ DAMAGE = (
 """Errors to which a damaged archive, or the header of an array in it, leads."""
 
 NumpyArray: TypeAlias = NDArray[Any]
+
+
+def most_images(shape: tuple[int, ...]) -> int:
+    """How many float32 images of a shape a file holds that is read again, at least one."""
+    return max(1, (MAX_BYTES - HEADER) // (4 * math.prod(shape)))
 
 
 def read_samples(folder: Path) -> NumpyArray:

@@ -2,11 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
-from experiments.running.artifacts import MEASURES, MEASURES_PAGE, measures_fact
+from experiments.running.artifacts import MEASURES, MEASURES_PAGE, measures_fact, write_samples
+from jaxgen.models import rbm
 from jaxgen.report.page import Link
+from jaxgen.runs import samples
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,17 @@ def test_measures_of_these_parameters_are_linked(tmp_path: Path) -> None:
     assert isinstance(measures_fact(tmp_path, "d0"), str)
     (tmp_path / MEASURES_PAGE).touch()
     assert isinstance(measures_fact(tmp_path, "d0"), Link)
+
+
+@pytest.mark.parametrize(("room", "num"), [(1 << 20, 100), (3 * 48 + samples.HEADER, 3), (50, 1)])
+def test_the_samples_of_large_images_are_as_many_as_are_read_again(
+    room: int, num: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "MAX_BYTES", room)
+    learner = rbm.learner(rbm.Config(num_hidden=2, num_sampling_steps=1), (4, 3, 1))
+    state: Any = SimpleNamespace(state=learner.init(jax.random.key(0)))
+    where: Any = SimpleNamespace(folder=tmp_path)
+    images = write_samples(SimpleNamespace(seed=0), where, learner, state)  # type: ignore[arg-type]
+    assert images.shape == (num, 4, 3, 1)
+    if num > 1:
+        np.testing.assert_array_equal(samples.read_samples(tmp_path), images)
