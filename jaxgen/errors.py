@@ -76,6 +76,13 @@ class OutOfMemoryError(SettingError):
     """Settings whose arrays the memory does not hold."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, XLA or a check before them found that the memory does not hold the arrays."""
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return True
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+
+
 class DataError(JaxgenError):
     """A data set whose files are there but truncated or wrong."""
 

@@ -9,8 +9,7 @@ import numpy as np
 from experiments.benchmarking.cases import Case, Patience, with_values
 from experiments.benchmarking.make_images import repeat
 from experiments.benchmarking.measure import measure
-from experiments.running.cli import is_out_of_memory
-from jaxgen.errors import OutOfMemoryError
+from jaxgen.errors import OutOfMemoryError, is_out_of_memory
 
 logger = logging.getLogger("jaxgen")
 

@@ -53,6 +53,7 @@ from jaxgen.errors import (
     RunFolderError,
     SettingError,
     WriteError,
+    is_out_of_memory,
 )
 from jaxgen.files import expand_user
 from jaxgen.nn.augment import TRANSFORMS, Policy
@@ -280,13 +281,6 @@ def exit_code(act: Callable[[], int | None], after_stop: str = "type it again") 
                 raise
             write_error(missing)
             return missing.exit_code
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether NumPy, XLA or a check before them found that the memory does not hold the arrays."""
-    if isinstance(error, MemoryError | OutOfMemoryError):
-        return True
-    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
 
 
 def _out_of_memory(error: Exception) -> OutOfMemoryError:

@@ -24,7 +24,14 @@ import jax
 
 from experiments.running.console import write_error
 from experiments.running.signals import Stopped
-from jaxgen.errors import NonFiniteError, SettingError, WorkerError, require, require_positive
+from jaxgen.errors import (
+    NonFiniteError,
+    SettingError,
+    WorkerError,
+    is_out_of_memory,
+    require,
+    require_positive,
+)
 
 BEAT_S = 0.2
 """Seconds between two signs of life."""
@@ -381,6 +388,8 @@ def join_workers(cluster: Cluster, settings: Mapping[str, str]) -> Iterator[None
             raise
         except (jax.errors.JaxRuntimeError, ValueError) as error:
             if isinstance(error, ValueError) and "Gloo" not in str(error):
+                raise
+            if is_out_of_memory(error):  # of this worker, whatever the others do
                 raise
             watching.join(cluster.peer_timeout)  # it ends this process where another is lost
             raise lost(cluster, "one that did not") from error

@@ -186,6 +186,7 @@ class Loggers:
             try:
                 self._open[name] = KINDS[name](folder, first_step)
             except Exception as error:  # of packages that have errors of many kinds
+                self.close()
                 if name not in REMEDIES:
                     raise
                 raise SettingError(

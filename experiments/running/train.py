@@ -98,7 +98,7 @@ def train_in_session(
     reached: list[Progress] = []
 
     def draw_page(progress: Progress, phase: progress_page.Phase = "in progress") -> Path | None:
-        with contextlib.suppress(JaxgenError):  # training goes on, or meets it itself
+        with contextlib.suppress(JaxgenError, OSError):  # training goes on, or meets it itself
             return progress_page.write(args, session, progress, shown, phase)
         return None
 

@@ -414,3 +414,11 @@ def test_a_vae_of_other_images_is_not_shown_beside(
         args.check(Dataset("digits", split, split, digest), tmp_path / "run")
     assert words in one_line(error)
     Args(vae=shown, batch_size=20).check(Dataset(dataset, split, split, "d0"), tmp_path / "run")
+
+
+def test_pictures_are_in_the_order_of_their_epochs(tmp_path: Path) -> None:
+    for name in ("epoch_0002", "epoch_9999", "epoch_10000", "epoch_0100", "latest"):
+        (tmp_path / f"{name}.png").touch()
+    found = tasks.pictures_by_epoch(tmp_path)
+    assert [*found] == [2, 100, 9999, 10000]
+    assert found[10000] == tmp_path / "epoch_10000.png"

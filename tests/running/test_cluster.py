@@ -222,6 +222,17 @@ def test_workers_of_another_number_of_processes(monkeypatch: pytest.MonkeyPatch)
         assert "cluster.num_processes 2 in process 0 and 3 in 2" in str(each)
 
 
+def test_a_full_memory_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known at once, and as what it is."""
+    first, _ = workers(2)
+    watching = contextlib.nullcontext(threading.current_thread())  # which nobody can wait for
+    monkeypatch.setattr(cluster, "_watch", lambda *_: watching)
+    monkeypatch.setattr(cluster.jax.distributed, "initialize", lambda *_, **__: None)
+    full = cluster.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    with pytest.raises(type(full), match="Out of memory"), cluster.join_workers(first, SET):
+        raise full
+
+
 def test_what_workers_compare() -> None:
     """All but where files lie, how often is saved, and what is each process's own."""
     args = dataclasses.replace(rbm.PRESETS["cd25"], out=Path("run"), seeds=(3, 5))

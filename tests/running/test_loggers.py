@@ -144,9 +144,12 @@ def test_wandb_that_takes_no_run_is_one_line(folder: Path, monkeypatch: pytest.M
 
     wandb.init = refuse
     monkeypatch.setitem(sys.modules, "wandb", wandb)
+    client = _Client()
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=client))
     with pytest.raises(SettingError, match="found no API key; type: wandb login, or set") as error:
-        Loggers(["wandb"], folder, 0)
+        Loggers(["mlflow", "wandb"], folder, 0)
     one_line(error)
+    assert client.status == "FINISHED"  # that of the one that was open already
 
 
 def test_a_service_that_fails_is_left_out(

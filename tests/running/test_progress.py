@@ -240,3 +240,20 @@ def test_a_stopped_run_has_a_page_until_it_is_finished(
         assert call(*flags, "--resume", "--epochs", "90") == 128 + signal.SIGTERM
     assert "page so far" not in capsys.readouterr().out
     assert "stopped: epoch" not in (folder / "report.html").read_text()
+
+
+def test_without_room_for_a_page_training_goes_on(
+    digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is drawn in a temporary folder, which another disk may hold than that of the run."""
+    asked: list[int] = []
+
+    def full(*_: Any) -> None:
+        asked.append(1)
+        raise FileNotFoundError("No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(progress_page, "write", full)
+    monkeypatch.setattr(Looks, "due", lambda _: True)
+    where = ("--dataset", "digits", "--data-dir", str(digits_root), "--out", str(tmp_path / "run"))
+    assert call(*where, *SMALL, "--epochs", "2") == 0
+    assert asked

@@ -133,6 +133,12 @@ def failures_in_words(found: Sequence[Finding]) -> str:
     return f"{words}; too few intervals to tell {unknown}" if unknown else words
 
 
+def pictures_by_epoch(folder: Path) -> dict[int, Path]:
+    """The pictures of whole epochs in a folder, the first epoch first."""
+    paths = folder.glob("epoch_*.png")
+    return dict(sorted((int(path.stem.removeprefix("epoch_")), path) for path in paths))
+
+
 def progress(trained: TrainedGAN) -> Section:
     """Real images once, and the images of the fixed codes from epoch to epoch."""
     images = some(trained.drawing.dataset, "train", NUM_FIXED).images
@@ -140,9 +146,10 @@ def progress(trained: TrainedGAN) -> Section:
     figures_of = trained.drawing.folder / FIGURES
     make_folder(figures_of)
     path = figures.save_pixels(real, figures_of / "real.png")
-    drawn = sorted((trained.drawing.folder / "progress").glob("epoch_*.png"))
-    chosen = {f"epoch_{epoch:04}" for epoch in SHOWN_EPOCHS} | {path.stem for path in drawn[-1:]}
-    epochs = {int(path.stem.removeprefix("epoch_")): path for path in drawn if path.stem in chosen}
+    by_epoch = pictures_by_epoch(trained.drawing.folder / "progress")
+    drawn = [*by_epoch.values()]
+    chosen = {*SHOWN_EPOCHS, *[*by_epoch][-1:]}
+    epochs = {epoch: path for epoch, path in by_epoch.items() if epoch in chosen}
     alt = f"{NUM_FIXED} generated images of the same codes"
     shown = [
         Figure(path, "Training images", f"{NUM_FIXED} training images", "third"),
