@@ -238,7 +238,7 @@ def load_images(args: Args) -> tuple[str, np.ndarray]:
     return "noise", noise
 
 
-def measured_here(
+def measure_here(
     args: Args, until: float = math.inf, keep: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
     """One row, measured in this process; for `until` see `Patience`, for `keep` `measure`."""
@@ -275,7 +275,7 @@ def measured_here(
     return row | origin
 
 
-def measured_together(args: Args) -> list[dict[str, Any]]:
+def measure_together(args: Args) -> list[dict[str, Any]]:
     """All rows from this process, written after each.
 
     Where there are seconds to share, a row that fails becomes the line of what was left out.
@@ -296,7 +296,7 @@ def measured_together(args: Args) -> list[dict[str, Any]]:
             if now > end:
                 raise TimeoutError("no time was left")
             keep = partial(_keep, write, sweep) if in_time and args.libraries else None
-            row = measured_here(setting, until, keep)
+            row = measure_here(setting, until, keep)
         except Exception as error:
             if not in_time:
                 raise
@@ -314,7 +314,7 @@ def _keep(write: Callable[[dict[str, Any]], None], sweep: str | None, row: dict[
     write(row | {"sweep": sweep, "together": True})
 
 
-def measured_apart(args: Args) -> dict[str, Any]:
+def measure_apart(args: Args) -> dict[str, Any]:
     """One row, measured by this program in a process of its own, which also says what failed."""
     with temporary_folder() as folder:
         path = folder / "rows.json"
@@ -331,7 +331,7 @@ def measured_apart(args: Args) -> dict[str, Any]:
         return row
 
 
-def measured_in_time(args: Args, limit: float) -> tuple[list[dict[str, Any]], str]:
+def measure_in_time(args: Args, limit: float) -> tuple[list[dict[str, Any]], str]:
     """Rows from a process of its own that is killed after so many seconds, and why it failed.
 
     The rows are those that it had written.
@@ -369,7 +369,7 @@ def run_accelerator(args: Args) -> str:
     def in_time(
         settings: Mapping[str, Any], seconds: float, limit: float
     ) -> tuple[list[dict[str, Any]], str]:
-        return measured_in_time(replace(plain, **settings, seconds=seconds), limit)
+        return measure_in_time(replace(plain, **settings, seconds=seconds), limit)
 
     def write(found: accelerator.Found) -> None:
         write_json(paths[0], found.document())
@@ -392,7 +392,7 @@ def run_growth(args: Args) -> str:
             words = f"{line.case}, {line.sweep} {value}"
             logger.info("row %d of %d: %s", number, len(points), words)
             setting = {**line.settings, "only": (line.case,), "precision": ("float32",)}
-            row = measured_apart(replace(plain, **{**setting, line.sweep: value}))
+            row = measure_apart(replace(plain, **{**setting, line.sweep: value}))
             rows.append(row | {"sweep": line.sweep})
             write_json(path, rows)
     picture = growth.draw(rows, folder / "growth.png")
@@ -427,12 +427,12 @@ def run(args: Args) -> str:
     settings = single(args)
     rows: list[dict[str, Any]] = []
     if args.together or args.seconds is not None:
-        rows = measured_together(args)
+        rows = measure_together(args)
         settings = []
     for number, (sweep, setting) in enumerate(settings, start=1):
         if len(settings) > 1:
             logger.info("row %d of %d: %s", number, len(settings), " ".join(flags(setting)))
-        row = measured_here(setting) if len(settings) == 1 else measured_apart(setting)
+        row = measure_here(setting) if len(settings) == 1 else measure_apart(setting)
         rows.append(row | {"sweep": sweep})
         if args.json:
             write_json(args.json, rows)

@@ -215,7 +215,7 @@ def read_all(folders: Sequence[Path], args: Args) -> tuple[list[Run], Dataset]:
         _, settings = rebuild_args(run.settings, str(run.folder))
         if wrong := [*find_changes(run.folder, to_json(settings))]:
             raise CheckpointError(
-                expected=f"{run.folder / CONFIG} to say what the run was trained with",
+                expected=f"{run.folder / CONFIG} to have the settings of the training",
                 found="; ".join(wrong),
                 remedy="put the settings back",
             )

@@ -37,7 +37,7 @@ PROGRAM = """if True:
         found["metric"] = run.summary["metrics"]["test_log_likelihood"]
         found["samples"] = run.sample(jax.random.key(0), 3).shape
         words = {"only": ("bernoulli-lab",), "synthetic": True, "images": 200, "repeats": 1}
-        row = benchmark.measured_here(benchmark.Args(**words))
+        row = benchmark.measure_here(benchmark.Args(**words))
         found["row"] = {name: row[name] for name in ("name", "images_per_s", "flops_per_step")}
         found["page"] = "| bernoulli-lab |" in benchmark.benchmark_pages.page([row])
         small = Config(channels=(4, 8), num_hidden=32, num_features=16, num_epochs=1, batch_size=25)

@@ -17,7 +17,7 @@ from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.files import write_atomically, write_json
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Figure, Link, Section, Table, escape, number
+from jaxgen.report.page import Figure, Link, Section, Table, escape, list_in_words, number
 from jaxgen.runs import manifest as run_manifest
 
 PAGE = "compare.html"
@@ -206,7 +206,7 @@ def title_of(rows: Sequence[Row]) -> str:
         return f"{len(names)} models side by side"
     if len(short) == 1:
         return f"{len(names)} trainings of {short[0]} side by side"
-    return f"{', '.join(short[:-1])} and {short[-1]} side by side"
+    return f"{list_in_words(short)} side by side"
 
 
 def write(

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.comparison.measures import Measures
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.model import ABOVE_ZERO, doubt, is_impossible
-from jaxgen.report.page import number
+from jaxgen.report.page import list_in_words, number
 
 WEAK = 0.97
 """A classifier that reads less of the test images is a weak ruler."""
@@ -261,7 +261,7 @@ def _lead_of(found: Sequence[str], measures: str) -> str:
         return f"{found[0]} has the highest {measures}"
     if len(found) > MOST_NAMED:
         return f"{len(found)} models cannot be told apart by the highest {measures}"
-    return f"{', '.join(found[:-1])} and {found[-1]} cannot be told apart by the highest {measures}"
+    return f"{list_in_words(found)} cannot be told apart by the highest {measures}"
 
 
 def _on_features(

@@ -60,12 +60,6 @@ def file_name(title: str) -> str:
     return re.sub(r"\W+", "_", title)
 
 
-def list_in_words(words: Sequence[str]) -> str:
-    """Words in a row, as a sentence has them."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 class Drawing(NamedTuple):
     """Where the figures of a run go, and the data they show."""
 

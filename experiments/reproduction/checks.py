@@ -104,7 +104,7 @@ def _require_unchanged(run: Path, args: RunArgs) -> None:
         wrong = [f"not those that {SUMMARY} has the digest of"]
     if wrong:
         raise ReproduceError(
-            expected=f"{run / CONFIG} to say what the run was trained with",
+            expected=f"{run / CONFIG} to have the settings of the training",
             found=f"class C (not comparable): {'; '.join(wrong)}",
             remedy="put the settings back, or run the experiment with the new ones",
         )

@@ -166,6 +166,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def list_in_words(words: Sequence[str]) -> str:
+    """Words in a row, as a sentence has them."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def markdown(table: Table) -> str:
     """A table as GitHub-flavoured markdown, with a line feed at its end."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]

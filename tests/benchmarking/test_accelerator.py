@@ -28,7 +28,7 @@ def row() -> dict[str, Any]:
     settings: dict[str, Any] = {"only": ("rbm-lab",), "synthetic": True, **SMALL}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "PEAK_SIZE", 64)
-        return benchmark.measured_here(benchmark.Args(**settings))
+        return benchmark.measure_here(benchmark.Args(**settings))
 
 
 # ---- the plan
@@ -118,7 +118,7 @@ def test_the_time_is_kept_whatever_a_process_takes(
 
 def test_a_process_is_killed_at_its_limit() -> None:
     began = time.monotonic()
-    rows, failure = benchmark.measured_in_time(benchmark.Args(only=("rbm-lab",)), 0.2)
+    rows, failure = benchmark.measure_in_time(benchmark.Args(only=("rbm-lab",)), 0.2)
     assert (rows, failure) == ([], "it did not end within 0 s")
     assert time.monotonic() - began < 20
 

@@ -56,7 +56,7 @@ def small(monkeypatch, tmp_path):
     held = itertools.count(500)  # a process of many tests may have held more than this one needs
     monkeypatch.setattr(benchmark_measure.run_manifest, "peak_memory", lambda: next(held))
     monkeypatch.setattr(benchmark, "load_dataset", nowhere)
-    monkeypatch.setattr(benchmark, "measured_apart", apart)
+    monkeypatch.setattr(benchmark, "measure_apart", apart)
 
 
 def args(*only, **changes):
@@ -104,7 +104,7 @@ def test_a_peak_is_known_if_more_is_held_than_before(
 ) -> None:
     held = iter((500, after))  # a process may have held as much before the case began
     monkeypatch.setattr(benchmark_measure.run_manifest, "peak_memory", lambda: next(held))
-    assert benchmark.measured_here(args("rbm-lab"))["peak_rss_bytes"] == peak
+    assert benchmark.measure_here(args("rbm-lab"))["peak_rss_bytes"] == peak
 
 
 def test_the_products_of_the_peak_come_after_the_memory_is_read(
@@ -120,7 +120,7 @@ def test_the_products_of_the_peak_come_after_the_memory_is_read(
     monkeypatch.setattr(benchmark_measure.run_manifest, "peak_memory", lambda: seen.append("") or 9)
     monkeypatch.setattr(benchmark_measure, "_matmul_peak", product)
     monkeypatch.setattr(benchmark, "require_rounding", lambda _: None)
-    row = benchmark.measured_here(args("rbm-lab", precision=("bfloat16",)))
+    row = benchmark.measure_here(args("rbm-lab", precision=("bfloat16",)))
     assert seen[:4] == ["", "", None, None]
     assert row["step_bytes"] > 300 * 784  # the images alone
 
@@ -128,7 +128,7 @@ def test_the_products_of_the_peak_come_after_the_memory_is_read(
 @pytest.mark.programs
 def test_peers_share_the_run_and_pay_for_every_seed(small: Any) -> None:
     changes = {"seeds": 3, "hidden_size": 20, "batch_size": 50, "repeats": 3}
-    row = benchmark.measured_here(args("rbm-lab", against="flax", **changes))
+    row = benchmark.measure_here(args("rbm-lab", against="flax", **changes))
     assert row["num_seeds"] == 3
     assert row["flops_per_step"] == 3 * 5 * 2 * 50 * 784 * 20
     assert row["images_per_s"] == pytest.approx(3 * 50 / row["step_s"])
@@ -161,7 +161,7 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
         return run(learner, split, *rest, stream=stream, **more)
 
     monkeypatch.setattr(benchmark_measure, "fit", fit)
-    row = benchmark.measured_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
+    row = benchmark.measure_here(args("rbm-lab", stream=True, hidden_size=4, seeds=num_seeds))
     assert trained == [True]
     assert (row["stream"], row["resident_steps"], row["resident_repeats"]) == (True, 3, 2)
     assert row["ratio_to_resident"] == pytest.approx(row["step_s"] / row["resident_step_s"])
@@ -174,8 +174,8 @@ def test_streaming_is_timed_in_turn_with_the_resident_training(
 @pytest.mark.programs
 def test_a_conditional_learner_gets_labels(small: Any) -> None:
     changes = {"hidden_size": 5, "batch_size": 50}
-    streamed = benchmark.measured_here(args("wake_sleep-labelled", stream=True, **changes))
-    against = benchmark.measured_here(args("wake_sleep-labelled", against="flax", **changes))
+    streamed = benchmark.measure_here(args("wake_sleep-labelled", stream=True, **changes))
+    against = benchmark.measure_here(args("wake_sleep-labelled", against="flax", **changes))
     assert streamed["ratio_to_resident"] > 0
     assert against["ratio_to_flax"] > 0
     assert streamed["digest"] == against["digest"]
@@ -320,7 +320,7 @@ def test_a_step_counts_all_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None
     "name", ["rbm-lab", "dbn-lab", "wake_sleep-lab", "wake_sleep-labelled", "vae-lab", "gan-small"]
 )
 def test_against_all(small: Any, name: str) -> None:
-    row = benchmark.measured_here(args(name, batch_size=50, hidden_size=16, against="all"))
+    row = benchmark.measure_here(args(name, batch_size=50, hidden_size=16, against="all"))
     for peer in benchmark_cases.cases([name])[0].experiment.benchmark.baselines:
         assert row[f"ratio_to_{peer}"] > 0
 
@@ -331,7 +331,7 @@ def test_against_all(small: Any, name: str) -> None:
 @pytest.mark.programs
 def test_a_process_of_its_own_gives_the_same_row() -> None:
     setting = args("rbm-lab", synthetic=True, repeats=1, hidden_size=8, precision=("float32",))
-    row = benchmark.measured_apart(setting)
+    row = benchmark.measure_apart(setting)
     here = {"name", "import_s", "trace_s", "compile_s", "step_s", "peak_rss_bytes", "hidden_size"}
     assert here < set(row)
     assert row["data"] == "noise"

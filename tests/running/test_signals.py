@@ -157,7 +157,7 @@ def test_an_interrupted_growth_names_its_rows(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     rows = iter([{"step_s": 1.0}])
-    monkeypatch.setattr(benchmark, "measured_apart", lambda _: next(rows, None) or interrupt())
+    monkeypatch.setattr(benchmark, "measure_apart", lambda _: next(rows, None) or interrupt())
     flags = ["--growth", "--quick", "--only", "rbm-lab", "--sweep", "seeds"]
     monkeypatch.setattr(sys, "argv", ["program", *flags, "--plots", str(tmp_path)])
     with pytest.raises(Left):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab import samples
-from experiments.lab.drawing import NUM_SHOWN, Drawing, list_in_words
+from experiments.lab.drawing import NUM_SHOWN, Drawing
 from experiments.lab.rbm import tasks
 from experiments.lab.rbm.tasks import TrainedRBM
 from experiments.lab.rbm.training import RBMArgs, learner_for, make_evaluator
@@ -38,7 +38,7 @@ from jaxgen.learner import named_key, task_key
 from jaxgen.models import rbm
 from jaxgen.report import figures
 from jaxgen.report import page as report
-from jaxgen.report.page import Figure, Link, Section, Table, number
+from jaxgen.report.page import Figure, Link, Section, Table, list_in_words, number
 from jaxgen.runs.files import PAGE
 from jaxgen.training.loop import Result
 from jaxgen.training.seeds import stack_seeds, unstack_seeds

@@ -13,7 +13,6 @@ from experiments.lab.drawing import (
     Drawing,
     against_mean,
     last_change,
-    list_in_words,
     mean_image_error,
     sample_sheet,
     with_samples,
@@ -29,7 +28,7 @@ from jaxgen.learner import task_key
 from jaxgen.models import rbm, tempering
 from jaxgen.random import bernoulli
 from jaxgen.report import figures
-from jaxgen.report.page import Headline, Section, Table, number
+from jaxgen.report.page import Headline, Section, Table, list_in_words, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
