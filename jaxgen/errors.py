@@ -52,11 +52,16 @@ class JaxgenError(Exception):
     def __init__(self, *, expected: str, found: str, remedy: str) -> None:
         self.expected, self.found = expected, found[:MOST_FOUND]
         text = f"expected {expected}, found {self.found}; {remedy}"
-        super().__init__("".join(each if each.isprintable() else "?" for each in text))
+        super().__init__(without_controls(text))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The error as a copy or another process has it, by its class and its text."""
         return restore_error, (type(self), str(self))
+
+
+def without_controls(text: str) -> str:
+    """A text in one line: a question mark stands for each letter that is not printable."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def restore_error(kind: type[JaxgenError], text: str) -> JaxgenError:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxgen.errors import without_controls
 from jaxgen.images import as_array
 
 MOST_TEXT = 200
@@ -26,7 +27,7 @@ def shorten(value: Any) -> str:
     """A value as text for HTML: at most `MOST_TEXT` letters, all printable, and escaped."""
     text = str(value)
     text = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 3]}..."
-    return html.escape("".join(each if each.isprintable() else "?" for each in text))
+    return html.escape(without_controls(text))
 
 
 def card(

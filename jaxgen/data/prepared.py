@@ -35,7 +35,7 @@ from jaxtyping import UInt8
 from jaxgen.data.dataset import Dataset, Split, digest_of
 from jaxgen.data.options import ImageOptions
 from jaxgen.data.sources import one_line
-from jaxgen.errors import DataError
+from jaxgen.errors import DataError, without_controls
 from jaxgen.files import make_folder, read_file, remove_leftovers, write_json, writing
 from jaxgen.images import ImageShape
 
@@ -130,7 +130,7 @@ class Plan(NamedTuple):
 
 def printable(text: str, most: int = 60) -> str:
     """A name as a line can hold it."""
-    clean = "".join(x if x.isprintable() else "?" for x in text)
+    clean = without_controls(text)
     return clean if len(clean) <= most else f"{clean[: most - 3]}..."
 
 

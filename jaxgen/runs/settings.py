@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxgen.data import ImageOptions, name_of
-from jaxgen.errors import RunFolderError, SettingError
+from jaxgen.errors import RunFolderError, SettingError, without_controls
 from jaxgen.files import read_file
 
 Settings = TypeVar("Settings")
@@ -306,7 +306,7 @@ def shown(value: Any) -> str:
 
 def printable(text: str, most: int = 200) -> str:
     """A stranger's text in one line of at most so many letters, without control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    return without_controls(text[:most])
 
 
 def _misfit(where: str, expected: str, found: str) -> SettingError:
