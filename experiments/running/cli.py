@@ -155,11 +155,10 @@ def parse(
     `--help` shows the flags in groups, with the values of the preset, and ends the program.
     """
     name = choice.preset if choice else next(iter(presets))
+    if (typed := typed_preset(argv)) is not None:
+        choice, name = None, typed
     for index, flag in enumerate(argv):
-        if is_typed("--preset", [flag]):
-            choice = None
-            name = flag.partition("=")[2] if "=" in flag else "".join(argv[index + 1 : index + 2])
-        elif flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
+        if flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
             words, example = LISTS[flag]
             raise SettingError(
                 expected=f"{words} after {flag}",
@@ -193,6 +192,15 @@ def asks_for_help(words: Sequence[str]) -> bool:
 def is_typed(flag: str, words: Sequence[str]) -> bool:
     """Whether a command line has a flag; `_` is `-` there."""
     return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
+
+
+def typed_preset(words: Sequence[str]) -> str | None:
+    """The preset that a command line names, the last one if there are several."""
+    found = None
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        if is_typed("--preset", [word]):
+            found = word.partition("=")[2] if "=" in word else following
+    return found
 
 
 def suit_to_data(args: RunArgs, dataset: Dataset, words: Sequence[str] | None) -> RunArgs:
@@ -339,7 +347,8 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             # The user's own pictures have a bar of their own.
             with working("loading the data" if args.dataset in ("auto", *data.NAMES) else ""):
                 dataset = load_dataset(args)
-            folder = args.out or default_folder(experiment.name, args, dataset.name)
+            preset = typed_preset(words) if words is not None else None
+            folder = args.out or default_folder(experiment.name, args, dataset.name, preset)
             if words is not None:
                 args = choose_preset(experiment, args, dataset, words, folder)
             args = suit_to_data(args, dataset, words)
@@ -394,20 +403,29 @@ def _check_is_no_seed(folder: Path) -> None:
         )
 
 
-def default_folder(experiment: str, args: RunArgs, dataset: str) -> Path:
+def default_folder(experiment: str, args: RunArgs, dataset: str, preset: str | None = None) -> Path:
     """The run folder where `--out` names none.
 
-    A conditional run has one of its own. Older versions gave it that of a run without classes,
-    where `--resume` goes on with it.
+    It has the name of a preset that was typed, and a conditional run has one of its own. Older
+    versions had neither in the name; `--resume` goes on with their runs where they are.
     """
     numbers = "-".join(map(str, args.seeds or (args.seed,)))
     seeds = f"seeds{numbers}" if len(args.seeds) > 1 else f"seed{numbers}"
-    plain = Path("runs") / f"{experiment}-{dataset}-{seeds}"
-    if not getattr(args, "conditional", False):
-        return plain
-    own = plain.with_name(f"{experiment}-{dataset}-conditional-{seeds}")
-    earlier = args.resume and not own.exists() and run_folder.read_config(plain).get("conditional")
-    return plain if earlier else own
+    conditional = bool(getattr(args, "conditional", False))
+
+    def named(*words: str | None) -> Path:
+        return Path("runs") / "-".join([word for word in words if word])
+
+    asked = "conditional" if conditional else None
+    own = named(experiment, preset, dataset, asked, seeds)
+    if args.resume and not own.exists():
+        for kind in (asked, None):
+            earlier = named(experiment, dataset, kind, seeds)
+            config = run_folder.read_config(earlier)
+            alike = preset in (None, config.get("preset"))
+            if config and alike and bool(config.get("conditional")) == conditional:
+                return earlier
+    return own
 
 
 def main(experiment: Experiment[Any], args: RunArgs | None = None) -> int:

@@ -172,6 +172,26 @@ def test_a_conditional_run_has_a_folder_of_its_own(
     assert cli.default_folder("dcgan", args, "leaves") == own
 
 
+def test_a_preset_that_is_typed_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--resume` finds one of an older version, which had the folder of the first preset."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.typed_preset(["--preset=a", "--seed", "1"]) == "a"
+    assert cli.typed_preset(["--preset", "a", "--preset", "b"]) == "b"
+    assert cli.typed_preset([]) is cli.typed_preset(["--seed", "1"]) is None
+    args = cli.parse(rbm.PRESETS, {}, ["--preset", "pcd16", "--resume"])
+    plain, own = Path("runs/rbm-mnist-seed0"), Path("runs/rbm-pcd16-mnist-seed0")
+    assert cli.default_folder("rbm", args, "mnist") == plain
+    assert cli.default_folder("rbm", args, "mnist", "pcd16") == own
+    plain.mkdir(parents=True)
+    for preset, expected in (("lab", own), ("pcd16", plain)):
+        write_json(plain / "config.json", {"experiment": "rbm", "preset": preset})
+        assert cli.default_folder("rbm", args, "mnist", "pcd16") == expected
+    new = dataclasses.replace(args, resume=False)
+    assert cli.default_folder("rbm", new, "mnist", "pcd16") == own
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
