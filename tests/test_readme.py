@@ -171,8 +171,9 @@ def without_figures(args: rbm.Args, session: Session, result: Result) -> Path:
 def place(digits_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that the pages open, trained for one epoch."""
     folder = tmp_path_factory.mktemp("place")
+    out = folder / "runs" / "rbm-quick-digits-seed0"
     flags = ["--quick", "--num-hidden", "16", "--epochs", "1", "--num-sampling-steps", "10"]
-    flags += ["--data-dir", str(digits_root), "--out", str(folder / "runs" / "rbm-digits-seed0")]
+    flags += ["--data-dir", str(digits_root), "--out", str(out)]
     experiment = replace(rbm.EXPERIMENT, report=without_figures)
     cli.execute(experiment, cli.parse(rbm.PRESETS, rbm.QUICK, flags))
     return folder

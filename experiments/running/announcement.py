@@ -130,9 +130,7 @@ def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -
     """
     if args.quick:
         typed = typed_without("--quick", "--epochs", "--dbn", "--out", "--overwrite", "--resume")
-        # Of a data set that was named, the quick run lies where the whole one belongs.
-        named = any(word.partition("=")[0] == "--dataset" for word in typed)
-        return shlex.join([*typed, *["--overwrite"] * (named and args.out is None)])
+        return shlex.join(typed)
     if not (successor := experiment.successor(args)) or len(session.seeds) > 1:
         return shlex.join(["python", "-m", "experiments.compare", str(session.root)])
     given: dict[str, object] = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}

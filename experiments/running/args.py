@@ -41,8 +41,9 @@ class RunArgs:
     manual_dir: Path | None = None
     """A folder with the original files, or with one such folder per data set."""
     out: Path | None = None
-    """Run folder; runs/<experiment>-<dataset>-seed<seed> if not given, with a preset that is typed
-    behind the experiment, and -conditional before the seed of a conditional run."""
+    """Run folder; runs/<experiment>-<dataset>-seed<seed> if not given. Behind the experiment stand
+    a preset that is typed and the word quick of a quick run, before the seed the word conditional
+    of a conditional one."""
     preset: str = "lab"
     """Named set of defaults; other flags change single values of it."""
     epochs: int = 100

@@ -406,8 +406,9 @@ def _check_is_no_seed(folder: Path) -> None:
 def default_folder(experiment: str, args: RunArgs, dataset: str, preset: str | None = None) -> Path:
     """The run folder where `--out` names none.
 
-    It has the name of a preset that was typed, and a conditional run has one of its own. Older
-    versions had neither in the name; `--resume` goes on with their runs where they are.
+    It has the name of a preset that was typed, and a quick run and a conditional one have folders
+    of their own. Older versions had fewer of these in the name; `--resume` goes on with their runs
+    where they are.
     """
     numbers = "-".join(map(str, args.seeds or (args.seed,)))
     seeds = f"seeds{numbers}" if len(args.seeds) > 1 else f"seed{numbers}"
@@ -417,13 +418,18 @@ def default_folder(experiment: str, args: RunArgs, dataset: str, preset: str | N
         return Path("runs") / "-".join([word for word in words if word])
 
     asked = "conditional" if conditional else None
-    own = named(experiment, preset, dataset, asked, seeds)
+    short = "quick" if args.quick else None
+    own = named(experiment, preset, short, dataset, asked, seeds)
     if args.resume and not own.exists():
-        for kind in (asked, None):
-            earlier = named(experiment, dataset, kind, seeds)
+        for words in ((preset, dataset, asked), (dataset, asked), (dataset,)):
+            earlier = named(experiment, *words, seeds)
             config = run_folder.read_config(earlier)
-            alike = preset in (None, config.get("preset"))
-            if config and alike and bool(config.get("conditional")) == conditional:
+            if (
+                config
+                and preset in (None, config.get("preset"))
+                and bool(config.get("quick")) == args.quick
+                and bool(config.get("conditional")) == conditional
+            ):
                 return earlier
     return own
 

@@ -294,8 +294,8 @@ def test_quick_takes_the_whole_path(
         assert call("--quick", "--epochs", "5", "--data-dir", str(digits_root)) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    assert out.splitlines()[-1] == "report: runs/rbm-digits-seed0/report.html"
-    config = read(tmp_path / "runs" / "rbm-digits-seed0" / "config.json")
+    assert out.splitlines()[-1] == "report: runs/rbm-quick-digits-seed0/report.html"
+    config = read(tmp_path / "runs" / "rbm-quick-digits-seed0" / "config.json")
     assert config["model"]["num_hidden"] == 64
     assert cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick"]).epochs == rbm.QUICK["epochs"] == 60
 

@@ -165,7 +165,7 @@ def test_the_next_command(tmp_path: Path) -> None:
         ("--conditional --quick --seeds 0 1", "--conditional --seeds 0 1"),
         ("--quick --precision bfloat16", "--precision bfloat16"),
         ("--epochs 3 --out=runs/q --overwrite --quick --preset wide", "--preset wide"),
-        ("--quick --dataset 'a b' --num-hidden=9", "--dataset 'a b' --num-hidden=9 --overwrite"),
+        ("--quick --dataset 'a b' --num-hidden=9", "--dataset 'a b' --num-hidden=9"),
         ("--quick --dataset=pets --out there", "--dataset=pets"),
     ],
 )

@@ -192,6 +192,25 @@ def test_a_preset_that_is_typed_has_a_folder_of_its_own(
     assert cli.default_folder("rbm", new, "mnist", "pcd16") == own
 
 
+def test_a_quick_run_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the whole run, which it names, finds a free one on the same data."""
+    monkeypatch.chdir(tmp_path)
+    args = cli.parse(rbm.PRESETS, rbm.QUICK, ["--quick", "--resume"])
+    whole, own = Path("runs/rbm-digits-seed0"), Path("runs/rbm-quick-digits-seed0")
+    assert cli.default_folder("rbm", args, "digits") == own
+    both = cli.default_folder("rbm", args, "digits", "pcd16")
+    assert both == Path("runs/rbm-pcd16-quick-digits-seed0")
+    whole.mkdir(parents=True)
+    for quick, expected in ((False, own), (True, whole)):  # older versions had one folder
+        write_json(whole / "config.json", {"experiment": "rbm", "quick": quick})
+        assert cli.default_folder("rbm", args, "digits") == expected
+        assert cli.default_folder("rbm", rbm.Args(resume=True), "digits") == whole
+    new = dataclasses.replace(args, resume=False)
+    assert cli.default_folder("rbm", new, "digits") == own
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
