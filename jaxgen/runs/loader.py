@@ -152,10 +152,10 @@ def _unfinished(folder: Path) -> CheckpointError:
 def _meant(folder: Path) -> str:
     """A run beside a folder whose name is similar, after a comma; empty if there is none."""
     try:
-        beside = [each for each in os.listdir(folder.parent) if each != folder.name]
+        beside = {each.casefold(): each for each in os.listdir(folder.parent)}
     except (OSError, ValueError):  # a name that no file can have
         return ""
-    near = difflib.get_close_matches(folder.name, beside, 10)
+    near = [beside[name] for name in difflib.get_close_matches(folder.name.casefold(), beside, 10)]
     found = next((each for each in near if read_summary(folder.with_name(each))), None)
     return f", perhaps {printable(found)} beside it" if found else ""
 

@@ -149,17 +149,14 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
 
     Errors:
-        SettingError: a given state has something else than arrays, or, of several seeds, no axis
-            of them.
+        SettingError: a given state has something else than arrays, or others than init gives.
     """
     if state is None:
         return run_init(partial(_begin, learner.init), keys)
-    if keys.ndim and any(np.shape(leaf)[:1] != keys.shape for leaf in jax.tree.leaves(state)):
-        require_arrays(learner, keys, state)
+    _require_arrays(learner, keys, state)
     try:
         return jax.tree.map(jnp.array, state)
     except (TypeError, ValueError, OverflowError) as error:
-        require_arrays(learner, keys, state)
         raise SettingError(
             expected="a state of arrays",
             found=str(error).partition("\n")[0],
@@ -167,7 +164,7 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
         ) from error
 
 
-def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
+def _require_arrays(learner: Learner, keys: Keys, state: State) -> None:
     """Raises SettingError for a state that has other arrays than the one of `learner.init`."""
     begin = over_seeds(partial(_begin, learner.init), keys)
     try:
@@ -209,9 +206,6 @@ def initial_carry(
 
     The step is traced for the names of its metrics; of `data` the shapes are enough. If it is
     jitted, and the arguments lie where they lie in the program, the program takes what was traced.
-
-    Errors:
-        SettingError: the step fails, and the state is another one than the learner's.
     """
 
     def metrics_of(data: Batch, state: State, keys: Keys) -> Metrics:
@@ -221,11 +215,7 @@ def initial_carry(
         metrics: Metrics = over_seeds(of_seed, keys)(state, keys)
         return metrics
 
-    try:
-        metrics = jax.eval_shape(metrics_of, data, state, keys)
-    except Exception:
-        require_arrays(learner, keys, state)
-        raise
+    metrics = jax.eval_shape(metrics_of, data, state, keys)
     shape = (*keys.shape, length)
     return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
 

@@ -502,7 +502,7 @@ def test_a_mistyped_folder_is_told_what_lies_beside_it(tmp_path: Path) -> None:
     for name in ("rbm-mnst-seed00", "rbm-mnst-seed"):
         (tmp_path / name).mkdir()  # no run
         (tmp_path / name / "summary.json").write_text("{}" if name[-1] == "0" else "damaged")
-    for name in ("rbm-mnst-seed0", "rbm-mnst-seed"):
+    for name in ("rbm-mnst-seed0", "rbm-mnst-seed", "RBM-MNIST-seed0"):
         with pytest.raises(CheckpointError) as error:
             jaxgen.load(tmp_path / name)
         assert one_line(error).endswith(", perhaps rbm-mnist-seed0 beside it")

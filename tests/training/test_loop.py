@@ -484,6 +484,7 @@ def test_given_states_of_several_members_share_a_seed() -> None:
         ),
         (spy(3), (0,), "found nothing;"),
         (tiny_rbm(), (0, 1), "expected a state of this learner, with float32[2, 4] for .params"),
+        (tiny_rbm(persistent=True), (0,), "with nothing for "),
     ],
 )
 def test_a_state_of_another_learner_is_refused(
@@ -508,6 +509,7 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
         (np.array(["x"] * 4), "<U1[4]"),
         (jnp.zeros(4, jnp.int32), "int32[4]"),
         (jnp.zeros(4, jnp.complex64), "complex64[4]"),
+        (0.0, "float32[]"),  # by broadcasting a step would take it
     ],
 )
 def test_arrays_of_another_kind_are_refused(bias: Any, found: str) -> None:
