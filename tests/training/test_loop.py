@@ -484,7 +484,6 @@ def test_given_states_of_several_members_share_a_seed() -> None:
         ),
         (spy(3), (0,), "found nothing;"),
         (tiny_rbm(), (0, 1), "expected a state of this learner, with float32[2, 4] for .params"),
-        (tiny_rbm(persistent=True), (0,), "with nothing for "),
     ],
 )
 def test_a_state_of_another_learner_is_refused(
