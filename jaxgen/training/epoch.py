@@ -157,8 +157,8 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
     """
     if state is None:
         return run_init(partial(_begin, learner.init), keys)
-    leaves, structure = jax.tree.flatten(state)
-    alike = structure == jax.tree.structure(_state_of_init(learner, keys))
+    leaves = jax.tree.leaves(state)
+    alike = _described(state).keys() == _described(_state_of_init(learner, keys)).keys()
     if alike or (keys.ndim and any(np.shape(leaf)[:1] != keys.shape for leaf in leaves)):
         require_arrays(learner, keys, state)
     try:
@@ -176,10 +176,7 @@ def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
     """Raises SettingError for a state that has other arrays than the one of `learner.init`."""
     if (begun := _state_of_init(learner, keys)) is None:
         return
-    try:
-        wanted, found = _described(begun), _described(state)
-    except (TypeError, ValueError):  # what is no array at all
-        return
+    wanted, found = _described(begun), _described(state)
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise SettingError(
