@@ -142,11 +142,15 @@ def is_whole(value: object, least: int, most: int = MAX_SIZE) -> bool:
 
 
 def require(settings: object, name: str, holds: bool, wanted: str) -> None:
-    """Raises SettingError for the named field unless what is asked of it holds."""
+    """Raises SettingError for the named field unless what is asked of it holds.
+
+    A switch that is on can only be left out.
+    """
     if not holds:
         flag, value = f"--{name.replace('_', '-')}", getattr(settings, name)
         found = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
-        remedy = f"leave out {flag}" if wanted.startswith("off") else f"set {flag}"
+        out = value is True or wanted.startswith(("off", "not beside", "without"))
+        remedy = f"leave out {flag}" if out else f"set {flag}"
         raise SettingError(expected=f"{flag} {wanted}", found=found, remedy=remedy)
 
 

@@ -59,8 +59,8 @@ class Cut(NamedTuple):
 
 _PRESET_ROWS = ("rbm-lab", "vae-lab", "dcgan-lab")
 _MODEL_ROWS = (
-    *("rbm-lab", "dbn-lab", "wake_sleep-lab", "vae-lab"),
-    *("gan-deep, epochs 100", "dcgan-fast", "dcgan-fast, conditional"),
+    *("rbm-lab", "dbn-lab", "wake_sleep-lab", "dbm-small"),
+    *("vae-lab", "gan-deep, epochs 100", "dcgan-fast"),
 )
 SPEED, COMPARE = "docs/results/speed-avx512.md", "docs/results/compare.md"
 TIMED = ("name", "images/s")

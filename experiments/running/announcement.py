@@ -26,10 +26,15 @@ def align(rows: Mapping[str, str]) -> str:
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
 
 
+def _preset(experiment: Experiment[Any], args: RunArgs) -> Any:
+    """The settings that the flags of a run change."""
+    preset = experiment.presets[args.preset]
+    return quicken(preset, experiment.quick) if args.quick else preset
+
+
 def model_in_words(experiment: Experiment[Any], args: RunArgs) -> str:
     """The model with its preset, and what is changed in it as flags."""
-    preset = experiment.presets[args.preset]
-    preset = quicken(preset, experiment.quick) if args.quick else preset
+    preset = _preset(experiment, args)
     changed = changes(args.model, preset.model) if hasattr(args, "model") else {}
     asked, usual = (getattr(each, "conditional", False) for each in (args, preset))
     if asked:  # which has set them
@@ -47,7 +52,7 @@ def plan(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:
     colours = {1: "grey", 3: "colour"}.get(num_channels, f"{num_channels}-channel")
     devices = chosen_devices(args.cluster)
     kind = devices[0].device_kind
-    quick = ", quick: no verdict on the model" if args.quick else ""
+    quick = ", quick: settings of its own, no verdict on the model" if args.quick else ""
     own = f"cpu, {counted(run_manifest.num_cores(), 'core')}" if kind == "cpu" else kind
     return align(
         {
@@ -81,7 +86,7 @@ def outcome(
     """
     metrics = experiment.headline(read_summary(session.root).get("metrics", {}))
     alike = any(read_summary(folder).get("alike") for folder in seed_folders(session.root))
-    following = longer(args) if alike else next_command(experiment, args, session)
+    following = longer(experiment, args) if alike else next_command(experiment, args, session)
     rows = {name: _value(found) for name, found in metrics.items()}
     lines = [
         align(rows),
@@ -113,14 +118,16 @@ def typed_without(*flags: str) -> list[str]:
     return kept
 
 
-def longer(args: RunArgs) -> str:
-    """The command of this run, as it goes on for `LONGER` times as many epochs.
+def longer(experiment: Experiment[Any], args: RunArgs) -> str:
+    """The command of this run, as it goes on for the epochs of its preset.
 
-    It begins again where its schedule divides the epochs.
+    If it had them, for `LONGER` times as many. It begins again where its schedule divides them.
     """
     kept = typed_without("--epochs", "--overwrite", "--resume")
+    whole = args.epochs >= _preset(experiment, args).epochs
+    length = ["--epochs", str(LONGER * args.epochs)] if whole else []
     again = "--overwrite" if "epochs" in args.fixed_lengths else "--resume"
-    return shlex.join([*kept, "--epochs", str(LONGER * args.epochs), again])
+    return shlex.join([*kept, *length, again])
 
 
 def next_command(experiment: Experiment[Any], args: RunArgs, session: Session) -> str:

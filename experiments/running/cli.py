@@ -44,7 +44,7 @@ from experiments.running.console import (
 from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
-from experiments.running.stored import require_unchanged
+from experiments.running.stored import require_no_other, require_unchanged
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import (
@@ -359,6 +359,8 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
                 require_unchanged(experiment.name, args, folder)
             args.check(dataset, folder)
             if args.cluster.first:
+                if not (args.resume or args.overwrite):
+                    require_no_other(experiment.name, args, folder)
                 opened = run_folder.open_folder(
                     folder, experiment.name, resume=args.resume, overwrite=args.overwrite
                 )

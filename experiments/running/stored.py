@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.running.args import RunArgs, as_words, changes
 from experiments.running.experiment import Experiment, find
-from jaxgen.errors import CheckpointError, SettingError
+from jaxgen.errors import CheckpointError, RunFolderError, SettingError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.settings import before, printable, rebuild, shown, stored_in, to_json, unlike
 
@@ -62,13 +62,41 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
     Raises:
         CheckpointError: a flag is not as it was.
     """
+    there, here = _unlike(experiment, args, folder)
+    if there:
+        why = " (its updates depend on their number)" if "epochs" in there else ""
+        raise CheckpointError(
+            expected=f"{_in_line(there)}, as in the run in {folder}{why}",
+            found=_in_line(here),
+            remedy="type the flags as they were, or choose another --out, or start again with "
+            "--overwrite",
+        )
+
+
+def require_no_other(experiment: str, args: RunArgs, folder: Path) -> None:
+    """Refuses a run folder with a run of other flags, with which `--resume` could not go on.
+
+    Raises:
+        RunFolderError: there is one.
+    """
+    there, here = _unlike(experiment, args, folder)
+    if there:
+        raise RunFolderError(
+            expected=f"{folder} to be new or empty",
+            found=f"a run with {_in_line(there)} in it, not {_in_line(here)}",
+            remedy="add --overwrite to replace it, or choose another --out",
+        )
+
+
+def _unlike(experiment: str, args: RunArgs, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings that shape the numbers and differ, of the run in a folder and of this one."""
     stored = run_folder.read_config(folder)
     if stored.get("experiment") != experiment:
-        return
+        return {}, {}
     try:
         _, earlier = rebuild_args(stored)
     except (SettingError, CheckpointError):
-        return
+        return {}, {}
     free = {*args.immaterial, "epochs"} - {*args.fixed_lengths}
     names = [name for name in changes(args, earlier) if name not in free]
     there, here = (
@@ -80,13 +108,7 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
             settings.pop("num_classes", None)
     if _seeds(earlier) != _seeds(args):
         there, here = there | _seeds(earlier), here | _seeds(args)
-    if there:
-        raise CheckpointError(
-            expected=f"{_in_line(there)}, as in the run to go on with",
-            found=_in_line(here),
-            remedy="type the flags as they were, or choose another --out, or start again with "
-            "--overwrite",
-        )
+    return there, here
 
 
 def _seeds(args: RunArgs) -> dict[str, Any]:

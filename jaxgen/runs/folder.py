@@ -127,9 +127,10 @@ def open_folder(folder: Path, experiment: str, *, resume: bool, overwrite: bool)
     with _own(folder):
         contents = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         if contents and not (resume or overwrite):
+            run = read_config(folder).get("experiment")
             raise RunFolderError(
                 expected=f"{folder} to be new or empty",
-                found=f"{contents[0].name!r} in it",
+                found=f"{f'a run of {shown(run)}' if run else repr(contents[0].name)} in it",
                 remedy="add --resume to go on with that run, --overwrite to replace it, or --out",
             )
         if contents:

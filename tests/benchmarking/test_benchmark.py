@@ -568,7 +568,7 @@ def test_values_below_one_are_refused_by_their_name() -> None:
         ({"image_size": 0}, "expected --image-size of at least 1"),
         ({"accelerator": True, "sweep": ("seeds",)}, "expected --sweep without --accelerator"),
         ({"growth": True, "sweep": ("seeds",), "values": (1,)}, "expected --values without"),
-        ({"quick": True}, "expected --quick beside --accelerator or --growth"),
+        ({"quick": True}, "beside --accelerator or --growth, found True; leave out --quick"),
         ({"growth": True, "largest_batch": True}, "found --growth --largest-batch"),
         ({"start": True, "growth": True}, "found --growth --start"),
         ({"start": True, "image_size": 4}, "found --image-size; leave --image-size out"),

@@ -476,7 +476,7 @@ def test_a_run_keeps_the_epochs_of_its_classifiers(
     before = contents(folder)
     assert run(dbn, folder, "--resume", *flags) == 2
     line = only_line(capsys.readouterr().err)
-    assert line.startswith("error: expected --backprop-epochs 40, as in the run to go on with")
+    assert line.startswith("error: expected --backprop-epochs 40, as in the run in")
     assert contents(folder) == before
     shutil.rmtree(folder / "backprop")
     assert run(dbn, folder, "--resume") == 0

@@ -373,14 +373,18 @@ def test_existing_run_is_not_overwritten(
 ) -> None:
     code, text = refused(finished, capsys, digits_root)
     assert code == 6
+    assert "found a run of rbm in it" in text
     assert all(flag in text for flag in ("--resume", "--overwrite", "--out"))
+    code, text = refused(finished, capsys, digits_root, "--num-hidden", "7")
+    assert code == 6
+    assert "in it, not --num-hidden 7; add --overwrite" in text
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--learning-rate", "0.2"), "--learning-rate 0.1, as in the run to go on with"),
-        (("--seed", "1"), "expected --seed 0, as in the run to go on with"),
+        (("--learning-rate", "0.2"), "--learning-rate 0.1, as in the run in"),
+        (("--seed", "1"), "expected --seed 0, as in the run in"),
         (("--batch-size", "50"), "found --batch-size 50"),
         (("--persistent",), "expected --no-persistent,"),
         (("--epochs", "59"), "at most step 885, where this run ends, found one of step 900"),

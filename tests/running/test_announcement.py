@@ -12,7 +12,7 @@ import pytest
 from support.terminal import Terminal
 
 from experiments import dbm, dbn, dcgan, rbm, vae
-from experiments.running import announcement, artifacts, experiment
+from experiments.running import announcement, artifacts, cli, experiment
 from experiments.running.args import RunArgs, quicken
 from experiments.running.session import Session, session_for
 from jaxgen.data import Dataset, Split
@@ -42,11 +42,12 @@ def test_a_run_tells_what_it_will_do(tmp_path: Path) -> None:
     ]
     quick = quicken(rbm.Args(quick=True), rbm.EXPERIMENT.quick)
     plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
-    assert plan.startswith("model     rbm, preset lab, quick: no verdict on the model\n")
+    assert plan.startswith(
+        "model     rbm, preset lab, quick: settings of its own, no verdict on the model\n"
+    )
     quick = dataclasses.replace(quick, model=dataclasses.replace(quick.model, num_gibbs_steps=7))
     plan = announcement.plan(rbm.EXPERIMENT, quick, session(tmp_path))
-    words = "rbm, preset lab, --num-gibbs-steps 7, quick: no verdict on the model"
-    assert plan.splitlines()[0] == f"model     {words}"
+    assert plan.startswith("model     rbm, preset lab, --num-gibbs-steps 7, quick: settings of")
 
 
 def test_a_conditional_run_has_the_flag_that_was_typed(tmp_path: Path) -> None:
@@ -128,12 +129,17 @@ def test_a_run_whose_samples_are_alike_goes_on(
     monkeypatch.setattr(sys, "argv", [sys.argv[0], *flags])
     found = {"experiment": "dcgan", "metrics": {}}
     write_json(tmp_path / "summary.json", found | {"alike": True})
-    args, page = dcgan.Args(epochs=3), tmp_path / "report.html"
+    args, page = dcgan.Args(epochs=20), tmp_path / "report.html"
     lines = announcement.outcome(dcgan.EXPERIMENT, args, session(tmp_path), page, {}).splitlines()
     assert announcement.ALIKE in lines
-    assert f"next: {program} --dataset 'a b' --epochs 30 --resume" in lines
-    divided = rbm.Args(epochs=3, schedule="falling")  # among the epochs, so it begins again
-    assert announcement.longer(divided) == f"{program} --dataset 'a b' --epochs 30 --overwrite"
+    assert f"next: {program} --dataset 'a b' --epochs 200 --resume" in lines
+    fewer = dcgan.Args(epochs=3)  # than the preset has
+    assert announcement.longer(dcgan.EXPERIMENT, fewer) == f"{program} --dataset 'a b' --resume"
+    quick = cli.parse(dcgan.PRESETS, dcgan.QUICK, ["--quick"])
+    assert "--epochs 600" in announcement.longer(dcgan.EXPERIMENT, quick)
+    divided = rbm.Args(epochs=300, schedule="falling")  # among the epochs, so it begins again
+    found_again = announcement.longer(rbm.EXPERIMENT, divided)
+    assert found_again == f"{program} --dataset 'a b' --epochs 3000 --overwrite"
     write_json(tmp_path / "summary.json", found | {"seeds": [0, 1]})
     for seed in (0, 1):
         (tmp_path / f"seed{seed}").mkdir()

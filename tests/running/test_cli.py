@@ -214,7 +214,7 @@ def test_a_quick_run_has_a_folder_of_its_own(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--resume", "--overwrite"), "--overwrite not beside --resume"),
+        (("--resume", "--overwrite"), "found True; leave out --overwrite"),
         (("--devices", "100000"), "--devices of at most 1024, found 100000"),
         (("--out", ""), "a path, found an empty one"),
     ],

@@ -301,7 +301,7 @@ def test_resume_with_other_seeds(
     capsys.readouterr()
     assert run(rbm, folder, *SMALL, "--resume", "--seeds", "3", "4") == 4
     line = only_line(capsys.readouterr().err)
-    assert line.startswith("error: expected --seeds 3 5, as in the run to go on with")
+    assert line.startswith("error: expected --seeds 3 5, as in the run in")
     assert "found --seeds 3 4;" in line
     assert contents(folder) == before
 

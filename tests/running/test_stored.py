@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.helpers import one_line
 
 from experiments import dbn, rbm, wake_sleep
-from experiments.running.stored import require_unchanged
-from jaxgen.errors import CheckpointError
+from experiments.running.stored import require_no_other, require_unchanged
+from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.runs.settings import to_json
 
 LABELLED = wake_sleep.PRESETS["labelled"]
@@ -32,28 +33,27 @@ def change(args: Any, **changed: Any) -> Any:
             "wake_sleep",
             LABELLED,
             change(LABELLED, averaged_share=0.3),
-            "expected --averaged-share 0.1, as in the run to go on with, "
-            "found --averaged-share 0.3;",
+            "expected --averaged-share 0.1, as in the run in {folder}, found --averaged-share 0.3;",
         ),
         (
             "wake_sleep",
             LABELLED,
             dataclasses.replace(change(LABELLED, gibbs_phases=(1, 2)), epochs=100),
-            "expected --epochs 200 --gibbs-phases 3 6 10, as in the run to go on with, "
-            "found --epochs 100 --gibbs-phases 1 2;",
+            "expected --epochs 200 --gibbs-phases 3 6 10, as in the run in {folder} (its updates "
+            "depend on their number), found --epochs 100 --gibbs-phases 1 2;",
         ),
         (
             "dbn",
             dbn.Args(base_rates=True),
             change(dbn.Args(), momentum=0.5),
-            "expected --base-rates --momentum 0.0, as in the run to go on with, "
+            "expected --base-rates --momentum 0.0, as in the run in {folder}, "
             "found --no-base-rates --momentum 0.5;",
         ),
         (
             "wake_sleep",
             wake_sleep.Args(),
             dataclasses.replace(change(wake_sleep.Args(), num_classes=10), conditional=True),
-            "expected --no-conditional, as in the run to go on with, found --conditional;",
+            "expected --no-conditional, as in the run in {folder}, found --conditional;",
         ),
     ],
 )
@@ -63,7 +63,21 @@ def test_flags_that_are_not_as_they_were(
     record(earlier, tmp_path, experiment)
     with pytest.raises(CheckpointError) as raised:
         require_unchanged(experiment, now, tmp_path)
-    assert words in str(raised.value)
+    assert words.format(folder=tmp_path) in str(raised.value)
+
+
+def test_a_folder_with_a_run_of_other_flags(tmp_path: Path) -> None:
+    """`--resume` would be refused, so it is not named; else the lock decides, and then names it."""
+    record(rbm.PRESETS["pcd16"], tmp_path, "rbm")
+    other = dataclasses.replace(rbm.PRESETS["pcd16"], epochs=1, batch_size=7)
+    with pytest.raises(RunFolderError) as raised:
+        require_no_other("rbm", other, tmp_path)
+    line = one_line(raised)
+    assert "found a run with --epochs 50 --batch-size 100 in it, not --epochs 1 --" in line
+    assert "--overwrite" in line
+    assert "--resume" not in line
+    require_no_other("rbm", rbm.PRESETS["pcd16"], tmp_path)
+    require_no_other("dbn", dbn.Args(), tmp_path)
 
 
 @pytest.mark.parametrize(
