@@ -373,7 +373,7 @@ def test_existing_run_is_not_overwritten(
 ) -> None:
     code, text = refused(finished, capsys, digits_root)
     assert code == 6
-    assert "found a run of rbm in it" in text
+    assert "found a run of 'rbm' in it" in text
     assert all(flag in text for flag in ("--resume", "--overwrite", "--out"))
     code, text = refused(finished, capsys, digits_root, "--num-hidden", "7")
     assert code == 6
