@@ -167,7 +167,7 @@ class Args:
             raise SettingError(
                 expected="--values beside a single --sweep",
                 found=f"{len(self.sweep)} of them",
-                remedy="set --sweep to one of them",
+                remedy="set --sweep to one of its words, for example batch_size",
             )
 
     def _require_one_task(self) -> None:

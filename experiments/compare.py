@@ -36,7 +36,14 @@ from experiments.reproduction import runs as reproduce_runs
 from experiments.reproduction.checks import find_changes
 from experiments.running.args import load_dataset
 from experiments.running.artifacts import NUM_SAMPLES
-from experiments.running.cli import exit_code, is_typed, parse, parse_flags, suit_to_data
+from experiments.running.cli import (
+    exit_code,
+    is_quick,
+    is_typed,
+    parse,
+    parse_flags,
+    suit_to_data,
+)
 from experiments.running.compilation_cache import keep_programs
 from experiments.running.console import show, working, write_line
 from experiments.running.experiment import Comparison, find, names
@@ -334,7 +341,7 @@ def main(args: Args) -> None:
 
 def entry() -> int:
     """Parses the command line and compares; returns the exit code (see jaxgen.errors)."""
-    kind = QuickArgs if "--quick" in sys.argv[1:] else Args
+    kind = QuickArgs if is_quick(sys.argv[1:]) else Args
     try:
         return exit_code(lambda: main(parse_flags(kind, EXAMPLES)), "the same command goes on")
     except reproduce_runs.Failed as failed:

@@ -220,7 +220,7 @@ def check(runs: Sequence[Run], out: Path) -> None:
         raise SettingError(
             expected="runs of different models",
             found=f"{named.count(twice[0])} of {twice[0]}",
-            remedy="name one of them, or set --out for each",
+            remedy="name one of them, and collect the others with another --out",
         )
     require_outside_runs(out / PAGE)
     require_outside_images([run.settings.get("dataset") for run in runs], {"--out": out})

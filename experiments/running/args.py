@@ -187,7 +187,13 @@ def condition_on_classes(args: AnyArgs, conditional: bool, dataset: data.Dataset
     """
     model: Any = getattr(args, "model", None)  # of an experiment whose model has classes
     if not conditional:
-        if getattr(model, "label_gain", 1.0) != 1.0 and not model.num_classes:
+        if getattr(model, "num_classes", 0):
+            raise SettingError(
+                expected="--num-classes beside --conditional, which sets it",
+                found=f"{model.num_classes} without it",
+                remedy="add --conditional, or leave --num-classes out",
+            )
+        if getattr(model, "label_gain", 1.0) != 1.0:
             raise SettingError(
                 expected="--label-gain beside --conditional",
                 found=f"{model.label_gain:g} without it",

@@ -6,6 +6,7 @@ exit codes (see jaxgen.errors).
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import signal
@@ -44,7 +45,7 @@ from experiments.running.console import (
 from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
-from experiments.running.stored import require_no_other, require_unchanged
+from experiments.running.stored import read_config, require_no_other, require_unchanged
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import (
@@ -71,7 +72,11 @@ AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
 
 
 REPORTING = "measuring and drawing the report"
-LISTS = {"--seeds": ("one seed or more", "0 1 2"), "--log": ("one service or more", "tensorboard")}
+LISTS = {
+    "--seeds": ("one seed or more", "0 1 2"),
+    "--log": ("one service or more", "tensorboard"),
+    "--only": ("one name or more", "rbm-lab"),
+}
 """Flags that mean nothing without a word after them: what follows, with an example."""
 WORDS = tyro.constructors.ConstructorRegistry()
 """How the words of a command line become paths and transforms."""
@@ -136,7 +141,16 @@ def parse_flags(
         SettingError: a flag is unknown, lacks its value, or has one of another type.
     """
     words = {"description": help_text.describe(kind, examples), **options}
-    if "args" not in options and asks_for_help(sys.argv[1:]):
+    typed = options.get("args", sys.argv[1:])
+    for flag, following in itertools.pairwise([*typed, "--"]):
+        if flag in LISTS and following.startswith("--"):
+            wanted, example = LISTS[flag]
+            raise SettingError(
+                expected=f"{wanted} after {flag}",
+                found="none",
+                remedy=f"type {flag} {example}, for example",
+            )
+    if "args" not in options and asks_for_help(typed):
         kind = help_text.flat(kind)
     program = run_manifest.program()
     with refusals.in_a_line(program):
@@ -157,24 +171,17 @@ def parse(
     name = choice.preset if choice else next(iter(presets))
     if (typed := typed_preset(argv)) is not None:
         choice, name = None, typed
-    for index, flag in enumerate(argv):
-        if flag in LISTS and [*argv, "--"][index + 1].startswith("--"):
-            words, example = LISTS[flag]
-            raise SettingError(
-                expected=f"{words} after {flag}",
-                found="none",
-                remedy=f"type {flag} {example}, for example",
-            )
     if name not in presets:
         raise SettingError(
             expected=f"--preset to be one of {', '.join(presets)}",
             found=repr(name),
             remedy="set --preset to one of them",
         )
-    default = quicken(presets[name], quick) if "--quick" in argv else presets[name]
+    short = is_quick(argv)
+    default = quicken(presets[name], quick) if short else presets[name]
     omit = (tyro.conf.OmitArgPrefixes,)
     if asks_for_help(argv):
-        of = f"the preset {name}{' with --quick' if '--quick' in argv else ''}"
+        of = f"the preset {name}{' with --quick' if short else ''}"
         note = f"Defaults are those of {of}{choice.in_words() if choice else ''}."
         words = help_text.describe(type(default), examples, note)
         parse_flags(
@@ -187,6 +194,11 @@ def parse(
 def asks_for_help(words: Sequence[str]) -> bool:
     """Whether a command line has the flag that shows the others."""
     return bool({"-h", "--help"} & {*words})
+
+
+def is_quick(words: Sequence[str]) -> bool:
+    """Whether a command line has `--quick`, and no `--no-quick` behind it."""
+    return [word for word in words if word in ("--quick", "--no-quick")][-1:] == ["--quick"]
 
 
 def is_typed(flag: str, words: Sequence[str]) -> bool:
@@ -226,7 +238,7 @@ def choose_preset(
     if is_typed("--preset", words):
         return args
     choice = experiment.choose(args, dataset)
-    earlier = run_folder.read_config(folder).get("preset") if args.resume else None
+    earlier = read_config(folder).get("preset") if args.resume else None
     if isinstance(earlier, str) and earlier in experiment.presets:
         choice = Choice(earlier, "the run began with it")
     if not choice or (args.resume and choice.preset == args.preset):
@@ -359,7 +371,9 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
                 require_unchanged(experiment.name, args, folder)
             args.check(dataset, folder)
             if args.cluster.first:
-                if not (args.resume or args.overwrite):
+                if args.resume and not run_folder.read_config(folder):
+                    logger.info("no run in %s to go on with, so one begins", folder)
+                elif not (args.resume or args.overwrite):
                     require_no_other(experiment.name, args, folder)
                 opened = run_folder.open_folder(
                     folder, experiment.name, resume=args.resume, overwrite=args.overwrite

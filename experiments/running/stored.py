@@ -9,6 +9,7 @@ from experiments.running.experiment import Experiment, find
 from jaxgen.errors import CheckpointError, RunFolderError, SettingError
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs.settings import before, printable, rebuild, shown, stored_in, to_json, unlike
+from jaxgen.runs.summary import has_settings, read_summary
 
 
 def rebuild_args(stored: Mapping[str, Any], of: str = "a run") -> tuple[Experiment[Any], RunArgs]:
@@ -53,6 +54,16 @@ def _merge(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder; empty where there is none.
+
+    And where they are not those of its summary, because somebody changed them: they are left to the
+    checkpoints, which have them too.
+    """
+    stored = run_folder.read_config(folder)
+    return stored if has_settings(stored, read_summary(folder)) else {}
+
+
 def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
     """Refuses flags that shape the numbers and are not as in the run to go on with.
 
@@ -90,7 +101,7 @@ def require_no_other(experiment: str, args: RunArgs, folder: Path) -> None:
 
 def _unlike(experiment: str, args: RunArgs, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings that shape the numbers and differ, of the run in a folder and of this one."""
-    stored = run_folder.read_config(folder)
+    stored = read_config(folder)
     if stored.get("experiment") != experiment:
         return {}, {}
     try:

@@ -6,8 +6,10 @@ A model is a module of this package with a frozen dataclass ``Config`` and a fun
 Where the state that the learner begins with does not have all parameters of the trained model, the
 module has a function ``init_params(config, image_shape, key)`` that returns them untrained; where
 ``state._replace(params=params)`` is not the state with other parameters, it has a function
-``from_params(config, image_shape, params)`` that returns it. Parts of the parameters that no sample
-depends on may be named in ``OPTIONAL_PARAMS``; a run without them has an empty mapping there.
+``from_params(config, image_shape, params)`` that returns it; where that state is another learner's
+than the one of ``learner``, a function ``learner_of(config, image_shape, params)`` that returns
+that one. Parts of the parameters that no sample depends on may be named in ``OPTIONAL_PARAMS``; a
+run without them has an empty mapping there.
 """
 
 import importlib
@@ -18,7 +20,7 @@ from typing import Any
 import jax
 
 from jaxgen.images import ImageShape
-from jaxgen.learner import State
+from jaxgen.learner import Learner, State
 
 
 def names() -> list[str]:
@@ -57,6 +59,16 @@ def params_shape(name: str, config: Any, image_shape: ImageShape) -> Any:
 def optional_params(name: str) -> tuple[str, ...]:
     """The parts of a model's parameters that a run may lack, as samples do not depend on them."""
     return tuple(getattr(module(name), "OPTIONAL_PARAMS", ()))
+
+
+def learner_of(name: str, config: Any, image_shape: ImageShape, params: Any) -> Learner:
+    """The learner whose state is `state_of` the same arguments."""
+    model = module(name)
+    if hasattr(model, "learner_of"):
+        learner: Learner = model.learner_of(config, image_shape, params)
+    else:
+        learner = model.learner(config, image_shape)
+    return learner
 
 
 def state_of(name: str, config: Any, image_shape: ImageShape, params: Any) -> State:

@@ -369,6 +369,11 @@ def from_params(config: Config, image_shape: ImageShape, params: Layers) -> Stat
     return start._replace(top=start.top._replace(params=top))
 
 
+def learner_of(config: Config, image_shape: ImageShape, params: Layers) -> Learner:
+    """The learner of the highest of these layers, above the others."""
+    return learner(config, image_shape, tuple(params[:-1]))
+
+
 def step(config: Config, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
     """One update of the highest layer from a batch; see `label_units.contrastive_divergence`.
 

@@ -140,6 +140,8 @@ def _unfinished(folder: Path) -> CheckpointError:
         found = "no run"
     elif os.path.isfile(folder):
         found = "a file"
+        if read_summary(folder.parent):
+            remedy = f"name the folder of a finished run, perhaps {printable(str(folder.parent))}"
     if config := read_config(folder):
         there = (
             "whose summary.json is damaged" if (folder / SUMMARY).exists() else "that has not ended"
@@ -152,11 +154,13 @@ def _unfinished(folder: Path) -> CheckpointError:
 def _meant(folder: Path) -> str:
     """A run beside a folder whose name is similar, after a comma; empty if there is none."""
     try:
-        beside = {each.casefold(): each for each in os.listdir(folder.parent)}
+        beside = sorted(os.listdir(folder.parent))
     except (OSError, ValueError):  # a name that no file can have
         return ""
-    near = [beside[name] for name in difflib.get_close_matches(folder.name.casefold(), beside, 10)]
-    found = next((each for each in near if read_summary(folder.with_name(each))), None)
+    names = [each.casefold() for each in beside]
+    near = difflib.get_close_matches(folder.name.casefold(), names, 10)
+    alike = [each for name in near for each in beside if each.casefold() == name]
+    found = next((each for each in alike if read_summary(folder.with_name(each))), None)
     return f", perhaps {printable(found)} beside it" if found else ""
 
 

@@ -232,8 +232,10 @@ class Run:
             >>> run.learner.image_shape
             (28, 28, 1)
         """
-        learner: Learner = models.module(self.model).learner(self.config, self.image_shape)
-        return learner
+        if self.seeds:  # each of which has parameters of its own
+            learner: Learner = models.module(self.model).learner(self.config, self.image_shape)
+            return learner
+        return models.learner_of(self.model, self.config, self.image_shape, self.params)
 
     @cached_property
     def state(self) -> State:

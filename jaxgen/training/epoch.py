@@ -148,35 +148,38 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
 
     A given state is copied: a program that may reuse the carry's memory must not take the caller's.
 
-    Its parts may be others than init's: a DBN's has the layers that were trained since. If they are
-    the same, so are their arrays.
-
     Errors:
-        SettingError: a given state has something else than arrays, or, of several seeds, no axis
-            of them; or arrays of another shape or dtype in the parts of init's.
+        SettingError: a given state has other arrays than init gives, something else, or numbers
+            that are not finite.
     """
     if state is None:
         return run_init(partial(_begin, learner.init), keys)
-    leaves = jax.tree.leaves(state)
-    alike = _described(state).keys() == _described(_state_of_init(learner, keys)).keys()
-    if alike or (keys.ndim and any(np.shape(leaf)[:1] != keys.shape for leaf in leaves)):
-        require_arrays(learner, keys, state)
+    _require_arrays(learner, keys, state)
     try:
-        return jax.tree.map(jnp.array, state)
+        copy = jax.tree.map(jnp.array, state)
     except (TypeError, ValueError, OverflowError) as error:
-        require_arrays(learner, keys, state)
         raise SettingError(
             expected="a state of arrays",
             found=str(error).partition("\n")[0],
             remedy="give the state of a run with the same settings",
         ) from error
+    for path, leaf in jax.tree_util.tree_leaves_with_path(copy):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
+            raise SettingError(
+                expected=f"a state of finite numbers for {jax.tree_util.keystr(path)}",
+                found="NaN or infinity",
+                remedy="give the state of a training that did not diverge",
+            )
+    return copy
 
 
-def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
+def _require_arrays(learner: Learner, keys: Keys, state: State) -> None:
     """Raises SettingError for a state that has other arrays than the one of `learner.init`."""
-    if (begun := _state_of_init(learner, keys)) is None:
+    begin = over_seeds(partial(_begin, learner.init), keys)
+    try:
+        wanted, found = _described(jax.eval_shape(begin, keys)), _described(state)
+    except Exception:  # statistics of the data are missing, say, which a trained state has already
         return
-    wanted, found = _described(begun), _described(state)
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise SettingError(
@@ -184,17 +187,6 @@ def require_arrays(learner: Learner, keys: Keys, state: State) -> None:
                 found=found.get(name, "nothing"),
                 remedy="give the state of a run with the same settings, and as many seeds",
             )
-
-
-def _state_of_init(learner: Learner, keys: Keys) -> State | None:
-    """Shapes and dtypes of the state that a learner begins with.
-
-    None if it needs statistics of the data, say, which a trained state has already.
-    """
-    try:
-        return jax.eval_shape(over_seeds(partial(_begin, learner.init), keys), keys)
-    except Exception:
-        return None
 
 
 def _described(state: State) -> dict[str, str]:
@@ -223,9 +215,6 @@ def initial_carry(
 
     The step is traced for the names of its metrics; of `data` the shapes are enough. If it is
     jitted, and the arguments lie where they lie in the program, the program takes what was traced.
-
-    Errors:
-        SettingError: the step fails, and the state is another one than the learner's.
     """
 
     def metrics_of(data: Batch, state: State, keys: Keys) -> Metrics:
@@ -235,11 +224,7 @@ def initial_carry(
         metrics: Metrics = over_seeds(of_seed, keys)(state, keys)
         return metrics
 
-    try:
-        metrics = jax.eval_shape(metrics_of, data, state, keys)
-    except Exception:
-        require_arrays(learner, keys, state)
-        raise
+    metrics = jax.eval_shape(metrics_of, data, state, keys)
     shape = (*keys.shape, length)
     return Carry(state=state, trace={name: jnp.zeros(shape, jnp.float32) for name in metrics})
 

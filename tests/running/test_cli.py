@@ -4,15 +4,15 @@ import dataclasses
 import os
 import pwd
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 import pytest
-from support.helpers import DIGITS, run_python
+from support.helpers import DIGITS, one_line, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
-from experiments import dbn, dcgan, rbm, wake_sleep
+from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
 from experiments.running import cli
 from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
@@ -150,6 +150,16 @@ def test_a_gain_of_labels_without_labels_is_refused() -> None:
         assert plain.fit_to(digits) == plain
 
 
+@pytest.mark.parametrize("module", [dbn, wake_sleep, vae, gan, dcgan])
+def test_a_number_of_classes_is_set_by_the_flag(module: Any) -> None:
+    """Else the model would be conditional, and its folder and page that of one that is not."""
+    plain = module.Args()
+    args = dataclasses.replace(plain, model=dataclasses.replace(plain.model, num_classes=10))
+    with pytest.raises(SettingError, match="--num-classes beside --conditional") as error:
+        args.fit_to(data.load("digits"))
+    assert "found 10 without it; add --conditional" in one_line(error)
+
+
 def test_a_conditional_run_has_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +200,18 @@ def test_a_preset_that_is_typed_has_a_folder_of_its_own(
         assert cli.default_folder("rbm", args, "mnist", "pcd16") == expected
     new = dataclasses.replace(args, resume=False)
     assert cli.default_folder("rbm", new, "mnist", "pcd16") == own
+
+
+def test_the_last_of_quick_and_no_quick_holds() -> None:
+    for flags, quick in (
+        (["--quick"], True),
+        (["--no-quick"], False),
+        (["--quick", "--no-quick"], False),
+        (["--no-quick", "--quick"], True),
+    ):
+        args = cli.parse(rbm.PRESETS, rbm.QUICK, flags)
+        assert args.quick == quick
+        assert (args.epochs == rbm.QUICK["epochs"]) == quick
 
 
 def test_a_quick_run_has_a_folder_of_its_own(

@@ -12,6 +12,7 @@ from experiments import dbn, rbm, wake_sleep
 from experiments.running.stored import require_no_other, require_unchanged
 from jaxgen.errors import CheckpointError, RunFolderError
 from jaxgen.runs.settings import to_json
+from jaxgen.runs.summary import settings_digest
 
 LABELLED = wake_sleep.PRESETS["labelled"]
 
@@ -105,6 +106,19 @@ def test_settings_that_cannot_be_compared_are_left_to_the_checkpoints(
     """Of another experiment, of another type, or unknown here."""
     record(rbm.Args(), tmp_path, experiment, **changed)
     require_unchanged("rbm", rbm.Args(batch_size=50), tmp_path)
+
+
+def test_settings_that_were_changed_by_hand_are_left_to_the_checkpoints(tmp_path: Path) -> None:
+    """The flags as they were are not refused for what somebody wrote into config.json."""
+    args, changed = rbm.Args(), change(rbm.Args(), num_hidden=65)
+    whole = settings_digest(to_json(args) | {"experiment": "rbm"})
+    record(changed, tmp_path, "rbm")
+    summary = {"experiment": "rbm", "settings_digest": whole}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    require_unchanged("rbm", args, tmp_path)
+    record(args, tmp_path, "rbm")
+    with pytest.raises(CheckpointError, match="expected --num-hidden 100, as"):
+        require_unchanged("rbm", changed, tmp_path)
 
 
 def test_a_setting_that_an_older_run_lacks_is_what_it_was_before(tmp_path: Path) -> None:

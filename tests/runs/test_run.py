@@ -131,6 +131,23 @@ def test_training_may_go_on_from_its_state(made: tuple[str, Path], images: np.nd
     assert not same(jax.device_get(result.state.params), run.params)
 
 
+def test_a_state_of_a_dbn_is_compared_with_its_own_layers(
+    tmp_path: Path, images: np.ndarray
+) -> None:
+    """Those below are the state's, and not the learner's of a first layer."""
+    run = jaxgen.load(write(tmp_path / "run", "dbn"))
+    lower, *above = run.state.lower
+    cut = {**lower, "b_visible": lower["b_visible"][1:]}
+    top = {**run.state.top.params, "w": run.state.top.params["w"][:, 1:]}
+    for state, there in (
+        (run.state._replace(lower=(cut, *above)), ".lower[0]['b_visible']"),
+        (run.state._replace(top=run.state.top._replace(params=top)), ".top.params['w']"),
+    ):
+        with pytest.raises(SettingError) as error:
+            jaxgen.fit(run.learner, images, jaxgen.Schedule(1, 3), (0,), state=state)
+        assert f" for {there}, found " in one_line(error)
+
+
 def test_a_run_that_was_used_is_pickled_and_copied(made: tuple[str, Path]) -> None:
     run = jaxgen.load(made[1])
     drawn = run.sample(jax.random.key(1), 2)
@@ -502,10 +519,15 @@ def test_a_mistyped_folder_is_told_what_lies_beside_it(tmp_path: Path) -> None:
     for name in ("rbm-mnst-seed00", "rbm-mnst-seed"):
         (tmp_path / name).mkdir()  # no run
         (tmp_path / name / "summary.json").write_text("{}" if name[-1] == "0" else "damaged")
+    (tmp_path / "rbm-MNIST-seed0").mkdir()
     for name in ("rbm-mnst-seed0", "rbm-mnst-seed", "RBM-MNIST-seed0"):
         with pytest.raises(CheckpointError) as error:
             jaxgen.load(tmp_path / name)
         assert one_line(error).endswith(", perhaps rbm-mnist-seed0 beside it")
+    with pytest.raises(CheckpointError) as error:
+        jaxgen.load(tmp_path / "rbm-mnist-seed0" / "summary.json")
+    named = f"name the folder of a finished run, perhaps {tmp_path / 'rbm-mnist-seed0'}"
+    assert one_line(error).endswith(f"found a file; {named}")
     with pytest.raises(CheckpointError) as error:
         jaxgen.load(tmp_path / "other")
     assert "perhaps" not in one_line(error)

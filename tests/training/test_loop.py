@@ -484,6 +484,7 @@ def test_given_states_of_several_members_share_a_seed() -> None:
         ),
         (spy(3), (0,), "found nothing;"),
         (tiny_rbm(), (0, 1), "expected a state of this learner, with float32[2, 4] for .params"),
+        (tiny_rbm(persistent=True), (0,), "with nothing for .chains, found float32[5, 6];"),
     ],
 )
 def test_a_state_of_another_learner_is_refused(
@@ -517,6 +518,15 @@ def test_arrays_of_another_kind_are_refused(bias: Any, found: str) -> None:
     with pytest.raises(SettingError) as error:
         fit(tiny_rbm(), grey(), Schedule(1, 3), (0,), state=given)
     assert f"float32[4] for .params['b_hidden'], found {found};" in one_line(error)
+
+
+def test_a_state_that_diverged_is_refused() -> None:
+    """By its own name; no learning rate is to be lowered."""
+    state = tiny_rbm().init(jax.random.key(1))
+    given = state._replace(params=state.params | {"w": state.params["w"].at[0, 0].set(jnp.inf)})
+    with pytest.raises(SettingError) as error:
+        fit(tiny_rbm(), grey(), Schedule(1, 3), (0,), state=given)
+    assert "of finite numbers for .params['w'], found NaN or infinity;" in one_line(error)
 
 
 def test_what_is_no_state_is_refused_though_init_needs_the_data() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import numpy as np
 
 from experiments.lab.dbn import labels, tasks
@@ -105,7 +106,7 @@ def train_above(
     Args:
         args: the flags of this training.
         session: the run, or the part of it, that the layer is part of.
-        learner_above: ``lower -> learner`` of a `dbn.State`, in which its steps find `lower`.
+        learner_above: ``lower -> learner`` of a `dbn.State`, in which its steps find the layers.
         lower: layers that are trained.
         settings: of the model; with epochs and `lower` they name the checkpoints.
         mean_pixels: those at whose log odds the visible biases start; None leaves them at 0.
@@ -118,12 +119,13 @@ def train_above(
             return state
         return state._replace(top=rbm.at_base_rates(state.top, mean_pixels))
 
+    one = jax.tree.map(lambda layer: layer[0], lower) if len(session.seeds) > 1 else lower
     named = {**settings, "epochs": args.epochs, "lower": checkpoint.digest(lower)}
     if mean_pixels is not None:
         named["base_rates"] = True
     return train_in_session(
         args,
-        learner_above(),
+        learner_above(one),
         session.within(name_of(len(lower))),
         named,
         state=start_from(init, session.seeds, lower),
