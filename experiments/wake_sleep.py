@@ -94,7 +94,7 @@ class Args(TuningArgs):
         earlier = run_folder.read_config(folder).get("dbn") if self.resume else None
         if earlier and not self.dbn:
             raise SettingError(
-                expected="--dbn as in the run to go on with",
+                expected=f"--dbn as in the run in {folder}",
                 found="none",
                 remedy=f"set --dbn {earlier}",
             )

@@ -372,7 +372,7 @@ def execute(experiment: Experiment[Any], args: RunArgs, words: Sequence[str] | N
             args.check(dataset, folder)
             if args.cluster.first:
                 if args.resume and not run_folder.read_config(folder):
-                    logger.info("no run in %s to go on with, so one begins", folder)
+                    show(f"no run in {folder} to go on with, so one begins")
                 elif not (args.resume or args.overwrite):
                     require_no_other(experiment.name, args, folder)
                 opened = run_folder.open_folder(

@@ -46,7 +46,7 @@ def check(args: DBNArgs, num_epochs: int, dataset: Dataset, folder: Path) -> Non
     known = run_folder.read_config(folder).get("backprop_epochs", 0) if args.resume else 0
     if is_whole(known, 1) and num_epochs != known and (folder / FOLDER).exists():
         raise SettingError(
-            expected=f"--backprop-epochs {known}, as in the run to go on with",
+            expected=f"--backprop-epochs {known}, as in the run in {folder}",
             found=str(num_epochs or "none"),
             remedy=f"set --backprop-epochs {known}, or remove {folder / FOLDER}",
         )
