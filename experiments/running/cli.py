@@ -45,7 +45,7 @@ from experiments.running.console import (
 from experiments.running.experiment import Choice, Experiment
 from experiments.running.session import session_for
 from experiments.running.signals import Stopped, leaving_at_once
-from experiments.running.stored import read_config, require_no_other, require_unchanged
+from experiments.running.stored import require_no_other, require_unchanged, trusted_config
 from jaxgen import data
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import (
@@ -238,7 +238,7 @@ def choose_preset(
     if is_typed("--preset", words):
         return args
     choice = experiment.choose(args, dataset)
-    earlier = read_config(folder).get("preset") if args.resume else None
+    earlier = trusted_config(folder).get("preset") if args.resume else None
     if isinstance(earlier, str) and earlier in experiment.presets:
         choice = Choice(earlier, "the run began with it")
     if not choice or (args.resume and choice.preset == args.preset):

@@ -54,7 +54,7 @@ def _merge(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def trusted_config(folder: Path) -> dict[str, Any]:
     """The settings of the run in a folder; empty where there is none.
 
     And where they are not those of its summary, because somebody changed them: they are left to the
@@ -75,7 +75,7 @@ def require_unchanged(experiment: str, args: RunArgs, folder: Path) -> None:
     """
     there, here = _unlike(experiment, args, folder)
     if there:
-        why = " (its updates depend on their number)" if "epochs" in there else ""
+        why = " (its updates depend on the number of epochs)" if "epochs" in there else ""
         raise CheckpointError(
             expected=f"{_in_line(there)}, as in the run in {folder}{why}",
             found=_in_line(here),
@@ -101,7 +101,7 @@ def require_no_other(experiment: str, args: RunArgs, folder: Path) -> None:
 
 def _unlike(experiment: str, args: RunArgs, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings that shape the numbers and differ, of the run in a folder and of this one."""
-    stored = read_config(folder)
+    stored = trusted_config(folder)
     if stored.get("experiment") != experiment:
         return {}, {}
     try:

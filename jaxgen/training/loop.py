@@ -321,7 +321,8 @@ def fit(
         schedule: epochs, batch size, log interval, checkpoint interval.
         seeds: one seed, or several in one program: vmapped, or on the CPU one after the other. With
             several, every leaf of the state has a leading axis [num_seeds].
-        state: where to start instead of `learner.init`, with that leading axis for several seeds.
+        state: where to start instead of `learner.init`, in the same arrays, with that leading axis
+            for several seeds.
         folder: where checkpoints are kept and looked for; None keeps none. Of several processes
             the first alone reads and writes it, and broadcasts to the others.
         settings: what shapes the numbers, as text; a checkpoint with other settings is refused.
@@ -340,9 +341,9 @@ def fit(
 
     Errors:
         SettingError: images that are not raw (see `jaxgen.data.to_uint8`) or not of the learner's
-            shape, labels beyond its classes, an impossible batch size or seed, a state that its
-            step cannot take or that is larger than the memory, or processes that are set
-            differently.
+            shape, labels beyond its classes, an impossible batch size or seed, a state with other
+            arrays than its init gives, not finite, or larger than the memory, or processes that
+            are set differently.
         CheckpointError: no usable checkpoint among those there, or one of another configuration.
         NonFiniteError: a metric that is not finite, with its exact step; that state is not saved.
 

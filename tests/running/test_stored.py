@@ -41,7 +41,7 @@ def change(args: Any, **changed: Any) -> Any:
             LABELLED,
             dataclasses.replace(change(LABELLED, gibbs_phases=(1, 2)), epochs=100),
             "expected --epochs 200 --gibbs-phases 3 6 10, as in the run in {folder} (its updates "
-            "depend on their number), found --epochs 100 --gibbs-phases 1 2;",
+            "depend on the number of epochs), found --epochs 100 --gibbs-phases 1 2;",
         ),
         (
             "dbn",
