@@ -73,11 +73,11 @@ AnyArgs = TypeVar("AnyArgs", bound="DataclassInstance")
 
 REPORTING = "measuring and drawing the report"
 LISTS = {
-    "--seeds": ("one seed or more", "0 1 2"),
-    "--log": ("one service or more", "tensorboard"),
-    "--only": ("one name or more", "rbm-lab"),
+    "--seeds": ("one seed or more", "type --seeds 0 1 2, for example"),
+    "--log": ("one service or more", "type --log tensorboard, for example"),
+    "--only": ("one name or more", "leave it out for all"),
 }
-"""Flags that mean nothing without a word after them: what follows, with an example."""
+"""Flags that mean nothing without a word after them: what follows, and the remedy."""
 WORDS = tyro.constructors.ConstructorRegistry()
 """How the words of a command line become paths and transforms."""
 
@@ -144,12 +144,8 @@ def parse_flags(
     typed = options.get("args", sys.argv[1:])
     for flag, following in itertools.pairwise([*typed, "--"]):
         if flag in LISTS and following.startswith("--"):
-            wanted, example = LISTS[flag]
-            raise SettingError(
-                expected=f"{wanted} after {flag}",
-                found="none",
-                remedy=f"type {flag} {example}, for example",
-            )
+            wanted, remedy = LISTS[flag]
+            raise SettingError(expected=f"{wanted} after {flag}", found="none", remedy=remedy)
     if "args" not in options and asks_for_help(typed):
         kind = help_text.flat(kind)
     program = run_manifest.program()

@@ -164,7 +164,8 @@ def initial_state(learner: Learner, keys: Keys, state: State) -> State:
             remedy="give the state of a run with the same settings",
         ) from error
     for path, leaf in jax.tree_util.tree_leaves_with_path(copy):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
+        # By NumPy, because JAX would compile a program for every shape.
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
             raise SettingError(
                 expected=f"a state of finite numbers for {jax.tree_util.keystr(path)}",
                 found="NaN or infinity",

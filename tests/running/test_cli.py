@@ -12,7 +12,7 @@ import pytest
 from support.helpers import DIGITS, one_line, run_python
 from support.runs import EPOCHS, SMALL, call, only_line, read
 
-from experiments import dbn, dcgan, gan, rbm, vae, wake_sleep
+from experiments import benchmark, compare, dbn, dcgan, gan, rbm, vae, wake_sleep
 from experiments.running import cli
 from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
@@ -200,6 +200,14 @@ def test_a_preset_that_is_typed_has_a_folder_of_its_own(
         assert cli.default_folder("rbm", args, "mnist", "pcd16") == expected
     new = dataclasses.replace(args, resume=False)
     assert cli.default_folder("rbm", new, "mnist", "pcd16") == own
+
+
+@pytest.mark.parametrize("kind", [benchmark.Args, compare.Args])
+def test_names_that_are_left_out_are_not_all(kind: Any) -> None:
+    with pytest.raises(SettingError) as error:
+        cli.parse_flags(kind, args=["--only", "--quick"])
+    line = one_line(error)
+    assert line == "expected one name or more after --only, found none; leave it out for all"
 
 
 def test_the_last_of_quick_and_no_quick_holds() -> None:
