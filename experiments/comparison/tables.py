@@ -158,9 +158,14 @@ def measure_names(rows: Sequence[Row]) -> list[str]:
 
 
 def beside(row: Row, published: Sequence[Published]) -> str:
-    """The published figure that a model reaches for, whatever is changed in its settings."""
-    model = row.name.partition(", ")[0]
-    found = [figure for figure in published if model in figure.beside]
+    """The published figure that a model reaches for.
+
+    It is that of the row's whole name if there is one, else that of its preset, whatever is changed
+    in its settings.
+    """
+    names = (row.name, row.name.partition(", ")[0])
+    reached = [[figure for figure in published if name in figure.beside] for name in names]
+    found = next(filter(None, reached), [])
     return "; ".join(f"{number(figure.value, 5)}, {figure.how}" for figure in found)
 
 

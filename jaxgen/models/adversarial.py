@@ -37,10 +37,11 @@ from jaxgen.errors import (
     require_above_zero,
     require_choices,
     require_counts,
+    require_not_negative,
     require_positive,
 )
 from jaxgen.images import ImageShape, check_images
-from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages
+from jaxgen.learner import Batch, Images, Labels, Learner, Metrics, PRNGKey, RawImages, named_key
 from jaxgen.nn.augment import Policy, augment
 from jaxgen.random import asked_or_drawn, normal
 
@@ -214,6 +215,10 @@ class Training:
     """Random transforms of all that the discriminator sees in training, real images and fakes, for
     small sets: colour, translation, cutout. D(x) and D(G(z)) are then of transformed images. The
     flag alone takes all three, and with `none` it takes none."""
+    instance_noise: float = 0.0
+    """Standard deviation of the normal noise that is added to all that the discriminator sees in
+    training, new for each image, where pixels are in [-1, 1]. D(x) and D(G(z)) are then of noisy
+    images."""
     fresh_noise: bool = False
     """Draw new fakes for the generator's first update too, not those the discriminator has seen."""
     ema_decay: float = 0.0
@@ -238,6 +243,7 @@ class Training:
         require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")
         require_counts(self, "num_classes")
+        require_not_negative(self, "instance_noise")
         for name in ("label_smoothing", "ema_decay", "beta1", "beta2"):
             require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
@@ -319,8 +325,20 @@ def logits_in_training(
     key: PRNGKey,
     labels: Labels | None = None,
 ) -> tuple[Float[Array, " batch"], Variables]:
-    """D's logits of images, transformed where that is asked for, and its updated statistics."""
+    """D's logits of images, transformed where that is asked for, and its updated statistics.
+
+    Instance noise comes after the transforms: D sees x + sigma epsilon with epsilon ~ N(0, I), in
+    the updates of both nets. The densities of real images and fakes then overlap, so D cannot be
+    sure of every image by its finest detail, and they are equal if and only if those without noise
+    are. Sonderby, Caballero, Theis, Shi and Huszar, "Amortised MAP inference for image
+    super-resolution", 2017, who lower sigma in training where it is constant here; Arjovsky and
+    Bottou, "Towards principled methods for training generative adversarial networks", 2017,
+    section 3.
+    """
     shown = augment(config.augment, key, pixels)
+    if config.instance_noise:
+        noise = normal(named_key(key, "instance_noise"), pixels.shape)
+        shown = shown + config.instance_noise * noise
     return apply(nets.discriminator, variables, shown, key, labels)
 
 

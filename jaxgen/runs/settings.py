@@ -137,6 +137,7 @@ ADDED = {
     "num_classes": 0,
     "conditional": False,
     "augment": (),
+    "instance_noise": 0.0,
     "flip": False,
     "init_fan": "in",
     "native_size": False,

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from experiments.comparison import measures as compare_measures
+from experiments.comparison import naming, published
 from experiments.comparison import page as compare_pages
-from experiments.comparison import published
 from experiments.comparison import ranking as compare_ranking
 from experiments.comparison import tables as compare_tables
 from experiments.comparison.tables import Row
+from experiments.running import cli
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE
 from jaxgen.evaluation.model import Likelihood
 
 FIGURES = published.FIGURES["mnist"]
+WEIGHTED = "importance-weighted bound, 5,000 samples"
 
 
 def test_each_figure_stands_once() -> None:
@@ -23,13 +25,32 @@ def test_each_figure_stands_once() -> None:
 
 
 def test_each_stands_beside_models_that_there_are() -> None:
+    """A preset, with the settings that are changed in it as the comparison names them."""
     names = {name for figure in FIGURES for name in figure.beside} - {"mixture of Bernoullis"}
     for name in names:
-        experiment, _, preset = name.partition("-")
-        assert preset in importlib.import_module(f"experiments.{experiment}").PRESETS
-    row = compare_tables.Row("rbm-cd25, epochs 3", [], np.zeros(()))
-    assert compare_tables.beside(row, FIGURES) == "-86.34, AIS"
-    assert compare_tables.beside(row._replace(name="rbm-cd2"), FIGURES) == ""
+        model, *changed = name.split(", ")
+        experiment, _, preset = model.partition("-")
+        module = importlib.import_module(f"experiments.{experiment}")
+        flags = ["--preset", preset]
+        for words in changed:
+            *setting, value = words.split(" ")
+            flags += [f"--{'-'.join(setting)}", value]
+        args = cli.parse(module.PRESETS, {}, flags)
+        assert naming.label(module.EXPERIMENT, args) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("rbm-cd25, epochs 3", "-86.34, AIS"),
+        ("rbm-cd2", ""),
+        ("vae-burda, num samples 5, objective iwae", f"-85.54, {WEIGHTED}"),
+        ("vae-burda, no base rates", f"-86.76, {WEIGHTED}"),
+    ],
+)
+def test_a_whole_name_goes_before_its_preset(name: str, found: str) -> None:
+    row = compare_tables.Row(name, [], np.zeros(()))
+    assert compare_tables.beside(row, FIGURES) == found
 
 
 def test_figures_are_in_the_units_of_their_measure() -> None:

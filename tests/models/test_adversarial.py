@@ -25,6 +25,7 @@ PLAIN = Training(latent_size=3, learning_rate=0.01, beta1=0.5, beta2=0.9)
 MANY = dataclasses.replace(PLAIN, d_steps=2, g_steps=2, label_smoothing=0.1, loss="minimax")
 FRESH = dataclasses.replace(PLAIN, fresh_noise=True, ema_decay=0.7)
 AUGMENTED = dataclasses.replace(PLAIN, augment=("cutout",))
+NOISY = dataclasses.replace(AUGMENTED, instance_noise=0.5)
 
 
 class Generator(nn.Module):
@@ -220,6 +221,8 @@ def logits_of(config, variables, pixels, key):
     """D's logits in training, and its statistics after them, by the module itself."""
     for policy in config.augment:
         pixels = augment.TRANSFORMS[policy](named_key(key, policy), pixels)
+    noise = jax.random.normal(named_key(key, "instance_noise"), pixels.shape)
+    pixels = pixels + config.instance_noise * noise
     found, updated = Discriminator().apply(
         variables, pixels, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
@@ -231,7 +234,9 @@ def first_gradient(player):
     return jax.tree.map(lambda m: 2.0 * m, player.opt_state.inner_state[0].mu)
 
 
-@pytest.mark.parametrize(("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1), (AUGMENTED, 0.0)])
+@pytest.mark.parametrize(
+    ("config", "smoothing"), [(PLAIN, 0.0), (MANY, 0.1), (AUGMENTED, 0.0), (NOISY, 0.0)]
+)
 def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     """Cross entropies written by optax; real images and fakes pass one after the other."""
     (before, real, fake, key), (after, metrics) = parts(config, D_TURN)[0]
@@ -253,11 +258,11 @@ def test_gradient_of_the_discriminator(config: Any, smoothing: float) -> None:
     close(metrics, expected | {"d_fake": nn.sigmoid(on_fake).mean()})
 
 
-@pytest.mark.parametrize("config", [PLAIN, MANY, AUGMENTED])
+@pytest.mark.parametrize("config", [PLAIN, MANY, AUGMENTED, NOISY])
 def test_gradient_of_the_generator(config: Any) -> None:
     """Differentiated through both nets at once, on codes and dropout of the same keys.
 
-    With transforms of what D sees, through these too.
+    With transforms of what D sees, through these too; instance noise is added behind them.
     """
     player, num, key_fakes = parts(config, "generate")[config.d_steps - 1][0]
     (state, fakes, key), (after, metrics) = parts(config, G_TURN)[0]
@@ -538,6 +543,8 @@ def test_the_best_discriminator(smoothing: float) -> None:
         ("label-smoothing", {"label_smoothing": 1.0}),
         ("label-smoothing", {"label_smoothing": -0.1}),
         ("ema-decay", {"ema_decay": 1.0}),
+        ("instance-noise", {"instance_noise": -0.1}),
+        ("instance-noise", {"instance_noise": float("nan")}),
         ("beta1", {"beta1": 1.0}),
         ("beta2", {"beta2": -0.5}),
         ("num-classes", {"num_classes": -1}),

@@ -221,6 +221,8 @@ def describe(config: adversarial.Training, nets: str) -> str:
         words.append(f"target {1 - config.label_smoothing:g} for real images")
     if config.augment:
         words.append(f"{', '.join(config.augment)} before D")
+    if config.instance_noise:
+        words.append(f"noise of {config.instance_noise:g} on what D sees")
     if config.fresh_noise:
         words.append("new fakes for G's update")
     if config.ema_decay:
