@@ -9,7 +9,8 @@ Colour and images with a side above 32 take the preset `conv` in its place: conv
 of colour by a discretised logistic. `--conditional` gives both nets the class of each image.
 `--study` sets 2 and 20 latent variables side by side. `--preset burda` is the VAE of Burda, Grosse
 and Salakhutdinov 2016, table 1 (their 3,280 epochs take hours; with fewer --epochs its schedule
-shrinks in proportion, to stages of whole steps).
+shrinks in proportion, to stages of whole steps), and with `--objective iwae --num-samples 5` their
+importance-weighted autoencoder of 5 codes.
 """
 
 from dataclasses import dataclass
