@@ -341,11 +341,13 @@ def main(args: Args) -> int:
     runs = [jaxgen.load(folder) for folder in args.runs]
     check(runs, args.out)
     for run in runs:
-        show(f"{collect(run, args.out, args.half, args.sampler)}")
+        whole = args.sampler and not models.optional_params(run.model)
+        note = f": whole, because --sampler leaves out nothing of {run.model}" if whole else ""
+        show(f"{collect(run, args.out, args.half, args.sampler)}{note}")
     remove_leftovers(args.out)
     there = sorted(path.parent for path in args.out.glob(f"*/{SUMMARY}"))
-    models = [jaxgen.load(folder) for folder in there if is_collected(folder)]
-    rows = [row(model, manifest_of(model)) for model in models]
+    collected = [jaxgen.load(folder) for folder in there if is_collected(folder)]
+    rows = [row(model, manifest_of(model)) for model in collected]
     folder = f"{args.out.resolve().name}/{rows[0][0]}"
     text = TITLE + TEXT.format(folder=folder, most=MAX_LINES) + markdown(Table(COLUMNS, rows))
     text += LICENSED * (args.out.resolve().parent / LICENSE).is_file()

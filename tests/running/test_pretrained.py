@@ -99,8 +99,13 @@ def test_a_sampler_is_a_gan_without_its_discriminator(name: str, tmp_path: Path,
     assert (cut / "params.safetensors").stat().st_size < before
 
 
-def test_a_model_whose_samples_need_all_of_it_stays_whole(run: Path, out: Path) -> None:
+def test_a_model_whose_samples_need_all_of_it_stays_whole(
+    run: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder,) = collect(run, out=out, sampler=True)
+    assert (
+        f"{folder}: whole, because --sampler leaves out nothing of rbm" in capsys.readouterr().out
+    )
     assert jaxgen.load(folder).digest == jaxgen.load(run).digest
     assert "sampler |" not in (out / "README.md").read_text()
 
