@@ -191,14 +191,15 @@ def test_any_images_have_a_page(
     dataset = Dataset("tiny", train, test, digest_of(train, test), class_names)
     monkeypatch.setattr(cli, "load_dataset", lambda _: dataset)
     flags = ("--epochs", "2", "--batch-size", "4", "--d-steps", "2", "--flip")
-    augment = ("--augment", "colour", "translation", "cutout")
+    augment = ("--augment", "colour", "translation", "cutout", "--instance-noise", "0.3")
     assert call(*flags, *TINY, *augment, "--out", str(tmp_path / "run"), experiment=gan) == 0
     run = runs.load(tmp_path / "run")
     assert run.stored_samples().shape == (100, 9, 6, 3)
     assert run.summary["steps"] == 2 * 3
     page = (tmp_path / "run" / "report.html").read_text()
     assert ("have no labels" in page) == (not class_names)
-    assert "colour, translation, cutout before D" in page
+    assert "colour, translation, cutout before D, noise of 0.3 on what D sees" in page
+    assert "through colour, translation, cutout, noise of standard deviation 0.3, pixels" in page
 
 
 def test_the_small_preset_is_the_notebooks() -> None:

@@ -313,6 +313,12 @@ def test_chance(smoothing: float, chance: str) -> None:
     assert f"{losses.min():.3f}" in said
 
 
+def test_what_d_sees_is_named_where_it_is_not_the_images() -> None:
+    assert tasks.as_shown_to_d(dcgan.Config()) == []
+    (words,) = tasks.as_shown_to_d(dcgan.Config(instance_noise=0.25))
+    assert "noise of standard deviation 0.25" in words
+
+
 # ---- the DCGAN's study
 
 TINY = dcgan.Config(width=0.02, latent_size=3)

@@ -68,7 +68,7 @@ def training(
     drawing: Drawing,
     lines: Sequence[Mapping[str, Any]],
     found: Sequence[Finding],
-    smoothing: float,
+    config: adversarial.Training,
     quick: bool = False,
 ) -> Section:
     """5.4.1: losses and outputs over the epochs, and which of the known failures they show."""
@@ -89,13 +89,14 @@ def training(
     answer = [
         ("This is a quick run, so its failures may be those of a short training. " if quick else "")
         + f"Failures that this run shows at its end: {failures_in_words(found)}.",
-        f"{at_chance(smoothing)}, which is what the end of a perfect game looks like, and also a D "
-        "that cannot tell them apart. The criteria look at losses and pixels; which classes are "
-        "drawn, and whether some are missing, is counted under 5.4.6.",
+        f"{at_chance(config.label_smoothing)}, which is what the end of a perfect game looks "
+        "like, and also a D that cannot tell them apart. The criteria look at losses and pixels; "
+        "which classes are drawn, and whether some are missing, is counted under 5.4.6.",
         "`d_real` is D(x) and `d_fake` D(G(z)), means over an interval of the log. The spread is "
         "the variance of a pixel over the fakes of a training batch, by G as it was then, over "
         "that of the batch's real images. The variance of samples at the top of the page is of G "
         "as it is sampled, and of test images.",
+        *as_shown_to_d(config),
     ]
     columns = ["failure", "at the end", "in the last quarter", "in the whole run", "criterion"]
     table = Table(columns, rows)
@@ -122,6 +123,19 @@ def at_chance(smoothing: float) -> str:
         f"The target for real images is {1.0 - smoothing:g}, so the best D gives them no more; at "
         f"chance it gives {chance:.3g} to both and its loss is {loss:.3f}"
     )
+
+
+def as_shown_to_d(config: adversarial.Training) -> list[str]:
+    """What D sees in training where that is not the images as they are, and what follows."""
+    noise = f"noise of standard deviation {config.instance_noise:g}"
+    changed = [*config.augment, *([noise] if config.instance_noise else [])]
+    if not changed:
+        return []
+    return [
+        f"D sees real images and fakes through {', '.join(changed)}, pixels in [-1, 1]. D(x), "
+        "D(G(z)) and the losses are of what it sees, so near chance fakes may still be told from "
+        "real images as they are."
+    ]
 
 
 def failures_in_words(found: Sequence[Finding]) -> str:
@@ -537,8 +551,7 @@ def write(
     trained = TrainedGAN(game.nets, state, drawing, config.latent_size, config.num_classes)
     images = artifacts.write_samples(args, session, game.learner, result)
     log = metrics_log.read_lines(session.folder / LOG, result.step)
-    smoothing = args.model.label_smoothing
-    failures = gan_diagnostics.diagnose(log, smoothing)
+    failures = gan_diagnostics.diagnose(log, config.label_smoothing)
     nearest, measures, looks = neighbours(trained, log)
     measures |= {name: log[-1][name] for name in ("d_real", "d_fake", "d_loss", "g_loss")}
     measures["s_per_iteration"] = log[-1]["train_s"] / log[-1]["step"]
@@ -551,7 +564,7 @@ def write(
         *asked_classes(trained, game),
         progress(trained),
         *further,
-        training(drawing, log, failures, smoothing, args.quick),
+        training(drawing, log, failures, config, args.quick),
         nearest,
         walks(trained),
         filters(trained),
