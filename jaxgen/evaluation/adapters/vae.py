@@ -148,7 +148,7 @@ def weighted_bound(
             began = time.monotonic()
         elif index == 1 and len(starts) > 2:
             left = (time.monotonic() - began) * (len(starts) - 2)
-            words = "the bound of %d images, %d codes each: %.0f s left (fewer: bound_weights)"
+            words = "the bound of %d images, %d codes each: %.0f s left; fewer codes take less"
             logger.info(words, len(visible), num_samples, left)
     return ImportanceBound(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
