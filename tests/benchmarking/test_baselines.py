@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -257,6 +258,54 @@ def test_each_update_of_pytorchs_discriminator_takes_a_mini_batch_of_its_own() -
     real = [seen[index] for index in (0, 2, 5, 7)]  # before fakes of D, and those of G
     assert [len(each) for each in real] == [3] * 4
     np.testing.assert_array_equal(np.sort(np.concatenate(real)[:, 0]), images[:, 0, 0, 0])
+
+
+def check_noise(seen: list, sigma: float) -> None:
+    """D's three inputs, of an iteration whose images are all 0, are noise, different each time."""
+    assert len(seen) == 3
+    for each in seen:
+        np.testing.assert_allclose(each.mean(), 0.0, atol=0.03 * sigma)
+        np.testing.assert_allclose(each.std(), sigma, rtol=0.03)
+    assert not sigma or not np.array_equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_all_that_d_sees_has_instance_noise(sigma: float) -> None:
+    seen: list[np.ndarray] = []
+
+    class Black(nn.Module):
+        @nn.compact
+        def __call__(self, codes: jax.Array) -> jax.Array:
+            return 0.0 * nn.Dense(1000)(codes)
+
+    class Watched(nn.Module):
+        @nn.compact
+        def __call__(self, images: jax.Array) -> jax.Array:
+            jax.debug.callback(lambda each: seen.append(np.array(each)), images)
+            return nn.Dense(1)(images)[:, 0]
+
+    config, real = gan.Config(2, instance_noise=sigma, fresh_noise=False), jnp.zeros((20, 1000))
+    players = flax_adversarial.start(config, (Black(), Watched()), real[:1])
+    jax.effects_barrier()
+    seen.clear()
+    flax_adversarial.iteration(config, players, real, KEY)
+    jax.effects_barrier()
+    check_noise(seen, sigma)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_all_that_pytorchs_d_sees_has_instance_noise(sigma: float) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra benchmark")
+    program = importlib.import_module("experiments.benchmarking.baselines.torch_adversarial")
+    seen: list[np.ndarray] = []
+    generator, discriminator = torch.nn.Linear(2, 1000), torch.nn.Linear(1000, 1)
+    generator.register_forward_hook(lambda _, __, output: 0.0 * output)
+    discriminator.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach().numpy()))
+    config = gan.Config(2, instance_noise=sigma, fresh_noise=False)
+    torch.manual_seed(0)
+    step = program.iteration(generator, discriminator, config, 20, "cpu", "float32")
+    step(torch.zeros(20, 1000))
+    check_noise(seen, sigma)
 
 
 def as_flax_net(params: dict, transposed: bool) -> dict:

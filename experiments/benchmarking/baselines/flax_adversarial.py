@@ -56,32 +56,45 @@ def passed(
     return output, net.replace(batch_stats=moved.get("batch_stats", {}))
 
 
+def seen(
+    net: TrainState, params: Any, images: jax.Array, noise: float, key: jax.Array
+) -> tuple[jax.Array, TrainState]:
+    """The discriminator's logits of images with instance noise, and its statistics moved."""
+    key_noise, key = jax.random.split(key)
+    if noise:
+        images += noise * jax.random.normal(key_noise, images.shape)
+    return passed(net, params, images, key)
+
+
 def discriminator_update(
-    net: TrainState, real: jax.Array, fakes: jax.Array, smoothing: float, key: jax.Array
+    config: Any, net: TrainState, real: jax.Array, fakes: jax.Array, key: jax.Array
 ) -> tuple[TrainState, jax.Array]:
     """One update from real images and fakes, and the loss before it."""
     key_real, key_fakes = jax.random.split(key)
 
     def loss(params: Any) -> tuple[jax.Array, TrainState]:
-        on_real, moved = passed(net, params, real, key_real)
-        on_fakes, moved = passed(moved, params, fakes, key_fakes)
-        return cross_entropy(on_real, 1.0 - smoothing) + cross_entropy(on_fakes, 0.0), moved
+        on_real, moved = seen(net, params, real, config.instance_noise, key_real)
+        on_fakes, moved = seen(moved, params, fakes, config.instance_noise, key_fakes)
+        real_loss = cross_entropy(on_real, 1.0 - config.label_smoothing)
+        return real_loss + cross_entropy(on_fakes, 0.0), moved
 
     (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(net.params)
     return moved.apply_gradients(grads=grads), value
 
 
 def generator_update(
-    players: Players, codes: jax.Array, kind: str, key: jax.Array
+    config: Any, players: Players, codes: jax.Array, key: jax.Array
 ) -> tuple[Players, jax.Array]:
     """One update of the generator, which is run again for its gradient, and the loss before it."""
 
     def loss(params: Any) -> tuple[jax.Array, Players]:
         fakes, generator = passed(players.generator, params, codes, key)
         discriminator = players.discriminator
-        logits, discriminator = passed(discriminator, discriminator.params, fakes, key)
+        logits, discriminator = seen(
+            discriminator, discriminator.params, fakes, config.instance_noise, key
+        )
         moved = players._replace(generator=generator, discriminator=discriminator)
-        return generator_loss(logits, kind), moved
+        return generator_loss(logits, config.loss), moved
 
     (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(players.generator.params)
     return moved._replace(generator=moved.generator.apply_gradients(grads=grads)), value
@@ -101,14 +114,14 @@ def iteration(
         codes = jax.random.normal(key_codes, shape)
         fakes, _ = passed(generator, generator.params, codes, key_g)
         discriminator, losses["d_loss"] = discriminator_update(
-            discriminator, mini_batch, fakes, config.label_smoothing, key_d
+            config, discriminator, mini_batch, fakes, key_d
         )
         players = players._replace(generator=generator, discriminator=discriminator)
     for index in range(config.g_steps):
         key, key_codes, key_g = jax.random.split(key, 3)
         if config.fresh_noise or index > 0:
             codes = jax.random.normal(key_codes, shape)
-        players, losses["g_loss"] = generator_update(players, codes, config.loss, key_g)
+        players, losses["g_loss"] = generator_update(config, players, codes, key_g)
     if config.ema_decay:
         weight, now = 1.0 - config.ema_decay, learned(players.generator)
         average = optax.incremental_update(now, players.average, weight)

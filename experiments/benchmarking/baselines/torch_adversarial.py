@@ -68,6 +68,12 @@ def iteration(
     def draw() -> torch.Tensor:
         return generator(torch.randn(batch_size, config.latent_size, device=device))
 
+    def seen(images: torch.Tensor) -> torch.Tensor:
+        """The logits of images, with instance noise where the settings have it."""
+        if config.instance_noise:
+            images = images + config.instance_noise * torch.randn_like(images)
+        return discriminator(images)
+
     averaged: list[torch.Tensor] = []
     average = get_ema_multi_avg_fn(config.ema_decay) if config.ema_decay else None
     if average:
@@ -77,7 +83,7 @@ def iteration(
         for mini_batch in real.split(batch_size):
             with mixed:
                 fakes = draw()
-                on_real, on_fakes = discriminator(mini_batch), discriminator(fakes.detach())
+                on_real, on_fakes = seen(mini_batch), seen(fakes.detach())
                 real_loss = cross_entropy(on_real, 1.0 - config.label_smoothing)
                 d_loss = real_loss + cross_entropy(on_fakes, 0.0)
             update(d_adam, d_loss)
@@ -86,7 +92,7 @@ def iteration(
             with mixed:
                 if config.fresh_noise or index > 0:
                     fakes = draw()
-                g_loss = generator_loss(discriminator(fakes), config.loss)
+                g_loss = generator_loss(seen(fakes), config.loss)
             update(g_adam, g_loss)
         discriminator.requires_grad_(True)
         if average:
@@ -117,8 +123,8 @@ def epoch_runner(
             the iteration.
         images: the training set.
         batch_size: images per batch; only whole batches are used.
-        config: latent_size, loss, label_smoothing, fresh_noise, d_steps, g_steps, ema_decay,
-            learning_rate, beta1, beta2, and what the nets ask.
+        config: latent_size, loss, label_smoothing, instance_noise, fresh_noise, d_steps, g_steps,
+            ema_decay, learning_rate, beta1, beta2, and what the nets ask.
         memory_format: "contiguous" or "channels_last", of feature maps.
         device: where everything lies.
         dtype: "float32", or "bfloat16" for autocast.
