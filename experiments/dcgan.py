@@ -75,6 +75,7 @@ class Args(DCGANArgs):
 
 
 _DRAWS: dict[str, Any] = {"label_smoothing": 0.1, "ema_decay": 0.995, "ema_corrected": True}
+_NOISY: dict[str, Any] = {"instance_noise": 0.5, **_DRAWS}
 PRESETS = {
     "lab": Args(),
     "wide": Args(
@@ -93,7 +94,7 @@ PRESETS = {
         preset="fast",
         epochs=8,
         batch_size=64,
-        model=dcgan.Config(width=0.5, native_size=True, learning_rate=5e-4, **_DRAWS),
+        model=dcgan.Config(width=0.5, native_size=True, learning_rate=5e-4, **_NOISY),
     ),
     "few": Args(
         preset="few",
@@ -106,7 +107,7 @@ QUICK = {
     "epochs": 60,
     "batch_size": 32,
     "dataset": "digits",
-    "model": {"width": 0.25, "native_size": True, "learning_rate": 1e-3, **_DRAWS},
+    "model": {"width": 0.25, "native_size": True, "learning_rate": 1e-3, **_NOISY},
 }
 EXAMPLES = {
     "python -m experiments.dcgan": "digits of MNIST: 8 minutes",
