@@ -12,9 +12,9 @@ batches of 32 at 1e-3 for 60 epochs. On fewer than 10,000 images of the user's o
 
 On an accelerator, or typed, the preset is `lab` (channels 64 to 512, batch 128, 20 epochs; Adam
 2e-4 with beta1 0.5, as in the DCGAN paper, because at the lab's 1e-3 D wins after some epochs:
-docs/results/gan.md). An epoch takes 10 to 17 minutes on two cores (docs/results/speed-intel.md and
-speed.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST: distance 4.62 after 6
-epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
+docs/results/gan.md). An epoch takes 7 to 17 minutes on two cores (docs/results/speed-family26.md
+and speed.md); with `--width 0.25` it is 2 minutes. Expected of seed 0 on MNIST: distance 4.62 after
+6 epochs (test images 3.87), spread 0.88; of `--width 0.25` after 20 epochs and 41 minutes 4.59 and
 0.94. With `--instance-noise 0.5 --learning-rate 5e-4 --label-smoothing 0.1 --ema-decay 0.995
 --ema-corrected` 10 epochs have a Frechet distance of 11.1, where the preset has 31.6 to its end
 with the average alone (docs/results/dcgan.md).
@@ -111,7 +111,7 @@ QUICK = {
 }
 EXAMPLES = {
     "python -m experiments.dcgan": "digits of MNIST: 8 minutes",
-    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 10 to 17 minutes an epoch",
+    "python -m experiments.dcgan --preset lab": "the lab's DCGAN: 7 to 17 minutes an epoch",
     "python -m experiments.dcgan --quick": "the whole path on small scans: a minute",
 }
 

@@ -37,6 +37,7 @@ from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run, metrics_log
 from jaxgen.runs.files import CONFIG, MANIFEST, PARAMS, SUMMARY
 from jaxgen.runs.folder import LOCK
+from jaxgen.runs.manifest import command_of
 from jaxgen.runs.settings import read_json
 from jaxgen.runs.summary import FURTHER, LOGS, contents_of, num_seeds_of, train_seconds
 
@@ -85,9 +86,10 @@ trained first, by `python -m experiments.dbn` with the same preset and `--out`. 
 commit, on the processor and as many cores as its `manifest.json` names and from the same data, it
 makes the same parameters again, bit for bit; the last column has the first digits of their sha256.
 Those stored as float16 are rounded, each within 0.05 %, or 3e-8 below 6e-5, and `load` makes them
-float32; the numbers were measured before the rounding. A GAN that is stored as its sampler has no
-discriminator, whose features and PyTorch module are then missing. Of a log with more than {most:,}
-lines of training at most so many are kept, and all lines that have measures of the test set.
+float32, which have another sha256; the numbers were measured before the rounding. A GAN that is
+stored as its sampler has no discriminator, whose features and PyTorch module are then missing. Of a
+log with more than {most:,} lines of training at most so many are kept, and all lines that have
+measures of the test set.
 `python -m experiments.pretrained` makes the folders and this page from runs.
 
 Errors, likelihoods and bounds are of the test images, distances of samples to their nearest
@@ -122,15 +124,6 @@ def folder_name(run: Run) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join([name, *data])).strip("-")
 
 
-def words_of(command: object) -> list[str]:
-    """The words of a command line, without those that it needs only once; none where it is none."""
-    try:
-        words = shlex.split(command) if isinstance(command, str) else []
-    except ValueError:  # a quotation without an end
-        words = []
-    return [word for word in words if word not in ("--overwrite", "--resume")]
-
-
 def has_places(words: Sequence[str]) -> bool:
     """Whether a command line names a file or folder by its place on a machine."""
     parts = [part for word in words for part in word.split("=", 1)]
@@ -145,7 +138,7 @@ def manifest_of(run: Run) -> dict[str, Any]:
         SettingError: the command names places of a machine.
     """
     found = read_json(run.folder / MANIFEST)
-    words = words_of(found.get("command"))
+    words = command_of(found)
     if not words or not isinstance(found.get("git_commit"), str):
         raise CheckpointError(
             expected=f"the command and the commit of the run in {run.folder / MANIFEST}",

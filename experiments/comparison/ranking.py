@@ -260,8 +260,9 @@ def _lead_of(found: Sequence[str], measures: str) -> str:
     if len(found) == 1:
         return f"{found[0]} has the highest {measures}"
     if len(found) > MOST_NAMED:
-        return f"{len(found)} models cannot be told apart by the highest {measures}"
-    return f"{list_in_words(found)} cannot be told apart by the highest {measures}"
+        return f"{len(found)} models cannot be told apart by their {measures}, the highest"
+    named = list_in_words([f"that of {name}" for name in found])
+    return f"the highest {measures} is {named}, which cannot be told apart"
 
 
 def _on_features(

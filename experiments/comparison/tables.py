@@ -1,5 +1,6 @@
 """The tables of the comparison: a line for each model or reference row, a cell for all seeds."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,11 +26,15 @@ from experiments.comparison.ranking import (
     value_of,
     why_unranked,
 )
+from jaxgen.errors import RunFolderError
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MEET
 from jaxgen.evaluation.model import is_impossible
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.report.page import Table, number, with_error
 from jaxgen.runs import Run
+from jaxgen.runs.files import MANIFEST
+from jaxgen.runs.manifest import command_of
+from jaxgen.runs.settings import printable, read_json
 from jaxgen.runs.summary import program_folder
 
 PUBLISHED = "published, nats"
@@ -344,11 +349,19 @@ def class_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     return Table(["model", *names[:NUM_SHOWN]], lines)
 
 
+def trained_by(run: Run) -> str:
+    """The command line that a run was trained by, as its folder has it; "" where it has none."""
+    try:
+        return printable(shlex.join(command_of(read_json(run.folder / MANIFEST))), 400)
+    except RunFolderError:
+        return ""
+
+
 def run_table(rows: Sequence[Row]) -> Table:
-    """The run of each number."""
+    """The run of each number, and its command."""
     lines = [
-        [row.name, str(run.seed), str(run.folder), run.digest[:16]]
+        [row.name, str(run.seed), str(run.folder), run.digest[:16], trained_by(run)]
         for row in rows
         for run in row.runs
     ]
-    return Table(["model", "seed", "run folder", "parameters, sha256"], lines)
+    return Table(["model", "seed", "run folder", "parameters, sha256", "trained by"], lines)

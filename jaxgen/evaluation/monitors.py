@@ -195,6 +195,8 @@ def vae_monitors(
         test_elbo_error: standard error of the ELBO, from the choice of images and codes: the
             standard deviation (n - 1) over the root of n; left out for one image, which has none.
         test_active_units: latent variables whose posterior mean has a variance above 0.01.
+        test_objective: of an IWAE, the bound that it maximises: log 1/K sum_k w_k of K codes per
+            image, mean over the images, nats per image.
     """
     found = vae.terms(params, nets, key, visible, 1, labels)
     reconstruction = found.reconstruction[0]
@@ -203,10 +205,31 @@ def vae_monitors(
     error = {}
     if len(elbo) > 1:
         error = {"test_elbo_error": jnp.std(elbo, ddof=1) / jnp.sqrt(len(elbo))}
+    maximised = {}
+    if nets.config.objective == "iwae":
+        maximised = {"test_objective": _iwae_bound(params, nets, key, visible, labels)}
     return {
         "test_elbo": jnp.mean(elbo),
         **error,
         "test_reconstruction": jnp.mean(reconstruction),
         "test_kl": jnp.mean(found.kl),
         "test_active_units": jnp.sum(use.active).astype(jnp.float32),
+        **maximised,
     }
+
+
+def _iwae_bound(
+    params: vae.Params,
+    nets: vae.Nets,
+    key: PRNGKey,
+    visible: Float[Array, "examples visible"],
+    labels: Labels | None,
+) -> Float[Array, ""]:
+    """Log 1/K sum_k w_k, the mean over the images; one code of all at a time, to spare memory."""
+    num = nets.config.num_samples
+
+    def of_one(key: PRNGKey) -> Float[Array, " examples"]:
+        return vae.log_weights(params, nets, key, visible, 1, labels)[0]
+
+    log_weights = jax.lax.map(of_one, jax.random.split(named_key(key, "iwae"), num))
+    return jnp.mean(jax.nn.logsumexp(log_weights, axis=0)) - jnp.log(num)

@@ -245,6 +245,19 @@ def command() -> str:
     return shlex.join([*program().split(), *sys.argv[1:]])
 
 
+def command_of(manifest: Mapping[str, Any]) -> list[str]:
+    """The words of the command of a run's record, without those that it needs only once.
+
+    None of a record, perhaps a stranger's, that has no command line.
+    """
+    text = manifest.get("command")
+    try:
+        words = shlex.split(text) if isinstance(text, str) else []
+    except ValueError:  # a quotation without an end
+        words = []
+    return [word for word in words if word not in ("--overwrite", "--resume")]
+
+
 def program() -> str:
     """The part of the command line that starts this program, without its flags."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)

@@ -610,6 +610,31 @@ def test_tables_of_any_number_of_classes_in_colour(num_classes: int, tmp_path: P
         assert compare_measures.classes_section(found, names) is None
 
 
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ({"command": "python -m experiments.vae --out runs/a --resume"}, "--out runs/a"),
+        ({"command": "python 'an open quotation"}, ""),
+        ({"command": ["python"]}, ""),
+        ({"command": "python \x1b[31m"}, "python"),
+        (None, ""),
+    ],
+)
+def test_a_run_has_the_command_it_was_trained_by(
+    manifest: dict[str, Any] | None, words: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Without what it needs once; a stranger's record has a text of one line, or none."""
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    run = dataclasses.replace(runs.load(pair[0]), folder=tmp_path)
+    found = tables.trained_by(run)
+    assert words in found
+    assert bool(found) == bool(words)
+    assert not {"--resume", "\x1b"} & {*found.split(), *found}
+    row = tables.Row("rbm-lab", [], np.zeros((1, 28, 28, 1)), [run])
+    assert tables.run_table([row]).rows[0][-1] == found
+
+
 def test_a_label_says_what_was_changed_in_a_preset(pair: tuple[Path, Path]) -> None:
     run = runs.load(pair[0])
     assert naming.label_of(run).startswith("rbm-lab, num hidden 25, ")

@@ -102,9 +102,9 @@ def test_no_number_stands_where_an_estimate_is_no_log_probability() -> None:
     ("recalls", "words", "marked"),
     [
         ((0.5, 0.9), "b has the highest recall", ["b"]),
-        ((0.55, 0.5), "a and b cannot be told apart by the highest recall", []),
-        ((0.55, 0.5, 0.1), "a and b cannot be told apart by the highest recall", ["a", "b"]),
-        ((0.5, 0.5, 0.5, 0.5), "4 models cannot be told apart by the highest recall", []),
+        ((0.55, 0.5), "the highest recall is that of a and that of b, which cannot be", []),
+        ((0.55, 0.5, 0.1), "recall is that of a and that of b, which cannot be", ["a", "b"]),
+        ((0.5, 0.5, 0.5, 0.5), "4 models cannot be told apart by their recall, the highest", []),
     ],
 )
 def test_models_within_their_errors_share_the_first_place(

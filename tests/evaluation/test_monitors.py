@@ -1,5 +1,6 @@
 """The monitors against NumPy, on RBMs whose units are certain and so need no draws."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from support.reference_dbn import float32, sigmoid
 
 from jaxgen.errors import SettingError
 from jaxgen.evaluation import monitors
-from jaxgen.learner import PRNGKey
+from jaxgen.learner import PRNGKey, named_key
 from jaxgen.models import dbn, vae
 
 KEY = jax.random.key(0)
@@ -102,6 +103,16 @@ def test_what_an_rbm_has_besides() -> None:
     assert "test_pseudo_log_likelihood" not in grey
 
 
+def flat(params: vae.Params) -> dict[str, np.ndarray]:
+    """A VAE's parameters as the reference has them."""
+    return {
+        f"{net}.{name}.{kind}": np.asarray(value, np.float64)
+        for net, layers in params.items()
+        for name, layer in layers.items()
+        for kind, value in layer.items()
+    }
+
+
 def test_the_parts_of_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a VAE whose noise is given, against NumPy; one latent variable is dead."""
     config = vae.Config(hidden_sizes=(4,), latent_size=3, binarize="threshold")
@@ -120,19 +131,41 @@ def test_the_parts_of_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae, "normal", given)
     nets = vae.nets(config, (5, 1, 1))
     found = monitors.vae_monitors(params, nets, KEY, jnp.asarray(visible, jnp.float32))
-    flat = {
-        f"{net}.{name}.{kind}": np.asarray(value, np.float64)
-        for net, layers in params.items()
-        for name, layer in layers.items()
-        for kind, value in layer.items()
-    }
-    reconstruction, _, kl, mean = reference.vae_terms(flat, visible, noise)
+    reconstruction, _, kl, mean = reference.vae_terms(flat(params), visible, noise)
     elbo = reconstruction[0] - kl
     np.testing.assert_allclose(found["test_reconstruction"], reconstruction.mean(), rtol=1e-5)
     np.testing.assert_allclose(found["test_kl"], kl.mean(), rtol=1e-5)
     np.testing.assert_allclose(found["test_elbo"], elbo.mean(), rtol=1e-5)
     np.testing.assert_allclose(found["test_elbo_error"], elbo.std(ddof=1) / 3.0, rtol=1e-4)
     assert found["test_active_units"] == np.sum(mean.var(axis=0) > vae.ACTIVE_VARIANCE) <= 2
+
+
+def test_the_bound_of_an_iwae_is_the_log_of_its_mean_weight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three codes whose noise is given, against NumPy's weights; a VAE has none."""
+    config = vae.Config(
+        (4,), 3, binarize="threshold", objective="iwae", num_samples=3, architecture="dense"
+    )
+    params = vae.learner(config, (5, 1, 1)).init(KEY).params
+    visible = (images(9, 4).reshape(-1, 5) >= 127.5) * 1.0
+    noise = RNG.normal(size=(3, 9, 3))
+    keys = jax.random.split(named_key(KEY, "iwae"), 3)
+
+    def given(key: PRNGKey, shape: tuple[int, ...]) -> jax.Array:
+        """The noise of the code with this key, and 0 where another draws."""
+        data = jax.random.key_data(key)
+        mine = jnp.all(data == jax.random.key_data(keys), axis=1)
+        return jnp.einsum("k,kbl->bl", 1.0 * mine, jnp.asarray(noise, jnp.float32))[None]
+
+    monkeypatch.setattr(vae, "normal", given)
+    of = jnp.asarray(visible, jnp.float32)
+    found = monitors.vae_monitors(params, vae.nets(config, (5, 1, 1)), KEY, of)
+    _, log_weights, _, _ = reference.vae_terms(flat(params), visible, noise)
+    bound = np.mean(np.log(np.mean(np.exp(log_weights), axis=0)))
+    np.testing.assert_allclose(found["test_objective"], bound, rtol=1e-5)
+    plain = vae.nets(dataclasses.replace(config, objective="elbo"), (5, 1, 1))
+    assert "test_objective" not in monitors.vae_monitors(params, plain, KEY, of)
 
 
 def test_one_image_has_no_standard_error() -> None:

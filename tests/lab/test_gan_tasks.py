@@ -145,8 +145,10 @@ def test_near_samples(
     np.testing.assert_allclose(measured["test_distance"], np.sqrt(2.0) * 128 / 255, atol=0.01)
 
 
-def finding(name: str, holds: bool | None) -> Finding:
-    return Finding(name, holds, {}, "", None, None)
+def finding(name: str, held: bool | str | None) -> Finding:
+    """One that holds or not, that is "undecided", or, by None, of too few intervals."""
+    holds = None if held == "undecided" else held
+    return Finding(name, holds, {}, "", None if held is None else 0.2, None)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +160,16 @@ def finding(name: str, holds: bool | None) -> Finding:
         ((True, True), "a, b"),
         ((False, None), "none of those looked for; too few intervals to tell b"),
         ((None, True), "b; too few intervals to tell a"),
+        (
+            (False, "undecided"),
+            "none of those looked for; the numbers leave open, as the table has it: b",
+        ),
     ],
 )
-def test_failures_that_are_open_are_not_denied(held: tuple[bool | None, ...], words: str) -> None:
-    found = [finding(name, holds) for name, holds in zip("ab", held, strict=True)]
+def test_failures_that_are_open_are_not_denied(
+    held: tuple[bool | str | None, ...], words: str
+) -> None:
+    found = [finding(name, each) for name, each in zip("ab", held, strict=True)]
     assert tasks.failures_in_words(found) == words
 
 

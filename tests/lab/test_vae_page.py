@@ -233,6 +233,14 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> N
     ):
         assert run(digits_root, tmp_path / str(index), *flags) == 0
         assert said_twice(tmp_path / str(index)) == []
+    found, page = (
+        read(tmp_path / "1" / "summary.json"),
+        (tmp_path / "1" / "report.html").read_text(),
+    )
+    assert "log 1/K sum of w, K = 3" in page
+    assert "The importance-weighted bound of 3 codes per image is maximised" in page
+    assert "test_objective" in found["metrics"]
+    assert "test_objective" not in read(tmp_path / "0" / "summary.json")["metrics"]
     assert run(digits_root, tmp_path / "study", "--study") == 0
     rows = read(tmp_path / "study" / "study.json")
     assert [row["name"].split()[0] for row in rows] == ["2", "3", "20"]

@@ -140,11 +140,16 @@ def as_shown_to_d(config: adversarial.Training) -> list[str]:
 
 def failures_in_words(found: Sequence[Finding]) -> str:
     """The failures that a run shows at its end, by name, and those that are open."""
-    unknown = ", ".join(each.name for each in found if each.holds is None)
-    if found and all(each.holds is None for each in found):
+    short = [each.name for each in found if each.share is None]
+    if found and len(short) == len(found):
         return "these cannot be told, because the run has too few intervals"
-    words = ", ".join(each.name for each in found if each.holds) or "none of those looked for"
-    return f"{words}; too few intervals to tell {unknown}" if unknown else words
+    words = [", ".join(each.name for each in found if each.holds) or "none of those looked for"]
+    if short:
+        words.append(f"too few intervals to tell {', '.join(short)}")
+    undecided = [each.name for each in found if each.holds is None and each.name not in short]
+    if undecided:
+        words.append(f"the numbers leave open, as the table has it: {', '.join(undecided)}")
+    return "; ".join(words)
 
 
 def pictures_by_epoch(folder: Path) -> dict[int, Path]:

@@ -380,10 +380,17 @@ def _arithmetic(trained: TrainedVAE) -> "Drawn":
 
 
 def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section:
-    """The ELBO over the epochs, on training batches and on the test set, and its two parts."""
-    measured = trained.measures
-    given = ", y" if trained.config.num_classes else ""
-    drawn = {
+    """The ELBO over the epochs, on training batches and on the test set, and its two parts.
+
+    And before them the bound of an IWAE, which it maximises in the ELBO's place.
+    """
+    measured, config = trained.measures, trained.config
+    given = ", y" if config.num_classes else ""
+    maximised = {}
+    if config.objective == "iwae":
+        of = f"log 1/K sum of w, K = {config.num_samples}"
+        maximised = {"training_objective": (of, {"train": "objective", "test": "test_objective"})}
+    drawn = maximised | {
         "training": ("ELBO", {"train": "elbo", "test": "test_elbo"}),
         "training_reconstruction": (f"E log p(x|z{given}), test", {"test": "test_reconstruction"}),
         "training_kl": (f"KL(q(z|x{given}) || p(z)), test", {"test": "test_kl"}),
@@ -396,7 +403,8 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
     if "test_elbo_error" in measured:
         error = f"standard error over images and codes {number(measured['test_elbo_error'], 2)}"
     answer = [
-        progress_in_words(*series(lines, "test_elbo")),
+        progress_in_words(*series(lines, watched(lines))),
+        *objective_in_words(config, measured),
         f"After {counted(round(lines[-1]['epoch']), 'epoch')} the test ELBO is "
         f"{number(measured['test_elbo'])} nats per image ({error}): reconstruction "
         f"{number(measured['test_reconstruction'])} less divergence {number(measured['test_kl'])}. "
@@ -405,12 +413,31 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
     ]
     return Section(
         "training",
-        "The ELBO and its parts",
+        "The IWAE's bound, the ELBO and its parts" if maximised else "The ELBO and its parts",
         answer,
         shown,
         question="Has the training ended, or does the bound still rise?",
         part="pictures",
     )
+
+
+def watched(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The measure of the test set that shows whether a training goes on: of what is maximised."""
+    return "test_objective" if any("test_objective" in line for line in lines) else "test_elbo"
+
+
+def objective_in_words(config: vae.Config, measured: Mapping[str, float]) -> list[str]:
+    """What an IWAE maximises, and how that is to be read beside the ELBO; nothing of a VAE."""
+    if config.objective != "iwae":
+        return []
+    of = counted(config.num_samples, "code")
+    return [
+        f"The importance-weighted bound of {of} per image is maximised: log 1/K sum of w over "
+        f"K = {config.num_samples} draws, w = p(x, z) / q(z|x). On the test images it is "
+        f"{number(measured['test_objective'])} nats. It is never below the ELBO in expectation, "
+        "and rises with K towards log p(x). The ELBO is not maximised, so it may fall while the "
+        "bound rises (Burda et al. 2016, theorem 1)."
+    ]
 
 
 def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
@@ -435,22 +462,22 @@ def above_in_words(trained: TrainedVAE, elbos: Sequence[float]) -> list[str]:
     return [f"The test ELBO stands above that of training because {why}."]
 
 
-def overfits(elbos: Sequence[float]) -> bool:
-    """Whether the test ELBO ends below its best, and had that before the last quarter."""
-    if len(elbos) < LEAST_MEASURES:
+def overfits(bounds: Sequence[float]) -> bool:
+    """Whether the test bound ends below its best, and had that before the last quarter."""
+    if len(bounds) < LEAST_MEASURES:
         return False
-    best = max(elbos)
-    return best - elbos[-1] > ENDED and elbos.index(best) < len(elbos) * 3 // 4
+    best = max(bounds)
+    return best - bounds[-1] > ENDED and bounds.index(best) < len(bounds) * 3 // 4
 
 
-def progress_in_words(epochs: Sequence[float], elbos: Sequence[float]) -> str:
-    """Whether the test ELBO still rises in the last quarter of its values, or has begun to fall."""
-    if len(elbos) < LEAST_MEASURES:
+def progress_in_words(epochs: Sequence[float], bounds: Sequence[float]) -> str:
+    """Whether the test bound still rises in the last quarter of its values, or falls again."""
+    if len(bounds) < LEAST_MEASURES:
         return "The bound was measured too seldom to see whether it still rises."
-    best, last = max(elbos), elbos[-1]
-    gain = last - elbos[len(elbos) * 3 // 4 - 1]
-    if overfits(elbos):
-        epoch = epochs[elbos.index(best)]
+    best, last = max(bounds), bounds[-1]
+    gain = last - bounds[len(bounds) * 3 // 4 - 1]
+    if overfits(bounds):
+        epoch = epochs[bounds.index(best)]
         return (
             f"The test bound has fallen {number(best - last, 2)} nats below its best, that after "
             f"epoch {epoch:.0f}: the model overfits. More images mend that, or fewer epochs "
@@ -588,8 +615,8 @@ def write(args: VAEArgs, session: Session, result: Result) -> TrainedVAE:
         walks(trained),
         training(trained, lines),
     ]
-    _, elbos = series(lines, "test_elbo")
-    short = "" if overfits(elbos) else looks.too_short(result.step)
+    _, bounds = series(lines, watched(lines))
+    short = "" if overfits(bounds) else looks.too_short(result.step)
     sections.insert(0, explore.of_vae(trained, sections))
     if short:
         sections.insert(0, too_short(short))

@@ -73,6 +73,8 @@ class VAEArgs(StudyArgs):
         """The settings with the classes of the data set, if the VAE is to be conditional."""
         args = condition_on_classes(super().fit_to(dataset), self.conditional, dataset)
         found = vae.decide(args.model, dataset.image_shape)  # raises what `train` would
+        if found.objective == "iwae" and found.num_samples == 1:
+            logger.info("an IWAE of one code has the ELBO for its bound; five: --num-samples 5")
         if args.base_rates and found.likelihood != "bernoulli":
             logger.info("pixels are not binary, so there are no base rates to start at")
             args = dataclasses.replace(args, base_rates=False)
