@@ -237,7 +237,7 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> N
         read(tmp_path / "1" / "summary.json"),
         (tmp_path / "1" / "report.html").read_text(),
     )
-    assert "log 1/K sum of w, K = 3" in page
+    assert "Importance-weighted bound, K = 3" in page
     assert "The importance-weighted bound of 3 codes per image is maximised" in page
     assert "test_objective" in found["metrics"]
     assert "test_objective" not in read(tmp_path / "0" / "summary.json")["metrics"]

@@ -388,7 +388,7 @@ def training(trained: TrainedVAE, lines: Sequence[Mapping[str, Any]]) -> Section
     given = ", y" if config.num_classes else ""
     maximised = {}
     if config.objective == "iwae":
-        of = f"log 1/K sum of w, K = {config.num_samples}"
+        of = f"Importance-weighted bound, K = {config.num_samples}"
         maximised = {"training_objective": (of, {"train": "objective", "test": "test_objective"})}
     drawn = maximised | {
         "training": ("ELBO", {"train": "elbo", "test": "test_elbo"}),
