@@ -46,6 +46,7 @@ from experiments.running.session import Session
 from jaxgen import data
 from jaxgen.data import Dataset
 from jaxgen.models import dcgan
+from jaxgen.report.page import counted
 from jaxgen.training.loop import Result
 
 FEW = 10_000
@@ -121,7 +122,8 @@ def chosen_preset(args: Args, dataset: Dataset) -> Choice:
     del args
     num = len(dataset.train.images)
     if num < FEW and dataset.name not in data.NAMES:
-        return Choice("few", f"there are {num:,} training images", "--preset lab is the lab's")
+        there = f"there {'is' if num == 1 else 'are'} {counted(num, 'training image')}"
+        return Choice("few", there, "--preset lab is the lab's")
     if jax.default_backend() == "cpu":
         return Choice("fast", "the device is a CPU", "--preset lab is the lab's, hours on a CPU")
     return Choice("lab", "there is an accelerator", "--preset fast is the one for a CPU")

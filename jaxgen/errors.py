@@ -15,7 +15,7 @@ Exit codes, as every experiment returns them:
 9     another process of the run is missing or was lost (134 where JAX itself ended this one)
 129   the terminal was closed (SIGHUP), which `nohup` prevents; nothing half-written is left
 130   interrupted by Ctrl-C; a training has saved its state
-137   a process of the benchmark was killed (SIGKILL), as for lack of memory
+137   killed (SIGKILL), as by the system for lack of memory; `--resume` goes on
 141   nobody reads standard output any longer (SIGPIPE); a training has saved its state
 143   stopped by SIGTERM; a training has saved its state
 ====  ==========================================================
@@ -23,7 +23,7 @@ Exit codes, as every experiment returns them:
 
 import dataclasses
 import math
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MOST_FOUND = 1000
@@ -210,18 +210,34 @@ def require_not_negative(settings: object, *names: str) -> None:
         require(settings, name, getattr(settings, name) <= MAX_FLOAT, f"of at most {MAX_FLOAT:g}")
 
 
-def require_choices(settings: Any) -> None:
-    """Raises SettingError for the first Literal field of a dataclass that has none of its values.
+def check_fields(settings: Any) -> None:
+    """Checks the fields of a frozen dataclass by their annotations, which Python does not.
 
-    Of a tuple of Literals each entry must have one. Python checks no annotation, so a misspelt
-    choice would be whatever the last `else` computes.
+    NumPy's numbers become Python's, which do not overflow. A misspelt Literal would be whatever the
+    last `else` computes; of a tuple of Literals each entry must be one.
+
+    Raises:
+        SettingError: for the first field that is no number where it should be one, or none of its
+            names.
     """
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        kind, values, wanted = hints[field.name], (getattr(settings, field.name),), "one of"
+        kind, value = hints[field.name], _plain(getattr(settings, field.name))
+        object.__setattr__(settings, field.name, value)
+        if kind is float:
+            holds = isinstance(value, Real) and not isinstance(value, bool)
+            require(settings, field.name, holds, "a number")
+        values, wanted = (value,), "one of"
         if get_origin(kind) is tuple:
-            kind, values, wanted = get_args(kind)[0], values[0], "a tuple of names among"
+            kind, values, wanted = get_args(kind)[0], value, "a tuple of names among"
         if get_origin(kind) is Literal:
             choices = get_args(kind)
             holds = isinstance(values, tuple) and all(each in choices for each in values)
             require(settings, field.name, holds, f"{wanted} {', '.join(map(str, choices))}")
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy or JAX as Python's number; of a tuple each entry."""
+    if isinstance(value, tuple):
+        return tuple(_plain(each) for each in value)
+    return value.item() if getattr(value, "shape", None) == () else value

@@ -12,7 +12,7 @@ with `jax.random.bits` word for word.
 
 import functools
 import logging
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,7 @@ def as_labels(labels: Labels, num: int, num_classes: int) -> Int32[Array, " num"
         SettingError: there are not `num` of them, or one is no class from 0 on. Inside a program
             that is compiled their values are not known, and not checked.
     """
-    found = jnp.asarray(labels)
+    found: Any = labels if isinstance(labels, jax.Array) else np.asarray(labels)
     if found.shape != (num,) or found.dtype.kind not in "iu":
         raise SettingError(
             expected=f"{num} labels, whole numbers",
@@ -144,7 +144,7 @@ def as_labels(labels: Labels, num: int, num_classes: int) -> Int32[Array, " num"
                 found=str(values[wrong][0]),
                 remedy="give classes of the model",
             )
-    return found.astype(jnp.int32)
+    return jnp.asarray(found, jnp.int32)
 
 
 def binarize(key: PRNGKey, images: RawImages, method: Binarize) -> Float[Array, "batch pixels"]:

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from support.helpers import one_line
 
 from jaxgen.errors import SettingError
 from jaxgen.models.adversarial import rescale
 from jaxgen.random import (
     RESOLUTION,
+    as_labels,
     asked_or_drawn,
     bernoulli,
     binarize,
@@ -85,6 +87,16 @@ def test_the_bias_has_its_stated_bound_at_every_point_between_two_probabilities(
     exact = np.arange(1, 10**5) / 10**5  # numbers that float32 rounds
     threshold = np.asarray(jnp.float32(exact) * 65536.0 - 0.5, np.float64)
     assert np.abs(np.ceil(threshold) / 2**16 - exact).max() <= 2**-17 + 2**-25
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [("ab", "<U2 []"), (["a", "b"], "<U1 [2]"), ([0.0, 1.0], "float64 [2]"), ([0, 3], "3")],
+)
+def test_labels_that_are_no_classes(labels: Any, found: str) -> None:
+    with pytest.raises(SettingError) as error:
+        as_labels(labels, 2, 3)
+    assert f"found {found};" in one_line(error)
 
 
 @pytest.mark.parametrize("prob", [1 / 255, 0.1, 0.5, 0.9])

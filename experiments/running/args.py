@@ -171,10 +171,12 @@ def as_words(settings: Mapping[str, Any]) -> list[str]:
 def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:
     """The settings with batches so small that an epoch of the user's own set has some updates."""
     num = len(dataset.train.images)
-    most = max(2, num // LEAST_UPDATES)
+    in_step = getattr(getattr(args, "model", None), "d_steps", 1)  # batches of a GAN's iteration
+    most = max(1, min(max(2, num // LEAST_UPDATES), num // in_step))
     if dataset.name in data.NAMES or args.batch_size <= most:
         return args
-    logger.info("batches of %d, because there are %d images; --batch-size changes them", most, num)
+    there = "is 1 image" if num == 1 else f"are {num} images"
+    logger.info("batches of %d, because there %s; --batch-size changes them", most, there)
     changes: dict[str, Any] = {"batch_size": most}
     return dataclasses.replace(args, **changes)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxgen.errors import SettingError, is_whole, require, require_choices
+from jaxgen.errors import SettingError, check_fields, is_whole, require
 
 MAX_SIDE = 4096
 """Pixels of an image's side, at most."""
@@ -32,7 +32,7 @@ class ImageOptions:
     """Colour behind transparent pixels and beside padded pictures: a name, or #rrggbb."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         sides = len(self.image_size) <= 2 and all(is_whole(x, 1, MAX_SIDE) for x in self.image_size)
         require(self, "image_size", sides, f"of one or two numbers from 1 to {MAX_SIDE:,}")
         object.__setattr__(self, "image_size", tuple(map(int, self.image_size)))  # of NumPy's, too

@@ -28,9 +28,9 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import (
     SettingError,
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_positive,
     require_whole,
 )
@@ -61,7 +61,7 @@ class Config:
     """How grey pixels become input of binary units in the training."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "num_classes", "num_updates")
         require_above_zero(self, "learning_rate")
         for name in ("dropout", "input_dropout"):

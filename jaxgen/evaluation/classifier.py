@@ -39,6 +39,7 @@ from jaxgen.errors import (
     CheckpointError,
     SettingError,
     WriteError,
+    check_fields,
     require_above_zero,
     require_layer_sizes,
     require_positive,
@@ -86,6 +87,7 @@ class Config:
     """Of Adam at the first step; it falls to 0 along a cosine."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         names = ("num_hidden", "num_features", "num_classes", "num_epochs", "batch_size")
         require_positive(self, *names)
         require_layer_sizes(self, "channels")

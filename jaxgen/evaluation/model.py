@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
 from jaxgen.data import Dataset
-from jaxgen.errors import require_whole
+from jaxgen.errors import check_fields, require_whole
 from jaxgen.evaluation.ais import LEAST_EFFECTIVE, MAX_DRAWS, MEET, NUM_TEMPERATURES
 from jaxgen.images import release
 from jaxgen.learner import Images, PRNGKey, RawImages, named_key, task_key
@@ -49,6 +49,7 @@ class LikelihoodBudget:
     """Draws per image in an importance-weighted bound."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, least in {"num_chains": 1, "num_temperatures": 1, "num_weights": 2}.items():
             require_whole(name, getattr(self, name), least, MAX_DRAWS)
 

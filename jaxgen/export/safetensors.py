@@ -109,11 +109,18 @@ def load_params(path: Path) -> dict[str, NumpyArray]:
             metadata = file.metadata() or {}
             arrays: dict[str, NumpyArray] = file.get_tensors()
     except Exception as error:  # a damaged header leads to many kinds of errors
-        raise _unreadable(path, f"{error}".splitlines()[0][:200]) from error
+        raise _unreadable(path, _in_line(error)) from error
     found = digest(arrays)
     if metadata.get("sha256", found) != found:
         raise _unreadable(path, f"sha256 {found} instead of {metadata['sha256']}")
     return arrays
+
+
+def _in_line(error: Exception) -> str:
+    """What is wrong with a file, in a line."""
+    if isinstance(error, AttributeError):  # safetensors looks a dtype's name up in NumPy
+        return "numbers of a kind that NumPy does not have"
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def halve(arrays: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:

@@ -33,9 +33,9 @@ from jaxtyping import Array, Float
 
 from jaxgen import losses
 from jaxgen.errors import (
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_not_negative,
     require_positive,
@@ -238,7 +238,7 @@ class Training:
     """Classes that the nets are asked for; 0: they know none. Set by --conditional."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "latent_size", "d_steps", "g_steps")
         require(self, "augment", len({*self.augment}) == len(self.augment), "with each name once")
         require_above_zero(self, "learning_rate")

@@ -56,9 +56,9 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxgen.errors import (
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_layer_sizes,
     require_not_negative,
@@ -124,7 +124,7 @@ class Config:
     """Gibbs steps of `sample`, from units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_layer_sizes(self, "hidden_sizes", least=2)
         require(self, "hidden_sizes", len(self.hidden_sizes) == 2, "of two numbers")
         require_positive(self, "num_mean_field_steps", "num_gibbs_steps", "num_chains")

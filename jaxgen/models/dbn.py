@@ -36,9 +36,9 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import (
     SettingError,
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_layer_sizes,
     require_not_negative,
@@ -104,7 +104,7 @@ class Config:
     draws what is typical of the class, and varies less."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", "num_gibbs_steps")
         require_above_zero(self, "learning_rate", "gaussian_learning_rate", "label_gain")

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.errors import require_above_zero, require_choices, require_positive
+from jaxgen.errors import check_fields, require_above_zero, require_positive
 from jaxgen.images import check_images
 from jaxgen.learner import PRNGKey, named_key
 from jaxgen.models.rbm import Visible
@@ -55,7 +55,7 @@ class Config:
     """How grey pixels become input: drawn again in every iteration, >= 0.5, or used as they are."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "num_components", "num_iterations")
         require_above_zero(self, "prior_count")
 

@@ -39,9 +39,9 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxgen.errors import (
     SettingError,
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_not_negative,
     require_positive,
@@ -107,7 +107,7 @@ class Config:
     """Gibbs steps of `sample`, from hidden units that are on with probability 1/2."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "num_hidden", "num_gibbs_steps", "num_chains", "num_sampling_steps")
         require_above_zero(self, "learning_rate")
         require_counts(self, "decay_steps")

@@ -37,10 +37,10 @@ from jaxgen import losses
 from jaxgen.errors import (
     MAX_SIZE,
     SettingError,
+    check_fields,
     is_whole,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_layer_sizes,
     require_not_negative,
@@ -137,7 +137,7 @@ class Config:
     """Classes that both nets are given; 0: not conditional. Set by --conditional."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "latent_size")
         holds = is_whole(self.num_samples, 1, MOST_SAMPLES)
         require(self, "num_samples", holds, f"a whole number from 1 to {MOST_SAMPLES:,}")

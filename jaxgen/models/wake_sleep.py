@@ -39,9 +39,9 @@ import optax
 from jaxtyping import Array
 
 from jaxgen.errors import (
+    check_fields,
     require,
     require_above_zero,
-    require_choices,
     require_counts,
     require_layer_sizes,
     require_not_negative,
@@ -104,7 +104,7 @@ class Config:
     draws what is typical of the class, and varies less."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        check_fields(self)
         require_positive(self, "num_gibbs_steps", "num_sampling_steps")
         require_layer_sizes(self, "hidden_sizes", least=2)
         require_layer_sizes(self, "gibbs_phases", least=0)

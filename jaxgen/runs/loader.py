@@ -297,6 +297,8 @@ def _read_params(
             raise _misfit(folder, f"{expected} for {shown(each)} in {PARAMS}", there)
         if not np.all(np.isfinite(arrays[each])):
             raise _misfit(folder, f"finite numbers for {each} in {PARAMS}", "others")
+        if each.endswith(".var") and np.any(arrays[each] < 0):
+            raise _misfit(folder, f"variances of at least 0 for {each} in {PARAMS}", "others")
     return jax.tree.unflatten(jax.tree.structure(wanted), [arrays[each] for each in leaves])
 
 

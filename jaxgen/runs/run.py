@@ -386,7 +386,7 @@ class Run:
             )
         _check_key(key)
         drawn = jax.eval_shape(lambda state: self.learner.sample(state, key, 1), self.state)
-        require_memory(num * num_bytes(drawn), "a number of images", "draw fewer at a time")
+        require_memory(int(num) * num_bytes(drawn), "a number of images", "draw fewer at a time")
         given = [] if labels is None else [jnp.asarray(self._labels(labels, int(num)))]
         images: Array = self._sample(self.state, key, int(num), *given)
         return images

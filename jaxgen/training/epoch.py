@@ -11,6 +11,7 @@ What happens at step s depends on (learner, seed, epoch, s, state) alone:
 """
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ from jaxgen.mesh import SEED
 RUN_ONCE = {"xla_backend_optimization_level": 1}
 """Compiler options of a program that runs once. The bits are the same, and a DCGAN's initial state
 compiles in a quarter of the time."""
+logger = logging.getLogger("jaxgen")
+
+MEMINFO = Path("/proc/meminfo")
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux has the most bytes that a container may take, by the version of its groups."""
 
@@ -89,13 +93,31 @@ def num_bytes(tree: Any) -> int:
 
 
 def require_memory(needed: int, what: str, remedy: str, device: jax.Device | None = None) -> None:
-    """Raises OutOfMemoryError for arrays that take more than all of a device's memory."""
+    """Raises OutOfMemoryError for arrays that take more than all of a device's memory.
+
+    On a CPU what others leave of it is not for this program to refuse, so a line warns: where the
+    system lacks memory it kills a program, which has no line of its own then.
+    """
     if needed > (there := memory(device)):
         raise OutOfMemoryError(
             expected=f"{what} that fits into {there / 2**30:,.0f} GiB of memory",
             found=f"one of {needed / 2**30:,.0f} GiB",
             remedy=remedy,
         )
+    if needed > (free := _available(device)):
+        text = "%s takes %.0f GiB and %.0f are free: the system may kill the program; else %s"
+        logger.warning(text, what, needed / 2**30, free / 2**30, remedy)
+
+
+def _available(device: jax.Device | None) -> float:
+    """Bytes of a CPU's memory that no program holds; infinite where not known."""
+    if (device or jax.local_devices()[0]).platform == "cpu":
+        with contextlib.suppress(OSError, ValueError):
+            for line in MEMINFO.read_text().splitlines():
+                name, _, words = line.partition(":")
+                if name == "MemAvailable":
+                    return int(words.split()[0]) * 1024
+    return math.inf
 
 
 def memory(device: jax.Device | None = None) -> float:

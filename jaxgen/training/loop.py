@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxgen.data import Dataset, Split
-from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, is_whole
+from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, check_fields, is_whole
 from jaxgen.images import check_images
 from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, RawImages, State
@@ -51,6 +51,7 @@ class Schedule:
     """Least time between two checkpoints; the last state is saved in any case."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = {"num_epochs": 0, "batch_size": 1, "log_every": 1, "checkpoint_seconds": 0}
         for name, number in least.items():
             value, whole = getattr(self, name), name != "checkpoint_seconds"

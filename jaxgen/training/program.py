@@ -86,17 +86,22 @@ def steps_in_epoch(num_examples: int, batch_size: int, num_batches: int = 1) -> 
         15
     """
     if not is_whole(batch_size, 1, num_examples // num_batches):
+        if num_batches > num_examples:
+            raise SettingError(
+                expected=f"{num_batches} training examples or more, as a step takes {num_batches} "
+                "batches",
+                found=str(num_examples),
+                remedy="take fewer batches a step (--d-steps)",
+            )
         most = f"the {num_examples} training examples"
         if num_batches > 1:
             most = f"{num_examples // num_batches}, as a step takes {num_batches} batches of {most}"
         raise SettingError(
             expected=f"a batch size from 1 to {most}",
             found=str(batch_size),
-            remedy="take fewer batches a step (--d-steps)"
-            if num_batches > num_examples
-            else "set a smaller batch size (--batch-size)",
+            remedy="set a smaller batch size (--batch-size)",
         )
-    return num_examples // (batch_size * num_batches)
+    return num_examples // (int(batch_size) * num_batches)
 
 
 def begin(

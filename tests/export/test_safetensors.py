@@ -135,6 +135,16 @@ def test_a_dtype_that_safetensors_lacks_is_refused(tmp_path: Path) -> None:
         save_params(tmp_path / "model", {"a": np.ones(2, np.complex128)}, {})
 
 
+def test_a_dtype_that_numpy_lacks_is_named(tmp_path: Path) -> None:
+    """Eight-bit floating-point numbers of another program."""
+    tensor = {"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}
+    header = json.dumps(tensor).encode()
+    path = tmp_path / "foreign"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(CheckpointError, match="numbers of a kind that NumPy does not have"):
+        load_params(path)
+
+
 def test_host_arrays_are_plain_memory() -> None:
     arrays = host_arrays({"a": np.arange(6).reshape(2, 3).T, "b": np.arange(3).astype(">i4")})
     assert arrays["a"].flags.c_contiguous

@@ -16,13 +16,14 @@ from experiments import benchmark, compare, dbn, dcgan, gan, rbm, vae, wake_slee
 from experiments.running import cli
 from experiments.running.args import in_small_batches
 from experiments.running.session import session_for
-from jaxgen import data
+from jaxgen import data, models
 from jaxgen.data import Dataset, Split
 from jaxgen.errors import SettingError
 from jaxgen.files import write_json
 from jaxgen.models import dbn as dbn_model
 from jaxgen.runs import manifest as run_manifest
 from jaxgen.runs.folder import read_config
+from jaxgen.training import steps_in_epoch
 
 
 @pytest.mark.parametrize(
@@ -301,6 +302,25 @@ def test_batches_follow_the_users_own_set(caplog: pytest.LogCaptureFixture) -> N
     assert "batches of 10, because there are 160 images; --batch-size changes them" in caplog.text
     assert in_small_batches(rbm.Args(batch_size=7), own).batch_size == 7
     assert in_small_batches(rbm.Args(), own._replace(name="mnist")).batch_size == 100
+
+
+@pytest.mark.parametrize(
+    ("num", "d_steps", "batch_size"), [(1, 1, 1), (2, 1, 2), (5, 2, 2), (5, 4, 1), (160, 4, 10)]
+)
+def test_so_few_images_still_make_a_step(num: int, d_steps: int, batch_size: int) -> None:
+    split = Split(np.zeros((num, 1, 2, 1), np.uint8), np.zeros(num, np.int32))
+    args = gan.Args(model=models.gan.Config(d_steps=d_steps))
+    found = in_small_batches(args, Dataset("own", split, split, "0"))
+    assert found.batch_size == batch_size
+    assert steps_in_epoch(num, found.batch_size, d_steps) >= 1
+
+
+def test_a_step_of_more_batches_than_images_is_refused() -> None:
+    with pytest.raises(SettingError, match="3 training examples or more, as a step takes 3") as bad:
+        steps_in_epoch(2, 1, 3)
+    assert str(bad.value).endswith("take fewer batches a step (--d-steps)")
+    with pytest.raises(SettingError, match="from 1 to 2, as a step takes 2 batches of the 5"):
+        steps_in_epoch(5, 3, 2)
 
 
 def test_the_number_of_classes_is_that_of_the_data() -> None:

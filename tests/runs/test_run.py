@@ -22,7 +22,13 @@ from support.runs import assert_reads_back, read, trained_state, write_run
 
 import jaxgen
 from jaxgen import data, models
-from jaxgen.errors import CheckpointError, JaxgenError, RunFolderError, SettingError
+from jaxgen.errors import (
+    CheckpointError,
+    JaxgenError,
+    OutOfMemoryError,
+    RunFolderError,
+    SettingError,
+)
 from jaxgen.evaluation.model import LikelihoodBudget
 from jaxgen.export import safetensors, stablehlo
 from jaxgen.export.modules import from_modules
@@ -275,6 +281,15 @@ def test_samples_of_the_classes_asked_for(asked: jaxgen.Run) -> None:
         assert of_all[:, 0, 0, 0].tolist() == [1.0] * 4
 
 
+def test_a_number_of_images_of_numpy(asked: jaxgen.Run) -> None:
+    """Its product with the bytes of an image would overflow, and pass for a small one."""
+    key = jax.random.key(0)
+    for num in (np.uint8(4), np.int8(4), np.int64(4)):
+        np.testing.assert_array_equal(asked.sample(key, num), asked.sample(key, 4))
+    with pytest.raises(OutOfMemoryError, match="a number of images that fits into"):
+        asked.sample(key, np.int32(2**31 - 1))
+
+
 @pytest.mark.parametrize(
     ("labels", "found"),
     [
@@ -436,6 +451,22 @@ def with_nan(arrays: dict[str, Any]) -> dict[str, Any]:
     w = arrays["w"].copy()
     w[0, 0] = np.nan
     return arrays | {"w": w}
+
+
+def test_variances_below_zero_are_none(tmp_path: Path) -> None:
+    """Batch normalisation would take their roots, and draw images that are no numbers."""
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "pretrained" / "dcgan-fast", folder)
+    jaxgen.load(folder)
+    replace_params(
+        folder,
+        lambda arrays: safetensors.widen(
+            {name: -x if name.endswith(".var") else x for name, x in arrays.items()}
+        ),
+    )
+    change(folder / "summary.json", files={})
+    with pytest.raises(CheckpointError, match=r"variances of at least 0 for [\w.]+\.var in params"):
+        jaxgen.load(folder)
 
 
 def nested(folder: Path) -> None:

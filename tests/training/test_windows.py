@@ -51,6 +51,22 @@ def test_a_set_is_held_against_the_memory_of_the_device_that_holds_it() -> None:
     assert windows.fits(data, np.zeros(0))
 
 
+def test_a_state_larger_than_what_is_free_has_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = tmp_path / "meminfo"
+    monkeypatch.setattr(epoch, "MEMINFO", there)
+    for text, warned in (("MemFree: 1 kB\nMemAvailable: 3 kB\n", True), ("", False), (None, False)):
+        there.unlink(missing_ok=True)
+        if text is not None:
+            there.write_text(text)
+        caplog.clear()
+        epoch.require_memory(3 * 1024, "a state", "choose smaller sizes")
+        assert not caplog.records
+        epoch.require_memory(3 * 1024 + 1, "a state", "choose smaller sizes")
+        assert ("a state takes 0 GiB and 0 are free: the system may kill" in caplog.text) == warned
+
+
 def test_a_container_has_the_memory_of_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
