@@ -213,17 +213,17 @@ def require_not_negative(settings: object, *names: str) -> None:
 def check_fields(settings: Any) -> None:
     """Checks the fields of a frozen dataclass by their annotations, which Python does not.
 
-    NumPy's numbers become Python's, which do not overflow. A misspelt Literal would be whatever the
-    last `else` computes; of a tuple of Literals each entry must be one.
+    NumPy's numbers become Python's. A misspelt Literal would be whatever the last `else` computes;
+    of a tuple of Literals each entry must be one.
 
     Raises:
         SettingError: for the first field that is no number where it should be one, or none of its
             names.
     """
+    make_numbers_plain(settings)
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        kind, value = hints[field.name], _plain(getattr(settings, field.name))
-        object.__setattr__(settings, field.name, value)
+        kind, value = hints[field.name], getattr(settings, field.name)
         if kind is float:
             holds = isinstance(value, Real) and not isinstance(value, bool)
             require(settings, field.name, holds, "a number")
@@ -234,6 +234,12 @@ def check_fields(settings: Any) -> None:
             choices = get_args(kind)
             holds = isinstance(values, tuple) and all(each in choices for each in values)
             require(settings, field.name, holds, f"{wanted} {', '.join(map(str, choices))}")
+
+
+def make_numbers_plain(settings: Any) -> None:
+    """Makes NumPy's numbers in a frozen dataclass Python's, which do not overflow."""
+    for field in dataclasses.fields(settings):
+        object.__setattr__(settings, field.name, _plain(getattr(settings, field.name)))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxgen.data import Dataset, Split
-from jaxgen.errors import CheckpointError, NonFiniteError, SettingError, check_fields, is_whole
+from jaxgen.errors import (
+    CheckpointError,
+    NonFiniteError,
+    SettingError,
+    is_whole,
+    make_numbers_plain,
+)
 from jaxgen.images import check_images
 from jaxgen.jitted import jitted
 from jaxgen.learner import Batch, Learner, RawImages, State
@@ -51,11 +57,11 @@ class Schedule:
     """Least time between two checkpoints; the last state is saved in any case."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        make_numbers_plain(self)
         least = {"num_epochs": 0, "batch_size": 1, "log_every": 1, "checkpoint_seconds": 0}
         for name, number in least.items():
             value, whole = getattr(self, name), name != "checkpoint_seconds"
-            right = isinstance(value, int | float) and value >= number
+            right = isinstance(value, int | float) and value is not True and value >= number
             if not (is_whole(value, number) if whole else right):
                 kind = "a whole number" if whole else "a number"
                 expected = f"{kind} of at least {number} for {name} of the schedule"

@@ -52,7 +52,8 @@ def test_numbers_of_numpy_become_pythons(settings: Any) -> None:
 def test_what_is_no_number_is_refused(settings: Any, value: Any) -> None:
     for name, kind in get_type_hints(type(settings)).items():
         if kind is float:
-            with pytest.raises(SettingError, match=f"--{name.replace('_', '-')} a number"):
+            typed = f"--{name.replace('_', '-')} a number|a number of at least 0 for {name}"
+            with pytest.raises(SettingError, match=typed):
                 dataclasses.replace(settings, **{name: value})
 
 
