@@ -61,7 +61,8 @@ class Schedule:
         least = {"num_epochs": 0, "batch_size": 1, "log_every": 1, "checkpoint_seconds": 0}
         for name, number in least.items():
             value, whole = getattr(self, name), name != "checkpoint_seconds"
-            right = isinstance(value, int | float) and value is not True and value >= number
+            numeric = isinstance(value, int | float) and not isinstance(value, bool)
+            right = numeric and value >= number
             if not (is_whole(value, number) if whole else right):
                 kind = "a whole number" if whole else "a number"
                 expected = f"{kind} of at least {number} for {name} of the schedule"
