@@ -105,7 +105,7 @@ def require_memory(needed: int, what: str, remedy: str, device: jax.Device | Non
             remedy=remedy,
         )
     if needed > (free := _available(device)):
-        text = "%s takes %.0f GiB and %.0f are free: the system may kill the program; else %s"
+        text = "%s takes %.0f GiB and %.0f are free, so the system may kill the program: %s"
         logger.warning(text, what, needed / 2**30, free / 2**30, remedy)
 
 

@@ -64,7 +64,9 @@ def test_a_state_larger_than_what_is_free_has_a_line(
         epoch.require_memory(3 * 1024, "a state", "choose smaller sizes")
         assert not caplog.records
         epoch.require_memory(3 * 1024 + 1, "a state", "choose smaller sizes")
-        assert ("a state takes 0 GiB and 0 are free: the system may kill" in caplog.text) == warned
+        assert (
+            "a state takes 0 GiB and 0 are free, so the system may kill" in caplog.text
+        ) == warned
 
 
 def test_a_container_has_the_memory_of_its_group(
