@@ -61,6 +61,8 @@ OTHERS = (
 """Columns that are no measure of samples, and their definitions."""
 FIRST = ("frechet_distance", "frechet_extrapolated", "precision", "recall", "fid")
 """Measures of samples in the first table."""
+MOST_LETTERS = 1000
+"""Of a command line, which may be a stranger's."""
 NUM_LABELS = 1000
 """Labels of the probe in the first table; where there is none of so many, the largest number."""
 
@@ -352,7 +354,7 @@ def class_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
 def trained_by(run: Run) -> str:
     """The command line that a run was trained by, as its folder has it; "" where it has none."""
     try:
-        return printable(shlex.join(command_of(read_json(run.folder / MANIFEST))), 400)
+        return printable(shlex.join(command_of(read_json(run.folder / MANIFEST))), MOST_LETTERS)
     except RunFolderError:
         return ""
 

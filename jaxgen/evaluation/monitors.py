@@ -12,6 +12,7 @@ from jaxgen.evaluation import latent
 from jaxgen.evaluation.dbm_bounds import posterior_logits, variational_bound
 from jaxgen.evaluation.likelihood import (
     MAX_ENUMERATED,
+    importance_bound,
     num_enumerated,
     rbm_log_likelihood,
     rbm_log_z,
@@ -23,6 +24,8 @@ from jaxgen.learner import Labels, PRNGKey, RawImages, named_key
 from jaxgen.models import dbm, dbn, label_units, rbm, vae
 from jaxgen.random import Binarize, binarize
 
+IMAGES_AT_ONCE, CODES_AT_ONCE = 256, 50
+"""Of which an IWAE's bound is computed side by side."""
 RARE = 0.01
 """A unit that is on in less than this share of the images counts as never on."""
 
@@ -225,11 +228,15 @@ def _iwae_bound(
     visible: Float[Array, "examples visible"],
     labels: Labels | None,
 ) -> Float[Array, ""]:
-    """Log 1/K sum_k w_k, the mean over the images; one code of all at a time, to spare memory."""
+    """Log 1/K sum_k w_k with the codes of training, the mean over the images."""
+
+    def log_weights(key: PRNGKey, example: tuple[Array, Labels | None], num: int) -> Array:
+        return vae.log_weights(params, nets, key, example[0], num, example[1])
+
     num = nets.config.num_samples
-
-    def of_one(key: PRNGKey) -> Float[Array, " examples"]:
-        return vae.log_weights(params, nets, key, visible, 1, labels)[0]
-
-    log_weights = jax.lax.map(of_one, jax.random.split(named_key(key, "iwae"), num))
-    return jnp.mean(jax.nn.logsumexp(log_weights, axis=0)) - jnp.log(num)
+    found = importance_bound(
+        *(log_weights, named_key(key, "iwae"), (visible, labels), num),
+        examples_at_once=IMAGES_AT_ONCE,
+        samples_at_once=min(num, CODES_AT_ONCE),
+    )
+    return jnp.mean(found.log_mean_weight)

@@ -150,13 +150,18 @@ def test_the_bound_of_an_iwae_is_the_log_of_its_mean_weight(
     params = vae.learner(config, (5, 1, 1)).init(KEY).params
     visible = (images(9, 4).reshape(-1, 5) >= 127.5) * 1.0
     noise = RNG.normal(size=(3, 9, 3))
-    keys = jax.random.split(named_key(KEY, "iwae"), 3)
+    root = named_key(KEY, "iwae")
+    keys = [
+        [jax.random.fold_in(jax.random.fold_in(root, image), code) for image in range(9)]
+        for code in range(3)
+    ]
+    of_keys = jnp.stack([jnp.stack([jax.random.key_data(x) for x in row]) for row in keys])
 
     def given(key: PRNGKey, shape: tuple[int, ...]) -> jax.Array:
-        """The noise of the code with this key, and 0 where another draws."""
-        data = jax.random.key_data(key)
-        mine = jnp.all(data == jax.random.key_data(keys), axis=1)
-        return jnp.einsum("k,kbl->bl", 1.0 * mine, jnp.asarray(noise, jnp.float32))[None]
+        """The noise of the image and code with this key, and 0 where another draws."""
+        mine = jnp.all(jax.random.key_data(key) == of_keys, axis=2)
+        found = jnp.einsum("kb,kbl->l", 1.0 * mine, jnp.asarray(noise, jnp.float32))
+        return jnp.broadcast_to(found, shape)
 
     monkeypatch.setattr(vae, "normal", given)
     of = jnp.asarray(visible, jnp.float32)

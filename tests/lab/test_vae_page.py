@@ -233,10 +233,8 @@ def test_other_likelihoods_and_the_study(digits_root: Path, tmp_path: Path) -> N
     ):
         assert run(digits_root, tmp_path / str(index), *flags) == 0
         assert said_twice(tmp_path / str(index)) == []
-    found, page = (
-        read(tmp_path / "1" / "summary.json"),
-        (tmp_path / "1" / "report.html").read_text(),
-    )
+    found = read(tmp_path / "1" / "summary.json")
+    page = (tmp_path / "1" / "report.html").read_text()
     assert "Importance-weighted bound, K = 3" in page
     assert "The importance-weighted bound of 3 codes per image is maximised" in page
     assert "test_objective" in found["metrics"]
