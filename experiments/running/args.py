@@ -115,9 +115,15 @@ class RunArgs:
         """Flags of epochs that a run keeps when it goes on, because its updates depend on them."""
         return ()
 
+    @property
+    def batches_in_step(self) -> int:
+        """Mini-batches that a step takes."""
+        return 1
+
     def num_updates(self, dataset: data.Dataset) -> int:
-        """Of all epochs, with one mini-batch each."""
-        return self.epochs * steps_in_epoch(len(dataset.train.images), self.batch_size)
+        """Of all epochs."""
+        num = len(dataset.train.images)
+        return self.epochs * steps_in_epoch(num, self.batch_size, self.batches_in_step)
 
     def fit_to(self, dataset: data.Dataset) -> Self:
         """The settings with those that the data set decides, before `check`."""
@@ -128,7 +134,8 @@ class RunArgs:
         """Raises if the settings cannot work on the data, before the run folder is touched."""
         del folder  # for experiments that start from another run
         loggers.require_installed(self.loggers)
-        steps = steps_in_epoch(len(dataset.train.images), self.batch_size)
+        num = len(dataset.train.images)
+        steps = steps_in_epoch(num, self.batch_size, self.batches_in_step)
         most = MAX_SIZE // steps
         require(
             self, "epochs", self.epochs <= most, f"of at most {most:,}, with {steps:,} updates each"
@@ -171,8 +178,7 @@ def as_words(settings: Mapping[str, Any]) -> list[str]:
 def in_small_batches(args: AnyArgs, dataset: data.Dataset) -> AnyArgs:
     """The settings with batches so small that an epoch of the user's own set has some updates."""
     num = len(dataset.train.images)
-    in_step = getattr(getattr(args, "model", None), "d_steps", 1)  # batches of a GAN's iteration
-    most = max(1, min(max(2, num // LEAST_UPDATES), num // in_step))
+    most = max(1, min(max(2, num // LEAST_UPDATES), num // args.batches_in_step))
     if dataset.name in data.NAMES or args.batch_size <= most:
         return args
     there = "is 1 image" if num == 1 else f"are {num} images"

@@ -315,6 +315,17 @@ def test_so_few_images_still_make_a_step(num: int, d_steps: int, batch_size: int
     assert steps_in_epoch(num, found.batch_size, d_steps) >= 1
 
 
+@pytest.mark.parametrize(("num", "d_steps", "least"), [(1, 1, 2), (5, 4, 8), (3, 2, 4)])
+def test_a_game_needs_two_images_for_each_update_of_d(num: int, d_steps: int, least: int) -> None:
+    split = Split(np.zeros((num, 1, 2, 1), np.uint8), np.zeros(num, np.int32))
+    args = gan.Args(model=models.gan.Config(d_steps=d_steps))
+    with pytest.raises(SettingError) as error:
+        args.check(Dataset("own", split, split, "0"), Path())
+    assert f"expected {least} training images or more" in str(error.value)
+    assert f"found {num}; add pictures" in str(error.value)
+    assert ("--d-steps" in str(error.value)) == (d_steps > 1)
+
+
 def test_a_step_of_more_batches_than_images_is_refused() -> None:
     with pytest.raises(SettingError, match="3 training examples or more, as a step takes 3") as bad:
         steps_in_epoch(2, 1, 3)

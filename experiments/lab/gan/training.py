@@ -30,7 +30,7 @@ from jaxgen.models.adversarial import Game, Nets
 from jaxgen.random import normal
 from jaxgen.runs.samples import read_samples
 from jaxgen.runs.summary import read_summary
-from jaxgen.training.loop import Result, steps_in_epoch
+from jaxgen.training.loop import Result
 
 NUM_FIXED = 16
 """Codes whose images are drawn all along the training."""
@@ -54,6 +54,11 @@ class GANArgs(RunArgs):
 
     immaterial: ClassVar[frozenset[str]] = RunArgs.immaterial | {"vae"}
 
+    @property
+    def batches_in_step(self) -> int:
+        """One for each update of D."""
+        return self.model.d_steps
+
     def fit_to(self, dataset: Dataset) -> Self:
         """The settings with the classes of the data set, if the game is to be conditional."""
         return condition_on_classes(self, self.conditional, dataset)
@@ -66,8 +71,14 @@ class GANArgs(RunArgs):
         Errors:
             CheckpointError: its samples cannot be read.
         """
+        num, least = len(dataset.train.images), 2 * self.batches_in_step
+        if num < least:
+            raise SettingError(
+                expected=f"{least} training images or more, two for each update of D",
+                found=str(num),
+                remedy="add pictures" + ", or take fewer updates (--d-steps)" * (least > 2),
+            )
         super().check(dataset, folder)
-        steps_in_epoch(len(dataset.train.images), self.batch_size, self.model.d_steps)
         expected = "of 2 or more, because fakes are compared"
         require(self, "batch_size", self.batch_size >= 2, expected)
         if not self.vae:
