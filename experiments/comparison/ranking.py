@@ -204,6 +204,7 @@ def verdict(
         num_labels: of the probes to rank by; None where there are none.
         probe: finds one.
     """
+    models = [row._replace(name=in_a_sentence(row.name)) for row in models]
     return [
         _on_likelihoods(models),
         _on_samples(models, references),
@@ -211,11 +212,21 @@ def verdict(
     ]
 
 
+def in_a_sentence(name: str) -> str:
+    """A row's name without a comma outside brackets: `vae-lab, a, b` is `vae-lab (a, b)`."""
+    model, _, changed = name.partition(", ")
+    return f"{model} ({changed})" if changed else model
+
+
 def _on_likelihoods(models: Sequence[Ranked]) -> str:
     values = likelihoods(models)
     pixels = ranked_pixels([row.measures for row in models])
-    left = [f"{row.name} ({why})" for row in models if (why := why_unranked(row.measures, pixels))]
-    out = f"; not ranked: {', '.join(left)}" if left else ""
+    left = [
+        f"{row.name}, because {why}"
+        for row in models
+        if (why := why_unranked(row.measures, pixels))
+    ]
+    out = f"; not ranked: {'; '.join(left)}" if left else ""
     ranked = best_of(values, "higher")
     if not ranked:
         return f"Likelihood: no model here has one that can be ranked{out}."
@@ -271,7 +282,7 @@ def _on_features(
     values = of_probes(models, num_labels, probe) if num_labels else {}
     ranked = best_of(values, "higher")
     left = [row.name for row in models if row.labelled]
-    out = f"; not ranked: {', '.join(left)} (trained with labels)" if left else ""
+    out = f"; not ranked, because trained with labels: {', '.join(left)}" if left else ""
     if not ranked or num_labels is None:
         return f"Features: no model here has features that can be ranked by labels{out}."
     first = values[ranked[0]]

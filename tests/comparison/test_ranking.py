@@ -135,12 +135,12 @@ def test_features_that_have_seen_all_labels_are_not_ranked(
     ]
     said = tables.verdict(rows)[2]
     assert "those of a are read best, 80%, before b" in said
-    assert said.endswith("; not ranked: seen (trained with labels).")
+    assert said.endswith("; not ranked, because trained with labels: seen.")
     cells = [row[-1] for row in tables.main_table(rows).rows]
     assert cells[0].endswith("; not ranked: trained with labels")
     assert [cell.startswith("★") for cell in cells] == [False, True, False]
     alone = tables.verdict(rows[:1])[2]
-    assert "can be ranked by labels; not ranked: seen" in alone
+    assert "can be ranked by labels; not ranked, because trained with labels: seen." in alone
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,15 @@ def test_the_only_likelihood_that_can_be_ranked_is_called_that() -> None:
     assert said.startswith(
         "Likelihood: b has -96.00 nats (bound), the only one that can be ranked;"
     )
-    assert "not ranked: high" in said
+    assert said.endswith("; not ranked: high, because the two sides of AIS are 7.6 nats apart.")
+
+
+def test_a_list_of_names_has_no_commas_of_the_names() -> None:
+    rows = [seeds(f"{x}-lab, quick, epochs 3", -50.0, log_z_gap=7.6) for x in ("vae", "rbm")]
+    said = ranking.verdict(rows, [], 100, tables.probe_of)[0]
+    assert "not ranked: vae-lab (quick, epochs 3), because the two sides" in said
+    assert "; rbm-lab (quick, epochs 3), because the two sides" in said
+    assert ranking.in_a_sentence("vae-lab") == "vae-lab"
 
 
 def test_without_a_likelihood_features_or_distance_the_verdict_says_so() -> None:
