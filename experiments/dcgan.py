@@ -4,11 +4,12 @@
 
 takes the preset `fast` on a CPU: images of 28x28 as they are, channels 32 to 128, batch 64, Adam at
 5e-4 with beta1 0.5, 8 epochs, noise on all that D sees, samples from a corrected moving average of
-G, in 8 minutes on two cores. Expected on MNIST: Frechet distance 5.8 over three seeds
-(docs/results/dcgan.md); of seed 0 samples at a mean distance of 4.82 to the nearest training image
-(test images 4.24), spread 0.99. `--quick` has the same noise, average and smoothing on the digits,
-at a quarter of the channels, with batches of 32 at 1e-3 for 60 epochs. On fewer than 10,000 images
-of the user's own the preset is `few`.
+G, in 8 minutes on two cores. Expected on MNIST: Frechet distance 5.8 and 6.0, over three seeds on
+each of two processors (docs/results/dcgan.md and dcgan-fast.md), 1.9 with `--conditional`; of seed
+0 samples at a mean distance of 4.82 to the nearest training image (test images 4.24), spread 0.99.
+`--quick` has the same noise, average and smoothing on the digits, at a quarter of the channels,
+with batches of 32 at 1e-3 for 60 epochs. On fewer than 10,000 images of the user's own the preset
+is `few`.
 
 On an accelerator, or typed, the preset is `lab` (channels 64 to 512, batch 128, 20 epochs; Adam
 2e-4 with beta1 0.5, as in the DCGAN paper, because at the lab's 1e-3 D wins after some epochs:

@@ -3,15 +3,16 @@
     python -m experiments.comparison.readme_tables
 
 replaces the lines between the marks in README.md, docs/comparison.md and docs/benchmark.md by
-columns of docs/results/speed-avx512.md and of the comparisons docs/results/compare.md and
-docs/results/presets.md; the README has some rows alone.
+columns of docs/results/speed-avx512.md and of the comparisons docs/results/compare.md,
+docs/results/dcgan-fast.md and docs/results/presets.md; the README has some rows alone.
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from experiments.comparison.ranking import ARROWS, BEST
@@ -55,6 +56,8 @@ class Cut(NamedTuple):
     """Whether it has the columns of ratios as well."""
     rows: Sequence[str] = ()
     """First cells of the rows that it has; all of them if none is named."""
+    newer: Mapping[str, str] = MappingProxyType({})
+    """The pages of rows, by their first cells, that were measured again since that page was."""
 
 
 _PRESET_ROWS = ("rbm-lab", "vae-lab", "dcgan-lab")
@@ -63,12 +66,13 @@ _MODEL_ROWS = (
     *("vae-lab", "gan-deep, epochs 100", "dcgan-fast"),
 )
 SPEED, COMPARE = "docs/results/speed-avx512.md", "docs/results/compare.md"
+_NEWER = dict.fromkeys(("dcgan-fast", "dcgan-fast, conditional"), "docs/results/dcgan-fast.md")
 TIMED = ("name", "images/s")
 CUTS = {
-    "results": Cut(COMPARE, "README.md", HEADLINES, "[", rows=_MODEL_ROWS),
+    "results": Cut(COMPARE, "README.md", HEADLINES, "[", rows=_MODEL_ROWS, newer=_NEWER),
     "fast": Cut(SPEED, "README.md", TIMED, "(", True, _PRESET_ROWS),
     "speed": Cut(SPEED, "docs/benchmark.md", TIMED, "(", True),
-    "compare": Cut(COMPARE, "docs/comparison.md", COMPARED, "["),
+    "compare": Cut(COMPARE, "docs/comparison.md", COMPARED, "[", newer=_NEWER),
     "presets": Cut("docs/results/presets.md", "docs/comparison.md", REACHED, "["),
 }
 """The tables by their marks."""
@@ -106,30 +110,43 @@ def table_of(page: str) -> Table:
     return first
 
 
-def _require_all(cut: Cut, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+def _require_all(page: str, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
     """Raises DataError for the first wanted column or row that the page's table lacks."""
     if missing := [name for name in wanted if name not in there]:
         raise DataError(
-            expected=f"a {what} {missing[0]!r} in the first table of {cut.page}",
+            expected=f"a {what} {missing[0]!r} in the first table of {page}",
             found=", ".join(there) or "no table",
             remedy="write the page again",
         )
 
 
-def table(cut: Cut, page: str) -> str:
-    """The part of a page's table that is cut, as markdown.
+def _cells(cut: Cut, page: str, root: Path) -> dict[str, dict[str, str]]:
+    """The cells of a page's rows, by first cells and titles, if it has all that is cut from it."""
+    titles, rows = table_of((root / page).read_text())
+    names = [row[0] for row in rows]
+    _require_all(page, "column", cut.needed, titles)
+    here = [name for name in cut.rows or cut.newer if cut.newer.get(name, cut.page) == page]
+    _require_all(page, "row", here, names)
+    return dict(zip(names, (dict(zip(titles, row, strict=True)) for row in rows), strict=True))
+
+
+def table(cut: Cut, root: Path) -> str:
+    """The part of the pages' tables that is cut, as markdown.
 
     Errors:
-        DataError: the page's table lacks a column or a row.
+        DataError: a page's table lacks a column or a row.
     """
-    titles, rows = table_of(page)
-    _require_all(cut, "column", cut.needed, titles)
-    _require_all(cut, "row", cut.rows, [row[0] for row in rows])
-    chosen = [row for row in rows if not cut.rows or row[0] in cut.rows]
-    ratios = [title for title in titles if cut.ratios and title.startswith("time of jaxgen / ")]
-    kept = [index for index, title in enumerate(titles) if title in (*cut.needed, *ratios)]
-    lines = [[line[i].partition(f" {cut.bracket}")[0] for i in kept] for line in (titles, *chosen)]
-    return markdown(Table(lines[0], lines[1:]))
+    found = {page: _cells(cut, page, root) for page in (cut.page, *cut.newer.values())}
+    names = [name for name in found[cut.page] if not cut.rows or name in cut.rows]
+    rows = [found[cut.newer.get(name, cut.page)][name] for name in names]
+    titles = [
+        title
+        for title in rows[0]
+        if title in cut.needed or (cut.ratios and title.startswith("time of jaxgen / "))
+    ]
+    lines = [titles, *([row[title] for title in titles] for row in rows)]
+    cells = [[cell.partition(f" {cut.bracket}")[0] for cell in line] for line in lines]
+    return markdown(Table(cells[0], cells[1:]))
 
 
 def parts(text: str, mark: str) -> tuple[str, str, str]:
@@ -155,7 +172,7 @@ def main(args: Args) -> None:
     texts = {cut.into: (args.root / cut.into).read_text() for cut in CUTS.values()}
     for mark, cut in CUTS.items():
         before, _, after = parts(texts[cut.into], mark)
-        texts[cut.into] = before + table(cut, (args.root / cut.page).read_text()) + after
+        texts[cut.into] = before + table(cut, args.root) + after
     for into, text in texts.items():
         write_atomically(args.root / into, text.encode())
 

@@ -25,7 +25,7 @@ DPI = figures.DPI
 def test_a_table_has_columns_of_the_page_that_was_measured(mark: str) -> None:
     cut = CUTS[mark]
     _, found, _ = readme_tables.parts((ROOT / cut.into).read_text(), mark)
-    assert found == readme_tables.table(cut, (ROOT / cut.page).read_text())
+    assert found == readme_tables.table(cut, ROOT)
     assert found.count("\n") == len(cut.rows) + 2 if cut.rows else found.count("\n") > 6
 
 
@@ -45,11 +45,12 @@ def measured_page(file: str) -> str:
 
     The row's name is in each cell; the last row is in no selection.
     """
-    cuts = [cut for cut in CUTS.values() if cut.page == file]
+    cuts = [cut for cut in CUTS.values() if file in (cut.page, *cut.newer.values())]
     titles = [*dict.fromkeys([title for cut in cuts for title in cut.needed])]
-    names = [*dict.fromkeys([name for cut in cuts for name in cut.rows]), "a\\|b"]
+    names = [*dict.fromkeys([name for cut in cuts for name in (*cut.rows, *cut.newer)]), "a\\|b"]
     titles = [*titles, "another", "time of jaxgen / Y (range)"]
-    rows = [[name, *("2 [1, 3]" for _ in titles[1:-2]), "x", "2 (1 to 3)"] for name in names]
+    value = "2 [1, 3]" if any(file == cut.page for cut in cuts) else "5 [4, 6]"
+    rows = [[name, *(value for _ in titles[1:-2]), "x", "2 (1 to 3)"] for name in names]
     return page(titles, rows) + "\n| another | table |\n"
 
 
@@ -57,8 +58,8 @@ def measured_page(file: str) -> str:
 def root(tmp_path: Path) -> Path:
     """A folder with pages that have tables, and with pages that have marks alone."""
     (tmp_path / "docs" / "results").mkdir(parents=True)
-    for cut in CUTS.values():
-        (tmp_path / cut.page).write_text(measured_page(cut.page))
+    for file in {file for cut in CUTS.values() for file in (cut.page, *cut.newer.values())}:
+        (tmp_path / file).write_text(measured_page(file))
     for into in {cut.into for cut in CUTS.values()}:
         marks = [mark for mark, cut in CUTS.items() if cut.into == into]
         around = "".join(f"<!-- {x}:begin -->\nold\n<!-- {x}:end -->\nb\n" for x in marks)
@@ -79,6 +80,8 @@ def test_pages_keep_the_text_around_the_tables(root: Path) -> None:
     assert "another" not in readme + guide
     assert "[1, 3]" not in readme.partition("<!-- results:end")[0]
     assert "old" not in readme + guide
+    newer = [line for line in readme.splitlines() if "| 5 |" in line]
+    assert [line.partition(" |")[0] for line in newer] == ["| dcgan-fast"]
     readme_tables.main(args)
     assert (root / "README.md").read_text() == readme
 
