@@ -289,7 +289,8 @@ def compare(args: Args, read: Sequence[Run], dataset: Dataset) -> Path:
     num = min(args.num_samples, most_rows(dataset.image_shape))
     verdict = ranking.warning(accuracy) + tables.verdict(rows)
     show("\n".join(verdict))
-    notes = [ranking.of_few_samples(num, suite.NUM_FEATURES)]
+    num_images = len(classifier.test.features)
+    notes = [ranking.of_few_samples(num, num_images, suite.NUM_FEATURES)]
     notes += suite.describe_left_out(classifier, dataset, args.num_samples)
     if classifier.num_classes:
         score = number(sample_quality.inception_score(classifier.test.probs))

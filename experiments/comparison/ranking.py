@@ -138,10 +138,8 @@ def leaders(values: Mapping[str, Value | None], better: Better) -> list[str]:
 
 
 def lead_in_words(values: Mapping[str, Value | None], better: Better) -> str:
-    """How the best value stands to the next one, after the name of the best."""
+    """How the best value stands to the next one, after the name of the best; there are two."""
     ranked = best_of(values, better)
-    if len(ranked) < 2:
-        return "which no other model here has"
     first, second = (values[name] for name in ranked[:2])
     assert first is not None
     assert second is not None
@@ -226,10 +224,12 @@ def _on_likelihoods(models: Sequence[Ranked]) -> str:
         for row in models
         if (why := why_unranked(row.measures, pixels))
     ]
-    out = f"; not ranked: {'; '.join(left)}" if left else ""
+    listed = "; ".join(left)
     ranked = best_of(values, "higher")
     if not ranked:
-        return f"Likelihood: no model here has one that can be ranked{out}."
+        why = f": {listed}" if left else ""
+        return f"Likelihood: no model here has one that can be ranked{why}."
+    out = f"; not ranked: {listed}" if left else ""
     best, row = ranked[0], next(row for row in models if row.name == ranked[0])
     (value, kind) = values[best], headline(row.measures[0])
     assert value is not None
@@ -237,8 +237,9 @@ def _on_likelihoods(models: Sequence[Ranked]) -> str:
     nats = f"{value.mean:.2f} nats ({kind['kind']})"
     if len(models) == 1:
         return f"Likelihood: {best} has {nats}."
-    if len(ranked) == 1 and left:
-        return f"Likelihood: {best} has {nats}, the only one that can be ranked{out}."
+    if len(ranked) == 1:
+        only = "that can be ranked" if left else "here"
+        return f"Likelihood: {best} has {nats}, the only one {only}{out}."
     lead = lead_in_words(values, "higher")
     return f"Likelihood: {best} is best with {nats}, {lead}{out}."
 
@@ -250,10 +251,10 @@ def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
         return "Samples: too few images for a distance between samples and data."
     first = values[ranked[0]]
     assert first is not None
-    real = of_samples(references, "frechet_distance").get(REAL)
-    beside = f" (real images have {number(real.mean, 3)})" if real else ""
-    if len(models) == 1:
-        return f"Samples: {ranked[0]} has a Frechet distance of {number(first.mean)}{beside}."
+    beside = _beside_real(references)
+    if len(ranked) == 1:
+        only = "" if len(models) == 1 else ", the only one here"
+        return f"Samples: {ranked[0]} has a Frechet distance of {number(first.mean)}{only}{beside}."
     sentence = (
         f"Samples: {ranked[0]} has the lowest Frechet distance, {number(first.mean)}, "
         f"{lead_in_words(values, 'lower')}{beside}"
@@ -264,6 +265,14 @@ def _on_samples(models: Sequence[Ranked], references: Sequence[Ranked]) -> str:
             others.setdefault(tuple(found), []).append(name)
     words = [_lead_of(found, " and ".join(names)) for found, names in others.items()]
     return f"{'; '.join([sentence, *words])}."
+
+
+def _beside_real(references: Sequence[Ranked]) -> str:
+    """The distance of real images in brackets, with their number, on which it depends."""
+    for row in references:
+        if row.name == REAL and (real := row.measures[0]["samples"].get("frechet_distance")):
+            return f" ({real['num_samples']:,} real images have {number(real['value'], 3)})"
+    return ""
 
 
 def _lead_of(found: Sequence[str], measures: str) -> str:
@@ -311,19 +320,20 @@ def warning(accuracy: float) -> list[str]:
     ]
 
 
-def of_few_samples(num_samples: int, all_samples: int) -> str:
-    """How the number of samples bears on the Frechet distance.
+def of_few_samples(num_samples: int, num_images: int, all_samples: int) -> str:
+    """How the numbers of samples and of test images bear on the Frechet distance.
 
     Args:
         num_samples: that Frechet distances rest on.
-        all_samples: that published tables of this program rest on.
+        num_images: test images that they rest on.
+        all_samples: that published tables of this program rest on, as many of each.
     """
     return (
-        f"The Frechet distance is of {num_samples:,} samples, and too large by an amount that is "
-        "in proportion to 1 / samples"
+        f"The Frechet distance is of {num_samples:,} samples and {num_images:,} test images, and "
+        "too large by an amount that is in proportion to 1 / their number"
     ) + (
         f": of so few it may be mostly that, and it does not compare with the distances of "
-        f"{all_samples:,} samples. The extrapolated one beside it has no such part."
-        if num_samples < all_samples
+        f"{all_samples:,}. The extrapolated one beside it has no such part, and a wider interval."
+        if min(num_samples, num_images) < all_samples
         else ". The extrapolated one has no such part."
     )

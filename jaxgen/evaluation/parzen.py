@@ -102,10 +102,11 @@ def parzen(
     """
     means = log_densities(held_out, samples, sigmas).mean(axis=1, dtype=np.float64)
     sigma = sigmas[int(np.argmax(means))]
-    if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
-        logger.warning(
-            "the best Parzen window, %.3g, is the first or the last of the widths tried; a better "
-            "one may lie beyond",
-            sigma,
-        )
+    for end, extreme in (("narrowest", min(sigmas)), ("widest", max(sigmas))):
+        if len(sigmas) > 1 and sigma == extreme:
+            logger.warning(
+                "the best Parzen window, %.3g, is the %s of those tried; one beyond may be better",
+                sigma,
+                end,
+            )
     return Parzen(log_densities=log_densities(test, samples, [sigma])[0], sigma=sigma)

@@ -169,7 +169,7 @@ def test_the_only_likelihood_that_can_be_ranked_is_called_that() -> None:
 def test_a_list_of_names_has_no_commas_of_the_names() -> None:
     rows = [seeds(f"{x}-lab, quick, epochs 3", -50.0, log_z_gap=7.6) for x in ("vae", "rbm")]
     said = ranking.verdict(rows, [], 100, tables.probe_of)[0]
-    assert "not ranked: vae-lab (quick, epochs 3), because the two sides" in said
+    assert "ranked: vae-lab (quick, epochs 3), because the two sides" in said
     assert "; rbm-lab (quick, epochs 3), because the two sides" in said
     assert ranking.in_a_sentence("vae-lab") == "vae-lab"
 
@@ -190,8 +190,22 @@ def test_the_verdict_names_the_best_samples_and_features_beside_real_images() ->
     real = [Ranked(ranking.REAL, [measures(None, 1.5, 0.7)])]
     _, samples, features = ranking.verdict(rows, real, 100, tables.probe_of)
     assert "a has the lowest Frechet distance, 20, before b (90)" in samples
-    assert "real images have 1.5" in samples
+    assert "(9 real images have 1.5)" in samples
     assert "those of b are read best, 95% (pixels give 70%)" in features
+
+
+def test_a_value_that_one_model_alone_has_is_not_called_the_best() -> None:
+    without = measures(None, 90.0, 0.5)
+    del without["samples"]["frechet_distance"]
+    rows = [seeds("a", -95.0), Ranked("b", [without])]
+    likely, samples, _ = ranking.verdict(rows, [], 100, tables.probe_of)
+    assert likely == "Likelihood: a has -95.00 nats (bound), the only one here."
+    assert samples == "Samples: a has a Frechet distance of 50, the only one here."
+    none = [seeds("a", 1.0, log_z_gap=9.0), Ranked("b", [without])]
+    assert ranking.verdict(none, [], 100, tables.probe_of)[0] == (
+        "Likelihood: no model here has one that can be ranked: a, because the two sides of AIS "
+        "are 9.0 nats apart."
+    )
 
 
 def test_a_model_alone_is_not_ranked() -> None:
@@ -200,7 +214,7 @@ def test_a_model_alone_is_not_ranked() -> None:
     one = [Ranked("a", [measures(likelihood(-95.0), 20.0, 0.8)])]
     assert ranking.verdict(one, real, 100, tables.probe_of) == [
         "Likelihood: a has -95.00 nats (bound).",
-        "Samples: a has a Frechet distance of 20 (real images have 1.5).",
+        "Samples: a has a Frechet distance of 20 (9 real images have 1.5).",
         "Features: from 100 labels those of a are read with an accuracy of 80% (pixels give 70%).",
     ]
 
@@ -231,17 +245,18 @@ def test_tables_mark_the_best_model_and_the_better_direction(
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "num", "words"),
+    ("accuracy", "num", "num_images", "words"),
     [
-        (0.93, 10_000, ["reads only 93.00%"]),
-        (0.99, 500, ["of 500 samples", "does not compare with the distances of 10,000"]),
-        (float("nan"), 500, ["of 500 samples"]),
+        (0.93, 10_000, 10_000, ["reads only 93.00%"]),
+        (0.99, 500, 10_000, ["of 500 samples", "does not compare with the distances of 10,000"]),
+        (0.99, 10_000, 10, ["and 10 test images", "a wider interval"]),
+        (float("nan"), 500, 10_000, ["of 500 samples"]),
     ],
 )
 def test_a_weak_ruler_and_few_samples_are_warned_of(
-    accuracy: float, num: int, words: list[str]
+    accuracy: float, num: int, num_images: int, words: list[str]
 ) -> None:
-    said = " ".join([*ranking.warning(accuracy), ranking.of_few_samples(num, 10_000)])
+    said = " ".join([*ranking.warning(accuracy), ranking.of_few_samples(num, num_images, 10_000)])
     assert all(each in said for each in words)
     assert ("Warning" in said) == (accuracy < 0.97)
-    assert ("does not compare" in said) == (num < 10_000)
+    assert ("does not compare" in said) == (min(num, num_images) < 10_000)
