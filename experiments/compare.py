@@ -61,7 +61,7 @@ from jaxgen.evaluation.classifier import Classifier
 from jaxgen.evaluation.likelihood import MAX_ENUMERATED
 from jaxgen.evaluation.model import LikelihoodBudget, in_size
 from jaxgen.evaluation.subset import most_rows
-from jaxgen.files import check_writable, normalise_path, write_json, writing
+from jaxgen.files import check_writable, normalise_path, real_path, write_json, writing
 from jaxgen.learner import named_key
 from jaxgen.report.page import number
 from jaxgen.runs import Run
@@ -326,8 +326,8 @@ def main(args: Args) -> None:
     if args.markdown:
         require_outside_runs(args.markdown, "--markdown")
         names = CONFIG, compare_pages.PAGE, compare_pages.ROWS
-        own = {(args.out / name).resolve() for name in names}
-        holds = args.markdown.resolve() not in own
+        own = {real_path(args.out / name) for name in names}
+        holds = real_path(args.markdown) not in own
         require(args, "markdown", holds, "that is no other file of the comparison")
     keep_programs()
     read = None if args.train else read_all(args.runs, args)  # before a folder is made

@@ -32,7 +32,7 @@ from experiments.running.places import require_outside_images, require_outside_r
 from jaxgen import models
 from jaxgen.errors import CheckpointError, RunFolderError, SettingError
 from jaxgen.export import safetensors
-from jaxgen.files import remove_leftovers, write_atomically, write_json, writing
+from jaxgen.files import real_path, remove_leftovers, write_atomically, write_json, writing
 from jaxgen.report.page import Table, markdown, number
 from jaxgen.runs import Run, metrics_log
 from jaxgen.runs.files import CONFIG, MANIFEST, PARAMS, SUMMARY
@@ -341,9 +341,9 @@ def main(args: Args) -> int:
     there = sorted(path.parent for path in args.out.glob(f"*/{SUMMARY}"))
     collected = [jaxgen.load(folder) for folder in there if is_collected(folder)]
     rows = [row(model, manifest_of(model)) for model in collected]
-    folder = f"{args.out.resolve().name}/{rows[0][0]}"
+    folder = f"{real_path(args.out).name}/{rows[0][0]}"
     text = TITLE + TEXT.format(folder=folder, most=MAX_LINES) + markdown(Table(COLUMNS, rows))
-    text += LICENSED * (args.out.resolve().parent / LICENSE).is_file()
+    text += LICENSED * (real_path(args.out).parent / LICENSE).is_file()
     write_atomically(args.out / PAGE, text.encode())
     show(f"page: {args.out / PAGE}")
     return 0

@@ -41,7 +41,7 @@ from experiments.running.experiment import find
 from experiments.running.signals import temporary_folder
 from jaxgen import data
 from jaxgen.errors import ReproduceError, RunFolderError, SettingError
-from jaxgen.files import write_atomically, write_json
+from jaxgen.files import real_path, write_atomically, write_json
 from jaxgen.report.page import Table, escape, markdown, number
 from jaxgen.runs import folder as run_folder
 from jaxgen.runs import manifest as run_manifest
@@ -185,7 +185,7 @@ def reproduce(experiment: str, flags: Sequence[str], args: Args) -> None:
 
 def verify(run: Path, args: Args) -> None:
     """Repeats a run from its own settings and compares the two."""
-    out, stays = args.out and args.out.resolve(), run.resolve()
+    out, stays = args.out and real_path(args.out), real_path(run)
     if out and (out == stays or out in stays.parents or stays in out.parents):
         raise SettingError(
             expected=f"--out elsewhere than {run}, which stays as it is",

@@ -138,6 +138,11 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def real_path(path: Path) -> Path:
+    """The absolute path without links; one in a loop of links stays, where `resolve` may raise."""
+    return Path(os.path.realpath(path))
+
+
 def normalise_path(path: Path) -> Path:
     """The absolute path, without ``..`` where leaving it out leads to the same place.
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from experiments.comparison.ranking import ARROWS, BEST
 from experiments.comparison.tables import ESTIMATOR, PUBLISHED
 from experiments.running.cli import exit_code, parse_flags
+from jaxgen.data.sources import one_line
 from jaxgen.errors import DataError
 from jaxgen.evaluation.suite import TITLES
 from jaxgen.files import write_atomically
@@ -86,6 +87,11 @@ class Args:
     """The folder with README.md and docs."""
 
 
+def _spoilt(expected: str, found: str) -> DataError:
+    """The error for a page that is not as its command writes it."""
+    return DataError(expected=expected, found=found, remedy="write the page again")
+
+
 def _tables(page: str) -> list[Table]:
     """The tables of a markdown page; marks of the best value, and arrows, are left out."""
     found = []
@@ -96,6 +102,8 @@ def _tables(page: str) -> list[Table]:
         ]
         titles = [title.rstrip(f" {''.join(ARROWS.values())}") for title in cells[0]]
         rows = [[cell.removeprefix(f"{BEST} ") for cell in row] for row in cells[2:]]
+        if any(len(row) != len(titles) for row in rows):
+            raise _spoilt("rows with a cell for each of these titles", ", ".join(titles))
         found.append(Table(titles, rows))
     return found
 
@@ -111,22 +119,25 @@ def table_of(page: str) -> Table:
 
 
 def _require_all(page: str, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
-    """Raises DataError for the first wanted column or row that the page's table lacks."""
-    if missing := [name for name in wanted if name not in there]:
-        raise DataError(
-            expected=f"a {what} {missing[0]!r} in the first table of {page}",
-            found=", ".join(there) or "no table",
-            remedy="write the page again",
+    """Raises DataError for the first wanted column or row that the page's table has not once."""
+    if missing := [name for name in wanted if there.count(name) != 1]:
+        raise _spoilt(
+            f"a {what} {missing[0]!r} in the first table of {page}, with the columns of the next "
+            "one if that has the same rows, once",
+            ", ".join(there) or "no table",
         )
 
 
 def _cells(cut: Cut, page: str, root: Path) -> dict[str, dict[str, str]]:
     """The cells of a page's rows, by first cells and titles, if it has all that is cut from it."""
-    titles, rows = table_of((root / page).read_text())
-    names = [row[0] for row in rows]
+    try:
+        titles, rows = table_of((root / page).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _spoilt(f"a page {root / page}", one_line(error)) from error
     _require_all(page, "column", cut.needed, titles)
-    here = [name for name in cut.rows or cut.newer if cut.newer.get(name, cut.page) == page]
-    _require_all(page, "row", here, names)
+    names = [row[0] for row in rows]
+    here = [x for x in cut.rows or cut.newer if page in (cut.page, cut.newer.get(x))]
+    _require_all(page, "row", here or names[:1] or ["of a model"], names)
     return dict(zip(names, (dict(zip(titles, row, strict=True)) for row in rows), strict=True))
 
 

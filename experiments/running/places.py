@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxgen import data
 from jaxgen.errors import RunFolderError, SettingError
-from jaxgen.files import check_writable
+from jaxgen.files import check_writable, real_path
 from jaxgen.runs.summary import read_summary
 
 
@@ -30,7 +30,7 @@ def require_two_files(json: Path | None, markdown: Path | None) -> None:
         RunFolderError: one of them lies inside a run.
         WriteError: one of them cannot be written.
     """
-    if json and markdown and json.resolve() == markdown.resolve():
+    if json and markdown and real_path(json) == real_path(markdown):
         raise SettingError(
             expected="--json and --markdown to be two files",
             found=f"{json} for both",
@@ -44,7 +44,7 @@ def require_two_files(json: Path | None, markdown: Path | None) -> None:
 
 def require_kept(flag: str, run: Path, emptied: Path) -> None:
     """Raises SettingError if a run that a flag gives would be emptied by --overwrite."""
-    if emptied.resolve() in (run.resolve(), *run.resolve().parents):
+    if real_path(emptied) in (real_path(run), *real_path(run).parents):
         raise SettingError(
             expected=f"{flag} outside the run folder that --overwrite empties",
             found=f"{run} in {emptied}",

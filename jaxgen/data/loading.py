@@ -39,6 +39,7 @@ from jaxgen.files import (
     appearing_whole,
     expand_user,
     normalise_path,
+    real_path,
     remove_leftovers,
     require_file,
 )
@@ -246,7 +247,7 @@ def check_outside(dataset: str, place: Path, flag: str) -> None:
         kind, text = place_of(dataset)
     except SettingError:
         return
-    if kind == "folder" and place.resolve().is_relative_to(Path(text).resolve()):
+    if kind == "folder" and real_path(place).is_relative_to(real_path(Path(text))):
         raise SettingError(
             expected=f"{flag} outside the folder of images, in which nothing is ever written",
             found=f"{prepared.as_text(str(place))} in {prepared.as_text(text)}",

@@ -550,7 +550,7 @@ def line(
         words.append("no classes")
     words.append(f"as {made}, {num_test:,} of them to test")
     words += [f"skipped {survey.in_words}"] if survey.num_skipped else []
-    return "; ".join([*words, *source.notes])
+    return without_controls("; ".join([*words, *source.notes]))
 
 
 def _count(counts: Counter[str]) -> str:

@@ -327,10 +327,11 @@ class Run:
         digest = getattr(dataset, "digest", None)
         if digest != self.dataset_digest:
             raise SettingError(
-                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest)}, which "
-                f"{self.folder} was trained on",
-                found=str(digest) if digest else shown(dataset),
-                remedy="name its data set as it was, or set data_dir to where it lies",
+                expected=f"{self.dataset_name} with sha256 {shown(self.dataset_digest[:16])}, "
+                f"which {self.folder} was trained on",
+                found=str(digest)[:16] if digest else shown(dataset),
+                remedy="name its data set as it was, by --dataset or dataset(again=...), or where "
+                "it lies, by --data-dir or data_dir",
             )
         named = self.summary.get("class_names", dataset.class_names)  # not in an older version's
         if other := find_renamed(named, dataset.class_names):

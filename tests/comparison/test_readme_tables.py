@@ -1,5 +1,7 @@
 """The tables of the README are those of pages that commands wrote, its picture that of models."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,6 +124,39 @@ def test_columns_and_rows_that_are_not_there_are_an_error(
     code = exit_code(lambda: readme_tables.main(readme_tables.Args(root=root)))
     assert code == DataError.exit_code
     assert message in only_line(capsys.readouterr().err)
+    assert (root / "README.md").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("page_of", "spoil"),
+    [
+        ("results", lambda text: text.replace("| dcgan-fast |", "| another |")),
+        ("results", lambda text: re.sub(r"(\| rbm-lab .*\n)", r"\1\1", text)),
+        ("results", lambda text: text.replace("# Title", "| a | b |\n| - | - |\n| c |")),
+        ("results", lambda text: text.replace("# Title", "|\n")),
+        ("speed", lambda text: "\n".join(text.splitlines()[:6]) + "\n"),
+        ("presets", lambda text: text + "\xff"),
+        ("presets", lambda _: None),
+    ],
+)
+def test_a_spoilt_page_is_one_line_and_nothing_is_written(
+    page_of: str,
+    spoil: Callable[[str], str | None],
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A row renamed, twice, or short; no cells, no rows; other letters; no page."""
+    before = (root / "README.md").read_text()
+    file = root / CUTS[page_of].page
+    text = spoil(file.read_text())
+    if text is None:
+        file.unlink()
+    else:
+        assert text != file.read_text()
+        file.write_bytes(text.encode("latin-1"))
+    code = exit_code(lambda: readme_tables.main(readme_tables.Args(root=root)))
+    assert code == DataError.exit_code
+    assert "write the page again" in only_line(capsys.readouterr().err)
     assert (root / "README.md").read_text() == before
 
 

@@ -538,3 +538,11 @@ def test_a_place_has_no_way_round_but_keeps_its_links(tmp_path: Path) -> None:
     found = {"a/../a/.": "a", "link/.": "link", "link/../c": "link/../c"}
     for path, expected in found.items():
         assert data.place_of(tmp_path / path).text == f"{tmp_path}/{expected}"
+
+
+def test_a_place_in_a_loop_of_links_lies_in_no_folder_of_images(tmp_path: Path) -> None:
+    (loop := tmp_path / "loop").symlink_to(loop)
+    (images := tmp_path / "images").mkdir()
+    data.check_outside(str(images), loop, "--out")
+    with pytest.raises(SettingError, match="in which nothing is ever written"):
+        data.check_outside(str(images), images / "x", "--out")

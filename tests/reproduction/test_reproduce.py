@@ -164,13 +164,18 @@ def test_every_experiment_has_the_band_that_is_published() -> None:
 # ---- what is refused
 
 
-DAMAGES = ["no folder", "no summary", "no JSON", "a list", "no settings", "cut log", "cut samples"]
+DAMAGES = [
+    *("no folder", "a loop", "no summary", "no JSON", "a list", "no settings"),
+    *("cut log", "cut samples"),
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_run_that_cannot_be_read(damage: str, tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "run"
-    if damage != "no folder":
+    if damage == "a loop":
+        run.symlink_to(run)
+    elif damage != "no folder":
         made(run)
     if damage == "no summary":
         (run / "summary.json").unlink()

@@ -131,6 +131,19 @@ def test_names_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.MonkeyPat
     assert b"".join(raw.written) == rb"report: r\xe9seau/report.html" + b"\n"
 
 
+def test_a_strangers_name_does_nothing_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As that of a folder with an escape sequence in it; line breaks of ours stay."""
+    name = "odd\x1b[31m\x9b\r"
+    log = logging.LogRecord("jaxgen", logging.INFO, "", 0, "from %s\nand on", (name,), None)
+    console.Handler().emit(log)
+    show(f"open: {name}\nreport: {name}")
+    out, err = capsys.readouterr()
+    assert out == "open: odd?[31m??\nreport: odd?[31m??\n"
+    assert err == "from odd?[31m??\nand on\n"
+
+
 def test_a_training_without_a_reader_is_saved(
     digits_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
