@@ -77,7 +77,8 @@ class Args(DCGANArgs):
 
 
 _DRAWS: dict[str, Any] = {"label_smoothing": 0.1, "ema_decay": 0.995, "ema_corrected": True}
-_NOISY: dict[str, Any] = {"instance_noise": 0.5, **_DRAWS}  # measured on digits alone
+_NOISY: dict[str, Any] = {"instance_noise": 0.5, **_DRAWS}
+"""For digits: on few pictures the noise pays less (docs/results/gan.md)."""
 PRESETS = {
     "lab": Args(),
     "wide": Args(
