@@ -529,7 +529,6 @@ def test_flags_beside_quick_win(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (("--out", "OUT", "--markdown", "OUT/config.json"), 2, "no other file of the comparison"),
         (("--out", "OUT", "--markdown", "RUN"), 7, "found Is a directory"),
-        (("--out", "OUT", "--markdown", "LOOP"), 7, "too many levels"),
         (("--out", "OUT", "--dataset", "RUN", "--markdown", "RUN/x.md"), 2, "expected --markdown"),
     ],
 )
@@ -543,9 +542,7 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before, out = contents(pair[0]), tmp_path / "out"
-    (loop := tmp_path / "loop").symlink_to(loop)
-    places = {"RUN": pair[0], "OUT": out, "LOOP": loop}
-    flags = [re.sub("RUN|OUT|LOOP", lambda found: str(places[found[0]]), word) for word in words]
+    flags = [word.replace("RUN", str(pair[0])).replace("OUT", str(out)) for word in words]
     assert called(*pair, *flags) == code
     assert line in only_line(capsys.readouterr().err)
     assert contents(pair[0]) == before
