@@ -333,7 +333,8 @@ def of_few_samples(num_samples: int, num_images: int, all_samples: int) -> str:
         "too large by an amount that is in proportion to 1 / their number"
     ) + (
         f": of so few it may be mostly that, and it does not compare with the distances of "
-        f"{all_samples:,}. The extrapolated one beside it has no such part, and a wider interval."
+        f"{all_samples:,}. The extrapolated one beside it has no such part, and an interval that "
+        "has how far it may be off."
         if min(num_samples, num_images) < all_samples
         else ". The extrapolated one has no such part."
     )

@@ -249,7 +249,7 @@ def test_tables_mark_the_best_model_and_the_better_direction(
     [
         (0.93, 10_000, 10_000, ["reads only 93.00%"]),
         (0.99, 500, 10_000, ["of 500 samples", "does not compare with the distances of 10,000"]),
-        (0.99, 10_000, 10, ["and 10 test images", "a wider interval"]),
+        (0.99, 10_000, 10, ["and 10 test images", "how far it may be off"]),
         (float("nan"), 500, 10_000, ["of 500 samples"]),
     ],
 )
