@@ -64,6 +64,11 @@ def without_controls(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def printable_lines(text: str) -> str:
+    """A text whose lines are each without controls, so that it does nothing to a terminal."""
+    return "\n".join(map(without_controls, text.split("\n")))
+
+
 def restore_error(kind: type[JaxgenError], text: str) -> JaxgenError:
     """An error of this class with the text of another."""
     error = kind.__new__(kind)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from experiments.running.signals import is_leaving, reader_is_gone
-from jaxgen.errors import WriteError, without_controls
+from jaxgen.errors import WriteError, printable_lines, without_controls
 
 STAGES = "jaxgen.stages"
 """The logger of what is computed now, such as the measure in a long evaluation."""
@@ -78,7 +78,7 @@ def _draw(text: str) -> None:
     if text == _drawn:
         return
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{_ERASE}{text}")
+        sys.stderr.write(f"{_ERASE}{without_controls(text)}")
         sys.stderr.flush()
     _drawn = text
 
@@ -255,15 +255,10 @@ class Handler(logging.Handler):
 # ---- lines
 
 
-def _harmless(text: str) -> str:
-    """A text whose names, such as a stranger's folder's, do nothing to the terminal."""
-    return "\n".join(map(without_controls, text.split("\n")))
-
-
 def write_line(text: str) -> None:
     """Writes a line to standard error; without a reader it is lost, and the program goes on."""
     with _apart(), contextlib.suppress(OSError):
-        sys.stderr.write(f"{_harmless(text)}\n")
+        sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 
 
@@ -282,7 +277,7 @@ def show(text: str = "", end: str = "\n") -> None:
     """
     try:
         with _apart():
-            print(_harmless(text), end=end, flush=True)
+            print(printable_lines(text), end=end, flush=True)
     except BrokenPipeError:
         without_reader()
     except OSError as error:

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import printable_lines
+
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
 """Signals by which a program is asked to stop, and the word for each."""
 CHILD_S = 5.0
@@ -76,7 +78,7 @@ def tell(text: str) -> None:
     """
     start = "\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        os.write(2, f"{start}{text}\n".encode())
+        os.write(2, f"{start}{printable_lines(text)}\n".encode())
 
 
 @contextlib.contextmanager

@@ -132,7 +132,7 @@ def test_names_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_strangers_name_does_nothing_to_the_terminal(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of a folder with an escape sequence in it; line breaks of ours stay."""
     name = "odd\x1b[31m\x9b\r"
@@ -142,6 +142,9 @@ def test_a_strangers_name_does_nothing_to_the_terminal(
     out, err = capsys.readouterr()
     assert out == "open: odd?[31m??\nreport: odd?[31m??\n"
     assert err == "from odd?[31m??\nand on\n"
+    terminal = Terminal(monkeypatch)
+    with console.live(lambda _: name):
+        assert terminal.lines == ["odd?[31m??"]
 
 
 def test_a_training_without_a_reader_is_saved(
