@@ -135,9 +135,11 @@ def _cells(cut: Cut, page: str, root: Path) -> dict[str, dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise _spoilt(f"a page {root / page}", one_line(error)) from error
     _require_all(page, "column", cut.needed, titles)
+    if not rows:
+        raise _spoilt(f"rows in the first table of {page}", "none")
     names = [row[0] for row in rows]
     here = [x for x in cut.rows or cut.newer if page in (cut.page, cut.newer.get(x))]
-    _require_all(page, "row", here or names[:1] or ["of a model"], names)
+    _require_all(page, "row", [*here, *names], names)
     return dict(zip(names, (dict(zip(titles, row, strict=True)) for row in rows), strict=True))
 
 
